@@ -1,0 +1,262 @@
+"""What a run is: the dataclasses behind conf/, their checks, and the identity of a run. Imports no torch."""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+RESERVED = ("_target_", "family", "card", "tune")  # keys of an architecture's YAML that are not its constructor's
+
+
+class Mistake(Exception):
+    """Something that the user can mend. The message is the one line to print: what is wrong, where, what to do."""
+
+
+def aside(default: Any) -> Any:
+    """A field that does not change what is trained, and so stands outside a run's identity."""
+    return field(default=default, metadata={"identity": False})
+
+
+@dataclass
+class Data:
+    """Which text, how it is cut into parts, and what a token is."""
+
+    source: str = "text"  # text | python_docs | hub
+    path: str = ""  # text: a file, a folder or a glob
+    field: str = "text"  # the column that holds the text in .jsonl, .parquet and hub sets
+    split: str = "auto"  # documents | tail | auto: tail for a single .txt or .md, documents elsewhere | given: as the hub set comes
+    tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json
+    vocabulary: int = 4096  # tokens that `bpe` learns
+    deduplicate: str = "exact"  # exact | near: a document that shares over 20 % of its 13-word runs goes
+    repository: str = ""  # hub: the set's name
+    subset: str = ""  # hub: the configuration's name
+    parts: dict[str, str] = field(default_factory=dict)  # hub: our part -> the set's split expression
+    streamed: bool = False  # hub: read without downloading the whole
+    documents: int = 0  # hub, streamed: how many documents to take; 0 is all
+    cache: str = aside("")  # where tokens lie; empty: $BENCH_CACHE, or the user's cache folder
+
+
+@dataclass
+class Size:
+    """The budget that every architecture gets: its width is solved from it."""
+
+    parameters: int = 800_000  # all of them, embeddings included
+    context: int = 128  # tokens of one training sequence
+    match: str = "parameters"
+
+
+@dataclass
+class ObjectiveOptions:
+    """What is trained: `auto` takes what the architecture can."""
+
+    kind: str = "auto"  # auto | causal | masked
+    masking: str = "uniform"  # uniform: the number of masks uniform on 1..L | fixed: `rate` of the positions, as BERT
+    rate: float = 0.15
+
+
+@dataclass
+class Train:
+    """The one recipe: the same for every architecture but for the learning rate that was found for each."""
+
+    steps: int = 1000
+    batch: int = 8  # sequences a step
+    accumulate: int = 1  # micro-batches that a step's batch is cut into
+    learning_rate: float | None = None  # None: the one in the architecture's YAML (tune.learning_rate)
+    final_rate: float = 0.0  # the share of the learning rate that is left at the last step
+    warmup: int = 100
+    schedule: str = "linear"  # linear | cosine | constant
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0  # largest norm of the gradient; 0: none
+    match: str = "tokens"
+    precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | bfloat16
+    device: str = "auto"  # auto | cpu | cuda
+    log_every: int = aside(20)
+    validations: int = aside(10)  # looks at a fixed piece of the validation part, spread evenly
+    checkpoint_seconds: float = aside(300.0)
+    limit_seconds: float = aside(0.0)  # a run that takes longer is ended and recorded as failed; 0: no limit
+
+
+@dataclass
+class Evaluate:
+    """How the trained model is scored. Has an identity of its own: another protocol trains nothing again."""
+
+    protocol: str = "chunk"
+    pseudo_positions: int = 2000  # positions that the pseudo-perplexity of an encoder is estimated on
+    prompt: str = "The function returns"
+    sample_tokens: int = 200
+    temperature: float = 0.8
+
+
+@dataclass
+class Measure:
+    """How deep the speed and memory stage goes. Has an identity of its own."""
+
+    depth: str = "quick"  # off | quick | full
+    rounds: int = 12
+    window_seconds: float = 0.3
+    decode_lengths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
+    limit_seconds: float = 120.0  # a worker that answers later than this is ended
+
+
+@dataclass
+class Run:
+    """One run, resolved: nothing is left to look up."""
+
+    arch: dict[str, Any] = field(default_factory=dict)  # the open group: `_target_`, options, and the reserved keys
+    data: Data = field(default_factory=Data)
+    size: Size = field(default_factory=Size)
+    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
+    train: Train = field(default_factory=Train)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    measure: Measure = field(default_factory=Measure)
+    names: dict[str, str] = field(default_factory=dict)  # the chosen YAML of each group: arch, data, size, objective
+    seed: int = 0
+    suite: str = "single"
+    results: str = "results"
+    again: str = "none"  # none | failed | all
+    threads: int = 1
+    dry: bool = False
+
+
+def options(arch: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's keywords among an architecture's keys."""
+    return {key: value for key, value in arch.items() if key not in RESERVED}
+
+
+def learning_rate(run: Run) -> float:
+    """The learning rate of the run: as given, or as the architecture's YAML says."""
+    if run.train.learning_rate is not None:
+        return run.train.learning_rate
+    tuned = (run.arch.get("tune") or {}).get("learning_rate")
+    if tuned is None:
+        raise Mistake(f"arch={run.names.get('arch', '?')} names no tune.learning_rate: add it to its YAML, or give train.learning_rate=…")
+    return float(tuned)
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits of a JSON-able value: the same on every machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def lasting(node: Any) -> dict[str, Any]:
+    """The fields of a dataclass that count for identity."""
+    return {f.name: getattr(node, f.name) for f in fields(node) if f.metadata.get("identity", True)}
+
+
+def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
+    """What changes the weights of a run, and nothing else."""
+    train = lasting(run.train) | {"learning_rate": learning_rate(run)}
+    arch = options(run.arch) | {"_target_": run.arch["_target_"]}
+    key = {"arch": arch, "data": lasting(run.data), "size": lasting(run.size), "objective": lasting(run.objective), "train": train}
+    return key | {"seed": run.seed} if seeded else key
+
+
+def identity(run: Run) -> str:
+    """Names the run: two runs with the same identity have the same weights."""
+    return digest(weights_key(run))
+
+
+def variant(run: Run) -> str:
+    """The run's identity without its seed: what tables average over seeds."""
+    return digest(weights_key(run, seeded=False))
+
+
+def subject(run: Run) -> str:
+    """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
+    data = lasting(run.data) if run.data.tokenizer not in ("bytes",) else {"tokenizer": "bytes"}
+    shape = {"batch": run.train.batch, "accumulate": run.train.accumulate, "precision": run.train.precision, "device": run.train.device}
+    arch = options(run.arch) | {"_target_": run.arch["_target_"]}
+    return digest({"arch": arch, "data": data, "size": lasting(run.size), "objective": lasting(run.objective), "shape": shape})
+
+
+def run_name(run: Run) -> str:
+    """The folder's name of a run: readable in front, its identity behind."""
+    return f"{run.names['arch']}-{run.names['data']}-s{run.seed}-{identity(run)}"
+
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+
+CHOICES = {
+    "data.source": ("text", "python_docs", "hub"),
+    "data.split": ("auto", "documents", "tail", "given"),
+    "data.deduplicate": ("exact", "near"),
+    "size.match": ("parameters",),
+    "objective.kind": ("auto", "causal", "masked"),
+    "objective.masking": ("uniform", "fixed"),
+    "train.schedule": ("linear", "cosine", "constant"),
+    "train.match": ("tokens",),
+    "train.precision": ("auto", "float32", "bfloat16"),
+    "train.device": ("auto", "cpu", "cuda"),
+    "evaluate.protocol": ("chunk",),
+    "measure.depth": ("off", "quick"),
+    "again": ("none", "failed", "all"),
+}
+
+RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
+    "data.vocabulary": (300, 1_000_000),
+    "data.documents": (0, 10**12),
+    "size.parameters": (1, 10**12),
+    "size.context": (2, 1_000_000),
+    "objective.rate": (0.01, 0.99),
+    "train.steps": (1, 10**9),
+    "train.batch": (1, 10**6),
+    "train.accumulate": (1, 10**6),
+    "train.learning_rate": (1e-8, 10.0),
+    "train.final_rate": (0.0, 1.0),
+    "train.warmup": (0, 10**9),
+    "train.weight_decay": (0.0, 10.0),
+    "train.beta1": (0.0, 0.9999),
+    "train.beta2": (0.0, 0.99999),
+    "train.clip": (0.0, 10**6),
+    "train.log_every": (1, 10**9),
+    "train.validations": (0, 10**6),
+    "train.checkpoint_seconds": (0.0, 10**9),
+    "train.limit_seconds": (0.0, 10**9),
+    "evaluate.pseudo_positions": (2, 10**7),
+    "evaluate.sample_tokens": (0, 10**6),
+    "evaluate.temperature": (0.0, 100.0),
+    "measure.rounds": (2, 10_000),
+    "measure.window_seconds": (0.01, 60.0),
+    "measure.limit_seconds": (1.0, 10**6),
+    "seed": (0, 2**31 - 1),
+    "threads": (1, 1024),
+}
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word: the closest known names, or all of them."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
+
+
+def check(run: Run) -> None:
+    """Raise Mistake for the first value that is out of its range or no known word."""
+    values = asdict(run)
+
+    def at(path: str) -> Any:
+        value: Any = values
+        for part in path.split("."):
+            value = value[part]
+        return value
+
+    for path, known in CHOICES.items():
+        if at(path) not in known:
+            raise Mistake(f"{path}={at(path)} is not known; {nearest(str(at(path)), known)}")
+    for path, (low, high) in RANGES.items():
+        value = at(path)
+        if value is not None and not low <= value <= high:  # NaN fails too
+            raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
+    if not isinstance(run.arch.get("_target_"), str):
+        raise Mistake(f"arch={run.names.get('arch', '?')} has no _target_: name the class, as in _target_: my_module.MyBackbone")
+    if run.train.batch % run.train.accumulate:
+        raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
+    learning_rate(run)
