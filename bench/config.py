@@ -25,7 +25,7 @@ class Data:
 
     source: str = "text"  # text | python_docs | hub
     path: str = ""  # text: a file, a folder or a glob
-    field: str = "text"  # the column that holds the text in .jsonl, .parquet and hub sets
+    column: str = "text"  # the field that holds the text in .jsonl, .parquet and hub sets
     split: str = "auto"  # documents | tail | auto: tail for a single .txt or .md, documents elsewhere | given: as the hub set comes
     tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json
     vocabulary: int = 4096  # tokens that `bpe` learns

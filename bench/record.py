@@ -131,13 +131,12 @@ class Records:
 
 
 RUN_COLUMNS = (
-    "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
-    "status reason rerun text environment provenance config".split()
+    ["run", "folder", "arch", "family", "variant", "subject", "label", "data", "data_digest", "order_digest", "tokenizer", "size", "objective", "protocol", "part", "seed", "status", "reason", "rerun", "text", "environment", "provenance", "config"]
 )
-VALUE_COLUMNS = "run metric unit better sample value note at".split()
-CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
-DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
-MEASURE_COLUMNS = "sitting machine subject arch twin status reason metric unit better sample value note at round environment".split()
+VALUE_COLUMNS = ["run", "metric", "unit", "better", "sample", "value", "note", "at"]
+CURVE_COLUMNS = ["run", "arch", "variant", "label", "seed", "step", "tokens", "nats", "validation_nats"]
+DOCUMENT_COLUMNS = ["run", "document", "bytes", "tokens", "nats"]
+MEASURE_COLUMNS = ["sitting", "machine", "subject", "arch", "twin", "status", "reason", "metric", "unit", "better", "sample", "value", "note", "at", "round", "environment"]
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
@@ -255,15 +254,17 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"arch": options(config["arch"]), **{group: config[group] for group in ("data", "size", "objective", "train")}}
+
+
 def labels(runs: pd.DataFrame) -> list[str]:
     """A name for each run's variant: its architecture's, and where that has several variants, what sets them apart."""
     said: dict[str, str] = {}
     for arch, group in runs.groupby("arch"):
         firsts = group.drop_duplicates("variant")
-        flats = [
-            dict(_flat({"arch": options(c["arch"]), **{k: c[k] for k in ("data", "size", "objective", "train")}})) for c in firsts["config"]
-        ]
-        keys = [key for key in dict.fromkeys(k for flat in flats for k in flat) if len({str(flat.get(key)) for flat in flats}) > 1]
+        flats = [dict(_flat(_compared(config))) for config in firsts["config"]]
+        keys = [key for key in dict.fromkeys(key for flat in flats for key in flat) if len({str(f.get(key)) for f in flats}) > 1]
         for name, flat in zip(firsts["variant"], flats, strict=True):
             differences = ", ".join(f"{key.rpartition('.')[2]}={flat.get(key)}" for key in keys)
             said[name] = f"{arch} ({differences})" if len(firsts) > 1 else str(arch)
