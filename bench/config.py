@@ -26,7 +26,7 @@ class Data:
     source: str = "text"  # text | python_docs | hub
     path: str = ""  # text: a file, a folder or a glob
     column: str = "text"  # the field that holds the text in .jsonl, .parquet and hub sets
-    split: str = "auto"  # documents | tail | auto: tail for a single .txt or .md, documents elsewhere | given: as the hub set comes
+    split: str = "auto"  # documents | tail | given: as the hub set comes | auto: tail for a single .txt or .md, else documents
     tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json
     vocabulary: int = 4096  # tokens that `bpe` learns
     deduplicate: str = "exact"  # exact | near: a document that shares over 20 % of its 13-word runs goes
@@ -133,8 +133,20 @@ def learning_rate(run: Run) -> float:
         return run.train.learning_rate
     tuned = (run.arch.get("tune") or {}).get("learning_rate")
     if tuned is None:
-        raise Mistake(f"arch={run.names.get('arch', '?')} names no tune.learning_rate: add it to its YAML, or give train.learning_rate=…")
+        name = run.names.get("arch", "?")
+        raise Mistake(f"arch={name} names no tune.learning_rate: add it to its YAML, or give train.learning_rate=…")
     return float(tuned)
+
+
+def from_plain(tree: Mapping[str, Any]) -> Run:
+    """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
+    known = {f.name for f in fields(Run)}
+    groups = {"data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "evaluate": Evaluate, "measure": Measure}
+    values = {key: value for key, value in tree.items() if key in known and key not in groups}
+    for name, kind in groups.items():
+        names = {f.name for f in fields(kind)}
+        values[name] = kind(**{key: value for key, value in tree.get(name, {}).items() if key in names})
+    return Run(**values)
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------
@@ -151,12 +163,15 @@ def lasting(node: Any) -> dict[str, Any]:
     return {f.name: getattr(node, f.name) for f in fields(node) if f.metadata.get("identity", True)}
 
 
+def _constructor(run: Run) -> dict[str, Any]:
+    return options(run.arch) | {"_target_": run.arch["_target_"]}
+
+
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
-    train = lasting(run.train) | {"learning_rate": learning_rate(run)}
-    arch = options(run.arch) | {"_target_": run.arch["_target_"]}
-    key = {"arch": arch, "data": lasting(run.data), "size": lasting(run.size), "objective": lasting(run.objective), "train": train}
-    return key | {"seed": run.seed} if seeded else key
+    key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train")}
+    key["train"]["learning_rate"] = learning_rate(run)
+    return key | {"arch": _constructor(run)} | ({"seed": run.seed} if seeded else {})
 
 
 def identity(run: Run) -> str:
@@ -171,10 +186,10 @@ def variant(run: Run) -> str:
 
 def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
-    data = lasting(run.data) if run.data.tokenizer not in ("bytes",) else {"tokenizer": "bytes"}
-    shape = {"batch": run.train.batch, "accumulate": run.train.accumulate, "precision": run.train.precision, "device": run.train.device}
-    arch = options(run.arch) | {"_target_": run.arch["_target_"]}
-    return digest({"arch": arch, "data": data, "size": lasting(run.size), "objective": lasting(run.objective), "shape": shape})
+    text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
+    shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "device")}
+    parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
+    return digest(parts | {"shape": shape})
 
 
 def run_name(run: Run) -> str:

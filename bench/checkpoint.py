@@ -1,0 +1,91 @@
+"""Weights and training state to disk and back, whole or not at all."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import nn
+
+from bench import data
+from bench.config import Mistake, Run, from_plain
+from bench.data import Vocabulary
+from bench.model import LanguageModel
+from bench.model import build as build_model
+
+
+def _save(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(neighbour, "wb") as file:
+        torch.save(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(neighbour, path)
+
+
+def save_training(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Everything that training needs to go on from a step, in one file that replaces the one before."""
+    _save(folder / "training.pt", {"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()})
+
+
+def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load the training state, where there is one, and return the step it stands at (0 without one).
+
+    A file that is broken or does not suit the model is set aside, and training starts anew.
+    """
+    path = folder / "training.pt"
+    if not path.exists():
+        return 0
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        module.load_state_dict(saved["module"])
+        optimizer.load_state_dict(saved["optimizer"])
+        return int(saved["step"])
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError):
+        os.replace(path, path.with_name("training.pt.broken"))
+        raise
+
+
+def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: int) -> None:
+    """The weights of a finished run, and what is needed to use them; the training state goes."""
+    vocabulary.save(folder)
+    _save(folder / "weights.pt", {"width": width, "model": model.state_dict()})
+    (folder / "training.pt").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, ready to use."""
+
+    model: LanguageModel
+    vocabulary: Vocabulary
+    run: Run
+
+
+def read_run(folder: Path) -> Run:
+    """The configuration of a recorded run. Raises Mistake where the folder holds none."""
+    try:
+        return from_plain(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise Mistake(f"{folder} is not the folder of a run: it has no config.yaml (runs lie in results/<suite>/runs)") from None
+
+
+def load(folder: str | Path, device: str = "cpu") -> Trained:
+    """A trained model from its run's folder. Raises Mistake where there is none, or where it is broken."""
+    folder = Path(folder)
+    run = read_run(folder)
+    path = folder / "checkpoint" / "weights.pt"
+    if not path.exists():
+        raise Mistake(f"{folder} has no weights: the run did not finish")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        vocabulary = data.load_vocabulary(path.parent)
+        model = build_model(run.arch, saved["width"], run.size.context, vocabulary.size, seed=run.seed)
+        model.load_state_dict(saved["model"])
+    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise Mistake(f"{path} can not be read ({str(error).splitlines()[0]}): train again with again=all") from None
+    return Trained(model.to(device).eval(), vocabulary, run)

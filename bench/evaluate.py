@@ -1,0 +1,129 @@
+"""Quality on held-out text: nats of every token, summed a document; never an average of averages."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from bench.data import Part, Vocabulary, per_unit, windows
+from bench.metric import Metric
+from bench.objective import Batch, Objective
+from bench.train import Plan, autocast, seeded
+
+ROWS = 64  # windows that are scored at once
+
+
+class Score(NamedTuple):
+    """What a protocol found: its name, its metrics, and nats and bytes a document where it scores whole documents."""
+
+    protocol: str
+    metrics: list[Metric]
+    documents: pd.DataFrame | None
+
+
+@torch.no_grad()
+def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> float:
+    """The training loss on fixed blocks (N, T + 1) of held-out text, nats a target; the same questions at every call."""
+    objective.eval()
+    nats = count = 0.0
+    for first in range(0, len(blocks), ROWS):
+        block = torch.from_numpy(blocks[first : first + ROWS].astype(np.int64))
+        batch = objective.batch(block, seeded(first)).to(plan.device)
+        with autocast(plan):
+            total = objective(batch)
+        nats, count = nats + float(total.nats), count + float(total.count)
+    return nats / count
+
+
+@torch.no_grad()
+def likelihood(objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan) -> Score:
+    """Score a causal model by windows side by side: every token of the part once, with at most `context` tokens before it."""
+    objective.eval()
+    nats = np.zeros(len(part.tokens), dtype=np.float64)
+    for window in windows(part, context, ROWS):
+        tokens, targets = torch.from_numpy(window.tokens), torch.from_numpy(window.targets)  # (B, T)
+        batch = Batch(tokens, targets, torch.ones(targets.shape), torch.from_numpy(window.lengths)).to(plan.device)
+        with autocast(plan):
+            found = objective.token_nats(batch).double().cpu().numpy()
+        real = window.positions >= 0
+        nats[window.positions[real]] = found[real]
+    units = per_unit(part, nats, vocabulary.separator)
+    return Score(f"chunk({context})", _likelihood_metrics(units.documents, units.separator_nats, units.separators), units.documents)
+
+
+def _likelihood_metrics(documents: pd.DataFrame, separator_nats: float, separators: int) -> list[Metric]:
+    nats, tokens, size = (float(documents[name].sum()) for name in ("nats", "tokens", "bytes"))
+    metrics = [
+        Metric("bits_per_byte", "bits/byte", "lower", (nats / (size * math.log(2)),)),
+        Metric("perplexity", "per token", "lower", (math.exp(min(nats / tokens, 700.0)),)),
+        Metric("nats_per_token", "nats/token", "lower", (nats / tokens,)),
+        Metric("scored_tokens", "tokens", "neither", (tokens,)),
+        Metric("scored_bytes", "bytes", "neither", (size,)),
+    ]
+    if separators:
+        note = "the token between documents; outside bits per byte and perplexity"
+        metrics.append(Metric("separator_nats", "nats/separator", "lower", (separator_nats / separators,), note))
+    return metrics
+
+
+@torch.no_grad()
+def pseudo_likelihood(
+    objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan, positions: int, seed: int = 0
+) -> Score:
+    """Score an encoder by pseudo-perplexity (Salazar et al. 2020) on a seeded sample of positions: each hidden alone.
+
+    With subword tokens the later tokens of the same word are hidden too (Kauf & Ivanova 2023). Not a likelihood.
+    """
+    objective.eval()
+    # every position of every whole window is equally likely to be asked, and the same ones are asked of every encoder
+    generator = np.random.default_rng([seed, positions])
+    length = min(context, len(part.tokens) - 1)
+    starts = 1 + length * generator.integers(0, (len(part.tokens) - 1) // length, positions)
+    places = generator.integers(0, length, positions)
+    nats = np.concatenate([
+        _hidden_nats(objective, part, vocabulary, starts[i : i + ROWS], places[i : i + ROWS], length, plan)
+        for i in range(0, positions, ROWS)
+    ])  # fmt: skip
+    kept = nats[~np.isnan(nats)]
+    mean, error = float(kept.mean()), float(kept.std(ddof=1) / math.sqrt(len(kept)))
+    note = f"{len(kept)} positions; not a likelihood: never ranked beside perplexity"
+    perplexity = math.exp(min(mean, 700.0))
+    metrics = [
+        Metric("pseudo_perplexity", "per token", "lower", (perplexity,), note),
+        Metric("pseudo_perplexity_standard_error", "per token", "lower", (perplexity * error,), note),
+        Metric("pseudo_nats_per_token", "nats/token", "lower", (mean,), note),
+    ]
+    return Score(f"pseudo({context}, {positions} positions)", metrics, None)
+
+
+def _hidden_nats(
+    objective: Objective, part: Part, vocabulary: Vocabulary, starts: np.ndarray, places: np.ndarray, length: int, plan: Plan
+) -> np.ndarray:
+    """Nats of one hidden token in each window (B,); NaN where that token is a separator, which no score counts."""
+    tokens = np.stack([part.tokens[start : start + length] for start in starts]).astype(np.int64)  # (B, T)
+    rows = np.arange(len(tokens))
+    targets = tokens[rows, places].copy()
+    hidden = np.zeros(tokens.shape, dtype=bool)
+    hidden[rows, places] = True
+    if vocabulary.continues_word is not None:
+        for row, place in zip(rows, places, strict=True):
+            later = place + 1
+            while later < length and vocabulary.continues_word[tokens[row, later]]:
+                hidden[row, later] = True
+                later += 1
+    tokens[hidden] = objective.model.mask
+    with autocast(plan):
+        states, _ = objective.model.hidden(torch.from_numpy(tokens).to(plan.device))  # (B, T, D)
+        logits = objective.model.head(states[torch.from_numpy(rows), torch.from_numpy(places)])  # (B, V)
+    logits[:, vocabulary.separator] = -math.inf  # a hidden token of a text is known to be text
+    nats = functional.cross_entropy(logits.float().cpu(), torch.from_numpy(targets), reduction="none").double().numpy()
+    return np.where(targets == vocabulary.separator, np.nan, nats)
+
+
+def value(metrics: Iterable[Metric], name: str) -> float | None:
+    """The value of one metric, where it is there."""
+    return next((metric.values[0] for metric in metrics if metric.name == name and metric.values), None)

@@ -1,0 +1,128 @@
+"""What is trained and what is scored: from a block of tokens to nats, as sums and counts."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Unsupported
+from bench.config import ObjectiveOptions
+from bench.model import LanguageModel
+
+
+class Batch(NamedTuple):
+    """What one forward sees: tokens (B, T), targets (B, T), a weight for each target (B, T), real tokens a row (B,)."""
+
+    tokens: Tensor
+    targets: Tensor
+    weight: Tensor
+    lengths: Tensor | None = None
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(*(None if field is None else field.to(device, non_blocking=True) for field in self))
+
+    def split(self, pieces: int) -> list["Batch"]:
+        """Micro-batches, cut between rows."""
+        if pieces == 1:
+            return [self]
+        fields = [[None] * pieces if field is None else field.chunk(pieces) for field in self]
+        return [Batch(*piece) for piece in zip(*fields, strict=True)]
+
+
+class Total(NamedTuple):
+    """A loss as a sum and a count: they add exactly over micro-batches and ranks, and the mean is taken once, at the end."""
+
+    nats: Tensor
+    count: Tensor
+    auxiliary: Tensor | None = None  # trained, never reported
+
+
+class Objective(nn.Module, ABC):
+    """Holds the model, and is the one door that training, compiling and wrapping go through."""
+
+    kind: ClassVar[str]
+    metric: ClassVar[str]  # what its score is called: unlike names never share an axis
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    @abstractmethod
+    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        """What is asked about a block of tokens (B, T + 1)."""
+
+    def token_nats(self, batch: Batch) -> Tensor:
+        """The nats of every target, (B, T), in float32."""
+        logits, _ = self.model(batch.tokens, lengths=batch.lengths)  # (B, T, V)
+        nats = functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="none")
+        return nats.view_as(batch.targets)
+
+    def forward(self, batch: Batch) -> Total:
+        """What is trained."""
+        nats = (self.token_nats(batch) * batch.weight).sum()
+        return Total(nats, batch.weight.sum(), self.model.backbone.auxiliary())
+
+    def score(self, batch: Batch) -> Total:
+        """What is reported."""
+        return self(batch)
+
+
+class Causal(Objective):
+    """Each token from the tokens before it."""
+
+    kind = "causal"
+    metric = "perplexity"
+
+    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        tokens, targets = block[:, :-1], block[:, 1:]
+        return Batch(tokens, targets, torch.ones(targets.shape))
+
+
+class Masked(Objective):
+    """Hidden tokens from all the others.
+
+    Trained on the pooled cross-entropy of the hidden tokens. `score` weighs each window by L/k instead: in expectation an
+    upper bound on its negative log-likelihood (Sahoo et al. 2024, Nie et al. 2025), where k is uniform on 1..L.
+    """
+
+    kind = "masked"
+    metric = "pseudo_perplexity"
+
+    def __init__(self, model: LanguageModel, masking: str = "uniform", rate: float = 0.15) -> None:
+        super().__init__(model)
+        self.masking, self.rate = masking, rate
+
+    def counts(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        """How many tokens to hide in each row, (B,): stratified over the rows, so that a batch sees few and many."""
+        if self.masking == "fixed":
+            return torch.full((rows,), max(1, round(self.rate * length)))
+        strata = (torch.randperm(rows, generator=generator) + torch.rand(rows, generator=generator)) / rows
+        return (strata * length).long().clamp(max=length - 1) + 1
+
+    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        targets = block[:, 1:]  # the very tokens that a causal model has to predict
+        rows, length = targets.shape
+        order = torch.rand(rows, length, generator=generator).argsort(dim=1).argsort(dim=1)  # (B, T): a rank for each position
+        hidden = order < self.counts(rows, length, generator)[:, None]
+        return Batch(targets.masked_fill(hidden, self.model.mask), targets, hidden.float())
+
+    def score(self, batch: Batch) -> Total:
+        length = batch.targets.shape[1]
+        scale = length / batch.weight.sum(dim=1, keepdim=True)  # (B, 1): L / k
+        nats = (self.token_nats(batch) * batch.weight * scale).sum()
+        return Total(nats, torch.full_like(nats, batch.targets.numel()))
+
+
+def build(options: ObjectiveOptions, model: LanguageModel) -> Objective:
+    """The objective asked for, or what the architecture can. Raises Unsupported where they do not suit each other."""
+    causal = model.backbone.causal
+    kind = ("causal" if causal else "masked") if options.kind == "auto" else options.kind
+    if kind == "causal" and not causal:
+        raise Unsupported("a bidirectional encoder sees the token it would have to predict: it has no causal objective")
+    if kind == "masked" and causal:
+        raise Unsupported("a causal model sees only what stands before a hidden token: the masked objective is for encoders")
+    if kind == "causal":
+        return Causal(model)
+    return Masked(model, options.masking, options.rate)

@@ -1,0 +1,174 @@
+"""The one training loop, the same for every architecture: a generator that yields what happened and writes nothing."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.config import Run, learning_rate
+from bench.objective import Batch, Objective
+
+
+class Blocks(Protocol):
+    """Where training tokens come from: (batch, context + 1) tokens for every step, a pure function of the step."""
+
+    def at(self, step: int) -> np.ndarray: ...
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"diverged at step {step}: the loss is not finite; try a smaller train.learning_rate")
+        self.step = step
+
+
+class Step(NamedTuple):
+    """One logged step: nats are the mean a token since the step logged before."""
+
+    step: int  # steps done
+    tokens: int  # training tokens seen
+    nats: float
+    learning_rate: float
+    validation_nats: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The recipe of one run, with nothing left to choose."""
+
+    steps: int
+    batch: int
+    accumulate: int
+    learning_rate: float
+    final_rate: float
+    warmup: int
+    schedule: str
+    weight_decay: float
+    betas: tuple[float, float]
+    clip: float
+    device: torch.device
+    precision: torch.dtype
+    seed: int
+    log_every: int
+    validations: int
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step (counted from 0): up over the warm-up, then down to its final share at the last step."""
+        warmup = min(self.warmup, self.steps // 2)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        done = (step + 1 - warmup) / max(1, self.steps - warmup)
+        left = {"linear": 1 - done, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "constant": 1.0}[self.schedule]
+        return self.learning_rate * (self.final_rate + (1 - self.final_rate) * left)
+
+    def validates(self, step: int) -> bool:
+        """Whether a look at the validation part is due after this many steps. It falls on logged steps only."""
+        looks = {max(1, round(self.steps * (i + 1) / self.validations)) for i in range(self.validations)}
+        return any(step - self.log_every < look <= step for look in looks) or (step == self.steps and bool(looks))
+
+
+def plan(run: Run) -> Plan:
+    """The plan of a run on this machine."""
+    train = run.train
+    device = torch.device("cuda" if train.device == "cuda" or (train.device == "auto" and torch.cuda.is_available()) else "cpu")
+    fast = train.precision == "bfloat16" or (train.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    return Plan(
+        steps=train.steps,
+        batch=train.batch,
+        accumulate=train.accumulate,
+        learning_rate=learning_rate(run),
+        final_rate=train.final_rate,
+        warmup=train.warmup,
+        schedule=train.schedule,
+        weight_decay=train.weight_decay,
+        betas=(train.beta1, train.beta2),
+        clip=train.clip,
+        device=device,
+        precision=torch.bfloat16 if fast else torch.float32,
+        seed=run.seed,
+        log_every=train.log_every,
+        validations=train.validations,
+    )
+
+
+def optimizer(module: nn.Module, plan: Plan) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), fused; weight decay for matrices only."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": plan.weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
+
+
+def autocast(plan: Plan) -> AbstractContextManager:
+    """The precision of a forward pass."""
+    if plan.precision == torch.float32:
+        return nullcontext()
+    return torch.autocast(plan.device.type, dtype=plan.precision)
+
+
+def seeded(*key: int) -> torch.Generator:
+    """A generator that is a pure function of its key: nothing random has to be saved to go on from a step."""
+    words = np.random.SeedSequence(key).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+def update(objective: nn.Module, batch: list[Batch], adam: torch.optim.Optimizer, plan: Plan) -> tuple[Tensor, Tensor]:
+    """One optimizer step over the micro-batches of a batch; returns the sum of nats and the count, still on the device."""
+    count = torch.stack([piece.weight.sum() for piece in batch]).sum()
+    nats = torch.zeros((), device=plan.device)
+    for piece in batch:
+        with autocast(plan):
+            total = objective(piece)
+        loss = total.nats / count
+        if total.auxiliary is not None:
+            loss = loss + total.auxiliary * (total.count / count)
+        loss.backward()
+        nats += total.nats.detach()
+    if plan.clip > 0:
+        torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
+    adam.step()
+    adam.zero_grad(set_to_none=True)
+    return nats, count
+
+
+def train(
+    objective: Objective,
+    adam: torch.optim.Optimizer,
+    blocks: Blocks,
+    plan: Plan,
+    first: int = 0,
+    validate: Callable[[], float] | None = None,
+) -> Iterator[Step]:
+    """Train from step `first` to the plan's end, yielding every `log_every` steps and at the end.
+
+    Raises Diverged where the loss stops being a number: noticed on the device, read when a step is logged, so that no step
+    waits for the device.
+    """
+    sums = torch.zeros(2, dtype=torch.float64, device=plan.device)  # nats and count since the last logged step
+    broken = torch.full((), -1, device=plan.device)  # the first step with a loss that is no number
+    for step in range(first, plan.steps):
+        block = torch.from_numpy(blocks.at(step))
+        batch = objective.batch(block, seeded(plan.seed, step)).to(plan.device).split(plan.accumulate)
+        torch.manual_seed(seeded(plan.seed, step, 1).initial_seed())  # dropout, too, is a function of the step
+        for group in adam.param_groups:
+            group["lr"] = plan.rate(step)
+        objective.train()
+        total = torch.stack(update(objective, batch, adam, plan))
+        broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
+        sums, done = sums + total, step + 1
+        if done % plan.log_every and done != plan.steps:
+            continue
+        if (bad := int(broken)) >= 0:
+            raise Diverged(bad)
+        seen = validate() if validate is not None and plan.validates(done) else None
+        yield Step(done, done * block[:, 1:].numel(), float(sums[0] / sums[1]), plan.rate(step), seen)
+        sums.zero_()
