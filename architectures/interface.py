@@ -33,9 +33,7 @@ class Backbone(nn.Module, ABC):
         self.context = context
 
     @abstractmethod
-    def forward(
-        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State | None]:
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         """Mix x, (B, T, D) -> (B, T, D), and return the next state.
 
         Without a state x is the whole sequence and the returned state is None. With one, x goes on from it, for any T:
@@ -49,6 +47,12 @@ class Backbone(nn.Module, ABC):
         Raises Unsupported where there is no state to keep.
         """
         raise Unsupported(f"{type(self).__name__} keeps no state: it cannot decode token by token")
+
+    def initialise(self) -> None:
+        """Set what the harness's rule for initial values does not suit (a recurrence's decay, say); called after that rule.
+
+        The rule: matrices and kernels normal with deviation 1/√(inputs), embeddings 0.02, biases zero, norms one.
+        """
 
     def state_bytes(self, state: State) -> int:
         """Bytes of the tensors in the state. A wrapper of an opaque cache overrides this."""

@@ -1,0 +1,58 @@
+"""BERT: a bidirectional encoder with learned positions, LayerNorm after each part, GELU, biases."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Backbone, State, Unsupported
+from architectures.layers import Attention, at_least_one, attention_flops, learned_positions
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, causal=False, bias=True, dropout=dropout)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_in = nn.Linear(width, 4 * width)
+        self.feed_out = nn.Linear(4 * width, width)
+        self.feed_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.attention_norm(x + self.dropout(self.attention(x, mask=mask)))
+        return self.feed_norm(x + self.dropout(self.feed(x)))
+
+    def feed(self, x: Tensor) -> Tensor:
+        hidden = functional.gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
+        return self.feed_out(hidden)  # (B, T, 4·D) -> (B, T, D)
+
+
+class Bert(Backbone):
+    """Devlin et al. 2018, arXiv:1810.04805."""
+
+    causal = False
+
+    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0) -> None:
+        super().__init__(width, context)
+        self.heads = heads
+        self.positions = nn.Embedding(context, width)
+        self.input_norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        T = x.shape[1]
+        x = self.dropout(self.input_norm(x + learned_positions(self.positions, 0, T, self)))  # (B, T, D) + (T, D)
+        mask = None
+        if lengths is not None:  # no token looks at padding
+            mask = (torch.arange(T, device=x.device) < lengths[:, None])[:, None, None, :]  # (B,) -> (B, 1, 1, T)
+        for block in self.blocks:
+            x = block(x, mask)
+        return x, None
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> State:
+        raise Unsupported("an encoder reads the whole text at once: each new token changes what it made of the earlier ones")
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Each layer: attention 8·D² + 4·D·T, always over the whole square, and 16·D² for the feed-forward."""
+        return len(self.blocks) * (attention_flops(self.width, self.heads, length, square=True) + 16 * self.width**2)

@@ -1,0 +1,49 @@
+"""Recurrent networks of torch.nn's fused cells: LSTM, GRU, Elman."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from architectures.interface import Backbone
+
+CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
+
+
+class RNN(Backbone):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735) with forget gates (Gers 2000).
+
+    `cell=gru`: gated recurrent units (Cho et al. 2014, arXiv:1406.1078). `cell=elman`: a tanh of input and last output
+    (Elman 1990, doi:10.1207/s15516709cog1402_1).
+    """
+
+    causal = True
+
+    def __init__(
+        self, width: int, context: int, layers: int = 2, cell: Literal["lstm", "gru", "elman"] = "lstm", dropout: float = 0.0
+    ) -> None:
+        super().__init__(width, context)
+        kind, self.maps = CELLS[cell]
+        between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
+        self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = self.cells(self.dropout(x), state)  # (B, T, D) -> (B, T, D)
+        return mixed, None if state is None else after
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> Any:
+        """The last output of each layer, (layers, B, D), and for an LSTM its memory, as large again."""
+        vectors = like.new_zeros(self.cells.num_layers, batch, self.width)
+        return (vectors, vectors.clone()) if self.maps == 4 else vectors
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """An LSTM starts by remembering: the bias of its forget gates is 1 (Jozefowicz, Zaremba & Sutskever 2015)."""
+        if self.maps == 4:
+            for layer in range(self.cells.num_layers):
+                getattr(self.cells, f"bias_ih_l{layer}")[self.width : 2 * self.width] = 1.0
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Each layer: 2·2·D² for each map of input and last output: LSTM 16·D², GRU 12·D², Elman 4·D². The same for any T."""
+        return self.cells.num_layers * self.maps * 4 * self.width**2

@@ -1,0 +1,78 @@
+"""The modern decoder: RMSNorm before each part, rotary positions, SwiGLU, normed queries and keys, no biases."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Backbone
+from architectures.layers import (
+    Attention,
+    AttentionState,
+    Cache,
+    at_least_one,
+    attention_flops,
+    head_width,
+    init_attention_state,
+    rotary,
+)
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward (Shazeer 2020, arXiv:2002.05202), two thirds as wide as 4·D so that it costs as much."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(width, 2 * hidden, bias=False)  # gate and value in one product
+        self.out = nn.Linear(hidden, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.into(x).chunk(2, dim=-1)  # (B, T, D) -> two of (B, T, hidden)
+        return self.out(functional.silu(gate) * value)  # (B, T, hidden) -> (B, T, D)
+
+
+class Block(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int, normed: bool, dropout: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout)
+        self.feed_norm = nn.RMSNorm(width, eps=1e-6)
+        self.feed = SwiGLU(width, hidden)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, cache: Cache | None, position: int, rotation: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), cache, position, rotation))
+        return x + self.dropout(self.feed(self.feed_norm(x)))
+
+
+class Transformer(Backbone):
+    """Llama's block (Touvron et al. 2023, arXiv:2302.13971) with normed queries and keys (arXiv:2010.04245)."""
+
+    causal = True
+
+    def __init__(
+        self, width: int, context: int, layers: int = 4, heads: int = 4, normed: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__(width, context)
+        self.heads = heads
+        self.hidden = max(8, 8 * width // 3 // 8 * 8)  # 8/3·D, in eights
+        blocks = [Block(width, heads, self.hidden, normed, dropout) for _ in range(at_least_one("layers", layers))]
+        self.blocks = nn.ModuleList(blocks)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, AttentionState | None]:
+        position = 0 if state is None else state.position
+        end = position + x.shape[1]
+        rotation = rotary(position, end, head_width(self.width, self.heads), x)  # (T, K)
+        x = self.dropout(x)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, None if state is None else state.caches[layer], position, rotation)
+        return x, None if state is None else AttentionState(state.caches, end)
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
+        return init_attention_state(len(self.blocks), self.heads, self.width, batch, length, like)
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 2·3·D·hidden ≈ 16·D²."""
+        attention = attention_flops(self.width, self.heads, length, square=full_mask)
+        return len(self.blocks) * (attention + 6 * self.width * self.hidden)

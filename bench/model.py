@@ -1,0 +1,220 @@
+"""The model around an architecture, the same for all: embedding, backbone, one final norm, tied head."""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal, get_args, get_origin
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Backbone, State
+from bench.config import Mistake, nearest, options
+
+EMBEDDING_DEVIATION = 0.02
+WIDEST = 1 << 20
+
+
+class CannotBuild(Mistake):
+    """An architecture that can not be made or trained. In a sweep it is this cell that fails, not the command."""
+
+
+class LanguageModel(nn.Module):
+    """(B, T) token numbers -> (B, T, V) logits. All but the backbone is the same for every architecture.
+
+    The last row of the embedding is <mask>: it can be read, never predicted.
+    """
+
+    def __init__(self, backbone: Backbone, vocabulary: int) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.embedding = nn.Embedding(vocabulary + 1, backbone.width)
+        self.backbone = backbone
+        self.norm = nn.RMSNorm(backbone.width, eps=1e-6)
+
+    @property
+    def mask(self) -> int:
+        """The number of the <mask> token."""
+        return self.vocabulary
+
+    def hidden(self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        """(B, T) -> (B, T, D), ready for the head; and the next state."""
+        mixed, after = self.backbone(self.embedding(tokens), state, lengths)
+        return self.norm(mixed), after
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., V): the embedding read backwards, without the row of <mask>."""
+        return functional.linear(hidden, self.embedding.weight[: self.vocabulary])
+
+    def forward(self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        """(B, T) -> (B, T, V), and the next state."""
+        hidden, after = self.hidden(tokens, state, lengths)
+        return self.head(hidden), after
+
+    def init_state(self, batch: int, length: int) -> State:
+        """An empty state for up to `length` tokens. Raises Unsupported where the architecture keeps none."""
+        return self.backbone.init_state(batch, length, self.embedding.weight)
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Forward FLOPs a token: the backbone's, and 2·D·V for the head. A training step costs three times as much."""
+        return self.backbone.flops(length, full_mask) + 2 * self.backbone.width * self.vocabulary
+
+
+# --- from a YAML to a class -------------------------------------------------------------------------------------------
+
+
+def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
+    """The class that `_target_` names, with its options checked. Raises Mistake, or CannotBuild where it does not import."""
+    target = str(arch["_target_"])
+    module, _, name = target.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except Exception as error:  # whatever a module of the user's raises while it is imported
+        raise CannotBuild(f"_target_: {target} does not import: {type(error).__name__}: {_line(error)}") from None
+    if not (isinstance(made, type) and issubclass(made, Backbone)):
+        raise CannotBuild(f"_target_: {target} is no architectures.interface.Backbone: derive its class from that")
+    _check_options(made, options(arch))
+    return made
+
+
+def _check_options(made: type[Backbone], given: Mapping[str, Any]) -> None:
+    """Raise Mistake for an option that the class does not take, lacks, or takes as another type."""
+    parameters = dict(list(inspect.signature(made).parameters.items())[2:])  # the harness gives the first two
+    kinds = inspect.Parameter
+    named = {name: p for name, p in parameters.items() if p.kind not in (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)}
+    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in parameters.values())
+    for name, value in given.items():
+        if name in ("width", "context"):
+            raise Mistake(f"arch.{name} is solved and given by the harness: set size.parameters or size.context instead")
+        if name not in named and not takes_any:
+            raise Mistake(f"arch.{name} is no option of {made.__name__}; {nearest(name, named)}")
+        if name in named:
+            _check_type(f"arch.{name}", value, named[name].annotation)
+    missing = [name for name, p in named.items() if p.default is kinds.empty and name not in given]
+    if missing:
+        raise Mistake(f"{made.__name__} needs arch.{missing[0]}: add it to its YAML")
+
+
+def _check_type(path: str, value: Any, kind: Any) -> None:
+    """Raise Mistake where a plain annotation (int, float, bool, str, Literal) does not hold."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        raise Mistake(f"{path}={value} is not known; {nearest(str(value), map(str, get_args(kind)))}")
+    if kind not in words:
+        return
+    fits = isinstance(value, (int, float) if kind is float else kind) and (kind is bool or not isinstance(value, bool))
+    if not fits:
+        raise Mistake(f"{path}={value} must be {words[kind]}")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or "no message"
+
+
+# --- initial values ---------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def initialise(model: LanguageModel) -> None:
+    """The one rule of initial values: matrices and kernels normal with deviation 1/√(inputs), embeddings 0.02, biases zero.
+
+    What else has one dimension (the weights of norms) stays as its constructor made it. Then the architecture may
+    complete it for what the rule does not suit.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    for name, parameter in model.named_parameters():
+        if id(parameter) in tables:
+            parameter.normal_(0.0, EMBEDDING_DEVIATION)
+        elif parameter.dim() >= 2:
+            parameter.normal_(0.0, 1 / math.sqrt(parameter[0].numel()))
+        elif "bias" in name.rpartition(".")[2]:
+            parameter.zero_()
+    model.backbone.initialise()
+
+
+def build(
+    arch: Mapping[str, Any], width: int, context: int, vocabulary: int, seed: int, device: str | torch.device = "cpu"
+) -> LanguageModel:
+    """A model with initial values that depend on the seed alone: drawn on the CPU, then moved. Raises CannotBuild."""
+    made = constructor(arch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            model = LanguageModel(made(width, context, **options(arch)), vocabulary)
+        except Exception as error:
+            raise CannotBuild(
+                f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}"
+            ) from None
+        initialise(model)
+    return model.to(device)
+
+
+# --- the width for a budget of parameters -----------------------------------------------------------------------------
+
+
+def solve_width(arch: Mapping[str, Any], parameters: int, context: int, vocabulary: int) -> int:
+    """The largest width that the architecture accepts with at most `parameters` parameters, all of them counted.
+
+    Offered are even widths from 128 on, fours from 256, eights from 512: matrices that a processor likes, in steps of
+    3 % of the parameters at most. Raises CannotBuild where none fits.
+    """
+    made = constructor(arch)
+    size = partial(_size, made, options(arch), context, vocabulary)
+    ceiling = min(WIDEST, parameters // (vocabulary + 1))  # wider, and the embedding alone would exceed the budget
+    best, low, high = 0, 1, ceiling
+    while low <= high:  # parameters grow with width: halve the range
+        width = (low + high) // 2
+        probe = next((w for w in range(width, low - 1, -1) if offered(w) and isinstance(size(w), int)), None)
+        if probe is not None and int(size(probe)) <= parameters:
+            best = probe
+        elif probe is not None:
+            high = probe - 1
+            continue
+        low = width + 1
+    if best:
+        return best
+    raise CannotBuild(_too_small(made, parameters, size))
+
+
+def offered(width: int) -> bool:
+    """Whether the harness offers this width to an architecture."""
+    return width % (8 if width >= 512 else 4 if width >= 256 else 2 if width >= 128 else 1) == 0
+
+
+def _size(made: type[Backbone], given: Mapping[str, Any], context: int, vocabulary: int, width: int) -> int | str:
+    """How many parameters this width has, or why it is not accepted. Nothing is allocated."""
+    try:
+        with torch.device("meta"):
+            model = LanguageModel(made(width, context, **given), vocabulary)
+    except ValueError as error:
+        return _line(error)
+    except Exception as error:
+        raise CannotBuild(f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}") from None
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _too_small(made: type[Backbone], parameters: int, size: Callable[[int], int | str]) -> str:
+    """Why no width fits: the smallest that there is, or the reason why none is accepted."""
+    reason: int | str = ""
+    for width in filter(offered, range(1, 1025)):
+        reason = size(width)
+        if isinstance(reason, int):
+            return f"size.parameters={parameters:,} is too small for {made.__name__}: its smallest, width {width}, has {reason:,}"
+    return f"{made.__name__} accepts no width up to 1024: {reason}"
+
+
+def count(model: LanguageModel) -> dict[str, int]:
+    """Parameters three ways: all, without embeddings (of tokens and of positions), and those in matrix products.
+
+    The last are the backbone's matrices and kernels, and the head, which is the embedding used a second time.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    products = [p for p in model.backbone.parameters() if p.dim() >= 2 and id(p) not in tables]
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_without_embeddings": sum(p.numel() for p in model.parameters() if id(p) not in tables),
+        "parameters_in_products": sum(p.numel() for p in products) + model.vocabulary * model.backbone.width,
+    }
