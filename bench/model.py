@@ -110,6 +110,10 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         raise Mistake(f"{path}={value} must be {words[kind]}")
 
 
+def _not_made(made: type[Backbone], width: int, error: Exception) -> CannotBuild:
+    return CannotBuild(f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}")
+
+
 def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or "no message"
 
@@ -145,9 +149,7 @@ def build(
         try:
             model = LanguageModel(made(width, context, **options(arch)), vocabulary)
         except Exception as error:
-            raise CannotBuild(
-                f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}"
-            ) from None
+            raise _not_made(made, width, error) from None
         initialise(model)
     return model.to(device)
 
@@ -192,7 +194,7 @@ def _size(made: type[Backbone], given: Mapping[str, Any], context: int, vocabula
     except ValueError as error:
         return _line(error)
     except Exception as error:
-        raise CannotBuild(f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}") from None
+        raise _not_made(made, width, error) from None
     return sum(parameter.numel() for parameter in model.parameters())
 
 
