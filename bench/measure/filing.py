@@ -1,0 +1,119 @@
+"""Where a sitting is kept, and whether there is one already that answers."""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from bench.config import Measure, Run, digest, subject
+from bench.measure.figures import metrics
+from bench.measure.seat import Seat
+from bench.record import finish, read_json, source_digest, write_json
+
+SEED = 0  # of the order in which architectures take turns
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("architectures", "bench/measure")  # a change in these makes older measurements stale, and in these modules:
+MODULES = ("bench/model.py", "bench/objective.py", "bench/train.py")
+
+
+def load() -> list[float]:
+    """How busy the machine was over the last minute, five and fifteen: processes that wanted to run. Empty where unknown."""
+    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def _module_file(target: str) -> Path | None:
+    """The file of the module that a `_target_` names, found without importing it."""
+    top, *rest = target.split(".")[:-1] or [""]
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None:
+        return None
+    if not rest:
+        return Path(spec.origin)
+    path = Path(spec.origin).parent.joinpath(*rest)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def source(runs: Iterable[Run]) -> str:
+    """The digest of everything whose change would change a measurement."""
+    named = {_module_file(str(run.arch["_target_"])) for run in runs}
+    files = [ROOT / name for name in MODULES] + sorted(path for path in named if path is not None)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
+    return digest([source_digest(ROOT / name for name in PACKAGES), texts])
+
+
+def protocol(runs: Sequence[Run], options: Measure) -> dict[str, Any]:
+    """How a sitting measures. Two with the same digest may stand for each other on one machine."""
+    key = {
+        "options": asdict(options),
+        "source": source(runs),
+        "seed": SEED,
+        "threads": runs[0].threads,
+        "torch": machine.version("torch"),
+    }
+    return key | {"digest": digest(key)}
+
+
+def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
+    """Whether `runs` have still to be measured: False where one sitting below the suite's `folder` holds them all.
+
+    Only one of this machine, with the same options and the same source, counts.
+    """
+    if options.depth == "off" or not runs:
+        return False
+    wanted, digest_ = {subject(run) for run in runs}, protocol(runs, options)["digest"]
+    held: dict[Path, set[str]] = {}
+    for path in folder.glob("measure/*/*/subject.json"):
+        about, result = read_json(path) or {}, read_json(path.parent / "result.json") or {}
+        same = about.get("machine") == machine.machine_digest() and about.get("protocol", {}).get("digest") == digest_
+        if same and not about.get("twin") and result.get("status") in ("done", "skipped"):
+            held.setdefault(path.parent.parent, set()).add(about["subject"])
+    return not any(wanted <= subjects for subjects in held.values())
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _new_folder(results: Path) -> Path:
+    """A folder of this sitting's own, named by the machine and the time."""
+    stem = results / "measure" / f"{machine.machine_digest()}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    for number in range(1, 1000):
+        folder = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+    raise FileExistsError(stem)
+
+
+def file(table: Sequence[Seat], results: Path, options: Measure, before: Sequence[float]) -> Path:
+    """Write a folder for each seat; `before` is the machine's load when the sitting began. Returns the sitting's folder."""
+    folder, how, after = _new_folder(results), protocol([seat.run for seat in table], options), load()
+    for seat in table:
+        place = folder / seat.name
+        place.mkdir()
+        around = {"load_before": list(before), "load_after": after}
+        about = {
+            "arch": seat.run.names["arch"],
+            "subject": subject(seat.run),
+            "machine": machine.machine_digest(),
+            "twin": seat.twin,
+            "environment": (seat.environment or machine.environment(seat.run.threads)) | around,
+            "options": asdict(options),
+            "width": seat.samples.facts.get("width"),
+            "facts": seat.samples.facts,
+            "protocol": how,
+        }
+        write_json(place / "subject.json", about)
+        finish(place, seat.status, seat.reason, metrics(seat.samples) if seat.status == "done" else ())
+    return folder

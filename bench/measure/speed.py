@@ -1,0 +1,97 @@
+"""How fast a model trains, reads a prompt and writes: one short window at a time, on two clocks."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from architectures.interface import State
+from bench.model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one window of timing saw: tokens, and the seconds they took.
+
+    wall: by the clock on the wall · cpu: processor time of this process, all threads together (a neighbour that takes the
+    core does not lengthen it; on CUDA it is the time spent launching).
+    """
+
+    tokens: int
+    wall: float
+    cpu: float
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def clocked(work: Callable[[], object], tokens: int, device: torch.device) -> Window:
+    """Time one piece of work on both clocks, from an idle device to an idle device."""
+    synchronise(device)
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    synchronise(device)
+    return Window(tokens, time.perf_counter() - wall, time.process_time() - cpu)
+
+
+def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
+    """A piece of work, so many times over."""
+
+    def all_of_it() -> None:
+        for _ in range(times):
+            work()
+
+    return all_of_it
+
+
+def repeats(work: Callable[[], object], seconds: float, device: torch.device, warm: int) -> int:
+    """How often the work fits into a window of so many seconds (at least once), after `warm` calls that do not count."""
+    for _ in range(warm):
+        work()
+    return max(1, round(seconds / max(1e-9, clocked(work, 0, device).wall)))
+
+
+# --- writing and reading with a model ---------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def prefill(model: LanguageModel, prompt: Tensor, room: int) -> tuple[Tensor, State]:
+    """Read a prompt (B, T) into a fresh state with room for so many tokens; the next token of each row, (B, 1), and the state."""
+    state = model.init_state(prompt.shape[0], room)
+    hidden, state = model.hidden(prompt, state)  # (B, T, D)
+    return model.head(hidden[:, -1]).argmax(-1, keepdim=True), state
+
+
+@torch.no_grad()
+def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
+    """Go on from a state by `count` tokens, the likeliest each time, one by one."""
+    for _ in range(count):
+        logits, state = model(token, state)  # (B, 1, V)
+        token = logits[:, -1].argmax(-1, keepdim=True)
+    return token, state
+
+
+def writing(model: LanguageModel, prompt: Tensor, count: int) -> Window:
+    """Write `count` tokens after a prompt (B, T). The reading of the prompt is not timed."""
+    token, state = prefill(model, prompt, prompt.shape[1] + count)
+    return clocked(lambda: write(model, token, state, count), prompt.shape[0] * count, prompt.device)
+
+
+def further_token(model: LanguageModel, token: Tensor, state: State, count: int) -> Window:
+    """The time of one further token (B, 1) from a state: the median over the next `count` positions, each timed alone."""
+    windows = []
+
+    def one() -> None:
+        nonlocal token, state
+        token, state = write(model, token, state, 1)
+
+    for _ in range(count):
+        windows.append(clocked(one, token.shape[0], token.device))
+    wall, cpu = (statistics.median(getattr(window, clock) for window in windows) for clock in ("wall", "cpu"))
+    return Window(1, wall, cpu)
