@@ -1,7 +1,10 @@
 """Weights and training state to disk and back, whole or not at all."""
 
+import copy
+import json
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,11 @@ import torch
 import yaml
 from torch import nn
 
-from bench import data
 from bench.config import Mistake, Run, from_plain
-from bench.data import Vocabulary
+from bench.data import Vocabulary, tokenizer
 from bench.model import LanguageModel
 from bench.model import build as build_model
+from bench.record import write_json
 
 
 def _save(path: Path, value: Any) -> None:
@@ -32,28 +35,33 @@ def save_training(folder: Path, step: int, module: nn.Module, optimizer: torch.o
     _save(folder / "training.pt", {"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()})
 
 
-def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, say: Callable[[str], None]) -> int:
     """Load the training state, where there is one, and return the step it stands at (0 without one).
 
-    A file that is broken or does not suit the model is set aside, and training starts anew.
+    A file that is broken or does not suit the model is named and set aside, and training starts anew.
     """
     path = folder / "training.pt"
     if not path.exists():
         return 0
+    fresh = [copy.deepcopy(part.state_dict()) for part in (module, optimizer)]
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         return int(saved["step"])
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError):
-        os.replace(path, path.with_name("training.pt.broken"))
-        raise
+    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
+        aside = path.with_name("training.pt.broken")
+        os.replace(path, aside)
+        say(f"{path} can not be used ({str(error).splitlines()[0]}): set aside as {aside.name}, training starts anew")
+    module.load_state_dict(fresh[0])
+    optimizer.load_state_dict(fresh[1])
+    return 0
 
 
 def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: int) -> None:
     """The weights of a finished run, and what is needed to use them; the training state goes."""
-    vocabulary.save(folder)
     _save(folder / "weights.pt", {"width": width, "model": model.state_dict()})
+    write_json(folder / "vocabulary.json", vocabulary.describe())
     (folder / "training.pt").unlink(missing_ok=True)
 
 
@@ -83,9 +91,9 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         raise Mistake(f"{folder} has no weights: the run did not finish")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-        vocabulary = data.load_vocabulary(path.parent)
+        vocabulary = tokenizer.load(json.loads((path.parent / "vocabulary.json").read_text(encoding="utf-8")))
         model = build_model(run.arch, saved["width"], run.size.context, vocabulary.size, seed=run.seed)
         model.load_state_dict(saved["model"])
-    except (RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
         raise Mistake(f"{path} can not be read ({str(error).splitlines()[0]}): train again with again=all") from None
     return Trained(model.to(device).eval(), vocabulary, run)

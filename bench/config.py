@@ -30,11 +30,12 @@ class Data:
     tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json
     vocabulary: int = 4096  # tokens that `bpe` learns
     deduplicate: str = "exact"  # exact | near: a document that shares over 20 % of its 13-word runs goes
-    repository: str = ""  # hub: the set's name
+    repository: str = ""  # hub: the set's name, or name@revision; or a local folder
     subset: str = ""  # hub: the configuration's name
     parts: dict[str, str] = field(default_factory=dict)  # hub: our part -> the set's split expression
     streamed: bool = False  # hub: read without downloading the whole
-    documents: int = 0  # hub, streamed: how many documents to take; 0 is all
+    documents: int = 0  # hub: how many documents to take of each part; 0 is all
+    joined: bool = False  # hub: the rows are lines of one text, not documents
     cache: str = aside("")  # where tokens lie; empty: $BENCH_CACHE, or the user's cache folder
 
 
@@ -96,10 +97,11 @@ class Measure:
     """How deep the speed and memory stage goes. Has an identity of its own."""
 
     depth: str = "quick"  # off | quick | full
-    rounds: int = 12
-    window_seconds: float = 0.3
+    rounds: int = 40
+    window_seconds: float = 0.15  # of training; of reading and writing a third
     decode_lengths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
     limit_seconds: float = 120.0  # a worker that answers later than this is ended
+    cap_seconds: float = 120.0  # no further round is begun after this
 
 
 @dataclass
@@ -211,7 +213,7 @@ CHOICES = {
     "train.precision": ("auto", "float32", "bfloat16"),
     "train.device": ("auto", "cpu", "cuda"),
     "evaluate.protocol": ("chunk",),
-    "measure.depth": ("off", "quick"),
+    "measure.depth": ("off", "quick", "full"),
     "again": ("none", "failed", "all"),
 }
 
@@ -241,6 +243,7 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "measure.rounds": (2, 10_000),
     "measure.window_seconds": (0.01, 60.0),
     "measure.limit_seconds": (1.0, 10**6),
+    "measure.cap_seconds": (1.0, 10**6),
     "seed": (0, 2**31 - 1),
     "threads": (1, 1024),
 }

@@ -25,13 +25,21 @@ class Score(NamedTuple):
     documents: pd.DataFrame | None
 
 
+def spread_blocks(part: Part, context: int, count: int) -> np.ndarray:
+    """Up to `count` blocks (N, context + 1) spread evenly over a part, as int64: a piece of it that is always the same."""
+    whole = max(1, (len(part.tokens) - 1) // context)
+    context = min(context, len(part.tokens) - 1)
+    chosen = np.unique(np.linspace(0, whole - 1, min(count, whole)).astype(np.int64))
+    return np.stack([part.tokens[block * context : block * context + context + 1] for block in chosen]).astype(np.int64)
+
+
 @torch.no_grad()
 def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> float:
     """The training loss on fixed blocks (N, T + 1) of held-out text, nats a target; the same questions at every call."""
     objective.eval()
     nats = count = 0.0
     for first in range(0, len(blocks), ROWS):
-        block = torch.from_numpy(blocks[first : first + ROWS].astype(np.int64))
+        block = torch.from_numpy(blocks[first : first + ROWS])
         batch = objective.batch(block, seeded(first)).to(plan.device)
         with autocast(plan):
             total = objective(batch)
@@ -51,8 +59,8 @@ def likelihood(objective: Objective, part: Part, vocabulary: Vocabulary, context
             found = objective.token_nats(batch).double().cpu().numpy()
         real = window.positions >= 0
         nats[window.positions[real]] = found[real]
-    units = per_unit(part, nats, vocabulary.separator)
-    return Score(f"chunk({context})", _likelihood_metrics(units.documents, units.separator_nats, units.separators), units.documents)
+    documents, separator_nats, separators = per_unit(part, nats, vocabulary.separator)
+    return Score(f"chunk({context})", _likelihood_metrics(documents, separator_nats, separators), documents)
 
 
 def _likelihood_metrics(documents: pd.DataFrame, separator_nats: float, separators: int) -> list[Metric]:
@@ -111,10 +119,10 @@ def _hidden_nats(
     hidden[rows, places] = True
     if vocabulary.continues_word is not None:
         for row, place in zip(rows, places, strict=True):
-            later = place + 1
-            while later < length and vocabulary.continues_word[tokens[row, later]]:
+            for later in range(place + 1, length):
+                if not (vocabulary.continues_word[tokens[row, later]] and vocabulary.decode([tokens[row, later - 1]])[-1:].isalnum()):
+                    break
                 hidden[row, later] = True
-                later += 1
     tokens[hidden] = objective.model.mask
     with autocast(plan):
         states, _ = objective.model.hidden(torch.from_numpy(tokens).to(plan.device))  # (B, T, D)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from bench.config import Mistake
 
 if TYPE_CHECKING:  # torch costs seconds, and --help needs none of it
+    import torch
+
     from bench.data import Vocabulary
     from bench.model import LanguageModel
 
@@ -43,7 +45,7 @@ def continue_text(
     return vocabulary.decode(torch.cat(written, dim=1)[0].cpu().numpy()) if written else ""
 
 
-def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generator") -> "torch.Tensor":  # noqa: F821
+def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generator") -> "torch.Tensor":
     import torch
 
     if temperature == 0:

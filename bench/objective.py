@@ -21,7 +21,8 @@ class Batch(NamedTuple):
     lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(*(None if field is None else field.to(device, non_blocking=True) for field in self))
+        tokens, targets, weight = (field.to(device, non_blocking=True) for field in self[:3])
+        return Batch(tokens, targets, weight, None if self.lengths is None else self.lengths.to(device))
 
     def split(self, pieces: int) -> list["Batch"]:
         """Micro-batches, cut between rows."""
@@ -35,7 +36,7 @@ class Total(NamedTuple):
     """A loss as a sum and a count: they add exactly over micro-batches and ranks, and the mean is taken once, at the end."""
 
     nats: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # a field, not tuple.count
     auxiliary: Tensor | None = None  # trained, never reported
 
 

@@ -51,6 +51,12 @@ def check_writable(folder: Path) -> None:
         raise Mistake(f"results={folder} can not be written ({error.strerror}): name another folder with results=…") from None
 
 
+def source_digest(packages: Iterable[Path]) -> str:
+    """The digest of the Python files of some packages: a later change shows as "stale"."""
+    files = sorted(path for package in packages for path in package.rglob("*.py"))
+    return digest([[path.name, path.read_text(encoding="utf-8")] for path in files])
+
+
 # --- where a run lies, and how far it is ------------------------------------------------------------------------------
 
 
@@ -70,10 +76,13 @@ def status(folder: Path) -> str:
 
 
 def wanted(run: Run) -> tuple[Path, bool]:
-    """The folder that this run belongs into, and whether it has to be run (again)."""
+    """The folder that this run belongs into, and whether it has to be run (again).
+
+    A run that could not even start lost nothing: the same folder is used again.
+    """
     last = attempts(run)[-1]
     state = status(last)
-    if state in ("absent", "unfinished"):
+    if state in ("absent", "unfinished") or not (read_json(last / "result.json") or {})["facts"].get("started", True):
         return last, True
     if run.again == "all" or (run.again == "failed" and state == "failed"):
         return last.parent / f"{run_name(run)}-a{len(attempts(run)) + 1}", True
@@ -86,11 +95,19 @@ def wanted(run: Run) -> tuple[Path, bool]:
 def begin(folder: Path, run: Run, environment: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     """Open a run's record: what will run, where, and from which sources. Taking a run up again keeps what stands there."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "result.json").unlink(missing_ok=True)
     write_json(folder / "environment.json", environment)
     attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
     names = {"variant": variant(run), "subject": subject(run), "attempt": attempt}
     write_json(folder / "provenance.json", {**provenance, **names})
     write_atomically(folder / "config.yaml", yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True))
+
+
+def note(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
+    """Add what a run found out about its data once it was read."""
+    provenance = read_json(folder / "provenance.json") or {}
+    provenance["digests"] = {**provenance.get("digests", {}), **digests}
+    write_json(folder / "provenance.json", provenance | {"data": dict(data)})
 
 
 def log(folder: Path, row: Mapping[str, Any]) -> None:
@@ -134,13 +151,13 @@ class Records:
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
     "status reason rerun text environment provenance config"
-).split()  # noqa: SIM905
-VALUE_COLUMNS = "run metric unit better sample value note at".split()  # noqa: SIM905
-CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()  # noqa: SIM905
-DOCUMENT_COLUMNS = "run document bytes tokens nats".split()  # noqa: SIM905
+).split()
+VALUE_COLUMNS = "run metric unit better sample value note at".split()
+CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
+DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
 MEASURE_COLUMNS = (
     "sitting machine subject arch twin status reason metric unit better sample value note at round environment"
-).split()  # noqa: SIM905
+).split()
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
@@ -156,6 +173,12 @@ def read_curve(folder: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return rows
+
+
+def training_seconds(folder: Path) -> float:
+    """Wall-clock seconds of a run's training so far, over every time it was taken up."""
+    rows = read_curve(folder)
+    return float(rows[-1]["seconds"]) if rows else 0.0
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -207,7 +230,8 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
         "part": facts.get("part", ""), "seed": config["seed"], "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
-        "rerun": provenance.get("rerun", ""), "text": text, "environment": environment, "provenance": provenance, "config": config,
+        "rerun": provenance.get("rerun", ""), "text": text, "environment": environment, "provenance": provenance,
+        "config": config,
     }  # fmt: skip
 
 
@@ -277,9 +301,3 @@ def labels(runs: pd.DataFrame) -> list[str]:
             differences = ", ".join(f"{key.rpartition('.')[2]}={flat.get(key)}" for key in keys)
             said[name] = f"{arch} ({differences})" if len(firsts) > 1 else str(arch)
     return [said[name] for name in runs["variant"]]
-
-
-def source_digest(packages: Iterable[Path]) -> str:
-    """The digest of the Python files of some packages: a later change shows as "stale"."""
-    files = sorted(path for package in packages for path in package.rglob("*.py"))
-    return digest([[path.name, path.read_text(encoding="utf-8")] for path in files])

@@ -77,7 +77,8 @@ def plan(run: Run) -> Plan:
     """The plan of a run on this machine."""
     train = run.train
     device = torch.device("cuda" if train.device == "cuda" or (train.device == "auto" and torch.cuda.is_available()) else "cpu")
-    fast = train.precision == "bfloat16" or (train.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    fast = train.precision == "bfloat16" or (train.precision == "auto" and able)
     return Plan(
         steps=train.steps,
         batch=train.batch,

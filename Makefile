@@ -1,0 +1,49 @@
+# Which language-model architecture, on my data, in my budget?
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+RESULTS ?= results/default
+# one thread a process, waiting passively: two processes on two cores then do not disturb each other
+TEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -n auto
+
+.DEFAULT_GOAL := help
+.PHONY: help install bench smoke report test test-all lint type clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(READY) ## set up .venv with everything that the bench, its tests and the optional models need
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 …"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface]'
+	@touch $@
+
+bench: $(READY) ## the main job: seven architectures, three seeds, one report (25 minutes on two cores, offline)
+	$(RUN) -m bench.run suite=default
+
+smoke: $(READY) ## the same architectures for 20 steps each: does everything run? (about a minute)
+	$(RUN) -m bench.run suite=smoke again=all
+
+report: $(READY) ## make the report again (RESULTS=results/default)
+	$(RUN) -m bench.report $(RESULTS)
+
+test: $(READY) ## the tests, in under five minutes
+	$(TEST) -m "not slow"
+
+test-all: $(READY) ## the tests, the slow ones too
+	$(TEST)
+
+lint: $(READY) ## style
+	$(RUN) -m ruff check .
+
+type: $(READY) ## types
+	$(RUN) -m mypy
+
+clean: ## remove the environment, caches, and results other than results/reference
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find results -mindepth 1 -maxdepth 1 ! -name reference -exec rm -rf {} +

@@ -1,0 +1,161 @@
+"""A command line turned into runs, by Hydra; what Hydra refuses becomes one line. Imports no torch."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from hydra import initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench import machine
+from bench.config import Mistake, Run, check, from_plain, nearest
+
+GROUPS = ("arch", "data", "size", "objective", "train", "measure")
+BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
+
+
+def conf_folder() -> Path:
+    """Where the project's own YAMLs lie: beside the packages in a checkout, inside `bench` in an installation."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+def register() -> None:
+    """Tell Hydra the dataclasses behind the YAMLs, and the resolvers that the YAMLs use."""
+    ConfigStore.instance().store(name="schema", node=Run)
+    OmegaConf.register_new_resolver("parallel_jobs", machine.parallel_jobs, replace=True)
+
+
+class Command(NamedTuple):
+    """What a command line asks for."""
+
+    runs: list[Run]
+    sweep: bool  # several cells, each of which may fail alone
+    complete: bool  # False where a sweeper of its own chooses the cells as it goes
+
+
+def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
+    """The run that a composed configuration describes, checked. Raises Mistake."""
+    with _plain_words():
+        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(tree, dict)
+    names = {group: str(choices[group]) for group in GROUPS}
+    run = from_plain({str(key): value for key, value in tree.items()} | {"names": names})
+    check(run)
+    return run
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """The same words with the overrides last: Hydra itself takes no flag between two of them."""
+    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+    flags, left = [], list(overrides)
+    for word in arguments:
+        if left and word == left[0]:
+            left.pop(0)
+        else:
+            flags.append(word)
+    return [*flags, *overrides]
+
+
+def expand(arguments: Sequence[str]) -> Command:
+    """Every run that a command line asks for, before the first one starts. Raises Mistake for what it can not mean."""
+    asked = get_args_parser().parse_args(arguments)
+    folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
+    if folder and not Path(folder[0]).is_dir():
+        raise Mistake(f"--config-dir {asked.config_dir} is no folder")
+    overrides = [*asked.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
+    name = asked.config_name or "config"
+    with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        with _plain_words(hydra.config_loader, name, overrides):
+            return _cells(hydra, name, overrides, asked.multirun)
+
+
+def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Command:
+    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
+    master = hydra.compose_config(name, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
+        return Command([_compose(hydra, name, overrides)], sweep=False, complete=True)
+    if master.hydra.sweeper._target_ != BUILT_IN:
+        return Command([_compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])], True, False)
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    task = [_line(override) for override in parsed if not override.is_hydra_override()]
+    both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides([*params, *task])
+    fixed = [_line(override) for override in parsed if override.is_hydra_override()]
+    batches = BasicSweeper.split_arguments(both, max_batch_size=None)
+    return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], sweep=True, complete=True)
+
+
+def _line(override: Override) -> str:
+    return override.input_line or ""
+
+
+def _compose(hydra: Any, name: str, overrides: Sequence[str]) -> Run:
+    config = hydra.compose_config(name, list(overrides), run_mode=RunMode.RUN, with_log_configuration=False)
+    choices = config.hydra.runtime.choices
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return resolve(config, choices)
+
+
+# --- Hydra's refusals in plain words ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _plain_words(loader: Any = None, name: str = "config", overrides: Sequence[str] = ()) -> Iterator[None]:
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        _explain(error, loader, name, overrides)
+
+
+def _explain(error: Exception, loader: Any, name: str, overrides: Sequence[str]) -> NoReturn:
+    text = " ".join([str(error), str(error.__cause__ or "")])
+    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, word = found.groups()
+        known = loader.get_group_options(group) if loader else ()
+        raise Mistake(f"{group}={word} is not known; {nearest(word, known)}") from None
+    if found := re.search(r"(?:Could not override|You must specify) '([^']+)'", text):
+        key = found.group(1).partition("@")[0]
+        raise Mistake(f"{key} is no key; {nearest(key, _keys(loader, name))}") from None
+    if found := re.search(r"Key '([^']+)' not in '(\w+)'", text):
+        full = re.search(r"full_key: (\S+)", text)
+        key = full.group(1) if full else found.group(1)
+        raise Mistake(f"{key} is no key; {nearest(key, _keys(loader, name))}") from None
+    if found := re.search(r"(Value .+?) +full_key: (\S+)", text, re.DOTALL):
+        raise Mistake(f"{found.group(2)}: {' '.join(found.group(1).split()).lower()}") from None
+    if found := re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text):
+        raise Mistake(f"{found.group(1) or found.group(2)} names several values: add -m to run them all") from None
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    raise Mistake(" ".join(lines[:2]) if lines else type(error).__name__) from None
+
+
+def _keys(loader: Any, name: str) -> list[str]:
+    """Every group and every dotted key of the default configuration."""
+    if loader is None:
+        return []
+    config = loader.load_configuration(name, [], run_mode=RunMode.RUN)
+    OmegaConf.set_struct(config, False)
+    del config["hydra"]
+    return [*GROUPS, "suite", *_dotted(OmegaConf.to_container(config))]
+
+
+def _dotted(tree: Any, prefix: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{key}.")
