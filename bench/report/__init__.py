@@ -1,0 +1,66 @@
+"""Tables, figures and one page from records alone; writes nothing but <results>/<suite>/report/. Imports no torch."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from bench.config import Mistake
+
+PACKAGES = ("architectures", "bench")
+
+
+def suites(root: Path) -> list[Path]:
+    """The suites at or below a folder; Mistake where there is nothing to read."""
+    if not root.is_dir():
+        raise Mistake(f"{root} is no folder: name results/<suite>, or results/ for every suite below it")
+    found = [folder for folder in (root, *sorted(root.iterdir())) if any(folder.glob("runs/*/config.yaml"))]
+    if not found:
+        raise Mistake(f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them")
+    return found
+
+
+def source_today() -> str:
+    """The digest of the sources as they are now."""
+    from bench.record import source_digest
+
+    specs = [importlib.util.find_spec(name) for name in PACKAGES]
+    places = [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
+    return source_digest(places)
+
+
+def _read(root: Path) -> tuple[Any, ...]:
+    from bench.record import read
+    from bench.report import comparisons, speeds, tables
+
+    records = read(root)
+    sittings = speeds.sittings(records.measures)
+    built = tables.build(records, sittings)
+    return records, sittings, built, comparisons.comparisons(built)
+
+
+def write(root: Path) -> Path:
+    """Make the report of one suite again; returns the path of its page. Raises Mistake where it can not be written."""
+    from bench.record import check_writable, write_atomically
+    from bench.report import page, tables
+
+    suites(root)
+    records, sittings, built, parts = _read(root)
+    folder = root / "report"
+    check_writable(folder)
+    for name, table in (
+        ("summary.csv", tables.summary(built)),
+        ("runs.csv", tables.numbers(records, built)),
+        ("curves.csv", tables.curves(records)),
+    ):
+        write_atomically(folder / name, table.to_csv(index=False))
+    write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, source_today()))
+    return folder / "index.html"
+
+
+def summary_text(root: Path) -> str:
+    """The summary as a compact table for a terminal."""
+    from bench.report import terminal
+
+    suites(root)
+    _, _, built, parts = _read(root)
+    return terminal.text(built, parts)

@@ -1,0 +1,27 @@
+"""`python -m bench.report RESULTS`: make the report of a suite, or of every suite below a folder, again."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.config import Mistake
+from bench.report import suites, summary_text, write
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 2 with one line where there is nothing to read or no place to write."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description="Make the report of a results folder again.")
+    parser.add_argument("results", type=Path, help="results/<suite>, or results/ for every suite below it")
+    chosen = parser.parse_args(arguments)
+    try:
+        for suite in suites(chosen.results):
+            page = write(suite)
+            print(summary_text(suite), f"\nreport: {page}", sep="\n")
+    except Mistake as mistake:
+        print(mistake, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""The page's tables as rows of cells: what is shown, what is sorted by, and the small print under it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from bench.report.speeds import PAIRED, Sitting
+from bench.report.wording import NONE, count, fixed, large, number, size
+
+SLACK = 0.03  # a larger share of the budget left unused is marked
+TITLES = {
+    "train_tokens_per_second": "training tokens/s",
+    "prefill_tokens_per_second": "prefill tokens/s",
+    "decode_tokens_per_second": "decode tokens/s",
+    "peak_train_memory_bytes": "peak training memory",
+    "state_bytes": "state",
+    "flops_per_token": "FLOPs per token",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell. `value` is what the column is sorted by; None sorts last."""
+
+    text: str
+    value: float | str | None = None
+    small: str = ""
+    mark: str = ""  # best | bad | ""
+    why: str = ""
+    colour: int | None = None
+    badges: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page."""
+
+    name: str
+    caption: str
+    columns: list[tuple[str, str]]  # title, explanation
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
+
+
+def _value(value: Any) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def name_cell(row: Any, stale: frozenset[int]) -> Cell:
+    """Who: the label, its colour, its number in figures, and what has to be known at once."""
+    badges = ("stale",) if row.Index in stale else ()
+    short = f"in figures: {row.short}" if row.short != row.label else ""
+    return Cell(row.label, row.label, small=short, colour=int(row.colour), badges=badges)
+
+
+def _parameters(row: Any) -> Cell:
+    slack = row.budget_slack
+    wasted = math.isfinite(slack) and slack > SLACK
+    small = f"{100 * slack:.1f} % of the budget unused" if wasted else ""
+    return Cell(count(row.parameters), _value(row.parameters), small, "bad" if wasted else "")
+
+
+def _seeds(row: Any) -> Cell:
+    missing = row.seeds < row.seeds_asked
+    return Cell(f"{row.seeds} of {row.seeds_asked}" if missing else str(row.seeds), float(row.seeds), mark="bad" if missing else "")
+
+
+def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int]) -> Table:
+    """Causal rows: bits per byte, then what the one sitting measured."""
+    best = rows["bits_per_byte"].min()
+    one_token = rows["tokenizer"].nunique() == 1
+    columns = [
+        ("architecture", "a row is a variant; seeds are averaged"),
+        ("bits per byte", "mean over seeds; below it the 95 % interval"),
+        ("seed spread", "standard deviation over seeds"),
+        ("to the best", "ratio of bits per byte to the lowest"),
+        *([("perplexity", "per token, on the same held-out text")] if one_token else []),
+        ("parameters", "all of them, embeddings included"),
+        ("seeds", "finished seeds"),
+    ]
+    measured = [metric for metric in TITLES if sitting is not None and metric in sitting.medians and metric != "flops_per_token"]
+    columns += [(TITLES[metric], "median; below it the ratio to the best of this sitting") for metric in measured]
+    cells = []
+    for row in rows.itertuples():
+        span = f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}" if math.isfinite(row.bits_per_byte_low) else ""
+        first = row.bits_per_byte == best
+        line = [
+            name_cell(row, stale),
+            Cell(fixed(row.bits_per_byte), _value(row.bits_per_byte), span, "best" if first else ""),
+            Cell(fixed(row.bits_per_byte_seed_deviation, 4), _value(row.bits_per_byte_seed_deviation)),
+            Cell(fixed(row.bits_per_byte / best), _value(row.bits_per_byte / best)),
+            *([Cell(number(row.perplexity, 4), _value(row.perplexity))] if one_token else []),
+            _parameters(row),
+            _seeds(row),
+        ]
+        cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting is not None])
+    notes = sorted({_basis(row) for row in rows.itertuples()})
+    if not one_token:
+        notes.append("Perplexities are left out: they are counted per token, and the tokenizers differ. Bits per byte may be compared.")
+    caption = f"Scored on the {rows['part'].iloc[0] or 'held-out'} part by {rows['protocol'].iloc[0] or 'an unnamed protocol'}; lower is better."
+    return Table(name, caption, columns, cells, notes)
+
+
+def _basis(row: Any) -> str:
+    if row.bits_per_byte_basis == "seeds and documents":
+        return (
+            "Intervals hold two sources of variance, seeds (t) and held-out documents. Rows share their documents, so the interval "
+            "of a difference is narrower than these."
+        )
+    if row.bits_per_byte_basis == "nothing":
+        return "One seed and no nats per document: no interval can be given."
+    return f"Where noted so, intervals hold the variance of {row.bits_per_byte_basis} only" + (
+        ": seeds were not sampled, another seed may differ by more." if row.bits_per_byte_basis == "documents" else "."
+    )
+
+
+def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
+    """Encoders: pseudo-perplexity, in a table of its own."""
+    columns = [
+        ("architecture", "reads in both directions"),
+        ("pseudo-perplexity", "one position hidden at a time; below it the standard error of the sampled positions"),
+        ("to the best", "ratio to the lowest of this table"),
+        ("parameters", "all of them, embeddings included"),
+        ("seeds", "finished seeds"),
+    ]
+    best = rows["pseudo_perplexity"].min()
+    cells = [
+        [
+            name_cell(row, stale),
+            Cell(number(row.pseudo_perplexity, 4), _value(row.pseudo_perplexity), f"± {number(row.pseudo_perplexity_standard_error, 2)}"),
+            Cell(fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
+            _parameters(row),
+            _seeds(row),
+        ]
+        for row in rows.itertuples()
+    ]
+    caption = f"Scored on the {rows['part'].iloc[0] or 'held-out'} part by {rows['protocol'].iloc[0] or 'an unnamed protocol'}."
+    return Table(name, caption, columns, cells)
+
+
+def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
+    """A median and its ratio to the best of the sitting; a dash keeps its reason."""
+    value = float(sitting.medians[metric].get(subject, float("nan"))) if metric in sitting.medians else float("nan")
+    if not math.isfinite(value):
+        return Cell(NONE, None, why=sitting.notes.get((subject, metric), "not measured in this sitting"))
+    if metric in PAIRED:
+        ratio = sitting.ratios.get((subject, metric))
+        small = ""
+        if ratio is not None:
+            span = f" ({fixed(ratio.low)} to {fixed(ratio.high)})" if ratio.basis == "rounds" else ""
+            small = f"×{fixed(ratio.value)}{span}"
+        return Cell(large(value), value, small)
+    least = sitting.medians[metric].min()
+    text = size(value) if metric.endswith("bytes") else large(value)
+    return Cell(text, value, f"×{number(value / least)}" if least > 0 else "")
+
+
+def speeds(name: str, sitting: Sitting, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
+    """Everything that one sitting measured, with ratios within it."""
+    metrics = [metric for metric in TITLES if metric in sitting.medians or any(key[1] == metric for key in sitting.notes)]
+    columns = [("architecture", "as it was measured")] + [(TITLES[m], "median; ratio to the best in the same rounds, 95 % interval") for m in metrics]
+    there = rows[rows["subject"].isin(sitting.medians.index)].drop_duplicates("subject")
+    cells = [
+        [name_cell(row, stale), *(speed_cell(str(row.subject), metric, sitting) for metric in metrics)] for row in there.itertuples()
+    ]
+    missing: dict[str, list[str]] = {}
+    labels = dict(zip(there["subject"], there["label"], strict=True))
+    for (subject, metric), note in sitting.notes.items():
+        if subject in labels and note:
+            missing.setdefault(f"{labels[subject]}: {note}", []).append(TITLES.get(metric, metric))
+    notes = [f"{NONE} {', '.join(names)} · {why}" for why, names in missing.items()]
+    return Table(name, "", columns, cells, notes)
+
+
+def twin_line(sitting: Sitting) -> str:
+    """What the A/A pair says about this machine's clock."""
+    if not sitting.twins:
+        return "No model was entered twice in this sitting, so its noise is unknown: no claim about speed is made."
+    said = [
+        f"{TITLES.get(metric, metric)} {fixed(pair.value)} ({fixed(pair.low)} to {fixed(pair.high)})"
+        + ("" if sitting.claims(metric) else ", too noisy: no claim")
+        for metric, pair in sorted(sitting.twins.items())
+    ]
+    return "The same model entered twice, as a ratio that should be 1: " + "; ".join(said) + ". It must lie inside 0.97 to 1.03 for a claim."

@@ -1,0 +1,180 @@
+"""The figures: each from tables alone, and each left out with its reason where it would be empty."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from bench.report import drawing
+from bench.report.comparisons import Comparison
+from bench.report.speeds import Sitting
+from bench.report.statistics import pareto
+
+PARTS = ("parameters", "gradients", "optimizer", "activations", "temporary")
+
+
+class Empty(Exception):
+    """The message is why there is no such figure."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure of the page: SVG, or the reason why there is none."""
+
+    name: str
+    title: str
+    caption: str
+    svg: str = ""
+    reason: str = ""
+
+
+def drawn(name: str, title: str, caption: str, make: Callable[[], Figure]) -> Drawn:
+    """Draw, in the one style; an Empty becomes the reason."""
+    with mpl.rc_context(drawing.STYLE):
+        try:
+            return Drawn(name, title, caption, svg=drawing.svg(make(), name, escape(title, quote=True)))
+        except Empty as why:
+            return Drawn(name, title, caption, reason=str(why))
+
+
+def curve_table(comparison: Comparison, curves: pd.DataFrame, objective: str, tokenizer: str) -> pd.DataFrame:
+    """Held-out loss of the finished runs of one objective and tokenizer, with the names that figures use."""
+    runs = comparison.runs[(comparison.runs["objective"] == objective) & (comparison.runs["tokenizer"] == tokenizer)]
+    named = runs[["run", "row"]].join(comparison.rows[["short", "colour", "subject"]], on="row")
+    table = curves[["run", "step", "tokens", "validation_nats"]].merge(named, on="run").dropna(subset=["validation_nats"])
+    return table.astype({"tokens": float, "validation_nats": float})
+
+
+def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) -> Figure:
+    """Held-out loss against tokens, or against seconds where the measured tokens per second of each subject are given."""
+    if per_second is not None:
+        table = table.assign(x=table["tokens"] / table["subject"].map(per_second).to_numpy(dtype=float)).dropna(subset=["x"])
+    else:
+        table = table.assign(x=table["tokens"])
+    if table.empty:
+        raise Empty("no held-out loss was logged" if per_second is None else "no training rate was measured for these rows")
+    names = table.drop_duplicates("short").set_index("short")["colour"].sort_index()
+    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(names) + 0.7))
+    palette = {name: drawing.colour(number) for name, number in names.items()}
+    dashes = {name: drawing.DASHES[number // len(drawing.PALETTE) % len(drawing.DASHES)] for name, number in names.items()}
+    sns.lineplot(
+        table, x="x", y="validation_nats", hue="short", style="short", hue_order=list(names.index), style_order=list(names.index),
+        palette=palette, dashes=dashes, errorbar=("pi", 100), err_kws={"alpha": 0.18, "linewidth": 0}, legend=False, ax=axes,
+    )  # fmt: skip
+    means = table.groupby(["short", "x"])["validation_nats"].mean().reset_index()
+    late = table[table["tokens"] >= 0.25 * table["tokens"].max()]["validation_nats"]
+    low = table["validation_nats"].min()
+    top = late.max() if len(late) else table["validation_nats"].max()
+    axes.set_ylim(low - 0.06 * (top - low) - 1e-9, top + 0.06 * (top - low) + 1e-9)
+    axes.set_ylabel("held-out loss (nats per token)")
+    ends = means.loc[means.groupby("short")["x"].idxmax()]
+    points = [(r.x, r.validation_nats, str(r.short), palette[str(r.short)]) for r in ends.itertuples()]
+    if per_second is None:
+        axes.set_xlabel("training tokens")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        drawing.label_ends(axes, points)
+        return figure
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds of training = tokens / measured rate")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.set_xlim(table["x"].min(), table["x"].max() * 1.6)
+    lines = [list(zip(g["x"], g["validation_nats"], strict=True)) for _, g in means.groupby("short")]
+    drawing.label_points(axes, points, [_dense(line) for line in lines])
+    return figure
+
+
+def _dense(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """More points along a line, so that labels see all of it."""
+    x, y = np.array(line, dtype=float).T
+    steps = np.geomspace(x[0], x[-1], 40) if len(x) > 1 else x
+    return list(zip(steps, np.interp(steps, x, y), strict=True))
+
+
+def tradeoff(rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_better: bool, unit: str) -> Figure:
+    """Bits per byte against a measured cost, with the line through the points that nothing else beats in both."""
+    table = rows.assign(x=cost.reindex(rows["subject"]).to_numpy(dtype=float)).dropna(subset=["x", "bits_per_byte"])
+    if len(table) < 2:
+        raise Empty("fewer than two rows have both numbers from one sitting")
+    figure, axes = drawing.canvas()
+    palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
+    front = table[pareto((-table["x"] if more_is_better else table["x"]).to_numpy(), table["bits_per_byte"].to_numpy())].sort_values("x")
+    axes.plot(front["x"], front["bits_per_byte"], color=drawing.FAINT, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
+    for row in table.itertuples():
+        if np.isfinite(row.bits_per_byte_low):
+            axes.plot([row.x, row.x], [row.bits_per_byte_low, row.bits_per_byte_high], color=palette[row.short], linewidth=1, alpha=0.55)
+    sns.scatterplot(table, x="x", y="bits_per_byte", hue="short", palette=palette, s=42, legend=False, ax=axes, edgecolor=drawing.PAPER)
+    axes.set_xscale("log")
+    axes.set_xlim(table["x"].min() / 1.35, table["x"].max() * 1.35)
+    axes.margins(y=0.12)
+    axes.set_xlabel(label)
+    axes.set_ylabel("bits per byte (lower is better)")
+    _plain_log(axes, unit)
+    points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in table.sort_values("bits_per_byte").itertuples()]
+    drawing.label_points(axes, points, [_dense(list(zip(front["x"], front["bits_per_byte"], strict=True)))])
+    return figure
+
+
+def _plain_log(axes: "mpl.axes.Axes", unit: str) -> None:
+    """Few readable ticks on a logarithmic axis: 1, 2, 5 of each decade."""
+    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=7))
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
+
+
+def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
+    """Seconds for a further token against the length that stands before it."""
+    points = sitting.curves[sitting.curves["metric"] == "decode_seconds_per_token"]
+    subjects = rows.drop_duplicates("subject").set_index("subject")[["short", "colour"]]
+    table = points.join(subjects, on="subject", how="inner").sort_values("length")
+    if table.groupby("subject").size().max() < 2 if len(table) else True:
+        raise Empty("no decoding time was measured at two lengths or more")
+    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * table["subject"].nunique() + 0.7))
+    palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
+    sns.lineplot(
+        table.assign(microseconds=table["value"] * 1e6), x="length", y="microseconds", hue="short", palette=palette, marker="o",
+        markersize=4.5, markeredgecolor=drawing.PAPER, errorbar=None, legend=False, ax=axes,
+    )  # fmt: skip
+    axes.set_xscale("log", base=2)
+    lengths = sorted(table["length"].unique())
+    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("tokens before")
+    axes.set_ylabel("µs for a further token")
+    last = table.groupby("short").tail(1)
+    drawing.label_ends(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in last.itertuples()])
+    return figure
+
+
+def memory(rows: pd.DataFrame, sitting: Sitting) -> Figure:
+    """The peak of memory over one training step, in its parts; a bar an architecture."""
+    subjects = rows.drop_duplicates("subject").set_index("subject")
+    columns = {part: f"memory_{part}_bytes" for part in PARTS if f"memory_{part}_bytes" in sitting.medians}
+    table = sitting.medians.reindex(subjects.index)[list(columns.values())].dropna(how="all").fillna(0.0) / 1e6
+    if not columns or table.empty:
+        raise Empty("no memory was measured by parts")
+    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
+    figure, axes = drawing.canvas(0.28 * len(table) + 1.0)
+    shades = np.linspace(1.0, 0.22, len(columns))
+    left = np.zeros(len(table))
+    tints = [drawing.colour(int(number)) for number in subjects.loc[table.index, "colour"]]
+    for (part, column), shade in zip(columns.items(), shades, strict=True):
+        axes.barh(range(len(table)), table[column], left=left, color=tints, alpha=shade, height=0.72, edgecolor=drawing.PAPER, linewidth=0.6)
+        axes.barh([0], [0], color=drawing.FAINT, alpha=shade, label=part)
+        left += table[column].to_numpy()
+    axes.set_yticks(range(len(table)), list(subjects.loc[table.index, "short"]))
+    axes.set_xlabel("MB at the peak of a training step")
+    axes.grid(visible=False, axis="y")
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=len(columns), handlelength=0.9, handletextpad=0.35,
+        columnspacing=0.9, borderpad=0, fontsize=drawing.FONT - 1,
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,188 @@
+"""From records to the tables that are printed and written: a row per variant, a row per number, a row per logged step."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from bench.record import CURVE_COLUMNS, Records
+from bench.report.speeds import Sitting
+from bench.report.statistics import interval
+
+SUMMARY_COLUMNS = (
+    "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
+    "bits_per_byte_low,bits_per_byte_high,perplexity,pseudo_perplexity,train_tokens_per_second,prefill_tokens_per_second,"
+    "decode_tokens_per_second,peak_train_memory_bytes,state_bytes,train_seconds,tokens_seen"
+).split(",")
+SUMMARY_MORE = (
+    "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
+    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting"
+).split(",")
+NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
+NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
+ROW = ["variant", "data_digest", "objective", "protocol", "part"]
+SPEEDS = (
+    "train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_train_memory_bytes", "state_bytes",
+)  # fmt: skip
+LOG2 = float(np.log(2))
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What the page is made from. `row` numbers the variants and is the index of `summary`."""
+
+    summary: pd.DataFrame  # a row a variant: SUMMARY_COLUMNS, SUMMARY_MORE, subject, text_digest, budget, context
+    runs: pd.DataFrame  # the records' runs with `row`, and a column for each metric of one sample
+    documents: pd.DataFrame  # indexed by row and document: nats (mean over seeds) and bytes
+
+
+def build(records: Records, sittings: list[Sitting]) -> Tables:
+    """Average the runs over seeds and join what was measured."""
+    runs = _numbered(records.runs)
+    wide = _wide(records.values)
+    runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
+    done = runs[runs["status"] == "done"]
+    documents = _documents(records.documents, done)
+    summary = _facts(runs).join(_quality(done, documents)).join(_medians(done))
+    return Tables(_with_speeds(summary, sittings), runs, documents)
+
+
+def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
+    """Number the variants. A run that failed before it knew its text or protocol belongs to the others of its variant."""
+    table = runs.copy()
+    provenance = table["provenance"]
+    table["text_digest"] = [(p.get("digests") or {}).get("text") or d for p, d in zip(provenance, table["data_digest"], strict=True)]
+    table["budget"] = [config["size"]["parameters"] for config in table["config"]]
+    table["context"] = [config["size"]["context"] for config in table["config"]]
+    for name in ("data_digest", "text_digest", "objective", "protocol", "part"):
+        column = table[name].astype(object).where(~table[name].isin(["", "auto"]))
+        known = column.groupby(table["variant"]).transform("first")
+        table[name] = column.fillna(known).fillna("auto" if name == "objective" else "").astype(str)
+    table["row"] = table.groupby(ROW, sort=False).ngroup()
+    return table
+
+
+def _wide(values: pd.DataFrame) -> pd.DataFrame:
+    """A row a run, a column a metric: the mean of its samples."""
+    numbers = values.assign(value=pd.to_numeric(values["value"], errors="coerce").astype(float))
+    return numbers.groupby(["run", "metric"])["value"].mean().unstack("metric")
+
+
+def _facts(runs: pd.DataFrame) -> pd.DataFrame:
+    """What a variant is, how many of its seeds are done, and what became of the others."""
+    names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "text_digest", "budget", "context"]
+    groups = runs.groupby("row")
+    facts = groups[names].first()
+    states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
+    for name in ("done", "failed", "skipped", "unfinished"):
+        facts[f"count_{name}"] = states[name] if name in states else 0
+    facts["seeds"] = runs[runs["status"] == "done"].groupby("row")["seed"].nunique().reindex(facts.index, fill_value=0)
+    facts["seeds_asked"] = groups["seed"].nunique()
+    kinds = ["count_done", "count_failed", "count_skipped", "count_unfinished"]
+    facts["status"] = (facts[kinds] > 0).idxmax(axis=1).str.removeprefix("count_")
+    wrong = runs[runs["status"] != "done"]
+    said = wrong.assign(said=wrong["reason"].where(wrong["reason"] != "", wrong["status"]))
+    seeds = said.groupby(["row", "status", "said"], sort=False)["seed"].agg(lambda column: ", ".join(str(seed) for seed in sorted(column)))
+    lines = [(row, f"seed {seed} {status}: {reason}") for (row, status, reason), seed in seeds.items()]
+    table = pd.DataFrame(lines, columns=["row", "line"])
+    facts["reason"] = table.groupby("row")["line"].agg("; ".join).reindex(facts.index).fillna("")
+    return facts
+
+
+def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
+    """Nats of each held-out document, averaged over a variant's seeds."""
+    joined = documents.merge(done[["run", "row"]], on="run")
+    return joined.astype({"nats": float, "bytes": float}).groupby(["row", "document"]).agg(nats=("nats", "mean"), bytes=("bytes", "first"))
+
+
+def _variances(documents: pd.DataFrame) -> pd.DataFrame:
+    """Variance of Σ nats / (Σ bytes ln 2) over documents, linearised, and their number; a row a variant, all at once."""
+    groups = documents.groupby("row")
+    totals = groups.sum()
+    ratio = totals["nats"] / totals["bytes"]
+    rows = documents.index.get_level_values("row")
+    residual = documents["nats"] - documents["bytes"] * ratio.reindex(rows).to_numpy()
+    squares = residual.pow(2).groupby("row").sum()
+    count = groups.size()
+    variance = squares * count / (count - 1).where(count > 1) / totals["bytes"].pow(2) / LOG2**2
+    return pd.DataFrame({"document_variance": variance.astype(float), "documents": count})
+
+
+def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
+    """Bits per byte with its interval; perplexities as the exponential of mean nats, never as a mean of perplexities."""
+    done = done.reindex(columns=[*done.columns, *(set(MEASURED) - set(done.columns))])
+    groups = done.groupby("row")
+    variances = _variances(documents) if len(documents) else pd.DataFrame(columns=["document_variance", "documents"])
+    rows: dict[int, dict[str, float | str | int]] = {}
+    for row, column in groups["bits_per_byte"]:
+        seeds = column.dropna().to_numpy(dtype=float)
+        there = row in variances.index
+        variance, count = (float(variances["document_variance"][row]), int(variances["documents"][row])) if there else (float("nan"), 0)
+        found = interval(seeds, variance, count)
+        deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
+        rows[int(str(row))] = {
+            "bits_per_byte": found.value, "bits_per_byte_low": found.low, "bits_per_byte_high": found.high,
+            "bits_per_byte_seed_deviation": deviation, "bits_per_byte_basis": found.basis,
+            "document_variance": variance, "documents": count,
+        }  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(next(iter(rows.values()))) if rows else ["bits_per_byte"])
+    for name in ("perplexity", "pseudo_perplexity"):
+        table[name] = np.exp(np.log(done[name].astype(float)).groupby(done["row"]).mean())
+    errors = done["pseudo_perplexity_standard_error"].astype(float).pow(2).groupby(done["row"])
+    table["pseudo_perplexity_standard_error"] = errors.sum(min_count=1).pow(0.5) / errors.count().clip(lower=1)
+    return table
+
+
+MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
+COUNTED = [
+    "parameters", "parameters_without_embedding", "parameters_in_products", "width", "budget_slack", "train_seconds", "tokens_seen",
+]  # fmt: skip
+
+
+def _medians(done: pd.DataFrame) -> pd.DataFrame:
+    """Counts and clocks: the median over seeds."""
+    table = done.reindex(columns=["row", *COUNTED])
+    return table.astype(float).groupby("row")[COUNTED].median()
+
+
+def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame:
+    """Join the medians of the machine that measured most; other machines' numbers have tables of their own."""
+    table = summary.reindex(columns=list(dict.fromkeys([*summary.columns, *MEASURED, *SUMMARY_COLUMNS, *SUMMARY_MORE])))
+    table[["machine", "sitting"]] = table[["machine", "sitting"]].astype(object)
+    if not sittings:
+        return table
+    machine = max(sittings, key=lambda sitting: (len(sitting.medians), sitting.name)).machine
+    for sitting in (one for one in sittings if one.machine == machine):  # a later sitting stands over an earlier one
+        there = table["subject"].isin(sitting.medians.index)
+        found = sitting.medians.reindex(columns=list(SPEEDS)).reindex(table.loc[there, "subject"])
+        table.loc[there, list(SPEEDS)] = found.to_numpy()
+        table.loc[there, ["machine", "sitting"]] = [machine, sitting.name]
+    return table
+
+
+def summary(tables: Tables) -> pd.DataFrame:
+    """summary.csv."""
+    table = tables.summary[[*SUMMARY_COLUMNS, *SUMMARY_MORE]].sort_values(["data", "data_digest", "objective", "arch", "variant"])
+    whole = ["parameters", "seeds", "parameters_without_embedding", "parameters_in_products", "width", "tokens_seen", "seeds_asked"]
+    return table.assign(**{name: table[name].astype(float).round().astype("Int64") for name in whole})
+
+
+def numbers(records: Records, tables: Tables) -> pd.DataFrame:
+    """runs.csv: every sample of every run and measurement; a run without numbers keeps one line with its reason."""
+    keys = ["run", "arch", "variant", "data", "size", "seed", "status", "reason", "protocol", "part", "objective"]
+    of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
+    measures = records.measures.copy()
+    measures["run"] = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
+    measures.loc[measures["twin"].astype(bool), "run"] += "-again"
+    known = tables.runs.drop_duplicates("subject").set_index("subject")[["size", "objective"]]
+    measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
+    parts = [table for table in (of_runs, measures) if len(table)]
+    table = pd.concat(parts, ignore_index=True) if parts else of_runs
+    table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table.get("at", [])]
+    table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])
+    return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
+
+
+def curves(records: Records) -> pd.DataFrame:
+    """curves.csv."""
+    return records.curves.reindex(columns=CURVE_COLUMNS)

@@ -1,0 +1,200 @@
+"""A results folder that no training made: for tests of everything that reads records. Numbers are believable and seeded."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import record
+from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train, digest, subject, variant
+from bench.metric import Metric
+
+HOSTILE = "<script>alert(1)</script>"
+HORIZON = {"nats": 1.25, "rate": 20_000.0, "memory": 60e6, "growth": 0.0}
+PROFILES: dict[str, dict[str, float]] = {  # final nats per byte, training tokens/s, peak bytes, seconds of decoding per token of length
+    "lstm": {"nats": 1.245, "rate": 31_000, "memory": 41e6, "growth": 0.0},
+    "gru": {"nats": 1.251, "rate": 19_500, "memory": 44e6, "growth": 0.0},
+    "convolution": {"nats": 1.322, "rate": 28_500, "memory": 52e6, "growth": 0.0},
+    "decoder": {"nats": 1.298, "rate": 20_500, "memory": 66e6, "growth": 1.2e-7},
+    "classic": {"nats": 1.371, "rate": 22_400, "memory": 61e6, "growth": 1.5e-7},
+    "encoder": {"nats": 0.98, "rate": 21_000, "memory": 58e6, "growth": 0.0},
+    "pairs": {"nats": 1.83, "rate": 160_000, "memory": 22e6, "growth": 0.0},
+}
+ENCODERS = ("encoder",)
+ENVIRONMENT = {
+    "machine": "0a1b2c3d", "processor": f"Example CPU {HOSTILE}", "cores": 2, "memory_bytes": 8_000_000_000, "accelerator": "",
+    "threads": 1, "python": "3.11.7", "torch": "2.11.0", "packages": {"torch": "2.11.0", "numpy": "2.4.0"},
+}  # fmt: skip
+DATA_FACTS = {"documents": 5200, "bytes": 1_960_000, "duplicates removed": 310, "near duplicates removed": 220, "interpreter": "3.11.7"}
+
+
+def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
+    """A resolved run of a made-up architecture. `changes`: fields of Run, and `learning_rate`, `source`, `tokenizer`, `parameters`."""
+    names = {"arch": arch, "data": changes.get("source", "python_docs"), "size": "small", "objective": "auto"}
+    return Run(
+        arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
+        data=Data(source="python_docs", tokenizer=changes.get("tokenizer", "bytes")),
+        size=Size(parameters=changes.get("parameters", 800_000), context=128),
+        objective=ObjectiveOptions(),
+        train=Train(learning_rate=changes.get("learning_rate", 4e-3), steps=1000),
+        evaluate=Evaluate(prompt="The function returns"),
+        names=names,
+        seed=seed,
+        suite=root.name,
+        results=str(root.parent),
+    )
+
+
+def _provenance(run: Run, data_digest: str, order: str, source: str) -> dict[str, Any]:
+    return {
+        "digests": {"data": data_digest, "order": order, "source": source, "config": digest(run.names)},
+        "git": {"commit": "0123456789abcdef", "dirty": True},
+        "command": f"python -m bench.run arch={run.names['arch']} seed={run.seed}",
+        "rerun": f"python -m bench.run arch={run.names['arch']} seed={run.seed} again=failed data.path='{HOSTILE}'",
+        "data": DATA_FACTS,
+    }
+
+
+def write_curve(folder: Path, nats: float, seed: int, steps: int = 1000) -> None:
+    """A falling curve with a validation value at every hundredth step."""
+    noise = np.random.default_rng(seed)
+    lines = []
+    for step in range(20, steps + 1, 20):
+        loss = nats + 2.5 * np.exp(-step / 120) + 0.25 * np.exp(-step / 600)
+        line = {"step": step, "tokens": step * 1024, "nats": float(loss + noise.normal(0, 0.02))}
+        lines.append(line | ({"validation_nats": float(loss + noise.normal(0, 0.004))} if step % 100 == 0 else {}))
+    (folder / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def make_documents(nats: float, seed: int, count: int = 120) -> pd.DataFrame:
+    """Documents of very unequal length whose pooled nats per byte is close to `nats`; difficulty is shared by all runs."""
+    shared, own = np.random.default_rng(1), np.random.default_rng(100 + seed)
+    size = np.exp(shared.normal(5.5, 1.0, count)).astype(int) + 20
+    hardness = shared.normal(1.0, 0.15, count)
+    noise = own.normal(1.0, 0.01, count)
+    return pd.DataFrame({"document": range(count), "bytes": size, "tokens": size, "nats": size * nats * hardness * noise})
+
+
+def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
+    """The metrics of a finished run."""
+    shape = [
+        Metric("parameters", "parameters", "neither", (795_000.0,)),
+        Metric("parameters_without_embedding", "parameters", "neither", (760_000.0,)),
+        Metric("parameters_in_products", "parameters", "neither", (755_000.0,)),
+        Metric("width", "features", "neither", (128.0,)),
+        Metric("budget_slack", "share", "lower", (0.00625 if arch != "pairs" else 0.11,)),
+        Metric("train_seconds", "s", "lower", (95.0,), "not comparable: runs may share the machine"),
+        Metric("tokens_seen", "tokens", "neither", (1_024_000.0,)),
+        Metric("a_metric_from_the_future", "parsec", "higher", (12.0,)),
+    ]
+    if arch in ENCODERS:
+        note = "2000 positions"
+        return [
+            *shape,
+            Metric("pseudo_perplexity", "per token", "lower", (float(np.exp(nats)),), note),
+            Metric("pseudo_perplexity_standard_error", "per token", "lower", (0.08,), note),
+            Metric("pseudo_nats_per_token", "nats/token", "lower", (nats,), note),
+        ]
+    per_token = float(documents["nats"].sum() / documents["tokens"].sum())
+    return [
+        *shape,
+        Metric("bits_per_byte", "bits/byte", "lower", (float(documents["nats"].sum() / documents["bytes"].sum() / np.log(2)),)),
+        Metric("perplexity", "per token", "lower", (float(np.exp(per_token)),)),
+        Metric("nats_per_token", "nats/token", "lower", (per_token,)),
+        Metric("separator_nats", "nats/separator", "lower", (0.4,)),
+    ]
+
+
+def write_run(
+    root: Path, arch: str, seed: int, status: str = "done", reason: str = "", *, data_digest: str = "d1d1d1d1", order: str = "",
+    source: str = "0", documents: pd.DataFrame | None = None, metrics: Sequence[Metric] | None = None, **changes: Any,
+) -> Path:  # fmt: skip
+    """One record, as the harness writes it."""
+    run = make_run(root, arch, seed, **changes)
+    folder = root / "runs" / record.run_name(run)
+    failed = status != "done"
+    provenance = _provenance(run, "" if failed else data_digest, "" if failed else order or f"order-{seed}", source)
+    record.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
+    if failed:
+        if status != "unfinished":
+            record.finish(folder, status, reason)
+        return folder
+    nats = PROFILES.get(arch, HORIZON)["nats"] * (1 + 0.002 * np.random.default_rng(seed + len(arch)).normal())
+    write_curve(folder, nats, seed)
+    table = make_documents(nats, seed) if documents is None else documents
+    if arch not in ENCODERS:
+        table.to_parquet(folder / "documents.parquet")
+        (folder / "text.txt").write_text(f"The function returns the {arch} of {HOSTILE} & a value.\n\n    >>> print(1)\n" + "more " * 60)
+    kind, protocol = ("masked", "pseudo(128, 2000 positions)") if arch in ENCODERS else ("causal", "chunk(128)")
+    found = quality(arch, nats, table) if metrics is None else metrics
+    record.finish(folder, "done", "", found, {"objective": kind, "protocol": protocol, "part": "test"})
+    return folder
+
+
+def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metric]:
+    """What a worker measures; `factor`: how much faster this machine is."""
+    noise, profile = np.random.default_rng(seed), PROFILES.get(arch, HORIZON)
+
+    def rate(name: str, value: float) -> Metric:
+        samples = tuple(float(v) for v in value * factor * (1 + 0.004 * noise.normal(size=rounds)))
+        return Metric(name, "tokens/s", "higher", samples, rounds=tuple(range(rounds)))
+
+    parts = {"parameters": 3.2e6, "gradients": 3.2e6, "optimizer": 6.4e6, "activations": profile["memory"] - 14e6, "temporary": 1.2e6}
+    memory = [Metric(f"memory_{name}_bytes", "bytes", "lower", (size,)) for name, size in parts.items()]
+    common = [
+        rate("train_tokens_per_second", profile["rate"]),
+        Metric("peak_train_memory_bytes", "bytes", "lower", (profile["memory"],)),
+        *memory,
+        Metric("flops_per_token", "FLOPs/token", "lower", (4.8e6,)),
+    ]
+    if arch in ENCODERS:
+        why = f"reads both directions, so it can not write a token at a time {HOSTILE}"
+        return common + [Metric(n, "tokens/s", "higher", (), why) for n in ("prefill_tokens_per_second", "decode_tokens_per_second")]
+    lengths = (32, 64, 128, 256)
+    growth = profile["growth"]
+    decode = [
+        Metric("decode_seconds_per_token", "s", "lower", (30 / profile["rate"] + growth * n,) * 3, at={"length": n}) for n in lengths
+    ]
+    state = Metric("state_bytes", "bytes", "lower", (2048.0 if growth == 0 else 524_288.0,))
+    return [
+        *common, *decode, state, rate("prefill_tokens_per_second", 3 * profile["rate"]),
+        rate("decode_tokens_per_second", profile["rate"] / 30),
+    ]  # fmt: skip
+
+
+def write_measure(
+    root: Path, arch: str, *, machine: str = "0a1b2c3d", sitting: str = "20260101T101010", twin: bool = False, status: str = "done",
+    reason: str = "", rounds: int = 40, factor: float = 1.0, metrics: Sequence[Metric] | None = None, **changes: Any,
+) -> Path:  # fmt: skip
+    """One measurement, as the measuring stage writes it."""
+    name = subject(make_run(root, arch, **changes))
+    folder = root / "measure" / f"{machine}-{sitting}" / (f"{arch}-{name}" + ("-again" if twin else ""))
+    folder.mkdir(parents=True)
+    about = {"machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine}}
+    record.write_json(folder / "subject.json", about)
+    found = speeds(arch, rounds, len(arch) + 7 * twin, factor) if metrics is None else metrics
+    record.finish(folder, status, reason, found if status == "done" else ())
+    return folder
+
+
+def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), machines: int = 2) -> Path:
+    """A whole suite: finished runs, one failed, one skipped, one unfinished, measurements with an A/A twin."""
+    for arch in archs:
+        for seed in range(seeds):
+            write_run(root, arch, seed)
+    write_run(root, archs[0], seeds, "failed", f"diverged at step 340 {HOSTILE}")
+    write_run(root, "broken", 0, "failed", "no width fits into 800,000 parameters")
+    write_run(root, "refused", 0, "skipped", "an encoder can not be trained as a causal model")
+    write_run(root, archs[1], seeds, "unfinished")
+    for number in range(machines):
+        for arch in archs if not number else archs[:3]:
+            write_measure(root, arch, machine=f"{number}a1b2c3d", factor=1 + number)
+    write_measure(root, archs[3 % len(archs)], twin=True)
+    write_measure(root, "broken", status="failed", reason="the worker gave no answer for 120 s")
+    return root
+
+
+__all__ = ["HOSTILE", "make_documents", "make_run", "speeds", "variant", "write", "write_measure", "write_run"]
