@@ -1,0 +1,107 @@
+"""The order of training, a pure function of (seed, epoch, step), and the windows of scoring."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.config import Mistake
+from bench.data.corpus import Part, too_long
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Blocks:
+    """Training sequences of context + 1 tokens, `context` apart: each once an epoch, in an order that needs no state to be kept.
+
+    Raises Mistake where the text does not fill one batch.
+    """
+
+    def __init__(self, tokens: np.ndarray, context: int, batch: int, seed: int):
+        self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
+        self.per_epoch = (len(tokens) - 1) // context
+        if self.per_epoch < 1:
+            raise Mistake(too_long(context, "train", len(tokens)))
+        if self.per_epoch < batch:
+            known = f"the training part fills {self.per_epoch} sequences of size.context={context}"
+            raise Mistake(f"{known}, fewer than train.batch={batch}: give a longer text, or lower one of the two")
+        self.known: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def epoch(self, number: int) -> np.ndarray:
+        """(per_epoch,) the blocks of one epoch in their order."""
+        if self.known[0] != number:
+            self.known = number, np.random.default_rng([self.seed, number]).permutation(self.per_epoch)
+        return self.known[1]
+
+    def indices(self, step: int) -> np.ndarray:
+        """(batch,) the blocks of one step; a batch may run across the border of two epochs."""
+        first = step * self.batch
+        epoch, at = divmod(first, self.per_epoch)
+        chosen = self.epoch(epoch)[at : at + self.batch]
+        if len(chosen) < self.batch:
+            chosen = np.concatenate([chosen, self.epoch(epoch + 1)[: self.batch - len(chosen)]])
+        return chosen
+
+    def at(self, step: int) -> np.ndarray:
+        """(batch, context + 1) int64: the tokens of one step, counted from 0."""
+        places = self.indices(step)[:, None] * self.context + np.arange(self.context + 1)  # (batch, context + 1)
+        return self.tokens[places].astype(np.int64)
+
+    def digest(self, steps: int) -> str:
+        """Sixteen hexadecimal digits of the order that the first `steps` steps really use."""
+        digest = hashlib.sha256(f"context {self.context}".encode())
+        for step in range(steps):
+            digest.update(self.indices(step).astype("<i8").tobytes())
+        return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A batch of stretches side by side, padded on the right with zeros."""
+
+    tokens: np.ndarray  # (b, context) int64
+    targets: np.ndarray  # (b, context) int64
+    lengths: np.ndarray  # (b,) int64: real tokens of each row
+    positions: np.ndarray  # (b, context) int64: token offset of each target in the part, -1 on padding
+
+
+def windows(part: Part, context: int, batch: int) -> Iterator[Window]:
+    """Scoring, protocol chunk(context): every token of the part but the first, a separator, is a target exactly once."""
+    targets = len(part.tokens) - 1
+    for first in range(0, targets, context * batch):
+        rows = min(batch, -(-(targets - first) // context))
+        places = first + np.arange(rows * context).reshape(rows, context)  # offsets of the inputs
+        real = places < targets
+        inside = np.minimum(places, targets - 1)
+        yield Window(
+            tokens=np.where(real, part.tokens[inside], 0).astype(np.int64),
+            targets=np.where(real, part.tokens[inside + 1], 0).astype(np.int64),
+            lengths=real.sum(1).astype(np.int64),
+            positions=np.where(real, places + 1, -1),
+        )
+
+
+def per_unit(part: Part, nats: np.ndarray, separator: int) -> "tuple[pd.DataFrame, float, int]":
+    """What the tokens cost, by unit: (document, bytes, tokens, nats); then the separators' nats and count, which stand apart.
+
+    `nats` (N,) float64 by token offset; the first, which is no target, is not read.
+    """
+    import pandas as pd  # late: it takes longer to import than all else here
+
+    tokens = np.asarray(part.tokens)
+    target = np.arange(len(tokens)) > 0
+    apart = target & (tokens == separator)
+    inside = target & (tokens != separator)
+    unit = np.searchsorted(part.starts, np.flatnonzero(inside), side="right") - 1
+    frame = pd.DataFrame(
+        {
+            "document": np.arange(len(part.starts)),
+            "bytes": part.sizes,
+            "tokens": np.bincount(unit, minlength=len(part.starts)),
+            "nats": np.bincount(unit, weights=nats[inside], minlength=len(part.starts)),
+        }
+    )
+    return frame, float(nats[apart].sum()), int(apart.sum())

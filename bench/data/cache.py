@@ -1,0 +1,116 @@
+"""Folders of prepared data: named by what they were made from, checked on opening, made again when broken, made once by many."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from bench.config import Mistake
+
+MANIFEST = "manifest.json"
+CHECKED = 256 << 20  # files up to this size are hashed on opening, of larger ones only the size is compared
+READ = 1 << 22
+
+
+def place(asked: str, name: str, key: dict[str, Any]) -> Path:
+    """The folder of a key. Raises Mistake where no folder can be made."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
+    root = Path(asked or os.environ.get("BENCH_CACHE") or user).expanduser()
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    readable = "".join(character if character.isalnum() or character in "_-" else "_" for character in name)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(unwritable(root, error)) from None
+    return root / f"{readable}-{digest}"
+
+
+def unwritable(root: Path, error: OSError) -> str:
+    return f"the cache {root} can not be written ({error.strerror}): name another folder with data.cache=… or BENCH_CACHE"
+
+
+@contextmanager
+def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
+    """Yields whether the caller has to fill the folder, which is then empty. Of several processes one builds, the others wait."""
+    if not fault(folder):
+        yield False
+        return
+    try:
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            reason = fault(folder)  # another process may have built it meanwhile
+            if not reason:
+                yield False
+                return
+            if (folder / MANIFEST).exists():
+                progress(f"the cache {folder} is broken ({reason}): making it again")
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            try:
+                yield True
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise
+        raise Mistake(unwritable(folder.parent, error)) from None
+
+
+def fault(folder: Path) -> str:
+    """Why a folder can not be used; empty where it can."""
+    try:
+        files = manifest(folder)["files"]
+        for name, entry in files.items():
+            file = folder / name
+            if file.stat().st_size != entry["size"]:
+                return f"{name} has {file.stat().st_size} bytes, not {entry['size']}"
+            if entry["size"] <= CHECKED and hash_file(file) != entry["sha256"]:
+                return f"{name} does not have the bytes that were written"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def finish(folder: Path, content: dict[str, Any]) -> None:
+    """Write the manifest, by rename, over the files that now lie in the folder."""
+    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)} for name in names}
+    neighbour = folder / f".{MANIFEST}"
+    write_json(neighbour, content | {"files": files})
+    os.replace(neighbour, folder / MANIFEST)
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return read_json(folder / MANIFEST)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(READ):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def combine(digests: list[str]) -> str:
+    """Sixteen hexadecimal digits over several digests."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
