@@ -1,0 +1,164 @@
+"""Probing a model: random inputs, what moves when one is changed, and a few plain steps of learning."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from architectures.interface import Backbone
+from bench.model import CannotBuild, LanguageModel, build, solve_width
+
+ROUNDING = 1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An architecture at a size small enough to check it in seconds."""
+
+    arch: Mapping[str, Any]  # its YAML
+    context: int = 16
+    vocabulary: int = 11
+    parameters: int = 20_000
+    width: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "width", solve_width(self.arch, self.parameters, self.context, self.vocabulary))
+
+    def build(self, seed: int = 0) -> LanguageModel:
+        return build(self.arch, self.width, self.context, self.vocabulary, seed)
+
+    def tokens(self, seed: int = 0, batch: int = 2) -> Tensor:
+        """Random tokens, (B, T)."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(self.vocabulary, (batch, self.context), generator=generator)
+
+
+class Broken(Exception):
+    """A check that does not hold; the message is what came instead."""
+
+
+def noise(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> Tensor:
+    """A random input of a backbone, (B, T, D). A constant change would hide behind a norm; a random one does not."""
+    table, generator = model.embedding.weight, torch.Generator().manual_seed(seed)
+    return torch.randn(batch, length, model.backbone.width, generator=generator).to(table.device, table.dtype)
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Leave a model's buffers and the random numbers of whatever comes after as they were."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = [parameter.device for parameter in model.parameters() if parameter.device.type == "cuda"][:1]
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        yield
+        for name, buffer in model.named_buffers():
+            buffer.copy_(before[name])
+
+
+@contextmanager
+def counted_kernels() -> Iterator[None]:
+    """Kernels whose products an operation counter sees: attention step by step, and recurrent cells without oneDNN."""
+    library: Any = torch.backends.mkldnn
+    before, library.enabled = library.enabled, False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        library.enabled = before
+
+
+def mix(backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """The output of a backbone, with the same random numbers at every call."""
+    torch.manual_seed(0)
+    mixed: Tensor = backbone(x, None, lengths)[0]
+    return mixed
+
+
+def differs(backbone: Backbone, x: Tensor, other: Tensor, part: tuple[Any, ...], lengths: Tensor | None = None) -> float:
+    """How far a part of the output moves when x becomes `other`: 0 where not a bit moves, or only float64's rounding does."""
+    if torch.equal(mix(backbone, x, lengths)[part], mix(backbone, other, lengths)[part]):
+        return 0.0
+    exact = copy.deepcopy(backbone).double()
+    distance = (mix(exact, x.double(), lengths)[part] - mix(exact, other.double(), lengths)[part]).abs().max().item()
+    return 0.0 if distance <= ROUNDING else distance
+
+
+def check_output(backbone: Backbone, x: Tensor) -> Tensor:
+    """The output for x, (B, T, D), or Broken where it is not of the form that it must have."""
+    returned = backbone(x)
+    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Tensor)):
+        raise Broken(f"forward returned {type(returned).__name__} and not a pair of output and state")
+    mixed, after = returned
+    if mixed.shape != x.shape:
+        raise Broken(f"its output has the wrong shape: {tuple(mixed.shape)} for an input of {tuple(x.shape)}")
+    if mixed.dtype != x.dtype:
+        raise Broken(f"its output has the wrong dtype: {mixed.dtype} for an input of {x.dtype}")
+    if not bool(mixed.isfinite().all()):
+        raise Broken("its output is not finite for a random input")
+    if after is not None:
+        raise Broken("it returned a state although none was given: return None then")
+    return mixed
+
+
+def check_causal(backbone: Backbone, x: Tensor, other: Tensor, positions: list[int]) -> None:
+    """Broken where a position before a changed one moves, although the architecture says `causal`."""
+    for position in positions:
+        changed = x.clone()
+        changed[:, position] = other[:, position]
+        distance = differs(backbone, x, changed, (slice(None), slice(0, position)))
+        if distance:
+            raise Broken(
+                f"it looks ahead while it says causal: another token at position {position} "
+                f"moved the outputs before it by up to {distance:.2g}"
+            )
+
+
+def loss_of(model: LanguageModel, tokens: Tensor) -> Tensor:
+    """Nats a token: the next one for a causal model; for an encoder every second one, hidden."""
+    if model.backbone.causal:
+        logits, targets = model(tokens[:, :-1])[0], tokens[:, 1:]
+    else:
+        hide = torch.arange(tokens.shape[1]) % 2 == 0  # (T,)
+        logits, targets = model(tokens.masked_fill(hide, model.mask))[0][:, hide], tokens[:, hide]
+    loss = functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    extra = model.backbone.auxiliary()
+    return loss if extra is None else loss + extra
+
+
+def learn(
+    model: LanguageModel, batches: list[Tensor], steps: int, rate: float = 3e-3, look: Callable[[], None] = lambda: None
+) -> float:
+    """A few plain steps of Adam over the batches in turns; the mean loss over them at last. `look` is called at each gradient."""
+    adam = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.95))
+    torch.manual_seed(0)
+    for step in range(steps):
+        adam.zero_grad()
+        loss_of(model, batches[step % len(batches)]).backward()
+        look()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+    with torch.no_grad():
+        return sum(loss_of(model, tokens).item() for tokens in batches) / len(batches)
+
+
+def check_before_training(model: LanguageModel) -> None:
+    """Raise CannotBuild where training would be in vain: a wrong shape or precision, no numbers, or a look ahead.
+
+    In training mode, as it is about to run; nothing of the model and no random number of the run is touched.
+    """
+    name, length = type(model.backbone).__name__, min(model.backbone.context, 64)
+    x, other = noise(model, length), noise(model, length, seed=1)
+    try:
+        with undisturbed(model):
+            check_output(model.backbone, x)
+            if model.backbone.causal:
+                check_causal(model.backbone, x, other, sorted({1, length // 3, length // 2, length - 1} - {0}))
+    except Broken as error:
+        raise CannotBuild(f"{name}: {error}") from None
+    except Exception as error:
+        raise CannotBuild(f"{name}: its forward raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
