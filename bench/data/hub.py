@@ -40,12 +40,14 @@ class Hub:
         return {"source": "hub", "repository": self.options.repository, "subset": self.options.subset}
 
     def pieces(self) -> Iterator[Piece]:
+        given, joined = self.options.split == "given", self.options.joined
         for name, expression in self.parts.items():
-            part = name if self.options.split == "given" else ""
             for text in islice(self.texts(expression), self.options.documents or None):
-                yield Piece(clean(text), last=not self.options.joined, part=part)
-            if self.options.joined:
-                yield Piece(b"", last=True, part=part)
+                yield Piece(clean(text), last=not joined, part=name if given else "")
+            if joined and given:
+                yield Piece(b"", last=True, part=name)
+        if joined and not given:  # all parts make one text
+            yield Piece(b"", last=True)
 
     def texts(self, expression: str) -> Iterator[str]:
         """The text of each row of one split. Raises Mistake in one line for whatever the library or the network does."""
