@@ -47,7 +47,7 @@ class Command(NamedTuple):
 
 def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
     """The run that a composed configuration describes, checked. Raises Mistake."""
-    with _plain_words():
+    with plain_words():
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
     names = {group: str(choices[group]) for group in GROUPS}
@@ -79,7 +79,7 @@ def expand(arguments: Sequence[str]) -> Command:
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        with _plain_words(hydra.config_loader, name, overrides):
+        with plain_words(hydra.config_loader, name):
             return _cells(hydra, name, overrides, asked.multirun)
 
 
@@ -116,14 +116,15 @@ def _compose(hydra: Any, name: str, overrides: Sequence[str]) -> Run:
 
 
 @contextmanager
-def _plain_words(loader: Any = None, name: str = "config", overrides: Sequence[str] = ()) -> Iterator[None]:
+def plain_words(loader: Any = None, name: str = "config") -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise into a Mistake of one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
-        _explain(error, loader, name, overrides)
+        _explain(error, loader, name)
 
 
-def _explain(error: Exception, loader: Any, name: str, overrides: Sequence[str]) -> NoReturn:
+def _explain(error: Exception, loader: Any, name: str) -> NoReturn:
     text = " ".join([str(error), str(error.__cause__ or "")])
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, word = found.groups()
@@ -140,8 +141,9 @@ def _explain(error: Exception, loader: Any, name: str, overrides: Sequence[str])
         raise Mistake(f"{found.group(2)}: {' '.join(found.group(1).split()).lower()}") from None
     if found := re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text):
         raise Mistake(f"{found.group(1) or found.group(2)} names several values: add -m to run them all") from None
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    raise Mistake(" ".join(lines[:2]) if lines else type(error).__name__) from None
+    said = [*str(error).splitlines()[:2], *str(error.__cause__ or "").splitlines()[:1]]
+    lines = dict.fromkeys(line.strip() for line in said if line.strip() and not line.startswith("See http"))
+    raise Mistake(": ".join(lines) if lines else type(error).__name__) from None
 
 
 def _keys(loader: Any, name: str) -> list[str]:

@@ -5,13 +5,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
 from bench.config import Mistake, Run, digest, options, run_name, subject, variant
 from bench.metric import Metric
+
+if TYPE_CHECKING:  # half a second that only reading tables is worth
+    import pandas as pd
 
 SCHEMA = 1
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
@@ -141,11 +143,11 @@ def finish(
 class Records:
     """Everything under one results folder as tidy tables (docs/architecture.md lists their columns)."""
 
-    runs: pd.DataFrame  # a row a run: its last attempt
-    values: pd.DataFrame  # a row a number of a run
-    curves: pd.DataFrame  # a row a logged step
-    documents: pd.DataFrame  # a row a held-out document of a run
-    measures: pd.DataFrame  # a row a number of a measurement
+    runs: "pd.DataFrame"  # a row a run: its last attempt
+    values: "pd.DataFrame"  # a row a number of a run
+    curves: "pd.DataFrame"  # a row a logged step
+    documents: "pd.DataFrame"  # a row a held-out document of a run
+    measures: "pd.DataFrame"  # a row a number of a measurement
 
 
 RUN_COLUMNS = (
@@ -237,10 +239,12 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
 
 def read(root: Path) -> Records:
     """Read the records below results/<suite>. Broken files are passed over; nothing is written."""
+    import pandas as pd
+
     runs: list[dict[str, Any]] = []
     values: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    documents: list[pd.DataFrame] = []
+    documents: "list[pd.DataFrame]" = []
     for folder, config in _latest(root):
         result = read_json(folder / "result.json") or {}
         row = _run_row(folder, config, result)
@@ -290,7 +294,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     return {"arch": options(config["arch"]), **{group: config[group] for group in ("data", "size", "objective", "train")}}
 
 
-def labels(runs: pd.DataFrame) -> list[str]:
+def labels(runs: "pd.DataFrame") -> list[str]:
     """A name for each run's variant: its architecture's, and where that has several variants, what sets them apart."""
     said: dict[str, str] = {}
     for arch, group in runs.groupby("arch"):

@@ -150,7 +150,8 @@ def door(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
-        by_hydra()
+        with command.plain_words():
+            by_hydra()
         return 0
     asked = command.expand(arguments)
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)

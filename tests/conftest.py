@@ -1,0 +1,74 @@
+"""What several tests need: a text of our own making, a real command line, a cache of its own."""
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+WORDS = "the a small large red green house tree river stone walks sleeps sings falls under over near and but slowly".split()
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+def write_words(path: Path, words: int, seed: int = 0) -> Path:
+    """A text of random sentences: learnable, ours, and the same everywhere."""
+    draw = random.Random(seed)
+    sentences = []
+    while words > 0:
+        length = draw.randint(4, 12)
+        sentences.append(" ".join(draw.choices(WORDS, k=length)).capitalize() + ".")
+        words -= length
+    path.write_text(" ".join(sentences) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One cache of tokens for the whole test run, apart from the user's."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("BENCH_CACHE", str(folder))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    return write_words(tmp_path / "words.txt", 4000)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Command:
+    """Run the real command in an empty folder: bench("arch=rnn", …) -> the finished process."""
+
+    def call(*arguments: str, module: str = "bench.run", timeout: float = 240, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture
+def tiny(text: Path) -> list[str]:
+    """The overrides of a run that takes seconds."""
+    return [
+        "data=text", f"data.path={text}", "size=tiny", "train.steps=8", "train.batch=4", "train.log_every=2", "train.validations=2",
+        "evaluate.sample_tokens=10", "evaluate.pseudo_positions=40", "measure=off",
+    ]  # fmt: skip
+
+
+def one_line(done: subprocess.CompletedProcess, code: int, *words: str) -> str:
+    """Assert that a command ended with one clear line that holds the words, and with the code."""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    assert len(lines) == 1, done.stderr
+    for word in words:
+        assert word in lines[0], lines[0]
+    return lines[0]

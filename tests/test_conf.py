@@ -1,0 +1,66 @@
+"""Every file under conf/ composes into a run that its checks accept, and says in its first line what it is."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import command
+from bench.config import RESERVED, Mistake, check, options
+
+CONF = Path(__file__).parent.parent / "conf"
+FILES = sorted(CONF.rglob("*.yaml"))
+command.register()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
+def test_a_file_opens_with_what_it_is(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = lines[1] if lines[0].startswith("# @package") else lines[0]
+    assert first.startswith("# ")
+    assert len(first) > 30
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in command.GROUPS], ids=lambda path: path.stem)
+def test_every_choice_of_every_group_composes(path: Path) -> None:
+    asked = command.expand([f"{path.parent.name}={path.stem}"])
+    assert asked.runs[0].names[path.parent.name] == path.stem
+    check(asked.runs[0])
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_suite_is_a_sweep_into_a_folder_of_its_name(path: Path) -> None:
+    asked = command.expand([f"suite={path.stem}"])
+    assert asked.sweep
+    assert len(asked.runs) > 1
+    assert {run.suite for run in asked.runs} == {path.stem}
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "arch").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_architecture_says_what_it_is(path: Path) -> None:
+    arch = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert arch["family"]
+    assert arch["card"]["summary"]
+    assert arch["tune"]["learning_rate"] > 0
+    assert not set(options(arch)) & set(RESERVED)
+
+
+def test_the_command_line_wins_over_a_suite() -> None:
+    asked = command.expand(["suite=default", "arch=gpt", "seed=7", "train.steps=3"])
+    assert [(run.names["arch"], run.seed, run.train.steps) for run in asked.runs] == [("gpt", 7, 3)]
+
+
+def test_sweeps_of_every_kind() -> None:
+    runs = command.expand(["-m", "arch=glob(*,exclude=b*)", "seed=range(0,2)"]).runs
+    assert {run.seed for run in runs} == {0, 1}
+    assert {run.names["arch"] for run in runs} == {p.stem for p in (CONF / "arch").glob("*.yaml") if not p.stem.startswith("b")}
+
+
+def test_flags_may_stand_between_overrides() -> None:
+    assert command.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == ["-m", "arch=rnn,gpt", "seed=1"]
+    assert command.in_order(["a=1", "--config-dir", "x", "b=2"]) == ["--config-dir", "x", "a=1", "b=2"]
+
+
+def test_several_values_without_the_flag_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match="add -m"):
+        command.expand(["arch=rnn,gpt"])

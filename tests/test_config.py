@@ -1,0 +1,108 @@
+"""Identity: what makes two runs the same, and what does not."""
+
+import dataclasses
+
+import pytest
+
+from bench.config import (
+    CHOICES,
+    RANGES,
+    Measure,
+    Mistake,
+    Run,
+    Train,
+    check,
+    digest,
+    from_plain,
+    identity,
+    nearest,
+    run_name,
+    subject,
+    variant,
+)
+
+ARCH = {"_target_": "module.Class", "layers": 2, "family": "x", "card": {"summary": "s"}, "tune": {"learning_rate": 0.01}}
+NAMES = {"arch": "mine", "data": "text", "size": "small", "objective": "auto"}
+
+
+def run(**changes: object) -> Run:
+    return dataclasses.replace(Run(arch=dict(ARCH), names=dict(NAMES)), **changes)  # type: ignore[arg-type]
+
+
+def test_what_changes_the_weights_changes_the_identity() -> None:
+    others = [
+        run(seed=1),
+        run(arch={**ARCH, "layers": 3}),
+        run(train=Train(steps=7)),
+        run(train=Train(learning_rate=0.02)),
+        run(train=Train(weight_decay=0.0)),
+    ]
+    assert len({identity(run()), *map(identity, others)}) == len(others) + 1
+
+
+def test_what_does_not_change_the_weights_does_not() -> None:
+    same = [
+        run(threads=4),
+        run(measure=Measure(depth="off")),
+        run(suite="other", results="elsewhere", again="all"),
+        run(train=Train(checkpoint_seconds=1.0, log_every=3)),
+        run(arch={**ARCH, "card": {"summary": "another"}, "family": "y"}),
+        run(train=Train(learning_rate=0.01)),  # what the YAML says anyway
+    ]
+    assert {identity(other) for other in same} == {identity(run())}
+
+
+def test_a_variant_is_a_run_without_its_seed() -> None:
+    assert variant(run(seed=1)) == variant(run(seed=2)) != variant(run(train=Train(steps=7)))
+
+
+def test_a_subject_is_neither_seed_nor_text() -> None:
+    assert subject(run(seed=1)) == subject(run(seed=2)) == subject(run(train=Train(steps=7)))
+    assert subject(run(train=Train(batch=16))) != subject(run())
+
+
+def test_names_carry_the_identity() -> None:
+    assert run_name(run(seed=3)) == f"mine-text-s3-{identity(run(seed=3))}"
+    assert len(identity(run())) == 8
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
+
+
+def test_plain_values_give_the_same_run_back() -> None:
+    assert from_plain(dataclasses.asdict(run(seed=5))) == run(seed=5)
+    assert from_plain({**dataclasses.asdict(run()), "later_key": 1}) == run()
+
+
+@pytest.mark.parametrize("path", RANGES)
+def test_every_range_is_checked(path: str) -> None:
+    bad = run()
+    group, _, name = path.rpartition(".")
+    setattr(getattr(bad, group) if group else bad, name, RANGES[path][1] * 2 + 1)
+    with pytest.raises(Mistake, match=path.replace(".", r"\.")):
+        check(bad)
+
+
+@pytest.mark.parametrize("path", CHOICES)
+def test_every_choice_is_checked(path: str) -> None:
+    bad = run()
+    group, _, name = path.rpartition(".")
+    setattr(getattr(bad, group) if group else bad, name, "nonsense")
+    with pytest.raises(Mistake, match="nonsense is not known"):
+        check(bad)
+
+
+def test_micro_batches_have_to_divide_the_batch() -> None:
+    with pytest.raises(Mistake, match="accumulate"):
+        check(run(train=Train(batch=8, accumulate=3)))
+
+
+def test_no_learning_rate_anywhere_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match=r"tune\.learning_rate"):
+        check(run(arch={"_target_": "module.Class"}))
+
+
+def test_nearest_names() -> None:
+    assert nearest("transfomer", ["transformer", "rnn"]) == "did you mean transformer?"
+    assert nearest("zzz", ["b", "a"]) == "known: a, b"

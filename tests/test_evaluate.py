@@ -1,0 +1,129 @@
+"""Scores against sums done by hand, and a pseudo-perplexity against its closed form."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import evaluate, train
+from bench.config import Run, Train
+from bench.data import Part
+from bench.data.tokenizer import Bytes
+from bench.objective import Causal, Masked
+
+PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+
+
+class Chain(nn.Module):
+    """A perfect model of a Markov chain over the first V bytes: causal, or from both neighbours."""
+
+    def __init__(self, transition: Tensor, causal: bool, vocabulary: int = 257) -> None:
+        super().__init__()
+        self.transition, self.vocabulary, self.mask = transition, vocabulary, vocabulary
+        self.backbone = type("Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)})()
+
+    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        size = len(self.transition)
+        whole = torch.full((*tokens.shape, self.vocabulary), -30.0)
+        after = torch.where((tokens < size)[..., None], self.transition[tokens.clamp(max=size - 1)], torch.full((size,), 1 / size))
+        if self.backbone.causal:
+            whole[..., :size] = after.log()
+        else:
+            before = torch.full((*tokens.shape, size), 1 / size)
+            before[:, 1:] = after[:, :-1]
+            follows = torch.ones((*tokens.shape, size))
+            follows[:, :-1] = self.transition.T[tokens[:, 1:].clamp(max=size - 1)]
+            whole[..., :size] = (before * follows / (before * follows).sum(-1, keepdim=True)).log()
+        return whole, None
+
+    def head(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    def forward(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        return self.hidden(tokens)
+
+
+def chain(size: int = 4, length: int = 6000) -> tuple[Tensor, Part]:
+    draw = np.random.default_rng(0)
+    rows = draw.dirichlet(np.full(size, 0.5), size)
+    rows = (rows + 0.02) / (1 + 0.02 * size)
+    tokens = [256, 0]
+    while len(tokens) < length:
+        tokens.append(int(draw.choice(size, p=rows[tokens[-1]])))
+    part = Part(np.array(tokens, np.uint16), np.array([1, 3001]), np.array([3000, length - 3001]))
+    return torch.tensor(rows, dtype=torch.float32), part
+
+
+def test_a_likelihood_is_the_sum_over_every_token_once() -> None:
+    transition, part = chain()
+    score = evaluate.likelihood(Causal(Chain(transition, True)), part, Bytes(), 50, PLAN)  # type: ignore[arg-type]
+    tokens = part.tokens.astype(int)
+    by_hand = math.log(4) - sum(math.log(transition[a, b]) for a, b in zip(tokens[1:-1], tokens[2:], strict=True))
+    found = {metric.name: metric.values[0] for metric in score.metrics}
+    assert found["scored_tokens"] == len(tokens) - 1
+    assert found["nats_per_token"] == pytest.approx(by_hand / (len(tokens) - 1), rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(by_hand / math.log(2) / part.sizes.sum(), rel=1e-5)
+    assert found["perplexity"] == pytest.approx(math.exp(by_hand / (len(tokens) - 1)), rel=1e-5)
+    assert score.documents is not None
+    assert score.documents["nats"].sum() == pytest.approx(by_hand, rel=1e-5)
+    assert score.documents["bytes"].tolist() == part.sizes.tolist()
+
+
+@pytest.mark.parametrize("context", [7, 50, 5000, 6000])
+def test_a_model_that_needs_one_token_of_context_scores_the_same_in_every_window(context: int) -> None:
+    transition, part = chain()
+    scores = [evaluate.likelihood(Causal(Chain(transition, True)), part, Bytes(), c, PLAN) for c in (context, 50)]  # type: ignore[arg-type]
+    assert evaluate.value(scores[0].metrics, "nats_per_token") == pytest.approx(evaluate.value(scores[1].metrics, "nats_per_token"))
+
+
+def test_separators_stand_apart() -> None:
+    transition, part = chain()
+    tokens = part.tokens.copy()
+    tokens[3000] = 256
+    cut = Part(tokens, np.array([1, 3001]), np.array([2999, len(tokens) - 3001]))
+    score = evaluate.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN)  # type: ignore[arg-type]
+    assert evaluate.value(score.metrics, "scored_tokens") == len(tokens) - 2
+    assert evaluate.value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
+
+
+def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
+    """SCIENCE: H(X_t | both neighbours) = 2h - H(X_2 | X_0) at inner positions; the estimate must lie within its own error."""
+    transition, part = chain(length=40_000)
+    rows = transition.double().numpy()
+    stationary = np.linalg.matrix_power(rows, 200)[0]
+
+    def entropy(matrix: np.ndarray) -> float:
+        return float(-(stationary[:, None] * matrix * np.log(matrix)).sum())
+
+    closed = 2 * entropy(rows) - entropy(rows @ rows)
+    score = evaluate.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 200, PLAN, positions=4000)  # type: ignore[arg-type]
+    found = evaluate.value(score.metrics, "pseudo_nats_per_token")
+    error = evaluate.value(score.metrics, "pseudo_perplexity_standard_error") / evaluate.value(score.metrics, "pseudo_perplexity")  # type: ignore[operator]
+    assert found == pytest.approx(closed, abs=4 * error)
+    assert 0 < error < 0.03
+    assert score.documents is None
+
+
+def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:
+    transition, part = chain()
+    twice = [evaluate.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 50, PLAN, 200) for _ in range(2)]  # type: ignore[arg-type]
+    assert twice[0].metrics == twice[1].metrics
+
+
+def test_blocks_for_looks_are_spread_over_the_part() -> None:
+    part = Part(np.arange(1001, dtype=np.uint16), np.array([0]), np.array([1001]))
+    blocks = evaluate.spread_blocks(part, 10, 5)
+    assert blocks[:, 0].tolist() == [0, 240, 490, 740, 990]
+    assert blocks.shape == (5, 11)
+    assert evaluate.spread_blocks(part, 5000, 5).shape == (1, 1001)
+
+
+def test_the_look_at_the_validation_part_is_the_training_loss() -> None:
+    transition, part = chain()
+    blocks = evaluate.spread_blocks(part, 50, 1000)
+    objective = Causal(Chain(transition, True))  # type: ignore[arg-type]
+    whole = evaluate.likelihood(objective, part, Bytes(), 50, PLAN)
+    nats = evaluate.value(whole.metrics, "nats_per_token")
+    assert evaluate.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)

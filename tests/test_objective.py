@@ -1,0 +1,118 @@
+"""Objectives against enumeration and closed forms."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from architectures.interface import Unsupported
+from bench.config import ObjectiveOptions
+from bench.objective import Batch, Causal, Masked, build
+
+
+class World(nn.Module):
+    """A model that knows a small world by heart: it answers with the exact conditional of every position."""
+
+    def __init__(self, joint: Tensor, causal: bool) -> None:
+        super().__init__()
+        self.joint, self.mask = joint, joint.shape[0]  # joint: V in each of L dimensions
+        self.backbone = type("Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)})()
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        rows = []
+        for row in tokens.tolist():
+            seen = self.joint
+            for axis, token in enumerate(row):
+                if token != self.mask:
+                    index = torch.zeros(seen.shape[axis], dtype=torch.bool)
+                    index[token] = True
+                    seen = seen * index.view([-1 if a == axis else 1 for a in range(seen.dim())])
+            total = seen.sum()
+            axes = range(seen.dim())
+            rows.append(torch.stack([seen.sum([a for a in axes if a != axis]) / total for axis in axes]).log())
+        return torch.stack(rows), None
+
+
+@pytest.fixture
+def joint() -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    world = torch.rand(3, 3, 3, 3, generator=generator, dtype=torch.float64) ** 3
+    return world / world.sum()
+
+
+def test_the_masked_score_is_the_exact_likelihood_for_exact_conditionals(joint: Tensor) -> None:
+    """The any-order identity: in expectation over counts and masks the score of a perfect model is -log p(x)."""
+    objective = Masked(World(joint, causal=False))  # type: ignore[arg-type]
+    entropy = -(joint * joint.log()).sum()
+    found = torch.zeros((), dtype=torch.float64)
+    for x in itertools.product(range(3), repeat=4):
+        for k in range(1, 5):
+            masks = list(itertools.combinations(range(4), k))
+            for hidden in masks:
+                weight = torch.zeros(1, 4)
+                weight[0, list(hidden)] = 1
+                targets = torch.tensor([x])
+                batch = Batch(targets.masked_fill(weight.bool(), 3), targets, weight)
+                found += joint[x] * objective.score(batch).nats / (4 * len(masks))
+    assert float(found) == pytest.approx(float(entropy), abs=1e-6)
+
+
+def test_masks_are_uniform_in_number_and_place() -> None:
+    objective = Masked(World(torch.ones(2, 2), causal=False))  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    block = torch.zeros(4000, 9, dtype=torch.long)
+    batch = objective.batch(block, generator)
+    counts = batch.weight.sum(dim=1)
+    assert torch.equal(batch.tokens == objective.model.mask, batch.weight.bool())
+    assert torch.bincount(counts.long(), minlength=9)[1:].float().div(4000).sub(1 / 8).abs().max() < 0.01  # stratified
+    assert batch.weight.mean(dim=0).sub(counts.mean() / 8).abs().max() < 0.03
+
+
+def test_a_fixed_rate_hides_that_share() -> None:
+    objective = Masked(World(torch.ones(2, 2), causal=False), "fixed", 0.15)  # type: ignore[arg-type]
+    batch = objective.batch(torch.zeros(5, 101, dtype=torch.long), torch.Generator().manual_seed(0))
+    assert batch.weight.sum(dim=1).tolist() == [15.0] * 5
+
+
+def test_causal_targets_are_the_next_tokens() -> None:
+    objective = Causal(World(torch.ones(2, 2), causal=True))  # type: ignore[arg-type]
+    batch = objective.batch(torch.arange(10).view(2, 5), torch.Generator())
+    assert batch.tokens.tolist() == [[0, 1, 2, 3], [5, 6, 7, 8]]
+    assert batch.targets.tolist() == [[1, 2, 3, 4], [6, 7, 8, 9]]
+
+
+def test_causal_and_masked_predict_the_same_tokens() -> None:
+    block = torch.arange(10).view(2, 5)
+    world = World(torch.ones(2, 2), causal=False)
+    causal, masked = Causal(world), Masked(world)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(causal.batch(block, generator).targets, masked.batch(block, generator).targets)
+
+
+def test_sums_and_counts_add_over_micro_batches(joint: Tensor) -> None:
+    objective = Masked(World(joint, causal=False))  # type: ignore[arg-type]
+    block = torch.randint(0, 3, (6, 5), generator=torch.Generator().manual_seed(1))
+    batch = objective.batch(block, torch.Generator().manual_seed(2))
+    whole = objective(batch)
+    pieces = [objective(piece) for piece in batch.split(3)]
+    assert float(sum(piece.nats for piece in pieces)) == pytest.approx(float(whole.nats), abs=1e-5)
+    assert sum(float(piece.count) for piece in pieces) == float(whole.count)
+
+
+@pytest.mark.parametrize(("causal", "asked", "given"), [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")])
+def test_auto_takes_what_the_architecture_can(causal: bool, asked: str, given: str) -> None:
+    assert build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal)).kind == given  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("causal", "asked"), [(False, "causal"), (True, "masked")])
+def test_what_does_not_suit_is_unsupported_with_its_reason(causal: bool, asked: str) -> None:
+    with pytest.raises(Unsupported, match="objective"):
+        build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal))  # type: ignore[arg-type]
+
+
+def test_nats_of_a_uniform_answer() -> None:
+    objective = Masked(World(torch.full((5, 5), 1 / 25), causal=False), "fixed", 0.99)  # type: ignore[arg-type]
+    total = objective(objective.batch(torch.zeros(3, 3, dtype=torch.long), torch.Generator()))
+    assert float(total.nats / total.count) == pytest.approx(math.log(5), abs=1e-6)

@@ -1,0 +1,145 @@
+"""The loop: schedule, resuming, accumulation, divergence, and that nothing but the seed decides."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from bench import checkpoint, train
+from bench.config import ObjectiveOptions, Run, Train
+from bench.model import LanguageModel
+from bench.model import build as build_model
+from bench.objective import Objective, build
+
+
+class Numbers:
+    """Blocks of a repeating pattern, a pure function of the step."""
+
+    def at(self, step: int) -> np.ndarray:
+        return (np.arange(9)[None, :] + np.random.default_rng(step).integers(0, 5, (6, 1))) % 5
+
+
+def make(seed: int = 0, **changes: object) -> tuple[Objective, torch.optim.Optimizer, train.Plan]:
+    import yaml
+
+    arch = yaml.safe_load((Path(__file__).parent.parent / "conf/arch/gru.yaml").read_text())
+    run = Run(arch=arch, seed=seed, train=Train(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}))  # type: ignore[arg-type]
+    plan = train.plan(run)
+    objective = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=seed))
+    return objective, train.optimizer(objective, plan), plan
+
+
+def run_all(objective: Objective, adam: torch.optim.Optimizer, plan: train.Plan, first: int = 0) -> list[train.Step]:
+    return list(train.train(objective, adam, Numbers(), plan, first))
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights_by_bit() -> None:
+    (a, adam_a, plan), (b, adam_b, _) = make(), make()
+    assert run_all(a, adam_a, plan) == run_all(b, adam_b, plan)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_another_seed_gives_others() -> None:
+    (a, adam_a, plan), (b, adam_b, other) = make(), make(seed=1)
+    assert run_all(a, adam_a, plan)[-1].nats != run_all(b, adam_b, other)[-1].nats
+
+
+def test_it_learns() -> None:
+    steps = run_all(*make(steps=60))
+    assert steps[-1].nats < 0.5 * steps[0].nats
+
+
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path) -> None:
+    objective, adam, plan = make()
+    whole = run_all(objective, adam, plan)
+    stopped, half, _ = make()
+    loop = train.train(stopped, half, Numbers(), plan)
+    for _ in range(3):
+        step = next(loop).step
+    checkpoint.save_training(tmp_path, step, stopped, half)
+    fresh, other, _ = make()
+    said: list[str] = []
+    first = checkpoint.resume(tmp_path, fresh, other, said.append)
+    assert (first, said) == (6, [])
+    assert run_all(fresh, other, plan, first) == whole[3:]
+    assert all(torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "another model"])
+def test_a_checkpoint_that_can_not_be_used_is_set_aside(tmp_path: Path, damage: str) -> None:
+    objective, adam, _ = make()
+    checkpoint.save_training(tmp_path, 4, objective, adam)
+    path = tmp_path / "training.pt"
+    if damage == "another model":
+        torch.save({"step": 4, "module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}, path)
+    else:
+        path.write_bytes(path.read_bytes()[:100] if damage == "cut" else b"x" * 1000)
+    before, said = copy.deepcopy(objective.state_dict()), []
+    assert checkpoint.resume(tmp_path, objective, adam, said.append) == 0
+    assert "set aside" in said[0]
+    assert not path.exists()
+    assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
+
+
+def test_micro_batches_sum_to_the_same_step() -> None:
+    (a, adam_a, plan), (b, adam_b, cut) = make(steps=4), make(steps=4, accumulate=3)
+    for x, y in zip(run_all(a, adam_a, plan), run_all(b, adam_b, cut), strict=True):
+        assert x.nats == pytest.approx(y.nats, abs=1e-5)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step() -> None:
+    objective, adam, plan = make()
+
+    class Breaks(Numbers):
+        def at(self, step: int) -> np.ndarray:
+            if step == 4:
+                with torch.no_grad():
+                    next(objective.parameters()).fill_(torch.nan)
+            return super().at(step)
+
+    loop = train.train(objective, adam, Breaks(), plan)
+    assert [next(loop).step, next(loop).step] == [2, 4]
+    with pytest.raises(train.Diverged, match="diverged at step 5"):
+        next(loop)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_the_rate_rises_then_falls_to_its_final_share(schedule: str) -> None:
+    *_, plan = make(steps=100, warmup=10, schedule=schedule, final_rate=0.1)
+    rates = [plan.rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(plan.learning_rate / 10)
+    assert max(rates) == rates[9] == pytest.approx(plan.learning_rate)
+    assert rates[99] == pytest.approx(plan.learning_rate * 0.1)
+    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+
+
+def test_the_constant_schedule_and_a_warm_up_longer_than_the_run() -> None:
+    *_, plan = make(steps=10, warmup=1000, schedule="constant")
+    assert [plan.rate(step) for step in (4, 9)] == [plan.learning_rate] * 2
+
+
+@pytest.mark.parametrize("validations", [1, 3, 10])
+def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_end(validations: int) -> None:
+    *_, plan = make(steps=100, log_every=1, validations=validations)
+    looks = [step for step in range(1, 101) if plan.validates(step)]
+    assert len(looks) == validations
+    assert looks[-1] == 100
+
+
+def test_weight_decay_is_for_matrices_only() -> None:
+    objective, adam, _ = make()
+    assert all((p.dim() >= 2) == (group["weight_decay"] > 0) for group in adam.param_groups for p in group["params"])
+    assert sum(len(group["params"]) for group in adam.param_groups) == len(list(objective.parameters()))
+
+
+def test_a_generator_is_a_function_of_its_key() -> None:
+    draws = {key: float(torch.rand((), generator=train.seeded(*key))) for key in [(0, 1), (1, 0), (0, 2)]}
+    assert len(set(draws.values())) == 3
+    assert float(torch.rand((), generator=train.seeded(0, 1))) == draws[(0, 1)]
+
+
+def test_the_model_is_the_one_that_the_objective_holds() -> None:
+    assert isinstance(make()[0].model, LanguageModel)
