@@ -14,7 +14,9 @@ from bench.metric import Metric
 
 HOSTILE = "<script>alert(1)</script>"
 HORIZON = {"nats": 1.25, "rate": 20_000.0, "memory": 60e6, "growth": 0.0}
-PROFILES: dict[str, dict[str, float]] = {  # final nats per byte, training tokens/s, peak bytes, seconds of decoding per token of length
+PROFILES: dict[
+    str, dict[str, float]
+] = {  # final nats per byte, training tokens/s, peak bytes, seconds of decoding per token of length
     "lstm": {"nats": 1.245, "rate": 31_000, "memory": 41e6, "growth": 0.0},
     "gru": {"nats": 1.251, "rate": 19_500, "memory": 44e6, "growth": 0.0},
     "convolution": {"nats": 1.322, "rate": 28_500, "memory": 52e6, "growth": 0.0},
@@ -28,11 +30,17 @@ ENVIRONMENT = {
     "machine": "0a1b2c3d", "processor": f"Example CPU {HOSTILE}", "cores": 2, "memory_bytes": 8_000_000_000, "accelerator": "",
     "threads": 1, "python": "3.11.7", "torch": "2.11.0", "packages": {"torch": "2.11.0", "numpy": "2.4.0"},
 }  # fmt: skip
-DATA_FACTS = {"documents": 5200, "bytes": 1_960_000, "duplicates removed": 310, "near duplicates removed": 220, "interpreter": "3.11.7"}
+DATA_FACTS = {
+    "documents": 5200,
+    "bytes": 1_960_000,
+    "duplicates removed": 310,
+    "near duplicates removed": 220,
+    "interpreter": "3.11.7",
+}
 
 
 def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
-    """A resolved run of a made-up architecture. `changes`: fields of Run, and `learning_rate`, `source`, `tokenizer`, `parameters`."""
+    """A resolved run of a made-up architecture. `changes`: learning_rate, source, tokenizer, parameters."""
     names = {"arch": arch, "data": changes.get("source", "python_docs"), "size": "small", "objective": "auto"}
     return Run(
         arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
@@ -110,7 +118,7 @@ def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
 
 def write_run(
     root: Path, arch: str, seed: int, status: str = "done", reason: str = "", *, data_digest: str = "d1d1d1d1", order: str = "",
-    source: str = "0", documents: pd.DataFrame | None = None, metrics: Sequence[Metric] | None = None, **changes: Any,
+    source: str = "", documents: pd.DataFrame | None = None, metrics: Sequence[Metric] | None = None, **changes: Any,
 ) -> Path:  # fmt: skip
     """One record, as the harness writes it."""
     run = make_run(root, arch, seed, **changes)
@@ -127,7 +135,9 @@ def write_run(
     table = make_documents(nats, seed) if documents is None else documents
     if arch not in ENCODERS:
         table.to_parquet(folder / "documents.parquet")
-        (folder / "text.txt").write_text(f"The function returns the {arch} of {HOSTILE} & a value.\n\n    >>> print(1)\n" + "more " * 60)
+        (folder / "text.txt").write_text(
+            f"The function returns the {arch} of {HOSTILE} & a value.\n\n    >>> print(1)\n" + "more " * 60
+        )
     kind, protocol = ("masked", "pseudo(128, 2000 positions)") if arch in ENCODERS else ("causal", "chunk(128)")
     found = quality(arch, nats, table) if metrics is None else metrics
     record.finish(folder, "done", "", found, {"objective": kind, "protocol": protocol, "part": "test"})
@@ -142,7 +152,13 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
         samples = tuple(float(v) for v in value * factor * (1 + 0.004 * noise.normal(size=rounds)))
         return Metric(name, "tokens/s", "higher", samples, rounds=tuple(range(rounds)))
 
-    parts = {"parameters": 3.2e6, "gradients": 3.2e6, "optimizer": 6.4e6, "activations": profile["memory"] - 14e6, "temporary": 1.2e6}
+    parts = {
+        "parameters": 3.2e6,
+        "gradients": 3.2e6,
+        "optimizer": 6.4e6,
+        "activations": profile["memory"] - 14e6,
+        "temporary": 1.2e6,
+    }
     memory = [Metric(f"memory_{name}_bytes", "bytes", "lower", (size,)) for name, size in parts.items()]
     common = [
         rate("train_tokens_per_second", profile["rate"]),
@@ -152,11 +168,14 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
     ]
     if arch in ENCODERS:
         why = f"reads both directions, so it can not write a token at a time {HOSTILE}"
-        return common + [Metric(n, "tokens/s", "higher", (), why) for n in ("prefill_tokens_per_second", "decode_tokens_per_second")]
+        return common + [
+            Metric(n, "tokens/s", "higher", (), why) for n in ("prefill_tokens_per_second", "decode_tokens_per_second")
+        ]
     lengths = (32, 64, 128, 256)
     growth = profile["growth"]
     decode = [
-        Metric("decode_seconds_per_token", "s", "lower", (30 / profile["rate"] + growth * n,) * 3, at={"length": n}) for n in lengths
+        Metric("decode_seconds_per_token", "s", "lower", (30 / profile["rate"] + growth * n,) * 3, at={"length": n})
+        for n in lengths
     ]
     state = Metric("state_bytes", "bytes", "lower", (2048.0 if growth == 0 else 524_288.0,))
     return [
@@ -166,9 +185,19 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
 
 
 def write_measure(
-    root: Path, arch: str, *, machine: str = "0a1b2c3d", sitting: str = "20260101T101010", twin: bool = False, status: str = "done",
-    reason: str = "", rounds: int = 40, factor: float = 1.0, metrics: Sequence[Metric] | None = None, **changes: Any,
-) -> Path:  # fmt: skip
+    root: Path,
+    arch: str,
+    *,
+    machine: str = "0a1b2c3d",
+    sitting: str = "20260101T101010",
+    twin: bool = False,
+    status: str = "done",
+    reason: str = "",
+    rounds: int = 40,
+    factor: float = 1.0,
+    metrics: Sequence[Metric] | None = None,
+    **changes: Any,
+) -> Path:
     """One measurement, as the measuring stage writes it."""
     name = subject(make_run(root, arch, **changes))
     folder = root / "measure" / f"{machine}-{sitting}" / (f"{arch}-{name}" + ("-again" if twin else ""))
@@ -184,7 +213,7 @@ def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), ma
     """A whole suite: finished runs, one failed, one skipped, one unfinished, measurements with an A/A twin."""
     for arch in archs:
         for seed in range(seeds):
-            write_run(root, arch, seed)
+            write_run(root, arch, seed, source="another" if arch == archs[-1] else "")
     write_run(root, archs[0], seeds, "failed", f"diverged at step 340 {HOSTILE}")
     write_run(root, "broken", 0, "failed", "no width fits into 800,000 parameters")
     write_run(root, "refused", 0, "skipped", "an encoder can not be trained as a causal model")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.rows import each
 from bench.report.speeds import PAIRED, Sitting
 from bench.report.wording import NONE, count, fixed, large, number, size
 
@@ -64,7 +65,9 @@ def _parameters(row: Any) -> Cell:
 
 def _seeds(row: Any) -> Cell:
     missing = row.seeds < row.seeds_asked
-    return Cell(f"{row.seeds} of {row.seeds_asked}" if missing else str(row.seeds), float(row.seeds), mark="bad" if missing else "")
+    return Cell(
+        f"{row.seeds} of {row.seeds_asked}" if missing else str(row.seeds), float(row.seeds), mark="bad" if missing else ""
+    )
 
 
 def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int]) -> Table:
@@ -83,8 +86,10 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
     measured = [metric for metric in TITLES if sitting is not None and metric in sitting.medians and metric != "flops_per_token"]
     columns += [(TITLES[metric], "median; below it the ratio to the best of this sitting") for metric in measured]
     cells = []
-    for row in rows.itertuples():
-        span = f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}" if math.isfinite(row.bits_per_byte_low) else ""
+    for row in each(rows):
+        span = (
+            f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}" if math.isfinite(row.bits_per_byte_low) else ""
+        )
         first = row.bits_per_byte == best
         line = [
             name_cell(row, stale),
@@ -96,18 +101,24 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             _seeds(row),
         ]
         cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting is not None])
-    notes = sorted({_basis(row) for row in rows.itertuples()})
+    notes = sorted({_basis(row) for row in each(rows)})
     if not one_token:
-        notes.append("Perplexities are left out: they are counted per token, and the tokenizers differ. Bits per byte may be compared.")
-    caption = f"Scored on the {rows['part'].iloc[0] or 'held-out'} part by {rows['protocol'].iloc[0] or 'an unnamed protocol'}; lower is better."
+        notes.append(
+            "Perplexities are left out: they are counted per token, and the tokenizers differ. Bits per byte may be compared."
+        )
+    caption = _scored(rows) + " Lower is better."
     return Table(name, caption, columns, cells, notes)
+
+
+def _scored(rows: pd.DataFrame) -> str:
+    return f"Scored on the {rows['part'].iloc[0] or 'held-out'} part by {rows['protocol'].iloc[0] or 'an unnamed protocol'}."
 
 
 def _basis(row: Any) -> str:
     if row.bits_per_byte_basis == "seeds and documents":
         return (
-            "Intervals hold two sources of variance, seeds (t) and held-out documents. Rows share their documents, so the interval "
-            "of a difference is narrower than these."
+            "Intervals hold two sources of variance, seeds (t) and held-out documents. Rows share their documents, so the "
+            "interval of a difference is narrower than these."
         )
     if row.bits_per_byte_basis == "nothing":
         return "One seed and no nats per document: no interval can be given."
@@ -129,14 +140,18 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     cells = [
         [
             name_cell(row, stale),
-            Cell(number(row.pseudo_perplexity, 4), _value(row.pseudo_perplexity), f"± {number(row.pseudo_perplexity_standard_error, 2)}"),
+            Cell(
+                number(row.pseudo_perplexity, 4),
+                _value(row.pseudo_perplexity),
+                f"± {number(row.pseudo_perplexity_standard_error, 2)}",
+            ),
             Cell(fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
             _parameters(row),
             _seeds(row),
         ]
-        for row in rows.itertuples()
+        for row in each(rows)
     ]
-    caption = f"Scored on the {rows['part'].iloc[0] or 'held-out'} part by {rows['protocol'].iloc[0] or 'an unnamed protocol'}."
+    caption = _scored(rows)
     return Table(name, caption, columns, cells)
 
 
@@ -160,10 +175,12 @@ def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
 def speeds(name: str, sitting: Sitting, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     """Everything that one sitting measured, with ratios within it."""
     metrics = [metric for metric in TITLES if metric in sitting.medians or any(key[1] == metric for key in sitting.notes)]
-    columns = [("architecture", "as it was measured")] + [(TITLES[m], "median; ratio to the best in the same rounds, 95 % interval") for m in metrics]
+    columns = [("architecture", "as it was measured")] + [
+        (TITLES[m], "median; ratio to the best in the same rounds, 95 % interval") for m in metrics
+    ]
     there = rows[rows["subject"].isin(sitting.medians.index)].drop_duplicates("subject")
     cells = [
-        [name_cell(row, stale), *(speed_cell(str(row.subject), metric, sitting) for metric in metrics)] for row in there.itertuples()
+        [name_cell(row, stale), *(speed_cell(str(row.subject), metric, sitting) for metric in metrics)] for row in each(there)
     ]
     missing: dict[str, list[str]] = {}
     labels = dict(zip(there["subject"], there["label"], strict=True))
@@ -183,4 +200,8 @@ def twin_line(sitting: Sitting) -> str:
         + ("" if sitting.claims(metric) else ", too noisy: no claim")
         for metric, pair in sorted(sitting.twins.items())
     ]
-    return "The same model entered twice, as a ratio that should be 1: " + "; ".join(said) + ". It must lie inside 0.97 to 1.03 for a claim."
+    return (
+        "The same model entered twice, as a ratio that should be 1: "
+        + "; ".join(said)
+        + ". It must lie inside 0.97 to 1.03 for a claim."
+    )

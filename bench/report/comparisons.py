@@ -42,7 +42,8 @@ def comparisons(tables: Tables) -> list[Comparison]:
     colours = {label: number for number, label in enumerate(names)}
     groups.sort(key=lambda rows: -len(rows))
     return [
-        _comparison(f"comparison-{n + 1}", rows.assign(colour=rows["label"].map(colours)), tables) for n, rows in enumerate(groups)
+        _comparison(f"comparison-{n + 1}", rows.assign(colour=rows["label"].map(colours)), tables)
+        for n, rows in enumerate(groups)
     ]
 
 

@@ -3,19 +3,21 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
 
 WIDTH, HEIGHT = 4.9, 3.4  # inches: at the width of a phone the letters are still 9 pixels high
 FONT = 9.5
 INK, FAINT, RULE, PAPER = "#010203", "#010204", "#010205", "#010206"  # stand-ins that `svg` turns into the page's colours
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b5479b", "#c98a00", "#3aa3d9", "#8c5a2b", "#6a5acd", "#d1495b", "#5f7d1f")
-DASHES: tuple[tuple[int, ...], ...] = ((), (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))  # type: ignore[assignment]  # points may be broken
+PALETTE = ("#0a4a94", "#d55e00", "#009e73", "#b5479b", "#c98a00", "#1c9ad0", "#8c5a2b", "#6a5acd", "#d1495b", "#5f7d1f")
+DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))
 MARKERS = "osD^vPX*"
 
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": FONT, "font.family": "sans-serif", "text.color": INK,
     "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK,
     "ytick.labelcolor": INK, "axes.facecolor": "none", "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.6,
@@ -55,11 +57,29 @@ def svg(figure: Figure, name: str, description: str) -> str:
         text = text.replace(stand_in, real)
     for number, code in enumerate(PALETTE):
         text = text.replace(code, f"var(--s{number})")
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{description}">', text, count=1)
+    text = re.sub(
+        r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', rf'<svg viewBox="\1" role="img" aria-label="{description}">', text, count=1
+    )
     return re.sub(r"\n\s*", "\n", text)
 
 
 Box = tuple[float, float, float, float]
+
+
+def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
+    """A logarithmic axis from low to high with three to eight readable ticks, whatever it spans."""
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+        ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
+        if 3 <= len(ticks) <= 8:
+            break
+    else:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
 
 
 def _overlap(first: Box, second: Box) -> float:
@@ -81,11 +101,13 @@ def _spots(x: float, y: float, wide: float, high: float) -> list[tuple[Box, str]
     return spots
 
 
-def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], lines: Sequence[Sequence[tuple[float, float]]] = ()) -> None:
+def label_points(
+    axes: Axes, points: Sequence[tuple[float, float, str, str]], lines: Sequence[Sequence[tuple[float, float]]] = ()
+) -> None:
     """Write (x, y, text, colour) beside each point, off the other points, labels and the given lines, inside the axes."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    figure.draw_without_rendering()  # type: ignore[no-untyped-call]  # the layout has to stand before places are read off
+    figure.draw_without_rendering()  # the layout has to stand before places are read off
     scale = 72 / figure.dpi
     frame = axes.get_window_extent()
     edges = (frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)
@@ -100,26 +122,30 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float, str, str]], li
         taken.append(box)
         at = {"left": box[0], "right": box[2], "center": (box[0] + box[2]) / 2}[side]
         offset = (at - x, (box[1] + box[3]) / 2 - y)
-        note = axes.annotate(text, (data_x, data_y), offset, textcoords="offset points", ha=side, va="center", color=tint)
+        far = max(box[0] - x, x - box[2], box[1] - y, y - box[3]) > 8
+        leader = {"arrowstyle": "-", "color": tint, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if far else None
+        note = axes.annotate(
+            text, (data_x, data_y), offset, textcoords="offset points", ha=side, va="center", color=tint, arrowprops=leader
+        )
         note.set_in_layout(False)
 
 
 def _badness(box: Box, taken: Sequence[Box], edges: Box) -> float:
+    """Square points of covered ink, and distance outside the frame."""
     outside = max(0, edges[0] - box[0]) + max(0, box[2] - edges[2]) + max(0, edges[1] - box[1]) + max(0, box[3] - edges[3])
     return sum(_overlap(box, other) for other in taken) + 40 * outside
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write (x, y, text, colour) to the right of the frame at the height of each line's end, moved apart where they would touch."""
+    """Write (x, y, text, colour) right of the frame at the height of each line's end, moved apart where they would touch."""
     low, high = axes.get_ylim()
     step = (high - low) * FONT * 1.2 / (HEIGHT * 72 * 0.78)
     ordered = sorted(ends, key=lambda end: end[1])
     heights = spread([end[1] for end in ordered], step, low)
     for (x, y, text, tint), place in zip(ordered, heights, strict=True):
-        axes.annotate(
-            text, (x, y), (1.045, (place - low) / (high - low)), xycoords="data", textcoords="axes fraction", va="center", color=tint,
-            arrowprops={"arrowstyle": "-", "color": tint, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 2, "alpha": 0.7},
-        )  # fmt: skip
+        leader = {"arrowstyle": "-", "color": tint, "linewidth": 0.7, "linestyle": (0, (1, 2)), "shrinkA": 1, "shrinkB": 2}
+        beside = (1.045, (place - low) / (high - low))
+        axes.annotate(text, (x, y), beside, textcoords="axes fraction", va="center", color=tint, arrowprops=leader)
 
 
 def spread(values: Sequence[float], step: float, floor: float) -> list[float]:
@@ -134,6 +160,3 @@ def spread(values: Sequence[float], step: float, floor: float) -> list[float]:
             before[1] += last[1]
             before[2] = max(floor, before[0] / before[1])
     return [cluster[2] + n * step for cluster in clusters for n in range(int(cluster[1]))]
-
-
-mpl.rcParams["svg.hashsalt"] = STYLE["svg.hashsalt"]

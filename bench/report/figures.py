@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from bench.report import drawing
 from bench.report.comparisons import Comparison
+from bench.report.rows import each
 from bench.report.speeds import Sitting
 from bench.report.statistics import pareto
 
@@ -68,33 +69,24 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) ->
         palette=palette, dashes=dashes, errorbar=("pi", 100), err_kws={"alpha": 0.18, "linewidth": 0}, legend=False, ax=axes,
     )  # fmt: skip
     means = table.groupby(["short", "x"])["validation_nats"].mean().reset_index()
-    late = table[table["tokens"] >= 0.25 * table["tokens"].max()]["validation_nats"]
+    late = table[table["tokens"] >= 0.35 * table["tokens"].max()]["validation_nats"]
     low = table["validation_nats"].min()
     top = late.max() if len(late) else table["validation_nats"].max()
     axes.set_ylim(low - 0.06 * (top - low) - 1e-9, top + 0.06 * (top - low) + 1e-9)
     axes.set_ylabel("held-out loss (nats per token)")
     ends = means.loc[means.groupby("short")["x"].idxmax()]
-    points = [(r.x, r.validation_nats, str(r.short), palette[str(r.short)]) for r in ends.itertuples()]
+    points = [(r.x, r.validation_nats, str(r.short), palette[str(r.short)]) for r in each(ends)]
+    axes.scatter([p[0] for p in points], [p[1] for p in points], s=12, color=[p[3] for p in points], zorder=3)
     if per_second is None:
         axes.set_xlabel("training tokens")
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        drawing.label_ends(axes, points)
-        return figure
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds of training = tokens / measured rate")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-    axes.set_xlim(table["x"].min(), table["x"].max() * 1.6)
-    lines = [list(zip(g["x"], g["validation_nats"], strict=True)) for _, g in means.groupby("short")]
-    drawing.label_points(axes, points, [_dense(line) for line in lines])
+    else:
+        axes.set_xlabel("seconds of training = tokens / measured rate")
+        seen = table[table["validation_nats"] <= axes.get_ylim()[1]]
+        drawing.logarithmic(axes, seen["x"].min() / 1.1, seen["x"].max() * 1.05)
+    drawing.label_ends(axes, points)
     return figure
-
-
-def _dense(line: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """More points along a line, so that labels see all of it."""
-    x, y = np.array(line, dtype=float).T
-    steps = np.geomspace(x[0], x[-1], 40) if len(x) > 1 else x
-    return list(zip(steps, np.interp(steps, x, y), strict=True))
 
 
 def tradeoff(rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_better: bool, unit: str) -> Figure:
@@ -102,30 +94,41 @@ def tradeoff(rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_b
     table = rows.assign(x=cost.reindex(rows["subject"]).to_numpy(dtype=float)).dropna(subset=["x", "bits_per_byte"])
     if len(table) < 2:
         raise Empty("fewer than two rows have both numbers from one sitting")
+    if table["x"].max() <= table["x"].min() * 1.01:
+        raise Empty("it is the same for all rows")
     figure, axes = drawing.canvas()
     palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
-    front = table[pareto((-table["x"] if more_is_better else table["x"]).to_numpy(), table["bits_per_byte"].to_numpy())].sort_values("x")
-    axes.plot(front["x"], front["bits_per_byte"], color=drawing.FAINT, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    for row in table.itertuples():
+    front = table[
+        pareto((-table["x"] if more_is_better else table["x"]).to_numpy(), table["bits_per_byte"].to_numpy())
+    ].sort_values("x")
+    (line,) = axes.plot(front["x"], front["bits_per_byte"], color=drawing.FAINT, linewidth=1, zorder=1, linestyle=(0, (4, 2)))
+    line.set_drawstyle("steps-pre" if more_is_better else "steps-post")
+    for row in each(table):
         if np.isfinite(row.bits_per_byte_low):
-            axes.plot([row.x, row.x], [row.bits_per_byte_low, row.bits_per_byte_high], color=palette[row.short], linewidth=1, alpha=0.55)
-    sns.scatterplot(table, x="x", y="bits_per_byte", hue="short", palette=palette, s=42, legend=False, ax=axes, edgecolor=drawing.PAPER)
-    axes.set_xscale("log")
-    axes.set_xlim(table["x"].min() / 1.35, table["x"].max() * 1.35)
+            axes.plot(
+                [row.x, row.x], [row.bits_per_byte_low, row.bits_per_byte_high], color=palette[row.short], linewidth=1, alpha=0.55
+            )
+    sns.scatterplot(
+        table, x="x", y="bits_per_byte", hue="short", palette=palette, s=42, legend=False, ax=axes, edgecolor=drawing.PAPER
+    )
+    margin = (table["x"].max() / table["x"].min()) ** 0.12
+    drawing.logarithmic(axes, table["x"].min() / margin, table["x"].max() * margin, unit)
     axes.margins(y=0.12)
     axes.set_xlabel(label)
     axes.set_ylabel("bits per byte (lower is better)")
-    _plain_log(axes, unit)
-    points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in table.sort_values("bits_per_byte").itertuples()]
-    drawing.label_points(axes, points, [_dense(list(zip(front["x"], front["bits_per_byte"], strict=True)))])
+    points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in each(table.sort_values("bits_per_byte"))]
+    bars = [[(r.x, y) for y in np.linspace(r.bits_per_byte_low, r.bits_per_byte_high, 20)] for r in each(table)]
+    x, y = front["x"].to_numpy(dtype=float), front["bits_per_byte"].to_numpy(dtype=float)
+    across = [
+        [(at, level) for at in np.geomspace(a, b, 40)]
+        for a, b, level in zip(x, x[1:], y[1:] if more_is_better else y, strict=False)
+    ]
+    down = [
+        [(at, level) for level in np.linspace(a, b, 40)]
+        for at, a, b in zip(x if more_is_better else x[1:], y, y[1:], strict=False)
+    ]
+    drawing.label_points(axes, points, [bar for bar in bars if np.isfinite(bar[0][1])] + across + down)
     return figure
-
-
-def _plain_log(axes: "mpl.axes.Axes", unit: str) -> None:
-    """Few readable ticks on a logarithmic axis: 1, 2, 5 of each decade."""
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5), numticks=7))
-    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.xaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
 
 
 def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
@@ -144,12 +147,12 @@ def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
     axes.set_xscale("log", base=2)
     lengths = sorted(table["length"].unique())
     axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
-    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens before")
     axes.set_ylabel("µs for a further token")
     last = table.groupby("short").tail(1)
-    drawing.label_ends(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in last.itertuples()])
+    drawing.label_ends(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in each(last)])
     return figure
 
 
@@ -166,7 +169,17 @@ def memory(rows: pd.DataFrame, sitting: Sitting) -> Figure:
     left = np.zeros(len(table))
     tints = [drawing.colour(int(number)) for number in subjects.loc[table.index, "colour"]]
     for (part, column), shade in zip(columns.items(), shades, strict=True):
-        axes.barh(range(len(table)), table[column], left=left, color=tints, alpha=shade, height=0.72, edgecolor=drawing.PAPER, linewidth=0.6)
+        axes.barh(range(len(table)), table[column], left=left, color=drawing.PAPER, height=0.72)  # so that no grid shines through
+        axes.barh(
+            range(len(table)),
+            table[column],
+            left=left,
+            color=tints,
+            alpha=shade,
+            height=0.72,
+            edgecolor=drawing.PAPER,
+            linewidth=0.6,
+        )
         axes.barh([0], [0], color=drawing.FAINT, alpha=shade, label=part)
         left += table[column].to_numpy()
     axes.set_yticks(range(len(table)), list(subjects.loc[table.index, "short"]))

@@ -3,35 +3,43 @@
 import pandas as pd
 
 from bench.report.comparisons import Comparison, against
+from bench.report.rows import each
 from bench.report.speeds import Sitting
+from bench.report.statistics import Interval
 from bench.report.tables import Tables
 from bench.report.wording import fixed, large, listed, number, plural, size
 
-METRICS = {"train_tokens_per_second": "trains", "decode_tokens_per_second": "writes"}
+METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
 def sentences(comparison: Comparison, tables: Tables, sittings: list[Sitting]) -> list[str]:
-    """What was compared; the lowest bits per byte; the fastest; the smallest."""
+    """What was compared; the lowest bits per byte; then, for each machine, the fastest and the smallest."""
     said = [_compared(comparison)]
     said += [_quality(table, tables) for table in comparison.likelihoods if len(table) > 1]
     for sitting in sittings:
         measured = comparison.rows[comparison.rows["subject"].isin(sitting.medians.index)]
         if measured["subject"].nunique() > 1:
-            where = f" on machine {sitting.machine}" if len({one.machine for one in sittings}) > 1 else ""
-            said += [line for metric, verb in METRICS.items() if (line := _speed(measured, sitting, metric, verb, where))]
-            said.append(_memory(measured, sitting, where))
+            where = f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
+            said.append(where + " ".join([*_speeds(measured, sitting), _memory(measured, sitting)]).strip())
     return [line for line in said if line]
 
 
 def _compared(comparison: Comparison) -> str:
     rows = comparison.rows
+    causal, encoders = int(rows["bits_per_byte"].notna().sum()), int(rows["pseudo_perplexity"].notna().sum())
+    kinds = [plural(amount, kind) for amount, kind in ((causal, "causal model"), (encoders, "encoder")) if amount]
     seeds = sorted(set(rows["seeds"]))
     tokens = sorted(set(rows["tokens_seen"].dropna()))
-    seen = f" {large(tokens[0])} training tokens each," if len(tokens) == 1 else " UNEQUAL numbers of training tokens (see the table),"
+    seen = (
+        f" {large(tokens[0])} training tokens each,"
+        if len(tokens) == 1
+        else " UNEQUAL numbers of training tokens (see runs.csv),"
+    )
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
-        f"{plural(len(rows), 'row')} trained on {listed(sorted(set(rows['data'])))}: at most {rows['budget'].iloc[0]:,} parameters, "
-        f"a context of {rows['context'].iloc[0]} tokens,{seen if tokens else ''} {times}."
+        f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "
+        f"at most {rows['budget'].iloc[0]:,} parameters, a context of {rows['context'].iloc[0]} tokens,"
+        f"{seen if tokens else ''} {times}."
     )
 
 
@@ -56,32 +64,50 @@ def _quality(table: pd.DataFrame, tables: Tables) -> str:
     if same:
         lines.append(f"Not distinguishable here from {listed(same)}.")
     if paired:
-        lines.append(f"Intervals overlap with these, but on the same documents it is lower than {listed(paired)}.")
+        lines.append(f"On the same documents it is lower than {listed(paired)}, though the intervals of the rows overlap.")
     if clear:
-        lines.append(f"Intervals lie apart from {listed(clear)}.")
+        lines.append(f"Its interval lies below those of {listed(clear)}.")
     if table["seeds"].max() == 1:
         lines.append("One seed each: the intervals are over documents only, and say nothing about another seed.")
     return " ".join(lines)
 
 
-def _speed(rows: pd.DataFrame, sitting: Sitting, metric: str, verb: str, where: str) -> str:
-    ratios = {str(r.label): sitting.ratios[str(r.subject), metric] for r in rows.itertuples() if (str(r.subject), metric) in sitting.ratios}
-    if len(ratios) < 2:
-        return ""
-    if not sitting.claims(metric):
-        twin = sitting.twins.get(metric)
-        why = f"the same model entered twice differed by a ratio of {fixed(twin.low)} to {fixed(twin.high)}" if twin else "no model was entered twice"
-        return f"No claim about which {verb} fastest{where}: {why}."
+def _speeds(rows: pd.DataFrame, sitting: Sitting) -> list[str]:
+    """A sentence for each clocked metric; where the A/A pair forbids a claim, one that says so."""
+    said, silent = [], []
+    for metric, verb in METRICS.items():
+        subjects = {str(row.subject): str(row.label) for row in each(rows)}
+        ratios = {
+            label: sitting.ratios[subject, metric] for subject, label in subjects.items() if (subject, metric) in sitting.ratios
+        }
+        if len(ratios) < 2:
+            continue
+        if sitting.claims(metric):
+            said.append(_fastest(ratios, verb))
+        else:
+            silent.append(verb)
+    if silent:
+        twins = [pair for metric, pair in sitting.twins.items() if METRICS.get(metric) in silent]
+        low, high = min((pair.low for pair in twins), default=1.0), max((pair.high for pair in twins), default=1.0)
+        why = (
+            f"the same model entered twice differed by a ratio of {fixed(low)} to {fixed(high)}"
+            if twins
+            else "no model was entered twice"
+        )
+        said.append(f"No claim about the speed of {listed(silent)} on this machine: {why}.")
+    return said
+
+
+def _fastest(ratios: dict[str, Interval], verb: str) -> str:
     ranked = sorted(ratios, key=lambda label: -ratios[label].value)
-    best, second = ranked[0], ranked[1]
-    top, next_ = ratios[best], ratios[second]
-    if next_.high >= top.low:
+    top, after = ratios[ranked[0]], ratios[ranked[1]]
+    if after.high >= top.low:
         same = [label for label in ranked if ratios[label].high >= top.low]
-        return f"Which {verb} fastest{where} is not distinguishable here: {listed(same)}."
-    return f"{best} {verb} fastest{where}: {fixed(top.value / next_.value, 2)} times the rate of {second}, the next one."
+        return f"Fastest in {verb} is not distinguishable here: {listed(same)}."
+    return f"Fastest in {verb}: {ranked[0]}, {fixed(top.value / after.value, 2)} times the rate of the next, {ranked[1]}."
 
 
-def _memory(rows: pd.DataFrame, sitting: Sitting, where: str) -> str:
+def _memory(rows: pd.DataFrame, sitting: Sitting) -> str:
     name = "peak_train_memory_bytes"
     if name not in sitting.medians:
         return ""
@@ -90,4 +116,5 @@ def _memory(rows: pd.DataFrame, sitting: Sitting, where: str) -> str:
         return ""
     low, high = table["bytes"].min(), table["bytes"].max()
     least = list(table.loc[table["bytes"] == low, "label"])
-    return f"Smallest peak of memory in training{where}: {listed(least)}, {size(low)}; the largest takes {number(high / low, 2)} times as much."
+    most = f"; the largest takes {number(high / low, 2)} times as much" if high > low else ", all the same"
+    return f"Smallest peak of memory in training: {listed(least)}, {size(low)}{most}."

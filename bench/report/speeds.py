@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.report.rows import each
 from bench.report.statistics import Interval, median_interval, quiet
 
 PAIRED = ("train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second")
@@ -39,7 +40,9 @@ def sittings(measures: pd.DataFrame) -> list[Sitting]:
 
 
 def _length(at: pd.Series) -> "pd.Series[float]":
-    return pd.Series([one.get("length", np.nan) if isinstance(one, dict) and len(one) == 1 else np.nan for one in at], index=at.index)
+    return pd.Series(
+        [one.get("length", np.nan) if isinstance(one, dict) and len(one) == 1 else np.nan for one in at], index=at.index
+    )
 
 
 def _sitting(name: str, rows: pd.DataFrame) -> Sitting:
@@ -58,7 +61,7 @@ def _sitting(name: str, rows: pd.DataFrame) -> Sitting:
         environment=environment,
         medians=medians[medians.notna().any(axis=1)],
         ratios=_ratios(paired[~paired["twin"].astype(bool)]),
-        notes={(str(r.subject), str(r.metric)): str(r.note) for r in noted.itertuples()},
+        notes={(str(r.subject), str(r.metric)): str(r.note) for r in each(noted)},
         curves=curves,
         twins=_twins(paired),
         arches=dict(zip(heads["subject"], heads["arch"], strict=True)),

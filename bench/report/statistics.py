@@ -35,7 +35,7 @@ def ratio_variance(numerator: Numbers, denominator: Numbers) -> float:
 
 
 def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Half-width of the 95 % interval of a sum of variances, each with its degrees of freedom (Welch–Satterthwaite), and their number."""
+    """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), by Welch and Satterthwaite; and its own freedom."""
     known = [(variance, freedom) for variance, freedom in parts if np.isfinite(variance) and freedom > 0]
     total = sum(variance for variance, _ in known)
     if not known:
@@ -65,8 +65,10 @@ def pooled(groups: Sequence[Numbers]) -> tuple[float, float]:
     return (squares / freedom if freedom else float("nan")), freedom
 
 
-def difference(first: Numbers, second: Numbers, variance: tuple[float, float], document_variance: float, documents: int) -> Interval:
-    """first − second of two means over seeds; `variance` is the pooled seed variance, the other that of the documents' paired difference."""
+def difference(
+    first: Numbers, second: Numbers, variance: tuple[float, float], document_variance: float, documents: int
+) -> Interval:
+    """first − second of two means over seeds, from the pooled seed variance and that of the documents' paired difference."""
     value = float(first.mean() - second.mean())
     seed_part = (variance[0] * (1 / len(first) + 1 / len(second)), variance[1])
     half, _ = combined([seed_part, (document_variance, documents - 1.0)])

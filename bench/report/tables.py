@@ -51,7 +51,9 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
     """Number the variants. A run that failed before it knew its text or protocol belongs to the others of its variant."""
     table = runs.copy()
     provenance = table["provenance"]
-    table["text_digest"] = [(p.get("digests") or {}).get("text") or d for p, d in zip(provenance, table["data_digest"], strict=True)]
+    table["text_digest"] = [
+        (p.get("digests") or {}).get("text") or d for p, d in zip(provenance, table["data_digest"], strict=True)
+    ]
     table["budget"] = [config["size"]["parameters"] for config in table["config"]]
     table["context"] = [config["size"]["context"] for config in table["config"]]
     for name in ("data_digest", "text_digest", "objective", "protocol", "part"):
@@ -75,24 +77,31 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     facts = groups[names].first()
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
     for name in ("done", "failed", "skipped", "unfinished"):
-        facts[f"count_{name}"] = states[name] if name in states else 0
+        facts[f"count_{name}"] = states.get(name, 0)
     facts["seeds"] = runs[runs["status"] == "done"].groupby("row")["seed"].nunique().reindex(facts.index, fill_value=0)
     facts["seeds_asked"] = groups["seed"].nunique()
     kinds = ["count_done", "count_failed", "count_skipped", "count_unfinished"]
-    facts["status"] = (facts[kinds] > 0).idxmax(axis=1).str.removeprefix("count_")
+    facts["status"] = (facts[kinds] > 0).idxmax(axis=1).astype(str).str.removeprefix("count_")
     wrong = runs[runs["status"] != "done"]
     said = wrong.assign(said=wrong["reason"].where(wrong["reason"] != "", wrong["status"]))
-    seeds = said.groupby(["row", "status", "said"], sort=False)["seed"].agg(lambda column: ", ".join(str(seed) for seed in sorted(column)))
-    lines = [(row, f"seed {seed} {status}: {reason}") for (row, status, reason), seed in seeds.items()]
-    table = pd.DataFrame(lines, columns=["row", "line"])
+    table = said.groupby(["row", "status", "said"], sort=False)["seed"].agg(_seeds).reset_index()
+    table["line"] = "seed " + table["seed"].astype(str) + " " + table["status"] + ": " + table["said"]
     facts["reason"] = table.groupby("row")["line"].agg("; ".join).reindex(facts.index).fillna("")
     return facts
+
+
+def _seeds(column: pd.Series) -> str:
+    return ", ".join(str(seed) for seed in sorted(column))
 
 
 def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
     """Nats of each held-out document, averaged over a variant's seeds."""
     joined = documents.merge(done[["run", "row"]], on="run")
-    return joined.astype({"nats": float, "bytes": float}).groupby(["row", "document"]).agg(nats=("nats", "mean"), bytes=("bytes", "first"))
+    return (
+        joined.astype({"nats": float, "bytes": float})
+        .groupby(["row", "document"])
+        .agg(nats=("nats", "mean"), bytes=("bytes", "first"))
+    )
 
 
 def _variances(documents: pd.DataFrame) -> pd.DataFrame:
@@ -101,8 +110,8 @@ def _variances(documents: pd.DataFrame) -> pd.DataFrame:
     totals = groups.sum()
     ratio = totals["nats"] / totals["bytes"]
     rows = documents.index.get_level_values("row")
-    residual = documents["nats"] - documents["bytes"] * ratio.reindex(rows).to_numpy()
-    squares = residual.pow(2).groupby("row").sum()
+    residual = documents["nats"] - documents["bytes"].mul(pd.Series(ratio.reindex(rows).to_numpy(), index=documents.index))
+    squares = residual.mul(residual).groupby(level="row").sum()
     count = groups.size()
     variance = squares * count / (count - 1).where(count > 1) / totals["bytes"].pow(2) / LOG2**2
     return pd.DataFrame({"document_variance": variance.astype(float), "documents": count})
@@ -117,7 +126,9 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
         there = row in variances.index
-        variance, count = (float(variances["document_variance"][row]), int(variances["documents"][row])) if there else (float("nan"), 0)
+        variance, count = (
+            (float(variances["document_variance"][row]), int(variances["documents"][row])) if there else (float("nan"), 0)
+        )
         found = interval(seeds, variance, count)
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
@@ -127,16 +138,14 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
         }  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(next(iter(rows.values()))) if rows else ["bits_per_byte"])
     for name in ("perplexity", "pseudo_perplexity"):
-        table[name] = np.exp(np.log(done[name].astype(float)).groupby(done["row"]).mean())
+        table[name] = np.exp(done[name].astype(float).map(np.log, na_action="ignore").groupby(done["row"]).mean())
     errors = done["pseudo_perplexity_standard_error"].astype(float).pow(2).groupby(done["row"])
     table["pseudo_perplexity_standard_error"] = errors.sum(min_count=1).pow(0.5) / errors.count().clip(lower=1)
     return table
 
 
 MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
-COUNTED = [
-    "parameters", "parameters_without_embedding", "parameters_in_products", "width", "budget_slack", "train_seconds", "tokens_seen",
-]  # fmt: skip
+COUNTED = "parameters parameters_without_embedding parameters_in_products width budget_slack train_seconds tokens_seen".split()
 
 
 def _medians(done: pd.DataFrame) -> pd.DataFrame:
@@ -163,7 +172,15 @@ def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame
 def summary(tables: Tables) -> pd.DataFrame:
     """summary.csv."""
     table = tables.summary[[*SUMMARY_COLUMNS, *SUMMARY_MORE]].sort_values(["data", "data_digest", "objective", "arch", "variant"])
-    whole = ["parameters", "seeds", "parameters_without_embedding", "parameters_in_products", "width", "tokens_seen", "seeds_asked"]
+    whole = [
+        "parameters",
+        "seeds",
+        "parameters_without_embedding",
+        "parameters_in_products",
+        "width",
+        "tokens_seen",
+        "seeds_asked",
+    ]
     return table.assign(**{name: table[name].astype(float).round().astype("Int64") for name in whole})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report.comparisons import Comparison
+from bench.report.rows import each
 from bench.report.tables import Tables
 from bench.report.wording import count, fixed, large, number, size
 
@@ -18,9 +19,11 @@ def text(tables: Tables, parts: list[Comparison]) -> str:
             blocks.append(f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters")
         blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [_block(rows, "pseudo-ppl") for rows in part.pseudo]
         if not part.equal_order:
-            blocks.append("WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair")
+            blocks.append(
+                "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
+            )
     wrong = tables.runs[tables.runs["status"] != "done"]
-    lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in wrong.itertuples()]
+    lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
 
 
@@ -31,13 +34,25 @@ def _one_line(value: object) -> str:
 
 def _block(rows: pd.DataFrame, title: str) -> str:
     encoder = title == "pseudo-ppl"
-    head = ["", title, "±" if encoder else "95 % interval", "perplexity", "parameters", "seeds", "train tok/s", "decode tok/s", "peak memory"]
-    lines = [head] + [_line(row, encoder) for row in rows.itertuples()]
+    head = [
+        "",
+        title,
+        "±" if encoder else "95 % interval",
+        "perplexity",
+        "parameters",
+        "seeds",
+        "train tok/s",
+        "decode tok/s",
+        "peak memory",
+    ]
+    lines = [head] + [_line(row, encoder) for row in each(rows)]
     if encoder:
         lines = [line[:3] + line[4:] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
         for line in lines
     )
 
