@@ -184,8 +184,8 @@ def memory(subject: Subject) -> str:
         raise NotAsked("a control is not meant to remember")
     batches = [subject.tokens(seed) for seed in range(2)]
     model, loss, steps = subject.build(), float("inf"), 0
-    while loss > 0.2 and steps < 600:
-        loss, steps = learn(model, batches, 100, rate=1e-2), steps + 100
+    while loss > 0.2 and steps < 400:
+        loss, steps = learn(model, batches, 50, rate=1e-2), steps + 50
     if not loss <= 0.2:
         raise Broken(f"it does not learn: after {steps} steps on two batches the loss is still {loss:.2f} nats")
     return f"{loss:.2f} nats after {steps} steps"

@@ -1,0 +1,203 @@
+"""Architectures that break their promises on purpose, each one promise: what the contract has to catch by name and reason."""
+
+import random
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Backbone
+
+
+class Sound(Backbone):
+    """A small causal convolution that keeps every promise; the others change one thing of it."""
+
+    causal = True
+
+    def __init__(self, width: int, context: int, kernel: int = 3) -> None:
+        super().__init__(width, context)
+        self.kernel = kernel
+        self.convolution = nn.Conv1d(width, width, kernel)
+        self.hidden = nn.Linear(width, 4 * width)
+        self.out = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        past = x.new_zeros(x.shape[0], self.kernel - 1, self.width) if state is None else state
+        inputs = torch.cat([past, x], dim=1)  # (B, past + T, D)
+        x = x + self.convolution(inputs.transpose(1, 2)).transpose(1, 2)
+        x = x + self.out(functional.gelu(self.hidden(x)))
+        return x, None if state is None else inputs[:, inputs.shape[1] - self.kernel + 1 :]
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> Any:
+        return like.new_zeros(batch, self.kernel - 1, self.width)
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        return (2 * self.kernel + 16) * self.width**2
+
+
+class LooksAhead(Sound):
+    """A convolution padded on both sides that says it is causal."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        inputs = functional.pad(x.transpose(1, 2), (1, 1))  # (B, D, 1 + T + 1)
+        return x + self.convolution(inputs).transpose(1, 2), None
+
+
+class LooksAheadFar(Sound):
+    """The last token of the text reaches the first, and no other does."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed + functional.pad(1e-3 * x[:, -1:], (0, 0, 0, x.shape[1] - 1)), after
+
+
+class OnlyClaimsBothWays(Sound):
+    causal = False
+
+
+class WrongShape(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x, state)[0][:, 1:], None
+
+
+class WrongType(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x, state)[0].double(), None
+
+
+class NotFinite(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x, state)[0] / 0.0, None
+
+
+class NoPair(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> Any:
+        return super().forward(x, state)[0]
+
+
+class Raises(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        raise RuntimeError("not written yet")
+
+
+class MixesRows(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed - x.mean(dim=0, keepdim=True), after
+
+
+class LosesGradients(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        with torch.no_grad():
+            mixed, after = super().forward(x, state)
+        return x + mixed, after
+
+
+class LooksAtPadding(Sound):
+    """An encoder that forgets that some of its tokens are not there."""
+
+    causal = False
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x)[0] + x.mean(dim=1, keepdim=True), None
+
+
+class ForgetsItsState(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x)[0], state
+
+
+class GrowsItsState(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        if state is None:
+            return super().forward(x)
+        mixed, _ = super().forward(x, state[:, state.shape[1] - self.kernel + 1 :])
+        return mixed, torch.cat([state, x], dim=1)
+
+
+class DrawsOutside(Sound):
+    """Noise from a generator that no seed reaches."""
+
+    dice = random.Random(0)
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed * (1 + 0.01 * self.dice.random()), after
+
+
+class HidesWeights(Sound):
+    """What it is made of is no parameter and no buffer: it is neither saved nor the same after loading."""
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__(width, context)
+        self.hidden_scale = torch.randn(width)
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x * self.hidden_scale.to(x.dtype), state)
+
+
+class GrowsInForward(Sound):
+    """Parameters that are made after they were counted."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        if not hasattr(self, "late"):
+            self.late = nn.Linear(self.width, 40 * self.width).to(x.dtype)
+        mixed, after = super().forward(x, state)
+        return mixed + self.late(x)[..., : self.width], after
+
+
+class Understates(Sound):
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        return 0.5 * super().flops(length)
+
+
+class CannotLearn(Sound):
+    """Gradients reach every parameter, and nothing of the text reaches the output."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return 1 + 1e-6 * mixed, after
+
+
+class DoesNotTrace(Sound):
+    """Computes something else while it is traced."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed + 1 if torch.compiler.is_compiling() else mixed, after
+
+
+class NoNumbers(Sound):
+    """A constructor that takes no width."""
+
+    def __init__(self, width: int, context: int) -> None:
+        raise RuntimeError("where is my file?")
+
+
+class OnlySixtyFour(Sound):
+    """Accepts multiples of 64."""
+
+    def __init__(self, width: int, context: int) -> None:
+        if width % 64:
+            raise ValueError(f"width={width} is no multiple of 64")
+        super().__init__(width, context)
+
+
+class NoWidth(Sound):
+    def __init__(self, width: int, context: int) -> None:
+        raise ValueError("I accept none")
+
+
+class NoBackbone(nn.Module):
+    pass
+
+
+class ByFourier(Sound):
+    """Causal, by a long convolution through a Fourier transform: every output's rounding depends on the whole text."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        T = x.shape[1]
+        decay = 0.9 ** torch.arange(T, dtype=x.dtype)[:, None]  # (T, 1)
+        mixed = torch.fft.irfft(torch.fft.rfft(x, 2 * T, dim=1) * torch.fft.rfft(decay, 2 * T, dim=0), 2 * T, dim=1)
+        return super().forward(mixed[:, :T])[0], None
