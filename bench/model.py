@@ -70,6 +70,8 @@ def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
     """The class that `_target_` names, with its options checked. Raises Mistake, or CannotBuild where it does not import."""
     target = str(arch["_target_"])
     module, _, name = target.rpartition(".")
+    if not module:
+        raise CannotBuild(f"_target_: {target} names no module: write it as in my_module.{target}")
     try:
         made = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a module of the user's raises while it is imported
