@@ -40,8 +40,13 @@ def _read(root: Path) -> tuple[Any, ...]:
 
 def write(root: Path) -> Path:
     """Make the report of one suite again; returns the path of its page. Raises Mistake where it can not be written."""
+    return make(root)[0]
+
+
+def make(root: Path) -> tuple[Path, str]:
+    """`write`, and `summary_text` from the same reading."""
     from bench.record import check_writable, write_atomically
-    from bench.report import page, tables
+    from bench.report import page, tables, terminal
 
     suites(root)
     records, sittings, built, parts = _read(root)
@@ -54,7 +59,7 @@ def write(root: Path) -> Path:
     ):
         write_atomically(folder / name, table.to_csv(index=False))
     write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, source_today()))
-    return folder / "index.html"
+    return folder / "index.html", terminal.text(built, parts)
 
 
 def summary_text(root: Path) -> str:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from bench.config import Mistake
-from bench.report import suites, summary_text, write
+from bench.report import make, suites
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,8 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         for suite in suites(chosen.results):
-            page = write(suite)
-            print(summary_text(suite), f"\nreport: {page}", sep="\n")
+            page, text = make(suite)
+            print(text, f"\nreport: {page}", sep="\n")
     except Mistake as mistake:
         print(mistake, file=sys.stderr)
         return 2

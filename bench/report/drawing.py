@@ -42,8 +42,16 @@ def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
+def freeze(figure: Figure) -> None:
+    """Lay out once and for all: places can be read off, and drawing does not lay out again."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def svg(figure: Figure, name: str, description: str) -> str:
     """The figure as inline SVG: ids of its own, no outside names, ink and rules in the page's colours."""
+    freeze(figure)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = buffer.getvalue()
@@ -107,7 +115,7 @@ def label_points(
     """Write (x, y, text, colour) beside each point, off the other points, labels and the given lines, inside the axes."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    figure.draw_without_rendering()  # the layout has to stand before places are read off
+    freeze(figure)
     scale = 72 / figure.dpi
     frame = axes.get_window_extent()
     edges = (frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)

@@ -35,7 +35,7 @@ def ratio_variance(numerator: Numbers, denominator: Numbers) -> float:
 
 
 def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), by Welch and Satterthwaite; and its own freedom."""
+    """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), and its own freedom (Welch–Satterthwaite)."""
     known = [(variance, freedom) for variance, freedom in parts if np.isfinite(variance) and freedom > 0]
     total = sum(variance for variance, _ in known)
     if not known:

@@ -1,0 +1,485 @@
+"""The report: columns, values, intervals, escaping, and what may stand beside what."""
+
+import ast
+import math
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench import record, report
+from bench.metric import Metric
+from bench.report import comparisons, drawing, headline, speeds, statistics, tables, wording
+from tests import synthetic
+
+SUMMARY = (
+    "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
+    "bits_per_byte_low,bits_per_byte_high,perplexity,pseudo_perplexity,train_tokens_per_second,prefill_tokens_per_second,"
+    "decode_tokens_per_second,peak_train_memory_bytes,state_bytes,train_seconds,tokens_seen"
+).split(",")
+RUNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic suite with its report."""
+    root = synthetic.write(tmp_path_factory.mktemp("results") / "suite")
+    report.write(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(suite: Path) -> str:
+    return (suite / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def summary(suite: Path) -> pd.DataFrame:
+    return pd.read_csv(suite / "report" / "summary.csv").set_index("arch")
+
+
+def built(root: Path) -> tuple[record.Records, list[speeds.Sitting], tables.Tables, list[comparisons.Comparison]]:
+    records = record.read(root)
+    sittings = speeds.sittings(records.measures)
+    found = tables.build(records, sittings)
+    return records, sittings, found, comparisons.comparisons(found)
+
+
+def section(page: str, start: str, end: str) -> str:
+    return page[page.index(f"<h2>{start}</h2>") : page.index(f"<h2>{end}</h2>")]
+
+
+# --- files and columns ------------------------------------------------------------------------------------------------
+
+
+def test_every_stated_column_is_there_in_order(suite: Path) -> None:
+    assert list(pd.read_csv(suite / "report" / "summary.csv").columns)[: len(SUMMARY)] == SUMMARY
+    assert list(pd.read_csv(suite / "report" / "runs.csv").columns)[: len(RUNS)] == RUNS
+    assert {"run", "step", "tokens", "nats", "validation_nats"} <= set(pd.read_csv(suite / "report" / "curves.csv").columns)
+
+
+def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path) -> None:
+    values = record.read(suite).values
+    runs = values[values["run"].str.startswith("decoder-")]
+    bits = runs.loc[runs["metric"] == "bits_per_byte", "value"].astype(float)
+    nats = runs.loc[runs["metric"] == "nats_per_token", "value"].astype(float)
+    row = summary.loc["decoder"]
+    assert row["seeds"] == 3
+    assert row["bits_per_byte"] == pytest.approx(bits.mean())
+    assert row["perplexity"] == pytest.approx(math.exp(nats.mean()))
+    assert row["parameters"] == 795_000
+    assert row["tokens_seen"] == 1_024_000
+    assert row["bits_per_byte_low"] < row["bits_per_byte"] < row["bits_per_byte_high"]
+
+
+def test_speeds_are_medians_of_the_sitting_without_the_twin(summary: pd.DataFrame) -> None:
+    samples = next(m for m in synthetic.speeds("decoder", 40, len("decoder")) if m.name == "train_tokens_per_second").values
+    assert summary.loc["decoder", "train_tokens_per_second"] == pytest.approx(float(np.median(samples)))
+    assert summary.loc["decoder", "state_bytes"] == 524_288
+    assert math.isnan(summary.loc["encoder", "decode_tokens_per_second"])
+
+
+def test_failed_and_skipped_stay_with_their_reason(summary: pd.DataFrame, page: str) -> None:
+    assert summary.loc["broken", "status"] == "failed"
+    assert "no width fits" in summary.loc["broken", "reason"]
+    assert summary.loc["refused", "status"] == "skipped"
+    assert summary.loc["lstm", "status"] == "done"
+    assert "seed 3 failed: diverged at step 340" in summary.loc["lstm", "reason"]
+    assert "seed 3 unfinished" in summary.loc["gru", "reason"]
+    failures = page[page.index("Without a result") :]
+    for words in (
+        "diverged at step 340",
+        "no width fits",
+        "can not be trained as a causal model",
+        "again=failed",
+        "not finished",
+    ):
+        assert words in failures
+    assert "the worker gave no answer for 120 s" in failures
+
+
+def test_runs_csv_holds_every_number(suite: Path) -> None:
+    table = pd.read_csv(suite / "report" / "runs.csv")
+    assert (table["metric"] == "a_metric_from_the_future").sum() == 21
+    assert (table["metric"] == "train_tokens_per_second").sum() == 40 * (7 + 3 + 1)
+    failed = table[table["arch"] == "broken"]
+    assert failed["metric"].isna().all()
+    assert "no width fits" in str(failed["reason"].iloc[0])
+    reasons = table[(table["arch"] == "encoder") & (table["metric"] == "decode_tokens_per_second")]
+    assert reasons["value"].isna().all()
+    assert reasons["note"].str.contains("reads both directions").all()
+
+
+def test_writes_only_its_own_folder(tmp_path: Path) -> None:
+    root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1)
+
+    def state() -> dict[str, bytes]:
+        return {str(p): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file() and "report" not in p.parts}
+
+    before = state()
+    report.write(root)
+    first = {p.name: p.read_bytes() for p in (root / "report").iterdir()}
+    assert state() == before
+    assert sorted(first) == ["curves.csv", "index.html", "runs.csv", "summary.csv"]
+    report.write(root)
+    assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+
+def test_interval_of_seeds_alone_is_the_t_interval() -> None:
+    seeds = np.array([2.0, 2.1, 2.3])
+    low, high = stats.t.interval(0.95, 2, loc=seeds.mean(), scale=stats.sem(seeds))
+    found = statistics.interval(seeds)
+    assert (found.low, found.high) == pytest.approx((low, high))
+    assert found.basis == "seeds"
+
+
+def test_interval_of_one_seed_is_over_documents_alone() -> None:
+    found = statistics.interval(np.array([2.0]), 0.01, 50)
+    assert found.half == pytest.approx(stats.t.ppf(0.975, 49) * 0.1)
+    assert found.basis == "documents"
+    assert math.isnan(statistics.interval(np.array([2.0])).low)
+
+
+def test_interval_of_both_is_welch_satterthwaite() -> None:
+    seeds, variance, documents = np.array([2.0, 2.1, 2.3]), 0.004, 40
+    part = seeds.var(ddof=1) / 3
+    freedom = (part + variance) ** 2 / (part**2 / 2 + variance**2 / 39)
+    found = statistics.interval(seeds, variance, documents)
+    assert found.half == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(part + variance))
+
+
+def test_document_variance_is_that_of_a_ratio_of_sums() -> None:
+    sizes = np.array([10.0, 20.0, 70.0])
+    assert statistics.ratio_variance(3 * sizes, sizes) == pytest.approx(0)
+    even = np.full(5, 7.0)
+    nats = np.array([1.0, 2, 3, 4, 5])
+    assert statistics.ratio_variance(nats, even) == pytest.approx(np.var(nats / 7, ddof=1) / 5)
+
+
+def test_difference_pools_the_seeds_and_pairs_the_documents() -> None:
+    first, second = np.array([2.0, 2.2]), np.array([1.0, 1.1, 1.3])
+    variance, freedom = statistics.pooled([first, second])
+    assert freedom == 3
+    assert variance == pytest.approx((0.02 + np.square(second - second.mean()).sum()) / 3)
+    found = statistics.difference(first, second, (variance, freedom), float("nan"), 0)
+    assert found.half == pytest.approx(stats.t.ppf(0.975, 3) * math.sqrt(variance * (1 / 2 + 1 / 3)))
+    assert stats.ttest_ind(first, second).confidence_interval().low == pytest.approx(found.low)
+
+
+def test_median_interval_and_pareto() -> None:
+    assert statistics.median_interval(np.full(9, 2.5))[:3] == (2.5, 2.5, 2.5)
+    assert statistics.quiet(statistics.Interval(1, 0.98, 1.02, ""))
+    assert not statistics.quiet(statistics.Interval(1, 0.98, 1.04, ""))
+    assert not statistics.quiet(None)
+    assert list(statistics.pareto(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [True, True, False, True]
+
+
+# --- what may stand beside what ---------------------------------------------------------------------------------------
+
+
+def test_encoders_stand_apart(page: str) -> None:
+    ranked, apart = section(page, "Summary", "Encoders"), section(page, "Encoders", "Figures")
+    assert "decoder" in ranked
+    assert "encoder" not in ranked
+    assert "encoder" in apart
+    assert "decoder" not in apart
+    assert "not a likelihood and is never ranked beside perplexity" in apart
+
+
+def test_encoders_never_enter_a_figure_of_quality(suite: Path) -> None:
+    _, _, _, parts = built(suite)
+    assert all("encoder" not in set(table["arch"]) for table in parts[0].likelihoods)
+    assert [set(table["arch"]) for table in parts[0].pseudo] == [{"encoder"}]
+
+
+def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -> None:
+    assert "Speeds from different machines are never put on one axis" in page
+    _, sittings, found, _ = built(suite)
+    assert [sitting.machine for sitting in sittings] == ["0a1b2c3d", "1a1b2c3d"]
+    assert set(found.summary["machine"].dropna()) == {"0a1b2c3d"}
+    assert "training tokens/s" not in section(page, "Summary", "Encoders")
+    assert page.count("<h4>Quality against training speed</h4>") == 2
+
+
+def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
+    root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
+    page = report.write(root).read_text()
+    assert "training tokens/s" in section(page, "Summary", "Encoders")
+    assert "never put on one axis" not in page
+
+
+def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch in ("lstm", "gru"):
+        synthetic.write_run(root, arch, 0)
+        synthetic.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
+        synthetic.write_run(root, arch, 0, parameters=100_000)
+    page = report.write(root).read_text()
+    assert "The text differs" in page
+    assert "The parameter budget differs" in page
+    _, _, _, parts = built(root)
+    assert [len(part.rows) for part in parts] == [2, 2, 2]
+    assert all(list(part.rows["label"]) == ["gru", "lstm"] for part in parts)
+    assert len({tuple(part.rows["colour"]) for part in parts}) == 1
+
+
+def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    synthetic.write_run(root, "lstm", 0, order="order-a")
+    synthetic.write_run(root, "gru", 0, order="order-b")
+    page = report.write(root).read_text()
+    assert "this comparison is not fair" in page
+    assert "order-a ≠ order-b" in page
+    assert "WARNING" in report.summary_text(root)
+
+
+def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch in ("lstm", "gru"):
+        synthetic.write_run(root, arch, 0)
+        synthetic.write_measure(root, arch, sitting="20260101T000000")
+    rate = Metric("train_tokens_per_second", "tokens/s", "higher", (5.0, 7.0, 6.0), rounds=(0, 1, 2))
+    synthetic.write_measure(root, "lstm", sitting="20260202T000000", metrics=[rate])
+    _, sittings, found, _ = built(root)
+    assert len(sittings) == 2
+    rates = found.summary.set_index("arch")["train_tokens_per_second"]
+    assert rates["lstm"] == 6.0
+    assert rates["gru"] > 1000
+
+
+def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch, values in (("lstm", (10.0, 20.0, 40.0)), ("gru", (5.0, 10.0, 20.0))):
+        rate = Metric("train_tokens_per_second", "tokens/s", "higher", values, rounds=(0, 1, 2))
+        synthetic.write_run(root, arch, 0)
+        synthetic.write_measure(root, arch, metrics=[rate])
+    _, (sitting,), found, _ = built(root)
+    slow = found.summary.set_index("arch").loc["gru", "subject"]
+    assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == (0.5, 0.5, 0.5)
+    assert not sitting.claims("train_tokens_per_second")
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def quality_sentence(root: Path) -> str:
+    _, sittings, found, parts = built(root)
+    return headline.sentences(parts[0], found, sittings)[1]
+
+
+def test_equal_rows_are_not_distinguishable(tmp_path: Path) -> None:
+    for arch in ("one", "two"):
+        for seed in range(3):
+            synthetic.write_run(
+                tmp_path / "suite", arch, seed, documents=synthetic.make_documents(1.25, seed + 10 * len(arch + arch))
+            )
+    assert "Not distinguishable here from" in quality_sentence(tmp_path / "suite")
+
+
+def test_a_paired_difference_is_found_where_rows_overlap(suite: Path) -> None:
+    said = quality_sentence(suite)
+    assert said.startswith("Lowest mean bits per byte on the test part: lstm")
+    assert "On the same documents it is lower than" in said
+    assert "though the intervals of the rows overlap" in said
+
+
+def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
+    for arch in ("lstm", "pairs"):
+        synthetic.write_run(tmp_path / "suite", arch, 0)
+    page = report.write(tmp_path / "suite").read_text()
+    assert "over documents only" in page
+    assert "seeds were not sampled" in page
+    assert "no speed or memory was measured" in page
+
+
+def test_no_claim_on_a_noisy_machine(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch in ("lstm", "gru"):
+        synthetic.write_run(root, arch, 0)
+        synthetic.write_measure(root, arch)
+    synthetic.write_measure(root, "gru", twin=True, factor=1.3)
+    _, sittings, found, parts = built(root)
+    said = " ".join(headline.sentences(parts[0], found, sittings))
+    assert "No claim about the speed of training and decoding on this machine: the same model entered twice differed" in said
+    assert "Fastest" not in said
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would: open elements, ids, addresses, scripts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        named = dict(attributes)
+        self.scripts += tag == "script"
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.addresses += [named[key] or "" for key in ("href", "src", "xlink:href", "srcset", "data") if key in named]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def read_page(page: str) -> Reader:
+    reader = Reader()
+    reader.feed(page)
+    reader.close()
+    return reader
+
+
+def test_page_is_whole_and_stands_alone(page: str) -> None:
+    reader = read_page(page)
+    assert not reader.wrong
+    assert not reader.open
+    assert len(reader.ids) == len(set(reader.ids))
+    inside = {"summary.csv", "runs.csv", "curves.csv"}
+    assert all(address in inside or (address.startswith("#") and address[1:] in reader.ids) for address in reader.addresses)
+    for words in ("http:", "https:", "//www", "@import", "url(http", "file:"):
+        assert words not in page
+
+
+def test_what_comes_from_outside_is_escaped(page: str) -> None:
+    assert read_page(page).scripts == 1
+    assert synthetic.HOSTILE not in page
+    assert page.count("&lt;script&gt;alert(1)") > 10
+
+
+def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
+        synthetic.write_run(root, arch.replace("/", ""), 0)
+        synthetic.write_measure(root, arch)
+    text = report.write(root).read_text()
+    reader = read_page(text)
+    assert not reader.wrong
+    assert "<b>$x$" not in text
+    assert "&lt;b&gt;$x$" in text
+
+
+def test_figures_follow_the_page_colours(page: str) -> None:
+    drawings = page[page.index('<div class="figures">') :]
+    assert "var(--s0)" in drawings
+    assert "currentColor" in drawings
+    assert not any(code in drawings for code in (drawing.INK, drawing.RULE, drawing.FAINT, drawing.PAPER, *drawing.PALETTE))
+
+
+def test_stale_rows_are_marked(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    synthetic.write_run(root, "lstm", 0, source=report.source_today())
+    assert '<span class="badge">stale' not in report.write(root).read_text()
+    synthetic.write_run(root, "gru", 0, source="0ld50urc")
+    assert '<span class="badge">stale' in report.write(root).read_text()
+
+
+def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
+    texts = section(page, "What they write", "What was compared, and on what")
+    assert texts.count("<b>The function returns</b>") == 6
+    assert "the decoder of &lt;script&gt;" in texts
+
+
+def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path / "suite", "lstm", 0)
+    synthetic.write_measure(tmp_path / "suite", "lstm", metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))])
+    page = report.write(tmp_path / "suite").read_text()
+    assert "<strong>Time to decode a token</strong> is left out: no decoding time was measured" in page
+    assert "<h4>Quality against memory</h4>" not in page
+
+
+def test_a_suite_where_nothing_finished_still_has_a_page(tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
+    page = report.write(tmp_path / "suite").read_text()
+    assert "No run has finished yet." in page
+    assert "out of memory" in page
+    assert "out of memory" in report.summary_text(tmp_path / "suite")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: Any) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-W", "error", "-m", "bench.report", *map(str, arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
+def test_nothing_to_read_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "missing"):
+        end = command(folder)
+        assert end.returncode == 2
+        assert end.stdout == ""
+        assert len(end.stderr.strip().splitlines()) == 1
+        assert str(folder) in end.stderr
+
+
+def test_command_makes_every_suite_below_a_folder(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        synthetic.write_run(tmp_path / name, "lstm", 0)
+    end = command(tmp_path)
+    assert end.returncode == 0, end.stderr
+    assert all((tmp_path / name / "report" / "index.html").exists() for name in ("first", "second"))
+    assert "lstm" in end.stdout
+
+
+def test_terminal_text_is_compact_and_can_not_steer_the_terminal(suite: Path, tmp_path: Path) -> None:
+    lines = report.summary_text(suite).splitlines()
+    assert max(map(len, lines)) < 130
+    assert any(line.startswith("decoder") and "1.813" in line for line in lines)
+    synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
+    assert "\x1b" not in report.summary_text(tmp_path / "suite")
+
+
+def test_numbers_read_well() -> None:
+    assert [wording.number(value) for value in (0.0, 1234567.0, 0.01234, -2.5, float("nan"))] == [
+        "0",
+        "1,234,567",
+        "0.0123",
+        "−2.50",
+        "—",
+    ]
+    assert wording.size(524_288) == "524 kB"
+    assert wording.large(1_024_000) == "1.02 M"
+    assert wording.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_labels_keep_apart() -> None:
+    assert drawing.spread([1.0, 1.0, 5.0], 1.0, 0.0) == pytest.approx([0.5, 1.5, 5.0])
+    places = drawing.spread([0.0, 0.1, 0.2, 0.3], 1.0, 0.0)
+    assert places == pytest.approx([0, 1, 2, 3])
+
+
+def test_report_imports_no_torch_and_names_no_architecture() -> None:
+    folder = Path(report.__file__).parent
+    names = {path.stem for path in (folder.parents[1] / "conf" / "arch").glob("*.yaml")}
+    for path in folder.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert not strings & names
+        roots = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        roots |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        assert "torch" not in roots
