@@ -12,6 +12,7 @@ from typing import Any
 from bench.machine import process_environment
 
 MODULE = "bench.measure.worker"
+START_SECONDS = 300.0  # for the imports, which take their time on a busy machine
 
 
 class Ended(Exception):
@@ -48,7 +49,7 @@ class Worker:
 
     def ready(self) -> None:
         """Wait until it has imported everything. Raises Ended."""
-        self._hear()
+        self._hear(START_SECONDS)
 
     def ask(self, what: str, **request: Any) -> Any:
         """What the worker gave. Raises Refused and Failed with its reason, and Ended where it hangs or dies."""
@@ -58,19 +59,19 @@ class Worker:
             self.process.stdin.flush()
         except OSError:
             raise Ended(self._death()) from None
-        answer = self._hear()
+        answer = self._hear(self.limit_seconds)
         if "refused" in answer:
             raise Refused(answer["refused"])
         if "failed" in answer:
             raise Failed(answer["failed"])
         return answer["gave"]
 
-    def _hear(self) -> Mapping[str, Any]:
+    def _hear(self, seconds: float) -> Mapping[str, Any]:
         try:
-            line = self.answers.get(timeout=self.limit_seconds)
+            line = self.answers.get(timeout=seconds)
         except queue.Empty:
             self.end()
-            raise Ended(f"did not answer within {self.limit_seconds:g} s (measure.limit_seconds) and was ended") from None
+            raise Ended(f"did not answer within {seconds:g} s and was ended (measure.limit_seconds sets the limit)") from None
         if line is None:
             raise Ended(self._death())
         return dict(json.loads(line))

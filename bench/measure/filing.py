@@ -2,7 +2,7 @@
 
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,21 +43,21 @@ def _module_file(target: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def source(runs: Iterable[Run]) -> str:
-    """The digest of everything whose change would change a measurement."""
-    named = {_module_file(str(run.arch["_target_"])) for run in runs}
-    files = [ROOT / name for name in MODULES] + sorted(path for path in named if path is not None)
+def source(run: Run) -> str:
+    """The digest of everything whose change would change a measurement of this run's architecture."""
+    own = _module_file(str(run.arch["_target_"]))
+    files = [ROOT / name for name in MODULES] + ([] if own is None else [own])
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
     return digest([source_digest(ROOT / name for name in PACKAGES), texts])
 
 
-def protocol(runs: Sequence[Run], options: Measure) -> dict[str, Any]:
-    """How a sitting measures. Two with the same digest may stand for each other on one machine."""
+def protocol(run: Run, options: Measure) -> dict[str, Any]:
+    """How a run's architecture is measured. On one machine a measurement with the same digest need not be taken again."""
     key = {
         "options": asdict(options),
-        "source": source(runs),
+        "source": source(run),
         "seed": SEED,
-        "threads": runs[0].threads,
+        "threads": run.threads,
         "torch": machine.version("torch"),
     }
     return key | {"digest": digest(key)}
@@ -70,13 +70,13 @@ def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
     """
     if options.depth == "off" or not runs:
         return False
-    wanted, digest_ = {subject(run) for run in runs}, protocol(runs, options)["digest"]
-    held: dict[Path, set[str]] = {}
+    wanted = {(subject(run), protocol(run, options)["digest"]) for run in runs}
+    held: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
         about, result = read_json(path) or {}, read_json(path.parent / "result.json") or {}
-        same = about.get("machine") == machine.machine_digest() and about.get("protocol", {}).get("digest") == digest_
-        if same and not about.get("twin") and result.get("status") in ("done", "skipped"):
-            held.setdefault(path.parent.parent, set()).add(about["subject"])
+        here = about.get("machine") == machine.machine_digest() and not about.get("twin")
+        if here and result.get("status") in ("done", "skipped"):
+            held.setdefault(path.parent.parent, set()).add((about["subject"], about["protocol"]["digest"]))
     return not any(wanted <= subjects for subjects in held.values())
 
 
@@ -98,11 +98,10 @@ def _new_folder(results: Path) -> Path:
 
 def file(table: Sequence[Seat], results: Path, options: Measure, before: Sequence[float]) -> Path:
     """Write a folder for each seat; `before` is the machine's load when the sitting began. Returns the sitting's folder."""
-    folder, how, after = _new_folder(results), protocol([seat.run for seat in table], options), load()
+    folder, around = _new_folder(results), {"load_before": list(before), "load_after": load()}
     for seat in table:
         place = folder / seat.name
         place.mkdir()
-        around = {"load_before": list(before), "load_after": after}
         about = {
             "arch": seat.run.names["arch"],
             "subject": subject(seat.run),
@@ -112,7 +111,7 @@ def file(table: Sequence[Seat], results: Path, options: Measure, before: Sequenc
             "options": asdict(options),
             "width": seat.samples.facts.get("width"),
             "facts": seat.samples.facts,
-            "protocol": how,
+            "protocol": protocol(seat.run, options),
         }
         write_json(place / "subject.json", about)
         finish(place, seat.status, seat.reason, metrics(seat.samples) if seat.status == "done" else ())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -18,6 +19,8 @@ from bench.measure.seat import Seat
 
 LOCK = "architecture-bench-measure.lock"
 FEWEST = 3  # rounds that are done even when measure.cap_seconds is over
+CURVES_EVERY = 4  # rounds: a curve needs fewer samples than a ratio
+SPEAK_SECONDS = 10.0  # between lines that tell how far it is
 
 Progress = Callable[[str], None]
 
@@ -47,8 +50,10 @@ def only_sitting(say: Progress) -> Iterator[None]:
 
 def seats(runs: Sequence[Run], vocabularies: Mapping[str, int]) -> list[Seat]:
     """A seat for each distinct subject, and the twin of the first."""
-    distinct = {subject(run): run for run in reversed(runs)}
-    firsts = [Seat(run, vocabularies[subject(run)]) for run in runs if distinct[subject(run)] is run]
+    distinct: dict[str, Run] = {}
+    for run in runs:
+        distinct.setdefault(subject(run), run)
+    firsts = [Seat(run, vocabularies[name]) for name, run in distinct.items()]
     return [*firsts, Seat(firsts[0].run, firsts[0].vocabulary, twin=True)]
 
 
@@ -76,24 +81,38 @@ def prepare(table: Sequence[Seat], options: Measure, say: Progress) -> None:
             seat.samples.facts, seat.environment, seat.waiting = given["facts"], given["environment"], given["windows"]
 
 
+def take_round(table: Sequence[Seat], kinds: Sequence[str], order: random.Random) -> list[tuple[Seat, str, Any]]:
+    """One window of each kind from everyone who can give it, in an order shuffled for each kind: (seat, kind, window)."""
+    taken = []
+    for kind in kinds:
+        for seat in order.sample(table, len(table)):
+            if kind in seat.waiting and (window := seat.ask("window", kind, name=kind)) is not None:
+                taken.append((seat, kind, window))
+    return taken
+
+
 def take_rounds(table: Sequence[Seat], options: Measure, say: Progress) -> None:
-    """Round after round, each kind of window for everyone in an order shuffled anew. Round -1 warms up and is not kept."""
-    order, began = random.Random(SEED), time.monotonic()
-    kinds = list(dict.fromkeys(name for seat in table for name in seat.waiting))
-    for round_ in range(-1, options.rounds):
-        spent = time.monotonic() - began
-        if round_ >= FEWEST and spent > options.cap_seconds:
+    """Round after round, after one that warms up and is not kept, until enough are done or the cap is reached."""
+    order, kinds = random.Random(SEED), list(dict.fromkeys(name for seat in table for name in seat.waiting))
+    say("measuring: warming up")
+    take_round(table, kinds, order)
+    began = spoke = time.monotonic()
+    for round_ in range(options.rounds):
+        now = time.monotonic()
+        if round_ >= FEWEST and now - began > options.cap_seconds:
             say(f"measuring: {round_} rounds of {options.rounds} (measure.cap_seconds={options.cap_seconds:g} is over)")
             break
-        left = f", {spent / (round_ + 1) * (options.rounds - round_):.0f} s left" if round_ >= 0 else ""
-        say(f"measuring: round {round_ + 1} of {options.rounds}{left}")
-        for kind in kinds:
-            for seat in order.sample(table, len(table)):
-                if kind not in seat.waiting:
-                    continue
-                window = seat.ask("window", kind, name=kind)
-                if window is not None and round_ >= 0:
-                    seat.samples.windows.setdefault(kind, []).append((round_, window))
+        if round_ and now - spoke > SPEAK_SECONDS:
+            left = min(options.cap_seconds - (now - began), (now - began) / round_ * (options.rounds - round_))
+            say(f"measuring: round {round_} of {options.rounds} done, {left:.0f} s left")
+            spoke = now
+        for seat, kind, window in take_round(table, [kind for kind in kinds if due(kind, round_)], order):
+            seat.samples.windows.setdefault(kind, []).append((round_, window))
+
+
+def due(kind: str, round_: int) -> bool:
+    """Whether a kind of window is taken in this round: the points of curves are in one of four."""
+    return "@" not in kind or round_ % CURVES_EVERY == 0
 
 
 def weigh(table: Sequence[Seat], say: Progress) -> None:

@@ -1,0 +1,91 @@
+"""Backbones that only the tests of measuring use: a well-behaved one, and ones that go wrong in a way of their own."""
+
+import os
+import sys
+import time
+
+import torch
+from torch import Tensor, nn
+
+from architectures.interface import Backbone, State, Unsupported
+
+
+class Sum(Backbone):
+    """Adds up what it has seen so far, through one matrix. Decodes with a state of one vector."""
+
+    causal = True
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__(width, context)
+        print("words on standard output")  # must not disturb the talk with the worker
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        before = torch.zeros_like(x[:, :1]) if state is None else state[:, None]  # (B, 1, D)
+        sums = before + x.cumsum(1)  # (B, T, D)
+        return torch.tanh(self.mix(sums)), None if state is None else sums[:, -1]
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> State:
+        if length > self.context:
+            raise Unsupported(f"holds no more than {self.context} tokens")
+        return torch.zeros(batch, self.width, dtype=like.dtype, device=like.device)
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        return 2.0 * self.width**2
+
+
+class Short(Sum):
+    """Can not be made for a context beyond 16, and fails on single tokens."""
+
+    def __init__(self, width: int, context: int) -> None:
+        if context > 16:
+            raise ValueError("no further than 16 tokens")
+        super().__init__(width, context)
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        if x.shape[1] == 1:
+            raise RuntimeError("no single\ntokens")
+        return super().forward(x, state, lengths)
+
+
+class Encoder(Sum):
+    """Sees everything, and so keeps no state."""
+
+    causal = False
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        return torch.tanh(self.mix(x.sum(1, keepdim=True) + x)), None
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> State:
+        raise Unsupported("an encoder keeps no state")
+
+
+class Trouble(Sum):
+    """Behaves for one training step; from the second on it does what it is there for."""
+
+    steps = 0
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        if self.training and torch.is_grad_enabled():
+            self.steps += 1
+            if self.steps > 1:
+                self.trouble()
+        return super().forward(x, state, lengths)
+
+    def trouble(self) -> None:
+        """What goes wrong."""
+
+
+class Hangs(Trouble):
+    """Never comes back."""
+
+    def trouble(self) -> None:
+        time.sleep(600)
+
+
+class Dies(Trouble):
+    """Takes its process down."""
+
+    def trouble(self) -> None:
+        print("the last words", file=sys.stderr, flush=True)
+        os._exit(7)
