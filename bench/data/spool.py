@@ -1,7 +1,6 @@
 """All documents of a source in one file on disk: written once, then read in any order. So a text may be larger than memory."""
 
 import hashlib
-import mmap
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -35,7 +34,6 @@ class Spool:
             self.fill(file, pieces)
         self.length = path.stat().st_size
         self.file = open(path, "rb")  # noqa: SIM115
-        self.bytes = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) if self.length else None
 
     def fill(self, file: BinaryIO, pieces: Iterable[Piece]) -> None:
         begin, digest, blank = 0, hashlib.blake2b(digest_size=16), True
@@ -58,25 +56,28 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        if self.bytes is not None:
-            self.bytes.close()
         self.file.close()
         self.path.unlink(missing_ok=True)
 
+    def raw(self, begin: int, end: int) -> bytes:
+        """The bytes between two offsets. A mapped file would count as resident memory, a read one does not."""
+        self.file.seek(begin)
+        return self.file.read(end - begin)
+
     def read(self, begin: int, end: int) -> str:
         """The text between two offsets, which have to be borders of characters."""
-        assert self.bytes is not None
-        return self.bytes[begin:end].decode()
+        return self.raw(begin, end).decode()
 
     def cut(self, begin: int, end: int, at_least: int) -> Iterator[tuple[int, int]]:
         """Cut a stretch into pieces of `at_least` to twice as many bytes: after a line, else before a space, else anywhere."""
-        assert self.bytes is not None
         while end - begin >= 2 * at_least:
-            low, high = begin + at_least, begin + 2 * at_least
-            line, space = self.bytes.find(b"\n", low, high - 1), self.bytes.find(b" ", low, high)
-            border = line + 1 if line >= 0 else space if space >= 0 else low
-            while self.bytes[border] & 0xC0 == 0x80:  # inside a character
-                border += 1
+            low = begin + at_least
+            ahead = self.raw(low, begin + 2 * at_least)
+            line, space = ahead.find(b"\n", 0, -1), ahead.find(b" ")
+            step = line + 1 if line >= 0 else space if space >= 0 else 0
+            while ahead[step] & 0xC0 == 0x80:  # inside a character
+                step += 1
+            border = low + step
             yield begin, border
             begin = border
         yield begin, end
@@ -87,16 +88,14 @@ class Spool:
 
     def leads(self, begin: int, end: int) -> int:
         """First bytes of characters between two offsets."""
-        assert self.bytes is not None
-        stretch = np.frombuffer(self.bytes[begin:end], np.uint8)
+        stretch = np.frombuffer(self.raw(begin, end), np.uint8)
         return int(np.count_nonzero((stretch & 0xC0) != 0x80))
 
     def offset(self, begin: int, end: int, count: int) -> int:
         """The byte offset behind the first `count` characters of a stretch."""
-        assert self.bytes is not None
         while begin < end:
             high = min(begin + (1 << 24), end)
-            stretch = np.frombuffer(self.bytes[begin:high], np.uint8)
+            stretch = np.frombuffer(self.raw(begin, high), np.uint8)
             leads = np.flatnonzero((stretch & 0xC0) != 0x80)
             if count < len(leads):
                 return begin + int(leads[count])

@@ -13,6 +13,7 @@ from bench.config import Data, Mistake, nearest
 from bench.data.source import clean
 
 Texts = Callable[[], Iterator[str]]  # the training part, in pieces, as often as it is asked for
+LEARNED = 64 << 20  # characters of the training part that byte pairs are learned from, at most: more would hardly change them
 WORDS = ("bytes", "characters", "bpe")
 
 
@@ -149,6 +150,15 @@ def continues(name: str) -> bool:
     return first == "\ufffd" or first.isalnum()
 
 
+def first(texts: Iterator[str], characters: int) -> Iterator[str]:
+    """The pieces up to a number of characters."""
+    for text in texts:
+        if characters <= 0:
+            return
+        characters -= len(text)
+        yield text
+
+
 def learn_bpe(texts: Texts, size: int) -> Pieces:
     """Byte pairs of the training part: `size` tokens at most, the 256 bytes among them, so that every text can be said."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -158,7 +168,7 @@ def learn_bpe(texts: Texts, size: int) -> Pieces:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts(), trainer)
+    tokenizer.train_from_iterator(first(texts(), LEARNED), trainer)
     return Pieces(tokenizer.to_str(), "bpe")
 
 
