@@ -43,8 +43,9 @@ class Voice:
             print(f"{self.name}: {line.removeprefix(PROGRESS)}", file=sys.stderr, flush=True)
 
     def listen(self, stream: IO[str]) -> None:
-        for line in stream:
-            self.say(line.rstrip("\n"))
+        with stream:
+            for line in stream:
+                self.say(line.rstrip("\n"))
         if self.terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 

@@ -37,7 +37,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def text(tmp_path: Path) -> Path:
-    return write_words(tmp_path / "words.txt", 4000)
+    return write_words(tmp_path / "words.txt", 20_000)
 
 
 @pytest.fixture

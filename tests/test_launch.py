@@ -1,0 +1,71 @@
+"""A process of its own: its death becomes a line."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.launch import alone
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def write(body: str) -> str:
+        (tmp_path / "body.py").write_text("import os, sys, time\n" + body)
+        return "body"
+
+    return write
+
+
+def test_its_own_word_is_passed_on(module) -> None:  # type: ignore[no-untyped-def]
+    assert alone(module("sys.exit(2)"), [], 1) == (2, "")
+
+
+def test_arguments_and_threads_reach_it(module) -> None:  # type: ignore[no-untyped-def]
+    body = "sys.exit(0 if sys.argv[1:] == ['a b'] and os.environ['OMP_NUM_THREADS'] == '3' and os.environ['OMP_WAIT_POLICY'] else 4)"
+    assert alone(module(body), ["a b"], 3).code == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [("raise RuntimeError('the disk is full')", "exit code 1: RuntimeError: the disk is full"), ("os.kill(os.getpid(), 9)", "memory")]
+    + [("os.kill(os.getpid(), 11)", "SIGSEGV"), ("print('last words', file=sys.stderr); os._exit(7)", "exit code 7: last words")],
+)
+def test_a_death_has_its_reason(module, body: str, words: str) -> None:  # type: ignore[no-untyped-def]
+    end = alone(module(body), [], 1)
+    assert words in end.reason
+
+
+def test_a_process_that_hangs_is_ended(module) -> None:  # type: ignore[no-untyped-def]
+    began = time.monotonic()
+    end = alone(module("time.sleep(600)"), [], 1, limit_seconds=1.0)
+    assert "train.limit_seconds=1 and was ended" in end.reason
+    assert time.monotonic() - began < 60
+
+
+def test_progress_is_not_taken_for_last_words(module, capsys: pytest.CaptureFixture) -> None:  # type: ignore[no-untyped-def]
+    end = alone(module("print('why', file=sys.stderr); print('~ 3/4 steps', file=sys.stderr); os._exit(9)"), [], 1, name="run")
+    assert end.reason == "ended with exit code 9: why"
+    assert "run: 3/4 steps" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_what_was_started(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pid_file = tmp_path / "pid"
+    module(f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    parent = os.fork()
+    if parent == 0:
+        try:
+            alone("body", [], 1)
+        except KeyboardInterrupt:
+            os._exit(130)
+        os._exit(1)
+    while not pid_file.exists() or not pid_file.read_text():
+        time.sleep(0.05)
+    os.kill(parent, signal.SIGINT)
+    assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)

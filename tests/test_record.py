@@ -1,0 +1,131 @@
+"""Records: what is on the disk, when, and what is read back."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import record
+from bench.config import Mistake, Run, Train, run_name
+from bench.metric import Metric
+
+
+def run(results: Path, **changes: object) -> Run:
+    arch = {"_target_": "module.Class", "layers": 2, "family": "f", "tune": {"learning_rate": 0.01}}
+    names = {"arch": "mine", "data": "text", "size": "small", "objective": "auto"}
+    return dataclasses.replace(Run(arch=arch, names=names, results=str(results)), **changes)  # type: ignore[arg-type]
+
+
+def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object) -> Path:
+    folder, _ = record.wanted(asked)
+    record.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
+    record.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
+    record.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
+    record.finish(folder, status, "because" if status != "done" else "", [Metric("perplexity", "per token", "lower", (value,))], facts)
+    return folder
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    write(run(tmp_path), protocol="chunk(8)", objective="causal", part="test")
+    records = record.read(tmp_path / "single")
+    row = records.runs.iloc[0]
+    assert (row["arch"], row["status"], row["data_digest"], row["order_digest"], row["protocol"]) == ("mine", "done", "d", "o", "chunk(8)")
+    assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == ["perplexity", "per token", "lower", 1.5]
+    assert records.curves.iloc[0][["step", "tokens", "nats"]].tolist() == [2, 20, 3.0]
+
+
+def test_no_result_file_no_result(tmp_path: Path) -> None:
+    asked = run(tmp_path)
+    folder = tmp_path / "single" / "runs" / run_name(asked)
+    assert record.status(folder) == "absent"
+    record.begin(folder, asked, {}, {})
+    assert record.status(folder) == "unfinished"
+    (folder / "result.json").write_text('{"status": "do')  # as a crash of something else might leave it
+    assert record.status(folder) == "unfinished"
+    assert record.wanted(asked) == (folder, True)
+    assert record.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
+
+
+@pytest.mark.parametrize(
+    ("status", "again", "runs"),
+    [("done", "none", False), ("done", "failed", False), ("done", "all", True), ("skipped", "failed", False)]
+    + [("failed", "none", False), ("failed", "failed", True), ("skipped", "all", True)],
+)
+def test_what_is_run_again(tmp_path: Path, status: str, again: str, runs: bool) -> None:
+    first = write(run(tmp_path), status)
+    folder, needed = record.wanted(run(tmp_path, again=again))
+    assert needed is runs
+    assert folder == (first.with_name(first.name + "-a2") if runs else first)
+
+
+def test_a_run_that_could_not_start_is_tried_again_in_its_folder(tmp_path: Path) -> None:
+    first = write(run(tmp_path), "failed", started=False)
+    assert record.wanted(run(tmp_path)) == (first, True)
+
+
+def test_the_last_attempt_counts(tmp_path: Path) -> None:
+    write(run(tmp_path), "failed")
+    write(run(tmp_path, again="all"), value=2.5)
+    write(run(tmp_path, again="all"), value=3.5)
+    records = record.read(tmp_path / "single")
+    assert records.values["value"].tolist() == [3.5]
+    assert len(list((tmp_path / "single" / "runs").iterdir())) == 3
+
+
+def test_a_curve_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        record.log(tmp_path, {"step": step, "seconds": step / 2})
+    with open(tmp_path / "curve.jsonl", "a") as file:
+        file.write('{"step": 8, "sec')  # the kill came here
+    record.cut_curve(tmp_path, 4)
+    assert [row["step"] for row in record.read_curve(tmp_path)] == [2, 4]
+    assert record.training_seconds(tmp_path) == 2.0
+
+
+def test_a_whole_file_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    record.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        record.write_json(path, {1: "x", "b": 2})  # keys that do not sort
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
+    write(run(tmp_path))
+    write(run(tmp_path, seed=1))
+    write(run(tmp_path, arch={**run(tmp_path).arch, "layers": 3}))
+    write(run(tmp_path, train=Train(steps=7), names={**run(tmp_path).names, "arch": "other"}))
+    labels = record.read(tmp_path / "single").runs["label"].tolist()
+    assert sorted(labels) == ["mine (layers=2)", "mine (layers=2)", "mine (layers=3)", "other"]
+
+
+def test_a_folder_that_can_not_be_written_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Mistake, match="can not be written"):
+        record.check_writable(tmp_path / "file" / "results")
+
+
+def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -> None:
+    folder = write(run(tmp_path))
+    broken = folder.with_name("broken")
+    broken.mkdir()
+    (broken / "config.yaml").write_text("{: : ][")
+    before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
+    assert len(record.read(tmp_path / "single").runs) == 1
+    assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
+
+
+def test_an_empty_folder_gives_empty_tables(tmp_path: Path) -> None:
+    records = record.read(tmp_path)
+    assert records.runs.empty
+    assert records.measures.empty
+    assert "label" in records.curves.columns
+
+
+def test_the_source_digest_sees_a_changed_line(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = record.source_digest([tmp_path])
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert record.source_digest([tmp_path]) != first

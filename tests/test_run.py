@@ -1,0 +1,302 @@
+"""The real command, from its words to its records and its exit code."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, Command, one_line, write_words
+
+OWN = """
+import torch
+from torch import nn
+from architectures.interface import Backbone
+
+class Mean(Backbone):
+    causal = True
+
+    def __init__(self, width, context, layers=1):
+        super().__init__(width, context)
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, x, state=None, lengths=None):
+        counts = torch.arange(1, x.shape[1] + 1, device=x.device)[:, None]
+        return x + self.mix(x.cumsum(dim=1) / counts), None
+
+    def flops(self, length, full_mask=False):
+        return 2.0 * self.width**2
+"""
+OWN_YAML = "# A running mean.\n_target_: {target}\nfamily: own\ncard: {{summary: A mean., paper: ours}}\ntune: {{learning_rate: 0.01}}\n"
+
+
+def own(folder: Path, body: str = OWN, name: str = "mean", target: str = "my_module.Mean") -> list[str]:
+    """A user's own architecture: one Python file and one YAML, outside the repo."""
+    (folder / "my_module.py").write_text(body)
+    (folder / "my_conf" / "arch").mkdir(parents=True, exist_ok=True)
+    (folder / "my_conf" / "arch" / f"{name}.yaml").write_text(OWN_YAML.format(target=target))
+    return ["--config-dir", str(folder / "my_conf")]
+
+
+def results(folder: Path, suite: str = "single") -> dict[str, dict]:
+    found = folder.glob(f"results/{suite}/runs/*/result.json")
+    return {path.parent.name.partition("-")[0]: json.loads(path.read_text()) for path in found}
+
+
+def test_a_sweep_leaves_records_and_a_report(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    options = [word for word in tiny if word != "measure=off"]
+    fast = ["measure.rounds=2", "measure.window_seconds=0.05", "measure.decode_lengths=[8,16]"]
+    done = bench("arch=rnn,transformer", "-m", *options, *fast)
+    assert done.returncode == 0, done.stderr
+    root = tmp_path / "results" / "single"
+    assert f"report: {Path('results/single/report/index.html')}" in done.stdout
+    table = pd.read_csv(root / "report" / "summary.csv").set_index("arch")
+    assert set(table.index) == {"rnn", "transformer"}
+    assert table["data_digest"].nunique() == 1
+    encoders_only = ["pseudo_perplexity", "reason"]
+    stated = (
+        "variant data data_digest tokenizer size objective protocol parameters seeds status bits_per_byte bits_per_byte_low "
+        "bits_per_byte_high perplexity train_tokens_per_second prefill_tokens_per_second decode_tokens_per_second "
+        "peak_train_memory_bytes state_bytes train_seconds tokens_seen"
+    ).split()
+    assert table[stated].notna().all().all(), table[stated].isna().sum()
+    assert table[encoders_only].isna().all().all()
+    assert (table["tokens_seen"] == 8 * 4 * 32).all()
+    assert (root / "report" / "index.html").stat().st_size > 10_000
+    assert set(pd.read_csv(root / "report" / "curves.csv")["arch"]) == {"rnn", "transformer"}
+    provenance = [json.loads(path.read_text()) for path in root.glob("runs/*/provenance.json")]
+    assert len({p["digests"]["order"] for p in provenance}) == 1
+    again = bench("arch=rnn,transformer", "-m", *options, *fast)
+    assert again.returncode == 0
+    assert again.stderr.count("done before, not run again") == 2
+    assert len(list(root.glob("measure/*"))) == 1
+
+
+def test_the_same_command_twice_gives_the_same_losses_by_bit(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert bench("arch=gpt", f"results={name}", *tiny).returncode == 0
+    curves = [
+        [json.loads(line) | {"seconds": 0} for line in next((tmp_path / name).glob("single/runs/*/curve.jsonl")).read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert curves[0] == curves[1]
+    weights = [next((tmp_path / name).glob("single/runs/*/documents.parquet")) for name in ("one", "two")]
+    assert pd.read_parquet(weights[0]).equals(pd.read_parquet(weights[1]))
+
+
+def test_an_architecture_from_outside_is_two_files_and_no_edit(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench(*own(tmp_path), "arch=mean,bigram", "-m", *tiny, PYTHONPATH=f"{ROOT}{os.pathsep}{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert {name: result["status"] for name, result in results(tmp_path).items()} == {"mean": "done", "bigram": "done"}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (("x.cumsum(dim=1) / counts", "x.mean(dim=1, keepdim=True)"), "look"),
+        (("return x + self", "return x[:, 1:] + self"), "shape"),
+        (("import torch\n", "import a_module_that_is_not_there\nimport torch\n", 1), "a_module_that_is_not_there"),
+    ],
+    ids=["looks ahead", "wrong shape", "does not import"],
+)
+def test_in_a_sweep_only_the_bad_cell_fails(bench: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str) -> None:
+    flags = own(tmp_path, OWN.replace(*change))
+    path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    if word == "shape":
+        (tmp_path / "my_module.py").write_text(OWN.replace(*change).replace("self.mix(x.cumsum(dim=1) / counts)", "0"))
+    done = bench(*flags, "arch=mean,bigram", "-m", *tiny, **path)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    found = results(tmp_path)
+    assert found["bigram"]["status"] == "done"
+    assert found["mean"]["status"] == "failed"
+    assert word in found["mean"]["reason"]
+    one_line(bench(*flags, "arch=mean", *tiny, **path), 2, word)
+
+
+def test_what_does_not_suit_is_skipped_with_its_reason(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench("arch=bert,bigram", "objective=causal", "-m", *tiny)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path)
+    assert found["bert"]["status"] == "skipped"
+    assert "bidirectional" in found["bert"]["reason"]
+    assert found["bigram"]["status"] == "done"
+    assert bench("arch=bigram", "objective=masked", *tiny).returncode == 0
+
+
+def test_a_cell_that_diverges_is_failed_and_the_others_stand(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench("arch=rnn,bigram", "train.learning_rate=10", "train.clip=0", "train.warmup=0", "train.steps=40", "-m", *tiny[:3], *tiny[4:])
+    statuses = {result["status"] for result in results(tmp_path).values()}
+    assert statuses <= {"done", "failed"}
+    assert done.returncode == ("failed" in statuses)
+
+
+def test_an_encoder_has_a_column_of_its_own(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    assert bench("arch=bert", *tiny).returncode == 0
+    row = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").iloc[0]
+    assert row["pseudo_perplexity"] > 1
+    assert pd.isna(row["perplexity"])
+    assert pd.isna(row["bits_per_byte"])
+
+
+def test_dry_says_what_would_run_and_runs_nothing(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench("arch=rnn,gpt", "dry=true", "-m", *tiny)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
+    assert "2 runs, about" in done.stdout
+    assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
+
+
+def test_a_trained_model_writes(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    assert bench("arch=rnn", *tiny).returncode == 0
+    folder = next((tmp_path / "results" / "single" / "runs").glob("rnn*"))
+    first, second = (bench(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate") for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.startswith("The tree")
+    assert len(first.stdout) > 40
+    assert first.stdout == second.stdout
+    one_line(bench(str(tmp_path), module="bench.generate"), 2, "not the folder of a run")
+
+
+def test_help_and_configuration_answer_without_torch(bench: Command) -> None:
+    body = "import sys; sys.argv = ['run', {!r}, *{!r}]\nfrom bench import run\ntry: run.main()\nfinally: assert not set(sys.modules) & {{'torch', 'datasets'}}"
+    for flag, rest, word in [("--help", [], "python -m bench.run arch=rnn,transformer -m"), ("--cfg", ["job"], "learning_rate: null")]:
+        done = subprocess.run([sys.executable, "-c", body.format(flag, rest)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert word in done.stdout
+        assert "AssertionError" not in done.stderr
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["arch=transfomer"], ["arch=transfomer", "transformer"]),
+        (["data=pyton_docs"], ["python_docs"]),
+        (["train.stepz=5"], ["train.stepz", "train.steps"]),
+        (["arch.layerz=3"], ["arch.layerz"]),
+        (["+arch.layerz=3"], ["layerz", "layers"]),
+        (["train.steps=many"], ["train.steps", "many"]),
+        (["train.steps=0"], ["train.steps=0", "1 to"]),
+        (["train.learning_rate=nan"], ["train.learning_rate"]),
+        (["arch.layers=two"], ["arch.layers", "whole number"]),
+        (["seed=null"], ["seed"]),
+        (["arch=rnn,foo", "-m"], ["foo"]),
+        (["train.steps=5,-1", "-m"], ["train.steps=-1"]),
+        (["hydra/launcher=slurmm"], ["slurmm"]),
+        (["foo"], ["foo"]),
+        (["--config-dir", "nowhere"], ["nowhere"]),
+        (["data.path=missing.txt"], ["missing.txt"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_mistake_in_the_words_is_one_line(bench: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]) -> None:
+    one_line(bench(*tiny, *words), 2, *said)
+    assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
+
+
+def text_of(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
+    path = tmp_path / "bad.txt"
+    if kind == "empty":
+        path.write_text("")
+    elif kind == "binary":
+        path.write_bytes(bytes(range(256)) * 50)
+    elif kind == "not utf-8":
+        path.write_bytes(b"a word and another " * 50 + b"\xff\xfe caf\xe9 " + b"more " * 50)
+    elif kind == "too short":
+        path.write_text("too short")
+    elif kind == "no field":
+        path = tmp_path / "bad.jsonl"
+        path.write_text('{"title": "a", "body": "b"}\n' * 20)
+    elif kind == "no files":
+        path = tmp_path / "folder"
+        path.mkdir()
+    return path, {"no field": ["text", "title"], "no files": ["folder"]}.get(kind, [path.name])
+
+
+@pytest.mark.parametrize("kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"])
+def test_a_text_that_can_not_be_used_is_one_line(bench: Command, tiny: list[str], tmp_path: Path, kind: str) -> None:
+    path, said = text_of(tmp_path, kind)
+    one_line(bench(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
+    assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
+
+
+def test_a_context_longer_than_the_data(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    one_line(bench(*tiny, "size.context=100000"), 2, "size.context=100000")
+    done = bench(*tiny, "size.context=100000,32", "arch=bigram", "-m")
+    assert done.returncode == 1, done.stderr
+    assert sorted(json.loads(p.read_text())["status"] for p in tmp_path.glob("results/single/runs/*/result.json")) == ["done", "failed"]
+
+
+def test_a_budget_too_small_for_any_width(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    one_line(bench(*tiny, "size.parameters=100"), 2, "size.parameters=100")
+    done = bench(*tiny, "size.parameters=100,30000", "arch=bigram", "-m")
+    assert done.returncode == 1
+    assert sorted(json.loads(p.read_text())["status"] for p in tmp_path.glob("results/single/runs/*/result.json")) == ["done", "failed"]
+
+
+def test_a_hub_set_without_a_network_names_what_works(bench: Command, tiny: list[str]) -> None:
+    words = [word for word in tiny if not word.startswith("data")]
+    one_line(bench(*words, "data=wikitext2", HF_HUB_OFFLINE="1"), 2, "data=text", "data.path")
+
+
+def test_a_results_folder_that_can_not_be_written(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    one_line(bench(*tiny, "results=file/results"), 2, "results=file/results")
+
+
+def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: list[str], tmp_path: Path, cache: Path) -> None:
+    private = {"BENCH_CACHE": str(tmp_path / "cache")}
+    assert bench("arch=bigram", *tiny, **private).returncode == 0
+    for path in (tmp_path / "cache").rglob("*.bin"):
+        path.write_bytes(path.read_bytes()[:-7])
+    done = bench("arch=bigram", "seed=1", *tiny, **private)
+    assert done.returncode == 0, done.stderr
+    digests = {json.loads(path.read_text())["digests"]["data"] for path in tmp_path.glob("results/single/runs/*/provenance.json")}
+    assert len(digests) == 1
+
+
+def test_a_run_past_its_limit_is_failed(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench(*tiny, "arch=bigram", "train.steps=100000000", "train.limit_seconds=6")
+    assert done.returncode == 1, done.stderr
+    assert "train.limit_seconds=6" in results(tmp_path)["bigram"]["reason"]
+
+
+@pytest.mark.parametrize("sweep", [False, True])
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path, sweep: bool) -> None:
+    words = [word for word in tiny if not word.startswith(("train.steps", "train.log_every"))]
+    several = ["seed=0,1", "-m"] if sweep else []
+    command = [sys.executable, "-m", "bench.run", "arch=bigram", "train.steps=4000", "train.log_every=10", *words, *several]
+    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
+    until = time.monotonic() + 120
+    while not list(tmp_path.glob("results/single/runs/*/curve.jsonl")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal does
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert "stopped: what is finished stays" in said
+    assert not results(tmp_path)
+    assert list(tmp_path.glob("results/single/runs/*/checkpoint/training.pt"))
+    report = subprocess.run([sys.executable, "-m", "bench.report", "results/single"], check=False, **options)  # type: ignore[call-overload]
+    assert report.returncode == 0, report.stderr
+    assert subprocess.run(command, check=False, **options).returncode == 0  # type: ignore[call-overload]
+    assert results(tmp_path)["bigram"]["status"] == "done"
+
+
+def test_a_long_text_of_ours_is_learned(bench: Command, tmp_path: Path, tiny: list[str]) -> None:
+    """From end to end: more training tells more, and the text's own statistics are the floor."""
+    path = write_words(tmp_path / "long.txt", 30_000)
+    words = [word for word in tiny if not word.startswith(("data.path", "train.steps"))]
+    assert bench("arch=gru", f"data.path={path}", "train.steps=20,300", "-m", *words).returncode == 0
+    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").sort_values("tokens_seen")
+    assert table["bits_per_byte"].is_monotonic_decreasing
+    assert table["bits_per_byte"].iloc[-1] < 2.5
