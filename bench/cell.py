@@ -41,6 +41,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
+    corpus.check(run.size.context)
     width, language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
