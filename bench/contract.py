@@ -9,20 +9,25 @@ from torch.utils.flop_counter import FlopCounterMode
 from architectures.interface import Unsupported
 from bench.model import LanguageModel, build, count, solve_width
 from bench.probe import (
+    CHECKS,
     Broken,
+    Check,
+    Finding,
+    NotAsked,
     Subject,
     check_before_training,
     check_causal,
     check_output,
     counted_kernels,
     differs,
+    examine,
     learn,
     loss_of,
     mix,
     noise,
+    promise,
     undisturbed,
 )
-from bench.promise import CHECKS, Check, Finding, NotAsked, examine, promise
 
 __all__ = ["CHECKS", "Check", "Finding", "Subject", "check_before_training", "examine"]
 

@@ -1,10 +1,10 @@
-"""Probing a model: random inputs, what moves when one is changed, and a few plain steps of learning."""
+"""Probing a model: what moves when an input is changed, a few plain steps of learning, and how a check tells what it found."""
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,13 @@ class Subject:
 
 class Broken(Exception):
     """A check that does not hold; the message is what came instead."""
+
+
+class NotAsked(Exception):
+    """A check that is not asked of this architecture; the message is why."""
+
+
+# --- probes -----------------------------------------------------------------------------------------------------------
 
 
 def noise(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> Tensor:
@@ -162,3 +169,55 @@ def check_before_training(model: LanguageModel) -> None:
         raise CannotBuild(f"{name}: {error}") from None
     except Exception as error:
         raise CannotBuild(f"{name}: its forward raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+
+
+# --- a line of the contract -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the contract."""
+
+    name: str
+    expected: str
+    mend: str
+    run: Callable[[Subject], str]  # returns what came; raises Broken or NotAsked
+
+
+CHECKS: list[Check] = []  # all of them, in the order in which they are told
+
+
+def promise(expected: str, mend: str) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
+    """Enter a check under its function's name."""
+
+    def enter(run: Callable[[Subject], str]) -> Callable[[Subject], str]:
+        CHECKS.append(Check(run.__name__, expected, mend, run))
+        return run
+
+    return enter
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found."""
+
+    check: Check
+    status: Literal["holds", "broken", "not asked"]
+    came: str
+
+    def sentence(self) -> str:
+        """One plain line."""
+        said = f"{self.check.name}: expected: {self.check.expected}; came: {self.came}"
+        return f"{said}; to mend it: {self.check.mend}" if self.status == "broken" else said
+
+
+def examine(check: Check, subject: Subject) -> Finding:
+    """Run one check; whatever it raises is its finding."""
+    try:
+        return Finding(check, "holds", check.run(subject))
+    except NotAsked as reason:
+        return Finding(check, "not asked", str(reason))
+    except (Broken, CannotBuild) as error:
+        return Finding(check, "broken", str(error))
+    except Exception as error:
+        return Finding(check, "broken", f"it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}")
