@@ -17,13 +17,14 @@ from bench import record
 from bench.config import Measure, Mistake, Run, Size, Train, subject
 from bench.measure import filing, needed, sit, speed
 from bench.measure.conversation import Ended, Failed, Refused, Worker
+from bench.measure.memory import KINDS
 from bench.measure.seat import Seat
 from bench.measure.sitting import LOCK, only_sitting, seats
 from bench.measure.subject import Subject
 from bench.measure.worker import Desk
 from tests import measure_doubles
 
-OPTIONS = Measure(rounds=5, window_seconds=0.01, decode_lengths=[4, 16, 24], limit_seconds=15.0)
+OPTIONS = Measure(rounds=5, window_seconds=0.01, decode_lengths=[4, 16, 24], limit_seconds=10.0)
 RATES = ("train_tokens_per_second", "train_tokens_per_cpu_second", "prefill_tokens_per_second", "decode_tokens_per_second")
 DOUBLES = ("Sum", "Short", "Encoder", "Hangs", "Dies")
 
@@ -88,9 +89,8 @@ def test_every_quantity_has_its_samples_unit_and_rounds(sitting: Path, twin: boo
     curve = {metric["at"]["length"]: metric for metric in metrics["decode_seconds_per_token"]}
     assert set(curve) == {4, 16, 24}
     assert all(metric["rounds"] == [0, 4] for metric in curve.values())
-    kinds = ("parameters", "gradients", "optimizer", "activations", "temporary")
     peak = metrics["peak_train_memory_bytes"][0]["values"][0]
-    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in kinds)
+    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in KINDS)
     width = record.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
     assert metrics["state_bytes"][0]["values"] == [4.0 * width]
     assert metrics["flops_per_token"][0]["values"] == [2.0 * width**2 + 2 * width * 30]
@@ -132,7 +132,8 @@ def test_the_worker_tells_refusals_from_failures() -> None:
     desk, run = Desk(), make_run("Encoder", "causal")
     try:
         refused = desk.answer({"ask": "prepare", "run": asdict(run), "vocabulary": 30})
-        failed = desk.answer({"ask": "prepare", "run": asdict(run) | {"size": {"parameters": 3, "context": 16}}, "vocabulary": 30})
+        small = asdict(run) | {"size": {"parameters": 3, "context": 16}}
+        failed = desk.answer({"ask": "prepare", "run": small, "vocabulary": 30})
     finally:
         torch.set_flush_denormal(False)
     assert "no causal objective" in refused["refused"]
@@ -160,6 +161,7 @@ class Answering(Worker):
         (Failed("gave up"), "train", "failed", []),
         (Ended("gone"), "decode", "failed", []),
         (Failed("gave up"), "decode", "done", ["train"]),
+        (Ended("gone"), "memory", "done", []),
     ],
 )
 def test_what_becomes_of_a_seat(error: Exception, quantity: str, status: str, windows: list[str]) -> None:
@@ -172,7 +174,7 @@ def test_what_becomes_of_a_seat(error: Exception, quantity: str, status: str, wi
 @pytest.mark.parametrize(
     ("double", "reason"),
     [
-        ("Hangs", "train: did not answer within 15 s and was ended"),
+        ("Hangs", "train: did not answer within 10 s and was ended"),
         ("Dies", "train: its process ended with exit code 7: the last words"),
     ],
 )

@@ -18,8 +18,12 @@ NOTES = {
     "flops_per_token": "by formula: forward, causal mean over the context; training takes three times as many",
     "state_bytes": "of one sequence of the context's length",
 }
-CPU_MEMORY = "peak of live tensor storages in one training step; the same to the byte each time"
-CUDA_MEMORY = {"total": "peak allocated in one training step", "reserved": "peak reserved by the allocator in one training step"}
+MEMORY = {
+    "total": "peak of live tensor storages in one training step; the same to the byte each time",
+    "allocator_peak": "the same peak as the allocator sees it: with the buffers that operators take inside themselves",
+    "reserved": "peak reserved by the allocator in one training step",
+}
+ON_CUDA = "peak allocated in one training step"
 
 
 @dataclass
@@ -59,13 +63,13 @@ def _further(samples: Samples) -> Iterator[Metric]:
 
 
 def _memory(samples: Samples) -> Iterator[Metric]:
-    note = samples.refused.get("memory", "")
-    on_cuda = "reserved" in samples.memory
-    kinds = samples.memory or {"total": 0}
-    for kind in kinds:
+    refused = samples.refused.get("memory", "")
+    if refused:
+        yield Metric("peak_train_memory_bytes", "bytes", "lower", (), refused)
+    for kind, size in samples.memory.items():
         name = "peak_train_memory_bytes" if kind == "total" else f"memory_{kind}_bytes"
-        values = () if note else (float(samples.memory[kind]),)
-        yield Metric(name, "bytes", "lower", values, note or (CUDA_MEMORY[kind] if on_cuda else CPU_MEMORY))
+        note = ON_CUDA if kind == "total" and "reserved" in samples.memory else MEMORY.get(kind, "of that peak")
+        yield Metric(name, "bytes", "lower", (float(size),), note)
 
 
 def _facts(samples: Samples) -> Iterator[Metric]:

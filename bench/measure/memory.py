@@ -2,13 +2,15 @@
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -96,8 +98,28 @@ class LiveStorages(TorchDispatchMode):
         return result
 
 
-def _states(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(list(optimizer.state.values())) if isinstance(leaf, Tensor)]
+def held(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor]) -> LiveStorages:
+    """What is alive before a step, and what for."""
+    storages = LiveStorages()
+    for kept in (*model.parameters(), *model.buffers()):
+        storages.hold(kept, "parameters")
+    for kept in inputs:
+        storages.hold(kept, "activations")
+    for kept in pytree.tree_leaves(list(optimizer.state.values())):
+        if isinstance(kept, Tensor):
+            storages.hold(kept, "optimizer")
+    return storages
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """No garbage collection: it would free cycles at a moment of its own choice."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def cpu_peak(step: Callable[[], object], model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor]) -> Peak:
@@ -106,13 +128,7 @@ def cpu_peak(step: Callable[[], object], model: nn.Module, optimizer: torch.opti
     `step` is a whole training step on `inputs`. It is called twice: the first call makes the optimizer's state.
     """
     step()
-    storages = LiveStorages()
-    for kept in (*model.parameters(), *model.buffers()):
-        storages.hold(kept, "parameters")
-    for kept in inputs:
-        storages.hold(kept, "activations")
-    for kept in _states(optimizer):
-        storages.hold(kept, "optimizer")
+    storages = held(model, optimizer, inputs)
 
     def settle(parameter: Tensor) -> None:
         if parameter.grad is not None:
@@ -122,17 +138,29 @@ def cpu_peak(step: Callable[[], object], model: nn.Module, optimizer: torch.opti
     for parameter in trained:
         settle(parameter)
     hooks = [parameter.register_post_accumulate_grad_hook(settle) for parameter in trained]
-    gc.collect()
-    gc.disable()  # a collection in the middle would free cycles at a moment of its own choice
-    try:
-        with storages:
-            step()
-    finally:
-        gc.enable()
-        for hook in hooks:
-            hook.remove()
+    with undisturbed(), storages:
+        step()
+    for hook in hooks:
+        hook.remove()
     sums = {kind: sum(holding.size for holding in storages.at_highest if holding.kind == kind) for kind in KINDS}
     return Peak(storages.highest, **sums)
+
+
+def allocator_peak(
+    step: Callable[[], object], model: nn.Module, optimizer: torch.optim.Optimizer, inputs: Iterable[Tensor]
+) -> int:
+    """The peak in bytes as the CPU's allocator sees it: with the buffers that operators take and give back inside themselves.
+
+    Call it after `cpu_peak`, which makes the optimizer's state. Deterministic too.
+    """
+    alive = highest = held(model, optimizer, inputs).alive
+    with undisturbed(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        step()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        highest = max(highest, alive)
+    return highest
 
 
 def cuda_peak(step: Callable[[], object]) -> tuple[int, int]:

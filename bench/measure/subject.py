@@ -145,4 +145,5 @@ class Subject:
             allocated, reserved = memory.cuda_peak(step)
             return {"total": allocated, "reserved": reserved}
         inputs = [field for piece in batch for field in piece if field is not None]
-        return asdict(memory.cpu_peak(step, self.objective, self.adam, inputs))
+        peak = asdict(memory.cpu_peak(step, self.objective, self.adam, inputs))
+        return peak | {"allocator_peak": memory.allocator_peak(step, self.objective, self.adam, inputs)}

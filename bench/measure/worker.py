@@ -46,7 +46,8 @@ class Desk:
         run = from_plain(request["run"])
         settle(run)
         self.subject = Subject(run, int(request["vocabulary"]))
-        found = {"torch_threads": torch.get_num_threads(), "pid": os.getpid()}
+        affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        found = {"torch_threads": torch.get_num_threads(), "affinity": affinity, "pid": os.getpid()}
         return {
             "facts": self.subject.facts(),
             "windows": list(self.subject.windows),
