@@ -168,7 +168,7 @@ def check_before_training(model: LanguageModel) -> None:
     except Broken as error:
         raise CannotBuild(f"{name}: {error}") from None
     except Exception as error:
-        raise CannotBuild(f"{name}: its forward raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+        raise CannotBuild(f"{name}: it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
 
 
 # --- a line of the contract -------------------------------------------------------------------------------------------
