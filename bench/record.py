@@ -14,6 +14,7 @@ from bench.metric import Metric
 
 if TYPE_CHECKING:  # half a second that only reading tables is worth
     import pandas as pd
+    import pyarrow
 
 SCHEMA = 1
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
@@ -237,14 +238,28 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
     }  # fmt: skip
 
 
+def _documents(folder: Path) -> "Iterator[pyarrow.Table]":
+    """The held-out documents of a run, where there are any; turned into a table once for all runs, which is ten times as fast."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(folder / "documents.parquet", use_threads=False)
+        names = pyarrow.array([folder.name] * len(table), pyarrow.string())
+        yield table.select([name for name in DOCUMENT_COLUMNS if name != "run"]).append_column("run", names)
+    except (OSError, KeyError, pyarrow.ArrowException):
+        return
+
+
 def read(root: Path) -> Records:
     """Read the records below results/<suite>. Broken files are passed over; nothing is written."""
     import pandas as pd
+    import pyarrow
 
     runs: list[dict[str, Any]] = []
     values: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
-    documents: "list[pd.DataFrame]" = []
+    documents: list[pyarrow.Table] = []
     for folder, config in _latest(root):
         result = read_json(folder / "result.json") or {}
         row = _run_row(folder, config, result)
@@ -252,9 +267,7 @@ def read(root: Path) -> Records:
         values.extend(_numbers(result.get("metrics", ()), {"run": folder.name}))
         keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
         curves.extend({**keys, **line} for line in read_curve(folder))
-        path = folder / "documents.parquet"
-        if path.exists():
-            documents.append(pd.read_parquet(path).assign(run=folder.name))
+        documents.extend(_documents(folder))
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
     table["label"] = labels(table)
     curve = pd.DataFrame(curves, columns=[name for name in CURVE_COLUMNS if name != "label"])
@@ -263,7 +276,9 @@ def read(root: Path) -> Records:
         runs=table,
         values=pd.DataFrame(values, columns=VALUE_COLUMNS),
         curves=curve,
-        documents=pd.concat(documents, ignore_index=True) if documents else pd.DataFrame(columns=DOCUMENT_COLUMNS),
+        documents=pyarrow.concat_tables(documents, promote_options="permissive").to_pandas()
+        if documents
+        else pd.DataFrame(columns=DOCUMENT_COLUMNS),
         measures=pd.DataFrame(list(_measures(root)), columns=MEASURE_COLUMNS),
     )
 

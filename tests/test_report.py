@@ -15,7 +15,7 @@ from scipy import stats
 
 from bench import record, report
 from bench.metric import Metric
-from bench.report import comparisons, drawing, headline, speeds, statistics, tables, wording
+from bench.report import comparisons, drawing, headline, lettering, speeds, statistics, tables, wording
 from tests import synthetic
 
 SUMMARY = (
@@ -206,14 +206,14 @@ def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -
     _, sittings, found, _ = built(suite)
     assert [sitting.machine for sitting in sittings] == ["0a1b2c3d", "1a1b2c3d"]
     assert set(found.summary["machine"].dropna()) == {"0a1b2c3d"}
-    assert "training tokens/s" not in section(page, "Summary", "Encoders")
+    assert "train tokens/s" not in section(page, "Summary", "Encoders")
     assert page.count("<h4>Quality against training speed</h4>") == 2
 
 
 def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
     page = report.write(root).read_text()
-    assert "training tokens/s" in section(page, "Summary", "Encoders")
+    assert "train tokens/s" in section(page, "Summary", "Encoders")
     assert "never put on one axis" not in page
 
 
@@ -468,9 +468,9 @@ def test_numbers_read_well() -> None:
 
 
 def test_labels_keep_apart() -> None:
-    assert drawing.spread([1.0, 1.0, 5.0], 1.0, 0.0) == pytest.approx([0.5, 1.5, 5.0])
-    places = drawing.spread([0.0, 0.1, 0.2, 0.3], 1.0, 0.0)
-    assert places == pytest.approx([0, 1, 2, 3])
+    assert lettering.spread([1.0, 1.0, 5.0], 1.0, 0.0, 9.0) == pytest.approx([0.5, 1.5, 5.0])
+    assert lettering.spread([0.0, 0.1, 0.2, 0.3], 1.0, 0.0, 9.0) == pytest.approx([0, 1, 2, 3])
+    assert lettering.spread([1.0, 8.8, 9.0], 1.0, 0.0, 9.0) == pytest.approx([1, 8, 9])
 
 
 def test_report_imports_no_torch_and_names_no_architecture() -> None:

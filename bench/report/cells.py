@@ -12,10 +12,10 @@ from bench.report.wording import NONE, count, fixed, large, number, size
 
 SLACK = 0.03  # a larger share of the budget left unused is marked
 TITLES = {
-    "train_tokens_per_second": "training tokens/s",
+    "train_tokens_per_second": "train tokens/s",
     "prefill_tokens_per_second": "prefill tokens/s",
     "decode_tokens_per_second": "decode tokens/s",
-    "peak_train_memory_bytes": "peak training memory",
+    "peak_train_memory_bytes": "peak memory",
     "state_bytes": "state",
     "flops_per_token": "FLOPs per token",
 }
@@ -59,7 +59,7 @@ def name_cell(row: Any, stale: frozenset[int]) -> Cell:
 def _parameters(row: Any) -> Cell:
     slack = row.budget_slack
     wasted = math.isfinite(slack) and slack > SLACK
-    small = f"{100 * slack:.1f} % of the budget unused" if wasted else ""
+    small = f"{100 * slack:.1f} % unused" if wasted else ""
     return Cell(count(row.parameters), _value(row.parameters), small, "bad" if wasted else "")
 
 
@@ -100,7 +100,7 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             _parameters(row),
             _seeds(row),
         ]
-        cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting is not None])
+        cells.append(line + [speed_cell(str(row.subject), metric, sitting, brief=True) for metric in measured if sitting])
     notes = sorted({_basis(row) for row in each(rows)})
     if not one_token:
         notes.append(
@@ -155,7 +155,7 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     return Table(name, caption, columns, cells)
 
 
-def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
+def speed_cell(subject: str, metric: str, sitting: Sitting, brief: bool = False) -> Cell:
     """A median and its ratio to the best of the sitting; a dash keeps its reason."""
     value = float(sitting.medians[metric].get(subject, float("nan"))) if metric in sitting.medians else float("nan")
     if not math.isfinite(value):
@@ -164,7 +164,7 @@ def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
         ratio = sitting.ratios.get((subject, metric))
         small = ""
         if ratio is not None:
-            span = f" ({fixed(ratio.low)} to {fixed(ratio.high)})" if ratio.basis == "rounds" else ""
+            span = f" ({fixed(ratio.low)} to {fixed(ratio.high)})" if ratio.basis == "rounds" and not brief else ""
             small = f"×{fixed(ratio.value)}{span}"
         return Cell(large(value), value, small)
     least = sitting.medians[metric].min()

@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,9 +70,6 @@ def svg(figure: Figure, name: str, description: str) -> str:
     return re.sub(r"\n\s*", "\n", text)
 
 
-Box = tuple[float, float, float, float]
-
-
 def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
     """A logarithmic axis from low to high with three to eight readable ticks, whatever it spans."""
     axes.set_xscale("log")
@@ -88,83 +84,3 @@ def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
-
-
-def _overlap(first: Box, second: Box) -> float:
-    wide = min(first[2], second[2]) - max(first[0], second[0])
-    high = min(first[3], second[3]) - max(first[1], second[1])
-    return wide * high if wide > 0 and high > 0 else 0.0
-
-
-def _spots(x: float, y: float, wide: float, high: float) -> list[tuple[Box, str]]:
-    """Where a label may stand around its point, best first: boxes in points, and the side the text begins on."""
-    spots: list[tuple[Box, str]] = []
-    for gap in (6.0, 14.0, 24.0):
-        for down in (0.0, 0.8, -0.8):
-            middle = y + down * gap
-            spots.append(((x + gap, middle - high / 2, x + gap + wide, middle + high / 2), "left"))
-            spots.append(((x - gap - wide, middle - high / 2, x - gap, middle + high / 2), "right"))
-        spots.append(((x - wide / 2, y + gap - 1, x + wide / 2, y + gap - 1 + high), "center"))
-        spots.append(((x - wide / 2, y - gap + 1 - high, x + wide / 2, y - gap + 1), "center"))
-    return spots
-
-
-def label_points(
-    axes: Axes, points: Sequence[tuple[float, float, str, str]], lines: Sequence[Sequence[tuple[float, float]]] = ()
-) -> None:
-    """Write (x, y, text, colour) beside each point, off the other points, labels and the given lines, inside the axes."""
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
-    freeze(figure)
-    scale = 72 / figure.dpi
-    frame = axes.get_window_extent()
-    edges = (frame.x0 * scale, frame.y0 * scale, frame.x1 * scale, frame.y1 * scale)
-    dots = [tuple(axes.transData.transform((x, y)) * scale) for x, y, _, _ in points]
-    taken: list[Box] = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots]
-    for line in lines:
-        taken += [(x - 1.5, y - 1.5, x + 1.5, y + 1.5) for x, y in (axes.transData.transform(point) * scale for point in line)]
-    for (x, y), (data_x, data_y, text, tint) in zip(dots, points, strict=True):
-        wide, high = len(text) * FONT * 0.56 + 2, FONT * 1.05
-        best = min(_spots(x, y, wide, high), key=lambda spot: _badness(spot[0], taken, edges))
-        box, side = best
-        taken.append(box)
-        at = {"left": box[0], "right": box[2], "center": (box[0] + box[2]) / 2}[side]
-        offset = (at - x, (box[1] + box[3]) / 2 - y)
-        far = max(box[0] - x, x - box[2], box[1] - y, y - box[3]) > 8
-        leader = {"arrowstyle": "-", "color": tint, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4} if far else None
-        note = axes.annotate(
-            text, (data_x, data_y), offset, textcoords="offset points", ha=side, va="center", color=tint, arrowprops=leader
-        )
-        note.set_in_layout(False)
-
-
-def _badness(box: Box, taken: Sequence[Box], edges: Box) -> float:
-    """Square points of covered ink, and distance outside the frame."""
-    outside = max(0, edges[0] - box[0]) + max(0, box[2] - edges[2]) + max(0, edges[1] - box[1]) + max(0, box[3] - edges[3])
-    return sum(_overlap(box, other) for other in taken) + 40 * outside
-
-
-def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write (x, y, text, colour) right of the frame at the height of each line's end, moved apart where they would touch."""
-    low, high = axes.get_ylim()
-    step = (high - low) * FONT * 1.2 / (HEIGHT * 72 * 0.78)
-    ordered = sorted(ends, key=lambda end: end[1])
-    heights = spread([end[1] for end in ordered], step, low)
-    for (x, y, text, tint), place in zip(ordered, heights, strict=True):
-        leader = {"arrowstyle": "-", "color": tint, "linewidth": 0.7, "linestyle": (0, (1, 2)), "shrinkA": 1, "shrinkB": 2}
-        beside = (1.045, (place - low) / (high - low))
-        axes.annotate(text, (x, y), beside, textcoords="axes fraction", va="center", color=tint, arrowprops=leader)
-
-
-def spread(values: Sequence[float], step: float, floor: float) -> list[float]:
-    """Ascending values, moved as little as needed to stand `step` apart and above `floor`: touching ones share their middle."""
-    clusters: list[list[float]] = []  # [sum of wished-for lowest places, how many, lowest place]
-    for value in values:
-        clusters.append([value, 1, value])
-        while len(clusters) > 1 and clusters[-2][2] + clusters[-2][1] * step > clusters[-1][2]:
-            last = clusters.pop()
-            before = clusters[-1]
-            before[0] += last[0] - last[1] * before[1] * step
-            before[1] += last[1]
-            before[2] = max(floor, before[0] / before[1])
-    return [cluster[2] + n * step for cluster in clusters for n in range(int(cluster[1]))]

@@ -8,11 +8,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
 
 from bench.report import drawing
 from bench.report.comparisons import Comparison
+from bench.report.lettering import Crowded, label_margin, label_points
 from bench.report.rows import each
 from bench.report.speeds import Sitting
 from bench.report.statistics import pareto
@@ -85,50 +87,59 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) ->
         axes.set_xlabel("seconds of training = tokens / measured rate")
         seen = table[table["validation_nats"] <= axes.get_ylim()[1]]
         drawing.logarithmic(axes, seen["x"].min() / 1.1, seen["x"].max() * 1.05)
-    drawing.label_ends(axes, points)
+    label_margin(axes, points)
     return figure
 
 
-def tradeoff(rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_better: bool, unit: str) -> Figure:
+def tradeoff(
+    rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_better: bool, unit: str, margin: bool = False
+) -> Figure:
     """Bits per byte against a measured cost, with the line through the points that nothing else beats in both."""
     table = rows.assign(x=cost.reindex(rows["subject"]).to_numpy(dtype=float)).dropna(subset=["x", "bits_per_byte"])
+    table = table[table["x"] > 0].sort_values("bits_per_byte")
     if len(table) < 2:
         raise Empty("fewer than two rows have both numbers from one sitting")
     if table["x"].max() <= table["x"].min() * 1.01:
         raise Empty("it is the same for all rows")
-    figure, axes = drawing.canvas()
+    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(table) + 0.7) if margin else drawing.HEIGHT)
     palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
-    front = table[
-        pareto((-table["x"] if more_is_better else table["x"]).to_numpy(), table["bits_per_byte"].to_numpy())
-    ].sort_values("x")
-    (line,) = axes.plot(front["x"], front["bits_per_byte"], color=drawing.FAINT, linewidth=1, zorder=1, linestyle=(0, (4, 2)))
-    line.set_drawstyle("steps-pre" if more_is_better else "steps-post")
-    for row in each(table):
-        if np.isfinite(row.bits_per_byte_low):
-            axes.plot(
-                [row.x, row.x], [row.bits_per_byte_low, row.bits_per_byte_high], color=palette[row.short], linewidth=1, alpha=0.55
-            )
+    ink = _front(axes, table, more_is_better)
+    for row in each(table[table["bits_per_byte_low"].notna()]):
+        span = np.linspace(row.bits_per_byte_low, row.bits_per_byte_high, 20)
+        axes.plot([row.x, row.x], [span[0], span[-1]], color=palette[row.short], linewidth=1, alpha=0.55)
+        ink += [(row.x, level) for level in span]
     sns.scatterplot(
         table, x="x", y="bits_per_byte", hue="short", palette=palette, s=42, legend=False, ax=axes, edgecolor=drawing.PAPER
     )
-    margin = (table["x"].max() / table["x"].min()) ** 0.12
-    drawing.logarithmic(axes, table["x"].min() / margin, table["x"].max() * margin, unit)
+    room = (table["x"].max() / table["x"].min()) ** 0.12
+    drawing.logarithmic(axes, table["x"].min() / room, table["x"].max() * room, unit)
     axes.margins(y=0.12)
     axes.set_xlabel(label)
     axes.set_ylabel("bits per byte (lower is better)")
-    points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in each(table.sort_values("bits_per_byte"))]
-    bars = [[(r.x, y) for y in np.linspace(r.bits_per_byte_low, r.bits_per_byte_high, 20)] for r in each(table)]
-    x, y = front["x"].to_numpy(dtype=float), front["bits_per_byte"].to_numpy(dtype=float)
-    across = [
-        [(at, level) for at in np.geomspace(a, b, 40)]
-        for a, b, level in zip(x, x[1:], y[1:] if more_is_better else y, strict=False)
-    ]
-    down = [
-        [(at, level) for level in np.linspace(a, b, 40)]
-        for at, a, b in zip(x if more_is_better else x[1:], y, y[1:], strict=False)
-    ]
-    drawing.label_points(axes, points, [bar for bar in bars if np.isfinite(bar[0][1])] + across + down)
+    points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in each(table)]
+    if margin:
+        label_margin(axes, points)
+        return figure
+    try:
+        label_points(axes, points, ink)
+    except Crowded:
+        return tradeoff(rows, cost, label, more_is_better, unit, margin=True)
     return figure
+
+
+def _front(axes: Axes, table: pd.DataFrame, more_is_better: bool) -> list[tuple[float, float]]:
+    """Draw the steps through the rows that no other beats in both; returns points along them."""
+    cost = (-table["x"] if more_is_better else table["x"]).to_numpy(dtype=float)
+    front = table[pareto(cost, table["bits_per_byte"].to_numpy(dtype=float))].sort_values("x")
+    x, y = front["x"].to_numpy(dtype=float), front["bits_per_byte"].to_numpy(dtype=float)
+    (line,) = axes.plot(x, y, color=drawing.FAINT, linewidth=1, zorder=1, linestyle=(0, (4, 2)))
+    line.set_drawstyle("steps-pre" if more_is_better else "steps-post")
+    ink: list[tuple[float, float]] = []
+    for number in range(len(x) - 1):
+        level, wall = (y[number + 1], x[number]) if more_is_better else (y[number], x[number + 1])
+        ink += [(at, level) for at in np.geomspace(x[number], x[number + 1], 40)]
+        ink += [(wall, at) for at in np.linspace(y[number], y[number + 1], 40)]
+    return ink
 
 
 def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
@@ -152,7 +163,7 @@ def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
     axes.set_xlabel("tokens before")
     axes.set_ylabel("µs for a further token")
     last = table.groupby("short").tail(1)
-    drawing.label_ends(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in each(last)])
+    label_margin(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in each(last)])
     return figure
 
 
@@ -164,7 +175,7 @@ def memory(rows: pd.DataFrame, sitting: Sitting) -> Figure:
     if not columns or table.empty:
         raise Empty("no memory was measured by parts")
     table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
-    figure, axes = drawing.canvas(0.28 * len(table) + 1.0)
+    figure, axes = drawing.canvas(0.23 * len(table) + 1.0)
     shades = np.linspace(1.0, 0.22, len(columns))
     left = np.zeros(len(table))
     tints = [drawing.colour(int(number)) for number in subjects.loc[table.index, "colour"]]

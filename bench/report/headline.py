@@ -9,6 +9,7 @@ from bench.report.statistics import Interval
 from bench.report.tables import Tables
 from bench.report.wording import fixed, large, listed, number, plural, size
 
+NAMED = 4  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
@@ -55,7 +56,7 @@ def _quality(table: pd.DataFrame, tables: Tables) -> str:
             continue
         gap = against(row, int(str(other)), table, tables)
         if gap.low > 0:
-            paired.append(f"{label} by {fixed(gap.value)} ± {fixed(gap.half)}")
+            paired.append((gap.value, f"{label} by {fixed(gap.value)} ± {fixed(gap.half)}"))
         else:
             same.append(label)
     scored = f"on the {best['part']} part" if best["part"] else "on held-out text"
@@ -64,12 +65,17 @@ def _quality(table: pd.DataFrame, tables: Tables) -> str:
     if same:
         lines.append(f"Not distinguishable here from {listed(same)}.")
     if paired:
-        lines.append(f"On the same documents it is lower than {listed(paired)}, though the intervals of the rows overlap.")
+        named = [words for _, words in sorted(paired)[:NAMED]] + _others(len(paired))
+        lines.append(f"On the same documents it is lower than {listed(named)}, though the intervals of the rows overlap.")
     if clear:
-        lines.append(f"Its interval lies below those of {listed(clear)}.")
+        lines.append(f"Its interval lies below those of {listed(clear[:NAMED] + _others(len(clear)))}.")
     if table["seeds"].max() == 1:
         lines.append("One seed each: the intervals are over documents only, and say nothing about another seed.")
     return " ".join(lines)
+
+
+def _others(amount: int) -> list[str]:
+    return [f"{amount - NAMED} further ones"] if amount > NAMED else []
 
 
 def _speeds(rows: pd.DataFrame, sitting: Sitting) -> list[str]:

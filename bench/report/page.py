@@ -14,6 +14,7 @@ from bench.report.comparisons import KEY, Comparison, why_apart
 from bench.report.figures import Drawn, drawn
 from bench.report.speeds import Sitting
 from bench.report.tables import Tables
+from bench.report.wording import listed
 
 HERE = Path(__file__).parent
 PALETTE_SIZE = 10
@@ -127,9 +128,10 @@ def _measured_figures(part: Comparison, sitting: Sitting, name: str) -> list[Dra
     for number, rows in enumerate(part.likelihoods):
         for metric, title, label, more, unit in COSTS:
             cost = sitting.medians.get(metric, pd.Series(dtype=float))
-            made.append(
-                drawn(f"{name}-{metric}-{number}", title, dashed, partial(figures.tradeoff, rows, cost, label, more, unit))
-            )
+            none = list(rows.loc[rows["subject"].map(cost).eq(0), "short"])
+            text = f"{dashed} Without any, and so off the scale: {listed(none)}." if none else dashed
+            make = partial(figures.tradeoff, rows, cost, label, more, unit)
+            made.append(drawn(f"{name}-{metric}-{number}", title, text, make))
     decode = "One sequence at a time, from a state that already holds that many tokens."
     made.append(drawn(f"{name}-decode", "Time to decode a token", decode, partial(figures.decoding, part.rows, sitting)))
     bars = "Live tensor storage at the peak of one training step, by what it holds."

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 Numbers = NDArray[np.float64]
 LEVEL = 0.95
@@ -43,7 +43,7 @@ def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     if total == 0:
         return 0.0, float("inf")
     freedom = total**2 / sum(variance**2 / freedom for variance, freedom in known)
-    return float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * np.sqrt(total)), freedom
+    return float(stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(total)), freedom
 
 
 def interval(seeds: Numbers, document_variance: float = float("nan"), documents: int = 0) -> Interval:
