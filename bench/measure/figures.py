@@ -15,6 +15,9 @@ SIZES: Sequence[tuple[str, str, Literal["lower", "neither"]]] = (  # fact, unit,
     ("parameters_in_products", "parameters", "neither"),
 )
 NOTES = {
+    "train": "whole steps: forward, backward, clipping, optimizer; the tokens are at hand",
+    "prefill": "batch 1, prompts of the context's length, each into a fresh state",
+    "decode": "batch 1, the likeliest token each time, around the middle of the context",
     "flops_per_token": "by formula: forward, causal mean over the context; training takes three times as many",
     "state_bytes": "of one sequence of the context's length",
 }
@@ -43,7 +46,7 @@ def metrics(samples: Samples) -> list[Metric]:
 
 def _rates(samples: Samples) -> Iterator[Metric]:
     for name, stem in RATES.items():
-        taken, note = samples.windows.get(name, []), samples.refused.get(name, "")
+        taken, note = samples.windows.get(name, []), samples.refused.get(name, NOTES[name])
         rounds = tuple(round_ for round_, _ in taken)
         clocks = ("wall", "cpu") if samples.facts.get("device") == "cpu" else ("wall",)
         for clock in clocks:
