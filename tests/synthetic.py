@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench import record
-from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train, digest, subject, variant
+from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train, digest, subject
 from bench.metric import Metric
 
 HOSTILE = "<script>alert(1)</script>"
@@ -117,14 +117,21 @@ def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
 
 
 def write_run(
-    root: Path, arch: str, seed: int, status: str = "done", reason: str = "", *, data_digest: str = "d1d1d1d1", order: str = "",
-    source: str = "", documents: pd.DataFrame | None = None, metrics: Sequence[Metric] | None = None, **changes: Any,
-) -> Path:  # fmt: skip
-    """One record, as the harness writes it."""
+    root: Path,
+    arch: str,
+    seed: int,
+    status: str = "done",
+    reason: str = "",
+    documents: pd.DataFrame | None = None,
+    metrics: Sequence[Metric] | None = None,
+    **changes: Any,
+) -> Path:
+    """One record, as the harness writes it. `changes`: of make_run, and data_digest, order, source, environment."""
     run = make_run(root, arch, seed, **changes)
     folder = root / "runs" / record.run_name(run)
     failed = status != "done"
-    provenance = _provenance(run, "" if failed else data_digest, "" if failed else order or f"order-{seed}", source)
+    digests = ("", "") if failed else (changes.get("data_digest", "d1d1d1d1"), changes.get("order", f"order-{seed}"))
+    provenance = _provenance(run, *digests, changes.get("source", ""))
     record.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
     if failed:
         if status != "unfinished":
@@ -187,25 +194,21 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
 def write_measure(
     root: Path,
     arch: str,
-    *,
-    machine: str = "0a1b2c3d",
-    sitting: str = "20260101T101010",
     twin: bool = False,
-    status: str = "done",
     reason: str = "",
-    rounds: int = 40,
     factor: float = 1.0,
     metrics: Sequence[Metric] | None = None,
     **changes: Any,
 ) -> Path:
-    """One measurement, as the measuring stage writes it."""
-    name = subject(make_run(root, arch, **changes))
-    folder = root / "measure" / f"{machine}-{sitting}" / (f"{arch}-{name}" + ("-again" if twin else ""))
+    """One measurement, as the measuring stage writes it; failed where there is a reason. `changes`: also machine, sitting, rounds."""
+    name, machine = subject(make_run(root, arch, **changes)), changes.get("machine", "0a1b2c3d")
+    sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
+    folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
     about = {"machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine}}
     record.write_json(folder / "subject.json", about)
-    found = speeds(arch, rounds, len(arch) + 7 * twin, factor) if metrics is None else metrics
-    record.finish(folder, status, reason, found if status == "done" else ())
+    found = speeds(arch, changes.get("rounds", 40), len(arch) + 7 * twin, factor) if metrics is None else metrics
+    record.finish(folder, "failed" if reason else "done", reason, () if reason else found)
     return folder
 
 
@@ -222,8 +225,5 @@ def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), ma
         for arch in archs if not number else archs[:3]:
             write_measure(root, arch, machine=f"{number}a1b2c3d", factor=1 + number)
     write_measure(root, archs[3 % len(archs)], twin=True)
-    write_measure(root, "broken", status="failed", reason="the worker gave no answer for 120 s")
+    write_measure(root, "broken", reason="the worker gave no answer for 120 s")
     return root
-
-
-__all__ = ["HOSTILE", "make_documents", "make_run", "speeds", "variant", "write", "write_measure", "write_run"]

@@ -200,8 +200,6 @@ def twin_line(sitting: Sitting) -> str:
         + ("" if sitting.claims(metric) else ", too noisy: no claim")
         for metric, pair in sorted(sitting.twins.items())
     ]
-    return (
-        "The same model entered twice, as a ratio that should be 1: "
-        + "; ".join(said)
-        + ". It must lie inside 0.97 to 1.03 for a claim."
-    )
+    rule = "It must lie inside 0.97 to 1.03 for a claim."
+    clock = "Rates are per second of the clock on the wall; those per processor second stand in runs.csv."
+    return f"The same model entered twice, as a ratio that should be 1: {'; '.join(said)}. {rule} {clock}"

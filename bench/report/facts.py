@@ -46,13 +46,16 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
         ("training", " · ".join(recipes)),
         (
             "learning rate",
-            f"{rates.min():g} to {rates.max():g}, the same recipe otherwise"
-            if len(rates)
-            else "as each architecture's YAML says",
+            f"{_span(rates)}, the same recipe otherwise" if len(rates) else "as each architecture's YAML says",
         ),
         ("precision", str(config["train"].get("precision", ""))),
     ]
     return [pair for pair in pairs if pair[1]] + [(str(key), _plain(value, str(key))) for key, value in about.items()]
+
+
+def _span(numbers: "pd.Series[float]") -> str:
+    low, high = float(numbers.min()), float(numbers.max())
+    return f"{low:g} to {high:g}" if low < high else f"{low:g}"
 
 
 def _learning_rate(config: Mapping[str, Any]) -> float:

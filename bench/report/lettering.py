@@ -86,7 +86,7 @@ def label_margin(axes: Axes, points: Sequence[Point]) -> None:
 
 
 def spread(values: Sequence[float], step: float, floor: float, ceiling: float) -> list[float]:
-    """Ascending values, moved as little as needed to stand `step` apart between the two ends: touching ones share their middle."""
+    """Ascending values, moved as little as needed to stand `step` apart between two ends: touching ones share their middle."""
     clusters: list[list[float]] = []  # [sum of wished-for lowest places, how many, lowest place]
 
     def settle(cluster: list[float]) -> None:
