@@ -200,7 +200,7 @@ def write_measure(
     metrics: Sequence[Metric] | None = None,
     **changes: Any,
 ) -> Path:
-    """One measurement, as the measuring stage writes it; failed where there is a reason. `changes`: also machine, sitting, rounds."""
+    """One measurement, as the measuring stage writes it; failed where there is a reason. `changes`: machine, sitting, rounds."""
     name, machine = subject(make_run(root, arch, **changes)), changes.get("machine", "0a1b2c3d")
     sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
