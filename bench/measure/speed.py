@@ -51,10 +51,9 @@ def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
 
 
 def repeats(work: Callable[[], object], seconds: float, device: torch.device, warm: int) -> int:
-    """How often the work fits into a window of so many seconds (at least once), after `warm` calls that do not count."""
-    for _ in range(warm):
-        work()
-    return max(1, round(seconds / max(1e-9, clocked(work, 0, device).wall)))
+    """How often the work fits into a window of so many seconds (at least once): by the fastest of some calls that warm it up."""
+    fastest = min(clocked(work, 0, device).wall for _ in range(warm + 1))
+    return max(1, round(seconds / max(1e-9, fastest)))
 
 
 # --- writing and reading with a model ---------------------------------------------------------------------------------
@@ -77,9 +76,10 @@ def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tupl
     return token, state
 
 
-def writing(model: LanguageModel, prompt: Tensor, count: int) -> Window:
-    """Write `count` tokens after a prompt (B, T). The reading of the prompt is not timed."""
-    token, state = prefill(model, prompt, prompt.shape[1] + count)
+def writing(model: LanguageModel, prompt: Tensor, lead: int, count: int) -> Window:
+    """Write `count` tokens after a prompt (B, T). Reading it, and writing `lead` tokens first, is not timed."""
+    token, state = prefill(model, prompt, prompt.shape[1] + lead + count)
+    token, state = write(model, token, state, lead)
     return clocked(lambda: write(model, token, state, count), prompt.shape[0] * count, prompt.device)
 
 
