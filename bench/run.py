@@ -6,6 +6,7 @@ Exit codes: 0 all done or skipped, 1 something failed, 2 a mistake in what was a
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from omegaconf import DictConfig
 from bench import command, machine, record
 from bench.config import Mistake, Run, run_name, subject
 
+CANNOT_START = 2  # exit code of a run that found, before training, that it cannot be
 LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
 
 command.register()
@@ -62,7 +64,8 @@ def train_alone(run: Run) -> None:
             end = launch.alone("bench.cell", [str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name)
         if end.reason:
             record.finish(folder, "failed", end.reason)
-        say(f"{folder.name}: {outcome(folder)}")
+        if end.code != CANNOT_START:  # that one is said at the end, once
+            say(f"{folder.name}: {outcome(folder)}")
 
 
 def outcome(folder: Path) -> str:
@@ -125,6 +128,8 @@ def finish(asked: command.Command) -> int:
 
     root = Path(asked.runs[0].results) / asked.runs[0].suite
     folders = {record.attempts(run)[-1]: run for run in asked.runs}
+    if not asked.sweep:
+        refuse(next(iter(folders)))
     done = [run for folder, run in folders.items() if record.status(folder) == "done"]
     wanted = list({subject(run): run for run in reversed(done)}.values())[::-1]
     if wanted and wanted[0].measure.depth != "off" and measure.needed(wanted, root, wanted[0].measure):
@@ -136,14 +141,15 @@ def finish(asked: command.Command) -> int:
         if record.status(folder) != "done":
             print(f"{folder.name}: {outcome(folder)}")
     print(f"report: {page}")
-    if not asked.sweep and any(_never_started(folder) for folder in folders):
-        return 2
     return int(any(record.status(folder) not in ("done", "skipped") for folder in folders))
 
 
-def _never_started(folder: Path) -> bool:
+def refuse(folder: Path) -> None:
+    """Raise Mistake where a single run could not start; its record, which holds no more than that, goes."""
     result = record.read_json(folder / "result.json") or {}
-    return result.get("facts", {}).get("started") is False
+    if result.get("facts", {}).get("started") is False:
+        shutil.rmtree(folder)
+        raise Mistake(result["reason"])
 
 
 def door(arguments: Sequence[str]) -> int:

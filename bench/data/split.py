@@ -66,12 +66,12 @@ def by_documents(documents: list[Document]) -> dict[str, list[Span]]:
     return {part: [(document.begin, document.end) for document in chosen] for part, chosen in ordered.items()}
 
 
-def by_tail(documents: list[Document], spool: Spool) -> dict[str, list[Span]]:
+def by_tail(documents: list[Document], spool: Spool, place: str) -> dict[str, list[Span]]:
     """The first int(0.9 · characters) are for training, the rest for validation; the document on the border is cut in two."""
     counts = [spool.characters(document.begin, document.end) for document in documents]
     left = int(0.9 * sum(counts))
     if left < 2 or sum(counts) - left < 2:
-        raise Mistake(f"the text has {sum(counts)} characters, too short to split at 90 %: give a longer one")
+        raise Mistake(f"data.path={place} has {sum(counts)} characters, too short to split at 90 %: give a longer text")
     train: list[Span] = []
     validation: list[Span] = []
     for document, count in zip(documents, counts, strict=True):
@@ -110,9 +110,8 @@ def resolve(options: Data, single: bool) -> str:
 def divide(options: Data, spool: Spool, single: bool) -> tuple[dict[str, list[Span]], dict[str, object]]:
     """Parts as stretches of the spool, and the facts of what was left out."""
     split = resolve(options, single)
-    documents = spool.documents
+    documents, place = spool.documents, options.path or options.repository
     if not documents:
-        place = options.path or options.repository
         raise Mistake(f"data.path={place} holds nothing but white space: there is nothing to learn from")
     facts: dict[str, object] = {"split": split, "documents_found": len(documents), "documents_empty": spool.blank}
     if split == "given":
@@ -123,4 +122,4 @@ def divide(options: Data, spool: Spool, single: bool) -> tuple[dict[str, list[Sp
     facts["duplicates_exact"] = len(documents) - len(kept)
     different = without_near_copies(kept, spool) if options.deduplicate == "near" else kept
     facts["duplicates_near"] = len(kept) - len(different)
-    return (by_tail(different, spool) if split == "tail" else by_documents(different)), facts
+    return (by_tail(different, spool, place) if split == "tail" else by_documents(different)), facts

@@ -185,8 +185,8 @@ def speeds(name: str, sitting: Sitting, rows: pd.DataFrame, stale: frozenset[int
     missing: dict[str, list[str]] = {}
     labels = dict(zip(there["subject"], there["label"], strict=True))
     for (subject, metric), note in sitting.notes.items():
-        if subject in labels and note:
-            missing.setdefault(f"{labels[subject]}: {note}", []).append(TITLES.get(metric, metric))
+        if subject in labels and note and metric in TITLES:
+            missing.setdefault(f"{labels[subject]}: {note}", []).append(TITLES[metric])
     notes = [f"{NONE} {', '.join(names)} · {why}" for why, names in missing.items()]
     return Table(name, "", columns, cells, notes)
 

@@ -83,4 +83,4 @@ def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
         ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(EngFormatter(unit=unit, sep=" "))
+    axes.xaxis.set_major_formatter("{x:,g}" if unit == "s" else EngFormatter(unit=unit, sep=" "))  # no kiloseconds

@@ -50,7 +50,9 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
         ),
         ("precision", str(config["train"].get("precision", ""))),
     ]
-    return [pair for pair in pairs if pair[1]] + [(str(key), _plain(value, str(key))) for key, value in about.items()]
+    return [pair for pair in pairs if pair[1]] + [
+        (str(key).replace("_", " "), _plain(value, str(key))) for key, value in about.items()
+    ]
 
 
 def _span(numbers: "pd.Series[float]") -> str:

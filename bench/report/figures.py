@@ -86,7 +86,7 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) ->
     else:
         axes.set_xlabel("seconds of training = tokens / measured rate")
         seen = table[table["validation_nats"] <= axes.get_ylim()[1]]
-        drawing.logarithmic(axes, seen["x"].min() / 1.1, seen["x"].max() * 1.05)
+        drawing.logarithmic(axes, seen["x"].min() / 1.1, seen["x"].max() * 1.05, "s")
     label_margin(axes, points)
     return figure
 
