@@ -51,7 +51,7 @@ class Backbone(nn.Module, ABC):
     def initialise(self) -> None:
         """Set what the harness's rule for initial values does not suit (a recurrence's decay, say); called after that rule.
 
-        The rule: matrices and kernels normal with deviation 1/√(inputs), embeddings 0.02, biases zero, norms one.
+        The rule: matrices and kernels normal with deviation 1/(2·√inputs), embeddings 0.02, biases zero, norms one.
         """
 
     def state_bytes(self, state: State) -> int:
