@@ -1,10 +1,20 @@
-"""What two or more architectures share: attention with a cache, and positions that rotate."""
+"""What two or more architectures share: a norm, attention with a cache, positions that rotate or are learned."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+
+class RMSNorm(nn.RMSNorm):
+    """Zhang & Sennrich 2019, arXiv:1910.07467. The weight follows the input's precision: else autocast loses the fused kernel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
 class Cache(NamedTuple):
@@ -35,8 +45,8 @@ class Attention(nn.Module):
         self.into = nn.Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
         self.out = nn.Linear(heads * self.head_width, width, bias=bias)
         # normed queries and keys keep the logits of attention bounded at high learning rates (arXiv:2010.04245)
-        self.query_norm = nn.RMSNorm(self.head_width, eps=1e-6) if normed else nn.Identity()
-        self.key_norm = nn.RMSNorm(self.head_width, eps=1e-6) if normed else nn.Identity()
+        self.query_norm = RMSNorm(self.head_width) if normed else nn.Identity()
+        self.key_norm = RMSNorm(self.head_width) if normed else nn.Identity()
 
     def forward(
         self, x: Tensor, cache: Cache | None = None, position: int = 0, rotation: Tensor | None = None, mask: Tensor | None = None

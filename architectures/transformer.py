@@ -8,6 +8,7 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
+    RMSNorm,
     at_least_one,
     attention_flops,
     head_width,
@@ -32,9 +33,9 @@ class SwiGLU(nn.Module):
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, normed: bool, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(width, eps=1e-6)
+        self.attention_norm = RMSNorm(width)
         self.attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout)
-        self.feed_norm = nn.RMSNorm(width, eps=1e-6)
+        self.feed_norm = RMSNorm(width)
         self.feed = SwiGLU(width, hidden)
         self.dropout = nn.Dropout(dropout)
 

@@ -1,5 +1,7 @@
 """One run from start to end, in a process of its own: `python -m bench.cell RUN.json FOLDER`."""
 
+import contextlib
+import ctypes
 import json
 import signal
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from filelock import FileLock
 
 from architectures.interface import Unsupported
 from bench import checkpoint, contract, data, evaluate, model, objective, record, train
@@ -146,6 +149,13 @@ def chosen(plan: Plan) -> dict[str, Any]:
     return {"device": str(plan.device), "precision": precision, "learning_rate": plan.learning_rate}
 
 
+def die_with_parent() -> None:
+    """Ask the system to end this process when the one that started it is gone: nobody else would record what it does."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def main(arguments: list[str]) -> int:
     """0: done or skipped. 2: could not start. 3: asked to stop. 4: failed. All but a stop is in the record.
 
@@ -155,10 +165,13 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[1])
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
+            print(line, file=sys.stderr, flush=True)
 
+    die_with_parent()
     try:
-        run(asked, folder, say)
+        with FileLock(folder / ".lock", timeout=60):  # one that lost its parent may still be writing its checkpoint
+            run(asked, folder, say)
     except Unsupported as reason:
         record.finish(folder, "skipped", str(reason))
     except Mistake as mistake:

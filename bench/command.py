@@ -56,8 +56,8 @@ def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
     return run
 
 
-def in_order(arguments: Sequence[str]) -> list[str]:
-    """The same words with the overrides last: Hydra itself takes no flag between two of them."""
+def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """A command's flags, then its overrides: Hydra itself takes no flag between two of them."""
     overrides = get_args_parser().parse_intermixed_args(arguments).overrides
     flags, left = [], list(overrides)
     for word in arguments:
@@ -65,7 +65,7 @@ def in_order(arguments: Sequence[str]) -> list[str]:
             left.pop(0)
         else:
             flags.append(word)
-    return [*flags, *overrides]
+    return flags, overrides
 
 
 def expand(arguments: Sequence[str]) -> Command:

@@ -119,10 +119,7 @@ def _hidden_nats(
     hidden[rows, places] = True
     if vocabulary.continues_word is not None:
         for row, place in zip(rows, places, strict=True):
-            for later in range(place + 1, length):
-                if not (vocabulary.continues_word[tokens[row, later]] and vocabulary.decode([tokens[row, later - 1]])[-1:].isalnum()):
-                    break
-                hidden[row, later] = True
+            hidden[row, place + 1 : _word_end(tokens[row], place, vocabulary)] = True
     tokens[hidden] = objective.model.mask
     with autocast(plan):
         states, _ = objective.model.hidden(torch.from_numpy(tokens).to(plan.device))  # (B, T, D)
@@ -130,6 +127,15 @@ def _hidden_nats(
     logits[:, vocabulary.separator] = -math.inf  # a hidden token of a text is known to be text
     nats = functional.cross_entropy(logits.float().cpu(), torch.from_numpy(targets), reduction="none").double().numpy()
     return np.where(targets == vocabulary.separator, np.nan, nats)
+
+
+def _word_end(tokens: np.ndarray, place: int, vocabulary: Vocabulary) -> int:
+    """Where the word of the token at `place` ends: behind the last token that goes on with it."""
+    assert vocabulary.continues_word is not None
+    end = place + 1
+    while end < len(tokens) and vocabulary.continues_word[tokens[end]] and vocabulary.decode([tokens[end - 1]])[-1:].isalnum():
+        end += 1
+    return end
 
 
 def value(metrics: Iterable[Metric], name: str) -> float | None:

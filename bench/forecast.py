@@ -65,5 +65,5 @@ def table(runs: Sequence[Run]) -> str:
     rows = pd.DataFrame([row(run, rates, peak) for run in runs])
     jobs = machine.parallel_jobs(runs[0].threads)
     minutes = rows.get("minutes", pd.Series(dtype=float)).sum()
-    whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, without measuring; nothing was run"
-    return f"{rows.fillna('').to_string(index=False)}\n{whole}"
+    whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, measuring not counted"
+    return f"{rows.fillna('').to_string(index=False)}\n{whole}; nothing was run"

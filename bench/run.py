@@ -23,6 +23,7 @@ from bench import command, machine, record
 from bench.config import Mistake, Run, run_name, subject
 
 CANNOT_START = 2  # exit code of a run that found, before training, that it cannot be
+COMMAND = ("python", "-m", "bench.run")
 LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
 
 command.register()
@@ -39,12 +40,13 @@ def say(line: str) -> None:
 def task(config: DictConfig) -> None:
     """What Hydra calls for each run, in whatever process its launcher made."""
     try:
-        train_alone(command.resolve(config, HydraConfig.get().runtime.choices))
+        hydra_config = HydraConfig.get()
+        train_alone(command.resolve(config, hydra_config.runtime.choices), hydra_config.overrides.task)
     except Mistake as mistake:
         say(f"error: {mistake}")
 
 
-def train_alone(run: Run) -> None:
+def train_alone(run: Run, overrides: Sequence[str]) -> None:
     """Train one run in a process of its own, unless its record is finished. However that ends, it ends in the record."""
     from filelock import FileLock
 
@@ -57,7 +59,7 @@ def train_alone(run: Run) -> None:
         if not needed:
             say(f"{folder.name}: {record.status(folder)} before, not run again")
             return
-        record.begin(folder, run, machine.environment(run.threads), provenance(run))
+        record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "run.json"
             path.write_text(json.dumps(asdict(run)), encoding="utf-8")
@@ -74,15 +76,14 @@ def outcome(folder: Path) -> str:
     return f"{record.status(folder)}" + (f": {result['reason']}" if result["reason"] else "")
 
 
-def provenance(run: Run) -> dict[str, Any]:
-    """Which sources and which command a record comes from."""
+def provenance(overrides: Sequence[str]) -> dict[str, Any]:
+    """Which sources and which command a record comes from, and the command that runs this one run again."""
     here = Path(__file__).parent.parent
-    asked = [f"{group}={run.names[group]}" for group in command.GROUPS]
     return {
-        "digests": {"source": record.source_digest([here / "bench", here / "architectures"])},
+        "digests": {"source": record.training_source()},
         "git": {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(_git(here, "status", "--porcelain"))},
-        "command": shlex.join(["python", "-m", "bench.run", *sys.argv[1:]]),
-        "rerun": shlex.join(["python", "-m", "bench.run", *asked, f"seed={run.seed}", "again=failed"]),
+        "command": shlex.join([*COMMAND, *json.loads(os.environ.get("BENCH_WORDS", "[]"))]),
+        "rerun": shlex.join([*COMMAND, *json.loads(os.environ.get("BENCH_FLAGS", "[]")), *overrides, "again=failed"]),
     }
 
 
@@ -135,8 +136,8 @@ def finish(asked: command.Command) -> int:
     if wanted and wanted[0].measure.depth != "off" and measure.needed(wanted, root, wanted[0].measure):
         vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
         measure.sit(wanted, vocabularies, root, wanted[0].measure, say)
-    page = report.write(root)
-    print(report.summary_text(root))
+    page, summary = report.make(root)
+    print(summary)
     for folder in folders:
         if record.status(folder) != "done":
             print(f"{folder.name}: {outcome(folder)}")
@@ -160,7 +161,11 @@ def door(arguments: Sequence[str]) -> int:
             by_hydra()
         return 0
     asked = command.expand(arguments)
+    # what every job has to know of the whole command, in whatever process its launcher starts it
+    flags, overrides = command.in_order(arguments)
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
+    os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
+    os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
     if asked.runs[0].dry:
         from bench import forecast
 
@@ -174,7 +179,8 @@ def door(arguments: Sequence[str]) -> int:
 def main() -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
-        sys.argv[1:] = command.in_order(sys.argv[1:])
+        flags, overrides = command.in_order(sys.argv[1:])
+        sys.argv[1:] = [*flags, *overrides]
         return door(sys.argv[1:])
     except Mistake as mistake:
         say(f"error: {mistake}")

@@ -57,10 +57,11 @@ def bench(tmp_path: Path) -> Command:
 @pytest.fixture
 def tiny(text: Path) -> list[str]:
     """The overrides of a run that takes seconds."""
-    return [
-        "data=text", f"data.path={text}", "size=tiny", "train.steps=8", "train.batch=4", "train.log_every=2", "train.validations=2",
-        "evaluate.sample_tokens=10", "evaluate.pseudo_positions=40", "measure=off",
-    ]  # fmt: skip
+    words = (
+        f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 train.log_every=2 train.validations=2 "
+        "evaluate.sample_tokens=10 evaluate.pseudo_positions=40"
+    )
+    return words.split()
 
 
 def one_line(done: subprocess.CompletedProcess, code: int, *words: str) -> str:

@@ -57,8 +57,8 @@ def test_sweeps_of_every_kind() -> None:
 
 
 def test_flags_may_stand_between_overrides() -> None:
-    assert command.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == ["-m", "arch=rnn,gpt", "seed=1"]
-    assert command.in_order(["a=1", "--config-dir", "x", "b=2"]) == ["--config-dir", "x", "a=1", "b=2"]
+    assert command.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == (["-m"], ["arch=rnn,gpt", "seed=1"])
+    assert command.in_order(["a=1", "--config-dir", "x", "b=2"]) == (["--config-dir", "x"], ["a=1", "b=2"])
 
 
 def test_several_values_without_the_flag_is_a_mistake() -> None:

@@ -26,14 +26,19 @@ def test_its_own_word_is_passed_on(module) -> None:  # type: ignore[no-untyped-d
 
 
 def test_arguments_and_threads_reach_it(module) -> None:  # type: ignore[no-untyped-def]
-    body = "sys.exit(0 if sys.argv[1:] == ['a b'] and os.environ['OMP_NUM_THREADS'] == '3' and os.environ['OMP_WAIT_POLICY'] else 4)"
+    right = "sys.argv[1:] == ['a b'] and os.environ['OMP_NUM_THREADS'] == '3' and os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+    body = f"sys.exit(0 if {right} else 4)"
     assert alone(module(body), ["a b"], 3).code == 0
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [("raise RuntimeError('the disk is full')", "exit code 1: RuntimeError: the disk is full"), ("os.kill(os.getpid(), 9)", "memory")]
-    + [("os.kill(os.getpid(), 11)", "SIGSEGV"), ("print('last words', file=sys.stderr); os._exit(7)", "exit code 7: last words")],
+    [
+        ("raise RuntimeError('the disk is full')", "exit code 1: RuntimeError: the disk is full"),
+        ("os.kill(os.getpid(), 9)", "memory"),
+        ("os.kill(os.getpid(), 11)", "SIGSEGV"),
+        ("print('last words', file=sys.stderr); os._exit(7)", "exit code 7: last words"),
+    ],
 )
 def test_a_death_has_its_reason(module, body: str, words: str) -> None:  # type: ignore[no-untyped-def]
     end = alone(module(body), [], 1)

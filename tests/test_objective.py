@@ -101,7 +101,9 @@ def test_sums_and_counts_add_over_micro_batches(joint: Tensor) -> None:
     assert sum(float(piece.count) for piece in pieces) == float(whole.count)
 
 
-@pytest.mark.parametrize(("causal", "asked", "given"), [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")])
+@pytest.mark.parametrize(
+    ("causal", "asked", "given"), [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")]
+)
 def test_auto_takes_what_the_architecture_can(causal: bool, asked: str, given: str) -> None:
     assert build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal)).kind == given  # type: ignore[arg-type]
 

@@ -22,7 +22,8 @@ def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object)
     record.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
     record.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
     record.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
-    record.finish(folder, status, "because" if status != "done" else "", [Metric("perplexity", "per token", "lower", (value,))], facts)
+    metrics = [Metric("perplexity", "per token", "lower", (value,))]
+    record.finish(folder, status, "because" if status != "done" else "", metrics, facts)
     return folder
 
 
@@ -30,7 +31,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(run(tmp_path), protocol="chunk(8)", objective="causal", part="test")
     records = record.read(tmp_path / "single")
     row = records.runs.iloc[0]
-    assert (row["arch"], row["status"], row["data_digest"], row["order_digest"], row["protocol"]) == ("mine", "done", "d", "o", "chunk(8)")
+    found = row[["arch", "status", "data_digest", "order_digest", "protocol"]].tolist()
+    assert found == ["mine", "done", "d", "o", "chunk(8)"]
     assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == ["perplexity", "per token", "lower", 1.5]
     assert records.curves.iloc[0][["step", "tokens", "nats"]].tolist() == [2, 20, 3.0]
 
@@ -49,8 +51,15 @@ def test_no_result_file_no_result(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("status", "again", "runs"),
-    [("done", "none", False), ("done", "failed", False), ("done", "all", True), ("skipped", "failed", False)]
-    + [("failed", "none", False), ("failed", "failed", True), ("skipped", "all", True)],
+    [
+        ("done", "none", False),
+        ("done", "failed", False),
+        ("done", "all", True),
+        ("skipped", "failed", False),
+        ("failed", "none", False),
+        ("failed", "failed", True),
+        ("skipped", "all", True),
+    ],
 )
 def test_what_is_run_again(tmp_path: Path, status: str, again: str, runs: bool) -> None:
     first = write(run(tmp_path), status)

@@ -1,6 +1,7 @@
 """The loop: schedule, resuming, accumulation, divergence, and that nothing but the seed decides."""
 
 import copy
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +114,7 @@ def test_the_rate_rises_then_falls_to_its_final_share(schedule: str) -> None:
     assert rates[0] == pytest.approx(plan.learning_rate / 10)
     assert max(rates) == rates[9] == pytest.approx(plan.learning_rate)
     assert rates[99] == pytest.approx(plan.learning_rate * 0.1)
-    assert all(a >= b for a, b in zip(rates[9:], rates[10:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[9:]))
 
 
 def test_the_constant_schedule_and_a_warm_up_longer_than_the_run() -> None:

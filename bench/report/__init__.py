@@ -1,12 +1,9 @@
 """Tables, figures and one page from records alone; writes nothing but <results>/<suite>/report/. Imports no torch."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 from bench.config import Mistake
-
-PACKAGES = ("architectures", "bench")
 
 
 def suites(root: Path) -> list[Path]:
@@ -17,15 +14,6 @@ def suites(root: Path) -> list[Path]:
     if not found:
         raise Mistake(f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them")
     return found
-
-
-def source_today() -> str:
-    """The digest of the sources as they are now."""
-    from bench.record import source_digest
-
-    specs = [importlib.util.find_spec(name) for name in PACKAGES]
-    places = [Path(place) for spec in specs if spec for place in spec.submodule_search_locations or ()]
-    return source_digest(places)
 
 
 def _read(root: Path) -> tuple[Any, ...]:
@@ -45,7 +33,7 @@ def write(root: Path) -> Path:
 
 def make(root: Path) -> tuple[Path, str]:
     """`write`, and `summary_text` from the same reading."""
-    from bench.record import check_writable, write_atomically
+    from bench.record import check_writable, training_source, write_atomically
     from bench.report import page, tables, terminal
 
     suites(root)
@@ -58,7 +46,7 @@ def make(root: Path) -> tuple[Path, str]:
         ("curves.csv", tables.curves(records)),
     ):
         write_atomically(folder / name, table.to_csv(index=False))
-    write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, source_today()))
+    write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, training_source()))
     return folder / "index.html", terminal.text(built, parts)
 
 
