@@ -1,5 +1,6 @@
 """Each architecture against an implementation that others wrote, with its weights copied; and what each says of itself."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -248,3 +249,11 @@ def test_dropout_acts_in_training_alone(kind: type[Backbone]) -> None:
     assert not torch.equal(dropping(x)[0], dropping(x)[0])
     assert torch.equal(dropping.eval()(x)[0], dropping(x)[0])
     assert torch.equal(plain(x)[0], plain(x)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.parametrize("kind", [Transformer, GPT, Transformer2017, Bert, CNN, Bigram])
+def test_compiled_equals_eager(kind: type[Backbone]) -> None:
+    backbone = made(kind(WIDTH, CONTEXT))
+    close(torch.compile(backbone)(noise())[0], backbone(noise())[0])
