@@ -42,7 +42,8 @@ class Command(NamedTuple):
 
     runs: list[Run]
     sweep: bool  # several cells, each of which may fail alone
-    complete: bool  # False where a sweeper of its own chooses the cells as it goes
+    complete: bool = True  # False where a sweeper of its own chooses the cells as it goes
+    workers: bool = False  # a launcher runs the cells in processes of its own
 
 
 def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
@@ -87,9 +88,10 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
     master = hydra.compose_config(name, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
-        return Command([_compose(hydra, name, overrides)], sweep=False, complete=True)
+        return Command([_compose(hydra, name, overrides)], sweep=False)
+    workers = not master.hydra.launcher._target_.endswith(".BasicLauncher")
     if master.hydra.sweeper._target_ != BUILT_IN:
-        return Command([_compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])], True, False)
+        return Command([_compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])], True, False, workers)
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
@@ -97,7 +99,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides([*params, *task])
     fixed = [_line(override) for override in parsed if override.is_hydra_override()]
     batches = BasicSweeper.split_arguments(both, max_batch_size=None)
-    return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], sweep=True, complete=True)
+    return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], sweep=True, workers=workers)
 
 
 def _line(override: Override) -> str:

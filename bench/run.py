@@ -7,10 +7,12 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ CANNOT_START = 2  # exit code of a run that found, before training, that it cann
 COMMAND = ("python", "-m", "bench.run")
 LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
 
+stopped: list[bool] = []  # in a launcher's worker: Ctrl-C came, and no further run is begun
+
 command.register()
 
 
@@ -39,11 +43,17 @@ def say(line: str) -> None:
 
 def task(config: DictConfig) -> None:
     """What Hydra calls for each run, in whatever process its launcher made."""
+    if stopped:
+        return
     try:
         hydra_config = HydraConfig.get()
         train_alone(command.resolve(config, hydra_config.runtime.choices), hydra_config.overrides.task)
     except Mistake as mistake:
         say(f"error: {mistake}")
+    except KeyboardInterrupt:
+        if os.environ.get("BENCH_DOOR") == str(os.getpid()):
+            raise
+        stopped.append(True)  # a worker only stops working: what it raised would have the others killed while they save
 
 
 def train_alone(run: Run, overrides: Sequence[str]) -> None:
@@ -102,6 +112,30 @@ def _git(folder: Path, *arguments: str) -> str:
 def by_hydra(config: DictConfig) -> None:
     """Hydra's own way in: its help, its sweeper and its launchers."""
     task(config)
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """While workers run, the first Ctrl-C waits until they have saved what they have; a second one, or 30 seconds, ends them."""
+    heard: list[int] = []
+
+    def hear(number: int, _: object) -> None:
+        heard.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.alarm(30)
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception:
+        if not heard:
+            raise
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def prepare(asked: command.Command) -> None:
@@ -163,6 +197,7 @@ def door(arguments: Sequence[str]) -> int:
     asked = command.expand(arguments)
     # what every job has to know of the whole command, in whatever process its launcher starts it
     flags, overrides = command.in_order(arguments)
+    os.environ["BENCH_DOOR"] = str(os.getpid())
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
@@ -172,7 +207,8 @@ def door(arguments: Sequence[str]) -> int:
         print(forecast.table(asked.runs))
         return 0
     prepare(asked)
-    by_hydra()
+    with patient() if asked.workers else nullcontext():
+        by_hydra()
     return finish(asked)
 
 
