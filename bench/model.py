@@ -221,6 +221,6 @@ def count(model: LanguageModel) -> dict[str, int]:
     products = [p for p in model.backbone.parameters() if p.dim() >= 2 and id(p) not in tables]
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "parameters_without_embeddings": sum(p.numel() for p in model.parameters() if id(p) not in tables),
+        "parameters_without_embedding": sum(p.numel() for p in model.parameters() if id(p) not in tables),
         "parameters_in_products": sum(p.numel() for p in products) + model.vocabulary * model.backbone.width,
     }

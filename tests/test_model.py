@@ -65,7 +65,7 @@ def test_counts_three_ways() -> None:
     arch = {"_target_": "architectures.gpt.GPT", "layers": 1, "heads": 2}
     counted = count(build(arch, 8, 16, 7, 0))
     biases, norms, matrices = 3 * 8 + 8 + 4 * 8 + 8, 2 * 2 * 8 + 8, 12 * 64
-    assert counted["parameters_without_embeddings"] == biases + norms + matrices
+    assert counted["parameters_without_embedding"] == biases + norms + matrices
     assert counted["parameters"] == biases + norms + matrices + (7 + 1) * 8 + 16 * 8
     assert counted["parameters_in_products"] == matrices + 7 * 8
 

@@ -11,7 +11,7 @@ SIZES: Sequence[tuple[str, str, Literal["lower", "neither"]]] = (  # fact, unit,
     ("state_bytes", "bytes", "lower"),
     ("flops_per_token", "FLOPs/token", "neither"),
     ("parameters", "parameters", "neither"),
-    ("parameters_without_embeddings", "parameters", "neither"),
+    ("parameters_without_embedding", "parameters", "neither"),
     ("parameters_in_products", "parameters", "neither"),
 )
 NOTES = {
