@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State, Unsupported
-from architectures.layers import Attention, at_least_one, attention_flops, learned_positions
+from architectures.layers import Attention, at_least_one, attention_flops, learned_positions, sinusoids
 
 
 class Block(nn.Module):
@@ -49,6 +49,19 @@ class Bert(Backbone):
         for block in self.blocks:
             x = block(x, mask)
         return x, None
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Positions begin as waves, and attention sharp enough to tell them apart.
+
+        From noise, an encoder with learned positions stays at the frequencies of its tokens for longer than a small budget
+        lasts: each position has to find its neighbours alone. Waves make "the one before" the same turn everywhere.
+        """
+        self.positions.weight.copy_(0.06 * sinusoids(0, self.context, self.positions.weight))
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            rows = block.attention.into.weight.shape[0] * 2 // 3  # queries and keys; the values stay
+            block.attention.into.weight[:rows].mul_(4.0)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
         raise Unsupported("an encoder reads the whole text at once: each new token changes what it made of the earlier ones")

@@ -118,6 +118,14 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     return torch.cat([first * cosine - second * sine, second * cosine + first * sine], dim=-1)
 
 
+def sinusoids(start: int, end: int, like: Tensor) -> Tensor:
+    """Positions as waves of geometrically growing length (Vaswani et al. 2017, section 3.5), (T, D): sines, then cosines."""
+    width = like.shape[-1]
+    frequencies = 10_000.0 ** -torch.arange(0, 1, 2 / width, dtype=torch.float32, device=like.device)  # (ceil(D/2))
+    angles = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies)  # (T, ceil(D/2))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(like.dtype)  # (T, D): an odd D lacks one cosine
+
+
 def learned_positions(table: nn.Embedding, start: int, end: int, owner: Any) -> Tensor:
     """Rows start … end of a table of positions, (T, D). Raises ValueError beyond the table."""
     if end > table.num_embeddings:

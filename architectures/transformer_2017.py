@@ -2,12 +2,11 @@
 
 import math
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import Attention, AttentionState, Cache, at_least_one, attention_flops, init_attention_state
+from architectures.layers import Attention, AttentionState, Cache, at_least_one, attention_flops, init_attention_state, sinusoids
 
 
 class Block(nn.Module):
@@ -56,11 +55,3 @@ class Transformer2017(Backbone):
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 16·D² for the feed-forward."""
         return len(self.blocks) * (attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2)
-
-
-def sinusoids(start: int, end: int, like: Tensor) -> Tensor:
-    """Positions as waves of geometrically growing length (section 3.5 of the paper), (T, D): sines, then cosines."""
-    width = like.shape[-1]
-    frequencies = 10_000.0 ** -torch.arange(0, 1, 2 / width, dtype=torch.float32, device=like.device)  # (ceil(D/2))
-    angles = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies)  # (T, ceil(D/2))
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(like.dtype)  # (T, D): an odd D lacks one cosine

@@ -13,9 +13,10 @@ from architectures.bigram import Bigram
 from architectures.cnn import CNN
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
+from architectures.layers import sinusoids
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
-from architectures.transformer_2017 import Transformer2017, sinusoids
+from architectures.transformer_2017 import Transformer2017
 
 WIDTH, CONTEXT, LAYERS, HEADS = 32, 24, 2, 4
 DECODERS: list[Callable[[], Backbone]] = [
