@@ -39,6 +39,7 @@ test-all: $(READY) ## the tests, the slow ones too
 
 lint: $(READY) ## style
 	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
 
 type: $(READY) ## types
 	$(RUN) -m mypy

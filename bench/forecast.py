@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench import data, machine, model, record
-from bench.config import Mistake, Run, run_name, subject
+from bench import data, machine, model, reading, record
+from bench.config import Mistake, Run
+from bench.identity import run_name, subject
 
 SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
 
@@ -27,7 +28,7 @@ def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
 
 def measured_rates(root: Path) -> dict[str, float]:
     """Training tokens a second by subject, as measured on this machine before: the median of the samples."""
-    measures = record.read(root).measures
+    measures = reading.read(root).measures
     here = measures[(measures["metric"] == "train_tokens_per_second") & (measures["machine"] == machine.machine_digest())]
     return {str(key): float(value) for key, value in here.groupby("subject")["value"].median().items()}
 

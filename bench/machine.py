@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.config import digest
+from bench.identity import digest
 
 PACKAGES = ("torch", "numpy", "pandas", "datasets", "tokenizers", "hydra-core", "transformers")
 

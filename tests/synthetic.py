@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bench import record
-from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train, digest, subject
+from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train
+from bench.identity import digest, subject
 from bench.metric import Metric
 
 HOSTILE = "<script>alert(1)</script>"

@@ -4,22 +4,8 @@ import dataclasses
 
 import pytest
 
-from bench.config import (
-    CHOICES,
-    RANGES,
-    Measure,
-    Mistake,
-    Run,
-    Train,
-    check,
-    digest,
-    from_plain,
-    identity,
-    nearest,
-    run_name,
-    subject,
-    variant,
-)
+from bench.config import CHOICES, RANGES, Measure, Mistake, Run, Train, check, from_plain, nearest
+from bench.identity import digest, identity, run_name, subject, variant
 
 ARCH = {"_target_": "module.Class", "layers": 2, "family": "x", "card": {"summary": "s"}, "tune": {"learning_rate": 0.01}}
 NAMES = {"arch": "mine", "data": "text", "size": "small", "objective": "auto"}

@@ -13,8 +13,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import record
-from bench.config import Measure, Mistake, Run, Size, Train, subject
+from bench import reading, record
+from bench.config import Measure, Mistake, Run, Size, Train
+from bench.identity import subject
 from bench.measure import filing, needed, sit, speed
 from bench.measure.conversation import Ended, Failed, Refused, Worker
 from bench.measure.memory import KINDS
@@ -186,7 +187,7 @@ def test_one_that_fails_is_recorded_and_the_others_stand(sitting: Path, double: 
 
 
 def test_the_records_are_read_as_a_table(sitting: Path) -> None:
-    table = record.read(sitting).measures
+    table = reading.read(sitting).measures
     rates = table[(table["metric"] == "train_tokens_per_second") & (table["arch"] == "sum")]
     assert sorted(rates["round"]) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert set(rates["twin"]) == {False, True}

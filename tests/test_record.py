@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import record
-from bench.config import Mistake, Run, Train, run_name
+from bench import reading, record
+from bench.config import Mistake, Run, Train
+from bench.identity import run_name
 from bench.metric import Metric
 
 
@@ -29,7 +30,7 @@ def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object)
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(run(tmp_path), protocol="chunk(8)", objective="causal", part="test")
-    records = record.read(tmp_path / "single")
+    records = reading.read(tmp_path / "single")
     row = records.runs.iloc[0]
     found = row[["arch", "status", "data_digest", "order_digest", "protocol"]].tolist()
     assert found == ["mine", "done", "d", "o", "chunk(8)"]
@@ -46,7 +47,7 @@ def test_no_result_file_no_result(tmp_path: Path) -> None:
     (folder / "result.json").write_text('{"status": "do')  # as a crash of something else might leave it
     assert record.status(folder) == "unfinished"
     assert record.wanted(asked) == (folder, True)
-    assert record.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
+    assert reading.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,7 @@ def test_the_last_attempt_counts(tmp_path: Path) -> None:
     write(run(tmp_path), "failed")
     write(run(tmp_path, again="all"), value=2.5)
     write(run(tmp_path, again="all"), value=3.5)
-    records = record.read(tmp_path / "single")
+    records = reading.read(tmp_path / "single")
     assert records.values["value"].tolist() == [3.5]
     assert len(list((tmp_path / "single" / "runs").iterdir())) == 3
 
@@ -106,7 +107,7 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
     write(run(tmp_path, seed=1))
     write(run(tmp_path, arch={**run(tmp_path).arch, "layers": 3}))
     write(run(tmp_path, train=Train(steps=7), names={**run(tmp_path).names, "arch": "other"}))
-    labels = record.read(tmp_path / "single").runs["label"].tolist()
+    labels = reading.read(tmp_path / "single").runs["label"].tolist()
     assert sorted(labels) == ["mine (layers=2)", "mine (layers=2)", "mine (layers=3)", "other"]
 
 
@@ -122,12 +123,12 @@ def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -
     broken.mkdir()
     (broken / "config.yaml").write_text("{: : ][")
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
-    assert len(record.read(tmp_path / "single").runs) == 1
+    assert len(reading.read(tmp_path / "single").runs) == 1
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
 
 
 def test_an_empty_folder_gives_empty_tables(tmp_path: Path) -> None:
-    records = record.read(tmp_path)
+    records = reading.read(tmp_path)
     assert records.runs.empty
     assert records.measures.empty
     assert "label" in records.curves.columns

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench import record, report
+from bench import reading, record, report
 from bench.metric import Metric
 from bench.report import comparisons, drawing, headline, lettering, speeds, statistics, tables, wording
 from tests import synthetic
@@ -45,7 +45,7 @@ def summary(suite: Path) -> pd.DataFrame:
 
 
 def built(root: Path) -> tuple[record.Records, list[speeds.Sitting], tables.Tables, list[comparisons.Comparison]]:
-    records = record.read(root)
+    records = reading.read(root)
     sittings = speeds.sittings(records.measures)
     found = tables.build(records, sittings)
     return records, sittings, found, comparisons.comparisons(found)
@@ -65,7 +65,7 @@ def test_every_stated_column_is_there_in_order(suite: Path) -> None:
 
 
 def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path) -> None:
-    values = record.read(suite).values
+    values = reading.read(suite).values
     runs = values[values["run"].str.startswith("decoder-")]
     bits = runs.loc[runs["metric"] == "bits_per_byte", "value"].astype(float)
     nats = runs.loc[runs["metric"] == "nats_per_token", "value"].astype(float)

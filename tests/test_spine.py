@@ -8,10 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SPINE = (  # in the order in which a run flows through them: each may import only what stands above it
-    "config metric machine record data model probe contract objective train evaluate checkpoint generate launch measure report "
-    "cell command forecast run"
+    "config identity metric machine record reading data model probe contract objective train evaluate checkpoint generate "
+    "launch measure report cell command job forecast run"
 ).split()
-LIGHT = "config metric machine record data launch report command run".split()  # must not pull torch in when they are imported
+# must not pull torch in when they are imported
+LIGHT = "config identity metric machine record reading data launch report command job run".split()
 MODULES = sorted((ROOT / "bench").rglob("*.py"))
 
 

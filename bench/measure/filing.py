@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench import machine
-from bench.config import Measure, Run, digest, subject
+from bench.config import Measure, Run
+from bench.identity import digest, subject
 from bench.measure.figures import metrics
 from bench.measure.seat import Seat
 from bench.record import finish, read_json, source_digest, write_json

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.config import Run, subject
+from bench.config import Run
+from bench.identity import subject
 from bench.measure.conversation import Ended, Failed, Refused, Worker
 from bench.measure.figures import Samples
 

@@ -12,7 +12,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench import machine
-from bench.config import Measure, Mistake, Run, subject
+from bench.config import Measure, Mistake, Run
+from bench.identity import subject
 from bench.measure.conversation import Ended, Worker
 from bench.measure.filing import SEED, file, load
 from bench.measure.seat import Seat

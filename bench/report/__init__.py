@@ -17,7 +17,7 @@ def suites(root: Path) -> list[Path]:
 
 
 def _read(root: Path) -> tuple[Any, ...]:
-    from bench.record import read
+    from bench.reading import read
     from bench.report import comparisons, speeds, tables
 
     records = read(root)

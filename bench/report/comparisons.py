@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.record import labels
+from bench.reading import labels
 from bench.report.statistics import Interval, Numbers, difference, pooled, ratio_variance
 from bench.report.tables import LOG2, Tables
 

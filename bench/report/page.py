@@ -8,7 +8,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from bench.record import Records
+from bench.reading import Records
 from bench.report import cells, facts, figures, headline
 from bench.report.comparisons import KEY, Comparison, why_apart
 from bench.report.figures import Drawn, drawn

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.record import CURVE_COLUMNS, Records
+from bench.reading import CURVE_COLUMNS, Records
 from bench.report.speeds import Sitting
 from bench.report.statistics import interval
 

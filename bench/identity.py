@@ -1,0 +1,53 @@
+"""What makes two runs the same: digests of what changes their weights, or their speed. Imports no torch."""
+
+import hashlib
+import json
+from dataclasses import fields
+from typing import Any
+
+from bench.config import Run, learning_rate, options
+
+
+def digest(value: Any) -> str:
+    """Eight hexadecimal digits of a JSON-able value: the same on every machine."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def lasting(node: Any) -> dict[str, Any]:
+    """The fields of a dataclass that count for identity."""
+    return {f.name: getattr(node, f.name) for f in fields(node) if f.metadata.get("identity", True)}
+
+
+def _constructor(run: Run) -> dict[str, Any]:
+    return options(run.arch) | {"_target_": run.arch["_target_"]}
+
+
+def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
+    """What changes the weights of a run, and nothing else."""
+    key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train")}
+    key["train"]["learning_rate"] = learning_rate(run)
+    return key | {"arch": _constructor(run)} | ({"seed": run.seed} if seeded else {})
+
+
+def identity(run: Run) -> str:
+    """Names the run: two runs with the same identity have the same weights."""
+    return digest(weights_key(run))
+
+
+def variant(run: Run) -> str:
+    """The run's identity without its seed: what tables average over seeds."""
+    return digest(weights_key(run, seeded=False))
+
+
+def subject(run: Run) -> str:
+    """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
+    text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
+    shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "device")}
+    parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
+    return digest(parts | {"shape": shape})
+
+
+def run_name(run: Run) -> str:
+    """The folder's name of a run: readable in front, its identity behind."""
+    return f"{run.names['arch']}-{run.names['data']}-s{run.seed}-{identity(run)}"

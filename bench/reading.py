@@ -1,0 +1,173 @@
+"""Records read back as tidy tables. Writes nothing, passes over what is broken, and imports no torch."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+import yaml
+from pyarrow import parquet
+
+from bench.config import options
+from bench.record import read_curve, read_json
+
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+
+
+@dataclass(frozen=True)
+class Records:
+    """Everything under one results folder as tidy tables (docs/architecture.md lists their columns)."""
+
+    runs: pd.DataFrame  # a row a run: its last attempt
+    values: pd.DataFrame  # a row a number of a run
+    curves: pd.DataFrame  # a row a logged step
+    documents: pd.DataFrame  # a row a held-out document of a run
+    measures: pd.DataFrame  # a row a number of a measurement
+
+
+RUN_COLUMNS = (
+    "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
+    "status reason rerun text environment provenance config"
+).split()
+VALUE_COLUMNS = "run metric unit better sample value note at".split()
+CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
+DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
+MEASURE_COLUMNS = (
+    "sitting machine subject arch twin status reason metric unit better sample value note at round environment"
+).split()
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+    except (OSError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _latest(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The last attempt of each run below a results folder, with its configuration."""
+    last: dict[str, tuple[int, Path, dict[str, Any]]] = {}
+    for path in sorted(root.glob("runs/*/config.yaml")):
+        folder, config = path.parent, _config(path.parent)
+        if not config:
+            continue
+        attempt = int((read_json(folder / "provenance.json") or {}).get("attempt", 1))
+        first = folder.name if attempt == 1 else folder.name.removesuffix(f"-a{attempt}")
+        if first not in last or attempt > last[first][0]:
+            last[first] = (attempt, folder, config)
+    for _, folder, config in last.values():
+        yield folder, config
+
+
+def _numbers(metrics: Iterable[Mapping[str, Any]], keys: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for metric in metrics:
+        values = metric["values"] or [None]  # a number that could not be had stays as a row without a value: its note says why
+        rounds = metric.get("rounds") or range(len(values))
+        for sample, (value, round_) in enumerate(zip(values, rounds, strict=False)):
+            row = {name: metric.get(name, "") for name in ("unit", "better", "note")}
+            at = metric.get("at") or {}
+            yield {**keys, "metric": metric["name"], **row, "sample": sample, "value": value, "at": at, "round": round_}
+
+
+def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+    names, provenance = config["names"], read_json(folder / "provenance.json") or {}
+    environment, facts, arch = read_json(folder / "environment.json") or {}, result.get("facts", {}), config["arch"]
+    digests = provenance.get("digests", {})
+    try:
+        text = (folder / "text.txt").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    return {
+        "run": folder.name, "folder": str(folder), "arch": names["arch"], "family": arch.get("family", ""),
+        "variant": provenance.get("variant", ""), "subject": provenance.get("subject", ""), "label": names["arch"],
+        "data": names["data"], "data_digest": digests.get("data", ""), "order_digest": digests.get("order", ""),
+        "tokenizer": config["data"]["tokenizer"], "size": names["size"],
+        "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
+        "part": facts.get("part", ""), "seed": config["seed"], "status": result.get("status", "unfinished"),
+        "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
+        "rerun": provenance.get("rerun", ""), "text": text, "environment": environment, "provenance": provenance,
+        "config": config,
+    }  # fmt: skip
+
+
+def _documents(folder: Path) -> Iterator[pyarrow.Table]:
+    """The held-out documents of a run, where there are any; turned into a table once for all runs, which is ten times as fast."""
+
+    try:
+        table = parquet.read_table(folder / "documents.parquet", use_threads=False)
+        names = pyarrow.array([folder.name] * len(table), pyarrow.string())
+        yield table.select([name for name in DOCUMENT_COLUMNS if name != "run"]).append_column("run", names)
+    except (OSError, KeyError, pyarrow.ArrowException):
+        return
+
+
+def read(root: Path) -> Records:
+    """Read the records below results/<suite>. Broken files are passed over; nothing is written."""
+
+    runs: list[dict[str, Any]] = []
+    values: list[dict[str, Any]] = []
+    curves: list[dict[str, Any]] = []
+    documents: list[pyarrow.Table] = []
+    for folder, config in _latest(root):
+        result = read_json(folder / "result.json") or {}
+        row = _run_row(folder, config, result)
+        runs.append(row)
+        values.extend(_numbers(result.get("metrics", ()), {"run": folder.name}))
+        keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
+        curves.extend({**keys, **line} for line in read_curve(folder))
+        documents.extend(_documents(folder))
+    table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
+    table["label"] = labels(table)
+    curve = pd.DataFrame(curves, columns=[name for name in CURVE_COLUMNS if name != "label"])
+    curve = curve.merge(table[["run", "label"]], on="run", how="left")
+    return Records(
+        runs=table,
+        values=pd.DataFrame(values, columns=VALUE_COLUMNS),
+        curves=curve,
+        documents=pyarrow.concat_tables(documents, promote_options="permissive").to_pandas()
+        if documents
+        else pd.DataFrame(columns=DOCUMENT_COLUMNS),
+        measures=pd.DataFrame(list(_measures(root)), columns=MEASURE_COLUMNS),
+    )
+
+
+def _measures(root: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(root.glob("measure/*/*/result.json")):
+        result, about = read_json(path), read_json(path.parent / "subject.json") or {}
+        if result is None:
+            continue
+        keys = {
+            "sitting": path.parent.parent.name, "machine": about.get("machine", ""), "subject": about.get("subject", ""),
+            "arch": about.get("arch", ""), "twin": bool(about.get("twin", False)), "status": result["status"],
+            "reason": result["reason"], "environment": about.get("environment", {}),
+        }  # fmt: skip
+        numbers = list(_numbers(result["metrics"], keys))
+        yield from numbers or [keys | {"metric": "", "at": {}}]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"arch": options(config["arch"]), **{group: config[group] for group in ("data", "size", "objective", "train")}}
+
+
+def labels(runs: pd.DataFrame) -> list[str]:
+    """A name for each run's variant: its architecture's, and where that has several variants, what sets them apart."""
+    said: dict[str, str] = {}
+    for arch, group in runs.groupby("arch"):
+        firsts = group.drop_duplicates("variant")
+        flats = [dict(_flat(_compared(config))) for config in firsts["config"]]
+        keys = [key for key in dict.fromkeys(key for flat in flats for key in flat) if len({str(f.get(key)) for f in flats}) > 1]
+        for name, flat in zip(firsts["variant"], flats, strict=True):
+            differences = ", ".join(f"{key.rpartition('.')[2]}={flat.get(key)}" for key in keys)
+            said[name] = f"{arch} ({differences})" if len(firsts) > 1 else str(arch)
+    return [said[name] for name in runs["variant"]]
