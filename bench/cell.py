@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import json
+import math
 import signal
 import sys
 import time
@@ -48,18 +49,23 @@ def run(run: Run, folder: Path, say: Say) -> None:
     width, language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
-    record.note(folder, {"data": corpus.digest, "order": blocks.digest(plan.steps)}, corpus.facts)
-    fitted = fit(asked, blocks, corpus, run, plan, folder, say)
+    digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
+    record.note(folder, digests, corpus.facts)
+    origin = digests | {"source": record.training_source()}
+    fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     score = scored(asked, corpus, run, plan)
+    if not all(math.isfinite(value) for metric in score.metrics for value in metric.values):
+        raise train.Diverged(plan.steps)
     if score.documents is not None:
         score.documents.to_parquet(folder / "documents.parquet", index=False)
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
     metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted)]
-    facts = {"objective": asked.kind, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
+    facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     record.finish(folder, "done", metrics=metrics, facts=facts)
+    checkpoint.drop_training(folder / "checkpoint")
 
 
 def made(run: Run, corpus: Corpus, plan: Plan) -> tuple[int, model.LanguageModel]:
@@ -71,10 +77,12 @@ def made(run: Run, corpus: Corpus, plan: Plan) -> tuple[int, model.LanguageModel
     return width, language_model.to(plan.device)
 
 
-def fit(asked: Objective, blocks: Blocks, corpus: Corpus, run: Run, plan: Plan, folder: Path, say: Say) -> Fitted:
+def fit(
+    asked: Objective, blocks: Blocks, corpus: Corpus, run: Run, plan: Plan, folder: Path, say: Say, origin: dict[str, str]
+) -> Fitted:
     """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
     adam = train.optimizer(asked, plan)
-    first = checkpoint.resume(folder / "checkpoint", asked, adam, say)
+    first = checkpoint.resume(folder / "checkpoint", asked, adam, origin, say)
     record.cut_curve(folder, first)
     before = record.training_seconds(folder)
     look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, VALIDATION_BLOCKS)
@@ -87,8 +95,8 @@ def fit(asked: Objective, blocks: Blocks, corpus: Corpus, run: Run, plan: Plan, 
         row = {name: value for name, value in step._asdict().items() if value is not None}
         record.log(folder, row | {"seconds": round(before + now - began, 3)})
         say(progress(step, plan, (step.step - first) * tokens / (now - began), now - began, first))
-        if stop or (now - saved > run.train.checkpoint_seconds and step.step < plan.steps):
-            checkpoint.save_training(folder / "checkpoint", step.step, asked, adam)
+        if stop or now - saved > run.train.checkpoint_seconds or step.step == plan.steps:
+            checkpoint.save_training(folder / "checkpoint", step.step, asked, adam, origin)
             saved = now
         if stop:
             raise Stopped

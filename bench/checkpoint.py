@@ -30,15 +30,27 @@ def _save(path: Path, value: Any) -> None:
     os.replace(neighbour, path)
 
 
-def save_training(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Everything that training needs to go on from a step, in one file that replaces the one before."""
-    _save(folder / "training.pt", {"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()})
+def save_training(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, origin: dict[str, str]) -> None:
+    """Everything that training needs to go on from a step, in one file that replaces the one before.
+
+    `origin`: digests of the data, the order and the sources that brought it here.
+    """
+    state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+    _save(folder / "training.pt", {"step": step, "origin": origin, **state})
 
 
-def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, say: Callable[[str], None]) -> int:
+def drop_training(folder: Path) -> None:
+    """Remove the training state of a run whose result is written."""
+    (folder / "training.pt").unlink(missing_ok=True)
+
+
+def resume(
+    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, origin: dict[str, str], say: Callable[[str], None]
+) -> int:
     """Load the training state, where there is one, and return the step it stands at (0 without one).
 
-    A file that is broken or does not suit the model is named and set aside, and training starts anew.
+    A file that is broken, does not suit the model, or comes from other data or sources is named and set aside, and
+    training starts anew: half of one run and half of another would be neither.
     """
     path = folder / "training.pt"
     if not path.exists():
@@ -46,6 +58,8 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, sa
     fresh = [copy.deepcopy(part.state_dict()) for part in (module, optimizer)]
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+        if changed := [name for name, value in origin.items() if saved["origin"][name] != value]:
+            raise ValueError(f"its {' and '.join(changed)} changed since")
         module.load_state_dict(saved["module"])
         optimizer.load_state_dict(saved["optimizer"])
         return int(saved["step"])
@@ -59,10 +73,9 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, sa
 
 
 def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: int) -> None:
-    """The weights of a finished run, and what is needed to use them; the training state goes."""
+    """The weights of a trained run, and what is needed to use them."""
     _save(folder / "weights.pt", {"width": width, "model": model.state_dict()})
     write_json(folder / "vocabulary.json", vocabulary.describe())
-    (folder / "training.pt").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ def read_run(folder: Path) -> Run:
     """The configuration of a recorded run. Raises Mistake where the folder holds none."""
     try:
         return from_plain(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError):
         raise Mistake(f"{folder} is not the folder of a run: it has no config.yaml (runs lie in results/<suite>/runs)") from None
 
 
@@ -94,6 +107,7 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         vocabulary = tokenizer.load(json.loads((path.parent / "vocabulary.json").read_text(encoding="utf-8")))
         model = build_model(run.arch, saved["width"], run.size.context, vocabulary.size, seed=run.seed)
         model.load_state_dict(saved["model"])
-    except (RuntimeError, ValueError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise Mistake(f"{path} can not be read ({str(error).splitlines()[0]}): train again with again=all") from None
-    return Trained(model.to(device).eval(), vocabulary, run)
+        model.to(device)
+    except (RuntimeError, ValueError, AssertionError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
+        raise Mistake(f"{path} can not be used on {device} ({str(error).splitlines()[0]}): train again with again=all") from None
+    return Trained(model.eval(), vocabulary, run)

@@ -81,7 +81,7 @@ class Train:
 
 @dataclass
 class Evaluate:
-    """How the trained model is scored. Has an identity of its own: another protocol trains nothing again."""
+    """How the trained model is scored: once, when its training ends. Outside the run's identity."""
 
     protocol: str = "chunk"
     pseudo_positions: int = 2000  # positions that the pseudo-perplexity of an encoder is estimated on
@@ -92,7 +92,7 @@ class Evaluate:
 
 @dataclass
 class Measure:
-    """How deep the speed and memory stage goes. Has an identity of its own."""
+    """How deep the speed and memory stage goes. Outside the run's identity: another depth trains nothing again."""
 
     depth: str = "quick"  # off | quick | full
     rounds: int = 40
@@ -225,6 +225,8 @@ def check(run: Run) -> None:
             raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
     if not isinstance(run.arch.get("_target_"), str):
         raise Mistake(f"arch={run.names.get('arch', '?')} has no _target_: name the class, as in _target_: my_module.MyBackbone")
+    if any(length < 2 for length in run.measure.decode_lengths):
+        raise Mistake(f"measure.decode_lengths={run.measure.decode_lengths} is out of range: each takes 2 or more")
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
     learning_rate(run)

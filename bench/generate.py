@@ -48,7 +48,7 @@ def continue_text(
 def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generator") -> "torch.Tensor":
     import torch
 
-    if temperature == 0:
+    if temperature < 1e-6:  # so near zero that dividing by it is no number
         return logits.argmax(dim=-1, keepdim=True)
     return torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator)
 

@@ -44,10 +44,11 @@ def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
     text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
     shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "device")}
+    shape |= {"threads": run.threads, "clips": run.train.clip > 0}
     parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
     return digest(parts | {"shape": shape})
 
 
 def run_name(run: Run) -> str:
     """The folder's name of a run: readable in front, its identity behind."""
-    return f"{run.names['arch']}-{run.names['data']}-s{run.seed}-{identity(run)}"
+    return f"{run.names['arch']}-{run.names['data']}-s{run.seed}-{identity(run)}".replace("/", "_")

@@ -46,11 +46,17 @@ def task(config: DictConfig) -> None:
 
 def train_alone(run: Run, overrides: Sequence[str]) -> None:
     """Train one run in a process of its own, unless its record is finished. However that ends, it ends in the record."""
-    from filelock import FileLock
+    from filelock import FileLock, Timeout
 
     name, locks = run_name(run), Path(run.results) / run.suite / "runs" / ".locks"
     locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / name):  # another command on the same folder waits here, and then finds the run finished
+    lock = FileLock(locks / name)  # another command on the same folder waits here, and then finds the run finished
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{name}: another command runs it; waiting for its end")
+        lock.acquire()
+    with lock:
         folder, needed = record.wanted(run)
         if not needed:
             say(f"{folder.name}: {record.status(folder)} before, not run again")

@@ -69,7 +69,7 @@ def environment(threads: int) -> dict[str, Any]:
         "accelerator": "; ".join(accelerators()),
         "system": platform.platform(),
         "threads": threads,
-        "openmp_wait_policy": os.environ.get("OMP_WAIT_POLICY", ""),
+        "openmp_wait_policy": process_environment(threads)["OMP_WAIT_POLICY"],
         "python": platform.python_version(),
         "torch": version("torch"),
         "packages": {name: version(name) for name in PACKAGES if version(name)},

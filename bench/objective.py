@@ -50,6 +50,11 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.model = model
 
+    @property
+    def name(self) -> str:
+        """What records call it: losses of unlike names never share an axis."""
+        return self.kind
+
     @abstractmethod
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
         """What is asked about a block of tokens (B, T + 1)."""
@@ -94,6 +99,10 @@ class Masked(Objective):
     def __init__(self, model: LanguageModel, masking: str = "uniform", rate: float = 0.15) -> None:
         super().__init__(model)
         self.masking, self.rate = masking, rate
+
+    @property
+    def name(self) -> str:
+        return self.kind if self.masking == "uniform" else f"{self.kind}({self.rate:g})"
 
     def counts(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
         """How many tokens to hide in each row, (B,): stratified over the rows, so that a batch sees few and many."""

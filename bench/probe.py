@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from architectures.interface import Backbone
 from bench.model import CannotBuild, LanguageModel, build, solve_width
 
+LONGEST = 1024  # tokens that the check before training looks at: the context, where that is not longer
 ROUNDING = 1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
 
 
@@ -158,13 +159,13 @@ def check_before_training(model: LanguageModel) -> None:
 
     In training mode, as it is about to run; nothing of the model and no random number of the run is touched.
     """
-    name, length = type(model.backbone).__name__, min(model.backbone.context, 64)
+    name, length = type(model.backbone).__name__, min(model.backbone.context, LONGEST)
     x, other = noise(model, length), noise(model, length, seed=1)
     try:
         with undisturbed(model):
             check_output(model.backbone, x)
             if model.backbone.causal:
-                check_causal(model.backbone, x, other, sorted({1, length // 3, length // 2, length - 1} - {0}))
+                check_causal(model.backbone, x, other, sorted({1, length // 3, length // 2 + 1, length - 1} - {0}))
     except Broken as error:
         raise CannotBuild(f"{name}: {error}") from None
     except Exception as error:

@@ -29,7 +29,7 @@ class Records:
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
-    "status reason rerun text environment provenance config"
+    "status reason rerun precision text environment provenance config"
 ).split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
@@ -52,7 +52,7 @@ def _latest(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     last: dict[str, tuple[int, Path, dict[str, Any]]] = {}
     for path in sorted(root.glob("runs/*/config.yaml")):
         folder, config = path.parent, _config(path.parent)
-        if not config:
+        if not {"names", "arch", "data", "seed"} <= config.keys():
             continue
         attempt = int((read_json(folder / "provenance.json") or {}).get("attempt", 1))
         first = folder.name if attempt == 1 else folder.name.removesuffix(f"-a{attempt}")
@@ -88,7 +88,7 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
         "part": facts.get("part", ""), "seed": config["seed"], "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
-        "rerun": provenance.get("rerun", ""), "text": text, "environment": environment, "provenance": provenance,
+        "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text, "environment": environment, "provenance": provenance,
         "config": config,
     }  # fmt: skip
 
@@ -157,7 +157,11 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {"arch": options(config["arch"]), **{group: config[group] for group in ("data", "size", "objective", "train")}}
+    arch, train = config["arch"], dict(config["train"])
+    if train.get("learning_rate") is None:
+        train["learning_rate"] = (arch.get("tune") or {}).get("learning_rate")
+    groups = {group: config[group] for group in ("data", "size", "objective")}
+    return {"arch": options(arch) | {"class": arch.get("_target_")}, **groups, "train": train}
 
 
 def labels(runs: pd.DataFrame) -> list[str]:
@@ -169,5 +173,6 @@ def labels(runs: pd.DataFrame) -> list[str]:
         keys = [key for key in dict.fromkeys(key for flat in flats for key in flat) if len({str(f.get(key)) for f in flats}) > 1]
         for name, flat in zip(firsts["variant"], flats, strict=True):
             differences = ", ".join(f"{key.rpartition('.')[2]}={flat.get(key)}" for key in keys)
-            said[name] = f"{arch} ({differences})" if len(firsts) > 1 else str(arch)
+            label = f"{arch} ({differences or name})" if len(firsts) > 1 else str(arch)
+            said[name] = label if label not in said.values() else f"{label} {name}"
     return [said[name] for name in runs["variant"]]

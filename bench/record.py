@@ -70,7 +70,8 @@ def training_source() -> str:
 def attempts(run: Run) -> list[Path]:
     """The folders of a run in order: the first, then -a2, -a3, …"""
     first = Path(run.results) / run.suite / "runs" / run_name(run)
-    later = sorted(first.parent.glob(f"{first.name}-a*"), key=lambda path: int(path.name.rpartition("-a")[2]))
+    numbered = (path for path in first.parent.glob(f"{first.name}-a*") if path.name.rpartition("-a")[2].isdigit())
+    later = sorted(numbered, key=lambda path: int(path.name.rpartition("-a")[2]))
     return [path for path in (first, *later) if path.is_dir()] or [first]
 
 
@@ -89,7 +90,7 @@ def wanted(run: Run) -> tuple[Path, bool]:
     """
     last = attempts(run)[-1]
     state = status(last)
-    if state in ("absent", "unfinished") or not (read_json(last / "result.json") or {})["facts"].get("started", True):
+    if state in ("absent", "unfinished") or not (read_json(last / "result.json") or {}).get("facts", {}).get("started", True):
         return last, True
     if run.again == "all" or (run.again == "failed" and state == "failed"):
         return last.parent / f"{run_name(run)}-a{len(attempts(run)) + 1}", True

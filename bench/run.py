@@ -61,7 +61,7 @@ def prepare(asked: command.Command) -> None:
     """All that can be found wrong before any long work: folders, options, texts. Raises Mistake."""
     from bench import data, model
 
-    record.check_writable(Path(asked.runs[0].results))
+    record.check_writable(Path(asked.runs[0].results) / asked.runs[0].suite / "runs")
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
             model.constructor(run.arch)
@@ -99,10 +99,13 @@ def finish(asked: command.Command) -> int:
 
 
 def refuse(folder: Path) -> None:
-    """Raise Mistake where a single run could not start; its record, which holds no more than that, goes."""
+    """Raise Mistake where a single run could not start; its record goes where it holds no more than that."""
     result = record.read_json(folder / "result.json") or {}
     if result.get("facts", {}).get("started") is False:
-        shutil.rmtree(folder)
+        if (folder / "checkpoint").exists():
+            (folder / "result.json").unlink()
+        else:
+            shutil.rmtree(folder)
         raise Mistake(result["reason"])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.config import Run, learning_rate
+from bench.config import Mistake, Run, learning_rate
 from bench.objective import Batch, Objective
 
 
@@ -76,6 +76,8 @@ class Plan:
 def plan(run: Run) -> Plan:
     """The plan of a run on this machine."""
     train = run.train
+    if train.device == "cuda" and not torch.cuda.is_available():
+        raise Mistake("train.device=cuda: this machine, or this build of torch, has no CUDA device: use train.device=auto")
     device = torch.device("cuda" if train.device == "cuda" or (train.device == "auto" and torch.cuda.is_available()) else "cpu")
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     fast = train.precision == "bfloat16" or (train.precision == "auto" and able)

@@ -291,7 +291,9 @@ def test_a_results_folder_that_can_not_be_written(bench: Command, tiny: list[str
 def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: list[str], tmp_path: Path, cache: Path) -> None:
     private = {"BENCH_CACHE": str(tmp_path / "cache")}
     assert bench("arch=bigram", *tiny, **private).returncode == 0
-    for path in (tmp_path / "cache").rglob("*.bin"):
+    files = list((tmp_path / "cache").rglob("*.tokens"))
+    assert files
+    for path in files:
         path.write_bytes(path.read_bytes()[:-7])
     done = bench("arch=bigram", "seed=1", *tiny, **private)
     assert done.returncode == 0, done.stderr

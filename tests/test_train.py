@@ -15,6 +15,8 @@ from bench.model import LanguageModel
 from bench.model import build as build_model
 from bench.objective import Objective, build
 
+ORIGIN = {"data": "d", "order": "o", "source": "s"}
+
 
 class Numbers:
     """Blocks of a repeating pattern, a pure function of the step."""
@@ -60,26 +62,29 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path) 
     loop = train.train(stopped, half, Numbers(), plan)
     for _ in range(3):
         step = next(loop).step
-    checkpoint.save_training(tmp_path, step, stopped, half)
+    checkpoint.save_training(tmp_path, step, stopped, half, ORIGIN)
     fresh, other, _ = make()
     said: list[str] = []
-    first = checkpoint.resume(tmp_path, fresh, other, said.append)
+    first = checkpoint.resume(tmp_path, fresh, other, ORIGIN, said.append)
     assert (first, said) == (6, [])
     assert run_all(fresh, other, plan, first) == whole[3:]
     assert all(torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("damage", ["cut", "noise", "another model"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "another model", "another text"])
 def test_a_checkpoint_that_can_not_be_used_is_set_aside(tmp_path: Path, damage: str) -> None:
     objective, adam, _ = make()
-    checkpoint.save_training(tmp_path, 4, objective, adam)
+    checkpoint.save_training(tmp_path, 4, objective, adam, ORIGIN)
     path = tmp_path / "training.pt"
-    if damage == "another model":
-        torch.save({"step": 4, "module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}, path)
+    if damage == "another text":
+        checkpoint.save_training(tmp_path, 4, objective, adam, ORIGIN | {"data": "e"})
+    elif damage == "another model":
+        wrong = {"module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}
+        torch.save({"step": 4, "origin": ORIGIN, **wrong}, path)
     else:
         path.write_bytes(path.read_bytes()[:100] if damage == "cut" else b"x" * 1000)
     before, said = copy.deepcopy(objective.state_dict()), []
-    assert checkpoint.resume(tmp_path, objective, adam, said.append) == 0
+    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == 0
     assert "set aside" in said[0]
     assert not path.exists()
     assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())

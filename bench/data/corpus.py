@@ -1,5 +1,6 @@
 """A text made ready: split, tokenized, and memory-mapped from a cache that checks itself."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from bench.data.source import Source, open_source
 from bench.data.split import Span, divide, resolve
 from bench.data.spool import Spool
 
-FORMAT = 1  # raise it when the meaning of the files changes
+FORMAT = 2  # raise it when the meaning of the files changes
 BLOCK = 4096  # bytes of a unit of one long text
 LARGE = 1 << 20  # bytes encoded at once
 Progress = Callable[[str], None]
@@ -92,6 +93,7 @@ def build(options: Data, source: Source, folder: Path, progress: Progress) -> No
     vocabulary.lossy = any(losses.values())
     facts = source.facts() | facts | {"tokenizer": options.tokenizer, "vocabulary": vocabulary.size, "lossy": vocabulary.lossy}
     facts["unseen_characters"] = losses
+    facts["text_digest"] = cache.combine([f"{name} {part['text_sha256']}" for name, part in parts.items()])
     for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
         facts[fact] = {name: part[fact] for name, part in parts.items()}
     cache.write_json(folder / "vocabulary.json", vocabulary.describe())
@@ -158,12 +160,14 @@ class Writer:
 
 def write_part(folder: Path, name: str, spool: Spool, spans: list[Span], vocabulary: tokenizer.Vocabulary) -> dict[str, Any]:
     """Encode the stretches of a part one after the other into its files. One long text is counted in blocks."""
-    in_blocks, losses = len(spans) == 1, 0
+    in_blocks, losses, said = len(spans) == 1, 0, hashlib.sha256()
     with open(folder / f"{name}.tokens", "wb") as file:
         writer = Writer(file, vocabulary)
         for batch in batches(spool, spans, in_blocks):
             texts = [spool.read(stretch.begin, stretch.end) for stretch in batch]
             encoded = vocabulary.encode_many(texts)
+            for stretch, text in zip(batch, texts, strict=True):
+                said.update(b"\0" * stretch.opens + text.encode("utf-8", "surrogatepass"))
             if name != "train":
                 losses += sum(vocabulary.losses(text, ids) for text, ids in zip(texts, encoded, strict=True))
             writer.append(batch, encoded)
@@ -173,6 +177,7 @@ def write_part(folder: Path, name: str, spool: Spool, spans: list[Span], vocabul
         "dtype": writer.dtype.name,
         "sha256": cache.hash_file(folder / f"{name}.tokens"),
         "losses": losses,
+        "text_sha256": said.hexdigest(),
         "documents": len(spans),
         "bytes": size,
         "tokens": writer.count,

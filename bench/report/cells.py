@@ -51,7 +51,7 @@ def _value(value: Any) -> float | None:
 
 def name_cell(row: Any, stale: frozenset[int]) -> Cell:
     """Who: the label, its colour, its number in figures, and what has to be known at once."""
-    badges = ("stale",) if row.Index in stale else ()
+    badges = (*(("stale",) if row.Index in stale else ()), *(("lossy",) if row.lossy else ()))
     short = f"in figures: {row.short}" if row.short != row.label else ""
     return Cell(row.label, row.label, small=short, colour=int(row.colour), badges=badges)
 

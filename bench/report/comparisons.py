@@ -58,7 +58,9 @@ def _relabelled(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 
 def _comparison(name: str, rows: pd.DataFrame, tables: Tables) -> Comparison:
     runs = tables.runs[tables.runs["row"].isin(rows.index) & (tables.runs["status"] == "done")]
-    orders = runs.groupby(["seed", "tokenizer"])["order_digest"].agg(lambda column: sorted(set(column))).reset_index()
+    recipes = [f"{c['train']['steps']:,} steps of {c['train']['batch']}" for c in runs["config"]]
+    keys = ["seed", "tokenizer", "recipe", "data_digest"]  # another length or vocabulary has another order, and fairly so
+    orders = runs.assign(recipe=recipes).groupby(keys)["order_digest"].agg(lambda column: sorted(set(column))).reset_index()
     return Comparison(
         name=name,
         rows=rows,

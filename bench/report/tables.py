@@ -16,11 +16,11 @@ SUMMARY_COLUMNS = (
 ).split(",")
 SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
-    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting"
+    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
-ROW = ["variant", "data_digest", "objective", "protocol", "part"]
+ROW = ["variant", "data_digest", "objective", "protocol", "part", "precision"]
 SPEEDS = (
     "train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_train_memory_bytes", "state_bytes",
 )  # fmt: skip
@@ -56,7 +56,8 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
     ]
     table["budget"] = [config["size"]["parameters"] for config in table["config"]]
     table["context"] = [config["size"]["context"] for config in table["config"]]
-    for name in ("data_digest", "text_digest", "objective", "protocol", "part"):
+    table["lossy"] = [bool((p.get("data") or {}).get("lossy")) for p in provenance]
+    for name in ("data_digest", "text_digest", "objective", "protocol", "part", "precision"):
         column = table[name].astype(object).where(~table[name].isin(["", "auto"]))
         known = column.groupby(table["variant"]).transform("first")
         table[name] = column.fillna(known).fillna("auto" if name == "objective" else "").astype(str)
@@ -72,7 +73,7 @@ def _wide(values: pd.DataFrame) -> pd.DataFrame:
 
 def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     """What a variant is, how many of its seeds are done, and what became of the others."""
-    names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "text_digest", "budget", "context"]
+    names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "lossy", "text_digest", "budget", "context"]
     groups = runs.groupby("row")
     facts = groups[names].first()
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
@@ -139,8 +140,11 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(next(iter(rows.values()))) if rows else ["bits_per_byte"])
     for name in ("perplexity", "pseudo_perplexity"):
         table[name] = np.exp(done[name].astype(float).map(np.log, na_action="ignore").groupby(done["row"]).mean())
-    errors = done["pseudo_perplexity_standard_error"].astype(float).pow(2).groupby(done["row"])
-    table["pseudo_perplexity_standard_error"] = errors.sum(min_count=1).pow(0.5) / errors.count().clip(lower=1)
+    # every seed is asked the same positions: their sampling error does not shrink with seeds, the seeds' own spread does
+    sampled = done["pseudo_perplexity_standard_error"].astype(float).groupby(done["row"]).mean()
+    pseudo = done["pseudo_perplexity"].astype(float).groupby(done["row"])
+    spread = (pseudo.var() / pseudo.count()).fillna(0.0)
+    table["pseudo_perplexity_standard_error"] = (sampled.pow(2) + spread).pow(0.5)
     return table
 
 
