@@ -88,7 +88,8 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
         "part": facts.get("part", ""), "seed": config["seed"], "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
-        "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text, "environment": environment, "provenance": provenance,
+        "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text,
+        "environment": environment, "provenance": provenance,
         "config": config,
     }  # fmt: skip
 

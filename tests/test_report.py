@@ -44,7 +44,7 @@ def summary(suite: Path) -> pd.DataFrame:
     return pd.read_csv(suite / "report" / "summary.csv").set_index("arch")
 
 
-def built(root: Path) -> tuple[record.Records, list[speeds.Sitting], tables.Tables, list[comparisons.Comparison]]:
+def built(root: Path) -> tuple[reading.Records, list[speeds.Sitting], tables.Tables, list[comparisons.Comparison]]:
     records = reading.read(root)
     sittings = speeds.sittings(records.measures)
     found = tables.build(records, sittings)
@@ -392,7 +392,7 @@ def test_figures_follow_the_page_colours(page: str) -> None:
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0, source=report.source_today())
+    synthetic.write_run(root, "lstm", 0, source=record.training_source())
     assert '<span class="badge">stale' not in report.write(root).read_text()
     synthetic.write_run(root, "gru", 0, source="0ld50urc")
     assert '<span class="badge">stale' in report.write(root).read_text()
