@@ -25,6 +25,8 @@ from bench.measure.subject import Subject
 from bench.measure.worker import Desk
 from tests import measure_doubles
 
+pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
+
 OPTIONS = Measure(rounds=5, window_seconds=0.01, decode_lengths=[4, 16, 24], limit_seconds=10.0)
 RATES = ("train_tokens_per_second", "train_tokens_per_cpu_second", "prefill_tokens_per_second", "decode_tokens_per_second")
 DOUBLES = ("Sum", "Short", "Encoder", "Hangs", "Dies")
