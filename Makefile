@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 bench: $(READY) ## the main job: seven architectures, three seeds, one report (25 minutes on two cores, offline)
 	$(RUN) -m bench.run suite=default
 
-smoke: $(READY) ## the same architectures for 20 steps each: does everything run? (about a minute)
+smoke: $(READY) ## the same architectures for 20 steps each: does everything run? (a minute and a half)
 	$(RUN) -m bench.run suite=smoke again=all
 
 report: $(READY) ## make the report again (RESULTS=results/default)
