@@ -30,7 +30,7 @@ RUNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic suite with its report."""
     root = synthetic.write(tmp_path_factory.mktemp("results") / "suite")
-    report.write(root)
+    report.make(root)[0]
     return root
 
 
@@ -123,11 +123,11 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
         return {str(p): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file() and "report" not in p.parts}
 
     before = state()
-    report.write(root)
+    report.make(root)[0]
     first = {p.name: p.read_bytes() for p in (root / "report").iterdir()}
     assert state() == before
     assert sorted(first) == ["curves.csv", "index.html", "runs.csv", "summary.csv"]
-    report.write(root)
+    report.make(root)[0]
     assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
 
 
@@ -212,7 +212,7 @@ def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -
 
 def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
-    page = report.write(root).read_text()
+    page = report.make(root)[0].read_text()
     assert "train tokens/s" in section(page, "Summary", "Encoders")
     assert "never put on one axis" not in page
 
@@ -223,7 +223,7 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
         synthetic.write_run(root, arch, 0)
         synthetic.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
         synthetic.write_run(root, arch, 0, parameters=100_000)
-    page = report.write(root).read_text()
+    page = report.make(root)[0].read_text()
     assert "The text differs" in page
     assert "The parameter budget differs" in page
     _, _, _, parts = built(root)
@@ -236,10 +236,10 @@ def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     synthetic.write_run(root, "lstm", 0, order="order-a")
     synthetic.write_run(root, "gru", 0, order="order-b")
-    page = report.write(root).read_text()
+    page = report.make(root)[0].read_text()
     assert "this comparison is not fair" in page
     assert "order-a ≠ order-b" in page
-    assert "WARNING" in report.summary_text(root)
+    assert "WARNING" in report.make(root)[1]
 
 
 def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_a_paired_difference_is_found_where_rows_overlap(suite: Path) -> None:
 def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
     for arch in ("lstm", "pairs"):
         synthetic.write_run(tmp_path / "suite", arch, 0)
-    page = report.write(tmp_path / "suite").read_text()
+    page = report.make(tmp_path / "suite")[0].read_text()
     assert "over documents only" in page
     assert "seeds were not sampled" in page
     assert "no speed or memory was measured" in page
@@ -376,7 +376,7 @@ def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
     for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
         synthetic.write_run(root, arch.replace("/", ""), 0)
         synthetic.write_measure(root, arch)
-    text = report.write(root).read_text()
+    text = report.make(root)[0].read_text()
     reader = read_page(text)
     assert not reader.wrong
     assert "<b>$x$" not in text
@@ -393,9 +393,9 @@ def test_figures_follow_the_page_colours(page: str) -> None:
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     synthetic.write_run(root, "lstm", 0, source=record.training_source())
-    assert '<span class="badge">stale' not in report.write(root).read_text()
+    assert '<span class="badge">stale' not in report.make(root)[0].read_text()
     synthetic.write_run(root, "gru", 0, source="0ld50urc")
-    assert '<span class="badge">stale' in report.write(root).read_text()
+    assert '<span class="badge">stale' in report.make(root)[0].read_text()
 
 
 def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
@@ -407,17 +407,17 @@ def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
 def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path / "suite", "lstm", 0)
     synthetic.write_measure(tmp_path / "suite", "lstm", metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))])
-    page = report.write(tmp_path / "suite").read_text()
+    page = report.make(tmp_path / "suite")[0].read_text()
     assert "<strong>Time to decode a token</strong> is left out: no decoding time was measured" in page
     assert "<h4>Quality against memory</h4>" not in page
 
 
 def test_a_suite_where_nothing_finished_still_has_a_page(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
-    page = report.write(tmp_path / "suite").read_text()
+    page = report.make(tmp_path / "suite")[0].read_text()
     assert "No run has finished yet." in page
     assert "out of memory" in page
-    assert "out of memory" in report.summary_text(tmp_path / "suite")
+    assert "out of memory" in report.make(tmp_path / "suite")[1]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -447,11 +447,11 @@ def test_command_makes_every_suite_below_a_folder(tmp_path: Path) -> None:
 
 
 def test_terminal_text_is_compact_and_can_not_steer_the_terminal(suite: Path, tmp_path: Path) -> None:
-    lines = report.summary_text(suite).splitlines()
+    lines = report.make(suite)[1].splitlines()
     assert max(map(len, lines)) < 130
     assert any(line.startswith("decoder") and "1.813" in line for line in lines)
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
-    assert "\x1b" not in report.summary_text(tmp_path / "suite")
+    assert "\x1b" not in report.make(tmp_path / "suite")[1]
 
 
 def test_numbers_read_well() -> None:

@@ -26,13 +26,11 @@ def _read(root: Path) -> tuple[Any, ...]:
     return records, sittings, built, comparisons.comparisons(built)
 
 
-def write(root: Path) -> Path:
-    """Make the report of one suite again; returns the path of its page. Raises Mistake where it can not be written."""
-    return make(root)[0]
-
-
 def make(root: Path) -> tuple[Path, str]:
-    """`write`, and `summary_text` from the same reading."""
+    """Make the report of one suite again: the path of its page, and its summary as a compact table for a terminal.
+
+    Raises Mistake where there is nothing to read, or where it can not be written.
+    """
     from bench.record import check_writable, training_source, write_atomically
     from bench.report import page, tables, terminal
 
@@ -48,12 +46,3 @@ def make(root: Path) -> tuple[Path, str]:
         write_atomically(folder / name, table.to_csv(index=False))
     write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, training_source()))
     return folder / "index.html", terminal.text(built, parts)
-
-
-def summary_text(root: Path) -> str:
-    """The summary as a compact table for a terminal."""
-    from bench.report import terminal
-
-    suites(root)
-    _, _, built, parts = _read(root)
-    return terminal.text(built, parts)

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
             page, text = make(suite)
             print(text, f"\nreport: {page}", sep="\n")
     except Mistake as mistake:
-        print(mistake, file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0
 
