@@ -95,11 +95,18 @@ class Measure:
     """How deep the speed and memory stage goes. Outside the run's identity: another depth trains nothing again."""
 
     depth: str = "quick"  # off | quick | full
-    rounds: int = 40
-    window_seconds: float = 0.15  # of training; of reading and writing a third
-    decode_lengths: list[int] = field(default_factory=lambda: [32, 64, 128, 256])
+    narrow: float = 0.02  # rounds end when every ratio of rates is known to this share, 95 % interval, half of its width
+    rounds: int = 60  # at most
+    window_seconds: float = 0.1  # of training; of reading and writing a third
+    side_rounds: int = 4  # rounds of what stands beside the rates: parts of a step, larger batches, the machine's own peak
+    batches: list[int] = field(default_factory=lambda: [8, 32])  # of reading and writing, beside 1
+    lengths: list[int] = field(default_factory=lambda: [64, 128, 256, 512])  # of the curves: models are built afresh for each
+    curve_rounds: int = 3  # rounds at each length
+    point_seconds: float = 2.0  # one pass over a length that would take longer is left out, and every longer one with it
+    energy_seconds: float = 3.0  # of training while a counter of energy runs, where there is one; 0: not asked
+    memory_limit: int = 0  # bytes that the largest batch is searched for; 0: not asked
     limit_seconds: float = 120.0  # a worker that answers later than this is ended
-    cap_seconds: float = 120.0  # no further round is begun after this
+    cap_seconds: float = 150.0  # no further round of rates is begun after this, and no further length of curves
 
 
 @dataclass
@@ -190,8 +197,14 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "evaluate.pseudo_positions": (2, 10**7),
     "evaluate.sample_tokens": (0, 10**6),
     "evaluate.temperature": (0.0, 100.0),
+    "measure.narrow": (0.0001, 1.0),
     "measure.rounds": (2, 10_000),
-    "measure.window_seconds": (0.01, 60.0),
+    "measure.window_seconds": (0.001, 60.0),
+    "measure.side_rounds": (0, 10_000),
+    "measure.curve_rounds": (1, 10_000),
+    "measure.point_seconds": (0.001, 10**6),
+    "measure.energy_seconds": (0.0, 10**4),
+    "measure.memory_limit": (0, 10**15),
     "measure.limit_seconds": (1.0, 10**6),
     "measure.cap_seconds": (1.0, 10**6),
     "seed": (0, 2**31 - 1),
@@ -225,8 +238,10 @@ def check(run: Run) -> None:
             raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
     if not isinstance(run.arch.get("_target_"), str):
         raise Mistake(f"arch={run.names.get('arch', '?')} has no _target_: name the class, as in _target_: my_module.MyBackbone")
-    if any(length < 2 for length in run.measure.decode_lengths):
-        raise Mistake(f"measure.decode_lengths={run.measure.decode_lengths} is out of range: each takes 2 or more")
+    for name, least in (("lengths", 2), ("batches", 1)):
+        given = getattr(run.measure, name)
+        if any(value < least for value in given):
+            raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
     learning_rate(run)

@@ -14,7 +14,7 @@ import torch
 from filelock import FileLock
 
 from bench import reading, record
-from bench.config import Measure, Mistake, Run, Size, Train
+from bench.config import Measure, Run, Size, Train
 from bench.identity import subject
 from bench.measure import filing, needed, sit, speed
 from bench.measure.conversation import Ended, Failed, Refused, Worker
@@ -27,7 +27,7 @@ from tests import measure_doubles
 
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
 
-OPTIONS = Measure(rounds=5, window_seconds=0.01, decode_lengths=[4, 16, 24], limit_seconds=10.0)
+OPTIONS = Measure(rounds=5, window_seconds=0.01, lengths=[4, 16, 24], limit_seconds=10.0)
 RATES = ("train_tokens_per_second", "train_tokens_per_cpu_second", "prefill_tokens_per_second", "decode_tokens_per_second")
 DOUBLES = ("Sum", "Short", "Encoder", "Hangs", "Dies")
 
@@ -242,12 +242,6 @@ def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     table = seats(runs, {subject(run): 30 for run in runs})
     assert [(seat.run.names["arch"], seat.twin) for seat in table] == [("sum", False), ("short", False), ("sum", True)]
     assert table[-1].name == table[0].name + "-again"
-
-
-def test_a_length_of_one_is_refused(tmp_path: Path) -> None:
-    run = make_run("Sum")
-    with pytest.raises(Mistake, match="decode_lengths"):
-        sit([run], {subject(run): 30}, tmp_path, replace(OPTIONS, decode_lengths=[1, 8]))
 
 
 def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench import machine
-from bench.config import Measure, Mistake, Run
+from bench.config import Measure, Run
 from bench.identity import subject
 from bench.measure.conversation import Ended, Worker
 from bench.measure.filing import SEED, file, load
@@ -130,10 +130,8 @@ def sit(
     """Measure the distinct subjects among `runs` in turns, the first as the reference, and write a record for each.
 
     `vocabularies`: tokens by subject · `results`: the suite's folder · `progress` is called with a line at each stage.
-    Returns the sitting's folder. What fails is recorded as failed, and the others stand. Raises Mistake for bad options.
+    Returns the sitting's folder. What fails is recorded as failed, and the others stand.
     """
-    if any(length < 2 for length in options.decode_lengths):
-        raise Mistake(f"measure.decode_lengths={options.decode_lengths} is out of range: each takes 2 or more")
     say, table = progress or (lambda line: None), seats(runs, vocabularies)
     with only_sitting(say):
         try:

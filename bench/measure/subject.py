@@ -45,7 +45,7 @@ class Subject:
         self.saved: dict[int, tuple[LanguageModel, Tensor, State]] = {}
         self.seconds = run.measure.window_seconds
         self.windows: dict[str, Callable[[], Window]] = {"train": self.train, "prefill": self.prefill, "decode": self.decode}
-        for length in run.measure.decode_lengths:
+        for length in run.measure.lengths:
             self.windows[f"further@{length}"] = partial(self.further, length)
 
     def built(self, context: int) -> LanguageModel:
