@@ -67,6 +67,10 @@ class Backbone(nn.Module, ABC):
         square, as a counter sees it, instead of the causal half.
         """
 
+    def unchecked_flops(self, length: int) -> float:
+        """FLOPs a token that no counter sees (a Fourier transform, a scan, a solve), by formula; they add to `flops`."""
+        return 0.0
+
     def auxiliary(self) -> Tensor | None:
         """A loss of the last forward that is trained but never reported (the balance of experts, say)."""
         return None

@@ -62,7 +62,8 @@ class LanguageModel(nn.Module):
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Forward FLOPs a token: the backbone's, and 2·D·V for the head. A training step costs three times as much."""
-        return self.backbone.flops(length, full_mask) + 2 * self.backbone.width * self.vocabulary
+        mixing = self.backbone.flops(length, full_mask) + self.backbone.unchecked_flops(length)
+        return mixing + 2 * self.backbone.width * self.vocabulary
 
 
 # --- from a YAML to a class -------------------------------------------------------------------------------------------

@@ -86,9 +86,9 @@ def finish(asked: command.Command) -> int:
         refuse(next(iter(folders)))
     done = [run for folder, run in folders.items() if record.status(folder) == "done"]
     wanted = list({subject(run): run for run in reversed(done)}.values())[::-1]
-    if wanted and wanted[0].measure.depth != "off" and measure.needed(wanted, root, wanted[0].measure):
+    if wanted and wanted[0].measure.depth != "off":
         vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
-        measure.sit(wanted, vocabularies, root, wanted[0].measure, say)
+        measure.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
     page, summary = report.make(root)
     print(summary)
     for folder in folders:

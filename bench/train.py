@@ -124,8 +124,17 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
-def update(objective: nn.Module, batch: list[Batch], adam: torch.optim.Optimizer, plan: Plan) -> tuple[Tensor, Tensor]:
-    """One optimizer step over the micro-batches of a batch; returns the sum of nats and the count, still on the device."""
+def update(
+    objective: nn.Module,
+    batch: list[Batch],
+    adam: torch.optim.Optimizer,
+    plan: Plan,
+    lap: Callable[[str], None] = lambda part: None,
+) -> tuple[Tensor, Tensor]:
+    """One optimizer step over the micro-batches of a batch; returns the sum of nats and the count, still on the device.
+
+    `lap` is called at the end of each part of the step: forward, backward, optimizer.
+    """
     count = torch.stack([piece.weight.sum() for piece in batch]).sum()
     nats = torch.zeros((), device=plan.device)
     for piece in batch:
@@ -134,12 +143,15 @@ def update(objective: nn.Module, batch: list[Batch], adam: torch.optim.Optimizer
         loss = total.nats / count
         if total.auxiliary is not None:
             loss = loss + total.auxiliary * (total.count / count)
+        lap("forward")
         loss.backward()
+        lap("backward")
         nats += total.nats.detach()
     if plan.clip > 0:
         torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
     adam.step()
     adam.zero_grad(set_to_none=True)
+    lap("optimizer")
     return nats, count
 
 

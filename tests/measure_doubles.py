@@ -1,6 +1,7 @@
 """Backbones that only the tests of measuring use: a well-behaved one, and ones that go wrong in a way of their own."""
 
 import os
+import signal
 import sys
 import time
 
@@ -60,15 +61,24 @@ class Encoder(Sum):
         raise Unsupported("an encoder keeps no state")
 
 
+class Greedy(Sum):
+    """Takes so much for training on more than 16 tokens that the system kills its process."""
+
+    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        if self.training and torch.is_grad_enabled() and self.context > 16:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(x, state, lengths)
+
+
 class Trouble(Sum):
-    """Behaves for one training step; from the second on it does what it is there for."""
+    """Behaves for one training step of two micro-batches; from the second on it does what it is there for."""
 
     steps = 0
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         if self.training and torch.is_grad_enabled():
             self.steps += 1
-            if self.steps > 1:
+            if self.steps > 2:
                 self.trouble()
         return super().forward(x, state, lengths)
 

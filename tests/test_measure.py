@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -18,7 +19,9 @@ from bench.config import Measure, Run, Size, Train
 from bench.identity import subject
 from bench.measure import filing, needed, sit, speed
 from bench.measure.conversation import Ended, Failed, Refused, Worker
+from bench.measure.curves import forecast, left_out
 from bench.measure.memory import KINDS
+from bench.measure.rounds import Order, half_width, lowest_rank, settled
 from bench.measure.seat import Seat
 from bench.measure.sitting import LOCK, only_sitting, seats
 from bench.measure.subject import Subject
@@ -27,9 +30,18 @@ from tests import measure_doubles
 
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
 
-OPTIONS = Measure(rounds=5, window_seconds=0.01, lengths=[4, 16, 24], limit_seconds=10.0)
+OPTIONS = Measure(
+    rounds=5,
+    window_seconds=0.01,
+    side_rounds=2,
+    batches=[3],
+    lengths=[4, 16, 24, 32],
+    curve_rounds=2,
+    energy_seconds=0.01,
+    limit_seconds=12.0,
+)
 RATES = ("train_tokens_per_second", "train_tokens_per_cpu_second", "prefill_tokens_per_second", "decode_tokens_per_second")
-DOUBLES = ("Sum", "Short", "Encoder", "Hangs", "Dies")
+DOUBLES = ("Sum", "Short", "Encoder", "Greedy", "Hangs", "Dies")
 
 
 def make_run(double: str, objective: str = "auto") -> Run:
@@ -59,6 +71,7 @@ def sitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One sitting of every double, in the suite's folder that it returns."""
     suite, runs = tmp_path_factory.mktemp("results") / "suite", [make_run(double) for double in DOUBLES]
     folder = sit([*runs, runs[0]], {subject(run): 30 for run in runs}, suite, OPTIONS)
+    assert folder is not None
     assert folder.parent == suite / "measure"
     return suite
 
@@ -82,25 +95,46 @@ def test_every_quantity_has_its_samples_unit_and_rounds(sitting: Path, twin: boo
     result, metrics = read(sitting, "Sum", twin)
     assert (result["status"], result["reason"]) == ("done", "")
     for name in RATES:
-        (metric,) = metrics[name]
+        (metric,) = (metric for metric in metrics[name] if not metric["at"])
         assert metric["rounds"] == [0, 1, 2, 3, 4], name
         assert len(metric["values"]) == 5, name
         assert min(metric["values"]) > 0
         assert metric["better"] == "higher"
     assert metrics["train_tokens_per_second"][0]["unit"] == "tokens/s"
     assert metrics["train_tokens_per_cpu_second"][0]["unit"] == "tokens/CPU s"
-    curve = {metric["at"]["length"]: metric for metric in metrics["decode_seconds_per_token"]}
-    assert set(curve) == {4, 16, 24}
-    assert all(metric["rounds"] == [0, 4] for metric in curve.values())
-    peak = metrics["peak_train_memory_bytes"][0]["values"][0]
-    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in KINDS)
     width = record.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
-    assert metrics["state_bytes"][0]["values"] == [4.0 * width]
     assert metrics["flops_per_token"][0]["values"] == [2.0 * width**2 + 2 * width * 30]
     assert metrics["parameters"][0]["values"][0] <= 3000
 
 
-def test_the_first_is_entered_twice_and_the_memory_of_the_twins_is_equal(sitting: Path) -> None:
+def test_what_stands_beside_the_rates(sitting: Path) -> None:
+    _, metrics = read(sitting, "Sum")
+    for name in ("forward_seconds", "backward_seconds", "optimizer_seconds", "product_flops_per_second", "copy_bytes_per_second"):
+        (metric,) = metrics[name]
+        assert metric["rounds"] == [0, 1], name
+        assert min(metric["values"]) > 0
+    assert {metric["at"].get("batch") for metric in metrics["decode_tokens_per_second"]} == {None, 3}
+    assert {metric["at"].get("batch") for metric in metrics["first_token_seconds"] if "length" not in metric["at"]} == {None, 3}
+    assert 16 in {metric["at"].get("batch") for metric in metrics["train_tokens_per_second"]}  # four times the recipe's
+    assert metrics["first_step_seconds"][0]["values"][0] > 0
+    peak = metrics["peak_train_memory_bytes"][0]["values"][0]
+    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in KINDS)
+    (joules,) = metrics["train_joules_per_token"]
+    assert joules["values"] or joules["note"].startswith("not available")
+
+
+def test_curves_have_a_point_at_each_length(sitting: Path) -> None:
+    _, metrics = read(sitting, "Sum")
+    for name in ("train_tokens_per_second", "first_token_seconds", "decode_seconds_per_token"):
+        curve = {metric["at"]["length"]: metric for metric in metrics[name] if "length" in metric["at"]}
+        assert set(curve) == {4, 16, 24, 32}, name
+        assert all(metric["rounds"] == [0, 1] for metric in curve.values())
+    width = record.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
+    states = {metric["at"].get("length"): metric["values"] for metric in metrics["state_bytes"]}
+    assert all(states[length] == [4.0 * width] for length in (None, 4, 16, 24, 32))
+
+
+def test_the_first_is_entered_twice(sitting: Path) -> None:
     (place,) = sitting.glob("measure/*/*-again")
     about = record.read_json(place / "subject.json")
     assert about["twin"]
@@ -108,8 +142,8 @@ def test_the_first_is_entered_twice_and_the_memory_of_the_twins_is_equal(sitting
     assert about["options"]["rounds"] == 5
     assert about["environment"]["openmp_wait_policy"] == "PASSIVE"
     assert about["environment"]["torch_threads"] == 1
-    once, again = read(sitting, "Sum")[1], read(sitting, "Sum", twin=True)[1]
-    assert once["peak_train_memory_bytes"] == again["peak_train_memory_bytes"]
+    assert "product_flops_per_second" not in read(sitting, "Sum", twin=True)[1]  # only what ratios are formed of
+    assert (place.parent / "doctor.json").is_file()
 
 
 def test_what_an_encoder_can_not_do_has_its_reason(sitting: Path) -> None:
@@ -125,10 +159,25 @@ def test_what_fails_in_decoding_alone_leaves_the_rest(sitting: Path) -> None:
     assert result["status"] == "done"
     assert metrics["prefill_tokens_per_second"][0]["values"]
     assert metrics["decode_tokens_per_second"][0]["note"] == "RuntimeError: no single tokens"
+    trained = {metric["at"]["length"]: metric for metric in metrics["train_tokens_per_second"] if "length" in metric["at"]}
+    assert trained[16]["values"]
+    assert "no further than 16 tokens" in trained[24]["note"]
     curve = {metric["at"]["length"]: metric for metric in metrics["decode_seconds_per_token"]}
     assert not curve[16]["values"]
     assert "no single tokens" in curve[16]["note"]
-    assert "no further than 16 tokens" in curve[24]["note"]
+
+
+def test_one_that_dies_at_a_length_keeps_everything_else(sitting: Path) -> None:
+    result, metrics = read(sitting, "Greedy")
+    assert result["status"] == "done"
+    assert metrics["train_tokens_per_second"][0]["values"]
+    assert metrics["peak_train_memory_bytes"][0]["values"], "a fresh process weighed it"
+    trained = {metric["at"]["length"]: metric for metric in metrics["train_tokens_per_second"] if "length" in metric["at"]}
+    assert trained[16]["values"]
+    assert "was killed by signal 9 (out of memory?)" in trained[24]["note"]
+    assert trained[32]["note"].startswith("left out: at 24: its process was killed")
+    read_ = {metric["at"]["length"]: metric for metric in metrics["first_token_seconds"] if "length" in metric["at"]}
+    assert read_[32]["values"], "only training takes so much"
 
 
 def test_the_worker_tells_refusals_from_failures() -> None:
@@ -158,26 +207,73 @@ class Answering(Worker):
 
 
 @pytest.mark.parametrize(
-    ("error", "quantity", "status", "windows"),
+    ("error", "quantity", "status", "seated"),
     [
-        (Refused("no such objective"), "prepare", "skipped", []),
-        (Failed("gave up"), "train", "failed", []),
-        (Ended("gone"), "decode", "failed", []),
-        (Failed("gave up"), "decode", "done", ["train"]),
-        (Ended("gone"), "memory", "done", []),
+        (Refused("no such objective"), "prepare", "skipped", False),
+        (Failed("gave up"), "train", "failed", False),
+        (Ended("gone"), "decode", "done", False),
+        (Failed("gave up"), "decode", "done", True),
+        (Ended("gone"), "memory", "done", False),
     ],
 )
-def test_what_becomes_of_a_seat(error: Exception, quantity: str, status: str, windows: list[str]) -> None:
-    seat = Seat(make_run("Sum"), 30, worker=Answering(error), waiting=["train", "decode"])
+def test_what_becomes_of_a_seat(error: Exception, quantity: str, status: str, seated: bool) -> None:
+    seat = Seat(make_run("Sum"), 30, OPTIONS, worker=Answering(error))
     assert seat.ask("window", quantity) is None
-    assert (seat.status, seat.waiting) == (status, windows)
+    assert (seat.status, seat.worker is not None) == (status, seated)
+    assert seat.samples.refused[quantity] == str(error)
     assert (str(error) in seat.reason) is (status != "done")
+
+
+def seat_with(kind: str, walls: dict[int, float], **options: float) -> Seat:
+    """A seat with windows of a kind: seconds a pass by length (or by round, where there is no length)."""
+    seat = Seat(make_run("Sum"), 30, replace(OPTIONS, **options))
+    for key, wall in walls.items():
+        seat.samples.windows.setdefault(kind.format(key), []).append(
+            (key, {"tokens": 1.0, "wall": wall, "cpu": wall, "passes": 1})
+        )
+    return seat
+
+
+def test_a_length_that_would_take_too_long_is_left_out() -> None:
+    seat = seat_with("train@length={}", {64: 0.2, 128: 0.6}, point_seconds=1.5)
+    assert forecast({64: 0.2, 128: 0.6}, 256) == pytest.approx(1.8)
+    assert forecast({64: 0.2, 128: 0.6}, 512) == pytest.approx(5.4)
+    (said,) = left_out(seat, [64, 128], 256).values()
+    assert said == "left out: one pass would take about 2 s, more than measure.point_seconds=1.5"
+    assert not left_out(seat_with("train@length={}", {64: 0.2, 128: 0.3}, point_seconds=1.5), [64, 128], 256)
+
+
+def test_rounds_end_when_the_ratio_is_known() -> None:
+    first = seat_with("train", dict.fromkeys(range(20), 1.0))
+    still = seat_with("train", {round_: 2.0 + 0.001 * (round_ % 3) for round_ in range(20)})
+    noisy = seat_with("train", {round_: 2.0 + 0.5 * (round_ % 3) for round_ in range(20)})
+    few = seat_with("train", dict.fromkeys(range(3), 2.0))
+    assert settled([first, still], "train", 0.01)
+    assert not settled([first, still, noisy], "train", 0.01)
+    assert not settled([first, few], "train", 0.01)
+
+
+def test_the_interval_of_the_stopping_rule_covers() -> None:
+    random = np.random.default_rng(0)
+    draws = random.standard_normal((2000, 40)) * 0.1 + 1.0
+    low = lowest_rank(40)
+    inside = [np.sort(draw)[low] <= 1.0 <= np.sort(draw)[39 - low] for draw in draws]
+    assert 0.945 <= np.mean(inside) <= 0.99
+    widths = [half_width(draw) for draw in draws[:200]]
+    assert np.mean(widths) == pytest.approx(1.96 * 1.2533 * 0.1 / np.sqrt(40), rel=0.2)
+
+
+def test_an_order_and_its_mirror_image_follow_each_other() -> None:
+    table, order = [seat_with("train", {}) for _ in range(5)], Order()
+    rounds = [order.next(table) for _ in range(20)]
+    assert all(rounds[n + 1] == rounds[n][::-1] for n in range(0, 20, 2))
+    assert len({tuple(id(seat) for seat in turns) for turns in rounds}) > 2
 
 
 @pytest.mark.parametrize(
     ("double", "reason"),
     [
-        ("Hangs", "train: did not answer within 10 s and was ended"),
+        ("Hangs", "train: did not answer within 12 s and was ended"),
         ("Dies", "train: its process ended with exit code 7: the last words"),
     ],
 )
@@ -190,7 +286,7 @@ def test_one_that_fails_is_recorded_and_the_others_stand(sitting: Path, double: 
 
 def test_the_records_are_read_as_a_table(sitting: Path) -> None:
     table = reading.read(sitting).measures
-    rates = table[(table["metric"] == "train_tokens_per_second") & (table["arch"] == "sum")]
+    rates = table[(table["metric"] == "train_tokens_per_second") & (table["arch"] == "sum") & ~table["at"].astype(bool)]
     assert sorted(rates["round"]) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert set(rates["twin"]) == {False, True}
 
@@ -239,7 +335,7 @@ def test_a_second_sitting_waits_for_the_first_and_says_so() -> None:
 
 def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     runs = [make_run("Sum"), make_run("Short"), replace(make_run("Sum"), seed=1)]
-    table = seats(runs, {subject(run): 30 for run in runs})
+    table = seats(runs, {subject(run): 30 for run in runs}, OPTIONS)
     assert [(seat.run.names["arch"], seat.twin) for seat in table] == [("sum", False), ("short", False), ("sum", True)]
     assert table[-1].name == table[0].name + "-again"
 
@@ -272,9 +368,9 @@ def _noting(start: Callable[..., None], begun: list[Worker]) -> Callable[..., No
 
 
 def test_a_window_knows_waiting_from_working() -> None:
-    window = speed.clocked(lambda: time.sleep(0.05), 10, torch.device("cpu"))
-    assert window.tokens == 10
-    assert window.wall >= 0.05
+    window = speed.clocked(lambda: time.sleep(0.02), 10, torch.device("cpu"), passes=3)
+    assert (window.tokens, window.passes) == (30, 3)
+    assert window.wall >= 0.06
     assert window.cpu < window.wall
 
 

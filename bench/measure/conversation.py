@@ -81,7 +81,8 @@ class Worker:
         code = self.process.wait(timeout=10)
         self.complaints.seek(0)
         lines = [line for line in self.complaints.read().decode("utf-8", "replace").splitlines() if line.strip()]
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        # signal 9 that nobody sent by hand comes from a system that ran out of memory
+        how = f"was killed by signal {-code}{' (out of memory?)' * (code == -9)}" if code < 0 else f"ended with exit code {code}"
         return f"its process {how}" + (f": {lines[-1].strip()}" if lines else "")
 
     def end(self) -> None:

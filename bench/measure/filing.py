@@ -1,8 +1,7 @@
 """Where a sitting is kept, and whether there is one already that answers."""
 
 import importlib.util
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,18 +11,13 @@ from bench import machine
 from bench.config import Measure, Run
 from bench.identity import digest, subject
 from bench.measure.figures import metrics
+from bench.measure.rounds import SEED
 from bench.measure.seat import Seat
 from bench.record import finish, read_json, source_digest, write_json
 
-SEED = 0  # of the order in which architectures take turns
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("architectures", "bench/measure")  # a change in these makes older measurements stale, and in these modules:
 MODULES = ("bench/model.py", "bench/objective.py", "bench/train.py")
-
-
-def load() -> list[float]:
-    """How busy the machine was over the last minute, five and fifteen: processes that wanted to run. Empty where unknown."""
-    return list(os.getloadavg()) if hasattr(os, "getloadavg") else []
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------
@@ -97,9 +91,13 @@ def _new_folder(results: Path) -> Path:
     raise FileExistsError(stem)
 
 
-def file(table: Sequence[Seat], results: Path, options: Measure, before: Sequence[float]) -> Path:
-    """Write a folder for each seat; `before` is the machine's load when the sitting began. Returns the sitting's folder."""
-    folder, around = _new_folder(results), {"load_before": list(before), "load_after": load()}
+def file(table: Sequence[Seat], results: Path, options: Measure, around: Mapping[str, Any], rulers: Mapping[str, Any]) -> Path:
+    """Write a folder for each seat, and what the rulers' own examination found. Returns the sitting's folder.
+
+    `around`: the machine before and after, and how many rounds were taken.
+    """
+    folder = _new_folder(results)
+    write_json(folder / "doctor.json", rulers)
     for seat in table:
         place = folder / seat.name
         place.mkdir()
@@ -108,7 +106,8 @@ def file(table: Sequence[Seat], results: Path, options: Measure, before: Sequenc
             "subject": subject(seat.run),
             "machine": machine.machine_digest(),
             "twin": seat.twin,
-            "environment": (seat.environment or machine.environment(seat.run.threads)) | around,
+            "environment": seat.environment or machine.environment(seat.run.threads),
+            "surroundings": dict(around),
             "options": asdict(options),
             "width": seat.samples.facts.get("width"),
             "facts": seat.samples.facts,

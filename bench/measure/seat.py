@@ -1,12 +1,14 @@
 """One architecture's place in a sitting: its worker, what it gave so far, and what became of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.config import Run
+from bench.config import Measure, Run
 from bench.identity import subject
 from bench.measure.conversation import Ended, Failed, Refused, Worker
-from bench.measure.figures import Samples
+from bench.measure.figures import Samples, place
+
+NEEDED = ("prepare", "train")  # without these there is nothing to compare
 
 
 @dataclass
@@ -15,11 +17,11 @@ class Seat:
 
     run: Run
     vocabulary: int
+    options: Measure
     twin: bool = False
     worker: Worker | None = None
     samples: Samples = field(default_factory=Samples)
     environment: dict[str, Any] = field(default_factory=dict)
-    waiting: list[str] = field(default_factory=list)  # names of the windows it can still be asked for
     status: str = "done"
     reason: str = ""
 
@@ -28,30 +30,66 @@ class Seat:
         """Its folder's name."""
         return f"{self.run.names['arch']}-{subject(self.run)}" + ("-again" if self.twin else "")
 
-    def leave(self, status: str, reason: str) -> None:
-        """End its worker; the others go on."""
-        self.status, self.reason, self.waiting = status, reason, []
+    def sit_down(self) -> None:
+        """Start a worker; it is not waited for."""
+        self.rise()
+        self.worker = Worker(self.run.threads, self.options.limit_seconds)
+
+    def rise(self) -> None:
+        """End the worker, if there is one."""
         if self.worker is not None:
             self.worker.end()
             self.worker = None
 
-    def ask(self, what: str, quantity: str, **request: Any) -> Any:
-        """What its worker gave; None, with the reason noted, where it gave nothing.
+    def leave(self, status: str, reason: str) -> None:
+        """Give the place up; the others go on."""
+        self.status, self.reason = status, reason
+        self.rise()
 
-        An architecture that can not be trained has nothing to be compared: its place is given up.
-        """
+    def prepare(self, quantity: str = "prepare") -> bool:
+        """Let a worker that has been started build its model. Whether it could; `quantity` is what lacks where it could not."""
+        assert self.worker is not None
+        try:
+            self.worker.ready()
+        except Ended as error:
+            self.lack(quantity, error)
+            return False
+        described = asdict(self.run) | {"measure": asdict(self.options)}
+        given = self.ask("prepare", quantity, run=described, vocabulary=self.vocabulary)
+        if given is not None:
+            self.samples.facts = self.samples.facts or given["facts"]
+            self.environment = self.environment or given["environment"]
+        return given is not None
+
+    def window(self, kind: str) -> Any:
+        """A window of a kind as "train" or "train@length=256"; None, with the reason noted, where there is none."""
+        if kind in self.samples.refused or self.status != "done":
+            return None
+        if self.worker is None:  # the one before died of something else
+            self.sit_down()
+            if not self.prepare(kind):
+                return None
+        name, at = place(kind)
+        return self.ask("window", kind, name=name, at=at)
+
+    def ask(self, what: str, quantity: str, **request: Any) -> Any:
+        """What its worker gave; None, with the reason noted, where it gave nothing."""
         assert self.worker is not None
         try:
             return self.worker.ask(what, **request)
-        except Ended as error:
-            self.samples.refused[quantity] = str(error)
-            if quantity == "memory":  # the last pass: the rates stand without it
-                self.leave("done", "")
-            else:
-                self.leave("failed", f"{quantity}: {error}")
-        except (Refused, Failed) as error:
-            if quantity in ("prepare", "train"):
-                self.leave("skipped" if isinstance(error, Refused) else "failed", str(error))
-            self.samples.refused[quantity] = str(error)
-            self.waiting = [window for window in self.waiting if window != quantity]
+        except (Refused, Failed, Ended) as error:
+            self.lack(quantity, error)
         return None
+
+    def lack(self, quantity: str, error: Exception) -> None:
+        """Note why there is no such quantity.
+
+        An architecture that can not be built or trained has nothing to be compared: its place is given up. One whose process ends
+        over anything else gets a fresh one when it is asked next.
+        """
+        self.samples.refused[quantity] = str(error)
+        if quantity in NEEDED:
+            said = str(error) if quantity == "prepare" else f"{quantity}: {error}"
+            self.leave("skipped" if isinstance(error, Refused) else "failed", said)
+        elif isinstance(error, Ended):
+            self.rise()

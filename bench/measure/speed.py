@@ -14,15 +14,16 @@ from bench.model import LanguageModel
 
 @dataclass(frozen=True)
 class Window:
-    """What one window of timing saw: tokens, and the seconds they took.
+    """What one window of timing saw: an amount (of tokens, mostly), the seconds it took, and how often the work was done.
 
     wall: by the clock on the wall · cpu: processor time of this process, all threads together (a neighbour that takes the
     core does not lengthen it; on CUDA it is the time spent launching).
     """
 
-    tokens: int
+    tokens: float
     wall: float
     cpu: float
+    passes: int = 1
 
 
 def synchronise(device: torch.device) -> None:
@@ -31,29 +32,44 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def clocked(work: Callable[[], object], tokens: int, device: torch.device) -> Window:
-    """Time one piece of work on both clocks, from an idle device to an idle device."""
+def clocked(work: Callable[[], object], tokens: float, device: torch.device, passes: int = 1) -> Window:
+    """Time work on both clocks, from an idle device to an idle device: `passes` times over, of `tokens` each."""
     synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
+    for _ in range(passes):
+        work()
     synchronise(device)
-    return Window(tokens, time.perf_counter() - wall, time.process_time() - cpu)
-
-
-def repeated(work: Callable[[], object], times: int) -> Callable[[], None]:
-    """A piece of work, so many times over."""
-
-    def all_of_it() -> None:
-        for _ in range(times):
-            work()
-
-    return all_of_it
+    return Window(tokens * passes, time.perf_counter() - wall, time.process_time() - cpu, passes)
 
 
 def repeats(work: Callable[[], object], seconds: float, device: torch.device, warm: int) -> int:
-    """How often the work fits into a window of so many seconds (at least once): by the fastest of some calls that warm it up."""
-    fastest = min(clocked(work, 0, device).wall for _ in range(warm + 1))
+    """How often the work fits into a window of so many seconds (at least once): by the fastest of some calls that warm it up.
+
+    Work that takes far longer than a window is called once only: it has warmed up by then.
+    """
+    fastest = float("inf")
+    for _ in range(warm + 1):
+        last = clocked(work, 0, device).wall
+        fastest = min(fastest, last)
+        if last > 5 * seconds:
+            break
     return max(1, round(seconds / max(1e-9, fastest)))
+
+
+class Laps:
+    """Seconds of the parts of something, one after another, from an idle device to an idle device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        synchronise(device)
+        self.last = time.perf_counter()
+
+    def __call__(self, part: str) -> None:
+        synchronise(self.device)
+        now = time.perf_counter()
+        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.last
+        self.last = now
 
 
 # --- writing and reading with a model ---------------------------------------------------------------------------------
@@ -77,7 +93,7 @@ def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tupl
 
 
 def writing(model: LanguageModel, prompt: Tensor, lead: int, count: int) -> Window:
-    """Write `count` tokens after a prompt (B, T). Reading it, and writing `lead` tokens first, is not timed."""
+    """Write `count` tokens after each row of a prompt (B, T). Reading it, and writing `lead` tokens first, is not timed."""
     token, state = prefill(model, prompt, prompt.shape[1] + lead + count)
     token, state = write(model, token, state, lead)
     return clocked(lambda: write(model, token, state, count), prompt.shape[0] * count, prompt.device)

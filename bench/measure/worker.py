@@ -1,15 +1,17 @@
 """`python -m bench.measure.worker`: one architecture in a fresh process. It waits, and works only while it is asked to.
 
 A request is a line of JSON on standard input, its answer one on standard output:
-{"ask": "prepare", "run", "vocabulary"} · {"ask": "window", "name"} · {"ask": "weigh"}; {"gave": …} where it went well,
-{"refused": reason} for what the architecture can not do, {"failed": reason} for everything else.
+{"ask": "prepare", "run", "vocabulary"} · {"ask": "window", "name", "at"} · {"ask": "facts", "at"} · {"ask": "energy"} ·
+{"ask": "weigh"}; {"gave": …} where it went well, {"refused": reason} for what the architecture can not do, {"failed": reason}
+for everything else.
 """
 
+import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import IO, Any
@@ -19,7 +21,11 @@ import torch
 from architectures.interface import Unsupported
 from bench.config import Mistake, Run, from_plain
 from bench.machine import environment
+from bench.measure import energy, memory, scales
+from bench.measure.peak import Peak
 from bench.measure.subject import Subject
+
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # as torch says it of a GPU, of a processor
 
 
 @contextmanager
@@ -37,28 +43,77 @@ def settle(run: Run) -> None:
     torch.manual_seed(0)
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in one line."""
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
+        return f"out of memory: {said}"
+    return said if isinstance(error, Mistake) else f"{type(error).__name__}: {said}"
+
+
 class Desk:
     """Answers requests about the one architecture that it was given."""
 
-    subject: Subject
+    def __init__(self) -> None:
+        self.run = Run()
+        self.vocabulary = 0
+        self.held: dict[tuple[int, int], Subject] = {}  # (context, batch): the subject itself at (0, 0), and one other at most
+        self.bytes_before: int | str = "not prepared"
+        self.machine: Peak | None = None
+
+    def subject(self, at: Mapping[str, float]) -> Subject:
+        """The architecture as its run has it, or made afresh for another context or a larger batch of training."""
+        length = int(at.get("length", 0))
+        steps = self.run.train.batch * self.run.size.context
+        key = (length, max(1, steps // length)) if length else (0, int(at.get("batch", 0)))
+        if key not in self.held:
+            for other in [other for other in self.held if other != (0, 0)]:
+                del self.held[other]
+            gc.collect()
+            self.held[key] = Subject(self.run, self.vocabulary, *key)
+        return self.held[key]
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
-        run = from_plain(request["run"])
-        settle(run)
-        self.subject = Subject(run, int(request["vocabulary"]))
+        self.run, self.vocabulary, self.held = from_plain(request["run"]), int(request["vocabulary"]), {}
+        settle(self.run)
+        self.bytes_before = memory.process_before()
+        subject = self.subject({})
+        first = subject.first_step()
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         found = {"torch_threads": torch.get_num_threads(), "affinity": affinity, "pid": os.getpid()}
         return {
-            "facts": self.subject.facts(),
-            "windows": list(self.subject.windows),
-            "environment": environment(run.threads) | found,
+            "facts": subject.facts() | {"first_step_seconds": first.wall},
+            "environment": environment(self.run.threads) | found,
         }
 
-    def window(self, request: dict[str, Any]) -> dict[str, Any]:
-        return asdict(self.subject.windows[request["name"]]())
+    def facts(self, request: dict[str, Any]) -> dict[str, Any]:
+        return self.subject(request["at"]).facts()
+
+    def window(self, request: dict[str, Any]) -> Any:
+        name, at = request["name"], request.get("at", {})
+        if name in ("product", "copy"):
+            subject = self.subject({})
+            self.machine = self.machine or Peak(subject.device, subject.plan.precision)
+            return asdict(getattr(self.machine, name)())
+        if "batch" in at and name != "train":  # the same model, asked for several sequences at once
+            return asdict(getattr(self.subject({}), name)(int(at["batch"])))
+        seen = getattr(self.subject(at), name)()
+        return seen if isinstance(seen, dict | float) else asdict(seen)
+
+    def energy(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Joules over some seconds of training."""
+        subject, counter = self.subject({}), energy.counter()
+        if isinstance(counter, str):
+            raise Unsupported(counter)
+        tokens, seconds = 0.0, 0.0
+        with counter.window() as window:
+            while seconds < self.run.measure.energy_seconds:
+                took = subject.train()
+                tokens, seconds = tokens + took.tokens + subject.step_tokens, seconds + took.wall
+        return {"joules": window.joules, "tokens": tokens, "method": counter.method}
 
     def weigh(self, request: dict[str, Any]) -> dict[str, Any]:
-        return dict(self.subject.weigh())
+        return dict(scales.weigh_subject(self.subject({}), self.bytes_before))
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """Do what was asked; a reason in place of an error."""
@@ -66,10 +121,10 @@ class Desk:
             return {"gave": getattr(self, request["ask"])(request)}
         except Unsupported as error:
             return {"refused": str(error)}
-        except Mistake as error:
-            return {"failed": str(error)}
         except Exception as error:  # a user's architecture may raise anything, and the others go on
-            return {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+            if isinstance(error, torch.OutOfMemoryError):
+                torch.cuda.empty_cache()
+            return {"failed": reason(error)}
 
 
 def main() -> None:
