@@ -1,5 +1,7 @@
 """Memory: equal to closed forms, to torch's own tracker, and to itself, to the byte."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import astuple
 from pathlib import Path
@@ -11,12 +13,15 @@ from torch import Tensor, nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.config import Run, Size, Train
-from bench.measure.memory import KINDS, allocator_peak, cpu_peak
+from bench.machine import process_environment
+from bench.measure import memory
+from bench.measure.memory import Weight, allocator_peak, cpu_peak, weigh_step
+from bench.measure.scales import training_step
 from bench.measure.subject import Subject
-from bench.train import update
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
-YAMLS = sorted((Path(__file__).parents[1] / "conf" / "arch").glob("*.yaml"))
+ROOT = Path(__file__).parents[1]
+YAMLS = sorted((ROOT / "conf" / "arch").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +62,14 @@ def stack(width: int, layers: int, rows: int, fused: bool = True) -> Setup:
     return setup(model, torch.randn(rows, width), fused)
 
 
-def setup(model: nn.Module, tokens: Tensor, fused: bool = True) -> Setup:
+def setup(model: nn.Module, tokens: Tensor, fused: bool = True, half: bool = False) -> Setup:
     """A model, its optimizer, and one plain training step."""
     adam = torch.optim.AdamW(model.parameters(), fused=fused, foreach=not fused)
 
     def step() -> None:
-        model(tokens).sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            out = model(tokens).sum()
+        out.backward()
         adam.step()
         adam.zero_grad(set_to_none=True)
 
@@ -107,6 +114,7 @@ MODELS: dict[str, Callable[[], Setup]] = {
     "linear": lambda: stack(16, 3, 300),
     "recurrent": lambda: setup(Recurrent(), torch.randint(50, (4, 12))),
     "attention": lambda: setup(Attention(), torch.randint(50, (4, 12))),
+    "bfloat16": lambda: setup(nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16)), torch.randn(40, 16), half=True),
     "convolution": lambda: setup(nn.Sequential(nn.Conv1d(4, 8, 3), nn.ReLU(), nn.Conv1d(8, 4, 3)), torch.randn(5, 4, 30)),
 }
 
@@ -121,26 +129,130 @@ def test_equal_to_itself_and_to_torchs_tracker(name: str) -> None:
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
 def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path) -> None:
-    train = Train(batch=4, learning_rate=1e-3)
-    run = Run(arch=yaml.safe_load(path.read_text(encoding="utf-8")), size=Size(parameters=40_000, context=24), train=train)
-    subject = Subject(run, 40)
-    once, twice = subject.weigh(), subject.weigh()
+    arch, train = yaml.safe_load(path.read_text(encoding="utf-8")), Train(batch=4, device="cpu")
+    subject = Subject(Run(arch=arch, size=Size(parameters=40_000, context=24), train=train), 40)
+    objective, adam = subject.objective, subject.adam
+    step, inputs = training_step(subject, subject.batches[0])
+    step()
+    once, twice = (weigh_step(step, objective, adam, inputs) for _ in range(2))
     assert once == twice
-    assert once["total"] == sum(once[kind] for kind in KINDS)
-    assert once["allocator_peak"] >= once["total"]  # it sees buffers inside operators as well
-    batch = subject.batches[0]
-    inputs = [field for piece in batch for field in piece if field is not None]
-
-    def step() -> None:
-        update(subject.objective, batch, subject.adam, subject.plan)
-
-    assert once["total"] == tracked(step, subject.objective, subject.adam, inputs)
+    assert once.peak.total == sum(astuple(once.peak)[1:]) == tracked(step, objective, adam, inputs)
+    assert once.peak.parameters == 4 * sum(p.numel() for p in objective.parameters()) + sum(
+        kept.numel() * kept.element_size() for kept in objective.buffers()
+    )
+    assert once.kept > 0
+    assert allocator_peak(step, objective, adam, inputs) >= once.peak.total  # it sees buffers inside operators as well
 
 
-def tracked(step: Callable[[], None], model: nn.Module, adam: torch.optim.Optimizer, inputs: list[Tensor]) -> int:
-    """The peak that torch's own tracker sees."""
+def tracked(step: Callable[[], object], model: nn.Module, adam: memory.Stateful, inputs: list[Tensor]) -> int:
+    """The total peak that torch's own tracker sees. What it says of the kinds is not comparable: it has other ones."""
     tracker = MemTracker()
     tracker.track_external(model, adam, *inputs)
     with tracker:
         step()
     return int(tracker.get_tracker_snapshot("peak")[torch.device("cpu")]["Total"])
+
+
+# --- what operators move ----------------------------------------------------------------------------------------------
+
+
+def weighed(setting: Setup) -> Weight:
+    setting[0]()
+    return weigh_step(*setting)
+
+
+@pytest.mark.parametrize(("width", "layers", "rows"), [(32, 3, 2), (64, 4, 3), (16, 2, 500)])
+def test_what_a_linear_stack_moves_and_keeps_is_counted_by_hand(width: int, layers: int, rows: int) -> None:
+    found, row, matrix, scalar = weighed(stack(width, layers, rows)), 4 * rows * width, 4 * width**2, 4
+    forward = layers * (row + matrix + row) + (row + scalar)  # each product reads an input and a matrix; then the sum
+    # the gradient of the sum is one number, and stands for the gradients of all outputs; one product for the gradient of each
+    # matrix, and one for that of each input but the first
+    backward = scalar + layers * (row + matrix) + (layers - 1) * (matrix + row) + 2 * (scalar + (layers - 2) * row) + row
+    # the counts of steps; then fused AdamW reads parameters, gradients, two moments and the counts, and writes all but
+    # the gradients and the counts
+    adam = 2 * scalar * layers + 7 * layers * matrix + scalar * layers
+    assert found.traffic == forward + backward + adam
+    assert found.operators == (layers + 1) + (1 + 2 * layers - 1) + 2
+    assert found.kept == (layers - 1) * row + 2 * scalar  # what goes into each layer but the first; the loss and its gradient
+
+
+TABLE, ROW, CHOICE = torch.ones(1000, 8), torch.ones(8), torch.tensor([7, 2])
+MOVES: dict[str, tuple[Callable[[], object], int]] = {
+    "a view": (lambda: TABLE.t().reshape(8, 10, 100)[2:4], 0),
+    "an empty tensor": (lambda: torch.empty(5), 0),
+    "a number for Python": (lambda: ROW[0].item(), 0),
+    "a new tensor": (lambda: torch.zeros(5), 20),
+    "as another": (lambda: torch.ones_like(ROW), 32),
+    "a sum of two": (lambda: ROW + TABLE, 32 + 2 * 32_000),
+    "the same twice": (lambda: ROW * ROW, 32 + 32),
+    "in place": (lambda: ROW.mul_(1.0), 32 + 32),
+    "filled": (lambda: ROW.fill_(1.0), 32),
+    "copied": (lambda: TABLE[3].copy_(ROW), 32 + 32),
+    "given out to": (lambda: torch.neg(TABLE[:8, 0], out=ROW), 32 + 32),
+    "repeated": (lambda: ROW.expand(1000, 8).clone(), 32 + 32_000),
+    "repeated out of a table": (lambda: TABLE[3].expand(1000, 8).clone(), 32 + 32_000),
+    "looked up": (lambda: nn.functional.embedding(CHOICE, TABLE), 64 + 16 + 64),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_what_an_operator_moves(name: str) -> None:
+    work, expected = MOVES[name]
+    storages = memory.LiveStorages()
+    with storages:
+        work()
+    assert storages.traffic == expected
+    assert storages.operators == (expected > 0)
+
+
+# --- the process ------------------------------------------------------------------------------------------------------
+
+RISE = """
+import torch
+from bench.measure.memory import process_before, process_rise
+kept = [torch.ones(1 << 22) for _ in range(8)]  # 128 MiB that the process keeps when they are given back
+del kept
+before = process_before()
+numbers = torch.nn.Parameter(torch.zeros(2, 2))
+adam = torch.optim.AdamW([numbers], fused=True)
+def step(size):
+    held = torch.ones(size)
+    numbers.sum().backward()
+    adam.step()
+step(1)
+print(process_rise(before))
+step(1 << 24)
+print(process_rise(before))
+"""
+
+
+@pytest.mark.skipif(not memory.RESET.exists(), reason="this system has no /proc")
+def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
+    words = [sys.executable, "-c", RISE]
+    done = subprocess.run(words, env=process_environment(1), cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    without, with_tensor = (int(line) for line in done.stdout.split())
+    assert 0 <= without < 8 << 20  # what torch loads at its first step (75 MB and more) is no part of it
+    assert 64 << 20 <= with_tensor < (64 + 16) << 20
+
+
+def test_without_counters_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "RESET", tmp_path / "clear_refs")
+    before = memory.process_before()
+    assert before == f"not available: {tmp_path}/clear_refs: No such file or directory"
+    assert memory.process_rise(before) == before
+    assert not (tmp_path / "clear_refs").exists()
+
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    assert memory.process_rise(5) == f"not available: {tmp_path}/status: No such file or directory"
+    memory.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
+    assert memory.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
+    memory.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
+    assert memory.process_rise(5) == 314_000 * 1024 - 5
+    assert memory.process_rise(314_000 * 1024) == 0
+
+
+def test_setting_out_draws_no_random_numbers() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    memory.process_before()
+    assert torch.equal(before, torch.get_rng_state())
