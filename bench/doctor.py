@@ -1,0 +1,160 @@
+"""`python -m bench.doctor [threads=N] [--quick]`: whether this machine's measurements can be believed, on one page.
+
+Models of known cost are measured as every architecture is, and the figures are held against the truth. A noisy machine is said,
+and puts no ruler off. Exit codes: 0 all are right, 1 one is off (the page says which), 2 a mistake in the command, 130 Ctrl-C.
+"""
+
+import argparse
+import os
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
+
+import numpy as np
+
+from bench import command
+from bench.config import RANGES, Mistake
+from bench.identity import subject
+from bench.job import say
+from bench.measure import examination, rounds, sitting, surroundings
+from bench.measure.seat import Seat
+from bench.measure.truth import Examination
+from bench.report.statistics import paired_ratio, quiet
+
+LIMIT_SECONDS = 120.0  # a worker that answers later than this is ended
+NOISE_SECONDS = 25.0  # of rounds that the noise floor takes at most
+NARROW = 0.005  # rounds end earlier where the ratio of two identical models is known to this share
+VOCABULARY = 256  # of the models of the noise floor: bytes
+STATE = {  # what is said of surroundings.state
+    "load": "load over 1, 5 and 15 minutes {}",
+    "affinity": "cores of this process {}",
+    "clocks_megahertz": "clocks {} MHz",
+    "temperature_celsius": "hottest sensor {} °C",
+    "governor": "governor {}",
+    "large_pages": "large pages {}",
+}
+CLOCKS = {"wall": "the clock on the wall", "cpu": "processor time"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(message)
+
+
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """What the command asks for. Raises Mistake."""
+    parser = Parser(prog="python -m bench.doctor", description="Hold the rulers of this machine against the truth, on one page.")
+    parser.add_argument("--threads", type=int, default=1, help="threads of the process that is measured (also as threads=N)")
+    parser.add_argument("--quick", action="store_true", help="leave out the noise floor, which takes half a minute")
+    asked = parser.parse_args([f"--{word}" if word.startswith("threads=") else word for word in arguments])
+    low, high = RANGES["threads"]
+    if not low <= asked.threads <= high:
+        raise Mistake(f"threads={asked.threads} is out of range: it takes {low:g} to {high:g}")
+    return asked
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def section(title: str, lines: Sequence[str]) -> str:
+    """A title, and its sentences below it, folded."""
+    folded = [textwrap.fill(line, 118, initial_indent="  ", subsequent_indent="         ") for line in lines]
+    return "\n".join([title, *folded, ""])
+
+
+def of_rulers(found: Examination) -> list[str]:
+    """One line a ruler."""
+    return [f"{'OFF  ' if finding.off else 'right'}  {finding.sentence}" for finding in found.findings]
+
+
+def of_state(state: dict[str, Any]) -> Iterator[str]:
+    """The state of the machine in one sentence, and in another one each what it does not tell."""
+    told = []
+    for key, words in STATE.items():
+        value = state[key]
+        if isinstance(value, str) and value.startswith("not available"):
+            yield f"{words.partition(' {}')[0].capitalize()}: {value}."
+        else:
+            shown = dict.fromkeys(f"{one:.4g}" for one in value) if isinstance(value, list) else [str(value)]
+            told.append(words.format(", ".join(shown)))
+    yield f"{'; '.join(told).capitalize()}."
+
+
+def of_noise(threads: int, quick: bool) -> Iterator[str]:
+    """What two identical models differ by when they take turns: the least difference in speed that means anything here."""
+    if quick:
+        yield "Not asked (--quick)."
+        return
+    run = command.expand(["size=tiny", f"threads={threads}"]).runs[0]
+    options = replace(run.measure, rounds=10_000, cap_seconds=NOISE_SECONDS, narrow=NARROW, limit_seconds=LIMIT_SECONDS)
+    table = sitting.seats([run], {subject(run): VOCABULARY}, options)
+    try:
+        ready = sitting.prepare(table, say)
+        if len(ready) == 2:
+            rounds.take_rates(ready, ["train"], say)
+    finally:
+        for seat in table:
+            seat.rise()
+    if any(seat.status != "done" for seat in table):
+        yield f"Not known: {next(seat.reason for seat in table if seat.status != 'done')}."
+        return
+    yield f"Two identical models ({run.names['arch']}, size=tiny) were trained in turns."
+    yield from (compared(table, clock) for clock in CLOCKS)
+
+
+def compared(table: Sequence[Seat], clock: str) -> str:
+    """What two seats' training steps differ by, on one clock."""
+    first, second = (dict(seat.samples.windows["train"]) for seat in table)
+    ratios = [first[round_][clock] / second[round_][clock] for round_ in first if round_ in second and second[round_][clock] > 0]
+    ratio = paired_ratio(np.array(ratios))
+    if ratio is None:
+        return f"By {CLOCKS[clock]} there was not one round that both took part in."
+    inside = "inside" if quiet(ratio) else "not inside"
+    meaning = "differences in speed can be told" if quiet(ratio) else "no claim about speed is made"
+    return (
+        f"By {CLOCKS[clock]} one takes {ratio.value:.4f} of the other's time, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} "
+        f"over {ratio.rounds} rounds: {inside} 0.97 to 1.03, so that {meaning} on this machine today."
+    )
+
+
+def verdict(found: Examination) -> str:
+    """The last line."""
+    if not found.off:
+        return f"All {len(found.findings)} rulers are right."
+    names = ", ".join(finding.name for finding in found.off)
+    return f"OFF: {names}. What this harness measures on this machine is not to be believed until that is mended."
+
+
+def examine(arguments: Sequence[str]) -> int:
+    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    asked = parsed(arguments)
+    with sitting.only_sitting(say):
+        say("doctor: models of known cost are measured")
+        found = examination.examine(asked.threads, LIMIT_SECONDS, asked.quick)
+        print(section("The rulers", of_rulers(found)))
+        print(section("This machine", [*found.sentences, *of_state(surroundings.state())]))
+        print(section("The noise floor", list(of_noise(asked.threads, asked.quick))))
+    print(verdict(found))
+    return int(bool(found.off))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The door with its doormat: whatever a user did wrong is one line."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    command.register()
+    try:
+        return examine(sys.argv[1:] if arguments is None else arguments)
+    except Mistake as mistake:
+        say(f"error: {mistake}")
+        return 2
+    except KeyboardInterrupt:
+        say("stopped: nothing was recorded")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

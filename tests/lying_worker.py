@@ -1,0 +1,12 @@
+"""A worker whose clock on the wall runs a tenth too fast: what the doctor has to notice. Started like any worker."""
+
+import time
+from types import SimpleNamespace
+
+from bench.measure import speed, worker
+
+FAST = SimpleNamespace(perf_counter=lambda: 1.1 * time.perf_counter(), process_time=time.process_time)
+
+if __name__ == "__main__":
+    speed.time = FAST  # type: ignore[assignment]
+    worker.main()
