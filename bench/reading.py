@@ -1,10 +1,11 @@
 """Records read back as tidy tables. Writes nothing, passes over what is broken, and imports no torch."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow
 import yaml
@@ -25,6 +26,7 @@ class Records:
     curves: pd.DataFrame  # a row a logged step
     documents: pd.DataFrame  # a row a held-out document of a run
     measures: pd.DataFrame  # a row a number of a measurement
+    doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
 
 
 RUN_COLUMNS = (
@@ -35,7 +37,8 @@ VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
 DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
 MEASURE_COLUMNS = (
-    "sitting machine subject arch twin status reason metric unit better sample value note at round environment"
+    "sitting machine subject arch twin status reason metric unit better sample value note at axis place round environment "
+    "options facts surroundings"
 ).split()
 
 
@@ -63,13 +66,29 @@ def _latest(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _numbers(metrics: Iterable[Mapping[str, Any]], keys: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """A dict a metric, its samples still together: `_table` sets them apart."""
     for metric in metrics:
         values = metric["values"] or [None]  # a number that could not be had stays as a row without a value: its note says why
         rounds = metric.get("rounds") or range(len(values))
-        for sample, (value, round_) in enumerate(zip(values, rounds, strict=False)):
-            row = {name: metric.get(name, "") for name in ("unit", "better", "note")}
-            at = metric.get("at") or {}
-            yield {**keys, "metric": metric["name"], **row, "sample": sample, "value": value, "at": at, "round": round_}
+        count = min(len(values), len(rounds))
+        row = {name: metric.get(name, "") for name in ("unit", "better", "note")}
+        at = metric.get("at") or {}
+        axis, place = next(iter(at.items())) if len(at) == 1 else (",".join(sorted(at)), 0.0)
+        places = {"at": at, "axis": axis, "place": float(place)}
+        yield {**keys, "metric": metric["name"], **row, **places, "value": list(values)[:count], "round": list(rounds)[:count]}
+
+
+def _table(entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """A row a sample, from dicts that hold the samples of a metric: many thousands of samples, and no loop over them."""
+    samples = [entry.get("value", [None]) for entry in entries]
+    counts = np.array([len(one) for one in samples], dtype=int)
+    wide = pd.DataFrame(entries, columns=[name for name in columns if name not in ("value", "round", "sample")])
+    table = wide.loc[np.repeat(np.arange(len(wide)), counts)].reset_index(drop=True)
+    values = pd.Series([value for one in samples for value in one], dtype=object)
+    table["value"] = pd.to_numeric(values, errors="coerce").astype(float)
+    table["round"] = [number for entry in entries for number in entry.get("round", [None])]
+    table["sample"] = np.arange(len(table)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return table[list(columns)]
 
 
 def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,12 +145,13 @@ def read(root: Path) -> Records:
     curve = curve.merge(table[["run", "label"]], on="run", how="left")
     return Records(
         runs=table,
-        values=pd.DataFrame(values, columns=VALUE_COLUMNS),
+        values=_table(values, VALUE_COLUMNS),
         curves=curve,
         documents=pyarrow.concat_tables(documents, promote_options="permissive").to_pandas()
         if documents
         else pd.DataFrame(columns=DOCUMENT_COLUMNS),
-        measures=pd.DataFrame(list(_measures(root)), columns=MEASURE_COLUMNS),
+        measures=_table(list(_measures(root)), MEASURE_COLUMNS),
+        doctors=_doctors(root),
     )
 
 
@@ -143,10 +163,16 @@ def _measures(root: Path) -> Iterator[dict[str, Any]]:
         keys = {
             "sitting": path.parent.parent.name, "machine": about.get("machine", ""), "subject": about.get("subject", ""),
             "arch": about.get("arch", ""), "twin": bool(about.get("twin", False)), "status": result["status"],
-            "reason": result["reason"], "environment": about.get("environment", {}),
+            "reason": result["reason"], "environment": about.get("environment", {}), "options": about.get("options", {}),
+            "facts": about.get("facts", {}), "surroundings": about.get("surroundings", {}),
         }  # fmt: skip
         numbers = list(_numbers(result["metrics"], keys))
-        yield from numbers or [keys | {"metric": "", "at": {}}]
+        yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]
+
+
+def _doctors(root: Path) -> dict[str, dict[str, Any]]:
+    found = {path.parent.name: read_json(path) for path in sorted(root.glob("measure/*/doctor.json"))}
+    return {name: content for name, content in found.items() if isinstance(content, dict)}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -192,6 +192,90 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
     ]  # fmt: skip
 
 
+LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+DEEP: dict[str, dict[str, float]] = {  # growth: of training seconds a token, by its token of context; longest: supported length
+    "lstm": {"growth": 0.0, "flops": 4.4e6, "unchecked": 0.0, "operators": 310, "gain": 0.62},
+    "gru": {"growth": 0.0, "flops": 4.5e6, "unchecked": 0.0, "operators": 330, "gain": 0.55},
+    "convolution": {"growth": 1e-10, "flops": 4.9e6, "unchecked": 0.4e6, "operators": 240, "gain": 0.04},
+    "decoder": {"growth": 2.5e-8, "flops": 4.8e6, "unchecked": 0.0, "operators": 420, "gain": 0.12},
+    "classic": {"growth": 3e-8, "flops": 4.7e6, "unchecked": 0.0, "operators": 380, "gain": 0.18, "longest": 1024},
+    "encoder": {"growth": 2.7e-8, "flops": 4.8e6, "unchecked": 0.0, "operators": 360, "gain": 0.01},
+    "pairs": {"growth": 0.0, "flops": 0.2e6, "unchecked": 0.0, "operators": 90, "gain": 1.4},
+}
+DOCTOR = {
+    "schema": 1,
+    "findings": [
+        {"name": "seconds", "expected": 0.05, "came": 0.0501, "unit": "s", "off": False, "sentence": "seconds are right"},
+        {"name": "bytes", "expected": 4e6, "came": 4e6, "unit": "bytes", "off": False, "sentence": "bytes are right"},
+    ],
+    "sentences": ["A large matrix product reaches 1.1 TFLOP/s here.", f"One other process is busy. {HOSTILE}"],
+}  # fmt: skip
+
+
+def deep(arch: str, rounds: int = 60, few: int = 7, seed: int = 0, shared: int = 5) -> list[Metric]:
+    """Everything that a full measurement holds. `shared`: seeds what disturbs all architectures of a round alike."""
+    about, profile = DEEP[arch], PROFILES[arch]
+    own, weather = np.random.default_rng([seed, len(arch), ord(arch[0])]), np.random.default_rng(shared)
+    drift = {count: 1 + 0.05 * weather.normal(size=count) for count in dict.fromkeys((rounds, few))}
+
+    def samples(name: str, value: float, unit: str, better: Any, at: Any = None, count: int = rounds) -> Metric:
+        way = -1 if better == "lower" else 1
+        values = value * drift[count] ** way * (1 + 0.004 * own.normal(size=count))
+        return Metric(name, unit, better, tuple(map(float, values)), at=at or {}, rounds=tuple(range(count)))
+
+    def one(name: str, unit: str, value: float, note: str = "") -> Metric:
+        return Metric(name, unit, "lower", (value,), note)
+
+    def refused(name: str, unit: str, why: str, at: Any = None) -> Metric:
+        return Metric(name, unit, "lower", (), why, at=at or {})
+
+    causal, rate = arch not in ENCODERS, profile["rate"]
+    alone = f"reads both directions, so it can not write a token at a time {HOSTILE}"
+    found = [metric for metric in speeds(arch, rounds, seed) if "per_second" not in metric.name and not metric.at]
+    for stem, speed in (("train", rate), ("prefill", 3 * rate), ("decode", rate / 30)):
+        for clock, unit in (("second", "tokens/s"), ("cpu_second", "tokens/CPU s")):
+            name = f"{stem}_tokens_per_{clock}"
+            found.append(samples(name, speed, unit, "higher") if causal or stem == "train" else refused(name, unit, alone))
+    found.append(samples("train_tokens_per_second", rate * (1 + about["gain"]), "tokens/s", "higher", {"batch": 32}, few))
+    for length in LENGTHS:
+        at = {"length": length}
+        if length > about.get("longest", 1e9):
+            why = "learned positions for 1,024 tokens: there is none for a longer context"
+            found += [refused("train_tokens_per_second", "tokens/s", why, at)]
+            found += [refused("decode_seconds_per_token", "s/token", why, at)] if causal else []
+            continue
+        once = 1 / rate + about["growth"] * (length - 128)
+        found.append(samples("train_tokens_per_second", 1 / once, "tokens/s", "higher", at, few))
+        if causal:
+            further = 30 / rate + profile["growth"] * length
+            found.append(samples("first_token_seconds", length * once / 3, "s", "lower", at, few))
+            found.append(samples("decode_seconds_per_token", further, "s/token", "lower", at, few))
+        else:
+            found.append(refused("decode_seconds_per_token", "s/token", alone, at))
+    if causal:
+        found.append(samples("first_token_seconds", 128 / rate / 3, "s", "lower", count=few))
+        for batch in (8, 32, 128):
+            found.append(samples("decode_tokens_per_second", rate / 30 * batch**0.8, "tokens/s", "higher", {"batch": batch}, few))
+            found.append(samples("first_token_seconds", batch**0.9 * 128 / rate / 3, "s", "lower", {"batch": batch}, few))
+        found.append(one("state_bytes_per_token", "bytes", 4096.0 if profile["growth"] else 0.0))
+    parts = {"forward": 0.31, "backward": 0.55, "optimizer": 0.14}
+    found += [samples(f"{part}_seconds", share * 1024 / rate, "s/step", "lower", count=few) for part, share in parts.items()]
+    return [
+        *found,
+        one("first_step_seconds", "s", 0.8),
+        one("product_flops_per_second", "FLOP/s", 1.1e12 if arch != "pairs" else float("nan")),
+        one("copy_bytes_per_second", "bytes/s", 9e9),
+        one("unchecked_flops_per_token", "FLOPs/token", about["unchecked"]),
+        one("traffic_bytes_per_token", "bytes/token", 150_000.0),
+        one("operators_per_step", "calls", about["operators"]),
+        one("activation_bytes_per_token", "bytes/token", profile["memory"] / 3000),
+        one("memory_allocator_peak_bytes", "bytes", 1.1 * profile["memory"]),
+        one("memory_process_rise_bytes", "bytes", 1.6 * profile["memory"]),
+        one("largest_batch", "sequences", 512.0),
+        refused("train_joules_per_token", "J/token", "not available: this system has no counter of energy that can be read"),
+    ]
+
+
 def write_measure(
     root: Path,
     arch: str,
@@ -206,7 +290,12 @@ def write_measure(
     sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
-    about = {"machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine}}
+    before, after = {"load": [0.4, 0.5, 0.6], "clocks_megahertz": [2250.0, 2350.0]}, {"load": [1.1, 0.8, 0.7]}
+    about = {
+        "machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine},
+        "surroundings": {"before": before, "after": after | {"temperature_celsius": "not available: no sensor"}},
+        "options": changes.get("options", {}), "facts": {"device": "cpu", "precision": "float32"},
+    }  # fmt: skip
     record.write_json(folder / "subject.json", about)
     found = speeds(arch, changes.get("rounds", 40), len(arch) + 7 * twin, factor) if metrics is None else metrics
     record.finish(folder, "failed" if reason else "done", reason, () if reason else found)
@@ -227,4 +316,14 @@ def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), ma
             write_measure(root, arch, machine=f"{number}a1b2c3d", factor=1 + number)
     write_measure(root, archs[3 % len(archs)], twin=True)
     write_measure(root, "broken", reason="the worker gave no answer for 120 s")
+    return root
+
+
+def write_deep(root: Path, archs: Sequence[str] = tuple(PROFILES), twin: str = "lstm", machine: str = "0a1b2c3d") -> Path:
+    """A sitting of full depth with its twin and its doctor; of archs alone, without any run."""
+    options = {"depth": "full", "memory_limit": 2_000_000_000}
+    for arch in archs:
+        write_measure(root, arch, metrics=deep(arch), machine=machine, options=options)
+    again = write_measure(root, twin, twin=True, metrics=deep(twin, seed=1), machine=machine, options=options)
+    record.write_json(again.parent / "doctor.json", DOCTOR)
     return root

@@ -1,7 +1,6 @@
 """Tables, figures and one page from records alone; writes nothing but <results>/<suite>/report/. Imports no torch."""
 
 from pathlib import Path
-from typing import Any
 
 from bench.config import Mistake
 
@@ -10,20 +9,13 @@ def suites(root: Path) -> list[Path]:
     """The suites at or below a folder; Mistake where there is nothing to read."""
     if not root.is_dir():
         raise Mistake(f"{root} is no folder: name results/<suite>, or results/ for every suite below it")
-    found = [folder for folder in (root, *sorted(root.iterdir())) if any(folder.glob("runs/*/config.yaml"))]
+    found = [folder for folder in (root, *sorted(root.iterdir())) if any(any(folder.glob(record)) for record in RECORDS)]
     if not found:
         raise Mistake(f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them")
     return found
 
 
-def _read(root: Path) -> tuple[Any, ...]:
-    from bench.reading import read
-    from bench.report import comparisons, speeds, tables
-
-    records = read(root)
-    sittings = speeds.sittings(records.measures)
-    built = tables.build(records, sittings)
-    return records, sittings, built, comparisons.comparisons(built)
+RECORDS = ("runs/*/config.yaml", "measure/*/*/result.json")  # of a run, of a measurement
 
 
 def make(root: Path) -> tuple[Path, str]:
@@ -31,18 +23,26 @@ def make(root: Path) -> tuple[Path, str]:
 
     Raises Mistake where there is nothing to read, or where it can not be written.
     """
+    from bench.reading import read
     from bench.record import check_writable, training_source, write_atomically
-    from bench.report import page, tables, terminal
+    from bench.report import comparisons, crossovers, exports, groups, page, speeds, tables, terminal
 
     suites(root)
-    records, sittings, built, parts = _read(root)
+    records = read(root)
+    sittings = speeds.sittings(records.measures, records.doctors)
+    built = tables.build(records, sittings)
+    parts, stale = comparisons.comparisons(built), page.stale_rows(built, training_source())
+    measured = [(group, crossovers.pairs(group)) for group in groups.groups(sittings, parts, stale)]
     folder = root / "report"
     check_writable(folder)
     for name, table in (
         ("summary.csv", tables.summary(built)),
         ("runs.csv", tables.numbers(records, built)),
         ("curves.csv", tables.curves(records)),
+        ("speeds.csv", exports.speeds(sittings)),
+        ("crossovers.csv", exports.crossings(measured)),
     ):
         write_atomically(folder / name, table.to_csv(index=False))
-    write_atomically(folder / "index.html", page.render(root.resolve().name, records, built, sittings, parts, training_source()))
-    return folder / "index.html", terminal.text(built, parts)
+    text = page.render(root.resolve().name, records, built, sittings, parts, measured, stale)
+    write_atomically(folder / "index.html", text)
+    return folder / "index.html", terminal.text(built, parts, measured)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report.rows import each
-from bench.report.speeds import PAIRED, Sitting
+from bench.report.speeds import RATES, Sitting
 from bench.report.wording import NONE, count, fixed, large, number, size
 
 SLACK = 0.03  # a larger share of the budget left unused is marked
@@ -17,7 +17,10 @@ TITLES = {
     "decode_tokens_per_second": "decode tokens/s",
     "peak_train_memory_bytes": "peak memory",
     "state_bytes": "state",
-    "flops_per_token": "FLOPs per token",
+}
+ABOUT = {
+    "rate": "median; below it the ratio to the reference in the same rounds",
+    "size": "below it the ratio to the least",
 }
 
 
@@ -43,6 +46,8 @@ class Table:
     columns: list[tuple[str, str]]  # title, explanation
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
+    heading: str = ""
+    folded: str = ""  # what stands on the fold, where the table is folded away
 
 
 def _value(value: Any) -> float | None:
@@ -83,8 +88,8 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
         ("parameters", "all of them, embeddings included"),
         ("seeds", "finished seeds"),
     ]
-    measured = [metric for metric in TITLES if sitting is not None and metric in sitting.medians and metric != "flops_per_token"]
-    columns += [(TITLES[metric], "median; below it the ratio to the best of this sitting") for metric in measured]
+    measured = [metric for metric in TITLES if sitting is not None and metric in sitting.medians]
+    columns += [(TITLES[metric], ABOUT["rate" if metric in RATES else "size"]) for metric in measured]
     cells = []
     for row in each(rows):
         span = (
@@ -100,7 +105,7 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             _parameters(row),
             _seeds(row),
         ]
-        cells.append(line + [speed_cell(str(row.subject), metric, sitting, brief=True) for metric in measured if sitting])
+        cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting])
     notes = sorted({_basis(row) for row in each(rows)})
     if not one_token:
         notes.append(
@@ -155,51 +160,14 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     return Table(name, caption, columns, cells)
 
 
-def speed_cell(subject: str, metric: str, sitting: Sitting, brief: bool = False) -> Cell:
-    """A median and its ratio to the best of the sitting; a dash keeps its reason."""
-    value = float(sitting.medians[metric].get(subject, float("nan"))) if metric in sitting.medians else float("nan")
+def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
+    """A median and its ratio: of a rate to the reference, of a size to the least; a dash keeps its reason."""
+    value = sitting.value(subject, metric)
     if not math.isfinite(value):
-        return Cell(NONE, None, why=sitting.notes.get((subject, metric), "not measured in this sitting"))
-    if metric in PAIRED:
+        return Cell(NONE, None, why=sitting.why(subject, metric))
+    if metric in RATES:
         ratio = sitting.ratios.get((subject, metric))
-        small = ""
-        if ratio is not None:
-            span = f" ({fixed(ratio.low)} to {fixed(ratio.high)})" if ratio.basis == "rounds" and not brief else ""
-            small = f"×{fixed(ratio.value)}{span}"
-        return Cell(large(value), value, small)
+        small = "the reference" if subject == sitting.reference else f"×{fixed(ratio.value)}" if ratio else ""
+        return Cell(large(value), value, small if sitting.claims(metric) else "no claim today")
     least = sitting.medians[metric].min()
-    text = size(value) if metric.endswith("bytes") else large(value)
-    return Cell(text, value, f"×{number(value / least)}" if least > 0 else "")
-
-
-def speeds(name: str, sitting: Sitting, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
-    """Everything that one sitting measured, with ratios within it."""
-    metrics = [metric for metric in TITLES if metric in sitting.medians or any(key[1] == metric for key in sitting.notes)]
-    columns = [("architecture", "as it was measured")] + [
-        (TITLES[m], "median; ratio to the best in the same rounds, 95 % interval") for m in metrics
-    ]
-    there = rows[rows["subject"].isin(sitting.medians.index)].drop_duplicates("subject")
-    cells = [
-        [name_cell(row, stale), *(speed_cell(str(row.subject), metric, sitting) for metric in metrics)] for row in each(there)
-    ]
-    missing: dict[str, list[str]] = {}
-    labels = dict(zip(there["subject"], there["label"], strict=True))
-    for (subject, metric), note in sitting.notes.items():
-        if subject in labels and note and metric in TITLES:
-            missing.setdefault(f"{labels[subject]}: {note}", []).append(TITLES[metric])
-    notes = [f"{NONE} {', '.join(names)} · {why}" for why, names in missing.items()]
-    return Table(name, "", columns, cells, notes)
-
-
-def twin_line(sitting: Sitting) -> str:
-    """What the A/A pair says about this machine's clock."""
-    if not sitting.twins:
-        return "No model was entered twice in this sitting, so its noise is unknown: no claim about speed is made."
-    said = [
-        f"{TITLES.get(metric, metric)} {fixed(pair.value)} ({fixed(pair.low)} to {fixed(pair.high)})"
-        + ("" if sitting.claims(metric) else ", too noisy: no claim")
-        for metric, pair in sorted(sitting.twins.items())
-    ]
-    rule = "It must lie inside 0.97 to 1.03 for a claim."
-    clock = "Rates are per second of the clock on the wall; those per processor second stand in runs.csv."
-    return f"The same model entered twice, as a ratio that should be 1: {'; '.join(said)}. {rule} {clock}"
+    return Cell(size(value), value, f"×{number(value / least)}" if least > 0 else "")

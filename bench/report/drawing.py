@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,16 @@ def svg(figure: Figure, name: str, description: str) -> str:
     return re.sub(r"\n\s*", "\n", text)
 
 
-def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
-    """A logarithmic axis from low to high with three to eight readable ticks, whatever it spans."""
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
+def engineering(unit: str = "") -> EngFormatter:
+    """Numbers on an axis as people read them: 20 k, 3 ms."""
+    return EngFormatter(unit=unit, sep=" ")
+
+
+def logarithmic(axes: Axes, low: float, high: float, unit: str = "", upright: bool = False) -> None:
+    """A logarithmic axis from low to high with three to eight readable ticks, whatever it spans. `upright`: the one of y."""
+    axis = axes.yaxis if upright else axes.xaxis
+    (axes.set_yscale if upright else axes.set_xscale)("log")
+    (axes.set_ylim if upright else axes.set_xlim)(low, high)
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
@@ -81,6 +88,14 @@ def logarithmic(axes: Axes, low: float, high: float, unit: str = "") -> None:
             break
     else:
         ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:,g}" if unit == "s" and low >= 0.1 else engineering(unit))  # no kiloseconds, but milliseconds
+
+
+def doubling(axes: Axes, places: Sequence[float]) -> None:
+    """An axis of x whose steps are doublings, with ticks at the given places: at every second or third where they are many."""
+    axes.set_xscale("log", base=2)
+    ticks = list(places)[:: 1 + (len(places) - 1) // 6]
+    axes.set_xticks(ticks, [f"{tick:,g}" for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:,g}" if unit == "s" else EngFormatter(unit=unit, sep=" "))  # no kiloseconds

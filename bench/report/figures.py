@@ -10,16 +10,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bench.report import drawing
 from bench.report.comparisons import Comparison
 from bench.report.lettering import Crowded, label_margin, label_points
 from bench.report.rows import each
-from bench.report.speeds import Sitting
 from bench.report.statistics import pareto
-
-PARTS = ("parameters", "gradients", "optimizer", "activations", "temporary")
 
 
 class Empty(Exception):
@@ -140,65 +137,3 @@ def _front(axes: Axes, table: pd.DataFrame, more_is_better: bool) -> list[tuple[
         ink += [(at, level) for at in np.geomspace(x[number], x[number + 1], 40)]
         ink += [(wall, at) for at in np.linspace(y[number], y[number + 1], 40)]
     return ink
-
-
-def decoding(rows: pd.DataFrame, sitting: Sitting) -> Figure:
-    """Seconds for a further token against the length that stands before it."""
-    points = sitting.curves[sitting.curves["metric"] == "decode_seconds_per_token"]
-    subjects = rows.drop_duplicates("subject").set_index("subject")[["short", "colour"]]
-    table = points.join(subjects, on="subject", how="inner").sort_values("length")
-    if table.groupby("subject").size().max() < 2 if len(table) else True:
-        raise Empty("no decoding time was measured at two lengths or more")
-    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * table["subject"].nunique() + 0.7))
-    palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
-    sns.lineplot(
-        table.assign(microseconds=table["value"] * 1e6), x="length", y="microseconds", hue="short", palette=palette, marker="o",
-        markersize=4.5, markeredgecolor=drawing.PAPER, errorbar=None, legend=False, ax=axes,
-    )  # fmt: skip
-    axes.set_xscale("log", base=2)
-    lengths = sorted(table["length"].unique())
-    axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel("tokens before")
-    axes.set_ylabel("µs for a further token")
-    last = table.groupby("short").tail(1)
-    label_margin(axes, [(r.length, r.value * 1e6, str(r.short), palette[str(r.short)]) for r in each(last)])
-    return figure
-
-
-def memory(rows: pd.DataFrame, sitting: Sitting) -> Figure:
-    """The peak of memory over one training step, in its parts; a bar an architecture."""
-    subjects = rows.drop_duplicates("subject").set_index("subject")
-    columns = {part: f"memory_{part}_bytes" for part in PARTS if f"memory_{part}_bytes" in sitting.medians}
-    table = sitting.medians.reindex(subjects.index)[list(columns.values())].dropna(how="all").fillna(0.0) / 1e6
-    if not columns or table.empty:
-        raise Empty("no memory was measured by parts")
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
-    figure, axes = drawing.canvas(0.23 * len(table) + 1.0)
-    shades = np.linspace(1.0, 0.22, len(columns))
-    left = np.zeros(len(table))
-    tints = [drawing.colour(int(number)) for number in subjects.loc[table.index, "colour"]]
-    for (part, column), shade in zip(columns.items(), shades, strict=True):
-        axes.barh(range(len(table)), table[column], left=left, color=drawing.PAPER, height=0.72)  # so that no grid shines through
-        axes.barh(
-            range(len(table)),
-            table[column],
-            left=left,
-            color=tints,
-            alpha=shade,
-            height=0.72,
-            edgecolor=drawing.PAPER,
-            linewidth=0.6,
-        )
-        axes.barh([0], [0], color=drawing.FAINT, alpha=shade, label=part)
-        left += table[column].to_numpy()
-    axes.set_yticks(range(len(table)), list(subjects.loc[table.index, "short"]))
-    axes.set_xlabel("MB at the peak of a training step")
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=len(columns), handlelength=0.9, handletextpad=0.35,
-        columnspacing=0.9, borderpad=0, fontsize=drawing.FONT - 1,
-    )  # fmt: skip
-    return figure

@@ -1,12 +1,15 @@
 """The sentences at the top: what was compared, and only what the numbers carry."""
 
+from collections.abc import Mapping, Sequence
+
 import pandas as pd
 
 from bench.report.comparisons import Comparison, against
-from bench.report.rows import each
-from bench.report.speeds import Sitting
-from bench.report.statistics import Interval
+from bench.report.groups import Group
+from bench.report.speeds import Sitting, flat
+from bench.report.statistics import Ratio
 from bench.report.tables import Tables
+from bench.report.trust import refusals
 from bench.report.wording import fixed, large, listed, number, plural, size
 
 NAMED = 4  # so many rows are named in a sentence; the rest are counted
@@ -19,10 +22,27 @@ def sentences(comparison: Comparison, tables: Tables, sittings: list[Sitting]) -
     said += [_quality(table, tables) for table in comparison.likelihoods if len(table) > 1]
     for sitting in sittings:
         measured = comparison.rows[comparison.rows["subject"].isin(sitting.medians.index)]
-        if measured["subject"].nunique() > 1:
-            where = f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
-            said.append(where + " ".join([*_speeds(measured, sitting), _memory(measured, sitting)]).strip())
+        where = f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
+        said.append(_cost(dict(zip(measured["subject"], measured["label"], strict=True)), sitting, where))
     return [line for line in said if line]
+
+
+def measured_only(groups: Sequence[Group]) -> list[str]:
+    """What is said where nothing was trained: a sentence about each group of a sitting."""
+    said = []
+    for group in groups:
+        names = listed(sorted(group.label(subject) for subject in group.subjects))
+        where = f"Measured on machine {group.sitting.machine}, nothing was trained: {names}."
+        said.append(f"{where} {_cost(dict(group.names['label']), group.sitting, '')}".strip())
+    return said
+
+
+def _cost(labels: Mapping[str, str], sitting: Sitting, where: str) -> str:
+    """The fastest and the smallest of one sitting; nothing where there is but one, or where a ruler was off."""
+    if len(labels) < 2:
+        return ""
+    said = [*_speeds(labels, sitting), "" if sitting.broken else _memory(labels, sitting)]
+    return where + " ".join(line for line in said if line)
 
 
 def _compared(comparison: Comparison) -> str:
@@ -78,49 +98,43 @@ def _others(amount: int) -> list[str]:
     return [f"{amount - NAMED} further ones"] if amount > NAMED else []
 
 
-def _speeds(rows: pd.DataFrame, sitting: Sitting) -> list[str]:
-    """A sentence for each clocked metric; where the A/A pair forbids a claim, one that says so."""
-    said, silent = [], []
-    for metric, verb in METRICS.items():
-        subjects = {str(row.subject): str(row.label) for row in each(rows)}
-        ratios = {
-            label: sitting.ratios[subject, metric] for subject, label in subjects.items() if (subject, metric) in sitting.ratios
-        }
-        if len(ratios) < 2:
-            continue
-        if sitting.claims(metric):
-            said.append(_fastest(ratios, verb))
+def _speeds(labels: Mapping[str, str], sitting: Sitting) -> list[str]:
+    """A sentence for each clocked rate; where no claim may be made, one that says so and why."""
+    there = {metric: [s for s in labels if s in sitting.samples.get(flat(metric), ())] for metric in METRICS}
+    asked = {metric: subjects for metric, subjects in there.items() if len(subjects) > 1}
+    said = [_fastest(subjects, labels, sitting, metric) for metric, subjects in asked.items() if sitting.claims(metric)]
+    return said + refusals(sitting, {metric: METRICS[metric] for metric in asked})
+
+
+def _fastest(subjects: Sequence[str], labels: Mapping[str, str], sitting: Sitting, metric: str) -> str:
+    """The first by its median rate, held against each other one in the rounds that both took part in."""
+    ranked = sorted(subjects, key=lambda subject: -sitting.value(subject, metric))
+    first, verb = ranked[0], METRICS[metric]
+    beaten: list[tuple[Ratio, str]] = []
+    same = [labels[first]]
+    for other in ranked[1:]:
+        ratio = sitting.ratio(flat(metric), first, other)
+        if ratio is not None and ratio.side == 1:
+            beaten.append((ratio, labels[other]))
         else:
-            silent.append(verb)
-    if silent:
-        twins = [pair for metric, pair in sitting.twins.items() if METRICS.get(metric) in silent]
-        low, high = min((pair.low for pair in twins), default=1.0), max((pair.high for pair in twins), default=1.0)
-        why = (
-            f"the same model entered twice differed by a ratio of {fixed(low)} to {fixed(high)}"
-            if twins
-            else "no model was entered twice"
-        )
-        said.append(f"No claim about the speed of {listed(silent)} on this machine: {why}.")
-    return said
-
-
-def _fastest(ratios: dict[str, Interval], verb: str) -> str:
-    ranked = sorted(ratios, key=lambda label: -ratios[label].value)
-    top, after = ratios[ranked[0]], ratios[ranked[1]]
-    if after.high >= top.low:
-        same = [label for label in ranked if ratios[label].high >= top.low]
+            same.append(labels[other])
+    if len(same) > 1:
         return f"Fastest in {verb} is not distinguishable here: {listed(same)}."
-    return f"Fastest in {verb}: {ranked[0]}, {fixed(top.value / after.value, 2)} times the rate of the next, {ranked[1]}."
+    ratio, after = min(beaten)
+    span = (
+        f"{fixed(ratio.value, 2)} times the rate of the next, {after} (95 % interval {fixed(ratio.low)} to {fixed(ratio.high)})"
+    )
+    return f"Fastest in {verb}: {labels[first]}, {span}."
 
 
-def _memory(rows: pd.DataFrame, sitting: Sitting) -> str:
+def _memory(labels: Mapping[str, str], sitting: Sitting) -> str:
     name = "peak_train_memory_bytes"
     if name not in sitting.medians:
         return ""
-    table = rows.assign(bytes=sitting.medians[name].reindex(rows["subject"]).to_numpy()).dropna(subset=["bytes"])
-    if len(table) < 2:
+    found = sitting.medians[name].reindex(list(labels)).dropna()
+    if len(found) < 2:
         return ""
-    low, high = table["bytes"].min(), table["bytes"].max()
-    least = list(table.loc[table["bytes"] == low, "label"])
+    low, high = found.min(), found.max()
+    least = [labels[str(subject)] for subject in found.index[found == low]]
     most = f"; the largest takes {number(high / low, 2)} times as much" if high > low else ", all the same"
     return f"Smallest peak of memory in training: {listed(least)}, {size(low)}{most}."

@@ -72,17 +72,17 @@ def label_points(axes: Axes, points: Sequence[Point], ink: Sequence[tuple[float,
 
 
 def label_margin(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each text right of the frame at the height of its point, moved apart where they would touch."""
+    """Write each text right of the frame at the height of its point, moved apart where they would touch; any scale of y."""
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
-    low, high = axes.get_ylim()
-    step = (high - low) * FONT * 1.2 / (figure.get_figheight() * 72 - 50)
-    ordered = sorted(points, key=lambda point: point[1])
-    heights = spread([point[1] for point in ordered], step, low, high)
-    for (x, y, text, tint), place in zip(ordered, heights, strict=True):
+    step = FONT * 1.2 / (figure.get_figheight() * 72 - 50)
+    scale = axes.transScale.transform([(1.0, level) for level in (*axes.get_ylim(), *(y for _, y, _, _ in points))])[:, 1]
+    wished = (scale[2:] - scale[0]) / (scale[1] - scale[0])
+    order = np.argsort(wished, kind="stable")
+    for place, height in zip(order, spread([float(wished[one]) for one in order], step, 0.0, 1.0), strict=True):
+        x, y, text, tint = points[place]
         leader = LEADER | {"color": tint, "linewidth": 0.7, "linestyle": (0, (1, 2)), "shrinkB": 2, "relpos": (0, 0.5)}
-        beside = (1.06, (place - low) / (high - low))
-        axes.annotate(text, (x, y), beside, textcoords="axes fraction", va="center", color=tint, arrowprops=leader)
+        axes.annotate(text, (x, y), (1.06, height), textcoords="axes fraction", va="center", color=tint, arrowprops=leader)
 
 
 def spread(values: Sequence[float], step: float, floor: float, ceiling: float) -> list[float]:

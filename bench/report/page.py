@@ -9,9 +9,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.reading import Records
-from bench.report import cells, facts, figures, headline
+from bench.report import cells, facts, figures, headline, sections
 from bench.report.comparisons import KEY, Comparison, why_apart
+from bench.report.crossovers import Pair
 from bench.report.figures import Drawn, drawn
+from bench.report.groups import Group
 from bench.report.speeds import Sitting
 from bench.report.tables import Tables
 from bench.report.wording import listed
@@ -20,8 +22,16 @@ HERE = Path(__file__).parent
 PALETTE_SIZE = 10
 
 
-def render(name: str, records: Records, tables: Tables, sittings: list[Sitting], parts: list[Comparison], source: str) -> str:
-    """The page as text. `source`: today's digest of the sources, to mark what is stale."""
+def render(
+    name: str,
+    records: Records,
+    tables: Tables,
+    sittings: list[Sitting],
+    parts: list[Comparison],
+    measured: list[tuple[Group, list[Pair]]],
+    stale: frozenset[int],
+) -> str:
+    """The page as text. `stale`: rows that other sources than today's made."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -29,7 +39,6 @@ def render(name: str, records: Records, tables: Tables, sittings: list[Sitting],
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    stale = stale_rows(tables, source)
     return environment.get_template("page.html").render(
         name=name,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
@@ -37,7 +46,8 @@ def render(name: str, records: Records, tables: Tables, sittings: list[Sitting],
         palette=PALETTE_SIZE,
         apart=why_apart([part.rows for part in parts], KEY),
         comparisons=[_comparison(part, records, tables, sittings, stale) for part in parts],
-        sittings=[_sitting(sitting, parts, stale) for sitting in sittings],
+        answers=headline.measured_only([group for group, _ in measured]) if not len(tables.runs) else [],
+        sittings=sections.sections(sittings, measured),
         machines=len({sitting.machine for sitting in sittings}),
         failures=facts.failures(tables.runs, records.measures),
         environments=facts.distinct(tables.runs["environment"]),
@@ -107,10 +117,7 @@ def _figures(part: Comparison, records: Records, sittings: list[Sitting]) -> lis
         return [("", made + groups[0][1])]
     if not groups:
         reason = "no speed or memory was measured for these rows."
-        made += [
-            Drawn("", title, "", reason=reason)
-            for title in ("Quality against speed", "Quality against memory", "Decoding", "Memory")
-        ]
+        made += [Drawn("", title, "", reason=reason) for title in ("Quality against speed", "Quality against memory")]
     return [("", made), *groups]
 
 
@@ -132,16 +139,4 @@ def _measured_figures(part: Comparison, sitting: Sitting, name: str) -> list[Dra
             text = f"{dashed} Without any, and so off the scale: {listed(none)}." if none else dashed
             make = partial(figures.tradeoff, rows, cost, label, more, unit)
             made.append(drawn(f"{name}-{metric}-{number}", title, text, make))
-    decode = "One sequence at a time, from a state that already holds that many tokens."
-    made.append(drawn(f"{name}-decode", "Time to decode a token", decode, partial(figures.decoding, part.rows, sitting)))
-    bars = "Live tensor storage at the peak of one training step, by what it holds."
-    made.append(drawn(f"{name}-memory", "Memory of a training step", bars, partial(figures.memory, part.rows, sitting)))
     return made
-
-
-def _sitting(sitting: Sitting, parts: list[Comparison], stale: frozenset[int]) -> dict[str, Any]:
-    tables = [cells.speeds(f"{part.name}-{sitting.name}", sitting, part.rows, stale) for part in parts]
-    return {
-        "name": sitting.name, "machine": sitting.machine, "environment": facts.lines(sitting.environment),
-        "tables": [table for table in tables if table.rows], "twins": cells.twin_line(sitting),
-    }  # fmt: skip

@@ -1,15 +1,33 @@
-"""What was measured on machines: medians, and ratios of samples taken in the same rounds of one sitting."""
+"""What was measured on machines: medians, points of curves, and ratios of samples taken in the same rounds of one sitting."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.report.rows import each
-from bench.report.statistics import Interval, median_interval, quiet
+from bench.report.statistics import Numbers, Ratio, paired_ratios, quiet
 
-PAIRED = ("train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second")
+RATES = {  # by the clock on the wall, which ranks: the same by the processor's own
+    "train_tokens_per_second": "train_tokens_per_cpu_second",
+    "prefill_tokens_per_second": "prefill_tokens_per_cpu_second",
+    "decode_tokens_per_second": "decode_tokens_per_cpu_second",
+}
+SECONDS = ("first_token_seconds", "decode_seconds_per_token")  # less is better
+PAIRED = (*RATES, *RATES.values(), *SECONDS)
+GUARDS = {"first_token_seconds": "prefill_tokens_per_second", "decode_seconds_per_token": "decode_tokens_per_second"}
+UNKNOWN = "not measured in this sitting"
+AGAIN = "-again"  # stands for the second entry of the reference
+
+Point = tuple[str, str, float]  # a metric, the axis it was taken along, and where: ("train_tokens_per_second", "length", 512.0)
+
+
+def flat(metric: str) -> Point:
+    """The one point of a metric that is taken along no axis."""
+    return metric, "", 0.0
 
 
 @dataclass(frozen=True)
@@ -19,81 +37,159 @@ class Sitting:
     name: str
     machine: str
     environment: dict[str, Any]
+    reference: str  # the subject that was entered twice: ratios are to it
     medians: pd.DataFrame  # indexed by subject, a column a metric
-    ratios: dict[tuple[str, str], Interval]  # (subject, metric): to the fastest of this sitting, over shared rounds
-    notes: dict[tuple[str, str], str]  # (subject, metric): why there is no number, or how it was taken
-    curves: pd.DataFrame  # subject, metric, length, value: medians along a length
-    twins: dict[str, Interval]  # metric: an A/A pair's ratio, which should be 1
+    points: dict[tuple[str, Point], Ratio]  # (subject, point of an axis): the median of its samples and its interval
+    gaps: dict[tuple[str, Point], str]  # (subject, point): why there is no number
+    samples: dict[Point, dict[str, Numbers]]  # by subject, over the same rounds: NaN where one sat a round out
+    ratios: dict[tuple[str, str], Ratio]  # (subject, metric): to the reference, over shared rounds
+    twins: dict[str, Ratio]  # metric: an A/A pair's ratio, which should be 1
     arches: dict[str, str]  # subject: the name it was measured under
+    options: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # of the reference: device, precision
+    doctor: dict[str, Any] = field(default_factory=dict)
+    surroundings: dict[str, Any] = field(default_factory=dict)  # what else the machine was doing: before, after
+    twin: bool = True  # whether something was entered twice
+
+    @property
+    def broken(self) -> list[dict[str, Any]]:
+        """What the doctor found to be off."""
+        return [one for one in self.doctor.get("findings", []) if one.get("off")]
 
     def claims(self, metric: str) -> bool:
-        """Whether the A/A pair was quiet enough for a sentence about this metric."""
-        return quiet(self.twins.get(metric))
+        """Whether a sentence about this metric may be said: the rulers are right, and the A/A pair was quiet enough."""
+        return not self.broken and quiet(self.twins.get(GUARDS.get(metric, metric)))
+
+    def value(self, subject: str, metric: str) -> float:
+        """The median of a metric; NaN where there is none."""
+        return self._values.get(metric, {}).get(subject, float("nan"))
+
+    @cached_property
+    def _values(self) -> dict[str, dict[str, float]]:
+        return {str(metric): {str(s): float(v) for s, v in column.items()} for metric, column in self.medians.items()}
+
+    def at(self, subject: str, point: Point) -> float:
+        """The median at a point of an axis; NaN where there is none."""
+        found = self.points.get((subject, point))
+        return self.value(subject, point[0]) if not point[1] else found.value if found else float("nan")
+
+    def why(self, subject: str, metric: str) -> str:
+        """Why there is no number."""
+        return self.gaps.get((subject, flat(metric))) or UNKNOWN
+
+    @cached_property
+    def _asked(self) -> dict[tuple[str, str], list[float]]:
+        asked: dict[tuple[str, str], set[float]] = {}
+        for _, (metric, axis, place) in (*self.points, *self.gaps):
+            asked.setdefault((metric, axis), set()).add(place)
+        return {key: sorted(places) for key, places in asked.items()}
+
+    def places(self, metric: str, axis: str) -> list[float]:
+        """Where along an axis a metric was asked for, in order."""
+        return self._asked.get((metric, axis), [])
+
+    def rounds(self, point: Point) -> int:
+        """How many rounds were taken at a point."""
+        return max((len(own) for own in self.samples.get(point, {}).values()), default=0)
+
+    def ratio(self, point: Point, first: str, second: str) -> Ratio | None:
+        """first / second over the rounds that both took part in: never a quotient of two ratios to a third."""
+        return paired_ratios([self.quotients(point, first, second)])[0]
+
+    def quotients(self, point: Point, first: str, second: str) -> Numbers:
+        """first / second in each round; NaN where one of them sat it out."""
+        of = self.samples.get(point, {})
+        return of[first] / of[second] if first in of and second in of else np.empty(0)
 
 
-def sittings(measures: pd.DataFrame) -> list[Sitting]:
+def sittings(measures: pd.DataFrame, doctors: dict[str, dict[str, Any]] | None = None) -> list[Sitting]:
     """The sittings in use, in order: those that are the latest of their machine for at least one subject."""
-    numbers = measures.assign(value=pd.to_numeric(measures["value"], errors="coerce").astype(float))
-    filled = numbers[numbers["value"].notna()]
+    filled = measures[measures["value"].notna()]
     latest = filled.groupby(["machine", "subject"])["sitting"].max()
-    return [_sitting(name, numbers[numbers["sitting"] == name]) for name in sorted(set(latest))]
+    groups = {str(name): rows for name, rows in measures[measures["sitting"].isin(set(latest))].groupby("sitting")}
+    return [_sitting(name, rows, (doctors or {}).get(name, {})) for name, rows in sorted(groups.items())]
 
 
-def _length(at: pd.Series) -> "pd.Series[float]":
-    return pd.Series(
-        [one.get("length", np.nan) if isinstance(one, dict) and len(one) == 1 else np.nan for one in at], index=at.index
-    )
-
-
-def _sitting(name: str, rows: pd.DataFrame) -> Sitting:
-    plain = rows["at"].map(lambda at: not at)
+def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
     twin = rows["twin"].astype(bool)
-    heads = rows[plain & ~twin]
-    medians = heads.groupby(["subject", "metric"])["value"].median().unstack("metric")
-    noted = heads[heads["value"].isna() & (heads["metric"] != "")]
-    points = rows[~plain & ~twin].assign(length=_length(rows.loc[~plain & ~twin, "at"]))
-    curves = points.dropna(subset=["length", "value"]).groupby(["subject", "metric", "length"])["value"].median().reset_index()
-    environment = next((value for value in rows["environment"] if isinstance(value, dict) and value), {})
-    paired = rows[plain & rows["metric"].isin(PAIRED) & rows["value"].notna()]
+    heads, again = rows[~twin], rows[twin]
+    plain = heads[heads["axis"] == ""]
+    medians = plain[plain["value"].notna()].groupby(["subject", "metric"])["value"].median().unstack("metric")
+    measured = [str(subject) for subject in dict.fromkeys(plain["subject"]) if subject in medians.index]
+    entered = [str(subject) for subject in again["subject"] if subject in medians.index]
+    reference = (entered or measured or [""])[0]
+    about = heads[heads["subject"] == reference] if reference else rows
+    samples = _samples(rows[~twin | (rows["subject"] == reference)])
+    twice = {point: {AGAIN: of.pop(AGAIN), **of} for point, of in samples.items() if AGAIN in of}
     return Sitting(
         name=name,
         machine=str(rows["machine"].iloc[0]),
-        environment=environment,
-        medians=medians[medians.notna().any(axis=1)],
-        ratios=_ratios(paired[~paired["twin"].astype(bool)]),
-        notes={(str(r.subject), str(r.metric)): str(r.note) for r in each(noted)},
-        curves=curves,
-        twins=_twins(paired),
+        environment=_first(rows["environment"]),
+        reference=reference,
+        medians=medians,
+        points=_points(heads[heads["axis"] != ""]),
+        gaps=_gaps(heads),
+        samples=samples,
+        ratios=_ratios(samples, reference),
+        twins={metric: ratio for (name, metric), ratio in _ratios(twice, reference).items() if name == AGAIN},
         arches=dict(zip(heads["subject"], heads["arch"], strict=True)),
+        options=_first(rows["options"]),
+        facts=_first(about["facts"]),
+        doctor=doctor,
+        surroundings=_first(rows["surroundings"]),
+        twin=bool(len(again)),
     )
 
 
-def _by_round(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.groupby(["round", "subject"])["value"].median().unstack("subject")
+def _first(column: "pd.Series[Any]") -> dict[str, Any]:
+    return next((value for value in column if isinstance(value, dict) and value), {})
 
 
-def _ratios(rows: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    found: dict[tuple[str, str], Interval] = {}
-    for metric, group in rows.groupby("metric"):
-        table = _by_round(group)
-        reference = table.median().idxmax()
-        for subject in table.columns:
-            pairs = table[[subject, reference]].dropna() if subject != reference else None
-            if pairs is None:
-                found[str(subject), str(metric)] = Interval(1.0, 1.0, 1.0, "itself")
-            elif len(pairs):
-                found[str(subject), str(metric)] = median_interval((pairs[subject] / pairs[reference]).to_numpy(dtype=float))
+def _samples(rows: pd.DataFrame) -> dict[Point, dict[str, Numbers]]:
+    """For each point where speeds are compared, everyone's samples over the same rounds: NaN where one sat a round out."""
+    there = rows[rows["metric"].isin(PAIRED) & rows["value"].notna()]
+    who, names = pd.factorize(there["subject"].where(~there["twin"].astype(bool), AGAIN))
+    found: dict[Point, dict[str, Numbers]] = {}
+    for key, places in there.groupby(["metric", "axis", "place"]).indices.items():
+        rounds, column = np.unique(there["round"].to_numpy()[places], return_inverse=True)
+        present, row = np.unique(who[places], return_inverse=True)
+        table = np.full((len(present), len(rounds)), np.nan)
+        table[row, column] = there["value"].to_numpy(dtype=float)[places]
+        found[_point(key)] = {str(names[code]): own for code, own in zip(present, table, strict=True)}
     return found
 
 
-def _twins(rows: pd.DataFrame) -> dict[str, Interval]:
-    """The ratio of the subject that was entered twice to itself, per metric."""
-    again = rows[rows["twin"].astype(bool)]
-    found: dict[str, Interval] = {}
-    for metric, group in again.groupby("metric"):
-        subject = group["subject"].iloc[0]
-        once = rows[(rows["metric"] == metric) & (rows["subject"] == subject) & ~rows["twin"].astype(bool)]
-        pair = pd.concat([_by_round(once), _by_round(group)], axis=1, keys=["once", "again"]).dropna().to_numpy(dtype=float)
-        if len(pair):
-            found[str(metric)] = median_interval(pair[:, 1] / pair[:, 0])
-    return found
+def _point(key: Any) -> Point:
+    metric, axis, place = key
+    return str(metric), str(axis), float(place)
+
+
+def _points(rows: pd.DataFrame) -> dict[tuple[str, Point], Ratio]:
+    groups = rows[rows["value"].notna()].groupby(["subject", "metric", "axis", "place"])["value"]
+    keys, samples = [], []
+    for (subject, *key), values in groups:
+        keys.append((str(subject), _point(key)))
+        samples.append(values.to_numpy(dtype=float))
+    found = zip(keys, paired_ratios(samples), samples, strict=True)
+    return {key: one or _exactly(float(np.median(values))) for key, one, values in found}
+
+
+def _exactly(value: float) -> Ratio:
+    """A number that is no rate: nothing, for the growth of a constant state."""
+    return Ratio(value, value, value, value, value, value, 1)
+
+
+def _gaps(rows: pd.DataFrame) -> dict[tuple[str, Point], str]:
+    missing = rows[rows["value"].isna() & (rows["metric"] != "")]
+    return {(str(r.subject), (str(r.metric), str(r.axis), float(r.place))): str(r.note) for r in each(missing)}
+
+
+def _ratios(samples: Mapping[Point, Mapping[str, Numbers]], reference: str) -> dict[tuple[str, str], Ratio]:
+    keys, quotients = [], []
+    for (metric, axis, _), of in samples.items():
+        if axis or reference not in of:
+            continue
+        for subject in (name for name in of if name != reference):
+            keys.append((subject, metric))
+            quotients.append(of[subject] / of[reference])
+    return {key: one for key, one in zip(keys, paired_ratios(quotients), strict=True) if one is not None}

@@ -1,6 +1,7 @@
 """Intervals and differences of means over seeds and over held-out documents; ratios of paired samples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ from scipy.special import stdtrit
 Numbers = NDArray[np.float64]
 LEVEL = 0.95
 QUIET = (0.97, 1.03)  # an A/A pair must lie inside, or the clock of this machine decides nothing today
+DRAWS = 2000  # of a bootstrap
+AT_ONCE = 500  # rows that are drawn from at once: more would take the memory of a small machine
 
 
 class Interval(NamedTuple):
@@ -75,21 +78,83 @@ def difference(
     return Interval(value, value - half, value + half, "seeds and documents" if variance[1] else "documents")
 
 
-def median_interval(samples: Numbers, draws: int = 2000) -> Interval:
-    """The median and its percentile bootstrap interval; always the same for the same samples."""
-    if not len(samples):
-        return Interval(float("nan"), float("nan"), float("nan"), "nothing")
-    median = float(np.median(samples))
-    if len(samples) < 2:
-        return Interval(median, float("nan"), float("nan"), "one sample")
-    picks = np.random.default_rng(0).integers(0, len(samples), size=(draws, len(samples)))
-    low, high = np.quantile(np.median(samples[picks], axis=1), [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return Interval(median, float(low), float(high), "rounds")
+class Ratio(NamedTuple):
+    """The ratio of two rates over the rounds that both took part in: its median and its geometric mean, with 95 % intervals."""
+
+    value: float
+    low: float
+    high: float
+    mean: float
+    mean_low: float
+    mean_high: float
+    rounds: int
+
+    @property
+    def half(self) -> float:
+        return (self.high - self.low) / 2
+
+    @property
+    def agree(self) -> bool:
+        """Whether median and geometric mean say the same: where they do not, some rounds were disturbed, and which is unknown."""
+        return self.low <= self.mean_high and self.mean_low <= self.high
+
+    @property
+    def side(self) -> int:
+        """1 where it is clearly above 1, −1 clearly below, 0 where this can not be told."""
+        return (self.low > 1) - (self.high < 1) if self.agree else 0
 
 
-def quiet(pair: Interval | None) -> bool:
+@lru_cache(maxsize=16)
+def _resamples(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Numbers]:
+    """Draws of `count` from `count`: the places of the lower and the upper middle one in order, and how often each was drawn.
+
+    Drawing places instead of samples lets one sorting serve every row: (draws,), (draws,), (draws, count).
+    """
+    picks = np.sort(np.random.default_rng(0).integers(0, count, size=(DRAWS, count)), axis=1)
+    rows = np.arange(DRAWS)[:, None] * count
+    weights = np.bincount((picks + rows).ravel(), minlength=DRAWS * count).reshape(DRAWS, count) / count
+    return picks[:, (count - 1) // 2], picks[:, count // 2], weights
+
+
+def _bootstrapped(logarithms: Numbers) -> Iterator[Ratio]:
+    """A Ratio for each row of (rows, rounds)."""
+    count, ends = logarithms.shape[1], [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
+    for first in range(0, len(logarithms), AT_ONCE):
+        ordered = np.sort(logarithms[first : first + AT_ONCE], axis=1)
+        middle, mean = np.median(ordered, axis=1), ordered.mean(axis=1)
+        spans = np.full((4, len(ordered)), np.nan)  # one round knows nothing of its neighbours
+        if count > 1:
+            lower, upper, weights = _resamples(count)
+            spans[:2] = np.quantile((ordered[:, lower] + ordered[:, upper]) / 2, ends, axis=1)
+            spans[2:] = np.quantile(ordered @ weights.T, ends, axis=1)
+        for row in np.exp(np.vstack([middle, spans[:2], mean, spans[2:]])).T:
+            value, low, high, center, center_low, center_high = (float(number) for number in row)
+            yield Ratio(value, low, high, center, center_low, center_high, count)
+
+
+def paired_ratios(samples: Sequence[Numbers]) -> list[Ratio | None]:
+    """A Ratio for each list of ratios, one a round; None where there is no round. Always the same for the same samples.
+
+    The unit that is drawn is the round: what disturbs the machine disturbs everyone in it. Medians are taken of logarithms,
+    so that the ratio of b to a is the inverse of that of a to b.
+    """
+    found: list[Ratio | None] = [None] * len(samples)
+    kept = [np.log(one[np.isfinite(one) & (one > 0)]) for one in samples]
+    for count in {len(one) for one in kept} - {0}:
+        places = [place for place, one in enumerate(kept) if len(one) == count]
+        for place, ratio in zip(places, _bootstrapped(np.array([kept[place] for place in places])), strict=True):
+            found[place] = ratio
+    return found
+
+
+def paired_ratio(samples: Numbers) -> Ratio | None:
+    """The Ratio of one list of ratios, one a round; None where there is no round."""
+    return paired_ratios([samples])[0]
+
+
+def quiet(pair: Ratio | None) -> bool:
     """Whether an A/A pair allows a claim about speed."""
-    return pair is not None and QUIET[0] <= pair.low and pair.high <= QUIET[1]
+    return pair is not None and QUIET[0] <= pair.low and pair.high <= QUIET[1] and pair.agree
 
 
 def pareto(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:

@@ -1,18 +1,28 @@
 """The summary as a few lines for a terminal."""
 
 import math
+from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
 
+from bench.report import crossovers, trust
 from bench.report.comparisons import Comparison
+from bench.report.crossovers import Pair
+from bench.report.groups import Group
 from bench.report.rows import each
+from bench.report.speed_tables import order
+from bench.report.speeds import RATES
 from bench.report.tables import Tables
-from bench.report.wording import count, fixed, large, number, size
+from bench.report.wording import count, fixed, large, number, seconds, size
+
+MOST = 12  # crossings that are printed
+WIDE = 120  # letters of a line
 
 
-def text(tables: Tables, parts: list[Comparison]) -> str:
-    """A block for each comparison, encoders under a line of their own, then what has no result."""
+def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]]) -> str:
+    """A block for each comparison, encoders under a line of their own; the speeds; then what has no result."""
     blocks = []
     for part in parts:
         if len(parts) > 1:
@@ -22,6 +32,7 @@ def text(tables: Tables, parts: list[Comparison]) -> str:
             blocks.append(
                 "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
             )
+    blocks += [block for group, pairs in measured for block in _measured(group, pairs, alone=not len(tables.runs)) if block]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
@@ -30,6 +41,37 @@ def text(tables: Tables, parts: list[Comparison]) -> str:
 def _one_line(value: object) -> str:
     """Without control characters: what a name or reason holds must not steer the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
+
+
+def _measured(group: Group, pairs: Sequence[Pair], alone: bool) -> list[str]:
+    """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
+    sitting = group.sitting
+    crossing = [pair for pair in pairs if pair.crossings and sitting.claims(pair.metric)]
+    lines = [crossovers.sentence(pair, group) for pair in crossing[:MOST]]
+    lines += [f"{len(crossing) - MOST} further pairs cross: see crossovers.csv"] if len(crossing) > MOST else []
+    trusted = trust.alarms(sitting) if alone or len(group.names) > 1 else []
+    trusted += [trust.twin_line(sitting, sitting.arches.get(sitting.reference, ""))] if alone else []
+    table = [f"machine {sitting.machine}, sitting {sitting.name}", _speeds(group)] if alone else []
+    said = ["\n".join(_wrapped(line) for line in block if line) for block in (trusted, lines)]
+    return [block for block in ("\n".join(table), *said) if block]
+
+
+def _wrapped(line: str) -> str:
+    return fill(_one_line(line), WIDE, subsequent_indent="  ")
+
+
+def _speeds(group: Group) -> str:
+    """Rates with their ratios to the reference; the page has the rest."""
+    sitting = group.sitting
+    lines = [["", "train tok/s", "ratio", "95 % interval", "prefill tok/s", "decode tok/s", "first step", "peak memory"]]
+    for subject in order(group):
+        ratio = sitting.ratios.get((subject, "train_tokens_per_second"))
+        span = f"{fixed(ratio.low)} to {fixed(ratio.high)}" if ratio else "the reference" if subject == sitting.reference else ""
+        rates = [large(sitting.value(subject, metric)) for metric in RATES]
+        first, peak = (sitting.value(subject, name) for name in ("first_step_seconds", "peak_train_memory_bytes"))
+        shown = fixed(ratio.value) if ratio else ""
+        lines.append([_one_line(group.label(subject)), rates[0], shown, span, *rates[1:], seconds(first), size(peak)])
+    return _aligned(lines)
 
 
 def _block(rows: pd.DataFrame, title: str) -> str:
@@ -48,6 +90,10 @@ def _block(rows: pd.DataFrame, title: str) -> str:
     lines = [head] + [_line(row, encoder) for row in each(rows)]
     if encoder:
         lines = [line[:3] + line[4:] for line in lines]
+    return _aligned(lines)
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     return "\n".join(
         "  ".join(

@@ -39,7 +39,7 @@ def large(value: float) -> str:
     """A count in words of thousands: 1.02 M."""
     if value is None or not math.isfinite(value):
         return NONE
-    for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if abs(value) >= scale:
             return f"{number(value / scale)} {unit}"
     return number(value)
@@ -52,3 +52,18 @@ def listed(words: Sequence[str]) -> str:
 
 def plural(amount: int, noun: str) -> str:
     return f"{amount:,} {noun}" + ("" if amount == 1 else "s")
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it: 3.21 ms."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if abs(value) >= scale:
+            return f"{number(value / scale)} {unit}"
+    return f"{number(value / 1e-9)} ns" if value else "0 s"
+
+
+def percent(value: float) -> str:
+    """A share: 12.3 %."""
+    return NONE if value is None or not math.isfinite(value) else f"{number(100 * value, 2 if value < 0.1 else 3)} %"

@@ -1,0 +1,63 @@
+"""speeds.csv and crossovers.csv: every ratio and every crossing behind the page's part about speed."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.report import crossovers
+from bench.report.crossovers import Pair
+from bench.report.groups import Group
+from bench.report.speeds import RATES, Sitting
+from bench.report.statistics import paired_ratios
+
+SPEED_COLUMNS = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(",")
+SPEED_MORE = "geometric_mean,mean_low,mean_high,rounds,reference".split(",")
+CROSSING_COLUMNS = (
+    "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,claim,sentence".split(",")
+)
+
+
+def speeds(sittings: Sequence[Sitting]) -> pd.DataFrame:
+    """speeds.csv: a row a subject and point. Ratios are of the metric itself: of seconds, less is better."""
+    rows = [row for sitting in sittings for row in _ratios(sitting)]
+    return pd.DataFrame(rows, columns=[*SPEED_COLUMNS, *SPEED_MORE])
+
+
+def _ratios(sitting: Sitting) -> Iterator[dict[str, Any]]:
+    keys = [(point, str(subject)) for point, of in sitting.samples.items() for subject in of]
+    ratios = paired_ratios([sitting.quotients(point, subject, sitting.reference) for point, subject in keys])
+    wall = {cpu: clock for clock, cpu in RATES.items()}
+    for (point, subject), ratio in zip(keys, ratios, strict=True):
+        metric, axis, place = point
+        itself = subject == sitting.reference
+        yield {
+            "machine": sitting.machine, "sitting": sitting.name, "metric": metric, "at": f"{axis}={place:g}" if axis else "",
+            "arch": sitting.arches.get(subject, ""), "subject": subject, "median": sitting.at(subject, point),
+            "clock": "cpu" if metric in wall else "wall", "reference": sitting.arches.get(sitting.reference, ""),
+            "claim": bool(metric not in wall and sitting.claims(metric) and (itself or (ratio is not None and ratio.agree))),
+        } | ({} if ratio is None else {
+            "ratio_to_reference": ratio.value, "low": ratio.low, "high": ratio.high, "geometric_mean": ratio.mean,
+            "mean_low": ratio.mean_low, "mean_high": ratio.mean_high, "rounds": ratio.rounds,
+        })  # fmt: skip
+
+
+def crossings(measured: Sequence[tuple[Group, list[Pair]]]) -> pd.DataFrame:
+    """crossovers.csv: a row a crossing, and one for each pair and curve without any."""
+    rows = [row for group, pairs in measured for pair in pairs for row in _crossings(group, pair)]
+    return pd.DataFrame(rows, columns=CROSSING_COLUMNS)
+
+
+def _crossings(group: Group, pair: Pair) -> Iterator[dict[str, Any]]:
+    sitting = group.sitting
+    about = {
+        "machine": sitting.machine, "sitting": sitting.name, "metric": pair.metric, "first": group.label(pair.first),
+        "second": group.label(pair.second), "lengths": " ".join(f"{length:g}" for length in pair.lengths),
+        "claim": sitting.claims(pair.metric), "sentence": crossovers.sentence(pair, group),
+    }  # fmt: skip
+    names = [group.label(name) if name else "" for name in (pair.faster_first, pair.other)]
+    if not pair.crossings:
+        yield about | {"faster_below": names[0]}
+    for place, one in enumerate(pair.crossings):
+        ends = {"length": one.length, "between_low": one.low, "between_high": one.high}
+        yield about | ends | {"faster_below": names[place % 2]}

@@ -1,0 +1,535 @@
+"""The report of speed and memory: ratios, what may be claimed of them, crossovers, gaps, and the tables of costs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bench import reading, record, report
+from bench.metric import Metric
+from bench.report import (
+    columns,
+    comparisons,
+    cost_tables,
+    costs,
+    crossovers,
+    groups,
+    headline,
+    speed_figures,
+    speed_tables,
+    speeds,
+    statistics,
+    tables,
+    trust,
+)
+from bench.report.groups import Group
+from bench.report.speeds import Sitting
+from tests import synthetic
+
+TRAIN = "train_tokens_per_second"
+NOISE = np.random.default_rng(3)
+FIRST = NOISE.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_noise() -> None:
+    """Every test draws the same numbers, whichever ran before it."""
+    NOISE.bit_generator.state = FIRST
+
+
+def rate(values: Any, name: str = TRAIN, at: dict[str, float] | None = None, rounds: Sequence[int] = ()) -> Metric:
+    samples = tuple(float(value) for value in values)
+    return Metric(name, "", "higher", samples, at=at or {}, rounds=tuple(rounds) or tuple(range(len(samples))))
+
+
+def one(name: str, value: float) -> Metric:
+    return Metric(name, "", "neither", (value,))
+
+
+def sat(root: Path, entered: Mapping[str, Sequence[Metric]], again: Sequence[Metric] = (), doctor: Any = None) -> Sitting:
+    """A sitting of made-up numbers; `again`: of the first one's twin."""
+    for arch, metrics in entered.items():
+        synthetic.write_measure(root, arch, metrics=metrics)
+    if again:
+        folder = synthetic.write_measure(root, next(iter(entered)), twin=True, metrics=again)
+        if doctor is not None:
+            record.write_json(folder.parent / "doctor.json", doctor)
+    records = reading.read(root)
+    (sitting,) = speeds.sittings(records.measures, records.doctors)
+    return sitting
+
+
+def grouped(sitting: Sitting) -> Group:
+    (group,) = groups.groups([sitting], [], frozenset())
+    return group
+
+
+def subject(sitting: Sitting, arch: str) -> str:
+    return next(name for name, measured in sitting.arches.items() if measured == arch)
+
+
+def noisy(value: float, rounds: int = 40, share: float = 0.004, weather: Any = 1.0) -> Any:
+    return value * weather * (1 + share * NOISE.normal(size=rounds))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder that holds a full measurement and no run, with its report; and what a terminal shows of it."""
+    root = synthetic.write_deep(tmp_path_factory.mktemp("results") / "suite")
+    return root, report.make(root)[1]
+
+
+@pytest.fixture(scope="module")
+def alone(made: tuple[Path, str]) -> Path:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def page(alone: Path) -> str:
+    return unescape((alone / "report" / "index.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def full(alone: Path) -> Group:
+    records = reading.read(alone)
+    return grouped(speeds.sittings(records.measures, records.doctors)[0])
+
+
+# --- ratios -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) -> None:
+    weather = np.linspace(1.0, 0.5, 60) * (1 + 0.1 * NOISE.normal(size=60))
+    entered = {
+        "lstm": [rate(noisy(1000, 60, weather=weather))],
+        "gru": [rate(noisy(800, 60, weather=weather))],
+        "decoder": [rate(noisy(500, 60, weather=weather))],
+    }
+    sitting = sat(tmp_path, entered, [rate(noisy(1000, 60, weather=weather))])
+    lstm, gru, decoder = (subject(sitting, arch) for arch in entered)
+    assert sitting.reference == lstm
+    found = sitting.ratios[gru, TRAIN]
+    assert found.low < 0.8 < found.high
+    assert 0 < found.half < 0.004
+    assert found.mean_low < found.mean < found.mean_high
+    assert found.rounds == 60
+    direct = sitting.ratio(speeds.flat(TRAIN), gru, decoder)
+    assert direct is not None
+    assert direct.low < 1.6 < direct.high
+    assert (lstm, TRAIN) not in sitting.ratios
+
+
+def test_the_other_way_round_is_the_inverse() -> None:
+    ratios = np.exp(NOISE.normal(0.1, 0.05, size=24))
+    there, back = statistics.paired_ratio(ratios), statistics.paired_ratio(1 / ratios)
+    assert there is not None
+    assert back is not None
+    assert there.value == pytest.approx(1 / back.value)
+    assert (there.low, there.high) == pytest.approx((1 / back.high, 1 / back.low), rel=5e-3)
+    assert (there.side, back.side) == (1, -1)
+
+
+def test_intervals_are_those_of_a_plain_bootstrap() -> None:
+    ratios = np.exp(NOISE.normal(0.0, 0.05, size=31))
+    picks = np.random.default_rng(8).integers(0, 31, size=(20_000, 31))
+    found = statistics.paired_ratio(ratios)
+    assert found is not None
+    plain = np.quantile(np.median(ratios[picks], axis=1), [0.025, 0.975])
+    mean = np.quantile(np.exp(np.log(ratios)[picks].mean(axis=1)), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx(tuple(plain), rel=2e-3)
+    assert (found.mean_low, found.mean_high) == pytest.approx(tuple(mean), rel=2e-3)
+
+
+def test_rounds_of_unequal_number_are_drawn_apart_and_nothing_stays_nothing() -> None:
+    found = statistics.paired_ratios([np.full(5, 2.0), np.empty(0), np.array([3.0]), np.array([np.nan, 4.0, 4.0])])
+    assert found[1] is None
+    assert [ratio.rounds for ratio in found if ratio] == [5, 1, 2]
+    assert [ratio.value for ratio in found if ratio] == pytest.approx([2, 3, 4])
+    assert found[2] is not None
+    assert found[2].side == 0  # one round claims nothing
+
+
+# --- what may be claimed ----------------------------------------------------------------------------------------------
+
+
+def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> Sitting:
+    """lstm, entered twice, and gru; `again`: the samples of the twin."""
+    clock = [rate(np.full(40, 900.0), "train_tokens_per_cpu_second")] if cpu is not None else []
+    twin = [rate(cpu, "train_tokens_per_cpu_second")] if cpu is not None else []
+    entered = {"lstm": [rate(np.full(40, 1000.0)), *clock], "gru": [rate(noisy(500)), *clock]}
+    return sat(root, entered, [rate(again), *twin], doctor)
+
+
+def said(sitting: Sitting) -> str:
+    group = grouped(sitting)
+    return " ".join([*headline.measured_only([group]), *trust.alarms(sitting)])
+
+
+def test_a_quiet_pair_lets_it_rank(tmp_path: Path) -> None:
+    sitting = two(tmp_path, noisy(1000))
+    assert sitting.claims(TRAIN)
+    assert trust.REFUSAL not in said(sitting)
+    assert "Fastest in training: lstm, 2.00 times the rate of the next, gru" in said(sitting)
+
+
+def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
+    sitting = two(tmp_path, noisy(1050))
+    assert not sitting.claims(TRAIN)
+    assert "No speed claim on this machine today about training: the same model entered twice gave 1.0" in said(sitting)
+    assert "not inside 0.97 to 1.03" in said(sitting)
+    assert "Fastest" not in said(sitting)
+    assert speed_tables.order(grouped(sitting)) == [subject(sitting, "gru"), subject(sitting, "lstm")]  # by name, not by rank
+
+
+def test_median_and_mean_that_disagree_refuse(tmp_path: Path) -> None:
+    hogged = np.where(np.arange(40) % 4 == 0, 600.0, 1000.0) * (1 + 1e-4 * NOISE.normal(size=40))
+    sitting = two(tmp_path, hogged)
+    pair = sitting.twins[TRAIN]
+    assert 0.97 < pair.low < pair.high < 1.03
+    assert not pair.agree
+    assert not sitting.claims(TRAIN)
+    assert "which disagree" in said(sitting)
+    assert "Fastest" not in said(sitting)
+
+
+def test_one_pair_whose_intervals_disagree_is_no_claim_of_its_own(tmp_path: Path) -> None:
+    hogged = np.where(np.arange(40) % 4 == 0, 300.0, 800.0)
+    sitting = sat(tmp_path, {"lstm": [rate(np.full(40, 1000.0))], "gru": [rate(hogged)]}, [rate(noisy(1000))])
+    assert sitting.claims(TRAIN)
+    assert "Fastest in training is not distinguishable here: lstm and gru" in said(sitting)
+    cell = speed_tables.speeds(grouped(sitting)).rows[1][1]
+    assert "no claim: the mean disagrees" in cell.small
+    assert "no claim" not in speed_tables.speeds(grouped(sitting)).rows[0][1].small
+
+
+def test_quiet_cpu_time_is_said_and_does_not_rank(tmp_path: Path) -> None:
+    sitting = two(tmp_path, noisy(1050), cpu=noisy(900))
+    assert not sitting.claims(TRAIN)
+    assert "By CPU time the pair is quiet: training" in said(sitting)
+    assert "That does not rank" in said(sitting)
+
+
+def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None:
+    off = {"name": "seconds", "expected": 1.0, "came": 1.1, "unit": "s", "off": True, "sentence": "seconds come out 10 % long"}
+    sitting = two(tmp_path, noisy(1000), {"schema": 1, "findings": [off], "sentences": []})
+    assert not sitting.claims(TRAIN)
+    assert "The doctor found a ruler off: seconds come out 10 % long." in trust.alarms(sitting)
+    assert "the doctor found 1 ruler off" in said(sitting)
+    assert "Fastest" not in said(sitting)
+    assert "Smallest" not in said(sitting)
+    report.make(tmp_path)
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert '<p class="alarm">The doctor found a ruler off' in text
+
+
+def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_path: Path) -> None:
+    sitting = sat(tmp_path, {"gru": [rate(noisy(500))], "lstm": [rate(noisy(1000))]})
+    assert sitting.reference == subject(sitting, "gru")
+    assert "no model was entered twice" in said(sitting)
+
+
+# --- crossovers -------------------------------------------------------------------------------------------------------
+
+LENGTHS = (128, 256, 512, 1024, 2048)
+
+
+def curves(seconds: Any, metric: str, shared: Any, rounds: int = 7) -> list[Metric]:
+    values = [np.array([seconds(length)]) * shared * (1 + 0.002 * NOISE.normal(size=rounds)) for length in LENGTHS]
+    return [rate(1 / v if metric == TRAIN else v, metric, {"length": n}) for n, v in zip(LENGTHS, values, strict=True)]
+
+
+@pytest.mark.parametrize("metric", [TRAIN, "first_token_seconds", "decode_seconds_per_token"])
+def test_a_crossover_is_read_off_where_it_is(tmp_path: Path, metric: str) -> None:
+    shared = 1 + 0.3 * NOISE.random(size=7)
+    base = [rate(noisy(1000), name) for name in speeds.RATES]
+    entered = {
+        "lstm": [*base, *curves(lambda n: 1.0, metric, shared)],
+        "decoder": [*base, *curves(lambda n: (n / 600) ** 0.5, metric, shared)],
+        "pairs": [*base, *curves(lambda n: 0.1, metric, shared)],
+    }
+    group = grouped(sat(tmp_path, entered, base))
+    found = crossovers.pairs(group)
+    assert len(found) == 3
+    (crossing,) = found[0].crossings
+    assert (crossing.low, crossing.high) == (512, 1024)
+    assert crossing.length == pytest.approx(600, rel=0.02)
+    verb = crossovers.CURVES[metric]
+    assert crossovers.sentence(found[0], group) == f"decoder {verb} than lstm below about 600 tokens (between 512 and 1,024)."
+    others = [crossovers.sentence(pair, group) for pair in found[1:]]
+    assert f"pairs {verb} than lstm at every measured length (128 to 2,048 tokens)." in others
+
+
+def test_an_unclear_length_lies_between_two_clear_ones(tmp_path: Path) -> None:
+    wild = {n: rate(np.full(7, v), at={"length": n}) for n, v in ((128, 2.0), (256, 1.5), (1024, 0.7), (2048, 0.5))}
+    wild[512] = rate((0.5, 2, 0.6, 1.7, 1.0, 0.7, 1.5), at={"length": 512})
+    flat = [rate(np.full(7, 1.0), at={"length": n}) for n in LENGTHS]
+    base = rate(noisy(1000))
+    group = grouped(sat(tmp_path, {"lstm": [base, *flat], "decoder": [base, *wild.values()]}, [base]))
+    (pair,) = crossovers.pairs(group)
+    assert pair.sides == (1, 1, 0, -1, -1)
+    assert [(one.low, one.high) for one in pair.crossings] == [(256, 1024)]
+
+
+def test_twice_across_and_never_clear_are_said(tmp_path: Path) -> None:
+    base, flat = rate(noisy(1000)), [rate(np.full(7, 1.0), at={"length": n}) for n in LENGTHS]
+    there = [rate(np.full(7, v), at={"length": n}) for n, v in zip(LENGTHS, (2, 0.5, 0.5, 2, 3), strict=True)]
+    unclear = [rate((0.5, 0.7, 1.0, 1.0, 1.0, 1.5, 2.0), at={"length": n}) for n in LENGTHS]
+    group = grouped(sat(tmp_path, {"lstm": [base, *flat], "gru": [base, *there], "classic": [base, *unclear]}, [base]))
+    said = {(pair.first, pair.second): crossovers.sentence(pair, group) for pair in crossovers.pairs(group)}
+    lines = sorted(said.values())
+    assert any(line.startswith("gru trains faster than lstm below about 180 tokens") and "again above" in line for line in lines)
+    assert any("is not distinguishable at any of 5 lengths" in line for line in lines)
+
+
+def test_no_crossover_is_told_where_nothing_may_be_claimed(tmp_path: Path) -> None:
+    shared = np.ones(7)
+    base = rate(noisy(1000))
+    entered = {
+        "lstm": [base, *curves(lambda n: 1.0, TRAIN, shared)],
+        "decoder": [base, *curves(lambda n: (n / 600) ** 0.5, TRAIN, shared)],
+    }
+    group = grouped(sat(tmp_path, entered, [rate(noisy(1100))]))
+    found = crossovers.pairs(group)
+    assert found[0].crossings
+    assert speed_tables.overtaking(group, found) == []
+    assert "Rings" not in speed_figures.drawings(group, found)[0].caption
+
+
+def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
+    base = rate(noisy(1000, 5))
+    points = [rate((1.0, 1.0), at={"length": n}) for n in (128, 256)]
+    names = [f"arch{number:02d}" for number in range(crossovers.MOST + 1)]
+    group = grouped(sat(tmp_path, {name: [base, *points] for name in reversed(names)}, [base]))
+    assert len(crossovers.pairs(group)) == crossovers.MOST
+
+
+def test_a_figure_holds_no_more_lines_than_can_be_told_apart(full: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed_figures, "MOST", 3)
+    found = speed_figures.few(full)
+    assert [found.label(subject) for subject in found.subjects] == ["lstm", "classic", "convolution"]
+    assert "Drawn: 3 of 7 architectures." in speed_figures.drawings(full, [])[0].caption
+
+
+# --- the numbers of costs ---------------------------------------------------------------------------------------------
+
+
+def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) -> None:
+    entered = {
+        "lstm": [rate([1e4]), one("flops_per_token", 2e6), one("product_flops_per_second", 3e11)],
+        "gru": [rate([1e4]), one("flops_per_token", 2e6)],
+    }
+    sitting = sat(tmp_path, entered)
+    lstm, gru = subject(sitting, "lstm"), subject(sitting, "gru")
+    assert costs.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
+    assert np.isnan(costs.utilisation(sitting, gru))
+    table = cost_tables.why_slower(grouped(sitting))
+    shown = {row[0].text: row[[title for title, _ in table.columns].index("utilisation")] for row in table.rows}
+    assert shown["lstm"].text == "20.0 %"
+    assert shown["gru"].text == "unknown"
+    assert any("gru: unknown: no peak was measured" in note for note in table.notes)
+
+
+def test_traffic_and_shares_are_quotients_of_one_process(tmp_path: Path) -> None:
+    parts = {"forward_seconds": 0.02, "backward_seconds": 0.05, "optimizer_seconds": 0.03}
+    numbers = {"traffic_bytes_per_token": 4e5, "copy_bytes_per_second": 8e9, **parts}
+    sitting = sat(tmp_path, {"lstm": [rate([1e4]), *(one(name, value) for name, value in numbers.items())]})
+    lstm = subject(sitting, "lstm")
+    assert costs.traffic(sitting, lstm) == pytest.approx(0.5)
+    assert costs.shares(sitting, lstm) == pytest.approx((0.2, 0.5, 0.3))
+
+
+@pytest.mark.parametrize(("larger", "text"), [(1160.0, "launch-bound"), (1140.0, "compute-bound"), (900.0, "compute-bound")])
+def test_a_rate_that_a_larger_batch_lifts_is_launch_bound(tmp_path: Path, larger: float, text: str) -> None:
+    sitting = sat(tmp_path, {"lstm": [rate([1000.0]), rate([larger], at={"batch": 32}), one("busy_share", 0.4)]})
+    found = costs.mark(sitting, subject(sitting, "lstm"), TRAIN)
+    assert found is not None
+    assert found.text == text
+    small = speed_tables.speeds(grouped(sitting)).rows[0][1].small
+    assert f"{text}: {found.small}" in small
+    assert found.small.endswith("at batch 32")
+    assert "busy 40 % of the time" in small
+
+
+def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
+    metrics = [
+        rate([100.0], "decode_tokens_per_second"),
+        rate([120.0], "decode_tokens_per_second", {"batch": 2}),
+        rate([700.0], "decode_tokens_per_second", {"batch": 8}),
+        rate([900.0], "prefill_tokens_per_second"),
+        rate([0.1], "first_token_seconds"),
+        rate([0.8], "first_token_seconds", {"batch": 8}),
+    ]
+    sitting = sat(tmp_path, {"lstm": metrics})
+    lstm = subject(sitting, "lstm")
+    decode, prefill = (costs.mark(sitting, lstm, f"{stem}_tokens_per_second") for stem in ("decode", "prefill"))
+    assert decode is not None
+    assert decode.batch == 8  # two sequences at once say too little
+    assert decode.gain == pytest.approx(6)
+    assert prefill is not None
+    assert prefill.gain == pytest.approx(0)
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_measurements_alone_has_a_page_and_a_table(made: tuple[Path, str], page: str) -> None:
+    alone, text = made
+    assert report.suites(alone) == [alone]
+    assert "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
+    assert "Where the training ran" not in page
+    for heading in ("Speed", "Crossovers", "Why is it slower?", "Decoding", "Memory and energy"):
+        assert f"<h4>{heading}</h4>" in page
+    assert any(line.startswith("lstm") and "the reference" in line for line in text.splitlines())
+    assert "decoder trains faster than gru below about" in text
+    assert "The same model entered twice (lstm)" in text
+    assert max(map(len, text.splitlines())) < 130
+
+
+def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
+    assert "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. Half of the width" in page
+    assert "The same model entered twice (lstm), as a ratio that should be 1: training " in page
+    assert "The doctor tried 2 rulers on models of known cost: all are right." in page
+    assert "A large matrix product reaches 1.1 TFLOP/s here." in page
+    assert "Processes that wanted to run, mean of a minute: 0.400 before and 1.10 after." in page
+    assert "Clock of the cores, on average: 2,300 MHz before." in page
+    assert "Temperature:" not in page
+    assert "not available: no sensor" in page  # among all that is known of the machine
+
+
+def test_a_gap_is_named_with_its_reason(full: Group) -> None:
+    training, first = speed_figures.drawings(full, [])[:2]
+    why = "learned positions for 1,024 tokens: there is none for a longer context"
+    assert f"Gaps: classic at 2,048, 4,096, 8,192 and 16,384: {why}" in training.caption
+    assert "Gaps" not in first.caption
+    table = speed_figures.points(full, TRAIN, "length")
+    gaps = table[table["value"].isna()]
+    assert sorted(gaps["place"]) == [2048, 4096, 8192, 16384]
+    assert len(table) == 7 * 8
+
+
+def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> None:
+    lost = Metric(TRAIN, "", "higher", (), "out of memory", at={"length": 512})
+    points = [rate(noisy(n, 7), at={"length": n}) for n in (128, 256, 1024)]
+    sitting = sat(tmp_path, {"lstm": [rate(noisy(1000)), *points, lost]})
+    (drawn, *_) = speed_figures.drawings(grouped(sitting), [])
+    assert drawn.svg
+    assert "Gaps: all at 512: out of memory." in drawn.caption
+
+
+def test_who_has_no_curve_at_all_is_said_once(full: Group) -> None:
+    captions = {figure.title: figure.caption for figure in speed_figures.drawings(full, [])}
+    assert "encoder everywhere: reads both directions" in captions["Time of a further token over length"]
+    assert "encoder" not in captions["Training speed over length"]
+
+
+def test_reasons_of_missing_numbers_stand_under_the_table_once(full: Group) -> None:
+    notes = cost_tables.memory(full).notes
+    assert "— energy a token · all: not available: this system has no counter of energy that can be read" in notes
+    assert "energy a token" not in [title for title, _ in cost_tables.memory(full).columns]
+    decoding = speed_tables.decode_card(full)
+    assert sum("reads both directions" in note for note in decoding.notes) == 1
+    titles = [title for title, _ in decoding.columns]
+    assert titles[1:5] == ["tokens/s, batch 1", "batch 8", "batch 32", "batch 128"]
+    assert "further token at 16,384" in titles
+
+
+def test_the_process_rise_is_never_a_ranking(full: Group) -> None:
+    about = dict(cost_tables.memory(full).columns)
+    assert "never used for ranking" in about["process’s rise"]
+    assert not any("process" in line for line in headline.measured_only([full]))
+
+
+def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
+    table = pd.read_csv(alone / "report" / "speeds.csv")
+    wanted = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(",")
+    assert list(table.columns)[: len(wanted)] == wanted
+    base = table[table["at"].isna() & (table["metric"] == TRAIN)].set_index("arch")
+    assert base["ratio_to_reference"]["lstm"] == 1
+    assert base["low"]["gru"] < 19_500 / 31_000 * 1.01
+    assert base["high"]["gru"] > 19_500 / 31_000 * 0.99
+    assert base["claim"].all()
+    cpu = table[table["metric"] == "train_tokens_per_cpu_second"]
+    assert set(cpu["clock"]) == {"cpu"}
+    assert not cpu["claim"].any()
+    assert {"length=512", "batch=8"} <= set(table["at"].dropna())
+    crossed = pd.read_csv(alone / "report" / "crossovers.csv")
+    assert len(crossed.drop_duplicates(["metric", "first", "second"])) == 21 + 15 + 15
+    found = crossed[(crossed["first"] == "decoder") & (crossed["second"] == "gru") & (crossed["metric"] == TRAIN)].iloc[0]
+    true = 128 + (1 / 19_500 - 1 / 20_500) / 2.5e-8
+    assert found["length"] == pytest.approx(true, rel=0.2)
+    assert found["faster_below"] == "decoder"
+
+
+def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
+    for machine in ("0a1b2c3d", "1a1b2c3d"):
+        synthetic.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
+    records = reading.read(tmp_path)
+    found = groups.groups(speeds.sittings(records.measures, records.doctors), [], frozenset())
+    assert [group.sitting.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
+    assert len({tuple(group.names["colour"]) for group in found}) == 1
+    report.make(tmp_path)
+    text = (tmp_path / "report" / "index.html").read_text()
+    assert "Speeds from different machines are never put on one axis" in text
+    assert text.count("<h4>Training speed over length</h4>") == 2
+    table = pd.read_csv(tmp_path / "report" / "speeds.csv")
+    assert (table.groupby("machine")["ratio_to_reference"].max() >= 1).all()
+
+
+def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
+    synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1)
+    page, text = report.make(tmp_path / "suite")
+    html = page.read_text()
+    assert "No doctor’s result is stored with this sitting." in html
+    assert "first step" not in html
+    assert "<h4>Why is it slower?</h4>" in html
+    assert "utilisation · all: unknown: no peak was measured in this process" in html
+    assert "bits/byte" in text
+
+
+def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    synthetic.write_run(root, "lstm", 0)
+    for arch in ("lstm", "gru"):
+        synthetic.write_measure(root, arch)
+    records = reading.read(root)
+    sittings = speeds.sittings(records.measures, records.doctors)
+    parts = comparisons.comparisons(tables.build(records, sittings))
+    found = groups.groups(sittings, parts, frozenset())
+    assert [list(group.names["label"]) for group in found] == [["lstm"], ["gru"]]
+    assert found[1].title == "Measured without a finished run"
+    assert len({int(colour) for group in found for colour in group.names["colour"]}) == 2
+
+
+def test_a_broken_doctor_is_passed_over(tmp_path: Path) -> None:
+    folder = synthetic.write_measure(tmp_path, "lstm")
+    for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
+        (folder.parent / "doctor.json").write_text(content)
+        records = reading.read(tmp_path)
+        (sitting,) = speeds.sittings(records.measures, records.doctors)
+        assert sitting.broken == []
+
+
+def test_a_column_that_nobody_fills_is_left_out(full: Group) -> None:
+    sitting = full.sitting
+    kept = columns.plain(sitting, "peak", "", "peak_train_memory_bytes", str)
+    gone = columns.plain(sitting, "nothing", "", "no_such_metric", str)
+    table = columns.tabulate(full, "test", "", "", [gone, kept], full.subjects)
+    assert [title for title, _ in table.columns] == ["architecture", "peak"]
+    assert table.notes == []
+
+
+@pytest.mark.slow
+def test_hundreds_of_architectures_in_one_sitting(tmp_path: Path) -> None:
+    base = rate(noisy(1000, 60))
+    points = [rate(noisy(n, 3), at={"length": n}) for n in LENGTHS]
+    for number in range(200):
+        synthetic.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
+    records = reading.read(tmp_path)
+    assert len(records.measures) == 200 * (60 + 15)
+    (sitting,) = speeds.sittings(records.measures)
+    assert len(sitting.ratios) == 199
