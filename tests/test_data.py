@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from bench.config import Data, Mistake
-from bench.data import Blocks, Part, per_unit, prepare, windows
+from bench.data import Blocks, Part, blocks, copies, per_unit, prepare, windows
 from bench.data.source import Piece
 from bench.data.split import by_documents, strata
-from bench.data.spool import Document, Spool
+from bench.data.spool import Documents, Spool, fill
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,9 @@ def test_every_target_once(length: int, batch: int) -> None:
     assert positions == list(range(1, length))
 
 
-def test_nats_are_summed_by_unit_and_separators_stand_apart() -> None:
+@pytest.mark.parametrize("piece", [1, 3, 100])
+def test_nats_are_summed_by_unit_and_separators_stand_apart(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blocks, "PIECE", piece)
     nine = 9  # the separator
     tokens = np.array([nine, 1, 2, nine, 3, nine, 4, 5, 6], np.uint16)
     part = Part(tokens, np.array([1, 4, 6]), np.array([20, 10, 30]))
@@ -143,29 +145,34 @@ def test_one_long_text_is_counted_in_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a" * 50_000, "ab cd " * 9000, "日" * 20_000, "x\n" * 20_000])
 def test_pieces_of_a_long_text_are_its_text(text: str, tmp_path: Path) -> None:
-    with Spool(tmp_path / "spool", [Piece(text.encode())]) as spool:
+    fill(tmp_path / "spool", [Piece(text.encode())])
+    with Spool(tmp_path / "spool") as spool:
         stretches = list(spool.cut(0, spool.length, 4096))
         assert "".join(spool.read(*stretch) for stretch in stretches) == text
         assert all(4096 <= end - begin <= 2 * 4096 for begin, end in stretches)
 
 
-def fake(number: int, size: int) -> Document:
-    return Document(number * 10_000, number * 10_000 + size, hashlib.sha256(str(number).encode()).digest())
+def fake(sizes: list[int], names: list[int]) -> Documents:
+    """Documents of some sizes; what they say, and where they lie, is a number."""
+    begins = np.array(names) * 10_000
+    digests = np.array([hashlib.sha256(str(name).encode()).digest()[:16] for name in names], "S16")
+    return Documents(begins, begins + np.array(sizes), digests, np.zeros(len(names), np.int8))
 
 
 def test_documents_are_split_80_10_10_in_every_class_of_size() -> None:
-    documents = [fake(number, 2 ** (number % 10) + 3) for number in range(1000)]
+    documents = fake([2 ** (number % 10) + 3 for number in range(1000)], list(range(1000)))
     parts = by_documents(documents)
     assert {name: len(spans) for name, spans in parts.items()} == {"train": 800, "validation": 100, "test": 100}
-    sizes = {name: sorted({end - begin for begin, end in spans}) for name, spans in parts.items()}
+    sizes = {name: sorted({end - begin for begin, end in spans.tolist()}) for name, spans in parts.items()}
     assert sizes["test"] == sizes["validation"] == sizes["train"]
-    assert sum(len(stratum) for stratum in strata(documents)) == 1000
+    assert sorted(np.concatenate(strata(documents))) == list(range(1000))
 
 
 def test_one_document_more_leaves_nearly_all_others_where_they_were() -> None:
-    documents = [fake(number, 20 + number % 400) for number in range(500)]
-    before, after = by_documents(documents), by_documents([fake(777, 333), *reversed(documents)])
-    moved = sum(len(set(spans) - set(after[name])) for name, spans in before.items())
+    sizes = [20 + number % 400 for number in range(500)]
+    before = by_documents(fake(sizes, list(range(500))))
+    after = by_documents(fake([333, *sizes[::-1]], [777, *range(499, -1, -1)]))
+    moved = sum(len(set(map(tuple, spans.tolist())) - set(map(tuple, after[name].tolist()))) for name, spans in before.items())
     assert moved <= 2
 
 
@@ -182,6 +189,29 @@ def test_copies_and_near_copies_go_before_the_split(tmp_path: Path) -> None:
     assert sum(facts["documents"].values()) == 41
     exact = prepare(Data(path=str(folder)), "mine")
     assert sum(exact.facts["documents"].values()) == 42
+
+
+def test_near_copies_are_those_that_a_plain_reading_of_the_rule_finds(tmp_path: Path) -> None:
+    """Longest first, by sets in memory, against the pass that keeps its runs on the disk; words straddle pieces and chunks."""
+    random, longs = np.random.default_rng(5), [words(120, seed=seed).split() for seed in range(6)]
+    texts = [" ".join(words(60, seed=100 + number).split()[: random.integers(5, 60)]) for number in range(60)]
+    for number in range(0, 60, 2):  # a share of a long text, from nothing to all of it
+        texts[number] += " " + " ".join(longs[number % 6][: random.integers(10, 80)])
+    documents, _ = fill(tmp_path / "spool", [Piece(text.encode()) for text in texts])
+    seen: set[tuple[str, ...]] = set()
+    kept = []
+    for place in sorted(range(60), key=lambda place: (-documents.sizes[place], documents.digests[place])):
+        said = texts[place].split()
+        runs = {tuple(said[at : at + 13]) for at in range(len(said) - 12)}
+        if len(runs & seen) <= 0.2 * len(runs):
+            seen |= runs
+            kept.append(place)
+    with Spool(tmp_path / "spool") as spool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copies, "READ", 64)
+        patch.setattr(copies, "HELD", 200)
+        different = copies.without_near_copies(documents, spool)
+    assert 10 < len(kept) < 55
+    assert different.begins.tolist() == documents.begins[sorted(kept)].tolist()
 
 
 def test_python_docs_is_prose_of_the_right_size() -> None:
@@ -235,7 +265,7 @@ def test_processes_at_once_share_one_cache(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     printed = [process.communicate(timeout=60)[0].splitlines() for process in running]
     assert len({lines[-1] for lines in printed}) == 1
-    assert sorted(len(lines) for lines in printed) == [1, 1, 3]  # one of them said what it made
+    assert sorted(len(lines) for lines in printed) == [1, 1, 4]  # one of them said what it made
 
 
 def test_a_cache_that_can_not_be_written_is_said(tmp_path: Path) -> None:

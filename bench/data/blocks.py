@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+PIECE = 1 << 22  # tokens that are looked at together, so that a part of any length takes little room
+
+
 class Blocks:
     """Training sequences of context + 1 tokens, `context` apart: each once an epoch, in an order that needs no state to be kept.
 
@@ -91,17 +94,23 @@ def per_unit(part: Part, nats: np.ndarray, separator: int) -> "tuple[pd.DataFram
     """
     import pandas as pd  # late: it takes longer to import than all else here
 
-    tokens = np.asarray(part.tokens)
-    target = np.arange(len(tokens)) > 0
-    apart = target & (tokens == separator)
-    inside = target & (tokens != separator)
-    unit = np.searchsorted(part.starts, np.flatnonzero(inside), side="right") - 1
+    units = len(part.starts)
+    tokens, inside = np.zeros(units, np.int64), np.zeros(units, np.float64)
+    apart: list[np.ndarray] = []
+    for first in range(1, len(part.tokens), PIECE):
+        said = np.asarray(part.tokens[first : first + PIECE]) != separator
+        cost = nats[first : first + PIECE]
+        unit = np.searchsorted(part.starts, first + np.flatnonzero(said), side="right") - 1
+        tokens += np.bincount(unit, minlength=units)
+        np.add.at(inside, unit, cost[said])
+        apart.append(cost[~said])
+    separators = np.concatenate(apart) if apart else np.empty(0)
     frame = pd.DataFrame(
         {
-            "document": np.arange(len(part.starts)),
+            "document": np.arange(units),
             "bytes": part.sizes,
-            "tokens": np.bincount(unit, minlength=len(part.starts)),
-            "nats": np.bincount(unit, weights=nats[inside], minlength=len(part.starts)),
+            "tokens": tokens,
+            "nats": inside,
         }
     )
-    return frame, float(nats[apart].sum()), int(apart.sum())
+    return frame, float(separators.sum()), len(separators)

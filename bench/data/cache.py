@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from filelock import FileLock
 
@@ -17,6 +17,9 @@ from bench.config import Mistake
 MANIFEST = "manifest.json"
 CHECKED = 256 << 20  # files up to this size are hashed on opening, of larger ones only the size is compared
 READ = 1 << 22
+UNWRITABLE = (  # what a system says of a folder without room, rights or locks
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ENOLCK,
+)  # fmt: skip
 
 
 def place(asked: str, name: str, key: dict[str, Any]) -> Path:
@@ -57,8 +60,10 @@ def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
+    except NotImplementedError:  # what the locks say of a file system that has none
+        raise Mistake(unwritable(folder.parent, OSError(errno.ENOLCK, "it has no file locks"))) from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+        if error.errno not in UNWRITABLE:
             raise
         raise Mistake(unwritable(folder.parent, error)) from None
 
@@ -78,10 +83,11 @@ def fault(folder: Path) -> str:
     return ""
 
 
-def finish(folder: Path, content: dict[str, Any]) -> None:
-    """Write the manifest, by rename, over the files that now lie in the folder."""
+def finish(folder: Path, content: dict[str, Any], known: dict[str, str]) -> None:
+    """Write the manifest, by rename, over the files that now lie in the folder; of some the digest is known."""
     names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
-    files = {name: {"size": (folder / name).stat().st_size, "sha256": hash_file(folder / name)} for name in names}
+    digests = {name: known.get(name) or hash_file(folder / name) for name in names}
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names}
     neighbour = folder / f".{MANIFEST}"
     write_json(neighbour, content | {"files": files})
     os.replace(neighbour, folder / MANIFEST)
@@ -105,11 +111,16 @@ def combine(digests: list[str]) -> str:
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
+def settle(file: IO[Any]) -> None:
+    """Have a file on the disk before anything says that it is there: some file systems find only now that they are full."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def write_json(path: Path, value: Any) -> None:
     with open(path, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
+        settle(file)
 
 
 def read_json(path: Path) -> Any:

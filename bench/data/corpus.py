@@ -1,22 +1,27 @@
 """A text made ready: split, tokenized, and memory-mapped from a cache that checks itself."""
 
 import hashlib
+import time
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from bench.config import Data, Mistake
-from bench.data import cache, tokenizer
+from bench.data import cache, spool, tokenizer
+from bench.data.encoding import BLOCK, LARGE, Batch, Encode, Encoded, batches, dtype_of, encoder
 from bench.data.source import Source, open_source
-from bench.data.split import Span, divide, resolve
-from bench.data.spool import Spool
+from bench.data.split import divide, resolve
+from bench.data.spool import Spool, pairs
 
-FORMAT = 2  # raise it when the meaning of the files changes
-BLOCK = 4096  # bytes of a unit of one long text
-LARGE = 1 << 20  # bytes encoded at once
+FORMAT = 3  # raise it when the meaning of the files changes. 3: byte pairs of a large text are learned from a sample of it
+# Bytes of the training part that byte pairs are learned from, at most: more would hardly change them, and 64 MB of text with
+# 0.8M different words took 1.1 GB of memory.
+LEARNED = 32 << 20
+SECONDS = 10.0  # between lines about a long text
 Progress = Callable[[str], None]
 
 
@@ -84,100 +89,108 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
 
 def build(options: Data, source: Source, folder: Path, progress: Progress) -> None:
     """Fill the cache folder; the manifest comes last."""
-    with Spool(folder / "text.spool", source.pieces()) as spool:
-        spans, facts = divide(options, spool, source.single)
-        progress(f"tokenizing {sum(e - b for part in spans.values() for b, e in part) / 1e6:.2f} MB into {options.tokenizer}")
-        vocabulary = tokenizer.build_vocabulary(options, lambda: texts(spool, spans["train"]))
-        parts = {name: write_part(folder, name, spool, spans[name], vocabulary) for name in spans}
-    losses = {name: part.pop("losses") for name, part in parts.items()}
-    vocabulary.lossy = any(losses.values())
-    facts = source.facts() | facts | {"tokenizer": options.tokenizer, "vocabulary": vocabulary.size, "lossy": vocabulary.lossy}
-    facts["unseen_characters"] = losses
+    path = folder / "text.spool"
+    documents, blank = spool.fill(path, source.pieces())
+    with Spool(path) as text:
+        spans, facts = divide(options, documents, blank, text, source.single)
+        del documents  # of millions of them, some hundred megabytes
+        size = sum(int(np.diff(part).sum()) for part in spans.values())
+        vocabulary, learned = learn(options, text, spans["train"], progress)
+        progress(f"tokenizing {size / 1e6:.2f} MB into {options.tokenizer}")
+        with encoder(text, vocabulary, size) as encode:
+            parts = {name: write_part(folder, name, text, spans[name], vocabulary, encode, progress) for name in spans}
+    path.unlink()
+    finish(folder, vocabulary, parts, source.facts() | facts | learned | {"tokenizer": options.tokenizer})
+
+
+def learn(options: Data, text: Spool, spans: np.ndarray, progress: Progress) -> tuple[tokenizer.Vocabulary, dict[str, Any]]:
+    """The vocabulary of a training part, and what it was learned from."""
+    if options.tokenizer != "bpe":
+        return tokenizer.build_vocabulary(options, lambda: texts(text, spans)), {}
+    chosen = sample(text, spans, LEARNED)
+    learned = {"bytes": int(np.diff(chosen).sum()), "of": int(np.diff(spans).sum())}
+    progress(f"learning byte pairs from {learned['bytes'] / 1e6:.2f} of {learned['of'] / 1e6:.2f} MB")
+    return tokenizer.build_vocabulary(options, lambda: texts(text, chosen)), {"vocabulary_learned_on": learned}
+
+
+def finish(folder: Path, vocabulary: tokenizer.Vocabulary, parts: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
+    """Write the vocabulary and the manifest of a folder whose parts are written."""
+    facts["unseen_characters"] = {name: part["losses"] for name, part in parts.items()}
+    vocabulary.lossy = any(facts["unseen_characters"].values())
+    facts |= {"vocabulary": vocabulary.size, "lossy": vocabulary.lossy}
     facts["text_digest"] = cache.combine([f"{name} {part['text_sha256']}" for name, part in parts.items()])
     for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
         facts[fact] = {name: part[fact] for name, part in parts.items()}
     cache.write_json(folder / "vocabulary.json", vocabulary.describe())
     digest = cache.combine([vocabulary.fingerprint(), *(f"{name} {part['sha256']}" for name, part in parts.items())])
-    parts = {name: {"dtype": part["dtype"]} for name, part in parts.items()}
-    cache.finish(folder, {"format": FORMAT, "digest": digest, "parts": parts, "facts": facts})
+    known = {f"{name}.tokens": part["sha256"] for name, part in parts.items()}
+    kinds = {name: {"dtype": part["dtype"]} for name, part in parts.items()}
+    cache.finish(folder, {"format": FORMAT, "digest": digest, "parts": kinds, "facts": facts}, known)
 
 
-def texts(spool: Spool, spans: list[Span]) -> Iterator[str]:
+def texts(text: Spool, spans: np.ndarray) -> Iterator[str]:
     """The text of some stretches, in pieces that fit in memory."""
-    for begin, end in spans:
-        for low, high in spool.cut(begin, end, LARGE):
-            yield spool.read(low, high)
+    for begin, end in pairs(spans):
+        for low, high in text.cut(begin, end, LARGE):
+            yield text.read(low, high)
 
 
-class Stretch(NamedTuple):
-    """A stretch that is encoded at once. `opens`: a document begins here; `unit`: a unit does."""
-
-    begin: int
-    end: int
-    opens: bool
-    unit: bool
-
-
-def batches(spool: Spool, spans: list[Span], in_blocks: bool) -> Iterator[list[Stretch]]:
-    """The stretches of a part, about a megabyte together, so that the tokenizer can work on many at once."""
-    batch: list[Stretch] = []
-    waiting = 0
-    for begin, end in spans:
-        for low, high in spool.cut(begin, end, BLOCK if in_blocks else LARGE):
-            batch.append(Stretch(low, high, low == begin, low == begin or in_blocks))
-            waiting += high - low
-            if waiting >= LARGE:
-                yield batch
-                batch, waiting = [], 0
-    if batch:
-        yield batch
+def sample(text: Spool, spans: np.ndarray, limit: int) -> np.ndarray:
+    """(N, 2) the pieces of a part, or as many of them, by a lot that is always the same, as come to about `limit` bytes."""
+    share = limit / max(1, int(np.diff(spans).sum()))
+    random, chosen = np.random.default_rng(0), array("q")
+    for begin, end in pairs(spans):
+        for piece in text.cut(begin, end, LARGE):
+            if share >= 1 or random.random() < share:
+                chosen.extend(piece)
+    return np.frombuffer(chosen, np.int64).reshape(-1, 2)
 
 
 class Writer:
-    """Appends the tokens of a part to its file, each document behind its separator, and notes its units."""
+    """Appends the tokens of a part to its file, and notes its units."""
 
-    def __init__(self, file: BinaryIO, vocabulary: tokenizer.Vocabulary):
-        self.file, self.separator = file, vocabulary.separator
-        self.dtype = np.dtype(np.uint16 if vocabulary.size < 1 << 16 else np.uint32)
+    def __init__(self, file: BinaryIO, in_blocks: bool):
+        self.file, self.in_blocks = file, in_blocks
         self.count = 0  # tokens so far
-        self.starts: list[int] = []
-        self.sizes: list[int] = []
+        self.starts, self.sizes = array("q"), array("q")
+        self.text, self.tokens = hashlib.sha256(), hashlib.sha256()
 
-    def append(self, batch: list[Stretch], encoded: list[np.ndarray]) -> None:
-        pieces = []
-        for stretch, ids in zip(batch, encoded, strict=True):
-            if stretch.opens:
-                pieces.append(np.array([self.separator]))
-                self.count += 1
-            if stretch.unit:
-                self.starts.append(self.count)
-                self.sizes.append(0)
-            self.sizes[-1] += stretch.end - stretch.begin
-            pieces.append(ids)
-            self.count += len(ids)
-        self.file.write(np.concatenate(pieces).astype(self.dtype).tobytes())
+    def append(self, batch: Batch, encoded: Encoded) -> None:
+        places = self.count + np.cumsum(encoded.counts) - encoded.counts + np.cumsum(batch.opens)  # of each stretch's first
+        sizes = np.diff(batch.spans)[:, 0]
+        units = np.flatnonzero(batch.opens | self.in_blocks)
+        before = int(sizes[: units[0] if len(units) else None].sum())
+        if before:  # a document that an earlier batch began
+            self.sizes[-1] += before
+        if len(units):
+            self.starts.frombytes(places[units].tobytes())
+            self.sizes.frombytes(np.add.reduceat(sizes, units).tobytes())
+        self.count += len(encoded.tokens)
+        self.text.update(encoded.said)
+        self.tokens.update(encoded.tokens.data)
+        self.file.write(encoded.tokens.data)
 
 
-def write_part(folder: Path, name: str, spool: Spool, spans: list[Span], vocabulary: tokenizer.Vocabulary) -> dict[str, Any]:
+def write_part(
+    folder: Path, name: str, text: Spool, spans: np.ndarray, vocabulary: tokenizer.Vocabulary, encode: Encode, progress: Progress
+) -> dict[str, Any]:
     """Encode the stretches of a part one after the other into its files. One long text is counted in blocks."""
-    in_blocks, losses, said = len(spans) == 1, 0, hashlib.sha256()
+    in_blocks, losses, size, spoke = len(spans) == 1, 0, int(np.diff(spans).sum()), time.monotonic()
     with open(folder / f"{name}.tokens", "wb") as file:
-        writer = Writer(file, vocabulary)
-        for batch in batches(spool, spans, in_blocks):
-            texts = [spool.read(stretch.begin, stretch.end) for stretch in batch]
-            encoded = vocabulary.encode_many(texts)
-            for stretch, text in zip(batch, texts, strict=True):
-                said.update(b"\0" * stretch.opens + text.encode("utf-8", "surrogatepass"))
-            if name != "train":
-                losses += sum(vocabulary.losses(text, ids) for text, ids in zip(texts, encoded, strict=True))
+        writer = Writer(file, in_blocks)
+        for batch, encoded in encode(batches(text, spans, BLOCK if in_blocks else LARGE), name != "train"):
             writer.append(batch, encoded)
-    np.save(folder / f"{name}.units.npy", np.array([writer.starts, writer.sizes], np.int64))
-    size = sum(writer.sizes)
+            losses += encoded.losses
+            if time.monotonic() - spoke > SECONDS:
+                spoke = time.monotonic()
+                progress(f"tokenizing the {name} part: {sum(writer.sizes) / 1e6:.0f} of {size / 1e6:.0f} MB")
+        cache.settle(file)
+    write_units(folder / f"{name}.units.npy", writer)
     return {
-        "dtype": writer.dtype.name,
-        "sha256": cache.hash_file(folder / f"{name}.tokens"),
+        "dtype": dtype_of(vocabulary).name,
+        "sha256": writer.tokens.hexdigest(),
         "losses": losses,
-        "text_sha256": said.hexdigest(),
+        "text_sha256": writer.text.hexdigest(),
         "documents": len(spans),
         "bytes": size,
         "tokens": writer.count,
@@ -185,6 +198,16 @@ def write_part(folder: Path, name: str, spool: Spool, spans: list[Span], vocabul
         "unit": f"blocks of {BLOCK} bytes" if in_blocks else "documents",
         "bytes_per_token": size / max(1, writer.count - len(spans)),
     }
+
+
+def write_units(path: Path, writer: Writer) -> None:
+    """(2, U) int64 as `np.save` writes it, which does not say why where a disk is full."""
+    shape = {"descr": "<i8", "fortran_order": False, "shape": (2, len(writer.starts))}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, shape)
+        file.write(writer.starts.tobytes())
+        file.write(writer.sizes.tobytes())
+        cache.settle(file)
 
 
 def read(folder: Path) -> Corpus:

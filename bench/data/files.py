@@ -60,12 +60,15 @@ class Files:
     def pieces(self) -> Iterator[Piece]:
         for file in self.files:
             suffix = file.suffix.lower()
-            if suffix == ".jsonl":
-                yield from read_jsonl(file, self.column)
-            elif suffix == ".parquet":
-                yield from read_parquet(file, self.column)
-            else:
-                yield from read_plain(file)
+            try:
+                if suffix == ".jsonl":
+                    yield from read_jsonl(file, self.column)
+                elif suffix == ".parquet":
+                    yield from read_parquet(file, self.column)
+                else:
+                    yield from read_plain(file)
+            except OSError as error:
+                raise Mistake(unreadable(file, error)) from None
 
 
 def check_opens(file: Path) -> None:
@@ -74,7 +77,11 @@ def check_opens(file: Path) -> None:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise Mistake(f"{file} can not be read ({error.strerror}): mend its permissions, or leave it out of data.path") from None
+        raise Mistake(unreadable(file, error)) from None
+
+
+def unreadable(file: Path, error: OSError) -> str:
+    return f"{file} can not be read ({error.strerror}): mend its permissions, or leave it out of data.path"
 
 
 def identify(file: Path) -> list[str]:

@@ -11,6 +11,7 @@ from bench.config import Data, Mistake
 from bench.data.source import Piece, clean
 
 PROBE_SECONDS = 5.0
+ROWS = 256  # read at once
 CONVERTED = "refs/convert/parquet"  # a set that used to be a script lies there as .parquet, a folder for each configuration
 
 
@@ -54,8 +55,8 @@ class Hub:
         online = self.local or reachable(self.name)
         try:
             with offline(not online):
-                for row in self.load(expression):
-                    yield column_of(self.name, row, self.options.column)
+                for rows in self.load(expression).iter(ROWS):
+                    yield from column_of(self.name, rows, self.options.column)
         except Mistake:
             raise
         except Exception as error:  # the library raises dozens of kinds; each ends here in one line
@@ -72,17 +73,19 @@ class Hub:
             datasets.disable_progress_bars()
         arguments: dict[str, Any] = {"revision": self.revision or None}
         arguments["data_dir" if self.revision == CONVERTED else "name"] = self.options.subset or None
-        return datasets.load_dataset(self.name, split=expression, streaming=self.options.streamed, **arguments)
+        rows = datasets.load_dataset(self.name, split=expression, streaming=self.options.streamed, **arguments)
+        column = self.options.column  # the others need not be read; a set that does not name its columns is read whole
+        return rows.select_columns([column]) if column in (rows.column_names or ()) else rows
 
 
-def column_of(name: str, row: dict[str, Any], column: str) -> str:
-    """The text of a row; empty where it has none. Raises Mistake where there is no such column, or no text in it."""
-    if column not in row:
-        raise Mistake(f"the data set {name} has no column {column!r}; it has {', '.join(row)}: set data.column=…")
-    text = row[column]
-    if text is not None and not isinstance(text, str):
-        raise Mistake(f"{name}: the column {column!r} is no text ({type(text).__name__}): set data.column=…")
-    return text or ""
+def column_of(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
+    """The texts of some rows; empty where one has none. Raises Mistake where there is no such column, or no text in it."""
+    if column not in rows:
+        raise Mistake(f"the data set {name} has no column {column!r}; it has {', '.join(rows)}: set data.column=…")
+    for text in rows[column]:
+        if text is not None and not isinstance(text, str):
+            raise Mistake(f"{name}: the column {column!r} is no text ({type(text).__name__}): set data.column=…")
+        yield text or ""
 
 
 @contextmanager

@@ -1,98 +1,80 @@
 """Which documents stay, and which part each belongs to. Depends on the texts alone: neither on order nor on chance."""
 
-from collections import defaultdict
-from collections.abc import Iterable
+import numpy as np
 
 from bench.config import Data, Mistake
-from bench.data.spool import Document, Spool
+from bench.data.copies import without_copies, without_near_copies
+from bench.data.spool import Documents, Spool, pairs
 
-Span = tuple[int, int]  # begin and end in the spool, bytes
-RUN = 13  # words of a run that counts as copied
-SHARE = 0.2  # of a document's runs that may have been seen before
+Spans = dict[str, np.ndarray]  # part -> (N, 2) int64: begins and ends in the spool, bytes
 STRATUM = 30  # documents that a class of size needs to be split on its own
 
 
-def without_copies(documents: Iterable[Document]) -> list[Document]:
-    """The first of each text."""
-    first: dict[bytes, Document] = {}
-    for document in documents:
-        first.setdefault(document.digest, document)
-    return list(first.values())
+def strata(documents: Documents) -> list[np.ndarray]:
+    """Places of the documents in classes of size, a factor of two each; small classes join the one below.
 
-
-def without_near_copies(documents: list[Document], spool: Spool) -> list[Document]:
-    """Longest first, leave out a document of which over 20 % of its 13-word runs were seen. Holds a number per run in memory."""
-    seen: set[int] = set()
-    kept = []
-    for document in sorted(documents, key=lambda document: (-document.size, document.digest)):
-        words = spool.read(document.begin, document.end).split()
-        runs = {hash(tuple(words[at : at + RUN])) for at in range(len(words) - RUN + 1)}
-        if len(runs & seen) <= SHARE * len(runs):
-            seen |= runs
-            kept.append(document)
-    return sorted(kept)
-
-
-def strata(documents: list[Document]) -> list[list[Document]]:
-    """Classes of size, a factor of two each; small classes join the one below. Within a class the texts' digests order."""
-    classes: dict[int, list[Document]] = defaultdict(list)
-    for document in documents:
-        classes[document.size.bit_length()].append(document)
-    merged: list[list[Document]] = []
-    waiting: list[Document] = []
-    for width in sorted(classes, reverse=True):
-        waiting += classes[width]
+    Within a class the texts' digests order.
+    """
+    widths = np.frexp(documents.sizes.astype(np.float64))[1]  # binary digits of the size
+    merged: list[np.ndarray] = []
+    waiting = np.empty(0, np.int64)
+    for width in np.unique(widths)[::-1]:
+        waiting = np.concatenate([waiting, np.flatnonzero(widths == width)])
         if len(waiting) >= STRATUM:
             merged.append(waiting)
-            waiting = []
-    if waiting and merged:
-        merged[-1] += waiting
-    elif waiting:
-        merged.append(waiting)
-    return [sorted(stratum, key=lambda document: document.digest) for stratum in merged]
+            waiting = waiting[:0]
+    if len(waiting):
+        merged[-1:] = [np.concatenate([*merged[-1:], waiting])]
+    return [places[np.argsort(documents.digests[places], kind="stable")] for places in merged]
 
 
-def by_documents(documents: list[Document]) -> dict[str, list[Span]]:
+def by_documents(documents: Documents) -> Spans:
     """80/10/10 of each class of size, by the digests of the texts: one document more moves at most two others."""
     if len(documents) < 3:
         raise Mistake(f"data.split=documents needs 3 different documents, and there are {len(documents)}: use data.split=tail")
-    parts: dict[str, list[Document]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
     for stratum in strata(documents):
         held = max(1, round(len(stratum) / 10))
-        parts["test"] += stratum[:held]
-        parts["validation"] += stratum[held : 2 * held]
-        parts["train"] += stratum[2 * held :]
-    ordered = {part: sorted(chosen, key=lambda document: document.digest) for part, chosen in parts.items()}
-    return {part: [(document.begin, document.end) for document in chosen] for part, chosen in ordered.items()}
+        parts["test"].append(stratum[:held])
+        parts["validation"].append(stratum[held : 2 * held])
+        parts["train"].append(stratum[2 * held :])
+    return {part: documents.take(np.concatenate(chosen)).by_digest().spans for part, chosen in parts.items()}
 
 
-def by_tail(documents: list[Document], spool: Spool, place: str) -> dict[str, list[Span]]:
+def by_tail(documents: Documents, spool: Spool, place: str) -> Spans:
     """The first int(0.9 · characters) are for training, the rest for validation; the document on the border is cut in two."""
-    counts = [spool.characters(document.begin, document.end) for document in documents]
-    left = int(0.9 * sum(counts))
-    if left < 2 or sum(counts) - left < 2:
-        raise Mistake(f"data.path={place} has {sum(counts)} characters, too short to split at 90 %: give a longer text")
-    train: list[Span] = []
-    validation: list[Span] = []
-    for document, count in zip(documents, counts, strict=True):
-        border = spool.offset(document.begin, document.end, max(0, left))
-        train += [(document.begin, border)] if border > document.begin else []
-        validation += [(border, document.end)] if border < document.end else []
-        left -= count
-    return {"train": train, "validation": validation}
+    spans = documents.spans
+    behind = np.cumsum(np.fromiter((spool.characters(*span) for span in pairs(spans)), np.int64, len(spans)))
+    total = int(behind[-1])
+    left = int(0.9 * total)
+    if left < 2 or total - left < 2:
+        raise Mistake(f"data.path={place} has {total} characters, too short to split at 90 %: give a longer text")
+    at = int(np.searchsorted(behind, left, side="right"))  # the document that holds the border
+    begin, end = spans[at].tolist()
+    border = spool.offset(begin, end, left - int(behind[at - 1] if at else 0))
+    cut = np.array([[begin, border], [border, end]])
+    return {
+        "train": np.concatenate([spans[:at], cut[:1] if border > begin else cut[:0]]),
+        "validation": np.concatenate([cut[1:], spans[at + 1 :]]),
+    }
 
 
-def as_given(documents: list[Document]) -> dict[str, list[Span]]:
+def as_given(documents: Documents) -> Spans:
     """The parts that the source came in. Raises Mistake without a training and a validation part."""
-    parts: dict[str, list[Span]] = {"train": [], "validation": [], "test": []}
-    for document in documents:
-        if document.part not in parts:
-            raise Mistake(f"data.parts names {document.part!r}, which is no part; known: {', '.join(parts)}")
-        parts[document.part].append((document.begin, document.end))
-    for part in ("train", "validation"):
-        if not parts[part]:
-            raise Mistake(f"data.split=given has no {part} part: name it in data.parts, or use data.split=documents or tail")
-    return {part: spans for part, spans in parts.items() if spans}
+    known = ("train", "validation", "test")
+    for name in documents.names:
+        if name not in known:
+            raise Mistake(f"data.parts names {name!r}, which is no part; known: {', '.join(known)}")
+    parts = {name: documents.spans[of_part(documents, name)] for name in known}
+    for name in ("train", "validation"):
+        if not len(parts[name]):
+            raise Mistake(f"data.split=given has no {name} part: name it in data.parts, or use data.split=documents or tail")
+    return {name: spans for name, spans in parts.items() if len(spans)}
+
+
+def of_part(documents: Documents, name: str) -> np.ndarray:
+    """(N,) bool: the documents that came in a part."""
+    return documents.parts == (documents.names.index(name) if name in documents.names else -1)
 
 
 def resolve(options: Data, single: bool) -> str:
@@ -107,16 +89,16 @@ def resolve(options: Data, single: bool) -> str:
     return split
 
 
-def divide(options: Data, spool: Spool, single: bool) -> tuple[dict[str, list[Span]], dict[str, object]]:
-    """Parts as stretches of the spool, and the facts of what was left out."""
+def divide(options: Data, documents: Documents, blank: int, spool: Spool, single: bool) -> tuple[Spans, dict[str, object]]:
+    """Parts as stretches of the spool, and the facts of what was left out; `blank` empty documents were before."""
     split = resolve(options, single)
-    documents, place = spool.documents, options.path or options.repository
-    if not documents:
+    place = options.path or options.repository
+    if not len(documents):
         raise Mistake(f"data.path={place} holds nothing but white space: there is nothing to learn from")
-    facts: dict[str, object] = {"split": split, "documents_found": len(documents), "documents_empty": spool.blank}
+    facts: dict[str, object] = {"split": split, "documents_found": len(documents), "documents_empty": blank}
     if split == "given":
-        training = {document.digest for document in documents if document.part == "train"}
-        shared = sum(document.part != "train" and document.digest in training for document in documents)
+        training = of_part(documents, "train")
+        shared = int(np.isin(documents.digests[~training], documents.digests[training]).sum())
         return as_given(documents), facts | {"duplicates_exact": 0, "duplicates_near": 0, "held_out_seen_in_training": shared}
     kept = without_copies(documents)
     facts["duplicates_exact"] = len(documents) - len(kept)

@@ -12,8 +12,7 @@ import numpy as np
 from bench.config import Data, Mistake, nearest
 from bench.data.source import clean
 
-Texts = Callable[[], Iterator[str]]  # the training part, in pieces, as often as it is asked for
-LEARNED = 64 << 20  # characters of the training part that byte pairs are learned from, at most: more would hardly change them
+Texts = Callable[[], Iterator[str]]  # the text that a vocabulary is made from, in pieces
 WORDS = ("bytes", "characters", "bpe")
 
 
@@ -22,6 +21,7 @@ class Vocabulary(ABC):
 
     size: int  # the separator included, and <unk> where there is one
     separator: int  # stands before each document; decodes to nothing
+    slow: bool = False  # encoding is worth several processes
     lossy: bool = False  # held-out text had characters that this vocabulary can not say
     continues_word: np.ndarray | None = None  # bool (size,): the token goes on with a word, where tokens are pieces of words
 
@@ -37,8 +37,9 @@ class Vocabulary(ABC):
     def describe(self) -> dict[str, Any]:
         """JSON-able; `load` makes the same vocabulary from it."""
 
-    def encode_many(self, texts: list[str]) -> list[np.ndarray]:
-        return [self.encode(text) for text in texts]
+    def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
+        """Ids of several texts, each a piece of UTF-8."""
+        return [self.encode(text.decode()) for text in texts]
 
     def losses(self, text: str, ids: np.ndarray) -> int:
         """Characters of the text that its ids can not give back."""
@@ -55,6 +56,9 @@ class Bytes(Vocabulary):
 
     def encode(self, text: str) -> np.ndarray:
         return np.frombuffer(clean(text), np.uint8).astype(np.int64)
+
+    def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
+        return [np.frombuffer(text, np.uint8) for text in texts]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = np.asarray(ids, np.int64)
@@ -94,6 +98,8 @@ class Characters(Vocabulary):
 class Pieces(Vocabulary):
     """A tokenizer of the `tokenizers` library, learned here or elsewhere; the separator is an id of ours behind its last."""
 
+    slow = True
+
     def __init__(self, content: str, kind: str):
         from tokenizers import Tokenizer
 
@@ -113,8 +119,9 @@ class Pieces(Vocabulary):
     def encode(self, text: str) -> np.ndarray:
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
-    def encode_many(self, texts: list[str]) -> list[np.ndarray]:
-        return [np.asarray(e.ids, np.int64) for e in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+    def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
+        encoded = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        return [np.asarray(encoding.ids, np.int64) for encoding in encoded]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return str(self.tokenizer.decode([int(number) for number in ids if number < self.separator], skip_special_tokens=False))
@@ -150,17 +157,8 @@ def continues(name: str) -> bool:
     return first == "\ufffd" or first.isalnum()
 
 
-def first(texts: Iterator[str], characters: int) -> Iterator[str]:
-    """The pieces up to a number of characters."""
-    for text in texts:
-        if characters <= 0:
-            return
-        characters -= len(text)
-        yield text
-
-
 def learn_bpe(texts: Texts, size: int) -> Pieces:
-    """Byte pairs of the training part: `size` tokens at most, the 256 bytes among them, so that every text can be said."""
+    """Byte pairs of a text: `size` tokens at most, the 256 bytes among them, so that every text can be said."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -168,7 +166,7 @@ def learn_bpe(texts: Texts, size: int) -> Pieces:
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(first(texts(), LEARNED), trainer)
+    tokenizer.train_from_iterator(texts(), trainer)
     return Pieces(tokenizer.to_str(), "bpe")
 
 
