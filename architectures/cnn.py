@@ -45,7 +45,8 @@ class CNN(Backbone):
         after = []
         for layer, block in enumerate(self.blocks):
             x, past = block(self.dropout(x), None if state is None else state[layer])
-            after.append(past)
+            if state is not None:
+                after.append(past.clone())  # a view would keep the whole prompt alive
         return x, None if state is None else after
 
     def init_state(self, batch: int, length: int, like: Tensor) -> list[Tensor]:

@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import checkpoint, contract, data, evaluate, model, objective, record, train
+from bench import checkpoint, contract, data, evaluate, model, objective, optimizer, record, train
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
 from bench.generate import continue_text
@@ -81,8 +81,8 @@ def fit(
     asked: Objective, blocks: Blocks, corpus: Corpus, run: Run, plan: Plan, folder: Path, say: Say, origin: dict[str, str]
 ) -> Fitted:
     """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
-    adam = train.optimizer(asked, plan)
-    first = checkpoint.resume(folder / "checkpoint", asked, adam, origin, say)
+    chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
+    first = checkpoint.resume(folder / "checkpoint", asked, chosen_optimizer, origin, say)
     record.cut_curve(folder, first)
     before = record.training_seconds(folder)
     look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, VALIDATION_BLOCKS)
@@ -90,13 +90,13 @@ def fit(
     signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
     began = saved = time.monotonic()
     tokens = run.train.batch * run.size.context
-    for step in train.train(asked, adam, blocks, plan, first, lambda: evaluate.validation_nats(asked, look, plan)):
+    for step in train.train(asked, chosen_optimizer, blocks, plan, first, lambda: evaluate.validation_nats(asked, look, plan)):
         now = time.monotonic()
         row = {name: value for name, value in step._asdict().items() if value is not None}
         record.log(folder, row | {"seconds": round(before + now - began, 3)})
         say(progress(step, plan, (step.step - first) * tokens / (now - began), now - began, first))
         if stop or now - saved > run.train.checkpoint_seconds or step.step == plan.steps:
-            checkpoint.save_training(folder / "checkpoint", step.step, asked, adam, origin)
+            checkpoint.save_training(folder / "checkpoint", step.step, asked, chosen_optimizer, origin)
             saved = now
         if stop:
             raise Stopped

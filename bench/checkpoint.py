@@ -17,6 +17,7 @@ from bench.config import Mistake, Run, from_plain
 from bench.data import Vocabulary, tokenizer
 from bench.model import LanguageModel
 from bench.model import build as build_model
+from bench.optimizer import Optimizer
 from bench.record import write_json
 
 
@@ -30,7 +31,7 @@ def _save(path: Path, value: Any) -> None:
     os.replace(neighbour, path)
 
 
-def save_training(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, origin: dict[str, str]) -> None:
+def save_training(folder: Path, step: int, module: nn.Module, optimizer: Optimizer, origin: dict[str, str]) -> None:
     """Everything that training needs to go on from a step, in one file that replaces the one before.
 
     `origin`: digests of the data, the order and the sources that brought it here.
@@ -44,9 +45,7 @@ def drop_training(folder: Path) -> None:
     (folder / "training.pt").unlink(missing_ok=True)
 
 
-def resume(
-    folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, origin: dict[str, str], say: Callable[[str], None]
-) -> int:
+def resume(folder: Path, module: nn.Module, optimizer: Optimizer, origin: dict[str, str], say: Callable[[str], None]) -> int:
     """Load the training state, where there is one, and return the step it stands at (0 without one).
 
     A file that is broken, does not suit the model, or comes from other data or sources is named and set aside, and

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import machine
 from bench.config import Mistake, Run, check, from_plain, nearest
 
-GROUPS = ("arch", "data", "size", "objective", "train", "measure")
+GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
 BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
 
 

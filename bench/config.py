@@ -66,9 +66,6 @@ class Train:
     final_rate: float = 0.0  # the share of the learning rate that is left at the last step
     warmup: int = 100
     schedule: str = "linear"  # linear | cosine | constant
-    weight_decay: float = 0.1
-    beta1: float = 0.9
-    beta2: float = 0.99
     clip: float = 1.0  # largest norm of the gradient; 0: none
     match: str = "tokens"
     precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | bfloat16
@@ -77,6 +74,17 @@ class Train:
     validations: int = aside(10)  # looks at a fixed piece of the validation part, spread evenly
     checkpoint_seconds: float = aside(300.0)
     limit_seconds: float = aside(0.0)  # a run that takes longer is ended and recorded as failed; 0: no limit
+
+
+@dataclass
+class Optimizer:
+    """What turns gradients into steps, the same for every architecture."""
+
+    kind: str = "adamw"  # adamw | muon: the backbone's matrices by Muon, everything else by AdamW
+    weight_decay: float = 0.1  # of matrices
+    beta1: float = 0.9
+    beta2: float = 0.99
+    momentum: float = 0.95  # Muon's
 
 
 @dataclass
@@ -118,6 +126,7 @@ class Run:
     size: Size = field(default_factory=Size)
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     train: Train = field(default_factory=Train)
+    optimizer: Optimizer = field(default_factory=Optimizer)
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
     names: dict[str, str] = field(default_factory=dict)  # the chosen YAML of each group: arch, data, size, objective
@@ -135,20 +144,32 @@ def options(arch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def learning_rate(run: Run) -> float:
-    """The learning rate of the run: as given, or as the architecture's YAML says."""
+    """The learning rate of the run: as given, or as the architecture's YAML says, for every optimizer or for each by its name."""
     if run.train.learning_rate is not None:
         return run.train.learning_rate
-    tuned = (run.arch.get("tune") or {}).get("learning_rate")
+    tuned = tuned_rate(run.arch, run.optimizer.kind)
     if tuned is None:
         name = run.names.get("arch", "?")
-        raise Mistake(f"arch={name} names no tune.learning_rate: add it to its YAML, or give train.learning_rate=…")
-    return float(tuned)
+        raise Mistake(
+            f"arch={name} names no tune.learning_rate for {run.optimizer.kind}: add it to its YAML, or give train.learning_rate=…"
+        )
+    return tuned
+
+
+def tuned_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
+    """The learning rate that was found for an architecture with an optimizer; None where its YAML names none."""
+    found = (arch.get("tune") or {}).get("learning_rate")
+    chosen = found.get(optimizer) if isinstance(found, Mapping) else found
+    return None if chosen is None else float(chosen)
 
 
 def from_plain(tree: Mapping[str, Any]) -> Run:
     """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
     known = {f.name for f in fields(Run)}
-    groups = {"data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "evaluate": Evaluate, "measure": Measure}
+    groups = {
+        "data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "optimizer": Optimizer,
+        "evaluate": Evaluate, "measure": Measure,
+    }  # fmt: skip
     values = {key: value for key, value in tree.items() if key in known and key not in groups}
     for name, kind in groups.items():
         names = {f.name for f in fields(kind)}
@@ -165,6 +186,7 @@ CHOICES = {
     "size.match": ("parameters",),
     "objective.kind": ("auto", "causal", "masked"),
     "objective.masking": ("uniform", "fixed"),
+    "optimizer.kind": ("adamw", "muon"),
     "train.schedule": ("linear", "cosine", "constant"),
     "train.match": ("tokens",),
     "train.precision": ("auto", "float32", "bfloat16"),
@@ -186,9 +208,10 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "train.learning_rate": (1e-8, 10.0),
     "train.final_rate": (0.0, 1.0),
     "train.warmup": (0, 10**9),
-    "train.weight_decay": (0.0, 10.0),
-    "train.beta1": (0.0, 0.9999),
-    "train.beta2": (0.0, 0.99999),
+    "optimizer.weight_decay": (0.0, 10.0),
+    "optimizer.beta1": (0.0, 0.9999),
+    "optimizer.beta2": (0.0, 0.99999),
+    "optimizer.momentum": (0.0, 0.9999),
     "train.clip": (0.0, 10**6),
     "train.log_every": (1, 10**9),
     "train.validations": (0, 10**6),

@@ -25,7 +25,7 @@ def _constructor(run: Run) -> dict[str, Any]:
 
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
-    key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train")}
+    key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train", "optimizer")}
     key["train"]["learning_rate"] = learning_rate(run)
     return key | {"arch": _constructor(run)} | ({"seed": run.seed} if seeded else {})
 
@@ -44,7 +44,7 @@ def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
     text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
     shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "device")}
-    shape |= {"threads": run.threads, "clips": run.train.clip > 0}
+    shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
     parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
     return digest(parts | {"shape": shape})
 

@@ -11,7 +11,7 @@ import pyarrow
 import yaml
 from pyarrow import parquet
 
-from bench.config import options
+from bench.config import options, tuned_rate
 from bench.record import read_curve, read_json
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
@@ -186,8 +186,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     arch, train = config["arch"], dict(config["train"])
     if train.get("learning_rate") is None:
-        train["learning_rate"] = (arch.get("tune") or {}).get("learning_rate")
-    groups = {group: config[group] for group in ("data", "size", "objective")}
+        train["learning_rate"] = tuned_rate(arch, config.get("optimizer", {}).get("kind", "adamw"))
+    groups = {group: config[group] for group in ("data", "size", "objective", "optimizer") if group in config}
     return {"arch": options(arch) | {"class": arch.get("_target_")}, **groups, "train": train}
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.config import Mistake, Run, learning_rate
 from bench.objective import Batch, Objective
+from bench.optimizer import Optimizer
 
 
 class Blocks(Protocol):
@@ -49,8 +50,6 @@ class Plan:
     final_rate: float
     warmup: int
     schedule: str
-    weight_decay: float
-    betas: tuple[float, float]
     clip: float
     device: torch.device
     precision: torch.dtype
@@ -89,8 +88,6 @@ def plan(run: Run) -> Plan:
         final_rate=train.final_rate,
         warmup=train.warmup,
         schedule=train.schedule,
-        weight_decay=train.weight_decay,
-        betas=(train.beta1, train.beta2),
         clip=train.clip,
         device=device,
         precision=torch.bfloat16 if fast else torch.float32,
@@ -98,17 +95,6 @@ def plan(run: Run) -> Plan:
         log_every=train.log_every,
         validations=train.validations,
     )
-
-
-def optimizer(module: nn.Module, plan: Plan) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), fused; weight decay for matrices only."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": plan.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=plan.learning_rate, betas=plan.betas, fused=True)
 
 
 def autocast(plan: Plan) -> AbstractContextManager:
@@ -127,7 +113,7 @@ def seeded(*key: int) -> torch.Generator:
 def update(
     objective: nn.Module,
     batch: list[Batch],
-    adam: torch.optim.Optimizer,
+    optimizer: Optimizer,
     plan: Plan,
     lap: Callable[[str], None] = lambda part: None,
 ) -> tuple[Tensor, Tensor]:
@@ -149,15 +135,15 @@ def update(
         nats += total.nats.detach()
     if plan.clip > 0:
         torch.nn.utils.clip_grad_norm_(objective.parameters(), plan.clip)
-    adam.step()
-    adam.zero_grad(set_to_none=True)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
     lap("optimizer")
     return nats, count
 
 
 def train(
     objective: Objective,
-    adam: torch.optim.Optimizer,
+    optimizer: Optimizer,
     blocks: Blocks,
     plan: Plan,
     first: int = 0,
@@ -174,10 +160,10 @@ def train(
         block = torch.from_numpy(blocks.at(step))
         batch = objective.batch(block, seeded(plan.seed, step)).to(plan.device).split(plan.accumulate)
         torch.manual_seed(seeded(plan.seed, step, 1).initial_seed())  # dropout, too, is a function of the step
-        for group in adam.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
         objective.train()
-        total = torch.stack(update(objective, batch, adam, plan))
+        total = torch.stack(update(objective, batch, optimizer, plan))
         broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
         sums, done = sums + total, step + 1
         if done % plan.log_every and done != plan.steps:

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from bench.config import CHOICES, RANGES, Measure, Mistake, Run, Train, check, from_plain, nearest
+from bench.config import CHOICES, RANGES, Measure, Mistake, Optimizer, Run, Train, check, from_plain, nearest
 from bench.identity import digest, identity, run_name, subject, variant
 
 ARCH = {"_target_": "module.Class", "layers": 2, "family": "x", "card": {"summary": "s"}, "tune": {"learning_rate": 0.01}}
@@ -21,7 +21,8 @@ def test_what_changes_the_weights_changes_the_identity() -> None:
         run(arch={**ARCH, "layers": 3}),
         run(train=Train(steps=7)),
         run(train=Train(learning_rate=0.02)),
-        run(train=Train(weight_decay=0.0)),
+        run(optimizer=Optimizer(weight_decay=0.0)),
+        run(optimizer=Optimizer(kind="muon")),
     ]
     assert len({identity(run()), *map(identity, others)}) == len(others) + 1
 

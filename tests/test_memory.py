@@ -14,9 +14,10 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 from bench.config import Run, Size, Train
 from bench.machine import process_environment
-from bench.measure import memory
+from bench.measure import memory, process
 from bench.measure.memory import Weight, allocator_peak, cpu_peak, weigh_step
 from bench.measure.scales import training_step
+from bench.measure.storages import LiveStorages
 from bench.measure.subject import Subject
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
@@ -131,7 +132,7 @@ def test_equal_to_itself_and_to_torchs_tracker(name: str) -> None:
 def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path) -> None:
     arch, train = yaml.safe_load(path.read_text(encoding="utf-8")), Train(batch=4, device="cpu")
     subject = Subject(Run(arch=arch, size=Size(parameters=40_000, context=24), train=train), 40)
-    objective, adam = subject.objective, subject.adam
+    objective, adam = subject.objective, subject.optimizer
     step, inputs = training_step(subject, subject.batches[0])
     step()
     once, twice = (weigh_step(step, objective, adam, inputs) for _ in range(2))
@@ -198,7 +199,7 @@ MOVES: dict[str, tuple[Callable[[], object], int]] = {
 @pytest.mark.parametrize("name", MOVES)
 def test_what_an_operator_moves(name: str) -> None:
     work, expected = MOVES[name]
-    storages = memory.LiveStorages()
+    storages = LiveStorages()
     with storages:
         work()
     assert storages.traffic == expected
@@ -209,7 +210,7 @@ def test_what_an_operator_moves(name: str) -> None:
 
 RISE = """
 import torch
-from bench.measure.memory import process_before, process_rise
+from bench.measure.process import process_before, process_rise
 kept = [torch.ones(1 << 22) for _ in range(8)]  # 128 MiB that the process keeps when they are given back
 del kept
 before = process_before()
@@ -226,7 +227,7 @@ print(process_rise(before))
 """
 
 
-@pytest.mark.skipif(not memory.RESET.exists(), reason="this system has no /proc")
+@pytest.mark.skipif(not process.RESET.exists(), reason="this system has no /proc")
 def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
     words = [sys.executable, "-c", RISE]
     done = subprocess.run(words, env=process_environment(1), cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
@@ -236,23 +237,23 @@ def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
 
 
 def test_without_counters_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(memory, "RESET", tmp_path / "clear_refs")
-    before = memory.process_before()
+    monkeypatch.setattr(process, "RESET", tmp_path / "clear_refs")
+    before = process.process_before()
     assert before == f"not available: {tmp_path}/clear_refs: No such file or directory"
-    assert memory.process_rise(before) == before
+    assert process.process_rise(before) == before
     assert not (tmp_path / "clear_refs").exists()
 
-    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
-    assert memory.process_rise(5) == f"not available: {tmp_path}/status: No such file or directory"
-    memory.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
-    assert memory.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
-    memory.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
-    assert memory.process_rise(5) == 314_000 * 1024 - 5
-    assert memory.process_rise(314_000 * 1024) == 0
+    monkeypatch.setattr(process, "STATUS", tmp_path / "status")
+    assert process.process_rise(5) == f"not available: {tmp_path}/status: No such file or directory"
+    process.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
+    assert process.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
+    process.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
+    assert process.process_rise(5) == 314_000 * 1024 - 5
+    assert process.process_rise(314_000 * 1024) == 0
 
 
 def test_setting_out_draws_no_random_numbers() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    memory.process_before()
+    process.process_before()
     assert torch.equal(before, torch.get_rng_state())

@@ -76,7 +76,13 @@ def curve(folder: Path) -> list[dict]:
 
 def test_a_sweep_leaves_records_and_a_report(bench: Command, tiny: list[str], tmp_path: Path) -> None:
     options = [word for word in tiny if word != "measure=off"]
-    fast = ["measure.rounds=2", "measure.window_seconds=0.05", "measure.lengths=[8,16]"]
+    fast = [
+        "measure.rounds=2",
+        "measure.window_seconds=0.02",
+        "measure.lengths=[8,16]",
+        "measure.side_rounds=1",
+        "measure.curve_rounds=1",
+    ]
     done = bench("arch=rnn,transformer", "-m", *options, *fast)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "single"

@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from bench import checkpoint, train
-from bench.config import ObjectiveOptions, Run, Train
+from bench.config import CHOICES, ObjectiveOptions, Run, Train
+from bench.config import Optimizer as Options
 from bench.model import LanguageModel
 from bench.model import build as build_model
 from bench.objective import Objective, build
+from bench.optimizer import Optimizer, Together
+from bench.optimizer import build as build_optimizer
 
 ORIGIN = {"data": "d", "order": "o", "source": "s"}
 
@@ -25,22 +28,23 @@ class Numbers:
         return (np.arange(9)[None, :] + np.random.default_rng(step).integers(0, 5, (6, 1))) % 5
 
 
-def make(seed: int = 0, **changes: object) -> tuple[Objective, torch.optim.Optimizer, train.Plan]:
+def make(seed: int = 0, kind: str = "adamw", **changes: object) -> tuple[Objective, Optimizer, train.Plan]:
     import yaml
 
     arch = yaml.safe_load((Path(__file__).parent.parent / "conf/arch/gru.yaml").read_text())
     run = Run(arch=arch, seed=seed, train=Train(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}))  # type: ignore[arg-type]
     plan = train.plan(run)
     objective = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=seed))
-    return objective, train.optimizer(objective, plan), plan
+    return objective, build_optimizer(objective, Options(kind=kind), plan.learning_rate), plan
 
 
-def run_all(objective: Objective, adam: torch.optim.Optimizer, plan: train.Plan, first: int = 0) -> list[train.Step]:
+def run_all(objective: Objective, adam: Optimizer, plan: train.Plan, first: int = 0) -> list[train.Step]:
     return list(train.train(objective, adam, Numbers(), plan, first))
 
 
-def test_the_same_seed_gives_the_same_losses_and_weights_by_bit() -> None:
-    (a, adam_a, plan), (b, adam_b, _) = make(), make()
+@pytest.mark.parametrize("kind", CHOICES["optimizer.kind"])
+def test_the_same_seed_gives_the_same_losses_and_weights_by_bit(kind: str) -> None:
+    (a, adam_a, plan), (b, adam_b, _) = make(kind=kind), make(kind=kind)
     assert run_all(a, adam_a, plan) == run_all(b, adam_b, plan)
     assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
@@ -50,20 +54,22 @@ def test_another_seed_gives_others() -> None:
     assert run_all(a, adam_a, plan)[-1].nats != run_all(b, adam_b, other)[-1].nats
 
 
-def test_it_learns() -> None:
-    steps = run_all(*make(steps=60))
+@pytest.mark.parametrize("kind", CHOICES["optimizer.kind"])
+def test_it_learns(kind: str) -> None:
+    steps = run_all(*make(steps=60, kind=kind))
     assert steps[-1].nats < 0.5 * steps[0].nats
 
 
-def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path) -> None:
-    objective, adam, plan = make()
+@pytest.mark.parametrize("kind", CHOICES["optimizer.kind"])
+def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path, kind: str) -> None:
+    objective, adam, plan = make(kind=kind)
     whole = run_all(objective, adam, plan)
-    stopped, half, _ = make()
+    stopped, half, _ = make(kind=kind)
     loop = train.train(stopped, half, Numbers(), plan)
     for _ in range(3):
         step = next(loop).step
     checkpoint.save_training(tmp_path, step, stopped, half, ORIGIN)
-    fresh, other, _ = make()
+    fresh, other, _ = make(kind=kind)
     said: list[str] = []
     first = checkpoint.resume(tmp_path, fresh, other, ORIGIN, said.append)
     assert (first, said) == (6, [])
@@ -139,6 +145,28 @@ def test_weight_decay_is_for_matrices_only() -> None:
     objective, adam, _ = make()
     assert all((p.dim() >= 2) == (group["weight_decay"] > 0) for group in adam.param_groups for p in group["params"])
     assert sum(len(group["params"]) for group in adam.param_groups) == len(list(objective.parameters()))
+
+
+def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
+    objective, both, _ = make(kind="muon")
+    assert isinstance(both, Together)
+    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in both.parts)
+    named = dict(objective.named_parameters())
+    assert {name for name, p in named.items() if id(p) in muon} == {
+        name for name, p in named.items() if p.dim() == 2 and "embedding" not in name
+    }
+    assert muon | adamw == {id(p) for p in named.values()}
+    assert not muon & adamw
+
+
+def test_a_step_of_muon_is_orthogonal_in_the_scale_of_adamw() -> None:
+    layer = nn.Linear(8, 24, bias=False)
+    before = layer.weight.detach().clone()
+    optimizer = build_optimizer(layer, Options(kind="muon", weight_decay=0.0), 0.01)
+    layer(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+    optimizer.step()
+    singular = torch.linalg.svdvals(before - layer.weight.detach()) / (0.01 * 0.2 * 24**0.5)
+    assert ((singular > 0.5) & (singular < 1.5)).all()  # five iterations bring them near 1, no further
 
 
 def test_a_generator_is_a_function_of_its_key() -> None:

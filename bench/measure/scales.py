@@ -14,6 +14,7 @@ from architectures.interface import State, Unsupported
 from bench.machine import memory_bytes
 from bench.measure import memory
 from bench.measure.memory import Stateful
+from bench.measure.process import process_rise
 from bench.measure.subject import Subject
 from bench.model import LanguageModel
 from bench.train import autocast, seeded, update
@@ -23,22 +24,21 @@ Found = dict[str, float | str]  # by the name of the metric: a number, or the re
 MOST = 65_536  # sequences: no larger batch is tried
 SEARCH_SECONDS = 45.0  # for the largest batch
 ROOM = 0.75  # of the machine's memory: more is not asked of it
-FULL = ("out of memory", "not enough memory", "can't allocate memory", "alloc_failed")  # as torch and its libraries say it
 
 
 def weigh_subject(subject: Subject, before: int | str) -> Found:
-    """Everything that is weighed of a subject. `before`: of `memory.process_before`, called before the subject was made."""
+    """Everything that is weighed of a subject. `before`: of `process_before`, called before the subject was made."""
     subject.objective.train()
     step, inputs = training_step(subject, subject.batches[0])
     tokens, device, limit = subject.step_tokens, subject.device, subject.run.measure.memory_limit
-    found = weigh(step, subject.objective, subject.adam, inputs, tokens, device, before)
+    found = weigh(step, subject.objective, subject.optimizer, inputs, tokens, device, before)
     if limit:
 
         def step_of(rows: int) -> tuple[Work, list[Tensor]]:
             block = torch.randint(subject.vocabulary, (rows, subject.context + 1), generator=seeded(rows))
             return training_step(subject, [subject.objective.batch(block, seeded(rows, 1)).to(device)])
 
-        number, note = largest_batch(step_of, subject.objective, subject.adam, limit, device)
+        number, note = largest_batch(step_of, subject.objective, subject.optimizer, limit, device)
         found["largest_batch"] = note or number  # where it was not found, the note says up to where it was looked for
     with autocast(subject.plan):
         return found | state_growth(subject.model, subject.context)
@@ -47,7 +47,7 @@ def weigh_subject(subject: Subject, before: int | str) -> Found:
 def training_step(subject: Subject, batch: list[Any]) -> tuple[Work, list[Tensor]]:
     """One whole training step on a batch in micro-batches, and the batch's tensors."""
     inputs = [field for piece in batch for field in piece if field is not None]
-    return partial(update, subject.objective, batch, subject.adam, subject.plan), inputs
+    return partial(update, subject.objective, batch, subject.optimizer, subject.plan), inputs
 
 
 def weigh(
@@ -68,7 +68,7 @@ def weigh(
     """
     step()
     step()  # the first makes the optimizer's state; the process is at its highest in the second
-    found: Found = {"memory_process_rise_bytes": memory.process_rise(before)}
+    found: Found = {"memory_process_rise_bytes": process_rise(before)}
     if device.type == "cuda":
         total, found["memory_reserved_bytes"] = memory.cuda_peak(step)
         weight = memory.weigh_step(step, objective, adam, inputs, device.type)
@@ -216,8 +216,7 @@ def step_peak(
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated()
     except (MemoryError, RuntimeError) as error:
-        words = str(error).lower()
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(full in words for full in FULL):
+        if not memory.out_of_memory(error):
             raise
     adam.zero_grad(set_to_none=True)
     gc.collect()

@@ -55,7 +55,8 @@ class Seat:
             self.lack(quantity, error)
             return False
         described = asdict(self.run) | {"measure": asdict(self.options)}
-        given = self.ask("prepare", quantity, run=described, vocabulary=self.vocabulary)
+        weighs = quantity == "memory"  # the process itself is weighed too, from before its model is built
+        given = self.ask("prepare", quantity, run=described, vocabulary=self.vocabulary, weighs=weighs)
         if given is not None:
             self.samples.facts = self.samples.facts or given["facts"]
             self.environment = self.environment or given["environment"]

@@ -129,6 +129,6 @@ def sit(
             for seat in table:
                 seat.rise()
         say("measuring: the rulers themselves")
-        rulers = examine(runs[0].threads, options.limit_seconds, quick=True)
+        rulers = examine(runs[0].threads, options.limit_seconds, quick=True, device=runs[0].train.device)
         around = {"before": before, "after": surroundings.state(), "rounds": rounds}
         return file(table, results, options, around, rulers.as_json())

@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -15,7 +14,9 @@ from bench.config import Run
 from bench.measure import speed
 from bench.measure.speed import Laps, Window
 from bench.model import build, count, solve_width
-from bench.train import autocast, optimizer, plan, seeded, update
+from bench.optimizer import Optimizer
+from bench.optimizer import build as build_optimizer
+from bench.train import autocast, plan, seeded, update
 
 BATCHES = 4  # different batches that training goes round on
 WRITTEN = 32  # tokens that are timed in a window of decoding
@@ -34,7 +35,7 @@ class Subject:
     def __init__(self, run: Run, vocabulary: int, context: int = 0, batch: int = 0) -> None:
         self.run, self.vocabulary = run, vocabulary
         self.context, self.batch_size = context or run.size.context, batch or run.train.batch
-        self.plan = replace(plan(run), learning_rate=STILL)
+        self.plan = plan(run)
         self.device, self.seconds = self.plan.device, run.measure.window_seconds
         self.width = solve_width(run.arch, run.size.parameters, run.size.context, vocabulary)
         self.model = build(run.arch, self.width, self.context, vocabulary, seed=0, device=self.device)
@@ -48,8 +49,8 @@ class Subject:
         return objectives.build(self.run.objective, self.model)
 
     @cached_property
-    def adam(self) -> torch.optim.Optimizer:
-        return optimizer(self.objective, self.plan)
+    def optimizer(self) -> Optimizer:
+        return build_optimizer(self.objective, self.run.optimizer, STILL)
 
     @cached_property
     def batches(self) -> list[list[objectives.Batch]]:
@@ -67,13 +68,13 @@ class Subject:
 
     def step(self, lap: Callable[[str], None] = lambda part: None) -> None:
         """One whole training step: forward, backward, clipping, optimizer."""
-        update(self.objective, self.batches[self.turn % BATCHES], self.adam, self.plan, lap)
+        update(self.objective, self.batches[self.turn % BATCHES], self.optimizer, self.plan, lap)
         self.turn += 1
 
     def first_step(self) -> Window:
         """The first training step of a process, with whatever is compiled, planned and allocated in it."""
         self.objective.train()
-        prepared = [self.batches, self.adam]  # made at the first use, and not to be timed
+        prepared = [self.batches, self.optimizer]  # made at the first use, and not to be timed
         assert all(prepared)
         return speed.clocked(self.step, self.step_tokens, self.device)
 

@@ -1,7 +1,7 @@
 """`python -m bench.measure.worker`: one architecture in a fresh process. It waits, and works only while it is asked to.
 
 A request is a line of JSON on standard input, its answer one on standard output:
-{"ask": "prepare", "run", "vocabulary"} · {"ask": "window", "name", "at"} · {"ask": "facts", "at"} · {"ask": "energy"} ·
+{"ask": "prepare", "run", "vocabulary", "weighs"} · {"ask": "window", "name", "at"} · {"ask": "facts", "at"} · {"ask": "energy"} ·
 {"ask": "weigh"}; {"gave": …} where it went well, {"refused": reason} for what the architecture can not do, {"failed": reason}
 for everything else.
 """
@@ -23,9 +23,8 @@ from bench.config import Mistake, Run, from_plain
 from bench.machine import environment
 from bench.measure import energy, memory, scales
 from bench.measure.peak import Peak
+from bench.measure.process import process_before
 from bench.measure.subject import Subject
-
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # as torch says it of a GPU, of a processor
 
 
 @contextmanager
@@ -46,7 +45,7 @@ def settle(run: Run) -> None:
 def reason(error: Exception) -> str:
     """What went wrong, in one line."""
     said = " ".join(str(error).split())[:300]
-    if isinstance(error, MemoryError) or any(words in said.lower() for words in OUT_OF_MEMORY):
+    if memory.out_of_memory(error):
         return f"out of memory: {said}"
     return said if isinstance(error, Mistake) else f"{type(error).__name__}: {said}"
 
@@ -58,7 +57,7 @@ class Desk:
         self.run = Run()
         self.vocabulary = 0
         self.held: dict[tuple[int, int], Subject] = {}  # (context, batch): the subject itself at (0, 0), and one other at most
-        self.bytes_before: int | str = "not prepared"
+        self.bytes_before: int | str = "not available: this process was not started for it"
         self.machine: Peak | None = None
 
     def subject(self, at: Mapping[str, float]) -> Subject:
@@ -76,7 +75,8 @@ class Desk:
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
         self.run, self.vocabulary, self.held = from_plain(request["run"]), int(request["vocabulary"]), {}
         settle(self.run)
-        self.bytes_before = memory.process_before()
+        if request.get("weighs"):
+            self.bytes_before = process_before()
         subject = self.subject({})
         first = subject.first_step()
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -102,7 +102,8 @@ class Desk:
 
     def energy(self, request: dict[str, Any]) -> dict[str, Any]:
         """Joules over some seconds of training."""
-        subject, counter = self.subject({}), energy.counter()
+        subject = self.subject({})
+        counter = energy.counter(subject.device.type, subject.device.index or 0)
         if isinstance(counter, str):
             raise Unsupported(counter)
         tokens, seconds = 0.0, 0.0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.config import tuned_rate
 from bench.report.comparisons import Comparison
 from bench.report.rows import each
 from bench.report.speeds import Sitting
@@ -62,7 +63,7 @@ def _span(numbers: "pd.Series[float]") -> str:
 
 def _learning_rate(config: Mapping[str, Any]) -> float:
     given = config["train"].get("learning_rate")
-    found = given if given is not None else (config["arch"].get("tune") or {}).get("learning_rate")
+    found = given if given is not None else tuned_rate(config["arch"], config.get("optimizer", {}).get("kind", "adamw"))
     return float(found) if found is not None else float("nan")
 
 
