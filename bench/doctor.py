@@ -18,7 +18,7 @@ from bench import command
 from bench.config import RANGES, Mistake
 from bench.identity import subject
 from bench.job import say
-from bench.measure import examination, rounds, sitting, surroundings
+from bench.measure import examination, sitting, surroundings
 from bench.measure.seat import Seat
 from bench.measure.truth import Examination
 from bench.report.statistics import paired_ratio, quiet
@@ -93,9 +93,7 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
     options = replace(run.measure, rounds=10_000, cap_seconds=NOISE_SECONDS, narrow=NARROW, limit_seconds=LIMIT_SECONDS)
     table = sitting.seats([run], {subject(run): VOCABULARY}, options)
     try:
-        ready = sitting.prepare(table, say)
-        if len(ready) == 2:
-            rounds.take_rates(ready, ["train"], say)
+        sitting.rate(table, ["train"], say)
     finally:
         for seat in table:
             seat.rise()

@@ -31,6 +31,7 @@ from tests import measure_doubles
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
 
 OPTIONS = Measure(
+    processes=1,
     rounds=5,
     window_seconds=0.01,
     side_rounds=2,

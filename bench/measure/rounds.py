@@ -55,26 +55,30 @@ def take_rounds(table: Sequence[Seat], kinds: Sequence[str], rounds: int) -> Non
         keep(take_round(table, kinds, order), round_)
 
 
-def take_rates(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> int:
-    """Rounds until every ratio to the first seat is known to `measure.narrow`, kind by kind, or the cap; how many."""
+def take_rates(table: Sequence[Seat], kinds: Sequence[str], first: int, share: float, say: Progress) -> int:
+    """Rounds from number `first` until every ratio to the first seat is known well enough, or the limits; the next number.
+
+    Well enough is `measure.narrow` once all processes have had their turn; these are the ones up to a `share` of all, which get
+    that share of the rounds, and an equal part of the seconds.
+    """
     options, order, open_ = table[0].options, Order(), list(kinds)
+    last, seconds = math.ceil(options.rounds * share), options.cap_seconds / options.processes
     take_round(table, kinds, order)
     began = spoke = time.monotonic()
-    for round_ in range(options.rounds):
+    for round_ in range(first, last):
         now = time.monotonic()
-        if round_ >= FEWEST and now - began > options.cap_seconds:
-            say(f"measuring: {round_} rounds (measure.cap_seconds={options.cap_seconds:g} is over)")
+        if round_ - first >= FEWEST and now - began > seconds:
             return round_
         if now - spoke > SPEAK_SECONDS:
-            left = min(options.cap_seconds - (now - began), (now - began) / max(1, round_) * (options.rounds - round_))
+            left = min(seconds - (now - began), (now - began) / max(1, round_ - first) * (last - round_))
             say(f"measuring: round {round_} of {options.rounds} at most, {left:.0f} s at most, {', '.join(open_)}")
             spoke = now
         keep(take_round(table, open_, order), round_)
-        if round_ + 1 >= FEWEST and round_ % 2:
-            open_ = [kind for kind in open_ if not settled(table, kind, options.narrow)]
+        if round_ + 1 - first >= FEWEST and (round_ - first) % 2:
+            open_ = [kind for kind in open_ if not settled(table, kind, options.narrow / math.sqrt(share))]
         if not open_:
             return round_ + 1
-    return options.rounds
+    return last
 
 
 def settled(table: Sequence[Seat], kind: str, narrow: float) -> bool:

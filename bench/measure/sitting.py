@@ -70,6 +70,15 @@ def prepare(table: Sequence[Seat], say: Progress) -> list[Seat]:
     return ready
 
 
+def rate(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> int:
+    """Rounds of rates by `measure.processes` fresh processes of everyone, one after another; how many. The last ones stay."""
+    rounds, processes = 0, table[0].options.processes
+    for turn in range(processes):
+        ready = prepare([seat for seat in table if seat.status == "done"], say)
+        rounds = take_rates(ready, kinds, rounds, (turn + 1) / processes, say) if ready else rounds
+    return rounds
+
+
 def take_sides(table: Sequence[Seat], say: Progress) -> None:
     """What stands beside the rates: the parts of a step, larger batches, what the machine itself can do, energy."""
     options, batch = table[0].options, {seat.run.train.batch for seat in table}
@@ -117,14 +126,12 @@ def sit(
         table, before = seats(runs, vocabularies, options), surroundings.state()
         say(f"measuring: {len(table)} processes in turns")
         try:
-            rounds, ready = 0, prepare(table, say)
-            if ready:
-                rounds = take_rates(ready, RATES, say)
-                once = [seat for seat in ready if not seat.twin and seat.status == "done"]
-                if once:
-                    take_sides(once, say)
-                    take_curves(once, say)
-                    weigh(once, say)
+            rounds = rate(table, RATES, say)
+            once = [seat for seat in table if not seat.twin and seat.status == "done"]
+            if once:
+                take_sides(once, say)
+                take_curves(once, say)
+                weigh(once, say)
         finally:
             for seat in table:
                 seat.rise()
