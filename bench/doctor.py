@@ -106,8 +106,11 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
 
 def compared(table: Sequence[Seat], clock: str) -> str:
     """What two seats' training steps differ by, on one clock."""
-    first, second = (dict(seat.samples.windows["train"]) for seat in table)
-    ratios = [first[round_][clock] / second[round_][clock] for round_ in first if round_ in second and second[round_][clock] > 0]
+    # by token: each process settles for itself how many steps a window has
+    first, second = (
+        {round_: window[clock] / window["tokens"] for round_, window in seat.samples.windows["train"]} for seat in table
+    )
+    ratios = [first[round_] / second[round_] for round_ in first if second.get(round_, 0.0) > 0]
     ratio = paired_ratio(np.array(ratios))
     if ratio is None:
         return f"By {CLOCKS[clock]} there was not one round that both took part in."

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from bench import doctor, model
+from bench.config import Measure, Run
 from bench.measure import conversation, examination, peak, rulers, speed, truth
 from bench.measure.conversation import Failed, Refused
-from bench.measure.memory import LiveStorages
 from bench.measure.peak import Peak
+from bench.measure.seat import Seat
+from bench.measure.storages import LiveStorages
 from bench.measure.subject import Subject
 from bench.measure.truth import Bad, Logbook
 from bench.measure.worker import Desk
@@ -252,3 +254,12 @@ def test_the_noise_floor_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = list(doctor.of_noise(1, quick=False))
     assert lines[0].startswith("Two identical models")
     assert all("95 % interval" in line for line in lines[1:3])
+
+
+def test_two_seats_are_compared_by_token_and_not_by_window() -> None:
+    table = [Seat(Run(), 8, Measure()) for _ in range(2)]
+    for seat, steps in zip(table, (7, 8), strict=True):  # what one step takes is the same
+        seat.samples.windows["train"] = [
+            (round_, {"tokens": 64 * steps, "wall": 0.01 * steps, "cpu": 0.01 * steps}) for round_ in range(12)
+        ]
+    assert "one takes 1.0000 of the other's time" in doctor.compared(table, "wall")
