@@ -222,7 +222,7 @@ def test_a_ruler_is_an_architecture_like_any_other(kind: type, options: dict[str
 def test_the_machine_s_own_rates_count_what_is_done(precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peak, "SIDE", {"cpu": 16})
     monkeypatch.setattr(peak, "BYTES", {"cpu": 1000})
-    monkeypatch.setattr(peak, "SECONDS", 0.002)
+    monkeypatch.setattr(peak, "SECONDS", 0.05)
     machine = Peak(torch.device("cpu"), precision)
     for window, amount in ((machine.product(), 2 * 16**3), (machine.copy(), 2 * 1000)):
         assert window.tokens == amount * window.passes
@@ -239,7 +239,9 @@ def test_what_the_noise_floor_says_of_two_identical_models(factor: float, said: 
     noise = np.random.default_rng(0).normal(1, 0.005, size=(2, 40))
     seats = [
         SimpleNamespace(
-            samples=SimpleNamespace(windows={"train": [(i, {"wall": w * times, "cpu": w}) for i, w in enumerate(row)]})
+            samples=SimpleNamespace(
+                windows={"train": [(i, {"tokens": 1, "wall": w * times, "cpu": w}) for i, w in enumerate(row)]}
+            )
         )
         for row, times in zip(noise, (factor, 1.0), strict=True)
     ]
