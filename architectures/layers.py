@@ -35,13 +35,25 @@ class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762), causal or not, (B, T, D) -> (B, T, D).
 
     Heads are K = D / H wide, rounded up to an even number, so that any width is accepted (an inner width H·K apart from
-    D is GPT-3's and Gemma's freedom too); where 2H divides D, H·K = D as in the paper.
+    D is GPT-3's and Gemma's freedom too); where 2H divides D, H·K = D as in the paper. `window`: a token sees that many
+    tokens, itself the last of them (0: all), and a cache has exactly that room.
     """
 
-    def __init__(self, width: int, heads: int, causal: bool, bias: bool = False, normed: bool = False, dropout: float = 0.0):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        causal: bool,
+        bias: bool = False,
+        normed: bool = False,
+        dropout: float = 0.0,
+        window: int = 0,
+    ) -> None:
         super().__init__()
+        if window < 0 or (window and not causal):
+            raise ValueError(f"window={window} must be at least 0, and a window needs causal attention")
         self.heads, self.head_width = heads, head_width(width, heads)
-        self.causal, self.dropout = causal, dropout
+        self.causal, self.dropout, self.window = causal, dropout, window
         self.into = nn.Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
         self.out = nn.Linear(heads * self.head_width, width, bias=bias)
         # normed queries and keys keep the logits of attention bounded at high learning rates (arXiv:2010.04245)
@@ -58,6 +70,10 @@ class Attention(nn.Module):
         queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+        if self.window and (self.window < T or position > 0 or cache is not None):
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend_window(self.window, queries, Cache(keys, values), cache, position, dropout)
+            return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
         if cache is not None:
             keys, values = extend(cache, position, keys, values)  # (B, H, position + T, K), views: nothing is copied
         if position > 0 and T > 1:  # several tokens on top of a state: token t sees the first position + t + 1 keys
@@ -83,6 +99,47 @@ def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> Cache:
     return Cache(cache.keys[:, :, :end], cache.values[:, :, :end])
 
 
+def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, position: int, dropout: float = 0.0) -> Tensor:
+    """Attention of T tokens to the last `window` ones each (Child et al. 2019, arXiv:1904.10509), (B, H, T, K).
+
+    `new`: keys and values of these tokens. `ring`: those of the last `window` tokens before them, the token at position p in
+    slot p % window; it is written to. In blocks of `window` tokens, each against itself and the block before it: time and
+    memory grow linearly with T.
+    """
+    B, H, T, K = queries.shape
+    if ring is not None and T == 1:  # the order of the slots does not matter: positions are in the keys
+        _remember(window, new, ring, position)
+        seen = min(position + 1, window)
+        return functional.scaled_dot_product_attention(queries, ring.keys[:, :, :seen], ring.values[:, :, :seen])
+    blocks, spare = -(-T // window), -T % window
+    i, j = torch.arange(window, device=queries.device)[:, None], torch.arange(2 * window, device=queries.device)
+    mask = ((i < j) & (j <= i + window)).repeat(
+        blocks, 1, 1
+    )  # (blocks, window, 2·window): key j of the block before and of its own
+    mask[0] &= j >= window - min(position, window)  # before the first token there is nothing
+
+    def in_pairs(tokens: Tensor, past: Tensor | None) -> Tensor:
+        before = tokens.new_zeros(B, H, window, K) if past is None else past.roll(-(position % window), dims=2)
+        whole = functional.pad(torch.cat([before, tokens], dim=2), (0, 0, 0, spare))  # (B, H, (1 + blocks)·window, K)
+        each = whole.view(B * H, 1 + blocks, window, K)
+        return torch.cat([each[:, :-1], each[:, 1:]], dim=2)  # (B·H, blocks, 2·window, K)
+
+    keys, values = in_pairs(new.keys, ring and ring.keys), in_pairs(new.values, ring and ring.values)
+    padded = functional.pad(queries, (0, 0, 0, spare)).reshape(B * H, blocks, window, K)
+    mixed = functional.scaled_dot_product_attention(padded, keys, values, attn_mask=mask[None], dropout_p=dropout)
+    if ring is not None:
+        _remember(window, new, ring, position)
+    return mixed.view(B, H, blocks * window, K)[:, :, :T]
+
+
+def _remember(window: int, new: Cache, ring: Cache, position: int) -> None:
+    """Write the last of T keys and values, (B, H, T, K), into their slots of a ring, (B, H, window, K)."""
+    T = new.keys.shape[2]
+    last = torch.arange(max(0, T - window), T, device=new.keys.device)
+    for tokens, kept in zip(new, ring, strict=True):
+        kept[:, :, (position + last) % window] = tokens[:, :, last]
+
+
 def init_attention_state(layers: int, heads: int, width: int, batch: int, length: int, like: Tensor) -> AttentionState:
     """Empty caches with room for `length` tokens, for a stack of attention layers."""
     shape = (layers, batch, heads, length, head_width(width, heads))
@@ -95,10 +152,18 @@ def head_width(width: int, heads: int) -> int:
     return 2 * -(-width // (2 * at_least_one("heads", heads)))
 
 
-def attention_flops(width: int, heads: int, length: int, square: bool) -> float:
-    """2·4·D·H·K for the four projections, and 4·H·K·T over the whole square or 2·H·K·(T + 1), the mean of its causal half."""
+def attention_flops(width: int, heads: int, length: int, square: bool, window: int = 0) -> float:
+    """2·4·D·H·K for the four projections, and 4·H·K for each key that a token is compared with.
+
+    Keys a token: T over the whole square; (T + 1)/2, the mean of its causal half; with a window W < T of the last W tokens
+    W - W·(W - 1)/2T, and in the blocks that are computed 2·W (T rounded up to whole blocks).
+    """
     inner = heads * head_width(width, heads)
-    return 8 * width * inner + (4 * inner * length if square else 2 * inner * (length + 1))
+    if window and window < length:
+        keys = 2 * window * -(-length // window) * window / length if square else window - window * (window - 1) / (2 * length)
+    else:
+        keys = length if square else (length + 1) / 2
+    return 8 * width * inner + 4 * inner * keys
 
 
 def rotary(start: int, end: int, head_width: int, like: Tensor, base: float = 10_000.0) -> Tensor:

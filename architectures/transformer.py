@@ -31,10 +31,10 @@ class SwiGLU(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int, normed: bool, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, hidden: int, normed: bool, dropout: float, window: int) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout)
+        self.attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout, window=window)
         self.feed_norm = RMSNorm(width)
         self.feed = SwiGLU(width, hidden)
         self.dropout = nn.Dropout(dropout)
@@ -45,17 +45,28 @@ class Block(nn.Module):
 
 
 class Transformer(Backbone):
-    """Llama's block (Touvron et al. 2023, arXiv:2302.13971) with normed queries and keys (arXiv:2010.04245)."""
+    """Llama's block (Touvron et al. 2023, arXiv:2302.13971) with normed queries and keys (arXiv:2010.04245).
+
+    `window`: each layer sees the last `window` tokens, its own among them, as in Mistral (Jiang et al. 2023,
+    arXiv:2310.06825); 0: all of them. What a token is made from then reaches layers·(window - 1) tokens back.
+    """
 
     causal = True
 
     def __init__(
-        self, width: int, context: int, layers: int = 4, heads: int = 4, normed: bool = True, dropout: float = 0.0
+        self,
+        width: int,
+        context: int,
+        layers: int = 4,
+        heads: int = 4,
+        normed: bool = True,
+        dropout: float = 0.0,
+        window: int = 0,
     ) -> None:
         super().__init__(width, context)
-        self.heads = heads
+        self.heads, self.window = heads, window
         self.hidden = max(8, 8 * width // 3 // 8 * 8)  # 8/3·D, in eights
-        blocks = [Block(width, heads, self.hidden, normed, dropout) for _ in range(at_least_one("layers", layers))]
+        blocks = [Block(width, heads, self.hidden, normed, dropout, window) for _ in range(at_least_one("layers", layers))]
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)
 
@@ -71,9 +82,9 @@ class Transformer(Backbone):
         return x, None if state is None else AttentionState(state.caches, end)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
-        return init_attention_state(len(self.blocks), self.heads, self.width, batch, length, like)
+        return init_attention_state(len(self.blocks), self.heads, self.width, batch, self.window or length, like)
 
     def flops(self, length: int, full_mask: bool = False) -> float:
-        """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 2·3·D·hidden ≈ 16·D²."""
-        attention = attention_flops(self.width, self.heads, length, square=full_mask)
+        """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square; a window: 4·D·W), and 2·3·D·hidden ≈ 16·D²."""
+        attention = attention_flops(self.width, self.heads, length, full_mask, self.window)
         return len(self.blocks) * (attention + 6 * self.width * self.hidden)
