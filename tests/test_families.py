@@ -1,10 +1,10 @@
-"""Attention in windows, experts, convolutions and ModernBERT: against others' implementations, or the paper's formula in float64."""
+"""Attention in windows, experts, convolutions, ModernBERT: against others' implementations, or the formula in float64."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from architectures.transformer import Transformer
 from bench.contract import CHECKS, Check, Subject, examine
