@@ -44,6 +44,7 @@ class Command(NamedTuple):
     sweep: bool  # several cells, each of which may fail alone
     complete: bool = True  # False where a sweeper of its own chooses the cells as it goes
     workers: bool = False  # a launcher runs the cells in processes of its own
+    control: tuple[str, ...] = ()  # the words of the same command for the runs of its A/A control, which are among `runs`
 
 
 def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
@@ -71,6 +72,27 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def expand(arguments: Sequence[str]) -> Command:
     """Every run that a command line asks for, before the first one starts. Raises Mistake for what it can not mean."""
+    asked = _expand(arguments)
+    words = _control(arguments, asked)
+    return asked._replace(runs=[*asked.runs, *_expand(words).runs], control=tuple(words)) if words else asked
+
+
+def _control(arguments: Sequence[str], asked: Command) -> list[str]:
+    """The words that run the suite's A/A control; none where it has none, or where its architecture is compared with no other.
+
+    Raises Mistake where the two can not be told apart.
+    """
+    control, arches = asked.runs[0].control, {run.names["arch"] for run in asked.runs}
+    if control.arch not in arches or len(arches) < 2 or not (asked.sweep and asked.complete):
+        return []
+    if shared := sorted({run.seed for run in asked.runs} & set(control.seeds)):
+        raise Mistake(f"seed={shared[0]} belongs to the A/A control of this suite: take another one, or give control.seeds=[…]")
+    flags, overrides = in_order(arguments)
+    kept = [word for word in overrides if word.partition("=")[0] not in ("arch", "seed")]
+    return [*flags, *kept, f"arch={control.arch}", f"seed={','.join(map(str, control.seeds))}"]
+
+
+def _expand(arguments: Sequence[str]) -> Command:
     asked = get_args_parser().parse_args(arguments)
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():

@@ -119,6 +119,14 @@ class Measure:
 
 
 @dataclass
+class Control:
+    """An A/A control: an architecture of the suite once more with other seeds. What it differs by from itself is chance."""
+
+    arch: str = ""  # the name of its YAML; empty: none
+    seeds: list[int] = field(default_factory=list)
+
+
+@dataclass
 class Run:
     """One run, resolved: nothing is left to look up."""
 
@@ -130,6 +138,7 @@ class Run:
     optimizer: Optimizer = field(default_factory=Optimizer)
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
+    control: Control = field(default_factory=Control)  # of the suite that this run belongs to
     names: dict[str, str] = field(default_factory=dict)  # the chosen YAML of each group: arch, data, size, objective
     seed: int = 0
     suite: str = "single"
@@ -164,12 +173,17 @@ def tuned_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
     return None if chosen is None else float(chosen)
 
 
+def controls(control: Control, arch: str, seed: int) -> bool:
+    """Whether a run of this architecture and seed is one of the A/A control."""
+    return arch == control.arch and seed in control.seeds
+
+
 def from_plain(tree: Mapping[str, Any]) -> Run:
     """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
     known = {f.name for f in fields(Run)}
     groups = {
         "data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "optimizer": Optimizer,
-        "evaluate": Evaluate, "measure": Measure,
+        "evaluate": Evaluate, "measure": Measure, "control": Control,
     }  # fmt: skip
     values = {key: value for key, value in tree.items() if key in known and key not in groups}
     for name, kind in groups.items():
@@ -267,6 +281,10 @@ def check(run: Run) -> None:
         given = getattr(run.measure, name)
         if any(value < least for value in given):
             raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
+    if run.control.arch and not run.control.seeds:
+        raise Mistake(
+            f"control.arch={run.control.arch} has no seeds: give it other ones than the runs have, control.seeds=[100,101]"
+        )
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
     learning_rate(run)

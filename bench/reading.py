@@ -11,7 +11,7 @@ import pyarrow
 import yaml
 from pyarrow import parquet
 
-from bench.config import options, tuned_rate
+from bench.config import Control, controls, options, tuned_rate
 from bench.record import read_curve, read_json
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
@@ -31,7 +31,7 @@ class Records:
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
-    "status reason rerun precision text environment provenance config"
+    "control status reason rerun precision text environment provenance config"
 ).split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
@@ -105,12 +105,19 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "data": names["data"], "data_digest": digests.get("data", ""), "order_digest": digests.get("order", ""),
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],
         "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
-        "part": facts.get("part", ""), "seed": config["seed"], "status": result.get("status", "unfinished"),
+        "part": facts.get("part", ""), "seed": config["seed"], "control": _controls(config),
+        "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
         "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text,
         "environment": environment, "provenance": provenance,
         "config": config,
     }  # fmt: skip
+
+
+def _controls(config: Mapping[str, Any]) -> bool:
+    """Whether a run belongs to the A/A control of its suite."""
+    control = config.get("control") or {}
+    return controls(Control(control.get("arch", ""), control.get("seeds", [])), config["names"]["arch"], config["seed"])
 
 
 def _documents(folder: Path) -> Iterator[pyarrow.Table]:

@@ -129,8 +129,10 @@ def door(arguments: Sequence[str]) -> int:
         print(forecast.table(asked.runs))
         return 0
     prepare(asked)
-    with patient() if asked.workers else nullcontext():
-        by_hydra()
+    for words in filter(None, ([*flags, *overrides], asked.control)):
+        sys.argv[1:] = words
+        with patient() if asked.workers else nullcontext():
+            by_hydra()
     return finish(asked)
 
 

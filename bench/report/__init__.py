@@ -39,6 +39,7 @@ def make(root: Path) -> tuple[Path, str]:
         ("summary.csv", tables.summary(built)),
         ("runs.csv", tables.numbers(records, built)),
         ("curves.csv", tables.curves(records)),
+        ("verdicts.csv", exports.verdicts(parts)),
         ("speeds.csv", exports.speeds(sittings)),
         ("crossovers.csv", exports.crossings(measured)),
     ):

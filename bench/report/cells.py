@@ -56,7 +56,11 @@ def _value(value: Any) -> float | None:
 
 def name_cell(row: Any, stale: frozenset[int]) -> Cell:
     """Who: the label, its colour, its number in figures, and what has to be known at once."""
-    badges = (*(("stale",) if row.Index in stale else ()), *(("lossy",) if row.lossy else ()))
+    badges = (
+        *(("stale",) if row.Index in stale else ()),
+        *(("lossy",) if row.lossy else ()),
+        *(("A/A control",) if row.control else ()),
+    )
     short = f"in figures: {row.short}" if row.short != row.label else ""
     return Cell(row.label, row.label, small=short, colour=int(row.colour), badges=badges)
 
@@ -77,14 +81,13 @@ def _seeds(row: Any) -> Cell:
 
 def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int]) -> Table:
     """Causal rows: bits per byte, then what the one sitting measured."""
-    best = rows["bits_per_byte"].min()
-    one_token = rows["tokenizer"].nunique() == 1
+    best = rows.loc[~rows["control"], "bits_per_byte"].min()
     columns = [
         ("architecture", "a row is a variant; seeds are averaged"),
         ("bits per byte", "mean over seeds; below it the 95 % interval"),
         ("seed spread", "standard deviation over seeds"),
         ("to the best", "ratio of bits per byte to the lowest"),
-        *([("perplexity", "per token, on the same held-out text")] if one_token else []),
+        ("perplexity", "per token, on the same held-out text"),
         ("parameters", "all of them, embeddings included"),
         ("seeds", "finished seeds"),
     ]
@@ -101,16 +104,12 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             Cell(fixed(row.bits_per_byte), _value(row.bits_per_byte), span, "best" if first else ""),
             Cell(fixed(row.bits_per_byte_seed_deviation, 4), _value(row.bits_per_byte_seed_deviation)),
             Cell(fixed(row.bits_per_byte / best), _value(row.bits_per_byte / best)),
-            *([Cell(number(row.perplexity, 4), _value(row.perplexity))] if one_token else []),
+            Cell(number(row.perplexity, 4), _value(row.perplexity)),
             _parameters(row),
             _seeds(row),
         ]
         cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting])
     notes = sorted({_basis(row) for row in each(rows)})
-    if not one_token:
-        notes.append(
-            "Perplexities are left out: they are counted per token, and the tokenizers differ. Bits per byte may be compared."
-        )
     caption = _scored(rows) + " Lower is better."
     return Table(name, caption, columns, cells, notes)
 

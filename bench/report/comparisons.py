@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bench.reading import labels
-from bench.report.statistics import Interval, Numbers, difference, pooled, ratio_variance
-from bench.report.tables import LOG2, Tables
+from bench.report.tables import AGAIN, Tables
+from bench.report.verdicts import Verdicts, verdicts
 
 KEY = ["text_digest", "budget", "context"]
+APART = ["protocol", "part", "tokenizer", "data_digest"]  # within a comparison, what keeps rows from one table
 SHORT = 16  # a longer label is written as a number in figures
 ADVICE = {
     "text_digest": "The text differs ({}): scores on different text can not be compared.",
@@ -18,6 +18,8 @@ ADVICE = {
     "context": "The context differs ({}): more context makes every score better.",
     "protocol": "The protocol differs ({}): how much context is visible changes the score.",
     "part": "The scored part differs ({}): validation and test text are not the same text.",
+    "tokenizer": "The tokenizer differs ({}): what is learned is then not the architecture’s doing alone.",
+    "data_digest": "The tokens differ ({}), though text and tokenizer bear the same names: another vocabulary was learned.",
 }
 
 
@@ -28,7 +30,8 @@ class Comparison:
     name: str
     rows: pd.DataFrame  # of the summary, with their labels within this comparison, `short` and `colour`
     runs: pd.DataFrame
-    likelihoods: tuple[pd.DataFrame, ...]  # causal rows, best first; one table a protocol and part
+    likelihoods: tuple[pd.DataFrame, ...]  # causal rows, best first; one table a protocol, part and tokenizer
+    verdicts: tuple[Verdicts, ...]  # of each of them
     pseudo: tuple[pd.DataFrame, ...]  # encoders: never beside the above
     orders: pd.DataFrame  # seed, tokenizer, digests of the order of blocks
     equal_order: bool
@@ -38,11 +41,12 @@ def comparisons(tables: Tables) -> list[Comparison]:
     """Cut the finished rows into comparisons, the largest first."""
     finished = tables.summary[tables.summary["seeds"] > 0]
     groups = [_relabelled(rows, tables) for _, rows in finished.groupby(KEY, sort=True)]
-    names = sorted({label for rows in groups for label in rows["label"]})
+    names = sorted({label for rows in groups for label in rows.loc[~rows["control"], "label"]})
     colours = {label: number for number, label in enumerate(names)}
+    colours |= {label + AGAIN: number for label, number in colours.items()}
     groups.sort(key=lambda rows: -len(rows))
     return [
-        _comparison(f"comparison-{n + 1}", rows.assign(colour=rows["label"].map(colours)), tables)
+        _comparison(f"comparison-{n + 1}", rows.assign(colour=rows["label"].map(colours).fillna(0).astype(int)), tables)
         for n, rows in enumerate(groups)
     ]
 
@@ -51,7 +55,8 @@ def _relabelled(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """Labels that only say what differs inside this comparison, and a short form of each for figures."""
     runs = tables.runs[tables.runs["row"].isin(rows.index)].drop_duplicates("row").set_index("row")
     named = runs.assign(label=labels(runs))["label"]
-    rows = rows.assign(label=named.reindex(rows.index)).sort_values("label")
+    again = rows["control"].map({True: AGAIN, False: ""})
+    rows = rows.assign(label=named.reindex(rows.index) + again).sort_values("label")
     numbered = enumerate(zip(rows["label"], rows["arch"], strict=True), 1)
     return rows.assign(short=[label if len(label) <= SHORT else f"{arch[:12]} #{n}" for n, (label, arch) in numbered])
 
@@ -61,20 +66,22 @@ def _comparison(name: str, rows: pd.DataFrame, tables: Tables) -> Comparison:
     recipes = [f"{c['train']['steps']:,} steps of {c['train']['batch']}" for c in runs["config"]]
     keys = ["seed", "tokenizer", "recipe", "data_digest"]  # another length or vocabulary has another order, and fairly so
     orders = runs.assign(recipe=recipes).groupby(keys)["order_digest"].agg(lambda column: sorted(set(column))).reset_index()
+    likelihoods = tuple(t.sort_values("bits_per_byte") for t in _apart(rows[rows["bits_per_byte"].notna()]))
     return Comparison(
         name=name,
         rows=rows,
         runs=runs,
-        likelihoods=tuple(t.sort_values("bits_per_byte") for t in _apart(rows[rows["bits_per_byte"].notna()])),
-        pseudo=tuple(t.sort_values("pseudo_perplexity") for t in _apart(rows[rows["pseudo_perplexity"].notna()], "tokenizer")),
+        likelihoods=likelihoods,
+        verdicts=tuple(verdicts(table, tables) for table in likelihoods),
+        pseudo=tuple(t.sort_values("pseudo_perplexity") for t in _apart(rows[rows["pseudo_perplexity"].notna()])),
         orders=orders,
         equal_order=bool((orders["order_digest"].str.len() == 1).all()),
     )
 
 
-def _apart(rows: pd.DataFrame, *further: str) -> Iterator[pd.DataFrame]:
-    for _, table in rows.groupby(["protocol", "part", *further]):
-        yield table
+def _apart(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """The largest table first."""
+    yield from sorted((table for _, table in rows.groupby(APART)), key=lambda table: -len(table))
 
 
 def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
@@ -83,24 +90,6 @@ def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
     said = []
     for column in columns:
         values = sorted({str(value) for value in everything[column]})
-        if len(values) > 1:
+        if len(values) > 1 and not (column == "data_digest" and everything["tokenizer"].nunique() > 1):
             said.append(ADVICE[column].format(" · ".join(values)))
     return said
-
-
-def against(best: int, other: int, table: pd.DataFrame, tables: Tables) -> Interval:
-    """other − best in bits per byte: seed variance pooled over the table, documents paired."""
-    seeds = {int(str(row)): _seeds(int(str(row)), tables) for row in table.index}
-    variance, documents = float("nan"), 0
-    have = set(tables.documents.index.get_level_values("row"))
-    if best in have and other in have:
-        pair = tables.documents.loc[other].add_suffix("_other").join(tables.documents.loc[best].add_suffix("_best"), how="inner")
-        if len(pair) == len(tables.documents.loc[best]) == len(tables.documents.loc[other]):
-            gap = (pair["nats_other"] - pair["nats_best"]).to_numpy(dtype=float)
-            variance, documents = ratio_variance(gap, pair["bytes_best"].to_numpy(dtype=float)) / LOG2**2, len(pair)
-    return difference(seeds[other], seeds[best], pooled(list(seeds.values())), variance, documents)
-
-
-def _seeds(row: int, tables: Tables) -> Numbers:
-    runs = tables.runs
-    return np.asarray(runs.loc[(runs["row"] == row) & (runs["status"] == "done"), "bits_per_byte"].dropna(), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""speeds.csv and crossovers.csv: every ratio and every crossing behind the page's part about speed."""
+"""verdicts.csv, speeds.csv and crossovers.csv: every verdict, every ratio and every crossing behind the page."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report import crossovers
+from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
 from bench.report.speeds import RATES, Sitting
@@ -16,6 +17,22 @@ SPEED_MORE = "geometric_mean,mean_low,mean_high,rounds,reference".split(",")
 CROSSING_COLUMNS = (
     "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,claim,sentence".split(",")
 )
+
+VERDICT_COLUMNS = (
+    "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,wins,detectable,seeds_needed,basis,"
+    "sentence"
+).split(",")
+
+
+def verdicts(parts: Sequence[Comparison]) -> pd.DataFrame:
+    """verdicts.csv: a row a pair; `better` has the lower mean, whatever the verdict is. Bits per byte."""
+    tables = []
+    for part in parts:
+        for rows, found in zip(part.likelihoods, part.verdicts, strict=True):
+            about = {name: rows[name].iloc[0] for name in ("data", "protocol", "part", "tokenizer")}
+            named = {"label": "better", "other_label": "other", "adjusted": "p_holm", "needed": "seeds_needed"}
+            tables.append(found.pairs.rename(columns=named).assign(comparison=part.name, **about))
+    return (pd.concat(tables) if tables else pd.DataFrame()).reindex(columns=VERDICT_COLUMNS)
 
 
 def speeds(sittings: Sequence[Sitting]) -> pd.DataFrame:

@@ -111,7 +111,9 @@ def commits(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def texts(part: Comparison) -> list[dict[str, Any]]:
     """The text of the lowest finished seed of each row that wrote one."""
-    written = part.runs[part.runs["text"] != ""].sort_values("seed").drop_duplicates("row").set_index("row")
+    written = (
+        part.runs[(part.runs["text"] != "") & ~part.runs["control"]].sort_values("seed").drop_duplicates("row").set_index("row")
+    )
     found = []
     written = written.drop(columns="label").join(part.rows[["label", "colour"]])
     for row in each(written.sort_values("label")):

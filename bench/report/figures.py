@@ -46,6 +46,7 @@ def drawn(name: str, title: str, caption: str, make: Callable[[], Figure]) -> Dr
 def curve_table(comparison: Comparison, curves: pd.DataFrame, objective: str, tokenizer: str) -> pd.DataFrame:
     """Held-out loss of the finished runs of one objective and tokenizer, with the names that figures use."""
     runs = comparison.runs[(comparison.runs["objective"] == objective) & (comparison.runs["tokenizer"] == tokenizer)]
+    runs = runs[~runs["control"]]
     named = runs[["run", "row"]].join(comparison.rows[["short", "colour", "subject"]], on="row")
     table = curves[["run", "step", "tokens", "validation_nats"]].merge(named, on="run").dropna(subset=["validation_nats"])
     return table.astype({"tokens": float, "validation_nats": float})

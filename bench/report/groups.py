@@ -56,7 +56,8 @@ def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
         for part in parts
     ]
     empty = pd.DataFrame(columns=["subject", "title", *NAMES])
-    return (pd.concat(tables) if tables else empty).drop_duplicates("subject").set_index("subject")[["title", *NAMES]]
+    every = pd.concat(tables) if tables else empty.assign(control=pd.Series(dtype=bool))
+    return every[~every["control"].astype(bool)].drop_duplicates("subject").set_index("subject")[["title", *NAMES]]
 
 
 def _others(sittings: Sequence[Sitting], known: set[str], colour: int) -> pd.DataFrame:

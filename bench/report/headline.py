@@ -1,29 +1,36 @@
 """The sentences at the top: what was compared, and only what the numbers carry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
-from bench.report.comparisons import Comparison, against
+from bench.report.comparisons import Comparison
 from bench.report.groups import Group
+from bench.report.pairs import BETTER, DECIDES, SAME
+from bench.report.rows import each
 from bench.report.speeds import Sitting, flat
 from bench.report.statistics import Ratio
-from bench.report.tables import Tables
 from bench.report.trust import refusals
+from bench.report.verdicts import ROWS_ONLY, Verdicts, gap, unsettled
 from bench.report.wording import fixed, large, listed, number, plural, size
 
-NAMED = 4  # so many rows are named in a sentence; the rest are counted
+NAMED = 3  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
-def sentences(comparison: Comparison, tables: Tables, sittings: list[Sitting]) -> list[str]:
-    """What was compared; the lowest bits per byte; then, for each machine, the fastest and the smallest."""
+def sentences(comparison: Comparison, sittings: list[Sitting]) -> list[str]:
+    """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
     said = [_compared(comparison)]
-    said += [_quality(table, tables) for table in comparison.likelihoods if len(table) > 1]
+    ranked = [pair for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True) if len(pair[1].pairs)]
+    for table, found in ranked:
+        said += [_best(table, found), _open(table, found)]
+    real = comparison.rows[~comparison.rows["control"]]
     for sitting in sittings:
-        measured = comparison.rows[comparison.rows["subject"].isin(sitting.medians.index)]
+        measured = real[real["subject"].isin(sitting.medians.index)]
         where = f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
         said.append(_cost(dict(zip(measured["subject"], measured["label"], strict=True)), sitting, where))
+        said += [where + line for table, found in ranked if (line := _dominated(table, found, sitting))]
     return [line for line in said if line]
 
 
@@ -46,7 +53,7 @@ def _cost(labels: Mapping[str, str], sitting: Sitting, where: str) -> str:
 
 
 def _compared(comparison: Comparison) -> str:
-    rows = comparison.rows
+    rows = comparison.rows[~comparison.rows["control"]]
     causal, encoders = int(rows["bits_per_byte"].notna().sum()), int(rows["pseudo_perplexity"].notna().sum())
     kinds = [plural(amount, kind) for amount, kind in ((causal, "causal model"), (encoders, "encoder")) if amount]
     seeds = sorted(set(rows["seeds"]))
@@ -64,38 +71,74 @@ def _compared(comparison: Comparison) -> str:
     )
 
 
-def _quality(table: pd.DataFrame, tables: Tables) -> str:
-    """Three cases: intervals apart; intervals overlap, yet the paired difference is clear; not distinguishable."""
-    best = table.iloc[0]
-    row = int(str(table.index[0]))
-    clear, paired, same = [], [], []
-    for other in table.index[1:]:
-        label = str(table["label"][other])
-        if table["bits_per_byte_low"][other] > best["bits_per_byte_high"]:
-            clear.append(label)
-            continue
-        gap = against(row, int(str(other)), table, tables)
-        if gap.low > 0:
-            paired.append((gap.value, f"{label} by {fixed(gap.value)} ± {fixed(gap.half)}"))
+def _best(table: pd.DataFrame, found: Verdicts) -> str:
+    """The lowest mean, and what may be said of it against each other row."""
+    best = table[~table["control"]].iloc[0]
+    mine = found.of(int(str(best.name)))
+    kinds = {kind: mine[mine["kind"] == kind].sort_values("difference") for kind in (BETTER, DECIDES, SAME)}
+    where = f"the {best['part']} part" if best["part"] else "held-out text"
+    scored = f"{fixed(best['bits_per_byte'])} bits per byte on {where}"
+    clauses = [_beaten(kinds[BETTER])] if len(kinds[BETTER]) else []
+    clauses += [f"one seed decides against {_named(kinds[DECIDES], lambda pair: f'P = {pair.wins:.1f}')}"] * bool(
+        len(kinds[DECIDES])
+    )
+    clauses += [f"not distinguishable from {_named(kinds[SAME], unsettled)}"] * bool(len(kinds[SAME]))
+    opening = f"Best quality: {best['label']}" if len(kinds[BETTER]) == len(mine) else f"Lowest mean: {best['label']}"
+    said = f"{opening}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
+    return said + (f" {ROWS_ONLY}" if (mine["basis"] == "documents").any() else "")
+
+
+def _beaten(pairs: pd.DataFrame) -> str:
+    """By how much the nearest one is beaten."""
+    nearest = next(each(pairs))
+    others = len(pairs) - 1
+    return f"better than {nearest.other_label} by {gap(nearest)}" + (f", and than {others} further by more" if others else "")
+
+
+def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -> str:
+    """The first few pairs, each with its figures; the others are counted."""
+    names = [f"{pair.label} and {pair.other_label}" if both else pair.other_label for pair in each(pairs.head(NAMED))]
+    named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(pairs.head(NAMED)), strict=True)]
+    left = len(pairs) - len(named)
+    return listed([*named, *([f"{left} further{' pairs' if both else ''}"] if left else [])])
+
+
+def _open(table: pd.DataFrame, found: Verdicts) -> str:
+    """Which other pairs can not be told apart, what would settle them, and whether the A/A control came out as it should."""
+    best = int(str(table[~table["control"]].index[0]))
+    family = found.pairs[~found.pairs["control"]]
+    others = family[(family["row"] != best) & (family["kind"] == SAME)].sort_values("difference")
+    said = [f"Not distinguishable either: {_named(others, unsettled, both=True)}."] if len(others) else []
+    if len(family) > 1 and family["kind"].eq(BETTER).all():
+        said.append(f"All {len(family):,} pairs can be told apart.")
+    for pair in each(found.control):
+        names = f"The A/A control, {pair.label} beside {pair.other_label},"
+        if pair.kind == SAME:
+            said.append(f"{names} is not distinguishable, as it has to be ({unsettled(pair)}).")
         else:
-            same.append(label)
-    scored = f"on the {best['part']} part" if best["part"] else "on held-out text"
-    spread = f" (95 % interval {fixed(best['bits_per_byte_low'])} to {fixed(best['bits_per_byte_high'])})"
-    lines = [f"Lowest mean bits per byte {scored}: {best['label']}, {fixed(best['bits_per_byte'])}{spread}."]
-    if same:
-        lines.append(f"Not distinguishable here from {listed(same)}.")
-    if paired:
-        named = [words for _, words in sorted(paired)[:NAMED]] + _others(len(paired))
-        lines.append(f"On the same documents it is lower than {listed(named)}, though the intervals of the rows overlap.")
-    if clear:
-        lines.append(f"Its interval lies below those of {listed(clear[:NAMED] + _others(len(clear)))}.")
-    if table["seeds"].max() == 1:
-        lines.append("One seed each: the intervals are over documents only, and say nothing about another seed.")
-    return " ".join(lines)
+            said.append(
+                f"{names} differs by {gap(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
+            )
+    return " ".join(said)
 
 
-def _others(amount: int) -> list[str]:
-    return [f"{amount - NAMED} further ones"] if amount > NAMED else []
+def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
+    """Who is beaten in quality, in the speed of training and in memory by one and the same row."""
+    rate, memory = "train_tokens_per_second", "peak_train_memory_bytes"
+    there = table[~table["control"] & table["subject"].isin(sitting.medians.index)]
+    if len(there) < 2 or not sitting.claims(rate) or memory not in sitting.medians:
+        return ""
+    subjects = dict(zip(there.index, there["subject"], strict=True))
+    beaten: dict[str, list[str]] = {}
+    for pair in each(found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]):
+        first, second = subjects.get(pair.row), subjects.get(pair.other_row)
+        if first is None or second is None or any(pair.other_label in names for names in beaten.values()):
+            continue
+        ratio = sitting.ratio(flat(rate), first, second)
+        if ratio is not None and ratio.side == 1 and sitting.value(first, memory) <= sitting.value(second, memory):
+            beaten.setdefault(pair.label, []).append(pair.other_label)
+    said = [f"{listed(names)} by {label}" for label, names in beaten.items()]
+    return f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}." if said else ""
 
 
 def _speeds(labels: Mapping[str, str], sitting: Sitting) -> list[str]:

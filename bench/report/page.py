@@ -9,8 +9,8 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.reading import Records
-from bench.report import cells, facts, figures, headline, sections
-from bench.report.comparisons import KEY, Comparison, why_apart
+from bench.report import cells, facts, figures, headline, sections, verdicts
+from bench.report.comparisons import APART, KEY, Comparison, why_apart
 from bench.report.crossovers import Pair
 from bench.report.figures import Drawn, drawn
 from bench.report.groups import Group
@@ -73,11 +73,14 @@ def _comparison(
     return {
         "name": part.name,
         "title": f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters",
-        "sentences": headline.sentences(part, tables, sittings),
+        "sentences": headline.sentences(part, sittings),
         "facts": facts.facts(part),
-        "apart": why_apart(list(part.likelihoods), ["protocol", "part"]),
+        "apart": why_apart(list(part.likelihoods), APART),
         "likelihoods": [
             cells.likelihoods(f"{part.name}-quality-{n}", rows, one, stale) for n, rows in enumerate(part.likelihoods)
+        ],
+        "verdicts": [
+            verdicts.tabulate(f"{part.name}-verdicts-{n}", found) for n, found in enumerate(part.verdicts) if len(found.pairs)
         ],
         "pseudo": [cells.encoders(f"{part.name}-pseudo-{n}", rows, stale) for n, rows in enumerate(part.pseudo)],
         "orders": part.orders.to_dict("records"),
@@ -132,7 +135,7 @@ COSTS = (
 def _measured_figures(part: Comparison, sitting: Sitting, name: str) -> list[Drawn]:
     made: list[Drawn] = []
     dashed = "Dashed: the rows that no other beats in both. Bars: 95 % intervals."
-    for number, rows in enumerate(part.likelihoods):
+    for number, rows in enumerate(table[~table["control"]] for table in part.likelihoods):
         for metric, title, label, more, unit in COSTS:
             cost = sitting.medians.get(metric, pd.Series(dtype=float))
             none = list(rows.loc[rows["subject"].map(cost).eq(0), "short"])

@@ -1,4 +1,4 @@
-"""Intervals and differences of means over seeds and over held-out documents; ratios of paired samples."""
+"""Intervals of means over seeds and over held-out documents; ratios of paired samples. Differences of means: `pairs`."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -28,15 +28,6 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-def ratio_variance(numerator: Numbers, denominator: Numbers) -> float:
-    """Variance of Σ numerator / Σ denominator over its documents (linearised); NaN for fewer than two documents."""
-    count, total = len(numerator), float(denominator.sum())
-    if count < 2 or total <= 0:
-        return float("nan")
-    residual = numerator - numerator.sum() / total * denominator
-    return float(count / (count - 1) * np.square(residual).sum() / total**2)
-
-
 def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), and its own freedom (Welch–Satterthwaite)."""
     known = [(variance, freedom) for variance, freedom in parts if np.isfinite(variance) and freedom > 0]
@@ -59,23 +50,6 @@ def interval(seeds: Numbers, document_variance: float = float("nan"), documents:
     half, _ = combined([seed_part, (document_variance, documents - 1.0)])
     basis = [name for name, there in (("seeds", count > 1), ("documents", np.isfinite(document_variance))) if there]
     return Interval(mean, mean - half, mean + half, " and ".join(basis) or "nothing")
-
-
-def pooled(groups: Sequence[Numbers]) -> tuple[float, float]:
-    """The seed variance that all architectures of a comparison share, and its degrees of freedom."""
-    freedom = float(sum(len(group) - 1 for group in groups if len(group)))
-    squares = sum(float(np.square(group - group.mean()).sum()) for group in groups if len(group))
-    return (squares / freedom if freedom else float("nan")), freedom
-
-
-def difference(
-    first: Numbers, second: Numbers, variance: tuple[float, float], document_variance: float, documents: int
-) -> Interval:
-    """first − second of two means over seeds, from the pooled seed variance and that of the documents' paired difference."""
-    value = float(first.mean() - second.mean())
-    seed_part = (variance[0] * (1 / len(first) + 1 / len(second)), variance[1])
-    half, _ = combined([seed_part, (document_variance, documents - 1.0)])
-    return Interval(value, value - half, value + half, "seeds and documents" if variance[1] else "documents")
 
 
 class Ratio(NamedTuple):

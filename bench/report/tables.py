@@ -16,15 +16,16 @@ SUMMARY_COLUMNS = (
 ).split(",")
 SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
-    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy"
+    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
-ROW = ["variant", "data_digest", "objective", "protocol", "part", "precision"]
+ROW = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
 SPEEDS = (
     "train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_train_memory_bytes", "state_bytes",
 )  # fmt: skip
 LOG2 = float(np.log(2))
+AGAIN = " again"  # behind the label of the A/A control
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "lossy", "text_digest", "budget", "context"]
     groups = runs.groupby("row")
     facts = groups[names].first()
+    facts["label"] = facts["label"].where(~facts["control"], facts["label"] + AGAIN)
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
     for name in ("done", "failed", "skipped", "unfinished"):
         facts[f"count_{name}"] = states.get(name, 0)
