@@ -291,9 +291,11 @@ def write_measure(
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
     before, after = {"load": [0.4, 0.5, 0.6], "clocks_megahertz": [2250.0, 2350.0]}, {"load": [1.1, 0.8, 0.7]}
+    around = {"before": before, "after": after | {"temperature_celsius": "not available: no sensor"}}
+    around |= {"process_starts": changes.get("starts", [])}
     about = {
         "machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine},
-        "surroundings": {"before": before, "after": after | {"temperature_celsius": "not available: no sensor"}},
+        "surroundings": around,
         "options": changes.get("options", {}), "facts": {"device": "cpu", "precision": "float32"},
     }  # fmt: skip
     record.write_json(folder / "subject.json", about)

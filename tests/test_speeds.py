@@ -51,12 +51,18 @@ def one(name: str, value: float) -> Metric:
     return Metric(name, "", "neither", (value,))
 
 
-def sat(root: Path, entered: Mapping[str, Sequence[Metric]], again: Sequence[Metric] = (), doctor: Any = None) -> Sitting:
-    """A sitting of made-up numbers; `again`: of the first one's twin."""
+def sat(
+    root: Path,
+    entered: Mapping[str, Sequence[Metric]],
+    again: Sequence[Metric] = (),
+    doctor: Any = None,
+    starts: Sequence[int] = (),
+) -> Sitting:
+    """A sitting of made-up numbers; `again`: of the first one's twin; `starts`: the first round of each process."""
     for arch, metrics in entered.items():
-        synthetic.write_measure(root, arch, metrics=metrics)
+        synthetic.write_measure(root, arch, metrics=metrics, starts=list(starts))
     if again:
-        folder = synthetic.write_measure(root, next(iter(entered)), twin=True, metrics=again)
+        folder = synthetic.write_measure(root, next(iter(entered)), twin=True, metrics=again, starts=list(starts))
         if doctor is not None:
             record.write_json(folder.parent / "doctor.json", doctor)
     records = reading.read(root)
@@ -152,6 +158,32 @@ def test_rounds_of_unequal_number_are_drawn_apart_and_nothing_stays_nothing() ->
     assert [ratio.value for ratio in found if ratio] == pytest.approx([2, 3, 4])
     assert found[2] is not None
     assert found[2].side == 0  # one round claims nothing
+
+
+def test_an_interval_over_processes_knows_that_each_keeps_an_advantage_of_its_own() -> None:
+    draw, processes = np.random.default_rng(5), np.repeat(np.arange(6.0), 10)
+    advantages = draw.normal(0, 0.015, size=(300, 6)).repeat(10, axis=1)
+    samples = list(0.8 * np.exp(advantages + draw.normal(0, 0.02, size=advantages.shape)))
+    by_process = [one for one in statistics.paired_ratios(samples, [processes] * 300) if one]
+    by_round = [one for one in statistics.paired_ratios(samples) if one]
+    assert len(by_process) == len(by_round) == 300
+    assert 0.91 < np.mean([one.low < 0.8 < one.high for one in by_process]) < 0.99
+    assert 0.91 < np.mean([one.mean_low < 0.8 < one.mean_high for one in by_process]) < 0.99
+    assert np.mean([one.low < 0.8 < one.high for one in by_round]) < 0.8
+    alone = statistics.paired_ratios(samples[:1], [np.ones(60)])[0]
+    assert alone == pytest.approx(by_round[0])
+
+
+def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_entries(tmp_path: Path) -> None:
+    entered = {"lstm": [rate(np.full(12, 1000.0))], "gru": [rate(np.repeat([700.0, 800.0, 900.0], 4))]}
+    sitting = sat(tmp_path, entered, [rate(np.full(12, 1000.0) * 1.02)], starts=[0, 4, 8])
+    found = sitting.ratios[subject(sitting, "gru"), TRAIN]
+    both = 1000 * 1.02**0.5
+    assert found.value == pytest.approx((0.7 * 0.8 * 0.9) ** (1 / 3) * 1000 / both)
+    spread = np.log([0.7, 0.8, 0.9]).std(ddof=1) * 4.3027 / 3**0.5
+    assert np.log(found.high / found.low) / 2 == pytest.approx(spread, rel=1e-3)
+    assert sitting.twins[TRAIN].value == pytest.approx(1.02)
+    assert sitting.ratio(speeds.flat(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm")) == found
 
 
 # --- what may be claimed ----------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """This side of the talk with a worker: ask, wait so long and no longer, and end it by its own process number."""
 
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -12,6 +14,7 @@ from typing import Any
 from bench.machine import process_environment
 
 MODULE = "bench.measure.worker"
+GROUPS = hasattr(os, "killpg")  # whether a process and its children can be ended together
 START_SECONDS = 300.0  # for the imports, which take their time on a busy machine
 
 
@@ -35,7 +38,7 @@ class Worker:
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 (standard error, open as long as the worker lives: it tells why it died)
         self.process = subprocess.Popen(
             [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints,
-            text=True, encoding="utf-8", errors="replace", env=process_environment(threads),
+            text=True, encoding="utf-8", errors="replace", env=process_environment(threads), start_new_session=GROUPS,
         )  # fmt: skip
         self.answers: queue.Queue[str | None] = queue.Queue()
         self.listener = Thread(target=self._listen, daemon=True)
@@ -66,6 +69,13 @@ class Worker:
             raise Failed(answer["failed"])
         return answer["gave"]
 
+    def renew(self) -> bool:
+        """A fresh process in place of the present one, in no time; whether this system can do that. Raises Ended."""
+        if not hasattr(os, "fork"):
+            return False
+        self.ask("renew")
+        return True
+
     def _hear(self, seconds: float) -> Mapping[str, Any]:
         try:
             line = self.answers.get(timeout=seconds)
@@ -88,7 +98,10 @@ class Worker:
     def end(self) -> None:
         """End the process, whatever it is doing, and close what belongs to it."""
         if self.process.poll() is None:
-            self.process.kill()
+            if GROUPS:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            else:
+                self.process.kill()
         self.process.wait()
         self.listener.join(timeout=5)
         for stream in (self.process.stdin, self.process.stdout):

@@ -35,6 +35,14 @@ class Seat:
         self.rise()
         self.worker = Worker(self.run.threads, self.options.limit_seconds)
 
+    def renew(self) -> None:
+        """A fresh process in place of the worker's, with nothing of what it had."""
+        try:
+            if self.worker is None or not self.worker.renew():
+                self.sit_down()
+        except (Ended, Failed):
+            self.sit_down()
+
     def rise(self) -> None:
         """End the worker, if there is one."""
         if self.worker is not None:

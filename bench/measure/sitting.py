@@ -70,13 +70,25 @@ def prepare(table: Sequence[Seat], say: Progress) -> list[Seat]:
     return ready
 
 
-def rate(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> int:
-    """Rounds of rates by `measure.processes` fresh processes of everyone, one after another; how many. The last ones stay."""
-    rounds, processes = 0, table[0].options.processes
+def renew(table: Sequence[Seat]) -> list[Seat]:
+    """Give every seat a fresh process with a model built afresh; those that could."""
+    for seat in table:
+        seat.renew()
+    return [seat for seat in table if seat.prepare()]
+
+
+def rate(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> tuple[int, list[int]]:
+    """Rounds of rates by `measure.processes` fresh processes of everyone, one after another; the last ones stay.
+
+    Returns how many rounds there were, and the first one of each process.
+    """
+    rounds, starts, processes = 0, list[int](), table[0].options.processes
     for turn in range(processes):
-        ready = prepare([seat for seat in table if seat.status == "done"], say)
+        live = [seat for seat in table if seat.status == "done"]
+        ready = renew(live) if turn else prepare(live, say)
+        starts.append(rounds)
         rounds = take_rates(ready, kinds, rounds, (turn + 1) / processes, say) if ready else rounds
-    return rounds
+    return rounds, starts
 
 
 def take_sides(table: Sequence[Seat], say: Progress) -> None:
@@ -126,7 +138,7 @@ def sit(
         table, before = seats(runs, vocabularies, options), surroundings.state()
         say(f"measuring: {len(table)} processes in turns")
         try:
-            rounds = rate(table, RATES, say)
+            rounds, starts = rate(table, RATES, say)
             once = [seat for seat in table if not seat.twin and seat.status == "done"]
             if once:
                 take_sides(once, say)
@@ -137,5 +149,5 @@ def sit(
                 seat.rise()
         say("measuring: the rulers themselves")
         rulers = examine(runs[0].threads, options.limit_seconds, quick=True, device=runs[0].train.device)
-        around = {"before": before, "after": surroundings.state(), "rounds": rounds}
+        around = {"before": before, "after": surroundings.state(), "rounds": rounds, "process_starts": starts}
         return file(table, results, options, around, rulers.as_json())

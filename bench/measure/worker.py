@@ -2,8 +2,11 @@
 
 A request is a line of JSON on standard input, its answer one on standard output:
 {"ask": "prepare", "run", "vocabulary", "weighs"} · {"ask": "window", "name", "at"} · {"ask": "facts", "at"} · {"ask": "energy"} ·
-{"ask": "weigh"}; {"gave": …} where it went well, {"refused": reason} for what the architecture can not do, {"failed": reason}
-for everything else.
+{"ask": "weigh"} · {"ask": "renew"}; {"gave": …} where it went well, {"refused": reason} for what the architecture can not do,
+{"failed": reason} for everything else.
+
+The process that was started only imports: it is its child that works, and after "renew" another child, with memory of its own.
+Imports take two seconds, a child none.
 """
 
 import gc
@@ -25,6 +28,8 @@ from bench.measure import energy, memory, scales
 from bench.measure.peak import Peak
 from bench.measure.process import process_before
 from bench.measure.subject import Subject
+
+RENEWED = 77  # exit code of a child that gives way to a fresh one
 
 
 @contextmanager
@@ -59,6 +64,7 @@ class Desk:
         self.held: dict[tuple[int, int], Subject] = {}  # (context, batch): the subject itself at (0, 0), and one other at most
         self.bytes_before: int | str = "not available: this process was not started for it"
         self.machine: Peak | None = None
+        self.over = False  # a fresh process was asked for
 
     def subject(self, at: Mapping[str, float]) -> Subject:
         """The architecture as its run has it, or made afresh for another context or a larger batch of training."""
@@ -85,6 +91,10 @@ class Desk:
             "facts": subject.facts() | {"first_step_seconds": first.wall},
             "environment": environment(self.run.threads) | found,
         }
+
+    def renew(self, request: dict[str, Any]) -> None:
+        """Give way to a fresh process."""
+        self.over = True
 
     def facts(self, request: dict[str, Any]) -> dict[str, Any]:
         return self.subject(request["at"]).facts()
@@ -128,16 +138,35 @@ class Desk:
             return {"failed": reason(error)}
 
 
+def serve(answers: IO[str]) -> bool:
+    """Answer until standard input closes, or a fresh process is asked for: whether it was."""
+    desk = Desk()
+    answers.write(json.dumps({"gave": "ready"}) + "\n")
+    answers.flush()
+    while not desk.over and (line := sys.stdin.readline()):
+        answers.write(json.dumps(desk.answer(json.loads(line))) + "\n")
+        answers.flush()
+    return desk.over
+
+
+def watch(child: int) -> None:
+    """Wait for a child, and end as it ended unless it was to be replaced."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code < 0:
+        os.kill(os.getpid(), -code)
+    if code != RENEWED:
+        sys.exit(code)
+
+
 def main() -> None:
     """Serve until standard input closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sitting's to answer: it ends its workers itself
-    desk = Desk()
     with channel() as answers:
-        answers.write(json.dumps({"gave": "ready"}) + "\n")
-        answers.flush()
-        for line in sys.stdin:
-            answers.write(json.dumps(desk.answer(json.loads(line))) + "\n")
-            answers.flush()
+        while hasattr(os, "fork") and (child := os.fork()):
+            watch(child)
+        if serve(answers):
+            answers.close()
+            os._exit(RENEWED)
 
 
 if __name__ == "__main__":

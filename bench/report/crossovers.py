@@ -7,7 +7,7 @@ from math import exp, log
 
 from bench.report.groups import Group
 from bench.report.speeds import SECONDS, Point, Sitting
-from bench.report.statistics import Ratio, paired_ratios
+from bench.report.statistics import Ratio
 from bench.report.wording import plural
 
 MOST = 24  # architectures of which each pair is looked at; of more, each is set beside the reference alone
@@ -64,7 +64,7 @@ def _along(sitting: Sitting, metric: str, chosen: Sequence[tuple[str, str]]) -> 
     points: list[Point] = [(metric, "length", place) for place in sitting.places(metric, "length")]
     turned = metric in SECONDS
     asked = [(point, *(pair[::-1] if turned else pair)) for pair in chosen for point in points]
-    ratios = iter(paired_ratios([sitting.quotients(*one) for one in asked]))
+    ratios = iter(sitting.all_ratios(asked))
     for first, second in chosen:
         there = [(point[2], ratio) for point, ratio in zip(points, ratios, strict=False) if ratio is not None]
         if len(there) > 1:

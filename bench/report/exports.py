@@ -10,7 +10,6 @@ from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
 from bench.report.speeds import RATES, Sitting
-from bench.report.statistics import paired_ratios
 
 SPEED_COLUMNS = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(",")
 SPEED_MORE = "geometric_mean,mean_low,mean_high,rounds,reference".split(",")
@@ -43,7 +42,7 @@ def speeds(sittings: Sequence[Sitting]) -> pd.DataFrame:
 
 def _ratios(sitting: Sitting) -> Iterator[dict[str, Any]]:
     keys = [(point, str(subject)) for point, of in sitting.samples.items() for subject in of]
-    ratios = paired_ratios([sitting.quotients(point, subject, sitting.reference) for point, subject in keys])
+    ratios = sitting.all_ratios([(point, subject, sitting.reference) for point, subject in keys])
     wall = {cpu: clock for clock, cpu in RATES.items()}
     for (point, subject), ratio in zip(keys, ratios, strict=True):
         metric, axis, place = point

@@ -1,6 +1,6 @@
 """What was measured on machines: medians, points of curves, and ratios of samples taken in the same rounds of one sitting."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ RATES = {  # by the clock on the wall, which ranks: the same by the processor's 
 SECONDS = ("first_token_seconds", "decode_seconds_per_token")  # less is better
 PAIRED = (*RATES, *RATES.values(), *SECONDS)
 GUARDS = {"first_token_seconds": "prefill_tokens_per_second", "decode_seconds_per_token": "decode_tokens_per_second"}
+NOTHING: Numbers = np.empty(0)
 UNKNOWN = "not measured in this sitting"
 AGAIN = "-again"  # stands for the second entry of the reference
 
@@ -42,6 +43,7 @@ class Sitting:
     points: dict[tuple[str, Point], Ratio]  # (subject, point of an axis): the median of its samples and its interval
     gaps: dict[tuple[str, Point], str]  # (subject, point): why there is no number
     samples: dict[Point, dict[str, Numbers]]  # by subject, over the same rounds: NaN where one sat a round out
+    processes: dict[Point, Numbers]  # which process of each, one after another, took those rounds
     ratios: dict[tuple[str, str], Ratio]  # (subject, metric): to the reference, over shared rounds
     twins: dict[str, Ratio]  # metric: an A/A pair's ratio, which should be 1
     arches: dict[str, str]  # subject: the name it was measured under
@@ -94,12 +96,18 @@ class Sitting:
 
     def ratio(self, point: Point, first: str, second: str) -> Ratio | None:
         """first / second over the rounds that both took part in: never a quotient of two ratios to a third."""
-        return paired_ratios([self.quotients(point, first, second)])[0]
+        return self.all_ratios([(point, first, second)])[0]
+
+    def all_ratios(self, asked: Sequence[tuple[Point, str, str]]) -> list[Ratio | None]:
+        """`ratio` for each (point, first, second)."""
+        takers = [self.processes.get(point, NOTHING) for point, _, _ in asked]
+        return paired_ratios([self.quotients(*one) for one in asked], takers)
 
     def quotients(self, point: Point, first: str, second: str) -> Numbers:
         """first / second in each round; NaN where one of them sat it out."""
         of = self.samples.get(point, {})
-        return of[first] / of[second] if first in of and second in of else np.empty(0)
+        rounds = len(self.processes.get(point, NOTHING))
+        return of[first] / of[second] if first in of and second in of else np.full(rounds, np.nan)
 
 
 def sittings(measures: pd.DataFrame, doctors: dict[str, dict[str, Any]] | None = None) -> list[Sitting]:
@@ -119,8 +127,12 @@ def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
     entered = [str(subject) for subject in again["subject"] if subject in medians.index]
     reference = (entered or measured or [""])[0]
     about = heads[heads["subject"] == reference] if reference else rows
-    samples = _samples(rows[~twin | (rows["subject"] == reference)])
-    twice = {point: {AGAIN: of.pop(AGAIN), **of} for point, of in samples.items() if AGAIN in of}
+    surroundings = _first(rows["surroundings"])
+    samples, processes = _samples(rows[~twin | (rows["subject"] == reference)], surroundings.get("process_starts", []))
+    twice = {point: {AGAIN: of.pop(AGAIN), reference: of[reference]} for point, of in samples.items() if AGAIN in of}
+    for point, of in twice.items():
+        both = np.sqrt(of[AGAIN] * of[reference])  # two entries know the reference better than one
+        samples[point][reference] = np.where(np.isfinite(both), both, of[reference])
     return Sitting(
         name=name,
         machine=str(rows["machine"].iloc[0]),
@@ -130,13 +142,14 @@ def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
         points=_points(heads[heads["axis"] != ""]),
         gaps=_gaps(heads),
         samples=samples,
-        ratios=_ratios(samples, reference),
-        twins={metric: ratio for (name, metric), ratio in _ratios(twice, reference).items() if name == AGAIN},
+        processes=processes,
+        ratios=_ratios(samples, processes, reference),
+        twins={metric: ratio for (_, metric), ratio in _ratios(twice, processes, reference).items()},
         arches=dict(zip(heads["subject"], heads["arch"], strict=True)),
         options=_first(rows["options"]),
         facts=_first(about["facts"]),
         doctor=doctor,
-        surroundings=_first(rows["surroundings"]),
+        surroundings=surroundings,
         twin=bool(len(again)),
     )
 
@@ -145,18 +158,24 @@ def _first(column: "pd.Series[Any]") -> dict[str, Any]:
     return next((value for value in column if isinstance(value, dict) and value), {})
 
 
-def _samples(rows: pd.DataFrame) -> dict[Point, dict[str, Numbers]]:
-    """For each point where speeds are compared, everyone's samples over the same rounds: NaN where one sat a round out."""
+def _samples(rows: pd.DataFrame, starts: Sequence[int]) -> tuple[dict[Point, dict[str, Numbers]], dict[Point, Numbers]]:
+    """For each point where speeds are compared, everyone's samples over the same rounds: NaN where one sat a round out.
+
+    And which process took each round: `starts` are the first rounds of each. What is taken along an axis has one process.
+    """
     there = rows[rows["metric"].isin(PAIRED) & rows["value"].notna()]
     who, names = pd.factorize(there["subject"].where(~there["twin"].astype(bool), AGAIN))
     found: dict[Point, dict[str, Numbers]] = {}
+    processes: dict[Point, Numbers] = {}
     for key, places in there.groupby(["metric", "axis", "place"]).indices.items():
         rounds, column = np.unique(there["round"].to_numpy()[places], return_inverse=True)
         present, row = np.unique(who[places], return_inverse=True)
         table = np.full((len(present), len(rounds)), np.nan)
         table[row, column] = there["value"].to_numpy(dtype=float)[places]
-        found[_point(key)] = {str(names[code]): own for code, own in zip(present, table, strict=True)}
-    return found
+        point = _point(key)
+        found[point] = {str(names[code]): own for code, own in zip(present, table, strict=True)}
+        processes[point] = np.searchsorted([] if point[1] else starts, rounds, side="right").astype(float)
+    return found, processes
 
 
 def _point(key: Any) -> Point:
@@ -184,12 +203,15 @@ def _gaps(rows: pd.DataFrame) -> dict[tuple[str, Point], str]:
     return {(str(r.subject), (str(r.metric), str(r.axis), float(r.place))): str(r.note) for r in each(missing)}
 
 
-def _ratios(samples: Mapping[Point, Mapping[str, Numbers]], reference: str) -> dict[tuple[str, str], Ratio]:
-    keys, quotients = [], []
-    for (metric, axis, _), of in samples.items():
-        if axis or reference not in of:
+def _ratios(
+    samples: Mapping[Point, Mapping[str, Numbers]], processes: Mapping[Point, Numbers], reference: str
+) -> dict[tuple[str, str], Ratio]:
+    keys, quotients, takers = [], [], []
+    for point, of in samples.items():
+        if point[1] or reference not in of:
             continue
         for subject in (name for name in of if name != reference):
-            keys.append((subject, metric))
+            keys.append((subject, point[0]))
             quotients.append(of[subject] / of[reference])
-    return {key: one for key, one in zip(keys, paired_ratios(quotients), strict=True) if one is not None}
+            takers.append(processes[point])
+    return {key: one for key, one in zip(keys, paired_ratios(quotients, takers), strict=True) if one is not None}

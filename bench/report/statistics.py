@@ -53,7 +53,10 @@ def interval(seeds: Numbers, document_variance: float = float("nan"), documents:
 
 
 class Ratio(NamedTuple):
-    """The ratio of two rates over the rounds that both took part in: its median and its geometric mean, with 95 % intervals."""
+    """The ratio of two rates over the rounds that both took part in: its median and its geometric mean, with 95 % intervals.
+
+    Of several processes: the geometric mean of each one's median, and of each one's geometric mean.
+    """
 
     value: float
     low: float
@@ -106,18 +109,40 @@ def _bootstrapped(logarithms: Numbers) -> Iterator[Ratio]:
             yield Ratio(value, low, high, center, center_low, center_high, count)
 
 
-def paired_ratios(samples: Sequence[Numbers]) -> list[Ratio | None]:
+def _over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
+    """The Ratio of rounds that were taken by several processes: each one gives one number, and their spread the t interval.
+
+    A process keeps an advantage of its own while it lives, so that rounds within one are not independent.
+    """
+    groups = [logarithms[processes == process] for process in np.unique(processes)]
+    scale = float(stdtrit(len(groups) - 1, 0.5 + LEVEL / 2)) / np.sqrt(len(groups))
+    logs = list[float]()
+    for each in (np.array([np.median(group) for group in groups]), np.array([np.mean(group) for group in groups])):
+        value, half = float(each.mean()), scale * float(each.std(ddof=1))
+        logs += [value, value - half, value + half]
+    middle, low, high, mean, mean_low, mean_high = (float(number) for number in np.exp(logs))
+    return Ratio(middle, low, high, mean, mean_low, mean_high, len(logarithms))
+
+
+def paired_ratios(samples: Sequence[Numbers], processes: Sequence[Numbers] = ()) -> list[Ratio | None]:
     """A Ratio for each list of ratios, one a round; None where there is no round. Always the same for the same samples.
 
-    The unit that is drawn is the round: what disturbs the machine disturbs everyone in it. Medians are taken of logarithms,
-    so that the ratio of b to a is the inverse of that of a to b.
+    `processes`, for each list: which process, one after another, took each round. Where there were several the unit is the
+    process, otherwise the round (by a bootstrap): what disturbs the machine disturbs everyone in it. Medians are taken of
+    logarithms, so that the ratio of b to a is the inverse of that of a to b.
     """
     found: list[Ratio | None] = [None] * len(samples)
-    kept = [np.log(one[np.isfinite(one) & (one > 0)]) for one in samples]
+    sound = [np.isfinite(one) & (one > 0) for one in samples]
+    kept = [np.log(one[there]) for one, there in zip(samples, sound, strict=True)]
+    by_process = [process[there] for process, there in zip(processes, sound, strict=True)] if len(processes) else []
+    for place, process in enumerate(by_process):
+        if len(np.unique(process)) > 1:
+            found[place] = _over_processes(kept[place], process)
     for count in {len(one) for one in kept} - {0}:
-        places = [place for place, one in enumerate(kept) if len(one) == count]
-        for place, ratio in zip(places, _bootstrapped(np.array([kept[place] for place in places])), strict=True):
-            found[place] = ratio
+        places = [place for place, one in enumerate(kept) if len(one) == count and found[place] is None]
+        if places:
+            for place, ratio in zip(places, _bootstrapped(np.array([kept[place] for place in places])), strict=True):
+                found[place] = ratio
     return found
 
 
