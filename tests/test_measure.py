@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import os
+import signal
 import tempfile
 import threading
 import time
@@ -192,6 +194,31 @@ def test_the_worker_tells_refusals_from_failures() -> None:
     assert "no causal objective" in refused["refused"]
     assert "parameters" in failed["failed"]
     assert desk.answer({"ask": "dance"})["failed"].startswith("AttributeError")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system: a worker is started anew instead")
+def test_a_renewed_worker_is_another_process_and_none_is_left_over() -> None:
+    seat = Seat(make_run("Sum"), 30, OPTIONS)
+    seat.sit_down()
+    assert seat.worker is not None
+    started, pids = seat.worker.process, list[int]()
+    for _ in range(3):
+        assert seat.prepare()
+        assert seat.window("train")["tokens"] > 0
+        pids.append(seat.environment["pid"])
+        seat.environment = {}
+        seat.renew()
+    assert seat.worker.process is started, "only what computes is new"
+    assert len({*pids, started.pid}) == 4
+    assert seat.prepare()
+    last = seat.environment["pid"]
+    os.kill(last, signal.SIGKILL)
+    assert seat.window("decode") is None
+    assert "killed by signal 9" in seat.samples.refused["decode"]
+    assert started.poll() is not None
+    for pid in (*pids, last):
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
 
 
 class Answering(Worker):

@@ -63,18 +63,19 @@ def take_rates(table: Sequence[Seat], kinds: Sequence[str], first: int, share: f
     """
     options, order, open_ = table[0].options, Order(), list(kinds)
     last, seconds = math.ceil(options.rounds * share), options.cap_seconds / options.processes
+    fewest = math.ceil(FEWEST / options.processes)
     take_round(table, kinds, order)
     began = spoke = time.monotonic()
     for round_ in range(first, last):
         now = time.monotonic()
-        if round_ - first >= FEWEST and now - began > seconds:
+        if round_ - first >= fewest and now - began > seconds:
             return round_
         if now - spoke > SPEAK_SECONDS:
             left = min(seconds - (now - began), (now - began) / max(1, round_ - first) * (last - round_))
             say(f"measuring: round {round_} of {options.rounds} at most, {left:.0f} s at most, {', '.join(open_)}")
             spoke = now
         keep(take_round(table, open_, order), round_)
-        if round_ + 1 - first >= FEWEST and (round_ - first) % 2:
+        if round_ + 1 - first >= fewest and (round_ - first) % 2:
             open_ = [kind for kind in open_ if not settled(table, kind, options.narrow / math.sqrt(share))]
         if not open_:
             return round_ + 1

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,12 +62,11 @@ def by_cores(table: Sequence[Seat]) -> Iterator[Sequence[Seat]]:
 
 
 def prepare(table: Sequence[Seat], say: Progress) -> list[Seat]:
-    """Let every worker build its model while the others wait; those that could."""
+    """Let every worker build its model, as many at once as there are cores; those that could."""
     ready = []
     for group in by_cores(table):
-        for seat in group:
-            say(f"measuring: building {seat.run.names['arch']}{', entered again' * seat.twin}")
-            ready += [seat] if seat.prepare() else []
+        say(f"measuring: building {', '.join(seat.run.names['arch'] + ' again' * seat.twin for seat in group)}")
+        ready += built(group)
     return ready
 
 
@@ -74,7 +74,13 @@ def renew(table: Sequence[Seat]) -> list[Seat]:
     """Give every seat a fresh process with a model built afresh; those that could."""
     for seat in table:
         seat.renew()
-    return [seat for seat in table if seat.prepare()]
+    return built(table)
+
+
+def built(table: Sequence[Seat]) -> list[Seat]:
+    """Those whose worker could build its model, as many at once as there are cores."""
+    with ThreadPoolExecutor(machine.cores()) as pool:
+        return [seat for seat, could in zip(table, pool.map(Seat.prepare, table), strict=True) if could]
 
 
 def rate(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> tuple[int, list[int]]:

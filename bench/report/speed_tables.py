@@ -43,7 +43,7 @@ def speeds(group: Group) -> Table:
     columns.append(plain(group.sitting, "first step", ABOUT_FIRST, "first_step_seconds", seconds))
     reference = group.label(group.sitting.reference) if group.sitting.reference in group.names.index else "another group’s"
     caption = (
-        f"Below each rate its ratio to the reference, {reference}, in the same rounds, with the 95 % interval of the median. "
+        f"Below each rate its ratio to the reference, {reference}, in the same rounds: {trust.unit(group.sitting)}. "
         f"{trust.CLOCKS} Launch-bound: a larger batch is at least 15 % faster a token, so the processor waited for work."
     )
     return tabulate(group, "speed", "Speed", caption, columns, order(group))

@@ -94,6 +94,11 @@ class Sitting:
         """How many rounds were taken at a point."""
         return max((len(own) for own in self.samples.get(point, {}).values()), default=0)
 
+    @property
+    def process_count(self) -> int:
+        """How many processes of each architecture, one after another, took the rounds of rates."""
+        return max((len(np.unique(taker)) for point, taker in self.processes.items() if not point[1]), default=0)
+
     def ratio(self, point: Point, first: str, second: str) -> Ratio | None:
         """first / second over the rounds that both took part in: never a quotient of two ratios to a third."""
         return self.all_ratios([(point, first, second)])[0]

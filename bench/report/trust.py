@@ -97,6 +97,14 @@ def depth_line(sitting: Sitting, group: Group) -> str:
     return "".join(parts) + "." + width + worst
 
 
+def unit(sitting: Sitting) -> str:
+    """What a ratio and its interval are of."""
+    processes = sitting.process_count
+    if processes < 2:
+        return "the median, with its 95 % interval"
+    return f"each of {processes} processes, one after another, gives its median; their geometric mean, with its 95 % t interval"
+
+
 def _curve_points(sitting: Sitting) -> list[tuple[str, tuple[str, str, float]]]:
     lengths = sitting.places("train_tokens_per_second", "length")
     return [("at each length", ("train_tokens_per_second", "length", lengths[0]))] if lengths else []
