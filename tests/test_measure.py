@@ -1,9 +1,9 @@
 """Measuring: workers in turns, what becomes of those that fail, one sitting at a time, and what is written down."""
 
-import subprocess
-import sys
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
