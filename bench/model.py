@@ -4,7 +4,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal, get_args, get_origin
 
 import torch
@@ -169,12 +169,15 @@ def solve_width(arch: Mapping[str, Any], parameters: int, context: int, vocabula
     3 % of the parameters at most. Raises CannotBuild where none fits.
     """
     made = constructor(arch)
-    size = partial(_size, made, options(arch), context, vocabulary)
+    size = cache(partial(_size, made, options(arch), context, vocabulary))
     ceiling = min(WIDEST, parameters // (vocabulary + 1))  # wider, and the embedding alone would exceed the budget
-    best, low, high = 0, 1, ceiling
-    while low <= high:  # parameters grow with width: halve the range
-        width = (low + high) // 2
+    best, low, high, guess, tries = 0, 1, ceiling, math.isqrt(ceiling), 0
+    while low <= high:  # parameters grow with width: each probe narrows the range
+        tries += 1
+        width = (low + high) // 2 if tries % 3 == 0 else min(max(guess, low), high)
         probe = next((w for w in range(width, low - 1, -1) if offered(w) and isinstance(size(w), int)), None)
+        if probe is not None:
+            guess = int(probe * math.sqrt(parameters / int(size(probe))))  # nearly with its square
         if probe is not None and int(size(probe)) <= parameters:
             best = probe
         elif probe is not None:

@@ -1,10 +1,9 @@
-"""Probing a model: what moves when an input is changed, a few plain steps of learning, and how a check tells what it found."""
+"""Probing a model: what moves when an input is changed, what it is made from, and a few plain steps of learning."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,43 +11,14 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.interface import Backbone
-from bench.model import CannotBuild, LanguageModel, build, solve_width
+from bench.model import CannotBuild, LanguageModel
 
 LONGEST = 1024  # tokens that the check before training looks at: the context, where that is not longer
 ROUNDING = 1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
 
 
-@dataclass(frozen=True)
-class Subject:
-    """An architecture at a size small enough to check it in seconds."""
-
-    arch: Mapping[str, Any]  # its YAML
-    context: int = 16
-    vocabulary: int = 11
-    parameters: int = 20_000
-    width: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "width", solve_width(self.arch, self.parameters, self.context, self.vocabulary))
-
-    def build(self, seed: int = 0) -> LanguageModel:
-        return build(self.arch, self.width, self.context, self.vocabulary, seed)
-
-    def tokens(self, seed: int = 0, batch: int = 2) -> Tensor:
-        """Random tokens, (B, T)."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randint(self.vocabulary, (batch, self.context), generator=generator)
-
-
 class Broken(Exception):
     """A check that does not hold; the message is what came instead."""
-
-
-class NotAsked(Exception):
-    """A check that is not asked of this architecture; the message is why."""
-
-
-# --- probes -----------------------------------------------------------------------------------------------------------
 
 
 def noise(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> Tensor:
@@ -88,9 +58,15 @@ def mix(backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> Tensor:
 
 
 def differs(backbone: Backbone, x: Tensor, other: Tensor, part: tuple[Any, ...], lengths: Tensor | None = None) -> float:
-    """How far a part of the output moves when x becomes `other`: 0 where not a bit moves, or only float64's rounding does."""
-    if torch.equal(mix(backbone, x, lengths)[part], mix(backbone, other, lengths)[part]):
+    """How far a part of the output moves when x becomes `other`: 0 where not a bit moves, or only float64's rounding does.
+
+    Raises Broken where the same input and the same seed do not give the same output.
+    """
+    plain = mix(backbone, x, lengths)[part]
+    if torch.equal(plain, mix(backbone, other, lengths)[part]):
         return 0.0
+    if not torch.equal(plain, mix(backbone, x, lengths)[part]):
+        raise Broken("it draws numbers outside the given seed: the same input gave another output")
     exact = copy.deepcopy(backbone).double()
     distance = (mix(exact, x.double(), lengths)[part] - mix(exact, other.double(), lengths)[part]).abs().max().item()
     return 0.0 if distance <= ROUNDING else distance
@@ -113,17 +89,46 @@ def check_output(backbone: Backbone, x: Tensor) -> Tensor:
     return mixed
 
 
-def check_causal(backbone: Backbone, x: Tensor, other: Tensor, positions: list[int]) -> None:
-    """Broken where a position before a changed one moves, although the architecture says `causal`."""
-    for position in positions:
+def each_token(x: Tensor, other: Tensor) -> Iterator[tuple[int, Tensor, str]]:
+    """x with one token after the other taken from `other`: its position, what came of x, (B, T, D), and words for it."""
+    for position in range(1, x.shape[1]):
         changed = x.clone()
         changed[:, position] = other[:, position]
-        distance = differs(backbone, x, changed, (slice(None), slice(0, position)))
+        yield position, changed, f"another token at position {position}"
+
+
+def onward(x: Tensor, other: Tensor, positions: Iterable[int]) -> Iterator[tuple[int, Tensor, str]]:
+    """x with all tokens from a position on taken from `other`: whatever looks across that border sees them."""
+    for position in positions:
+        yield position, torch.cat([x[:, :position], other[:, position:]], dim=1), f"other tokens from position {position} on"
+
+
+def check_causal(backbone: Backbone, x: Tensor, changes: Iterable[tuple[int, Tensor, str]]) -> None:
+    """Broken where a position before a changed one moves, although the architecture says `causal`."""
+    plain = mix(backbone, x)
+    for position, changed, words in changes:
+        part = (slice(None), slice(0, position))
+        if torch.equal(plain[part], mix(backbone, changed)[part]):
+            continue
+        distance = differs(backbone, x, changed, part)
         if distance:
-            raise Broken(
-                f"it looks ahead while it says causal: another token at position {position} "
-                f"moved the outputs before it by up to {distance:.2g}"
-            )
+            raise Broken(f"it looks ahead while it says causal: {words} moved outputs before it by up to {distance:.2g}")
+
+
+def leaves(output: Tensor) -> list[Tensor]:
+    """The tensors that take gradients and that an output was made from."""
+    found: dict[int, Tensor] = {}
+    seen: set[Any] = set()
+    ahead: list[Any] = [output.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            found[id(node.variable)] = node.variable
+        ahead += [following for following, _ in node.next_functions]
+    return list(found.values())
 
 
 def loss_of(model: LanguageModel, tokens: Tensor) -> Tensor:
@@ -139,15 +144,20 @@ def loss_of(model: LanguageModel, tokens: Tensor) -> Tensor:
 
 
 def learn(
-    model: LanguageModel, batches: list[Tensor], steps: int, rate: float = 3e-3, look: Callable[[], None] = lambda: None
+    model: LanguageModel, batches: list[Tensor], steps: int, rate: float = 3e-3, look: Callable[[float], bool] = lambda _: False
 ) -> float:
-    """A few plain steps of Adam over the batches in turns; the mean loss over them at last. `look` is called at each gradient."""
-    adam = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.95))
+    """A few plain steps of Adam over the batches in turns; the mean loss over them at last.
+
+    `look` is called with the loss at each gradient, and ends the learning where it returns True.
+    """
+    adam = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.95), fused=True)
     torch.manual_seed(0)
     for step in range(steps):
         adam.zero_grad()
-        loss_of(model, batches[step % len(batches)]).backward()
-        look()
+        loss = loss_of(model, batches[step % len(batches)])
+        loss.backward()
+        if look(loss.item()):
+            break
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
     with torch.no_grad():
@@ -165,60 +175,9 @@ def check_before_training(model: LanguageModel) -> None:
         with undisturbed(model):
             check_output(model.backbone, x)
             if model.backbone.causal:
-                check_causal(model.backbone, x, other, sorted({1, length // 3, length // 2 + 1, length - 1} - {0}))
+                positions = sorted({1, length // 3, length // 2 + 1, length - 1} - {0})
+                check_causal(model.backbone, x, onward(x, other, positions))
     except Broken as error:
         raise CannotBuild(f"{name}: {error}") from None
     except Exception as error:
         raise CannotBuild(f"{name}: it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
-
-
-# --- a line of the contract -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the contract."""
-
-    name: str
-    expected: str
-    mend: str
-    run: Callable[[Subject], str]  # returns what came; raises Broken or NotAsked
-
-
-CHECKS: list[Check] = []  # all of them, in the order in which they are told
-
-
-def promise(expected: str, mend: str) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
-    """Enter a check under its function's name."""
-
-    def enter(run: Callable[[Subject], str]) -> Callable[[Subject], str]:
-        CHECKS.append(Check(run.__name__, expected, mend, run))
-        return run
-
-    return enter
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found."""
-
-    check: Check
-    status: Literal["holds", "broken", "not asked"]
-    came: str
-
-    def sentence(self) -> str:
-        """One plain line."""
-        said = f"{self.check.name}: expected: {self.check.expected}; came: {self.came}"
-        return f"{said}; to mend it: {self.check.mend}" if self.status == "broken" else said
-
-
-def examine(check: Check, subject: Subject) -> Finding:
-    """Run one check; whatever it raises is its finding."""
-    try:
-        return Finding(check, "holds", check.run(subject))
-    except NotAsked as reason:
-        return Finding(check, "not asked", str(reason))
-    except (Broken, CannotBuild) as error:
-        return Finding(check, "broken", str(error))
-    except Exception as error:
-        return Finding(check, "broken", f"it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}")

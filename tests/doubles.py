@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.interface import Backbone
+from architectures.interface import Backbone, Unsupported
 
 
 class Sound(Backbone):
@@ -52,6 +52,25 @@ class LooksAheadFar(Sound):
         return mixed + functional.pad(1e-3 * x[:, -1:], (0, 0, 0, x.shape[1] - 1)), after
 
 
+class LooksAheadBehindANorm(Sound):
+    """Sees the next token through a norm: a constant that is added to it changes nothing, other numbers do."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        following = functional.pad(x[:, 1:], (0, 0, 0, 1))
+        return mixed + 0.1 * functional.layer_norm(following, (self.width,)), after
+
+
+class LooksAheadAcrossChunks(Sound):
+    """Sees the next chunk's first token from the last one of a chunk of 64: a short text never shows it."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        following = functional.pad(x[:, 1:], (0, 0, 0, 1))
+        last = torch.arange(x.shape[1]) % 64 == 63  # (T,)
+        return mixed + 0.1 * following * last[:, None], after
+
+
 class OnlyClaimsBothWays(Sound):
     causal = False
 
@@ -94,6 +113,18 @@ class LosesGradients(Sound):
         return x + mixed, after
 
 
+class HoldsLayersInAList(Sound):
+    """Its second layer is no part of the model: nobody counts, trains or saves it."""
+
+    def __init__(self, width: int, context: int) -> None:
+        super().__init__(width, context)
+        self.layers = [nn.Linear(width, width)]
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed + self.layers[0](mixed), after
+
+
 class LooksAtPadding(Sound):
     """An encoder that forgets that some of its tokens are not there."""
 
@@ -114,6 +145,32 @@ class GrowsItsState(Sound):
             return super().forward(x)
         mixed, _ = super().forward(x, state[:, state.shape[1] - self.kernel + 1 :])
         return mixed, torch.cat([state, x], dim=1)
+
+
+class ForgetsAcrossChunks(Sound):
+    """Goes on from its state, but for what comes in one piece of more than 32 tokens: only its last 32 reach the state."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed, after if state is None or x.shape[1] <= 32 else torch.zeros_like(after)
+
+
+class ReturnsNoState(Sound):
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x, state)[0], None
+
+
+class RefusesWithoutAReason(Sound):
+    def init_state(self, batch: int, length: int, like: Tensor) -> Any:
+        raise Unsupported
+
+
+class DrawsInEvaluation(Sound):
+    """Noise that stays when training is over."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return mixed + 0.01 * torch.randn_like(mixed), after
 
 
 class DrawsOutside(Sound):
@@ -158,6 +215,32 @@ class CannotLearn(Sound):
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return 1 + 1e-6 * mixed, after
+
+
+class CannotBeSaved(Sound):
+    """What it saves beside its parameters can not be loaded without running code."""
+
+    def get_extra_state(self) -> Any:
+        return random.Random(0)
+
+    def set_extra_state(self, state: Any) -> None:
+        pass
+
+
+class StaysInPython(Sound):
+    """Nothing of it may be compiled."""
+
+    @torch.compiler.disable
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        return super().forward(x, state)
+
+
+class BranchesOnValues(Sound):
+    """Looks at its numbers in Python: it traces in two graphs."""
+
+    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+        mixed, after = super().forward(x, state)
+        return (mixed + 1 if x.sum() > 0 else mixed - 1), after
 
 
 class DoesNotTrace(Sound):

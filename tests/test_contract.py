@@ -1,40 +1,42 @@
 """The whole contract on every architecture of conf/arch, and on doubles that break it one promise at a time."""
 
+from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import yaml
 
 from bench.contract import CHECKS, Check, Subject, check_before_training, examine
 from bench.model import CannotBuild
+from bench.probe import mix, noise
 
 FILES = sorted((Path(__file__).parent.parent / "conf" / "arch").glob("*.yaml"))
 
 
-def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content
+@cache
+def sound(path: Path) -> Subject:
+    """An architecture of conf/arch; its width is solved once for all its checks."""
+    return Subject.read(path)
 
 
+@cache
 def double(name: str) -> Subject:
     return Subject({"_target_": f"tests.doubles.{name}"})
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_promise_holds(path: Path, check: Check) -> None:
-    finding = examine(check, Subject(read(path)))
+    finding = examine(check, sound(path))
     assert finding.status != "broken", finding.sentence()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_yaml_says_what_it_is(path: Path) -> None:
-    first, arch = path.read_text(encoding="utf-8").splitlines()[0], read(path)
+    first, arch = path.read_text(encoding="utf-8").splitlines()[0], sound(path).arch
     assert first.startswith("# ")
     assert len(first) > 40
-    assert arch["family"] in ("attention", "recurrent", "convolution", "encoder", "control")
+    assert arch["family"] in ("attention", "recurrent", "linear", "convolution", "encoder", "hybrid", "control")
     assert arch["card"]["summary"].strip().count(". ") == 1, "two sentences"
     low, high = arch["tune"]["space"]["learning_rate"]
     assert low < arch["tune"]["learning_rate"] < high
@@ -42,7 +44,7 @@ def test_yaml_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> None:
-    model = Subject(read(path)).build()
+    model = sound(path).build()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -52,7 +54,7 @@ def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> Non
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_sound_double_keeps_the_contract(check: Check) -> None:
     finding = examine(check, double("Sound"))
     assert finding.status == "holds", finding.sentence()
@@ -61,6 +63,8 @@ def test_sound_double_keeps_the_contract(check: Check) -> None:
 BROKEN = [  # the double, the promise that it breaks, and words of the reason
     ("LooksAhead", "causality", "looks ahead while it says causal"),
     ("LooksAheadFar", "causality", "another token at position 15"),
+    ("LooksAheadBehindANorm", "causality", "another token at position 1"),
+    ("LooksAheadAcrossChunks", "causality", "other tokens from position 64 on"),
     ("OnlyClaimsBothWays", "causality", "the last token moves nothing"),
     ("WrongShape", "output", "wrong shape: (2, 15,"),
     ("WrongType", "output", "wrong dtype: torch.float64"),
@@ -68,26 +72,34 @@ BROKEN = [  # the double, the promise that it breaks, and words of the reason
     ("NoPair", "output", "not a pair"),
     ("Raises", "output", "not written yet"),
     ("MixesRows", "rows", "mixes rows"),
+    ("HoldsLayersInAList", "parameters", "numbers outside its parameters"),
     ("LosesGradients", "gradients", "backbone.convolution.weight"),
     ("LooksAtPadding", "padding", "looks at padding"),
     ("ForgetsItsState", "pieces", "does not continue"),
+    ("ForgetsAcrossChunks", "pieces", "40 + 1 + 30 + 9 + 80"),
+    ("ReturnsNoState", "pieces", "returned none"),
+    ("RefusesWithoutAReason", "pieces", "without saying why"),
     ("GrowsItsState", "pieces", "changed its size"),
     ("DrawsOutside", "repeatable", "outside the given seed"),
+    ("DrawsOutside", "causality", "outside the given seed"),
+    ("DrawsInEvaluation", "repeatable", "outside training"),
     ("HidesWeights", "storable", "not saved"),
+    ("CannotBeSaved", "storable", "weights_only"),
     ("GrowsInForward", "budget", "exceeds its budget"),
     ("Understates", "flops", "were counted"),
     ("CannotLearn", "memory", "does not learn"),
+    ("StaysInPython", "tracing", "not one operation"),
     ("DoesNotTrace", "tracing", "traced by torch.compile its outputs"),
 ]
 
 
-@pytest.mark.parametrize(("name", "promise", "words"), BROKEN, ids=[row[0] for row in BROKEN])
+@pytest.mark.parametrize(("name", "promise", "words"), BROKEN, ids=["-".join(row[:2]) for row in BROKEN])
 def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, words: str) -> None:
     check = next(check for check in CHECKS if check.name == promise)
     finding = examine(check, double(name))
     assert finding.status == "broken", finding.sentence()
     assert words in finding.came
-    assert finding.sentence().startswith(f"{promise}: expected: {check.expected}; came: ")
+    assert finding.sentence().startswith(f"{promise}: {check.done}; expected: {check.expected}; came: ")
     assert finding.sentence().endswith(f"to mend it: {check.mend}")
 
 
@@ -112,3 +124,29 @@ def test_rounding_alone_is_no_look_ahead() -> None:
     subject = double("ByFourier")
     finding = examine(next(check for check in CHECKS if check.name == "causality"), subject)
     assert finding.status == "holds", finding.sentence()
+
+
+def test_graphs_are_counted() -> None:
+    tracing = next(check for check in CHECKS if check.name == "tracing")
+    assert examine(tracing, double("Sound")).came.startswith("traced in 1 graph,")
+    assert examine(tracing, double("BranchesOnValues")).came.startswith("traced in 2 graphs,")
+
+
+def test_a_constant_probe_would_miss_what_a_random_one_finds() -> None:
+    """Why inputs are changed at random: a constant that is added to a token hides behind a norm."""
+    model = double("LooksAheadBehindANorm").build()
+    x = noise(model, 16)
+    moved = []
+    for change in (torch.ones(2, model.backbone.width), noise(model, 1, seed=1)[:, 0]):
+        changed = x.clone()
+        changed[:, 9] += change
+        with torch.no_grad():
+            moved.append((mix(model.backbone, changed) - mix(model.backbone, x))[:, :9].abs().max().item())
+    assert moved[0] < 1e-6
+    assert moved[1] > 1e-2
+
+
+def test_a_subject_is_as_large_as_its_smallest_width_needs() -> None:
+    assert double("Sound").parameters == 20_000
+    assert double("OnlySixtyFour").width == 64
+    assert double("OnlySixtyFour").parameters > 64 * 64 * 19

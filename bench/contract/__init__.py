@@ -1,0 +1,17 @@
+"""What every architecture has to keep: checks that say what was done, what was expected, what came, and how to mend it.
+
+In a test file of your own:
+
+    SUBJECT = Subject.read("conf/arch/mine.yaml")
+
+    @pytest.mark.parametrize("check", CHECKS, ids=str)
+    def test_promise(check):
+        finding = examine(check, SUBJECT)
+        assert finding.status != "broken", finding.sentence()
+"""
+
+from bench.contract import mixing, training
+from bench.probe import check_before_training
+from bench.promise import CHECKS, Check, Finding, Subject, examine
+
+__all__ = ["CHECKS", "Check", "Finding", "Subject", "check_before_training", "examine", "mixing", "training"]
