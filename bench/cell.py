@@ -1,12 +1,9 @@
 """One run from start to end, in a process of its own: `python -m bench.cell RUN.json FOLDER`."""
 
 import contextlib
-import ctypes
 import json
 import math
-import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,21 +12,20 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import checkpoint, contract, data, evaluate, model, objective, optimizer, record, train
+from bench import checkpoint, contract, data, evaluate, model, objective, optimizer, record, stop, train
+from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
+from bench.disk import sweep_up, unwritable, whole
 from bench.generate import continue_text
-from bench.launch import PROGRESS
+from bench.identity import identity
+from bench.launch import PROGRESS, UNWRITTEN
 from bench.metric import Metric
 from bench.objective import Objective
 from bench.train import Plan
 
 VALIDATION_BLOCKS = 64
 Say = Callable[[str], None]
-
-
-class Stopped(Exception):
-    """The process was asked to end (SIGTERM); what was trained lies in the checkpoint."""
 
 
 class Fitted(NamedTuple):
@@ -51,21 +47,22 @@ def run(run: Run, folder: Path, say: Say) -> None:
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     record.note(folder, digests, corpus.facts)
-    origin = digests | {"source": record.training_source()}
+    origin = digests | {"source": record.training_source(), "config": identity(run)}
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     score = scored(asked, corpus, run, plan)
     if not all(math.isfinite(value) for metric in score.metrics for value in metric.values):
         raise train.Diverged(plan.steps)
     if score.documents is not None:
-        score.documents.to_parquet(folder / "documents.parquet", index=False)
+        with whole(folder / "documents.parquet") as neighbour:
+            score.documents.to_parquet(neighbour, index=False)
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
     metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     record.finish(folder, "done", metrics=metrics, facts=facts)
-    checkpoint.drop_training(folder / "checkpoint")
+    record.tidy(folder)
 
 
 def made(run: Run, corpus: Corpus, plan: Plan) -> tuple[int, model.LanguageModel]:
@@ -83,25 +80,26 @@ def fit(
     """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
     chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
     first = checkpoint.resume(folder / "checkpoint", asked, chosen_optimizer, origin, say)
-    record.cut_curve(folder, first)
-    before = record.training_seconds(folder)
+    record.cut_curve(folder, first.step)
     look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, VALIDATION_BLOCKS)
-    stop: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stop.append(number))
-    began = saved = time.monotonic()
     tokens = run.train.batch * run.size.context
-    for step in train.train(asked, chosen_optimizer, blocks, plan, first, lambda: evaluate.validation_nats(asked, look, plan)):
-        now = time.monotonic()
-        row = {name: value for name, value in step._asdict().items() if value is not None}
-        record.log(folder, row | {"seconds": round(before + now - began, 3)})
-        say(progress(step, plan, (step.step - first) * tokens / (now - began), now - began, first))
-        if stop or now - saved > run.train.checkpoint_seconds or step.step == plan.steps:
-            checkpoint.save_training(folder / "checkpoint", step.step, asked, chosen_optimizer, origin)
-            saved = now
-        if stop:
-            raise Stopped
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return Fitted(record.training_seconds(folder), plan.steps * tokens)
+
+    def save(place: Place) -> None:
+        record.settle_curve(folder)
+        checkpoint.save_training(folder / "checkpoint", place, asked, chosen_optimizer, origin)
+
+    keeper = Keeper(save, run.train.checkpoint_seconds, first)
+    steps = train.train(
+        asked, chosen_optimizer, blocks, plan, first.step, lambda: evaluate.validation_nats(asked, look, plan),
+        after=lambda step, unlogged: keeper.after(step, unlogged, step == plan.steps), unlogged=first.unlogged,
+    )  # fmt: skip
+    with stop.later():
+        for step in steps:
+            row = {name: value for name, value in step._asdict().items() if value is not None}
+            record.log(folder, row | {"seconds": round(keeper.seconds(), 3)})
+            taken = keeper.seconds() - first.seconds
+            say(progress(step, plan, (step.step - first.step) * tokens / taken, taken, first.step))
+    return Fitted(round(keeper.seconds(), 3), plan.steps * tokens)
 
 
 def progress(step: train.Step, plan: Plan, rate: float, seconds: float, first: int) -> str:
@@ -157,15 +155,8 @@ def chosen(plan: Plan) -> dict[str, Any]:
     return {"device": str(plan.device), "precision": precision, "learning_rate": plan.learning_rate}
 
 
-def die_with_parent() -> None:
-    """Ask the system to end this process when the one that started it is gone: nobody else would record what it does."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
 def main(arguments: list[str]) -> int:
-    """0: done or skipped. 2: could not start. 3: asked to stop. 4: failed. All but a stop is in the record.
+    """0: done or skipped. 2: could not start. 3: asked to stop. 4: failed. 5: could not write. All but 3 and 5 are in the record.
 
     Python's own 1, for a traceback, is not among them: whoever started this process then records the death.
     """
@@ -176,10 +167,23 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
             print(line, file=sys.stderr, flush=True)
 
-    die_with_parent()
     try:
-        with FileLock(folder / ".lock", timeout=60):  # one that lost its parent may still be writing its checkpoint
-            run(asked, folder, say)
+        stop.listen()
+        with FileLock(folder / ".lock"):  # one that lost its parent may still be writing its checkpoint
+            return recorded(asked, folder, say)
+    except stop.Stopped:
+        return stop.STOPPED
+    except OSError as error:
+        say(unwritable(error, folder))
+        return UNWRITTEN
+
+
+def recorded(asked: Run, folder: Path, say: Say) -> int:
+    """Run, and record why where that does not come to its end; returns the exit code."""
+    for place in (folder, folder / "checkpoint"):
+        sweep_up(place)
+    try:
+        run(asked, folder, say)
     except Unsupported as reason:
         record.finish(folder, "skipped", str(reason))
     except Mistake as mistake:
@@ -188,10 +192,11 @@ def main(arguments: list[str]) -> int:
     except train.Diverged as reason:
         record.finish(folder, "failed", str(reason))
         return 4
-    except Stopped:
-        return 3
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        record.finish(folder, "failed", f"out of memory: {str(error).splitlines()[0]}")
+    except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a processor's memory
+        line = str(error).partition("\n")[0]
+        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and "can't allocate memory" not in line:
+            raise
+        record.finish(folder, "failed", f"out of memory: {line}")
         return 4
     return 0
 

@@ -2,73 +2,118 @@
 
 import copy
 import json
+import math
 import os
 import pickle
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
+from bench import stop
 from bench.config import Mistake, Run, from_plain
 from bench.data import Vocabulary, tokenizer
+from bench.disk import settle, whole
 from bench.model import LanguageModel
 from bench.model import build as build_model
 from bench.optimizer import Optimizer
 from bench.record import write_json
 
-
-def _save(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(neighbour, "wb") as file:
-        torch.save(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(neighbour, path)
+TRAINING = ("training.pt", "training.previous.pt")  # the newer one is tried first
+BROKEN = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, OSError, pickle.UnpicklingError)
 
 
-def save_training(folder: Path, step: int, module: nn.Module, optimizer: Optimizer, origin: dict[str, str]) -> None:
-    """Everything that training needs to go on from a step, in one file that replaces the one before.
+class Place(NamedTuple):
+    """Where training stands: steps done, the seconds that they took, and nats and targets since the last logged step."""
 
-    `origin`: digests of the data, the order and the sources that brought it here.
+    step: int = 0
+    seconds: float = 0.0
+    unlogged: tuple[float, float] = (0.0, 0.0)
+
+
+def _save(path: Path, value: Any, before: Path | None = None) -> None:
+    """Write a file whole; the one that it replaces becomes `before`, where that is named."""
+    with whole(path) as neighbour:
+        try:
+            with open(neighbour, "wb") as file:
+                torch.save(value, file)
+        except RuntimeError as error:  # what torch makes of a disk that is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+        if before is not None and path.exists():
+            settle(neighbour)
+            os.replace(path, before)
+
+
+def save_training(folder: Path, place: Place, module: nn.Module, optimizer: Optimizer, origin: dict[str, str]) -> None:
+    """Everything that training needs to go on from a place, in one file; the one before it is kept.
+
+    `origin`: digests of the run, the data, the order and the sources that brought it here.
     """
     state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
-    _save(folder / "training.pt", {"step": step, "origin": origin, **state})
+    newest, before = (folder / name for name in TRAINING)
+    _save(newest, {"origin": origin, **place._asdict(), **state}, before)
 
 
-def drop_training(folder: Path) -> None:
-    """Remove the training state of a run whose result is written."""
-    (folder / "training.pt").unlink(missing_ok=True)
+def resume(folder: Path, module: nn.Module, optimizer: Optimizer, origin: dict[str, str], say: Callable[[str], None]) -> Place:
+    """Load the newest training state that suits, and return where it stands (step 0 without one).
 
-
-def resume(folder: Path, module: nn.Module, optimizer: Optimizer, origin: dict[str, str], say: Callable[[str], None]) -> int:
-    """Load the training state, where there is one, and return the step it stands at (0 without one).
-
-    A file that is broken, does not suit the model, or comes from other data or sources is named and set aside, and
-    training starts anew: half of one run and half of another would be neither.
+    A file that is broken, does not suit the model, or comes from another run, other data or sources is named and set
+    aside, and training goes on from the one before or starts anew: half of one run and half of another would be neither.
     """
-    path = folder / "training.pt"
-    if not path.exists():
-        return 0
-    fresh = [copy.deepcopy(part.state_dict()) for part in (module, optimizer)]
-    try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if changed := [name for name, value in origin.items() if saved["origin"][name] != value]:
-            raise ValueError(f"its {' and '.join(changed)} changed since")
-        module.load_state_dict(saved["module"])
-        optimizer.load_state_dict(saved["optimizer"])
-        return int(saved["step"])
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, pickle.UnpicklingError) as error:
-        aside = path.with_name("training.pt.broken")
-        os.replace(path, aside)
-        say(f"{path} can not be used ({str(error).splitlines()[0]}): set aside as {aside.name}, training starts anew")
-    module.load_state_dict(fresh[0])
-    optimizer.load_state_dict(fresh[1])
-    return 0
+    found = [folder / name for name in TRAINING if (folder / name).exists()]
+    fresh = [copy.deepcopy(part.state_dict()) for part in (module, optimizer) if found]
+    for path in found:
+        try:
+            return _load_training(path, module, optimizer, origin)
+        except BROKEN as error:
+            aside = path.with_name(f"{path.name}.broken")
+            os.replace(path, aside)
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            then = "training starts anew" if path == found[-1] else f"going on from {found[-1].name}"
+            say(f"{path} can not be used ({why}): set aside as {aside.name}, {then}")
+        module.load_state_dict(fresh[0])
+        optimizer.load_state_dict(fresh[1])
+    return Place()
+
+
+def _load_training(path: Path, module: nn.Module, optimizer: Optimizer, origin: dict[str, str]) -> Place:
+    saved = torch.load(path, map_location="cpu", weights_only=True)
+    if changed := [name for name, value in origin.items() if saved["origin"].get(name) != value]:
+        raise ValueError(f"its {' and '.join(changed)} changed since")
+    nats, count = saved["unlogged"]
+    place = Place(int(saved["step"]), float(saved["seconds"]), (float(nats), float(count)))
+    module.load_state_dict(saved["module"])
+    optimizer.load_state_dict(saved["optimizer"])
+    return place
+
+
+class Keeper:
+    """Saves the training state of one run when that is due: every so many seconds, at the end, and when asked to stop."""
+
+    def __init__(self, save: Callable[[Place], None], seconds: float, first: Place) -> None:
+        self.save, self.every, self.first = save, seconds, first
+        self.began = self.saved = time.monotonic()
+
+    def seconds(self) -> float:
+        """Of training so far, over every time that the run was taken up."""
+        return self.first.seconds + time.monotonic() - self.began
+
+    def after(self, step: int, unlogged: Tensor, last: bool) -> None:
+        """Called after each step. Raises Stopped where that was asked for, once the state is saved."""
+        asked = stop.asked()
+        if not (asked or last or time.monotonic() - self.saved > self.every):
+            return
+        nats, count = unlogged.tolist()
+        if math.isfinite(nats):  # else it diverged, and says so at the next logged step
+            self.save(Place(step, self.seconds(), (nats, count)))
+        self.saved = time.monotonic()
+        if asked:
+            raise stop.Stopped
 
 
 def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: int) -> None:

@@ -3,19 +3,23 @@
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, launch, machine, record
-from bench.config import Mistake, Run
+from bench import command, launch, machine, record, stop
+from bench.config import Mistake, Run, from_plain
+from bench.disk import unwritable
 from bench.identity import run_name
 
 CANNOT_START = 2  # exit code of a run that found, before training, that it cannot be
@@ -31,11 +35,14 @@ def say(line: str) -> None:
 
 def task(config: DictConfig) -> None:
     """What Hydra calls for each run, in whatever process its launcher made."""
-    if stopped:
+    if stopped or stop.gone():
         return
     try:
         hydra_config = HydraConfig.get()
-        train_alone(command.resolve(config, hydra_config.runtime.choices), hydra_config.overrides.task)
+        run, overrides = command.resolve(config, hydra_config.runtime.choices), list(hydra_config.overrides.task)
+        busy = not train_alone(run, overrides, wait=False)
+        if busy and not (hydra_config.mode == RunMode.MULTIRUN and stop.leave(run_name(run), [asdict(run), overrides])):
+            train_alone(run, overrides)
     except Mistake as mistake:
         say(f"error: {mistake}")
     except KeyboardInterrupt:
@@ -44,32 +51,55 @@ def task(config: DictConfig) -> None:
         stopped.append(True)  # a worker only stops working: what it raised would have the others killed while they save
 
 
-def train_alone(run: Run, overrides: Sequence[str]) -> None:
-    """Train one run in a process of its own, unless its record is finished. However that ends, it ends in the record."""
+def come_back(left: Iterable[tuple[dict[str, Any], list[str]]]) -> None:
+    """To the runs that another command was busy with: it has finished them, or they are run now."""
+    for tree, overrides in left:
+        train_alone(from_plain(tree), overrides)
+
+
+def train_alone(run: Run, overrides: Sequence[str], wait: bool = True) -> bool:
+    """Train one run in a process of its own, unless its record is finished. However that ends, it ends in the record.
+
+    False where another command is busy with it, and this one is not to `wait` for its end.
+    """
     from filelock import FileLock, Timeout
 
     name, locks = run_name(run), Path(run.results) / run.suite / "runs" / ".locks"
-    locks.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(locks / name)  # another command on the same folder waits here, and then finds the run finished
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"{name}: another command runs it; waiting for its end")
-        lock.acquire()
-    with lock:
-        folder, needed = record.wanted(run)
-        if not needed:
-            say(f"{folder.name}: {record.status(folder)} before, not run again")
-            return
-        record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place) / "run.json"
-            path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-            end = launch.alone("bench.cell", [str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name)
-        if end.reason:
-            record.finish(folder, "failed", end.reason)
-        if end.code != CANNOT_START:  # that one is said at the end, once
-            say(f"{folder.name}: {outcome(folder)}")
+        locks.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(locks / name)
+        try:
+            held = lock.acquire(blocking=False)
+        except Timeout:
+            say(f"{name}: another command runs it; {'waiting for its end' if wait else 'back to it at the end'}")
+            if not wait:
+                return False
+            held = lock.acquire()
+        with held:
+            _train(run, overrides)
+    except OSError as error:
+        say(f"{name}: {unwritable(error, locks.parent)}")
+    return True
+
+
+def _train(run: Run, overrides: Sequence[str]) -> None:
+    folder, needed = record.wanted(run, float(os.environ.get("BENCH_BEGAN", "inf")))
+    if not needed:
+        if record.status(folder) in ("done", "skipped"):
+            record.tidy(folder)
+        say(f"{folder.name}: {record.status(folder)} before, not run again")
+        return
+    record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "run.json"
+        path.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        end = launch.alone("bench.cell", [str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name)
+    if end.code == -signal.SIGKILL:
+        time.sleep(1)  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
+    if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that
+        record.finish(folder, "failed", end.reason)
+    if end.code != CANNOT_START:  # that one is said at the end, once
+        say(f"{folder.name}: {outcome(folder)}")
 
 
 def outcome(folder: Path) -> str:
@@ -78,14 +108,30 @@ def outcome(folder: Path) -> str:
     return f"{record.status(folder)}" + (f": {result['reason']}" if result["reason"] else "")
 
 
+def rerun(run: Run) -> str:
+    """The command that runs a run again which is not done."""
+    alone = (record.read_json(record.attempts(run)[-1] / "provenance.json") or {}).get("rerun")
+    return alone or again(words())  # nothing could be written of it
+
+
+def again(given: Sequence[str]) -> str:
+    """The command of some words, to run again what is not done."""
+    return shlex.join([*COMMAND, *(word for word in given if not word.startswith("again=")), "again=failed"])
+
+
+def words() -> list[str]:
+    """The words of the command that was given."""
+    return list(json.loads(os.environ.get("BENCH_WORDS", "[]")))
+
+
 def provenance(overrides: Sequence[str]) -> dict[str, Any]:
     """Which sources and which command a record comes from, and the command that runs this one run again."""
     here = Path(__file__).parent.parent
     return {
         "digests": {"source": record.training_source()},
         "git": {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(_git(here, "status", "--porcelain"))},
-        "command": shlex.join([*COMMAND, *json.loads(os.environ.get("BENCH_WORDS", "[]"))]),
-        "rerun": shlex.join([*COMMAND, *json.loads(os.environ.get("BENCH_FLAGS", "[]")), *overrides, "again=failed"]),
+        "command": shlex.join([*COMMAND, *words()]),
+        "rerun": again([*json.loads(os.environ.get("BENCH_FLAGS", "[]")), *overrides]),
     }
 
 

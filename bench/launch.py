@@ -14,7 +14,8 @@ from typing import IO, NamedTuple
 from bench.machine import process_environment
 
 PROGRESS = "~ "  # what a line begins with that the next one may replace
-OWN_WORDS = (0, 2, 3, 4)  # exit codes by which a module says that its own record tells the rest
+UNWRITTEN = 5  # exit code of a process that could not write its record
+OWN_WORDS = (0, 2, 3, 4, UNWRITTEN)  # exit codes by which a module says that its own record tells the rest
 SECONDS = 10.0  # between progress lines where the output is no terminal
 
 

@@ -1,7 +1,11 @@
 """Records: one folder a run and one a measurement, append only, finished by a rename. Imports no torch."""
 
+import contextlib
 import json
+import math
 import os
+import platform
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from bench.config import Mistake, Run
+from bench.config import Run
+from bench.disk import settle, sweep_up, whole
 from bench.identity import digest, run_name, subject, variant
 from bench.metric import Metric
 
@@ -18,13 +23,9 @@ FINISHED = ("done", "failed", "skipped")
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a whole file or nothing: to a neighbour first, flushed to the disk, then renamed."""
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(neighbour, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(neighbour, path)
+    """Write a whole file or nothing."""
+    with whole(path) as neighbour:
+        neighbour.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -37,17 +38,6 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-
-
-def check_writable(folder: Path) -> None:
-    """Raise Mistake where no record can be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise Mistake(f"results={folder} can not be written ({error.strerror}): name another folder with results=…") from None
 
 
 def source_digest(packages: Iterable[Path]) -> str:
@@ -83,13 +73,16 @@ def status(folder: Path) -> str:
     return "unfinished" if (folder / "config.yaml").exists() else "absent"
 
 
-def wanted(run: Run) -> tuple[Path, bool]:
+def wanted(run: Run, began: float = math.inf) -> tuple[Path, bool]:
     """The folder that this run belongs into, and whether it has to be run (again).
 
-    A run that could not even start lost nothing: the same folder is used again.
+    A run that could not even start lost nothing: the same folder is used again. One that was finished after the command
+    `began` (in seconds since the epoch), by whichever command, is not run again by it.
     """
     last = attempts(run)[-1]
     state = status(last)
+    if state in FINISHED and (last / "result.json").stat().st_mtime > began:
+        return last, False
     if state in ("absent", "unfinished") or not (read_json(last / "result.json") or {}).get("facts", {}).get("started", True):
         return last, True
     if run.again == "all" or (run.again == "failed" and state == "failed"):
@@ -103,12 +96,28 @@ def wanted(run: Run) -> tuple[Path, bool]:
 def begin(folder: Path, run: Run, environment: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
     """Open a run's record: what will run, where, and from which sources. Taking a run up again keeps what stands there."""
     folder.mkdir(parents=True, exist_ok=True)
+    attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
+    if attempt > 1 and run.again == "failed" and status(folder) == "absent":
+        _go_on_from(folder.parent / (run_name(run) + (f"-a{attempt - 1}" if attempt > 2 else "")), folder)
+    before = (read_json(folder / "provenance.json") or {}).get("starts", [])
+    start = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": platform.node(), "process": os.getpid()}
+    names = {"variant": variant(run), "subject": subject(run), "attempt": attempt, "starts": [*before, start]}
     (folder / "result.json").unlink(missing_ok=True)
     write_json(folder / "environment.json", environment)
-    attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
-    names = {"variant": variant(run), "subject": subject(run), "attempt": attempt}
     write_json(folder / "provenance.json", {**provenance, **names})
     write_atomically(folder / "config.yaml", yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True))
+
+
+def _go_on_from(failed: Path, folder: Path) -> None:
+    """Hand the curve and the training state of a failed attempt to the next: hours of training need not be lost with it."""
+    states = sorted((failed / "checkpoint").glob("training*.pt"))
+    if status(failed) != "failed" or not states:
+        return
+    if (failed / "curve.jsonl").exists():
+        write_atomically(folder / "curve.jsonl", (failed / "curve.jsonl").read_text(encoding="utf-8"))
+    (folder / "checkpoint").mkdir(exist_ok=True)
+    for path in states:
+        os.replace(path, folder / "checkpoint" / path.name)
 
 
 def note(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
@@ -122,6 +131,12 @@ def log(folder: Path, row: Mapping[str, Any]) -> None:
     """Append one line to the training curve."""
     with open(folder / "curve.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def settle_curve(folder: Path) -> None:
+    """Have the curve on the disk before a checkpoint counts on it."""
+    with contextlib.suppress(FileNotFoundError):  # nothing was logged yet
+        settle(folder / "curve.jsonl")
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
@@ -139,16 +154,19 @@ def read_curve(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def training_seconds(folder: Path) -> float:
-    """Wall-clock seconds of a run's training so far, over every time it was taken up."""
-    rows = read_curve(folder)
-    return float(rows[-1]["seconds"]) if rows else 0.0
-
-
 def cut_curve(folder: Path, step: int) -> None:
     """Keep the lines up to `step`: a run that is taken up again goes on from its checkpoint."""
     rows = [row for row in read_curve(folder) if row["step"] <= step]
     write_atomically(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def tidy(folder: Path) -> None:
+    """Remove what a finished run no longer needs: its training state, what was set aside, what was left half-written."""
+    for place in (folder, folder / "checkpoint"):
+        sweep_up(place)
+    for path in (folder / "checkpoint").glob("training*.pt*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def finish(

@@ -1,6 +1,6 @@
 """The door: `python -m bench.run …`. Reads the command, trains each run alone, measures, reports.
 
-Exit codes: 0 all done or skipped, 1 something failed, 2 a mistake in what was asked, 130 Ctrl-C.
+Exit codes: 0 all done or skipped, 1 something failed, 2 a mistake in what was asked, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import json
@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from bench import command, job, record
+from bench import command, disk, job, machine, record, stop
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -34,34 +36,41 @@ def by_hydra(config: DictConfig) -> None:
 
 
 @contextmanager
-def patient() -> Iterator[None]:
-    """While workers run, the first Ctrl-C waits until they have saved what they have; a second one, or 30 seconds, ends them."""
-    heard: list[int] = []
+def patient(here: stop.Command) -> Iterator[None]:
+    """While workers run, the first Ctrl-C or SIGTERM waits until they have saved; a second, or 30 seconds, end it."""
+    heard: list[BaseException] = []
 
     def hear(number: int, _: object) -> None:
-        heard.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        heard.append(KeyboardInterrupt() if number == signal.SIGINT else stop.Terminated(number))
+        here.withdraw()
+        for each in (signal.SIGINT, signal.SIGALRM):
+            signal.signal(each, signal.default_int_handler)
         signal.alarm(30)
 
-    signal.signal(signal.SIGINT, hear)
     try:
-        yield
+        with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
+            yield
+    except BrokenExecutor as error:
+        if not heard:
+            here.withdraw()
+            say(f"error: a process of the launcher died ({str(error).splitlines()[0]}): the others save and stop")
     except Exception:
         if not heard:
             raise
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     if heard:
-        raise KeyboardInterrupt
+        raise heard[0]
 
 
 def prepare(asked: command.Command) -> None:
     """All that can be found wrong before any long work: folders, options, texts. Raises Mistake."""
     from bench import data, model
 
-    record.check_writable(Path(asked.runs[0].results) / asked.runs[0].suite / "runs")
+    folder = Path(asked.runs[0].results) / asked.runs[0].suite / "runs"
+    disk.check_writable(folder)
+    disk.check_locks(folder)
+    disk.check_room(folder, room(asked))
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
             model.constructor(run.arch)
@@ -70,6 +79,17 @@ def prepare(asked: command.Command) -> None:
                 raise  # in a sweep it is this cell's own fault, and goes into its record
     for run in _distinct(asked.runs, lambda run: asdict(run.data)):
         data.prepare(run.data, run.names["data"], say)
+
+
+def room(asked: command.Command) -> int:
+    """Bytes that the runs of a command still write at most: weights of each, and the training states of those under way.
+
+    A training state is the weights with up to two numbers of the optimizer's each; three lie on the disk while one is written.
+    """
+    open_runs = [run for run in asked.runs if record.status(record.attempts(run)[-1]) not in ("done", "skipped")]
+    sizes = sorted((4 * run.size.parameters for run in open_runs), reverse=True)
+    at_once = machine.parallel_jobs(asked.runs[0].threads) if asked.workers else 1
+    return sum(sizes) + 9 * sum(sizes[:at_once])
 
 
 def _distinct(runs: Sequence[Run], key: Any) -> list[Run]:
@@ -86,16 +106,32 @@ def finish(asked: command.Command) -> int:
         refuse(next(iter(folders)))
     done = [run for folder, run in folders.items() if record.status(folder) == "done"]
     wanted = list({subject(run): run for run in reversed(done)}.values())[::-1]
-    if wanted and wanted[0].measure.depth != "off":
-        vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
-        measure.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
-    page, summary = report.make(root)
-    print(summary)
-    for folder in folders:
+    page = None
+    try:
+        if wanted and wanted[0].measure.depth != "off":
+            vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
+            measure.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
+        page, summary = report.make(root)
+        print(summary)
+    except OSError as error:
+        say(f"error: {disk.unwritable(error, root, f'python -m bench.report {root} makes the report')}")
+    undone = [run for folder, run in folders.items() if record.status(folder) not in ("done", "skipped")]
+    for line in left_over(folders, undone):
+        print(line)
+    if page:
+        print(f"report: {page}")
+    return int(bool(undone) or page is None)
+
+
+def left_over(folders: Mapping[Path, Run], undone: Sequence[Run]) -> Iterator[str]:
+    """What was skipped, and what was not done with its reason and the command that runs it again."""
+    for folder, run in folders.items():
         if record.status(folder) != "done":
-            print(f"{folder.name}: {job.outcome(folder)}")
-    print(f"report: {page}")
-    return int(any(record.status(folder) not in ("done", "skipped") for folder in folders))
+            yield f"{folder.name}: {job.outcome(folder)}"
+        if run in undone:
+            yield f"  again: {job.rerun(run)}"
+    if len(undone) > 1:
+        yield f"{len(undone)} of {len(folders)} runs are not done; all of them again: {job.again(job.words())}"
 
 
 def refuse(folder: Path) -> None:
@@ -120,6 +156,7 @@ def door(arguments: Sequence[str]) -> int:
     # what every job has to know of the whole command, in whatever process its launcher starts it
     flags, overrides = command.in_order(arguments)
     os.environ["BENCH_DOOR"] = str(os.getpid())
+    os.environ["BENCH_BEGAN"] = str(time.time())
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
@@ -129,10 +166,12 @@ def door(arguments: Sequence[str]) -> int:
         print(forecast.table(asked.runs))
         return 0
     prepare(asked)
-    for words in filter(None, ([*flags, *overrides], asked.control)):
-        sys.argv[1:] = words
-        with patient() if asked.workers else nullcontext():
-            by_hydra()
+    with stop.standing() as here:
+        for words in filter(None, ([*flags, *overrides], asked.control)):
+            sys.argv[1:] = words
+            with patient(here) if asked.workers else nullcontext():
+                by_hydra()
+        job.come_back(here.left())
     return finish(asked)
 
 
@@ -141,13 +180,14 @@ def main() -> int:
     try:
         flags, overrides = command.in_order(sys.argv[1:])
         sys.argv[1:] = [*flags, *overrides]
-        return door(sys.argv[1:])
+        with stop.ended_by(stop.terminate, stop.ENDING):
+            return door(sys.argv[1:])
     except Mistake as mistake:
         say(f"error: {mistake}")
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as ended:
         say("stopped: what is finished stays, the same command goes on; python -m bench.report makes the report of what there is")
-        return 130
+        return 128 + (ended.number if isinstance(ended, stop.Terminated) else signal.SIGINT)
 
 
 if __name__ == "__main__":

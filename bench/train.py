@@ -148,13 +148,18 @@ def train(
     plan: Plan,
     first: int = 0,
     validate: Callable[[], float] | None = None,
+    after: Callable[[int, Tensor], None] = lambda step, unlogged: None,
+    unlogged: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[Step]:
     """Train from step `first` to the plan's end, yielding every `log_every` steps and at the end.
+
+    `after` is called after every step, once what is logged of it was taken up, with the number of steps done and the sums of
+    nats and targets since the last logged step; `unlogged` gives these back to a training that goes on from there.
 
     Raises Diverged where the loss stops being a number: noticed on the device, read when a step is logged, so that no step
     waits for the device.
     """
-    sums = torch.zeros(2, dtype=torch.float64, device=plan.device)  # nats and count since the last logged step
+    sums = torch.tensor(unlogged, dtype=torch.float64, device=plan.device)  # nats and count since the last logged step
     broken = torch.full((), -1, device=plan.device)  # the first step with a loss that is no number
     for step in range(first, plan.steps):
         block = torch.from_numpy(blocks.at(step))
@@ -166,10 +171,10 @@ def train(
         total = torch.stack(update(objective, batch, optimizer, plan))
         broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
         sums, done = sums + total, step + 1
-        if done % plan.log_every and done != plan.steps:
-            continue
-        if (bad := int(broken)) >= 0:
-            raise Diverged(bad)
-        seen = validate() if validate is not None and plan.validates(done) else None
-        yield Step(done, done * block[:, 1:].numel(), float(sums[0] / sums[1]), plan.rate(step), seen)
-        sums.zero_()
+        if done % plan.log_every == 0 or done == plan.steps:
+            if (bad := int(broken)) >= 0:
+                raise Diverged(bad)
+            seen = validate() if validate is not None and plan.validates(done) else None
+            yield Step(done, done * block[:, 1:].numel(), float(sums[0] / sums[1]), plan.rate(step), seen)
+            sums.zero_()
+        after(done, sums)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import reading, record
+from bench import disk, reading, record
 from bench.config import Mistake, Run, Train
 from bench.identity import run_name
 from bench.metric import Metric
@@ -114,7 +114,7 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
 def test_a_folder_that_can_not_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Mistake, match="can not be written"):
-        record.check_writable(tmp_path / "file" / "results")
+        disk.check_writable(tmp_path / "file" / "results")
 
 
 def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -> None:

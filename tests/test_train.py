@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from bench import checkpoint, train
+from bench.checkpoint import Place
 from bench.config import CHOICES, ObjectiveOptions, Run, Train
 from bench.config import Optimizer as Options
 from bench.model import LanguageModel
@@ -68,29 +69,29 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path, 
     loop = train.train(stopped, half, Numbers(), plan)
     for _ in range(3):
         step = next(loop).step
-    checkpoint.save_training(tmp_path, step, stopped, half, ORIGIN)
+    checkpoint.save_training(tmp_path, Place(step), stopped, half, ORIGIN)
     fresh, other, _ = make(kind=kind)
     said: list[str] = []
     first = checkpoint.resume(tmp_path, fresh, other, ORIGIN, said.append)
-    assert (first, said) == (6, [])
-    assert run_all(fresh, other, plan, first) == whole[3:]
+    assert (first, said) == (Place(6), [])
+    assert run_all(fresh, other, plan, first.step) == whole[3:]
     assert all(torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "another model", "another text"])
 def test_a_checkpoint_that_can_not_be_used_is_set_aside(tmp_path: Path, damage: str) -> None:
     objective, adam, _ = make()
-    checkpoint.save_training(tmp_path, 4, objective, adam, ORIGIN)
+    checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
     path = tmp_path / "training.pt"
     if damage == "another text":
-        checkpoint.save_training(tmp_path, 4, objective, adam, ORIGIN | {"data": "e"})
+        checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN | {"data": "e"})
     elif damage == "another model":
         wrong = {"module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}
-        torch.save({"step": 4, "origin": ORIGIN, **wrong}, path)
+        torch.save({"origin": ORIGIN, **Place(4)._asdict(), **wrong}, path)
     else:
         path.write_bytes(path.read_bytes()[:100] if damage == "cut" else b"x" * 1000)
     before, said = copy.deepcopy(objective.state_dict()), []
-    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == 0
+    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == Place()
     assert "set aside" in said[0]
     assert not path.exists()
     assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())

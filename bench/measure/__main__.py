@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import command, record
+from bench import command, disk, record
 from bench.config import Mistake
 from bench.identity import subject
 from bench.job import say
@@ -31,7 +31,7 @@ def measure(arguments: Sequence[str]) -> int:
     if run.measure.depth == "off":
         raise Mistake("measure=off measures nothing: use measure=quick or measure=full")
     root = Path(run.results) / run.suite
-    record.check_writable(root / "measure")
+    disk.check_writable(root / "measure")
     runs = list({subject(one): one for one in reversed(asked.runs)}.values())[::-1]
     vocabularies = {subject(one): data.prepare(one.data, one.names["data"], say).vocabulary.size for one in runs}
     folder = sit(runs, vocabularies, root, run.measure, say)

@@ -23,8 +23,9 @@ def make(root: Path) -> tuple[Path, str]:
 
     Raises Mistake where there is nothing to read, or where it can not be written.
     """
+    from bench.disk import check_writable
     from bench.reading import read
-    from bench.record import check_writable, training_source, write_atomically
+    from bench.record import training_source, write_atomically
     from bench.report import comparisons, crossovers, exports, groups, page, speeds, tables, terminal
 
     suites(root)

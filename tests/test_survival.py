@@ -1,0 +1,268 @@
+"""What a run lives through: broken checkpoints, full disks, and being asked to stop. The real command: test_kill.py."""
+
+import errno
+import fcntl
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import checkpoint, disk, record, stop, train
+from bench.checkpoint import Keeper, Place
+from bench.config import Mistake
+from tests.conftest import ROOT
+from tests.test_record import run as a_run
+from tests.test_record import write as write_record
+from tests.test_train import ORIGIN, Numbers, make, run_all
+
+LONG = 240  # seconds that nothing here may take
+
+
+def until(true: Callable[[], object], process: subprocess.Popen | None = None) -> None:
+    """Wait until something is true, or a process has ended."""
+    end = time.monotonic() + LONG
+    while not true() and (process is None or process.poll() is None):
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
+    """Two training states, of steps 2 and 3: the newest, and the one before."""
+    objective, adam, plan = make(log_every=1)
+    for step in train.train(objective, adam, Numbers(), plan):
+        if step.step > steps:
+            break
+        checkpoint.save_training(folder, Place(step.step, float(step.step)), objective, adam, ORIGIN)
+    newest, before = (folder / name for name in checkpoint.TRAINING)
+    return newest, before
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "nothing", "another run"])
+def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path: Path, damage: str) -> None:
+    newest, _ = saved(tmp_path)
+    if damage == "another run":
+        torch.save(torch.load(newest, weights_only=True) | {"origin": ORIGIN | {"data": "e"}}, newest)
+    else:
+        newest.write_bytes({"cut": newest.read_bytes()[:-900], "noise": bytes(range(256)) * 40, "nothing": b""}[damage])
+    objective, adam, plan = make(log_every=1)
+    said: list[str] = []
+    place = checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append)
+    assert place == Place(2, 2.0)
+    assert len(said) == 1
+    assert "training.pt can not be used" in said[0]
+    assert "going on from training.previous.pt" in said[0]
+    assert newest.with_name("training.pt.broken").exists()
+    whole, whole_adam, _ = make(log_every=1)
+    assert run_all(objective, adam, plan, 2) == run_all(whole, whole_adam, plan)[2:]
+    assert all(torch.equal(a, b) for a, b in zip(objective.parameters(), whole.parameters(), strict=True))
+
+
+def test_two_broken_checkpoints_are_set_aside_and_training_starts_anew(tmp_path: Path) -> None:
+    for path in saved(tmp_path):
+        path.write_bytes(b"")
+    objective, adam, _ = make()
+    said: list[str] = []
+    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == Place()
+    assert len(said) == 2
+    assert "starts anew" in said[1]
+
+
+def test_between_the_two_renames_of_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
+    newest, before = saved(tmp_path)
+    os.replace(newest, before)  # a kill here
+    objective, adam, _ = make()
+    said: list[str] = []
+    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append).step == 3
+    assert said == []
+
+
+@pytest.mark.parametrize("at", [1, 4, 5, 6, 11])
+def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: int) -> None:
+    objective, adam, plan = make(log_every=4)
+    whole = run_all(objective, adam, plan)
+    stopped, half, _ = make(log_every=4)
+
+    def after(step: int, unlogged: torch.Tensor) -> None:
+        if step == at:
+            nats, count = unlogged.tolist()
+            checkpoint.save_training(tmp_path, Place(step, 1.0, (nats, count)), stopped, half, ORIGIN)
+            raise stop.Stopped
+
+    seen = []
+    with pytest.raises(stop.Stopped):
+        seen.extend(train.train(stopped, half, Numbers(), plan, after=after))
+    fresh, other, _ = make(log_every=4)
+    place = checkpoint.resume(tmp_path, fresh, other, ORIGIN, pytest.fail)
+    seen = whole[: at // 4] + list(train.train(fresh, other, Numbers(), plan, place.step, unlogged=place.unlogged))
+    assert seen == whole
+    assert all(torch.equal(a, b) for a, b in zip(objective.parameters(), fresh.parameters(), strict=True))
+
+
+def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Place] = []
+    keeper = Keeper(places.append, 1000.0, Place(5, 7.0))
+    keeper.after(6, torch.tensor([3.0, 2.0]), last=False)
+    assert places == []
+    keeper.after(7, torch.tensor([torch.nan, 2.0]), last=True)
+    assert places == []
+    keeper.after(8, torch.tensor([3.0, 2.0]), last=True)
+    assert (places[0].step, places[0].unlogged) == (8, (3.0, 2.0))
+    assert places[0].seconds >= 7.0
+    monkeypatch.setattr(stop, "_asked", [signal.SIGTERM])
+    with pytest.raises(stop.Stopped):
+        keeper.after(9, torch.tensor([4.0, 2.0]), last=False)
+    assert [place.step for place in places] == [8, 9]
+
+
+# --- disks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_files() -> Iterator[Callable[[int], None]]:
+    """Have the system refuse files above so many bytes, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, small_files: Callable[[int], None]) -> None:
+    newest, before = saved(tmp_path)
+    contents = newest.read_bytes(), before.read_bytes()
+    objective, adam, _ = make()
+    small_files(4000)
+    with pytest.raises(OSError, match="File too large") as caught:
+        checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
+    assert "can not be written (File too large): mend that, and the same command goes on" in disk.unwritable(
+        caught.value, tmp_path
+    )
+    with pytest.raises(OSError, match="File too large"):
+        record.write_json(tmp_path / "result.json", {"a": "b" * 5000})
+    assert (newest.read_bytes(), before.read_bytes()) == contents
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoint.TRAINING)
+
+
+def test_a_disk_without_room_locks_or_rights_is_said_before(
+    tmp_path: Path, small_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Mistake, match=r"MB are free and the runs write up to .* MB"):
+        disk.check_room(tmp_path, 1 << 60)
+    for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        with monkeypatch.context() as patch:
+
+            def refuse(*_: object, number: int = number) -> None:
+                raise OSError(number, os.strerror(number))
+
+            patch.setattr(fcntl, "flock", refuse)
+            with pytest.raises(Mistake, match="has no file locks"):
+                disk.check_locks(tmp_path)
+    disk.check_locks(tmp_path)
+    small_files(1000)
+    with pytest.raises(Mistake, match=r"can not be written \(File too large\)"):
+        disk.check_writable(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f".weights.pt.{gone.pid}", f".result.json.{os.getppid()}", ".lock", "result.json"):
+        (tmp_path / name).touch()
+    disk.sweep_up(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f".result.json.{os.getppid()}", ".lock", "result.json"}
+
+
+# --- what is run again ------------------------------------------------------------------------------------------------
+
+
+def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: Path) -> None:
+    began = time.time() - 100
+    first = write_record(a_run(tmp_path), "failed")
+    assert record.wanted(a_run(tmp_path, again="failed"), began) == (first, False)
+    assert record.wanted(a_run(tmp_path, again="failed"), began + 200) == (first.with_name(f"{first.name}-a2"), True)
+
+
+@pytest.mark.parametrize("again", ["failed", "all"])
+def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> None:
+    first = write_record(a_run(tmp_path), "failed")
+    saved(first / "checkpoint")
+    folder, _ = record.wanted(a_run(tmp_path, again=again))
+    record.begin(folder, a_run(tmp_path, again=again), {}, {})
+    handed = [(folder / "checkpoint" / name).exists() for name in checkpoint.TRAINING]
+    assert handed == [again == "failed"] * 2
+    assert (folder / "curve.jsonl").exists() == (again == "failed")
+    assert (first / "curve.jsonl").exists()
+    assert len(json.loads((folder / "provenance.json").read_text())["starts"]) == 1
+
+
+# --- being asked to stop ----------------------------------------------------------------------------------------------
+
+WORKER = """
+import sys, time
+from bench import stop
+stop.listen()
+try:
+    with stop.later():
+        print("ready", flush=True)
+        while not stop.asked():
+            time.sleep(0.01)
+        raise stop.Stopped
+except stop.Stopped:
+    print("saved", flush=True)
+"""
+COMMAND = """
+import os, subprocess, sys, time
+from bench import stop
+with stop.standing() as here:
+    worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
+    print(worker.pid, flush=True)
+    if sys.stdin.readline() == "withdraw\\n":
+        here.withdraw()
+        worker.wait()
+"""
+
+
+@pytest.mark.parametrize("end", ["withdraw", "kill"])
+def test_who_trains_stops_with_its_command_however_that_ends(end: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert command.stdin
+    assert command.stdout
+    worker = int(command.stdout.readline())
+    assert command.stdout.readline() == "ready\n"
+    if end == "kill":
+        command.kill()  # and nobody has asked how it ended yet: its number is still taken
+    else:
+        command.stdin.write("withdraw\n")
+        command.stdin.flush()
+    assert command.stdout.readline() == "saved\n"
+    until(lambda: not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes())
+    assert command.wait(LONG) == (0 if end == "withdraw" else -signal.SIGKILL)
+    command.stdin.close()
+    command.stdout.close()
+
+
+def test_a_command_is_there_while_it_stands_and_on_its_own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not stop.gone()
+    assert not stop.leave("a", 1)
+    with stop.standing() as here:
+        assert not stop.gone()
+        assert stop.leave("a", [1, "b"])
+        assert here.left() == [[1, "b"]]
+        place = os.environ[stop.COMMAND]
+    monkeypatch.setenv(stop.COMMAND, place)
+    assert stop.gone()
+    monkeypatch.setenv(stop.COMMAND, json.dumps(["another machine", "/tmp"]))
+    assert not stop.gone()
