@@ -84,6 +84,7 @@ def test_a_checkpoint_that_can_not_be_used_is_set_aside(tmp_path: Path, damage: 
     checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
     path = tmp_path / "training.pt"
     if damage == "another text":
+        path.unlink()
         checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN | {"data": "e"})
     elif damage == "another model":
         wrong = {"module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}
