@@ -1,5 +1,7 @@
 """The modern decoder: RMSNorm before each part, rotary positions, SwiGLU, normed queries and keys, no biases."""
 
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +20,7 @@ from architectures.layers import (
 
 
 class SwiGLU(nn.Module):
-    """Gated feed-forward (Shazeer 2020, arXiv:2002.05202), two thirds as wide as 4·D so that it costs as much."""
+    """Gated feed-forward (Shazeer 2020, arXiv:2002.05202), two thirds as wide as 4·D where it shall cost as much."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -27,16 +29,34 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.into(x).chunk(2, dim=-1)  # (B, T, D) -> two of (B, T, hidden)
-        return self.out(functional.silu(gate) * value)  # (B, T, hidden) -> (B, T, D)
+        return self.out(self.bend(gate) * value)  # (B, T, hidden) -> (B, T, D)
+
+    def bend(self, gate: Tensor) -> Tensor:
+        return functional.silu(gate)
+
+
+class GeGLU(SwiGLU):
+    """The same with GELU, by way of tanh as in Gemma."""
+
+    def bend(self, gate: Tensor) -> Tensor:
+        return functional.gelu(gate, approximate="tanh")
+
+
+FEEDS = {"swiglu": (SwiGLU, 8 / 3), "geglu": (GeGLU, 3)}  # the class, and how many times as wide as D it is
+
+
+def feed_width(width: int, times: float) -> int:
+    """times·D, in eights."""
+    return max(8, int(round(times * width, 6)) // 8 * 8)
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int, normed: bool, dropout: float, window: int) -> None:
+    def __init__(self, attention: Attention, feed: SwiGLU, width: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(width)
-        self.attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout, window=window)
+        self.attention = attention
         self.feed_norm = RMSNorm(width)
-        self.feed = SwiGLU(width, hidden)
+        self.feed = feed
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, position: int, rotation: Tensor) -> Tensor:
@@ -49,6 +69,7 @@ class Transformer(Backbone):
 
     `window`: each layer sees the last `window` tokens, its own among them, as in Mistral (Jiang et al. 2023,
     arXiv:2310.06825); 0: all of them. What a token is made from then reaches layers·(window - 1) tokens back.
+    `feed=geglu`: a feed-forward network with GELU, 3·D wide, as in Gemma and Griffin.
     """
 
     causal = True
@@ -62,12 +83,18 @@ class Transformer(Backbone):
         normed: bool = True,
         dropout: float = 0.0,
         window: int = 0,
+        feed: Literal["swiglu", "geglu"] = "swiglu",
     ) -> None:
         super().__init__(width, context)
         self.heads, self.window = heads, window
-        self.hidden = max(8, 8 * width // 3 // 8 * 8)  # 8/3·D, in eights
-        blocks = [Block(width, heads, self.hidden, normed, dropout, window) for _ in range(at_least_one("layers", layers))]
-        self.blocks = nn.ModuleList(blocks)
+        kind, times = FEEDS[feed]
+        self.hidden = feed_width(width, times)
+
+        def block() -> Block:
+            attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout, window=window)
+            return Block(attention, kind(width, self.hidden), width, dropout)
+
+        self.blocks = nn.ModuleList(block() for _ in range(at_least_one("layers", layers)))
         self.dropout = nn.Dropout(dropout)
 
     def forward(

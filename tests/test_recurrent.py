@@ -1,0 +1,344 @@
+"""Recurrent networks and hybrids: each against its paper's recurrence or others' code, whatever the form that computes it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from architectures.hybrid import FeedForward, Hybrid
+from architectures.minimal_rnn import MinimalRNN
+from architectures.mlstm import Memory, mlstm
+from architectures.rglru import RGLRU, GatedRecurrence
+from architectures.scan import _doubled, linear_scan
+from architectures.scan import init_memory as init_vector
+from architectures.short_convolution import ShortConvolution
+from architectures.transformer import Transformer
+from architectures.xlstm import XLSTM
+from bench.contract import CHECKS, Subject, examine
+from bench.model import CannotBuild
+
+ARCH = Path(__file__).parent.parent / "conf" / "arch"
+WIDTH, CONTEXT, HEADS = 32, 24, 4
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def made(module: nn.Module) -> Any:
+    """All parameters random, norms and biases too, so that none can be mixed up unseen."""
+    with torch.no_grad():
+        for i, parameter in enumerate(module.parameters()):
+            parameter.copy_(0.2 * random(*parameter.shape, seed=i) + (parameter.dim() == 1) * 0.5)
+    return module.eval()
+
+
+def close(ours: Tensor, theirs: Tensor, far: float = 1e-4) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=far)
+
+
+def finding(check: str, **arch: Any) -> str:
+    """What a line of the contract says of an architecture."""
+    return examine(next(each for each in CHECKS if each.name == check), Subject(arch)).sentence()
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ARCH / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
+# --- the scan ---------------------------------------------------------------------------------------------------------
+
+
+def test_scan_parity_with_its_recurrence() -> None:
+    decay, drive, start = random(2, 19, 3).sigmoid(), random(2, 19, 3, seed=1), random(2, 3, seed=2)
+    memory, expected = start, []
+    for t in range(19):
+        memory = decay[:, t] * memory + drive[:, t]
+        expected.append(memory)
+    close(linear_scan(decay, drive, start), torch.stack(expected, dim=1), 1e-12)
+    first = drive[:, :1] + decay[:, :1] * start[:, None]
+    close(_doubled(decay, torch.cat([first, drive[:, 1:]], dim=1)), torch.stack(expected, dim=1), 1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+def test_scan_has_the_gradient_of_its_recurrence(length: int) -> None:
+    arguments = [random(2, length, 3).sigmoid(), random(2, length, 3, seed=1), random(2, 3, seed=2)]
+    assert torch.autograd.gradcheck(linear_scan, [each.requires_grad_() for each in arguments])
+
+
+def test_scan_is_one_operation_to_a_compiler() -> None:
+    arguments = [each.requires_grad_() for each in (random(2, 7, 3).sigmoid(), random(2, 7, 3, seed=1), random(2, 3, seed=2))]
+    compiled = torch.compile(linear_scan, backend="aot_eager", fullgraph=True)
+    (plain,), (traced,) = (
+        torch.autograd.grad(scan(*arguments).square().sum(), arguments[:1]) for scan in (linear_scan, compiled)
+    )
+    close(traced, plain, 1e-12)
+
+
+def test_scan_sums_in_float32_what_comes_in_bfloat16() -> None:
+    slow = torch.full((1, 300, 1), 0.996, dtype=torch.bfloat16)  # 0.996 itself is representable; sums of 1/16 soon are not
+    memory = linear_scan(slow, torch.full_like(slow, 1 / 16), init_vector(1, 1, slow))
+    assert memory.dtype == torch.float32
+    kept = slow[0, 0, 0].item()
+    assert memory[0, -1, 0].item() == pytest.approx((1 - kept**300) / (1 - kept) / 16, rel=1e-4)
+
+
+# --- minGRU and minLSTM -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["mingru", "minlstm"])
+def test_minimal_parity_with_the_papers_recurrence(cell: Any) -> None:
+    ours = made(MinimalRNN(8, CONTEXT, layers=1, cell=cell, expansion=2, kernel=3).double())
+    x, block, inner = random(2, CONTEXT, 8), ours.blocks[0], 16
+    inputs, h, mixed = block.cell_norm(x), torch.zeros(2, inner, dtype=torch.float64), []
+    maps = list(zip(block.cell.into.weight.split(inner), block.cell.into.bias.split(inner), strict=True))
+    for t in range(CONTEXT):
+        seen = [inputs[:, t - 2 + i] * block.convolution.weight[:, i] for i in range(3) if t - 2 + i >= 0]
+        candidate, *gates = (sum(seen) + block.convolution.bias) @ torch.stack([w.T for w, _ in maps])
+        candidate, gates = candidate + maps[0][1], [torch.sigmoid(g + b) for g, (_, b) in zip(gates, maps[1:], strict=True)]
+        if cell == "mingru":  # h = (1 - z) · h + z · candidate
+            h = (1 - gates[0]) * h + gates[0] * candidate
+        else:  # h = f / (f + i) · h + i / (f + i) · candidate
+            h = gates[0] / (gates[0] + gates[1]) * h + gates[1] / (gates[0] + gates[1]) * candidate
+        mixed.append(h)
+    between = x + block.out(torch.stack(mixed, dim=1))
+    expected = between + block.feed_out(nn.functional.gelu(block.feed_in(block.feed_norm(between))))
+    close(ours(x)[0], expected, 1e-9)
+
+
+def test_minlstm_gates_far_from_zero_still_share_out() -> None:
+    ours = MinimalRNN(8, CONTEXT, layers=1, cell="minlstm")
+    with torch.no_grad():
+        ours.blocks[0].cell.into.bias[8:] = -200.0  # both gates round to nothing, and 0 / 0 would be no number
+    assert ours(random(1, CONTEXT, 8).float())[0].isfinite().all()
+
+
+def test_a_convolution_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a popular minGRU's once did: padded on both sides."""
+
+    def both_sides(self: ShortConvolution, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        around = nn.functional.pad(x.mT, (self.weight.shape[1] - 2, 1))
+        return nn.functional.conv1d(around, self.weight[:, None], self.bias, groups=x.shape[2]).mT, past
+
+    assert "nothing before a changed token moves" in finding("causality", **read("mingru"))
+    monkeypatch.setattr(ShortConvolution, "forward", both_sides)
+    assert "it looks ahead while it says causal: another token at position 1 " in finding("causality", **read("mingru"))
+
+
+# --- RG-LRU, Griffin and hybrids --------------------------------------------------------------------------------------
+
+
+def recurrent_gemma(**options: Any) -> Any:
+    """Others' Griffin with random weights. Biases that its feed-forward and attention have and ours have not are zero."""
+    from transformers import RecurrentGemmaConfig, RecurrentGemmaModel
+
+    config = RecurrentGemmaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=6 * WIDTH,
+        num_attention_heads=HEADS,
+        vocab_size=2,
+        partial_rotary_factor=1.0,
+        **options,
+    )
+    theirs = made(RecurrentGemmaModel(config))
+    for name, parameter in theirs.named_parameters():
+        if ("mlp_block" in name and name.endswith("bias")) or name.endswith("o_proj.bias"):
+            nn.init.zeros_(parameter)
+    theirs.final_norm = nn.Identity()
+    theirs.normalizer.fill_(1.0)  # they scale the embedding by √D; we have none in a backbone
+    return theirs
+
+
+def joined(weights: dict[str, Tensor], *names: str) -> Tensor:
+    return torch.cat([weights[name] for name in names])
+
+
+def feed_forward(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of one layer of theirs; the weight of their norms is the distance from 1."""
+    return {
+        "feed_norm.weight": 1 + weights["channel_pre_norm.weight"],
+        "feed.into.weight": joined(weights, "mlp_block.gate_proj.weight", "mlp_block.up_proj.weight"),
+        "feed.out.weight": weights["mlp_block.down_proj.weight"],
+    }
+
+
+def recurrent(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    ours = {"recurrence_norm.weight": 1 + weights["temporal_pre_norm.weight"]}
+    for end in ("weight", "bias"):
+        ours[f"into.{end}"] = joined(weights, f"temporal_block.linear_y.{end}", f"temporal_block.linear_x.{end}")
+        ours[f"out.{end}"] = weights[f"temporal_block.linear_out.{end}"]
+        ours[f"convolution.{end}"] = weights[f"temporal_block.conv_1d.{end}"].squeeze()
+    gates = {part: weights[f"temporal_block.rg_lru.{part}"] for part in (
+        "recurrent_gate_weight", "input_gate_weight", "recurrent_gate_bias", "input_gate_bias")}  # fmt: skip
+    ours["recurrence.gates"] = torch.cat([gates["recurrent_gate_weight"], gates["input_gate_weight"]], dim=2)
+    ours["recurrence.gate_bias"] = torch.cat([gates["recurrent_gate_bias"].flatten(), gates["input_gate_bias"].flatten()])
+    ours["recurrence.decay"] = weights["temporal_block.rg_lru.recurrent_param"]
+    return ours | feed_forward(weights)
+
+
+def local(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    ours = {"attention_norm.weight": 1 + weights["temporal_pre_norm.weight"]}
+    ours["attention.into.weight"] = joined(weights, *(f"temporal_block.{part}_proj.weight" for part in "qkv"))
+    ours["attention.out.weight"] = weights["temporal_block.o_proj.weight"]
+    return ours | feed_forward(weights)
+
+
+def test_rglru_parity_with_transformers() -> None:
+    theirs, ours = recurrent_gemma(num_hidden_layers=2, block_types=["recurrent"]), RGLRU(WIDTH, CONTEXT, 2, HEADS).eval()
+    for block, layer in zip(ours.blocks, theirs.layers, strict=True):
+        block.load_state_dict(recurrent(layer.state_dict()))
+    x = random(2, CONTEXT, WIDTH).float()
+    close(ours(x)[0], theirs(inputs_embeds=x, use_cache=False).last_hidden_state)
+
+
+def test_griffin_parity_with_transformers() -> None:
+    """The whole pattern, at a window shorter than the text."""
+    arch = read("griffin")
+    arch["parts"]["local"]["window"] = 7
+    theirs = recurrent_gemma(num_hidden_layers=4, attention_window_size=7)
+    ours = Hybrid(WIDTH, CONTEXT, arch["pattern"], arch["parts"], layers=4).eval()
+    for part, layer in zip(ours.layers, theirs.layers, strict=True):
+        part.blocks[0].load_state_dict((local if isinstance(part, Transformer) else recurrent)(layer.state_dict()))
+    assert [type(part) for part in ours.layers] == [RGLRU, RGLRU, Transformer, RGLRU]
+    x = random(2, CONTEXT, WIDTH).float()
+    close(ours(x)[0], theirs(inputs_embeds=x, use_cache=False).last_hidden_state)
+
+
+def test_rglru_parity_with_its_recurrence() -> None:
+    """Token by token in float64, over more than one text: only the first token of all enters whole."""
+    unit = made(GatedRecurrence(8, 2).double())
+    x, start, expected = random(2, CONTEXT, 8), random(2, 8, seed=1), []
+    for fresh, memory in ((True, torch.zeros_like(start)), (False, start)):
+        expected, before = [], memory
+        for t in range(CONTEXT):
+            halves = torch.stack([x[:, t, :4] @ unit.gates[0], x[:, t, 4:] @ unit.gates[1]])  # (2, B, 2·K)
+            r = torch.sigmoid(torch.cat([halves[0, :, :4], halves[1, :, :4]], dim=1) + unit.gate_bias[:8])
+            i = torch.sigmoid(torch.cat([halves[0, :, 4:], halves[1, :, 4:]], dim=1) + unit.gate_bias[8:])
+            a = torch.sigmoid(-unit.decay) ** (8 * r)
+            memory = a * memory + (1.0 if fresh and t == 0 else (1 - a**2).sqrt()) * (i * x[:, t])
+            expected.append(memory)
+        close(unit(x, before, fresh), torch.stack(expected, dim=1), 1e-9)
+
+
+def test_rglru_starts_slow() -> None:
+    """Open gates keep from 0.9 to 0.999 of each channel, as the paper sets them."""
+    kept = torch.exp(-8 * nn.functional.softplus(GatedRecurrence(4000, 4).decay))
+    assert 0.9 <= kept.min() < 0.901
+    assert 0.998 < kept.max() <= 0.9991
+    assert kept.mean().item() == pytest.approx(0.9495, abs=0.002)
+
+
+def test_a_hybrid_is_the_sum_of_its_parts() -> None:
+    parts = {
+        "recurrent": {"_target_": "architectures.rglru.RGLRU", "layers": 1},
+        "feed": {"_target_": "architectures.hybrid.FeedForward"},
+        "attention": {"_target_": "architectures.transformer.Transformer", "layers": 1, "window": 4},
+    }
+    hybrid, x = Hybrid(8, CONTEXT, ["recurrent", "feed", "attention"], parts, layers=5), random(2, CONTEXT, 8).float()
+    assert [type(layer) for layer in hybrid.layers] == [RGLRU, FeedForward, Transformer, RGLRU, FeedForward]
+    expected = x
+    for layer in hybrid.layers:
+        expected = layer(expected)[0]
+    assert torch.equal(hybrid(x)[0], expected)
+    assert hybrid.flops(64) == sum(layer.flops(64) for layer in hybrid.layers)
+    assert hybrid.unchecked_flops(64) == 2 * hybrid.layers[0].unchecked_flops(64) > 0
+    sizes = {hybrid.state_bytes(hybrid.init_state(1, length, x)) for length in (8, 8192)}
+    assert sizes == {4 * (2 * (8 + 3 * 8) + 2 * 4 * 8)}  # two memories and their convolutions, and a ring of keys and values
+    assert finding("pieces", _target_="architectures.hybrid.Hybrid", pattern=list(parts), parts=parts).startswith("pieces: ")
+
+
+def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
+    parts = {"one": {"_target_": "architectures.rglru.RGLRU"}, "both": {"_target_": "architectures.bert.Bert", "layers": 1}}
+    assert Hybrid(8, CONTEXT, ["one"], parts).causal
+    assert not Hybrid(8, CONTEXT, ["one", "both"], parts).causal
+
+
+@pytest.mark.parametrize(
+    ("pattern", "parts", "words"),
+    [
+        (["far"], {"near": {"_target_": "architectures.rglru.RGLRU"}}, r"pattern=\['far'\] must name layers out of parts: near"),
+        ([], {"near": {"_target_": "architectures.rglru.RGLRU"}}, "must name layers out of parts: near"),
+        (["near"], {"near": {"layers": 1}}, "each part needs a _target_"),
+        (["near"], {"near": {"_target_": "torch.nn.Linear"}}, "torch.nn.Linear is no Backbone"),
+    ],
+)
+def test_a_hybrid_that_can_not_be_made_says_why(pattern: list[str], parts: dict[str, Any], words: str) -> None:
+    with pytest.raises(CannotBuild, match=words):
+        Subject({"_target_": "architectures.hybrid.Hybrid", "pattern": pattern, "parts": parts})
+
+
+# --- xLSTM ------------------------------------------------------------------------------------------------------------
+
+
+def test_xlstm_parity_with_transformers() -> None:
+    from transformers import xLSTMConfig, xLSTMModel
+
+    ours = XLSTM(WIDTH, CONTEXT, 2, HEADS, chunk=8).eval()
+    config = xLSTMConfig(
+        hidden_size=WIDTH, num_hidden_layers=2, num_heads=HEADS, vocab_size=2, chunk_size=8, eos_token_id=None,
+        ffn_proj_factor=ours.hidden / WIDTH, ffn_round_up_to_multiple_of=8,
+    )  # fmt: skip
+    theirs = made(xLSTMModel(config))
+    theirs.out_norm = nn.Identity()
+    for block, layer in zip(ours.blocks, theirs.blocks, strict=True):
+        weights = layer.state_dict()
+        parts = {end: (f"mlstm_layer.igate_preact.{end}", f"mlstm_layer.fgate_preact.{end}") for end in ("weight", "bias")}
+        block.load_state_dict({
+            "memory_norm.weight": weights["norm_mlstm.weight"],
+            "memory.into.weight": joined(weights, *(f"mlstm_layer.{part}.weight" for part in ("q", "k", "v", "ogate_preact"))),
+            **{f"memory.gates.{end}": joined(weights, *names) for end, names in parts.items()},
+            "memory.norm": weights["mlstm_layer.multihead_norm.weight"],
+            "memory.out.weight": weights["mlstm_layer.out_proj.weight"],
+            "feed_norm.weight": weights["norm_ffn.weight"],
+            "feed.into.weight": joined(weights, "ffn.proj_up_gate.weight", "ffn.proj_up.weight"),
+            "feed.out.weight": weights["ffn.proj_down.weight"],
+        })  # fmt: skip
+    x = random(2, CONTEXT, WIDTH).float()
+    close(ours(x)[0], theirs(inputs_embeds=x, use_cache=False).last_hidden_state)
+
+
+def streams(length: int, spread: float = 2.0) -> list[Tensor]:
+    """Queries, keys, values, and both gates before their bends."""
+    shapes = [(2, 3, length, 4), (2, 3, length, 4), (2, 3, length, 5), (2, 3, length), (2, 3, length)]
+    return [random(*shape, seed=i) * (spread if i > 2 else 1.0) for i, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 5, 64])
+def test_mlstm_parity_with_its_recurrence(chunk: int) -> None:
+    """The paper's equations without a stabiliser, token by token, from a start that is not empty."""
+    queries, keys, values, enter, keep = streams(19)
+    matrix, total, expected = random(2, 3, 4, 5, seed=7), random(2, 3, 4, seed=8), []
+    start = Memory(matrix, total, torch.zeros(2, 3, dtype=torch.float64))
+    for t in range(19):
+        i, f = enter[:, :, t].exp(), keep[:, :, t].sigmoid()
+        written = keys[:, :, t, :, None] * values[:, :, t, None, :]
+        matrix = f[..., None, None] * matrix + i[..., None, None] * written
+        total = f[..., None] * total + i[..., None] * keys[:, :, t]
+        weight = (queries[:, :, t] * total).sum(-1).abs().clamp(min=1.0)
+        expected.append((queries[:, :, t, None] @ matrix)[:, :, 0] / weight[..., None])
+    mixed, after = mlstm(*streams(19), start, chunk)
+    close(mixed, torch.stack(expected, dim=2), 1e-9)
+    close(after.matrix * after.largest.exp()[..., None, None], matrix, 1e-9)
+
+
+def test_mlstm_has_the_gradient_of_what_it_computes() -> None:
+    """Chunk borders included; what is divided by comes out again, and passes no gradient on."""
+    arguments = [each[:1, :1].requires_grad_() for each in streams(7)]
+    for chunk in (3, 64):
+        assert torch.autograd.gradcheck(lambda *all_, chunk=chunk: mlstm(*all_, None, chunk)[0], arguments)
+
+
+def test_mlstm_gates_at_their_limits_stay_finite() -> None:
+    for enter, keep in ((15.0, 15.0), (15.0, -15.0), (-15.0, 15.0), (-15.0, -15.0)):
+        queries, keys, values, gate, _ = (each.float() for each in streams(300))
+        mixed, _ = mlstm(queries, keys, values, torch.full_like(gate, enter), torch.full_like(gate, keep), None, 64)
+        assert mixed.isfinite().all()
+
+
+@pytest.mark.parametrize("check", ["causality", "pieces", "flops"])
+def test_xlstm_keeps_the_contract_over_chunk_borders(check: str) -> None:
+    assert "to mend it" not in finding(check, **read("xlstm") | {"chunk": 5})
