@@ -24,7 +24,6 @@ from bench.metric import Metric
 from bench.objective import Objective
 from bench.train import Plan
 
-VALIDATION_BLOCKS = 64
 Say = Callable[[str], None]
 
 
@@ -81,7 +80,7 @@ def fit(
     chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
     first = checkpoint.resume(folder / "checkpoint", asked, chosen_optimizer, origin, say)
     record.cut_curve(folder, first.step)
-    look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, VALIDATION_BLOCKS)
+    look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context)
     tokens = run.train.batch * run.size.context
 
     def save(place: Place) -> None:

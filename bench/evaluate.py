@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 
 from bench.data import Part, Vocabulary, per_unit, windows
+from bench.data.blocks import VALIDATION_BLOCKS, spread
 from bench.metric import Metric
 from bench.objective import Batch, Objective
 from bench.train import Plan, autocast, seeded
@@ -25,12 +26,10 @@ class Score(NamedTuple):
     documents: pd.DataFrame | None
 
 
-def spread_blocks(part: Part, context: int, count: int) -> np.ndarray:
+def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> np.ndarray:
     """Up to `count` blocks (N, context + 1) spread evenly over a part, as int64: a piece of it that is always the same."""
-    whole = max(1, (len(part.tokens) - 1) // context)
-    context = min(context, len(part.tokens) - 1)
-    chosen = np.unique(np.linspace(0, whole - 1, min(count, whole)).astype(np.int64))
-    return np.stack([part.tokens[block * context : block * context + context + 1] for block in chosen]).astype(np.int64)
+    starts, length = spread(part, context, count)
+    return np.stack([part.tokens[start : start + length + 1] for start in starts]).astype(np.int64)
 
 
 @torch.no_grad()

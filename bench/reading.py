@@ -27,6 +27,7 @@ class Records:
     documents: pd.DataFrame  # a row a held-out document of a run
     measures: pd.DataFrame  # a row a number of a measurement
     doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
+    references: list[dict[str, Any]]  # of each text and context: what needs no architecture reaches
 
 
 RUN_COLUMNS = (
@@ -159,6 +160,7 @@ def read(root: Path) -> Records:
         else pd.DataFrame(columns=DOCUMENT_COLUMNS),
         measures=_table(list(_measures(root)), MEASURE_COLUMNS),
         doctors=_doctors(root),
+        references=[one for path in sorted(root.glob("references/*.json")) if isinstance(one := read_json(path), dict)],
     )
 
 

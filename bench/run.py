@@ -111,6 +111,7 @@ def finish(asked: command.Command) -> int:
         if wanted and wanted[0].measure.depth != "off":
             vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
             measure.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
+        draw_references(root, [run for folder, run in folders.items() if scored(folder)])
         page, summary = report.make(root)
         print(summary)
     except OSError as error:
@@ -132,6 +133,20 @@ def left_over(folders: Mapping[Path, Run], undone: Sequence[Run]) -> Iterator[st
             yield f"  again: {job.rerun(run)}"
     if len(undone) > 1:
         yield f"{len(undone)} of {len(folders)} runs are not done; all of them again: {job.again(job.words())}"
+
+
+def scored(folder: Path) -> bool:
+    """Whether a run has a score that reference lines may stand beside."""
+    metrics = (record.read_json(folder / "result.json") or {}).get("metrics", [])
+    return any(metric["name"] == "bits_per_byte" for metric in metrics)
+
+
+def draw_references(root: Path, runs: Sequence[Run]) -> None:
+    """What needs no architecture reaches on the texts of these runs, once for each text and context."""
+    from bench import data, references
+
+    for run in _distinct(runs, lambda run: [asdict(run.data), run.size.context]):
+        references.ensure(root, data.prepare(run.data, run.names["data"]), run.size.context, say)
 
 
 def refuse(folder: Path) -> None:

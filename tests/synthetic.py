@@ -192,6 +192,32 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
     ]  # fmt: skip
 
 
+def write_references(root: Path, ngram: float = 2.05, digest: str = "d1d1d1d1") -> Path:
+    """The reference lines of the synthetic text, as the command writes them. `ngram`: its bits per byte."""
+    reached = {
+        "uniform": ("none", 8.006),
+        "unigram": ("none", 4.8),
+        "7-gram": ("windows", ngram),
+        "7-gram, unlimited": ("unlimited", ngram - 0.02),
+    }
+    lines = []
+    for name, (context, bits) in reached.items():
+        nats = bits * float(np.log(2))
+        metrics = [
+            Metric("bits_per_byte", "bits/byte", "lower", (bits,)),
+            Metric("perplexity", "per token", "lower", (float(np.exp(nats)),)),
+            Metric("validation_nats", "nats/token", "lower", (nats,)),
+        ]
+        lines.append({"name": name, "context": context, "note": f"{name} {HOSTILE}", "metrics": [m.as_json() for m in metrics]})
+    packed = [Metric("bits_per_byte", "bits/byte", "lower", (2.4,)).as_json()]
+    lines.append({"name": "lzma", "context": "unlimited", "note": "a compressor", "metrics": packed})
+    about = {"schema": 1, "data_digest": digest, "part": "test", "context": 128, "reason": "", "lines": lines}
+    path = root / "references" / f"{digest}-128.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.write_json(path, about)
+    return path
+
+
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 DEEP: dict[str, dict[str, float]] = {  # growth: of training seconds a token, by its token of context; longest: supported length
     "lstm": {"growth": 0.0, "flops": 4.4e6, "unchecked": 0.0, "operators": 310, "gain": 0.62},

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+VALIDATION_BLOCKS = 64  # that training looks at now and then
 PIECE = 1 << 22  # tokens that are looked at together, so that a part of any length takes little room
 
 
@@ -59,6 +60,13 @@ class Blocks:
         for step in range(steps):
             digest.update(self.indices(step).astype("<i8").tobytes())
         return digest.hexdigest()[:16]
+
+
+def spread(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> tuple[np.ndarray, int]:
+    """Where up to `count` blocks spread evenly over a part begin, (N,) int64, and their length: always the same."""
+    whole = max(1, (len(part.tokens) - 1) // context)
+    length = min(context, len(part.tokens) - 1)
+    return np.unique(np.linspace(0, whole - 1, min(count, whole)).astype(np.int64)) * length, length
 
 
 @dataclass(frozen=True)

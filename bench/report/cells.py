@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.floors import Floor, Floors
 from bench.report.rows import each
 from bench.report.speeds import RATES, Sitting
 from bench.report.wording import NONE, count, fixed, large, number, size
@@ -79,8 +80,8 @@ def _seeds(row: Any) -> Cell:
     )
 
 
-def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int]) -> Table:
-    """Causal rows: bits per byte, then what the one sitting measured."""
+def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int], floors: Floors) -> Table:
+    """Causal rows: bits per byte, then what the one sitting measured; under them the reference lines."""
     best = rows.loc[~rows["control"], "bits_per_byte"].min()
     columns = [
         ("architecture", "a row is a variant; seeds are averaged"),
@@ -109,9 +110,23 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             _seeds(row),
         ]
         cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting])
+    cells += [_reference(line, best, len(columns)) for line in reversed(floors.lines)]
     notes = sorted({_basis(row) for row in each(rows)})
+    notes += [f"No reference lines: {floors.reason}."] if floors.reason else []
     caption = _scored(rows) + " Lower is better."
     return Table(name, caption, columns, cells, notes)
+
+
+def _reference(line: Floor, best: float, width: int) -> list[Cell]:
+    """A reference line as a row: what has no architecture has neither seeds nor costs."""
+    shown = [
+        Cell(line.name, line.name, small=line.note, badges=("reference",)),
+        Cell(fixed(line.bits_per_byte), _value(line.bits_per_byte)),
+        Cell(NONE),
+        Cell(fixed(line.bits_per_byte / best), _value(line.bits_per_byte / best)),
+        Cell(number(line.perplexity, 4), _value(line.perplexity)),
+    ]
+    return [*shown, *[Cell(NONE)] * (width - len(shown))]
 
 
 def _scored(rows: pd.DataFrame) -> str:

@@ -1,8 +1,9 @@
 """The figures: each from tables alone, and each left out with its reason where it would be empty."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -52,7 +53,10 @@ def curve_table(comparison: Comparison, curves: pd.DataFrame, objective: str, to
     return table.astype({"tokens": float, "validation_nats": float})
 
 
-def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) -> Figure:
+Lines = Sequence[tuple[str, float]]  # reference lines of a figure: names and heights
+
+
+def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None, lines: Lines = ()) -> Figure:
     """Held-out loss against tokens, or against seconds where the measured tokens per second of each subject are given."""
     if per_second is not None:
         table = table.assign(x=table["tokens"] / table["subject"].map(per_second).to_numpy(dtype=float)).dropna(subset=["x"])
@@ -69,9 +73,7 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) ->
         palette=palette, dashes=dashes, errorbar=("pi", 100), err_kws={"alpha": 0.18, "linewidth": 0}, legend=False, ax=axes,
     )  # fmt: skip
     means = table.groupby(["short", "x"])["validation_nats"].mean().reset_index()
-    late = table[table["tokens"] >= 0.35 * table["tokens"].max()]["validation_nats"]
-    low = table["validation_nats"].min()
-    top = late.max() if len(late) else table["validation_nats"].max()
+    low, top = frame(table, lines)
     axes.set_ylim(low - 0.06 * (top - low) - 1e-9, top + 0.06 * (top - low) + 1e-9)
     axes.set_ylabel("held-out loss (nats per token)")
     ends = means.loc[means.groupby("short")["x"].idxmax()]
@@ -85,12 +87,33 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None) ->
         axes.set_xlabel("seconds of training = tokens / measured rate")
         seen = table[table["validation_nats"] <= axes.get_ylim()[1]]
         drawing.logarithmic(axes, seen["x"].min() / 1.1, seen["x"].max() * 1.05, "s")
-    label_margin(axes, points)
+    label_margin(axes, points + _references(axes, lines))
     return figure
 
 
+def frame(table: pd.DataFrame, lines: Lines = ()) -> tuple[float, float]:
+    """The lowest and the highest loss that a figure of curves shows: without the steep beginning."""
+    late = table[table["tokens"] >= 0.35 * table["tokens"].max()]["validation_nats"]
+    shown = late if len(late) else table["validation_nats"]
+    heights = [height for _, height in lines]
+    return min([table["validation_nats"].min(), *heights]), max([shown.max(), *heights])
+
+
+def _references(axes: Axes, lines: Lines) -> list[tuple[float, float, str, str]]:
+    """Draw the reference lines; returns the points at their right ends that want a name."""
+    for _, height in lines:
+        axes.axhline(height, color=drawing.FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+    return [(axes.get_xlim()[1], height, name, drawing.INK) for name, height in lines]
+
+
 def tradeoff(
-    rows: pd.DataFrame, cost: "pd.Series[float]", label: str, more_is_better: bool, unit: str, margin: bool = False
+    rows: pd.DataFrame,
+    cost: "pd.Series[float]",
+    label: str,
+    more_is_better: bool,
+    unit: str,
+    lines: Lines = (),
+    margin: bool = False,
 ) -> Figure:
     """Bits per byte against a measured cost, with the line through the points that nothing else beats in both."""
     table = rows.assign(x=cost.reindex(rows["subject"]).to_numpy(dtype=float)).dropna(subset=["x", "bits_per_byte"])
@@ -115,13 +138,38 @@ def tradeoff(
     axes.set_xlabel(label)
     axes.set_ylabel("bits per byte (lower is better)")
     points = [(r.x, r.bits_per_byte, str(r.short), palette[str(r.short)]) for r in each(table)]
+    named = _references(axes, lines)
     if margin:
-        label_margin(axes, points)
+        label_margin(axes, points + named)
         return figure
+    small: dict[str, Any] = {"textcoords": "offset points", "color": drawing.INK, "alpha": 0.75, "fontsize": drawing.FONT - 1.5}
+    for name, height in lines:
+        axes.annotate(name, (0, height), (3, 2), xycoords=axes.get_yaxis_transform(), **small)
+        ink += [(x, height) for x in np.geomspace(*axes.get_xlim(), 60)]
     try:
         label_points(axes, points, ink)
     except Crowded:
-        return tradeoff(rows, cost, label, more_is_better, unit, margin=True)
+        return tradeoff(rows, cost, label, more_is_better, unit, lines, margin=True)
+    return figure
+
+
+def scores(rows: pd.DataFrame, lines: Lines = ()) -> Figure:
+    """Bits per byte of each row with its interval, the best on top, before the reference lines."""
+    table = rows.sort_values("bits_per_byte", ascending=False)
+    figure, axes = drawing.canvas(0.26 * len(table) + 0.9)
+    places = np.arange(len(table))
+    for place, row in zip(places, each(table), strict=True):
+        tint = drawing.colour(row.colour)
+        axes.plot([row.bits_per_byte_low, row.bits_per_byte_high], [place, place], color=tint, linewidth=1.2, alpha=0.6)
+        axes.plot([row.bits_per_byte], [place], "o", color=tint, markersize=6)
+    axes.set_yticks(places, list(table["short"]))
+    axes.set_ylim(-0.7, len(table) - 0.3)
+    axes.grid(axis="y", visible=False)
+    for name, value in lines:
+        axes.axvline(value, color=drawing.FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
+        at: dict[str, Any] = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points", "rotation": 20}
+        axes.annotate(name, (value, 1), (2, 2), color=drawing.INK, fontsize=drawing.FONT - 1.5, **at)
+    axes.set_xlabel("bits per byte (lower is better)")
     return figure
 
 

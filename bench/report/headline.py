@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report.comparisons import Comparison
+from bench.report.floors import Floors
 from bench.report.groups import Group
 from bench.report.pairs import BETTER, DECIDES, SAME
 from bench.report.rows import each
@@ -19,12 +20,13 @@ NAMED = 3  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
-def sentences(comparison: Comparison, sittings: list[Sitting]) -> list[str]:
+def sentences(comparison: Comparison, sittings: Sequence[Sitting], floors: Sequence[Floors] = ()) -> list[str]:
     """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
     said = [_compared(comparison)]
     ranked = [pair for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True) if len(pair[1].pairs)]
     for table, found in ranked:
         said += [_best(table, found), _open(table, found)]
+    said += [_floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)]
     real = comparison.rows[~comparison.rows["control"]]
     for sitting in sittings:
         measured = real[real["subject"].isin(sitting.medians.index)]
@@ -120,6 +122,20 @@ def _open(table: pd.DataFrame, found: Verdicts) -> str:
                 f"{names} differs by {gap(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
             )
     return " ".join(said)
+
+
+def _floored(table: pd.DataFrame, floors: Floors) -> str:
+    """Who is better than the best n-gram with the same context, and who is not."""
+    line, rows = floors.best, table[~table["control"]]
+    if line is None:
+        return ""
+    below = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < line.bits_per_byte
+    worse = [str(label) for label in rows.loc[~below, "label"]]
+    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {fixed(line.bits_per_byte)}"
+    if not worse:
+        return f"{opening}: every architecture is better."
+    more = f" and {len(worse) - NAMED} further" if len(worse) > NAMED else ""
+    return f"{opening}: not clearly beaten by {listed(worse[:NAMED])}{more}."
 
 
 def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:

@@ -1,0 +1,196 @@
+"""Reference lines: n-grams against closed forms and a plain second version, and how they stand in records and on the page."""
+
+import json
+import math
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import data, ngram, reading, references, report
+from bench.config import Data
+from bench.data.blocks import windows
+from bench.report import comparisons, floors, headline, speeds, tables
+from tests import synthetic
+from tests.conftest import write_words
+
+OF = 5  # ids
+
+
+def plain(train: list[int], history: tuple[int, ...], order: int) -> np.ndarray:
+    """(OF,) interpolated Kneser–Ney with one discount an order, word for word from its definition."""
+
+    def count(n: int, top: bool) -> Counter:
+        grams = [tuple(train[i : i + n]) for i in range(len(train) - n + 1)]
+        if top:
+            return Counter(grams)
+        return Counter(gram[1:] for gram in {tuple(train[i : i + n + 1]) for i in range(len(train) - n)})
+
+    def given(history: tuple[int, ...], top: bool) -> np.ndarray:
+        counts = count(len(history) + 1, top)
+        ones, twos = (sum(c == k for c in counts.values()) for k in (1, 2))
+        discount = ones / (ones + 2 * twos) if ones and twos else 0.5
+        shorter = given(history[1:], False) if history else np.full(OF, 1 / OF)
+        own = np.array([counts[(*history, word)] for word in range(OF)], dtype=float)
+        if not own.sum():
+            return shorter
+        return np.maximum(own - discount, 0) / own.sum() + discount * (own > 0).sum() / own.sum() * shorter
+
+    return given(history[len(history) - order + 1 :] if order > 1 else (), True)
+
+
+def drawn(count: int, seed: int = 0) -> np.ndarray:
+    """Ids of a text with habits: a walk that mostly goes on by its last two."""
+    draw = np.random.default_rng(seed)
+    ids = [0, 1]
+    for _ in range(count - 2):
+        ids.append(int((ids[-1] * 2 + ids[-2]) % OF if draw.random() < 0.7 else draw.integers(OF)))
+    return np.array(ids)
+
+
+@pytest.mark.parametrize("modified", [False, True])
+def test_probabilities_sum_to_one_whatever_came_before(modified: bool) -> None:
+    train = drawn(300)
+    for history in ([0, 1, 2], [4, 4, 4], [3, 0, 0]):
+        lasts = np.array([[*history, word] for word in range(OF)])
+        for n, found in enumerate(zip(*(ngram.probabilities(train, one, OF, 4, modified) for one in lasts), strict=True), 1):
+            assert sum(float(one[-1]) for one in found) == pytest.approx(1.0, abs=1e-12), (history, n)
+
+
+def test_the_sorted_version_is_the_definition() -> None:
+    train, held = drawn(200), drawn(40, seed=1)
+    for n, found in enumerate(ngram.probabilities(train, held, OF, 4, modified=False), 1):
+        for place in range(n - 1, len(held)):
+            expected = plain([int(one) for one in train], tuple(int(one) for one in held[:place]), n)[held[place]]
+            assert found[place] == pytest.approx(expected, abs=1e-12), (n, place)
+
+
+def test_discounts_follow_counts_of_counts_and_fall_back_where_there_are_none() -> None:
+    counts = np.repeat([1, 2, 3, 4, 9], [40, 20, 10, 5, 3])
+    share = 40 / (40 + 2 * 20)
+    assert ngram.discounts(counts, modified=False) == pytest.approx([share] * 3)
+    expected = [1 - 2 * share * 20 / 40, 2 - 3 * share * 10 / 20, 3 - 4 * share * 5 / 10]
+    assert ngram.discounts(counts) == pytest.approx(expected)
+    assert ngram.discounts(np.array([5, 6, 7])) == pytest.approx([0.5, 1.0, 1.5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("modified", "expected"), [(False, 1.558), (True, 1.523)])
+def test_six_grams_on_tiny_shakespeare(modified: bool, expected: float) -> None:
+    """The known figures of the tail split, in nats a character. TINY_SHAKESPEARE names the file, which is not ours."""
+    if not os.environ.get("TINY_SHAKESPEARE"):
+        pytest.skip("TINY_SHAKESPEARE names no file")
+    text = Path(os.environ["TINY_SHAKESPEARE"]).read_text(encoding="utf-8")
+    ids = np.unique(list(text), return_inverse=True)[1]
+    border = int(0.9 * len(ids))
+    kept = np.empty(0)
+    for n, probability in enumerate(ngram.probabilities(ids[:border], ids[border:], int(ids.max()) + 1, 6, modified), 1):
+        kept = probability if n == 1 else np.where(np.arange(len(probability)) >= n - 1, probability, kept)
+    assert -np.log(kept).mean() == pytest.approx(expected, abs=0.005)
+
+
+# --- the lines of a text ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> data.Corpus:
+    folder = tmp_path_factory.mktemp("text")
+    for number in range(40):
+        write_words(folder / f"{number}.txt", 300, seed=number)
+    return data.prepare(Data(path=str(folder), cache=str(folder / "cache")), "words")
+
+
+def values(entry: dict) -> dict[str, float]:
+    return {metric["name"]: metric["values"][0] for metric in entry["metrics"]}
+
+
+def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
+    said: list[str] = []
+    references.ensure(tmp_path, corpus, 16, said.append)
+    place = references.path(tmp_path, corpus.digest, 16)
+    before = place.read_bytes()
+    references.ensure(tmp_path, corpus, 16, said.append)
+    assert place.read_bytes() == before
+    assert len(said) == 1
+    found = {entry["name"]: values(entry) for entry in json.loads(before)["lines"]}
+    names = list(found)
+    assert names[:2] == ["uniform", "unigram"]
+    assert names[2].endswith("-gram")
+    assert names[3].endswith("-gram, unlimited")
+    assert names[4] == "lzma"
+    bits = [found[name]["bits_per_byte"] for name in names]
+    assert bits[0] == pytest.approx(math.log2(257))
+    assert bits[0] > bits[1] > bits[2] > bits[3]
+    assert 0 < bits[4] < bits[1]
+    assert all(found[name]["perplexity"] == pytest.approx(2 ** found[name]["bits_per_byte"]) for name in names[:4])  # of bytes
+
+
+def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
+    held, context = references.hold(corpus, 16), 16
+    scored, last = corpus.parts["test"], held.parts[-1]
+    assert len(held.parts) == 2
+    for window in windows(scored, context, 7):
+        real = window.positions >= 0
+        seen = np.broadcast_to(np.arange(1, context + 1), window.positions.shape)
+        assert (held.limited[last][window.positions[real]] == seen[real]).all()
+    assert (held.unlimited[last] == np.arange(len(scored.tokens))).all()
+    first = next(iter(references.lines(corpus, 16)))
+    assert len(first.scored) == len(scored.tokens)
+
+
+def test_the_tail_of_one_text_chooses_its_order_on_itself_and_says_so(tmp_path: Path) -> None:
+    path = write_words(tmp_path / "one.txt", 4000)
+    corpus = data.prepare(Data(path=str(path), tokenizer="characters", cache=str(tmp_path / "cache")), "one")
+    references.ensure(tmp_path, corpus, 16, print)
+    found = json.loads(references.path(tmp_path, corpus.digest, 16).read_text())
+    assert found["part"] == "validation"
+    assert all("chosen on the scored text itself" in entry["note"] for entry in found["lines"] if "-gram" in entry["name"])
+
+
+def test_a_text_too_long_leaves_the_reason(corpus: data.Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(references, "MOST", 1000)
+    references.ensure(tmp_path, corpus, 16, print)
+    found = json.loads(references.path(tmp_path, corpus.digest, 16).read_text())
+    assert found["lines"] == []
+    assert "up to 1,000" in found["reason"]
+
+
+def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
+    text = " ".join(f"{number * number}" for number in range(3000)).encode()
+    assert references.packed(text + text) - references.packed(text) < 0.02 * len(text)
+
+
+# --- in the report ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = synthetic.write(tmp_path_factory.mktemp("floors") / "suite", seeds=2, archs=("lstm", "gru", "pairs"), machines=1)
+    synthetic.write_references(root)
+    return root
+
+
+def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
+    page = report.make(suite)[0].read_text()
+    assert page.count(">reference</span>") == 5
+    assert synthetic.HOSTILE not in page
+    assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
+    drawings = page[: page.index("What they write")]
+    assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1
+    assert "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: not clearly beaten by pairs." in page
+
+
+def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path) -> None:
+    records = reading.read(suite)
+    part = comparisons.comparisons(tables.build(records, speeds.sittings(records.measures)))[0]
+    found = floors.floors(records, part.likelihoods[0])
+    assert [line.name for line in found.lines] == ["uniform", "unigram", "lzma", "7-gram", "7-gram, unlimited"]
+    assert found.best is not None
+    assert found.best.name == "7-gram"
+    other = part.likelihoods[0].assign(data_digest="0ther")
+    assert floors.floors(records, other) == floors.Floors((), "the command that trained these runs made none")
+    carried = floors.floors(records, part.likelihoods[0].assign(protocol="stateful"))
+    assert [line.context for line in carried.lines if line.context == "windows"] == []
+    assert "every architecture is better" in headline.sentences(part, [], [found._replace(lines=found.lines[:2])])[-1]
