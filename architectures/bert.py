@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State, Unsupported
-from architectures.layers import Attention, at_least_one, attention_flops, learned_positions, sinusoids
+from architectures.layers import Attention, at_least_one, attention_flops, dropping, learned_positions, sinusoids
 
 
 class Block(nn.Module):
@@ -16,7 +16,7 @@ class Block(nn.Module):
         self.feed_in = nn.Linear(width, 4 * width)
         self.feed_out = nn.Linear(4 * width, width)
         self.feed_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, mask=mask)))
@@ -38,7 +38,7 @@ class Bert(Backbone):
         self.positions = nn.Embedding(context, width)
         self.input_norm = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         T = x.shape[1]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one
+from architectures.layers import at_least_one, dropping
 
 
 class Block(nn.Module):
@@ -37,7 +37,7 @@ class CNN(Backbone):
         super().__init__(width, context)
         self.kernel, self.layers = at_least_one("kernel", kernel), at_least_one("layers", layers)
         self.blocks = nn.ModuleList(Block(width, kernel, 2**layer) for layer in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(
         self, x: Tensor, state: list[Tensor] | None = None, lengths: Tensor | None = None

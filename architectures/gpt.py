@@ -4,8 +4,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from architectures.gelu import gelu
 from architectures.interface import Backbone
 from architectures.layers import (
     Attention,
@@ -13,6 +13,7 @@ from architectures.layers import (
     Cache,
     at_least_one,
     attention_flops,
+    dropping,
     init_attention_state,
     learned_positions,
 )
@@ -26,14 +27,14 @@ class Block(nn.Module):
         self.feed_norm = nn.LayerNorm(width)
         self.feed_in = nn.Linear(width, 4 * width)
         self.feed_out = nn.Linear(4 * width, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), cache, position))
         return x + self.dropout(self.feed(self.feed_norm(x)))
 
     def feed(self, x: Tensor) -> Tensor:
-        hidden = functional.gelu(self.feed_in(x), approximate="tanh")  # (B, T, D) -> (B, T, 4·D)
+        hidden = gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
         return self.feed_out(hidden)  # (B, T, 4·D) -> (B, T, D)
 
 
@@ -47,7 +48,7 @@ class GPT(Backbone):
         self.heads = heads
         self.positions = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None

@@ -17,6 +17,11 @@ class RMSNorm(nn.RMSNorm):
         return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
 
 
+def dropping(share: float) -> nn.Module:
+    """Dropout of a share; of none, a module that does nothing, at a quarter of the cost where one token is written."""
+    return nn.Dropout(share) if share else nn.Identity()
+
+
 class Cache(NamedTuple):
     """Keys and values seen so far, written in place: each (B, H, N, K), of which the first `position` are filled."""
 
@@ -57,6 +62,7 @@ class Attention(nn.Module):
         self.into = nn.Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
         self.out = nn.Linear(heads * self.head_width, width, bias=bias)
         # normed queries and keys keep the logits of attention bounded at high learning rates (arXiv:2010.04245)
+        self.normed = normed
         self.query_norm = RMSNorm(self.head_width) if normed else nn.Identity()
         self.key_norm = RMSNorm(self.head_width) if normed else nn.Identity()
 
@@ -67,7 +73,8 @@ class Attention(nn.Module):
         B, T, _ = x.shape
         heads = self.into(x).view(B, T, 3, self.heads, self.head_width)  # (B, T, 3·H·K) -> (B, T, 3, H, K)
         queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
-        queries, keys = self.query_norm(queries), self.key_norm(keys)
+        if self.normed:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         if self.window and (self.window < T or position > 0 or cache is not None):
@@ -94,9 +101,9 @@ def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> Cache:
     end, room = position + keys.shape[2], cache.keys.shape[2]
     if end > room:
         raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
-    cache.keys[:, :, position:end] = keys
-    cache.values[:, :, position:end] = values
-    return Cache(cache.keys[:, :, :end], cache.values[:, :, :end])
+    for kept, new in zip(cache, (keys, values), strict=True):
+        kept.narrow(2, position, end - position).copy_(new)
+    return Cache(cache.keys.narrow(2, 0, end), cache.values.narrow(2, 0, end))
 
 
 def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, position: int, dropout: float = 0.0) -> Tensor:
@@ -137,7 +144,7 @@ def _remember(window: int, new: Cache, ring: Cache, position: int) -> None:
     T = new.keys.shape[2]
     last = torch.arange(max(0, T - window), T, device=new.keys.device)
     for tokens, kept in zip(new, ring, strict=True):
-        kept[:, :, (position + last) % window] = tokens[:, :, last]
+        kept[:, :, (position + last) % window] = tokens[:, :, last].to(kept.dtype)
 
 
 def init_attention_state(layers: int, heads: int, width: int, batch: int, length: int, like: Tensor) -> AttentionState:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Backbone
+from architectures.layers import dropping
 
 CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
 
@@ -26,7 +27,7 @@ class RNN(Backbone):
         kind, self.maps = CELLS[cell]
         between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
         self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         mixed, after = self.cells(self.dropout(x), state)  # (B, T, D) -> (B, T, D)

@@ -13,6 +13,7 @@ from architectures.layers import (
     RMSNorm,
     at_least_one,
     attention_flops,
+    dropping,
     head_width,
     init_attention_state,
     rotary,
@@ -57,7 +58,7 @@ class Block(nn.Module):
         self.attention = attention
         self.feed_norm = RMSNorm(width)
         self.feed = feed
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, position: int, rotation: Tensor) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), cache, position, rotation))
@@ -95,7 +96,7 @@ class Transformer(Backbone):
             return Block(attention, kind(width, self.hidden), width, dropout)
 
         self.blocks = nn.ModuleList(block() for _ in range(at_least_one("layers", layers)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None

@@ -6,7 +6,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import Attention, AttentionState, Cache, at_least_one, attention_flops, init_attention_state, sinusoids
+from architectures.layers import (
+    Attention,
+    AttentionState,
+    Cache,
+    at_least_one,
+    attention_flops,
+    dropping,
+    init_attention_state,
+    sinusoids,
+)
 
 
 class Block(nn.Module):
@@ -17,7 +26,7 @@ class Block(nn.Module):
         self.feed_in = nn.Linear(width, 4 * width)
         self.feed_out = nn.Linear(4 * width, width)
         self.feed_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
         x = self.attention_norm(x + self.dropout(self.attention(x, cache, position)))
@@ -37,7 +46,7 @@ class Transformer2017(Backbone):
         super().__init__(width, context)
         self.heads = heads
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropping(dropout)
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None

@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import checkpoint, contract, data, evaluate, model, objective, optimizer, record, stop, train
+from bench import checkpoint, compilation, contract, data, evaluate, model, objective, optimizer, record, stop, train
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
@@ -37,6 +37,8 @@ class Fitted(NamedTuple):
 def run(run: Run, folder: Path, say: Say) -> None:
     """Train, score and record one run. Raises Mistake before training, Diverged in it, Unsupported where it cannot be."""
     plan = train.plan(run)
+    compilation.check(plan)
+    train.settle(plan)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
@@ -47,6 +49,8 @@ def run(run: Run, folder: Path, say: Say) -> None:
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     record.note(folder, digests, corpus.facts)
     origin = digests | {"source": record.training_source(), "config": identity(run)}
+    compilation.prepare(asked, plan, run.data.cache)
+    compiling = compilation.first_pass(asked, plan, blocks.at(0)) if plan.compile != "none" else None
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     score = scored(asked, corpus, run, plan)
@@ -58,7 +62,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
-    metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted)]
+    metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
@@ -139,10 +143,11 @@ def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,))]
 
 
-def costs(fitted: Fitted) -> list[Metric]:
-    """What training took."""
+def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
+    """What training took, and what compiling took before it, where it was asked for."""
     note = "wall clock; not comparable: runs may share the machine"
     return [
+        *([] if compiling is None else [Metric("compile_seconds", "s", "lower", (compiling,), note)]),
         Metric("train_seconds", "s", "lower", (fitted.seconds,), note),
         Metric("tokens_seen", "tokens", "neither", (float(fitted.tokens),)),
     ]
@@ -150,8 +155,8 @@ def costs(fitted: Fitted) -> list[Metric]:
 
 def chosen(plan: Plan) -> dict[str, Any]:
     """What was decided on the spot."""
-    precision = str(plan.precision).removeprefix("torch.")
-    return {"device": str(plan.device), "precision": precision, "learning_rate": plan.learning_rate}
+    chosen = {"device": str(plan.device), "precision": train.precision_name(plan), "learning_rate": plan.learning_rate}
+    return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
 
 
 def main(arguments: list[str]) -> int:

@@ -68,7 +68,8 @@ class Train:
     schedule: str = "linear"  # linear | cosine | constant
     clip: float = 1.0  # largest norm of the gradient; 0: none
     match: str = "tokens"
-    precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | bfloat16
+    precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | tf32 (CUDA) | bfloat16
+    compile: str = "none"  # none | default | reduce-overhead: a mode of torch.compile, the second for small models on CUDA
     device: str = "auto"  # auto | cpu | cuda
     log_every: int = aside(20)
     validations: int = aside(10)  # looks at a fixed piece of the validation part, spread evenly
@@ -204,7 +205,8 @@ CHOICES = {
     "optimizer.kind": ("adamw", "muon"),
     "train.schedule": ("linear", "cosine", "constant"),
     "train.match": ("tokens",),
-    "train.precision": ("auto", "float32", "bfloat16"),
+    "train.precision": ("auto", "float32", "tf32", "bfloat16"),
+    "train.compile": ("none", "default", "reduce-overhead"),
     "train.device": ("auto", "cpu", "cuda"),
     "evaluate.protocol": ("chunk",),
     "measure.depth": ("off", "quick", "full"),

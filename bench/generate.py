@@ -21,36 +21,47 @@ def continue_text(
     The model reads and writes through its state; where that is full it goes on from the last half of its context, the
     same for every architecture. Raises Unsupported for a model that keeps no state.
     """
+    tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
+    written = write(model, tokens, count, temperature, seed, never=vocabulary.separator)  # one text, as long as was asked for
+    return vocabulary.decode(written.cpu().numpy()) if count else ""
+
+
+def write(
+    model: "LanguageModel", tokens: list[int], count: int, temperature: float, seed: int = 0, never: int | None = None
+) -> "torch.Tensor":
+    """The `count` tokens that follow the given ones, (count,), on the model's device; `never` is a token that is not drawn.
+
+    What is written lies in one place made beforehand, and each token is drawn there: nothing is copied to the processor and
+    back between two tokens.
+    """
     import torch
 
-    device = model.embedding.weight.device
-    context = model.backbone.context
+    device, context = model.embedding.weight.device, model.backbone.context
     generator = torch.Generator(device).manual_seed(seed)
-    tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
-    written: list[torch.Tensor] = []
-    with torch.no_grad():
-        fresh = torch.tensor([tokens[-context:]], device=device)  # (1, T)
-        state, room = model.init_state(1, context), context
-        while len(written) < count:
-            if fresh.shape[1] > room:  # the state is full: begin again from what was said last
-                said = torch.cat([torch.tensor([tokens], device=device), *written], dim=1)
-                fresh = said[:, -max(1, context // 2) :]
-                state, room = model.init_state(1, context), context
-            logits, state = model(fresh, state)  # (1, T, V)
-            room -= fresh.shape[1]
-            last = logits[:, -1].float()
-            last[:, vocabulary.separator] = -torch.inf  # one text, as long as was asked for
-            fresh = _draw(last, temperature, generator)  # (1, 1)
-            written.append(fresh)
-    return vocabulary.decode(torch.cat(written, dim=1)[0].cpu().numpy()) if written else ""
+    with torch.inference_mode():
+        said = torch.tensor([tokens + [0] * count], device=device)  # (1, given + count)
+        read, room, reach, state = 0, 0, context, None  # `reach`: from how far back a fresh state reads
+        for place in range(len(tokens), len(tokens) + count):
+            if place - read > room:  # no room left in the state: begin again from what was said last
+                state, room, read = model.init_state(1, context), context, max(0, place - reach)
+                reach = max(1, context // 2)
+            hidden, state = model.hidden(said[:, read:place], state)  # (1, T, D)
+            room, read = room - (place - read), place
+            logits = model.head(hidden[:, -1]).float()  # (1, V)
+            if never is not None:
+                logits[:, never] = -torch.inf
+            said[:, place] = _draw(logits, temperature, generator)
+    return said[0, len(tokens) :]
 
 
 def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generator") -> "torch.Tensor":
+    """A token of each row, (B, V) -> (B,)."""
     import torch
 
     if temperature < 1e-6:  # so near zero that dividing by it is no number
-        return logits.argmax(dim=-1, keepdim=True)
-    return torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1, generator=generator)
+        return logits.argmax(dim=-1)
+    likely = torch.softmax(logits / temperature, dim=-1)
+    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1)  # half the time of multinomial
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def variant(run: Run) -> str:
 def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
     text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
-    shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "device")}
+    shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "compile", "device")}
     shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
     parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
     return digest(parts | {"shape": shape})

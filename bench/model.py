@@ -47,9 +47,14 @@ class LanguageModel(nn.Module):
         mixed, after = self.backbone(self.embedding(tokens), state, lengths)
         return self.norm(mixed), after
 
+    @property
+    def head_weight(self) -> Tensor:
+        """(V, D): the embedding read backwards, without the row of <mask>."""
+        return self.embedding.weight[: self.vocabulary]
+
     def head(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., V): the embedding read backwards, without the row of <mask>."""
-        return functional.linear(hidden, self.embedding.weight[: self.vocabulary])
+        """(..., D) -> (..., V)."""
+        return functional.linear(hidden, self.head_weight)
 
     def forward(self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         """(B, T) -> (B, T, V), and the next state."""

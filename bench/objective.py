@@ -5,9 +5,9 @@ from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from architectures.interface import Unsupported
+from bench import cross_entropy
 from bench.config import ObjectiveOptions
 from bench.model import LanguageModel
 
@@ -21,8 +21,10 @@ class Batch(NamedTuple):
     lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        tokens, targets, weight = (field.to(device, non_blocking=True) for field in self[:3])
-        return Batch(tokens, targets, weight, None if self.lengths is None else self.lengths.to(device))
+        """On the device. To a GPU the copies run beside what it computes, for which they leave from locked pages."""
+        locked = (None if f is None else f.pin_memory() if device.type == "cuda" else f for f in self)
+        tokens, targets, weight, lengths = (None if f is None else f.to(device, non_blocking=True) for f in locked)
+        return Batch(tokens, targets, weight, lengths)  # type: ignore[arg-type]  # only lengths may be None
 
     def split(self, pieces: int) -> list["Batch"]:
         """Micro-batches, cut between rows."""
@@ -61,14 +63,23 @@ class Objective(nn.Module, ABC):
 
     def token_nats(self, batch: Batch) -> Tensor:
         """The nats of every target, (B, T), in float32."""
-        logits, _ = self.model(batch.tokens, lengths=batch.lengths)  # (B, T, V)
-        nats = functional.cross_entropy(logits.float().flatten(0, 1), batch.targets.flatten(), reduction="none")
-        return nats.view_as(batch.targets)
+        hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
+        rows = cross_entropy.tokens_at_once(self.model.vocabulary)
+        pieces = zip(hidden.flatten(0, 1).split(rows), batch.targets.flatten().split(rows), strict=True)
+        nats = [cross_entropy.nats(self.model.head(piece), targets) for piece, targets in pieces]
+        return torch.cat(nats).view_as(batch.targets)
+
+    def summed_nats(self, batch: Batch) -> Tensor:
+        """Σ weight · nats, to be trained: where all logits would be too many, they are not held."""
+        if batch.targets.numel() <= cross_entropy.tokens_at_once(self.model.vocabulary):
+            return (self.token_nats(batch) * batch.weight).sum()
+        hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
+        flat = (batch.targets.flatten(), batch.weight.flatten())
+        return cross_entropy.weighted_sum(hidden.flatten(0, 1), self.model.head_weight, *flat)
 
     def forward(self, batch: Batch) -> Total:
         """What is trained."""
-        nats = (self.token_nats(batch) * batch.weight).sum()
-        return Total(nats, batch.weight.sum(), self.model.backbone.auxiliary())
+        return Total(self.summed_nats(batch), batch.weight.sum(), self.model.backbone.auxiliary())
 
     def score(self, batch: Batch) -> Total:
         """What is reported."""

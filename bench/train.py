@@ -53,6 +53,8 @@ class Plan:
     clip: float
     device: torch.device
     precision: torch.dtype
+    tf32: bool
+    compile: str
     seed: int
     log_every: int
     validations: int
@@ -78,6 +80,8 @@ def plan(run: Run) -> Plan:
     if train.device == "cuda" and not torch.cuda.is_available():
         raise Mistake("train.device=cuda: this machine, or this build of torch, has no CUDA device: use train.device=auto")
     device = torch.device("cuda" if train.device == "cuda" or (train.device == "auto" and torch.cuda.is_available()) else "cpu")
+    if train.precision == "tf32" and device.type != "cuda":
+        raise Mistake("train.precision=tf32: only CUDA devices have it: use train.precision=auto")
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     fast = train.precision == "bfloat16" or (train.precision == "auto" and able)
     return Plan(
@@ -91,10 +95,22 @@ def plan(run: Run) -> Plan:
         clip=train.clip,
         device=device,
         precision=torch.bfloat16 if fast else torch.float32,
+        tf32=train.precision == "tf32",
+        compile=train.compile,
         seed=run.seed,
         log_every=train.log_every,
         validations=train.validations,
     )
+
+
+def settle(plan: Plan) -> None:
+    """What of a plan is a state of the process: how exact float32 products are on CUDA."""
+    torch.set_float32_matmul_precision("high" if plan.tf32 else "highest")
+
+
+def precision_name(plan: Plan) -> str:
+    """How records call the precision."""
+    return "tf32" if plan.tf32 else str(plan.precision).removeprefix("torch.")
 
 
 def autocast(plan: Plan) -> AbstractContextManager:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from architectures.bert import Bert
 from architectures.bigram import Bigram
 from architectures.cnn import CNN
+from architectures.gelu import gelu
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
 from architectures.layers import sinusoids
@@ -174,6 +176,15 @@ def test_bert_parity_with_transformers() -> None:
     seen = torch.arange(CONTEXT) < lengths[:, None]  # (B, T)
     close(ours(noise())[0], theirs(inputs_embeds=noise()).last_hidden_state)
     close(ours(noise(), None, lengths)[0][seen], theirs(inputs_embeds=noise(), attention_mask=seen).last_hidden_state[seen])
+
+
+def test_gelu_is_torchs_with_its_slope() -> None:
+    x = torch.linspace(-9, 9, 2001, requires_grad=True)
+    slopes = []
+    for kind in (gelu, lambda x: functional.gelu(x, approximate="tanh")):
+        slopes += torch.autograd.grad(kind(x).sum(), x)
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=5e-6)
+    torch.testing.assert_close(gelu(x), functional.gelu(x, approximate="tanh"), rtol=0, atol=2e-6)
 
 
 # --- what each says of itself -----------------------------------------------------------------------------------------

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Unsupported
+from bench import cross_entropy
 from bench.config import ObjectiveOptions
+from bench.measure.memory import cpu_peak
+from bench.model import build as build_model
 from bench.objective import Batch, Causal, Masked, build
 
 
@@ -17,10 +20,13 @@ class World(nn.Module):
 
     def __init__(self, joint: Tensor, causal: bool) -> None:
         super().__init__()
-        self.joint, self.mask = joint, joint.shape[0]  # joint: V in each of L dimensions
+        self.joint, self.vocabulary, self.mask = joint, joint.shape[0], joint.shape[0]  # joint: V in each of L dimensions
         self.backbone = type("Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)})()
 
-    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def head(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+    def hidden(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         rows = []
         for row in tokens.tolist():
             seen = self.joint
@@ -118,3 +124,59 @@ def test_nats_of_a_uniform_answer() -> None:
     objective = Masked(World(torch.full((5, 5), 1 / 25), causal=False), "fixed", 0.99)  # type: ignore[arg-type]
     total = objective(objective.batch(torch.zeros(3, 3, dtype=torch.long), torch.Generator()))
     assert float(total.nats / total.count) == pytest.approx(math.log(5), abs=1e-6)
+
+
+# --- a large vocabulary -----------------------------------------------------------------------------------------------
+
+
+def trained(vocabulary: int, rows: int = 3, length: int = 7) -> tuple[Causal, Batch]:
+    objective = Causal(build_model({"_target_": "tests.doubles.Sound"}, 8, 16, vocabulary, seed=0))
+    block = torch.randint(0, vocabulary, (rows, length + 1), generator=torch.Generator().manual_seed(0))
+    batch = objective.batch(block, torch.Generator())
+    return objective, batch._replace(weight=torch.rand(batch.weight.shape, generator=torch.Generator().manual_seed(1)))
+
+
+def gradients(objective: Causal, batch: Batch) -> list[Tensor]:
+    objective.zero_grad()
+    (objective(batch).nats * 0.3).backward()
+    return [parameter.grad.clone() for parameter in objective.parameters() if parameter.grad is not None]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 20])  # of 21 targets: the last piece is a smaller one, or not
+@pytest.mark.parametrize("half", [False, True])
+def test_pieces_give_the_loss_and_the_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch, rows: int, half: bool) -> None:
+    objective, batch = trained(50)
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        nats, each, expected = objective(batch).nats, objective.token_nats(batch), gradients(objective, batch)
+        monkeypatch.setattr(cross_entropy, "LOGITS", rows * 50)
+        found, in_pieces, gradient = objective(batch).nats, objective.token_nats(batch), gradients(objective, batch)
+    torch.testing.assert_close(in_pieces, each, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, nats, rtol=1e-6, atol=0)
+    for ours, theirs in zip(gradient, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.05 if half else 1e-4, atol=0.02 if half else 1e-6)
+
+
+def test_pieces_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, batch = trained(2000, rows=4, length=16)
+    adam = torch.optim.AdamW(objective.parameters(), fused=True)
+
+    def step() -> None:
+        objective(batch).nats.backward()
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+
+    whole = cpu_peak(step, objective, adam, batch[:3])
+    monkeypatch.setattr(cross_entropy, "LOGITS", 8 * 2000)
+    pieces = cpu_peak(step, objective, adam, batch[:3])
+    logits = 4 * 64 * 2000
+    assert whole.total - pieces.total > 0.8 * logits
+    assert pieces.activations < 0.3 * logits
+
+
+def test_pieces_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "LOGITS", 4 * 50)
+    objective, batch = trained(50)
+    expected = gradients(objective, batch)
+    objective.compile(backend="aot_eager", fullgraph=True)
+    for ours, theirs in zip(gradients(objective, batch), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

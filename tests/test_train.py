@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench import checkpoint, train
+from bench import checkpoint, compilation, evaluate, train
 from bench.checkpoint import Place
-from bench.config import CHOICES, ObjectiveOptions, Run, Train
+from bench.config import CHOICES, Mistake, ObjectiveOptions, Run, Train
 from bench.config import Optimizer as Options
 from bench.model import LanguageModel
 from bench.model import build as build_model
@@ -179,3 +180,37 @@ def test_a_generator_is_a_function_of_its_key() -> None:
 
 def test_the_model_is_the_one_that_the_objective_holds() -> None:
     assert isinstance(make()[0].model, LanguageModel)
+
+
+# --- compiling --------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_compiler_it_says_so_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    *_, plan = make(compile="default")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(Mistake, match=r"train.compile=default needs the C\+\+ compiler no-such-compiler .*: install it"):
+        compilation.check(plan)
+    compilation.check(make()[2])
+
+
+def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
+    with pytest.raises(Mistake, match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1"):
+        compilation.check(make(compile="reduce-overhead", accumulate=2)[2])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_training_is_eager_training_but_for_rounding(tmp_path: Path) -> None:
+    (eager, adam, plan), (compiled, other, same) = make(), make(compile="default", accumulate=2)
+    compilation.prepare(compiled, same, str(tmp_path))
+    before = copy.deepcopy(compiled.state_dict())
+    assert compilation.first_pass(compiled, same, Numbers().at(0)) > 0
+    assert all(torch.equal(value, before[name]) for name, value in compiled.state_dict().items())
+    assert all(parameter.grad is None for parameter in compiled.parameters())
+    with torch.compiler.set_stance("fail_on_recompile"):
+        steps = run_all(compiled, other, same)
+        look = evaluate.validation_nats(compiled, Numbers().at(3)[:2], same)
+    for ours, theirs in zip(steps, run_all(eager, adam, plan), strict=True):
+        assert ours.nats == pytest.approx(theirs.nats, abs=1e-4)
+    assert look == pytest.approx(evaluate.validation_nats(eager, Numbers().at(3)[:2], plan), abs=1e-4)
+    assert list((tmp_path / "compiled").iterdir())

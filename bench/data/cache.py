@@ -22,17 +22,22 @@ UNWRITABLE = (  # what a system says of a folder without room, rights or locks
 )  # fmt: skip
 
 
+def root(asked: str) -> Path:
+    """The cache's folder: as asked, or of the environment, or the user's. Raises Mistake where it can not be made."""
+    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
+    folder = Path(asked or os.environ.get("BENCH_CACHE") or user).expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Mistake(unwritable(folder, error)) from None
+    return folder
+
+
 def place(asked: str, name: str, key: dict[str, Any]) -> Path:
     """The folder of a key. Raises Mistake where no folder can be made."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
-    root = Path(asked or os.environ.get("BENCH_CACHE") or user).expanduser()
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     readable = "".join(character if character.isalnum() or character in "_-" else "_" for character in name)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Mistake(unwritable(root, error)) from None
-    return root / f"{readable}-{digest}"
+    return root(asked) / f"{readable}-{digest}"
 
 
 def unwritable(root: Path, error: OSError) -> str:

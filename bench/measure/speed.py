@@ -83,7 +83,7 @@ def prefill(model: LanguageModel, prompt: Tensor, room: int) -> tuple[Tensor, St
     return model.head(hidden[:, -1]).argmax(-1, keepdim=True), state
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
     """Go on from a state by `count` tokens, the likeliest each time, one by one."""
     for _ in range(count):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures.interface import State, Unsupported
+from bench import compilation
 from bench import objective as objectives
 from bench.config import Run
 from bench.measure import speed
@@ -16,7 +17,7 @@ from bench.measure.speed import Laps, Window
 from bench.model import build, count, solve_width
 from bench.optimizer import Optimizer
 from bench.optimizer import build as build_optimizer
-from bench.train import autocast, plan, seeded, update
+from bench.train import autocast, plan, precision_name, seeded, settle, update
 
 BATCHES = 4  # different batches that training goes round on
 WRITTEN = 32  # tokens that are timed in a window of decoding
@@ -36,6 +37,7 @@ class Subject:
         self.run, self.vocabulary = run, vocabulary
         self.context, self.batch_size = context or run.size.context, batch or run.train.batch
         self.plan = plan(run)
+        settle(self.plan)
         self.device, self.seconds = self.plan.device, run.measure.window_seconds
         self.width = solve_width(run.arch, run.size.parameters, run.size.context, vocabulary)
         self.model = build(run.arch, self.width, self.context, vocabulary, seed=0, device=self.device)
@@ -46,7 +48,9 @@ class Subject:
 
     @cached_property
     def objective(self) -> objectives.Objective:
-        return objectives.build(self.run.objective, self.model)
+        asked = objectives.build(self.run.objective, self.model)
+        compilation.prepare(asked, self.plan, self.run.data.cache)
+        return asked
 
     @cached_property
     def optimizer(self) -> Optimizer:
@@ -172,6 +176,7 @@ class Subject:
             "state_bytes": state,
             "objective": self.objective.kind,
             "device": self.device.type,
-            "precision": str(self.plan.precision).removeprefix("torch."),
+            "precision": precision_name(self.plan),
+            "compile": self.plan.compile,
             "step_tokens": self.step_tokens,
         }
