@@ -39,6 +39,7 @@ def prepare(objective: Objective, plan: Plan, cache: str = "") -> None:
         return
     check(plan)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root(cache) / "compiled"))
+    torch._dynamo.config.recompile_limit = 64  # a measurement asks for more shapes than the 8 after which torch gives up unheard
     objective.compile(dynamic=False, mode=None if plan.compile == "default" else plan.compile)
 
 
