@@ -13,6 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -20,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import machine
 from bench.config import Mistake, Run, check, from_plain, nearest
+from bench.installed import InstalledArchitectures, check_apart, folders
 
 GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
 BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
@@ -34,6 +36,7 @@ def conf_folder() -> Path:
 def register() -> None:
     """Tell Hydra the dataclasses behind the YAMLs, and the resolvers that the YAMLs use."""
     ConfigStore.instance().store(name="schema", node=Run)
+    Plugins.instance().register(InstalledArchitectures)
     OmegaConf.register_new_resolver("parallel_jobs", machine.parallel_jobs, replace=True)
 
 
@@ -97,6 +100,7 @@ def _expand(arguments: Sequence[str]) -> Command:
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():
         raise Mistake(f"--config-dir {asked.config_dir} is no folder")
+    check_apart([("the project", conf_folder()), *folders(), *(("--config-dir", Path(path)) for path in folder)])
     overrides = [*asked.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
     name = asked.config_name or "config"
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):

@@ -23,6 +23,11 @@ def _constructor(run: Run) -> dict[str, Any]:
     return options(run.arch) | {"_target_": run.arch["_target_"]}
 
 
+def architecture(run: Run) -> str:
+    """Names a class with its options, at any size."""
+    return digest(_constructor(run))
+
+
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
     key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train", "optimizer")}

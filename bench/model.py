@@ -14,6 +14,7 @@ from torch.nn import functional
 from architectures.interface import Backbone, State
 from architectures.layers import RMSNorm
 from bench.config import Mistake, nearest, options
+from bench.installed import how_to_install
 
 EMBEDDING_DEVIATION = 0.02
 MATRIX_GAIN = 0.5  # with 1, attention without normed queries and keys trains badly at a high rate; 0.25 was no better
@@ -83,7 +84,7 @@ def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
     try:
         made = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever a module of the user's raises while it is imported
-        raise CannotBuild(f"_target_: {target} does not import: {type(error).__name__}: {_line(error)}") from None
+        raise CannotBuild(f"_target_: {target} does not import: {_told(error)}") from None
     if not (isinstance(made, type) and issubclass(made, Backbone)):
         raise CannotBuild(f"_target_: {target} is no architectures.interface.Backbone: derive its class from that")
     _check_options(made, options(arch))
@@ -121,7 +122,11 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
 
 
 def _not_made(made: type[Backbone], width: int, error: Exception) -> CannotBuild:
-    return CannotBuild(f"{made.__name__} with width {width} was not made: {type(error).__name__}: {_line(error)}")
+    return CannotBuild(f"{made.__name__} with width {width} was not made: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {_line(error)}{how_to_install(error)}"
 
 
 def _line(error: Exception) -> str:

@@ -1,6 +1,5 @@
 """Where a sitting is kept, and whether there is one already that answers."""
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,6 +9,7 @@ from typing import Any
 from bench import machine
 from bench.config import Measure, Run
 from bench.identity import digest, subject
+from bench.installed import module_file
 from bench.measure.figures import metrics
 from bench.measure.rounds import SEED
 from bench.measure.seat import Seat
@@ -23,24 +23,9 @@ MODULES = ("bench/model.py", "bench/objective.py", "bench/train.py")
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
-def _module_file(target: str) -> Path | None:
-    """The file of the module that a `_target_` names, found without importing it."""
-    top, *rest = target.split(".")[:-1] or [""]
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
-    if spec is None or spec.origin is None:
-        return None
-    if not rest:
-        return Path(spec.origin)
-    path = Path(spec.origin).parent.joinpath(*rest)
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
-
-
 def source(run: Run) -> str:
     """The digest of everything whose change would change a measurement of this run's architecture."""
-    own = _module_file(str(run.arch["_target_"]))
+    own = module_file(str(run.arch["_target_"]))
     files = [ROOT / name for name in MODULES] + ([] if own is None else [own])
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
     return digest([source_digest(ROOT / name for name in PACKAGES), texts])

@@ -1,0 +1,131 @@
+"""The whole contract on an architecture, as a table: what was done, what was expected, what came, and how to mend it.
+
+  python -m bench.check arch=mine
+  python -m bench.check --config-dir my_conf arch=mine arch.layers=3
+  python -m bench.check arch=rnn,gpt                   several
+  python -m bench.check 'arch=glob(*)' --keep          every one; --keep stores what was found, for the report's cards
+
+Sizes are tiny: seconds an architecture. Every key of python -m bench.run means the same here; results= and suite= say where
+--keep writes (results/<suite>/checks). The same checks in a test of your own: see bench/contract/__init__.py.
+Exit codes: 0 every promise is kept, 1 one is broken, 2 a mistake in what was asked, 130 Ctrl-C.
+"""
+
+import os
+import sys
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from bench import checked, command
+from bench.config import Mistake, Run
+from bench.identity import architecture
+from bench.job import say
+
+if TYPE_CHECKING:
+    from bench.contract import Finding, Subject
+
+WIDTHS = (10, 11, 27, 27, 40)  # letters of the columns
+TITLES = ("", "promise", "what was done", "what was expected", "what came")
+MARKS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
+
+
+def asked_for(arguments: Sequence[str]) -> list[Run]:
+    """The runs whose architectures are to be checked, each once. Raises Mistake."""
+    flags, overrides = command.in_order(arguments)
+    several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
+    runs = command.expand([*flags, *several, *overrides]).runs
+    return list({architecture(run): run for run in reversed(runs)}.values())[::-1]
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def folded(cells: Sequence[str]) -> str:
+    """One row of the table, its cells folded into their columns."""
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
+    lines = zip_longest(*columns, fillvalue="")
+    return "\n".join("  ".join(part.ljust(width) for part, width in zip(line, WIDTHS, strict=True)).rstrip() for line in lines)
+
+
+def table(findings: Sequence["Finding"]) -> str:
+    """A row a promise; a broken one with the advice below it."""
+    rows = [folded(TITLES), "  ".join("-" * width for width in WIDTHS)]
+    for finding in findings:
+        check = finding.check
+        rows.append(folded((MARKS[finding.status], check.name, check.done, check.expected, finding.came)))
+        if finding.status == "broken":
+            rows.append(textwrap.fill(f"to mend it: {check.mend}", 110, initial_indent=" " * 12, subsequent_indent=" " * 12))
+    return "\n".join(rows)
+
+
+def verdict(findings: Sequence["Finding"]) -> str:
+    """The last line of a table."""
+    broken = [finding.check.name for finding in findings if finding.status == "broken"]
+    kept = sum(finding.status == "holds" for finding in findings)
+    left = len(findings) - kept - len(broken)
+    aside = f", {left} not asked" if left else ""
+    return f"BROKEN: {', '.join(broken)}; {kept} hold{aside}" if broken else f"all {kept} promises hold{aside}"
+
+
+# --- checking ---------------------------------------------------------------------------------------------------------
+
+
+def examined(run: Run) -> tuple["Subject", list["Finding"]]:
+    """Every promise of the contract on one architecture. Raises CannotBuild."""
+    from bench.contract import CHECKS, Subject, examine
+
+    subject = Subject(run.arch)
+    return subject, [examine(check, subject) for check in CHECKS]
+
+
+def check(arguments: Sequence[str]) -> int:
+    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    keeps = "--keep" in arguments
+    runs = asked_for([argument for argument in arguments if argument != "--keep"])
+    import torch
+
+    from bench.model import CannotBuild
+
+    torch.set_num_threads(runs[0].threads)
+    wrong = []
+    for run in runs:
+        name = run.names["arch"]
+        try:
+            subject, findings = examined(run)
+        except CannotBuild as error:
+            if len(runs) == 1:
+                raise
+            wrong.append(name)
+            print(f"{name}: can not be checked: {error}\n", flush=True)
+            continue
+        print(f"{name}: {run.arch['_target_']} at width {subject.width}, for {subject.parameters:,} parameters\n")
+        print(f"{table(findings)}\n\n{name}: {verdict(findings)}")
+        told = [{"name": f.check.name, "status": f.status, "came": f.came} for f in findings]
+        print(f"kept in {checked.write(run, told)}\n" if keeps else "", flush=True)
+        wrong += [name] if any(finding.status == "broken" for finding in findings) else []
+    if len(runs) > 1:
+        print(f"{len(runs)} architectures: " + (f"{len(wrong)} not sound: {', '.join(wrong)}" if wrong else "all are sound"))
+    return int(bool(wrong))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The door with its doormat: whatever a user did wrong is one line."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if {"--help", "-h"} & set(given):
+        print(__doc__)
+        return 0
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    command.register()
+    try:
+        return check(given)
+    except Mistake as mistake:
+        say(f"error: {mistake}")
+        return 2
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
