@@ -114,6 +114,8 @@ def finish(asked: command.Command) -> int:
         draw_references(root, [run for folder, run in folders.items() if scored(folder)])
         page, summary = report.make(root)
         print(summary)
+    except Mistake as mistake:  # what was asked for was right when the runs began: their outcome is still said
+        say(f"error: {mistake}")
     except OSError as error:
         say(f"error: {disk.unwritable(error, root, f'python -m bench.report {root} makes the report')}")
     undone = [run for folder, run in folders.items() if record.status(folder) not in ("done", "skipped")]

@@ -277,7 +277,8 @@ def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(undi
     for number in everyone:
         os.kill(number, signal.SIGSTOP)
     second = place.start("seed=0,1", "-m", "hydra/launcher=basic")
-    until(lambda: len(results_of(place)) == 1, second)  # the other cell is done
+    until(lambda: len(results_of(place)) == 1 and not cells(second), second)  # the other cell is done
+    time.sleep(1)
     assert second.poll() is None
     kill(first, everyone)
     error = second.communicate(timeout=LONG)[1]
@@ -392,7 +393,7 @@ def exhaust():
 FAULTS = {
     'crash': os.abort,
     'memory': exhaust,
-    'nan': lambda: float('nan'),
+    'number': lambda: float('nan'),
     'hang': lambda: time.sleep(10_000),
     'killed': lambda: os.kill(os.getpid(), signal.SIGKILL),
     'exception': lambda: {}['a key that is not there'],
@@ -404,7 +405,7 @@ def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them
     place = Place(tmp_path / "bad", WORDS.replace("arch=gru", "").replace(str(STEPS), "30"))
     flags = own(place.folder, BAD)
     (place.folder / "faulty").touch()
-    faults = ["crash", "memory", "nan", "hang", "killed", "exception", "none"]
+    faults = ["crash", "memory", "number", "hang", "killed", "exception", "none"]
     sweep = ["arch=mean", f"+arch.fault={','.join(faults)}", "-m", "hydra/launcher=basic", "train.limit_seconds=40"]
     done = place.run(*flags, *sweep)
     assert done.returncode == 1, done.stderr
@@ -414,7 +415,7 @@ def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them
     said = {
         "crash": "SIGABRT",
         "memory": "out of memory",
-        "nan": "diverged",
+        "number": "diverged",
         "hang": "train.limit_seconds=40",
         "killed": "SIGKILL",
     }
