@@ -64,12 +64,17 @@ class Backbone(nn.Module, ABC):
         """Forward FLOPs a token, the mean over a sequence of `length` tokens, 2 for each multiply-add.
 
         Matrix products and convolutions only (what an operation counter sees). `full_mask`: attention over the whole
-        square, as a counter sees it, instead of the causal half.
+        square, as a counter sees it, instead of the causal half. What is done once for all rows (a filter that is made from
+        positions alone) counts as for a batch of one.
         """
 
     def unchecked_flops(self, length: int) -> float:
         """FLOPs a token that no counter sees (a Fourier transform, a scan, a solve), by formula; they add to `flops`."""
         return 0.0
+
+    def active_parameters(self) -> int:
+        """Parameters that one token passes through: all of the backbone's, but for the experts that it is not sent to."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
     def auxiliary(self) -> Tensor | None:
         """A loss of the last forward that is trained but never reported (the balance of experts, say)."""

@@ -135,7 +135,7 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 
 def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters three ways, the width, and how much of the budget is left."""
+    """Parameters four ways, the width, and how much of the budget is left."""
     counts = model.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     slack = 1 - counts["parameters"] / run.size.parameters

@@ -227,14 +227,17 @@ def _too_small(made: type[Backbone], parameters: int, size: Callable[[int], int 
 
 
 def count(model: LanguageModel) -> dict[str, int]:
-    """Parameters three ways: all, without embeddings (of tokens and of positions), and those in matrix products.
+    """Parameters four ways: all, without embeddings (of tokens and of positions), in matrix products, and active ones.
 
-    The last are the backbone's matrices and kernels, and the head, which is the embedding used a second time.
+    Those in products are the backbone's matrices and kernels, and the head, which is the embedding used a second time. Active
+    are those that one token passes through: all, but for the experts that it is not sent to.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     products = [p for p in model.backbone.parameters() if p.dim() >= 2 and id(p) not in tables]
+    resting = sum(p.numel() for p in model.backbone.parameters()) - model.backbone.active_parameters()
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters_active": sum(p.numel() for p in model.parameters()) - resting,
         "parameters_without_embedding": sum(p.numel() for p in model.parameters() if id(p) not in tables),
         "parameters_in_products": sum(p.numel() for p in products) + model.vocabulary * model.backbone.width,
     }

@@ -140,7 +140,7 @@ def memory(subject: Subject) -> str:
 )
 def flops(subject: Subject) -> str:
     model = subject.build()
-    x = noise(model, subject.context)
+    x = noise(model, subject.context, batch=1)
     with undisturbed(model), counted_kernels(), FlopCounterMode(display=False) as counter:
         model.backbone(x)
     counted = counter.get_total_flops() / (x.shape[0] * x.shape[1])

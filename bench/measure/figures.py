@@ -12,6 +12,7 @@ SIZES: Sequence[tuple[str, str, Better]] = (  # fact, unit, which way is better
     ("flops_per_token", "FLOPs/token", "neither"),
     ("unchecked_flops_per_token", "FLOPs/token", "neither"),
     ("parameters", "parameters", "neither"),
+    ("parameters_active", "parameters", "neither"),
     ("parameters_without_embedding", "parameters", "neither"),
     ("parameters_in_products", "parameters", "neither"),
     ("first_step_seconds", "s", "lower"),

@@ -69,8 +69,10 @@ def name_cell(row: Any, stale: frozenset[int]) -> Cell:
 def _parameters(row: Any) -> Cell:
     slack = row.budget_slack
     wasted = math.isfinite(slack) and slack > SLACK
-    small = f"{100 * slack:.1f} % unused" if wasted else ""
-    return Cell(count(row.parameters), _value(row.parameters), small, "bad" if wasted else "")
+    notes = [f"{100 * slack:.1f} % unused"] if wasted else []
+    if row.parameters_active < row.parameters:  # false where an older record does not say
+        notes.append(f"{count(row.parameters_active)} active")
+    return Cell(count(row.parameters), _value(row.parameters), ", ".join(notes), "bad" if wasted else "")
 
 
 def _seeds(row: Any) -> Cell:

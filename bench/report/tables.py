@@ -16,7 +16,8 @@ SUMMARY_COLUMNS = (
 ).split(",")
 SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
-    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control"
+    "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control,"
+    "parameters_active"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
@@ -151,7 +152,10 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
 
 
 MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
-COUNTED = "parameters parameters_without_embedding parameters_in_products width budget_slack train_seconds tokens_seen".split()
+COUNTED = (
+    "parameters parameters_active parameters_without_embedding parameters_in_products width budget_slack train_seconds "
+    "tokens_seen"
+).split()
 
 
 def _medians(done: pd.DataFrame) -> pd.DataFrame:
@@ -183,6 +187,7 @@ def summary(tables: Tables) -> pd.DataFrame:
         "seeds",
         "parameters_without_embedding",
         "parameters_in_products",
+        "parameters_active",
         "width",
         "tokens_seen",
         "seeds_asked",

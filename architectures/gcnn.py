@@ -1,0 +1,71 @@
+"""A gated convolutional network: residual bottlenecks of weight-normed convolutions, each with a gated linear unit."""
+
+import math
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from architectures.interface import Backbone
+from architectures.layers import at_least_one
+from architectures.weight_norm import CausalConvolution
+
+
+class Block(nn.Module):
+    """x + f(x), with f three gated convolutions: D -> inner over one token, inner -> inner over `kernel`, inner -> D over one."""
+
+    def __init__(self, width: int, inner: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.into = CausalConvolution(width, 2 * inner, 1)
+        self.across = CausalConvolution(inner, 2 * inner, kernel)
+        self.out = CausalConvolution(inner, 2 * width, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, D, T) and the inputs of `across` before it, (B, inner, past) -> (B, D, T) and the next past."""
+        hidden = functional.glu(self.into(x, None)[0], dim=1)  # (B, D, T) -> (B, 2·inner, T) -> (B, inner, T)
+        hidden, past = self.across(hidden, past)
+        hidden = functional.glu(self.out(functional.glu(hidden, dim=1), None)[0], dim=1)  # (B, inner, T) -> (B, D, T)
+        return x + self.dropout(hidden), past
+
+
+class GCNN(Backbone):
+    """Dauphin et al. 2017, arXiv:1612.08083, its bottleneck form (GCNN-8B, GCNN-14B).
+
+    Nothing is dilated: a token is made from 1 + layers·(kernel - 1) tokens. `shrink`: the inner width is D / shrink.
+    """
+
+    causal = True
+
+    def __init__(self, width: int, context: int, layers: int = 8, kernel: int = 4, shrink: int = 2, dropout: float = 0.0) -> None:
+        super().__init__(width, context)
+        inner = max(1, width // at_least_one("shrink", shrink))
+        blocks = [Block(width, inner, kernel, dropout) for _ in range(at_least_one("layers", layers))]
+        self.blocks = cast(list[Block], nn.ModuleList(blocks))
+
+    def forward(
+        self, x: Tensor, state: list[Tensor] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor] | None]:
+        after, x = [], x.transpose(1, 2)  # (B, T, D) -> (B, D, T)
+        for layer, block in enumerate(self.blocks):
+            x, past = block(x, None if state is None else state[layer])
+            if state is not None:
+                after.append(past.clone())  # a view would keep the whole prompt alive
+        return x.transpose(1, 2), None if state is None else after  # (B, D, T) -> (B, T, D)
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> list[Tensor]:
+        """The last kernel - 1 inputs of each layer's wide convolution, (B, inner, past)."""
+        return [block.across.init_state(batch, like) for block in self.blocks]
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Gains of 2 keep the size of a signal through a half open gate; what is added is half of that, and less with depth."""
+        for block in self.blocks:
+            block.into.gain.fill_(2.0)
+            block.across.gain.fill_(2.0)
+            block.out.gain.fill_(1.0 / math.sqrt(len(self.blocks)))
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Each layer, with inner width I: 4·D·I + 4·kernel·I² + 4·I·D. The same for any T."""
+        return sum(block.into.flops() + block.across.flops() + block.out.flops() for block in self.blocks)
