@@ -21,6 +21,9 @@ from bench.contract import CHECKS, Check, Subject, examine
 from bench.model import build, count
 from tests.test_architectures import CONTEXT, HEADS, LAYERS, WIDTH, close, copied, made, noise
 
+# what the contract's usual 16 tokens do not show of a window of 32
+AT_ANY_LENGTH = [check for check in CHECKS if check.name in ("rows", "causality", "padding", "flops")]
+
 # --- attention in a window --------------------------------------------------------------------------------------------
 
 
@@ -48,7 +51,7 @@ def test_sliding_window_parity_with_transformers(window: int) -> None:
     close(ours(noise())[0], theirs(inputs_embeds=noise()).last_hidden_state)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", AT_ANY_LENGTH, ids=str)
 def test_a_window_shorter_than_the_context_keeps_the_contract(check: Check) -> None:
     finding = examine(check, Subject({"_target_": "architectures.transformer.Transformer", "window": 5}))
     assert finding.status == "holds", finding.sentence()
@@ -287,10 +290,10 @@ def test_modern_bert_parity_with_transformers(local: int) -> None:
     close(ours(noise(), None, lengths)[0][seen], theirs(inputs_embeds=noise(), attention_mask=seen).last_hidden_state[seen])
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
+@pytest.mark.parametrize("check", AT_ANY_LENGTH, ids=str)
 def test_local_layers_keep_the_contract(check: Check) -> None:
     finding = examine(check, Subject({"_target_": "architectures.modern_bert.ModernBert", "local": 6}))
-    assert finding.status == "holds" or (check.name == "pieces" and finding.status == "not asked"), finding.sentence()
+    assert finding.status == "holds", finding.sentence()
 
 
 def test_local_layers_count_the_keys_that_they_may_see() -> None:
