@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import RMSNorm, at_least_one, gated_width
+from architectures.layers import RMSNorm, at_least_one
 from architectures.linear import chunks, decays_between, into_chunks, out_of_chunks
 from architectures.short_convolution import ShortConvolution
-from architectures.transformer import SwiGLU
+from architectures.transformer import SwiGLU, feed_width
 
 
 def gated_delta_rule(
@@ -128,7 +128,7 @@ class GatedDeltaNet(Backbone):
         super().__init__(width, context)
         self.heads, self.chunk = at_least_one("heads", heads), at_least_one("chunk", chunk)
         self.key_width = 2 * -(-3 * width // (8 * heads))  # 3/4·D / H, rounded up to an even number
-        self.value_width, self.hidden = 2 * self.key_width, gated_width(width)
+        self.value_width, self.hidden = 2 * self.key_width, feed_width(width, 8 / 3)
         self.kernel, self.convolved = kernel, heads * (2 * self.key_width + self.value_width)
         mixer = (width, heads, self.key_width, self.value_width, kernel, chunk)
         blocks = (Block(width, Mixer(*mixer), self.hidden, dropout) for _ in range(at_least_one("layers", layers)))

@@ -159,11 +159,6 @@ def head_width(width: int, heads: int) -> int:
     return 2 * -(-width // (2 * at_least_one("heads", heads)))
 
 
-def gated_width(width: int) -> int:
-    """The hidden width of a gated feed-forward network that costs as much as a plain one of 4·D: 8/3·D, in eights."""
-    return max(8, 8 * width // 3 // 8 * 8)
-
-
 def attention_flops(width: int, heads: int, length: int, square: bool, window: int = 0) -> float:
     """2·4·D·H·K for the four projections, and 4·H·K for each key that a token is compared with.
 

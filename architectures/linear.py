@@ -12,8 +12,8 @@ def linear_attention(
 ) -> tuple[Tensor, Tensor | None]:
     """y_t = S_tᵀ·q_t with S_t = exp(g_t)·S_{t-1} + k_t·v_tᵀ, for each head by itself.
 
-    Queries and keys (B, T, H, K), or (B, T, 1, K) where all heads share them; values (B, T, H, V); decays g (B, T, H) of
-    a head or (B, T, H, K) of each row of its matrix, in logarithms, at most 0; the state S (B, H, K, V), or None for zeros.
+    Queries and keys (B, T, H, K), or (B, T, 1, K) where all heads share them; values (B, T, H, V); decays g (B or 1, T, H)
+    of a head or (B, T, H, K) of each row of its matrix, in logarithms, at most 0; the state S (B, H, K, V), or None for zeros.
     Returns y (B, T, H, V) and the next state, or None where none was given.
 
     Within a chunk every pair of tokens is weighed by the decay between them, from chunk to chunk a matrix is carried on
@@ -95,10 +95,21 @@ def carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, T
 
 
 def linear_attention_flops(
-    length: int, chunk: int, key_heads: int, heads: int, key_width: int, value_width: int, full_mask: bool
+    length: int,
+    chunk: int,
+    key_heads: int,
+    heads: int,
+    key_width: int,
+    value_width: int,
+    full_mask: bool,
+    halving: bool = False,
 ) -> float:
-    """A token of `linear_attention` without a state: pairs of a chunk of C tokens, 2·(H_k·K + H·V)·(C + 1)/2 or, over the
-    whole square, 2·(H_k·K + H·V)·C; and where there are several chunks 4·H·K·V for the states."""
-    count, size = chunks(length, chunk)
-    pairs = 2 * (key_heads * key_width + heads * value_width) * (size if full_mask else (size + 1) / 2)
+    """A token of `linear_attention` without a state: 2·(H_k·K + H·V) for each token of its chunk that it is compared with,
+    and where there are several chunks 4·H·K·V for the states.
+
+    Of a chunk of C tokens these are C over the whole square, (C + 1)/2 in its causal half, and `halving` (C - 1)/2.
+    """
+    count, size = chunks(length, chunk, halving)
+    compared = (size - 1) / 2 if halving else size if full_mask else (size + 1) / 2
+    pairs = 2 * (key_heads * key_width + heads * value_width) * compared
     return (pairs + (4 * heads * key_width * value_width if count > 1 else 0)) * count * size / length

@@ -1,5 +1,6 @@
 """Linear attention and state space models: each against its paper's recurrence or others' code, whatever the chunk length."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.gated_deltanet import GatedDeltaNet, gated_delta_rule
+from architectures.gla import GLA
 from architectures.interface import Backbone
 from architectures.linear import linear_attention
 from architectures.mamba2 import Mamba2
+from architectures.retnet import RetNet
+from architectures.rwkv7 import RWKV7, generalised_delta_rule
+from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
 from bench.contract import CHECKS, Subject, examine
 from bench.model import build
@@ -137,6 +142,104 @@ def test_gated_deltanet_parity_with_transformers() -> None:
     close(ours.eval()(noise())[0], theirs(inputs_embeds=noise(), use_cache=False).last_hidden_state)
 
 
+def swiglu(x: Tensor, feed: Any) -> Tensor:
+    gate, value = (x @ feed.into.weight.T).chunk(2, dim=-1)
+    return (gate * gate.sigmoid() * value) @ feed.out.weight.T
+
+
+def test_retnet_parity_with_its_paper() -> None:
+    """Equations 5 to 8 and 3.1 of arXiv:2307.08621, one token after another, its rotations in complex numbers."""
+    ours, x = made(RetNet(8, CONTEXT, LAYERS, heads=2, chunk=5)).double(), random(3, 11, 8)
+    expected, angles = x, 10_000.0 ** -torch.arange(0, 1, 0.5, dtype=torch.float64)  # heads of 4: two turns each
+    for block in ours.blocks:
+        retention, normed = block.retention, block.retention_norm(expected)
+        queries, keys, values, gates = (normed @ retention.into.weight.T).split([8, 8, 16, 16], dim=-1)
+        state, mixed = torch.zeros(3, 2, 2, 8, dtype=torch.complex128), []
+        fading = 1 - 2.0 ** -(5 + torch.arange(2, dtype=torch.float64))[:, None, None]
+        for t in range(11):
+            turn = torch.polar(torch.ones_like(angles), angles * t)
+            query, key = (torch.complex(*part[:, t].view(3, 2, 2, 2).unbind(2)) * turn for part in (queries, keys))  # (3, H, K/2)
+            state = fading * state + key.conj().unsqueeze(-1) * values[:, t].view(3, 2, 1, 8) / 2  # over √K
+            read = (query.unsqueeze(-1) * state).sum(-2).real  # (3, H, V)
+            read = functional.layer_norm(read, (8,)).flatten(1) * retention.norm.weight + retention.norm.bias
+            mixed.append((read * functional.silu(gates[:, t])) @ retention.out.weight.T)
+        expected = expected + torch.stack(mixed, dim=1)
+        expected = expected + functional.gelu(block.feed_norm(expected) @ block.feed_in.weight.T) @ block.feed_out.weight.T
+    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-5)  # its angles are float32's
+
+
+def test_gla_parity_with_its_paper() -> None:
+    """Section 4.2 and 4.4 of arXiv:2312.06635: S_t = (α_tᵀ·1) ∘ S_{t-1} + k_tᵀ·v_t, one token after another."""
+    ours, x = made(GLA(16, CONTEXT, LAYERS, heads=2, chunk=5)).double(), random(3, 11, 16)
+    expected = x
+    for block in ours.blocks:
+        attention = block.attention
+        parts = (block.attention_norm(expected) @ attention.into.weight.T).split([8, 8, 16, 16, 16], dim=-1)
+        queries, keys, values, gates, low = parts
+        alpha = (low @ attention.forget.weight.T + attention.forget.bias).sigmoid() ** (1 / 16)
+        state, mixed = torch.zeros(3, 2, 4, 8, dtype=torch.float64), []
+        for t in range(11):
+            state = alpha[:, t].view(3, 2, 4, 1) * state + keys[:, t].view(3, 2, 4, 1) * values[:, t].view(3, 2, 1, 8)
+            read = attention.norm((queries[:, t].view(3, 2, 4, 1) * state).sum(-2) / 2).flatten(1)  # over √K
+            mixed.append((read * functional.silu(gates[:, t] + attention.gate_bias)) @ attention.out.weight.T)
+        expected = expected + torch.stack(mixed, dim=1)
+        expected = expected + swiglu(block.feed_norm(expected), block.feed)
+    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-9)
+
+
+def test_rwkv7_parity_with_its_paper() -> None:
+    """Section 4 of arXiv:2503.14456, one token after another, its states turned as they are written there: (V, K)."""
+    ours, x = made(RWKV7(8, CONTEXT, LAYERS, head_width=4, rank=3, chunk=5)).double(), random(3, 11, 8)
+    expected, first = ours.input_norm(x), None
+
+    def low(part: Any, y: Tensor, bend: Any = lambda hidden: hidden) -> Tensor:
+        return bend(y @ part.down.weight.T) @ part.up.weight.T + (0 if part.up.bias is None else part.up.bias)
+
+    for block in ours.blocks:
+        time, normed = block.time, block.time_norm(expected)
+        last, state, mixed, values = torch.zeros(3, 8, dtype=torch.float64), torch.zeros(3, 2, 4, 4, dtype=torch.float64), [], []
+        for t in range(11):
+            x_r, x_w, x_k, x_v, x_a, x_g = (normed[:, t] + (last - normed[:, t]) * shift.flatten() for shift in time.shifts)
+            last = normed[:, t]
+            r, k, v = x_r @ time.reads.weight.T, x_k @ time.keys.weight.T, x_v @ time.values.weight.T
+            if first is not None:
+                v = v + (first[:, t] - v) * low(time.older, x_v).sigmoid()
+            values.append(v)
+            w, a = torch.exp(-math.exp(-0.5) * low(time.decay, x_w, torch.tanh).sigmoid()), low(time.rate, x_a).sigmoid()
+            kappa = functional.normalize((k * time.erased_scale).view(3, 2, 4), dim=-1)
+            k = k * (1 + (a - 1) * time.rate_scale)
+            r, k, v, w, a = (each.view(3, 2, 4) for each in (r, k, v, w, a))
+            transition = torch.diag_embed(w) - kappa.unsqueeze(-1) @ (a * kappa).unsqueeze(-2)
+            state = state @ transition + v.unsqueeze(-1) @ k.unsqueeze(-2)
+            read = functional.group_norm((state @ r.unsqueeze(-1)).reshape(3, 8), 2, time.norm.weight, time.norm.bias, eps=4e-5)
+            read = read + ((r * time.bonus.view(2, 4) * k).sum(-1, keepdim=True) * v).flatten(1)
+            mixed.append((read * low(time.gate, x_g, torch.sigmoid)) @ time.out.weight.T)
+        first = torch.stack(values, dim=1) if first is None else first
+        expected = expected + torch.stack(mixed, dim=1)
+        fed = block.channel_norm(expected)
+        before = functional.pad(fed, (0, 0, 1, 0))[:, :-1]
+        hidden = (fed + (before - fed) * block.channel.shift) @ block.channel.into.weight.T
+        expected = expected + functional.relu(hidden) ** 2 @ block.channel.out.weight.T
+    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-9)
+
+
+def test_s4d_parity_with_its_paper() -> None:
+    """Equations 1 to 3 of arXiv:2206.11893: a diagonal system, held for Δ at a time, one token after another."""
+    ours, x = made(S4D(6, CONTEXT, LAYERS, state_width=8, chunk=5)).double(), random(3, 11, 6)
+    expected = x
+    for block in ours.blocks:
+        mixer, normed = block.mixer, block.mixer_norm(expected)
+        rate = torch.complex(-mixer.log_rate.exp(), mixer.frequency).view(6, 4)
+        step, read = mixer.log_step.exp()[:, None], torch.view_as_complex(mixer.read.view(6, 4, 2))
+        turn, state, mixed = (step * rate).exp(), torch.zeros(3, 6, 4, dtype=torch.complex128), []
+        for t in range(11):
+            state = turn * state + (turn - 1) / rate * normed[:, t].unsqueeze(-1)
+            mixed.append(2 * (read * state).sum(-1).real + mixer.skip * normed[:, t])
+        expected = expected + functional.glu(block.out(functional.gelu(torch.stack(mixed, dim=1))), dim=-1)
+        expected = expected + block.feed_out(functional.gelu(block.feed_in(block.feed_norm(expected))))
+    torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-9)
+
+
 # --- chunks against steps ---------------------------------------------------------------------------------------------
 
 
@@ -200,6 +303,31 @@ def test_chunked_delta_rule_is_its_recurrence(chunk: int) -> None:
     same(
         lambda *each: gated_delta_rule(*each, None, chunk),
         lambda *each: (delta_rule_by_steps(*each, torch.zeros_like(state))[0], None),
+        arguments,
+    )
+
+
+def generalised_by_steps(
+    reads: Tensor, keys: Tensor, values: Tensor, decays: Tensor, erased: Tensor, rates: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Equation 17 of arXiv:2503.14456, turned."""
+    read = []
+    for t in range(reads.shape[1]):
+        transition = torch.diag_embed(decays[:, t].exp()) - (rates * erased)[:, t].unsqueeze(-1) @ erased[:, t].unsqueeze(-2)
+        state = transition @ state + keys[:, t].unsqueeze(-1) @ values[:, t].unsqueeze(-2)
+        read.append((reads[:, t].unsqueeze(-1) * state).sum(-2))
+    return torch.stack(read, dim=1), state
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 8, 64])
+def test_chunked_generalised_delta_rule_is_its_recurrence(chunk: int) -> None:
+    reads, keys, values, raw, erased, rates = (random(2, 21, 3, 4, seed=seed) for seed in range(6))
+    arguments = [reads, keys, values, -0.6 * raw.sigmoid(), functional.normalize(erased, dim=-1), rates.sigmoid()]
+    state = random(2, 3, 4, 4, seed=7)
+    same(lambda *each: generalised_delta_rule(*each, chunk), generalised_by_steps, [*arguments, state])
+    same(
+        lambda *each: generalised_delta_rule(*each, None, chunk),
+        lambda *each: (generalised_by_steps(*each, torch.zeros_like(state))[0], None),
         arguments,
     )
 
