@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.gelu import gelu
 from architectures.interface import Backbone
 from architectures.layers import RMSNorm, at_least_one
 from architectures.scan import init_memory, linear_scan
@@ -56,14 +57,14 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
-        inputs, past = self.cell_norm(x), x.new_zeros(0)
+        inputs, past = self.cell_norm(x), None if state is None else state.past
         if self.convolution is not None:
-            inputs, past = self.convolution(inputs, None if state is None else state.past)
+            inputs, past = self.convolution(inputs, past)
         memory = init_memory(x.shape[0], self.cell.inner, x) if state is None else state.memory
         memories = self.cell(inputs, memory)  # (B, T, R)
         x = x + self.dropout(self.out(memories.to(x.dtype)))
-        x = x + self.dropout(self.feed_out(functional.gelu(self.feed_in(self.feed_norm(x)))))
-        return x, None if state is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
+        x = x + self.dropout(self.feed_out(gelu(self.feed_in(self.feed_norm(x)))))
+        return x, None if past is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
 
 
 class MinimalRNN(Backbone):

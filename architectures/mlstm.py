@@ -1,10 +1,14 @@
-"""The matrix memory of an mLSTM, in chunks: inside a chunk it is attention with gates, between chunks a state goes on."""
+"""The mLSTM, a layer with a matrix memory, in chunks: inside one it is attention with gates, between them a state goes on."""
 
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from architectures.layers import at_least_one
+
+LIMIT = 15.0  # gates are bent into ±15 before their exponential, so that none runs away
 
 
 class Memory(NamedTuple):
@@ -13,6 +17,57 @@ class Memory(NamedTuple):
     matrix: Tensor
     keys: Tensor
     largest: Tensor
+
+
+class MLSTM(nn.Module):
+    """The layer of xLSTM-7B (Beck et al. 2025, arXiv:2503.13427)
+
+    (B, T, D) -> (B, T, D), with values V = D / H wide and keys K = V / 2, both rounded up.
+    """
+
+    def __init__(self, width: int, heads: int, chunk: int) -> None:
+        super().__init__()
+        self.heads, self.chunk = at_least_one("heads", heads), at_least_one("chunk", chunk)
+        self.value_width = -(-width // heads)
+        self.key_width = -(-self.value_width // 2)
+        self.sizes = [heads * self.key_width] * 2 + [heads * self.value_width] * 2
+        self.into = nn.Linear(width, sum(self.sizes), bias=False)  # queries, keys, values and output gates in one product
+        self.gates = nn.Linear(width, 2 * heads)  # of what enters, then of what is kept
+        self.norm = nn.Parameter(torch.ones(self.sizes[-1]))  # of a LayerNorm over each head, without biases
+        self.out = nn.Linear(self.sizes[-1], width, bias=False)
+
+    def forward(self, x: Tensor, memory: Memory | None) -> tuple[Tensor, Memory | None]:
+        parts = [part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in self.into(x).split(self.sizes, dim=2)]
+        queries, keys, values, output_gate = parts  # (B, H, T, K) twice, (B, H, T, V) twice
+        enter, keep = (LIMIT * torch.tanh(self.gates(x) / LIMIT)).transpose(1, 2).chunk(2, dim=1)  # each (B, H, T)
+        mixed, memory = mlstm(queries * self.key_width**-0.5, keys, values, enter, keep, memory, self.chunk)
+        normed = functional.layer_norm(mixed, mixed.shape[-1:], eps=1e-6)
+        gated = torch.sigmoid(output_gate) * normed * self.norm.view(self.heads, 1, -1)
+        return self.out(gated.transpose(1, 2).flatten(2)), memory  # (B, H, T, V) -> (B, T, H·V) -> (B, T, D)
+
+    def init_state(self, batch: int, like: Tensor) -> Memory:
+        return init_memory(batch, self.heads, self.key_width, self.value_width, like)
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Gates as in xLSTM-7B: the same for every token at first, little enters, and much is kept, from head to head more."""
+        self.gates.weight.zero_()
+        self.gates.bias[: self.heads] = -10.0
+        self.gates.bias[self.heads :] = torch.linspace(3.0, 6.0, self.heads)
+
+    def flops(self, length: int, full_mask: bool) -> float:
+        """A token: 2·D·(2·H·K + 3·H·V + 2·H) for the maps, and for each head the memory.
+
+        That compares a token with (L + 1)/2 of its chunk of L tokens (L over the whole square), 2·(K + V) each, and between
+        chunks reads and writes K × V: 2·K·(V + 1) and 2·K·V.
+        """
+        maps = 2 * self.into.in_features * (sum(self.sizes) + self.sizes[-1] + 2 * self.heads)
+        key, value, chunk = self.key_width, self.value_width, min(self.chunk, length)
+        rest = length % chunk  # the last chunk is shorter
+        square = (length - rest) * chunk + rest**2
+        pairs = square if full_mask else (square + length) / 2
+        read, written = length - chunk, length - (rest or chunk)  # tokens that have a chunk before them, or one after
+        return maps + 2 * self.heads * (pairs * (key + value) + read * key * (value + 1) + written * key * value) / length
 
 
 def init_memory(batch: int, heads: int, key_width: int, value_width: int, like: Tensor) -> Memory:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.gelu import gelu
 from architectures.interface import Backbone
 from architectures.layers import RMSNorm, at_least_one
 from architectures.scan import init_memory, linear_scan
@@ -85,9 +86,9 @@ class Block(nn.Module):
         inputs, past = self.convolution(inputs, None if state is None else state.past)
         memory = init_memory(x.shape[0], inputs.shape[2], x) if state is None else state.memory
         memories = self.recurrence(inputs, memory, fresh)
-        x = x + self.dropout(self.out(functional.gelu(gate, approximate="tanh") * memories.to(x.dtype)))
+        x = x + self.dropout(self.out(gelu(gate) * memories.to(x.dtype)))
         x = x + self.dropout(self.feed(self.feed_norm(x)))
-        return x, None if state is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
+        return x, None if past is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
 
 
 class RGLRU(Backbone):

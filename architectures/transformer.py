@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.gelu import gelu
 from architectures.interface import Backbone
 from architectures.layers import (
     Attention,
@@ -40,7 +41,7 @@ class GeGLU(SwiGLU):
     """The same with GELU, by way of tanh as in Gemma."""
 
     def bend(self, gate: Tensor) -> Tensor:
-        return functional.gelu(gate, approximate="tanh")
+        return gelu(gate)
 
 
 FEEDS = {"swiglu": (SwiGLU, 8 / 3), "geglu": (GeGLU, 3)}  # the class, and how many times as wide as D it is

@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from architectures.hybrid import FeedForward, Hybrid
 from architectures.minimal_rnn import MinimalRNN
-from architectures.mlstm import Memory, mlstm
 from architectures.rglru import RGLRU, GatedRecurrence
 from architectures.scan import _doubled, linear_scan
 from architectures.scan import init_memory as init_vector
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
-from architectures.xlstm import XLSTM
 from bench.contract import CHECKS, Subject, examine
 from bench.model import CannotBuild
 
@@ -106,7 +104,7 @@ def test_minimal_parity_with_the_papers_recurrence(cell: Any) -> None:
             h = gates[0] / (gates[0] + gates[1]) * h + gates[1] / (gates[0] + gates[1]) * candidate
         mixed.append(h)
     between = x + block.out(torch.stack(mixed, dim=1))
-    expected = between + block.feed_out(nn.functional.gelu(block.feed_in(block.feed_norm(between))))
+    expected = between + block.feed_out(nn.functional.gelu(block.feed_in(block.feed_norm(between)), approximate="tanh"))
     close(ours(x)[0], expected, 1e-9)
 
 
@@ -124,9 +122,9 @@ def test_a_convolution_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatc
         around = nn.functional.pad(x.mT, (self.weight.shape[1] - 2, 1))
         return nn.functional.conv1d(around, self.weight[:, None], self.bias, groups=x.shape[2]).mT, past
 
-    assert "nothing before a changed token moves" in finding("causality", **read("mingru"))
+    assert "nothing before a change moves" in finding("causality", **read("mingru"))
     monkeypatch.setattr(ShortConvolution, "forward", both_sides)
-    assert "it looks ahead while it says causal: another token at position 1 " in finding("causality", **read("mingru"))
+    assert "came: it looks ahead while it says causal" in finding("causality", **read("mingru"))
 
 
 # --- RG-LRU, Griffin and hybrids --------------------------------------------------------------------------------------
@@ -269,76 +267,3 @@ def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
 def test_a_hybrid_that_can_not_be_made_says_why(pattern: list[str], parts: dict[str, Any], words: str) -> None:
     with pytest.raises(CannotBuild, match=words):
         Subject({"_target_": "architectures.hybrid.Hybrid", "pattern": pattern, "parts": parts})
-
-
-# --- xLSTM ------------------------------------------------------------------------------------------------------------
-
-
-def test_xlstm_parity_with_transformers() -> None:
-    from transformers import xLSTMConfig, xLSTMModel
-
-    ours = XLSTM(WIDTH, CONTEXT, 2, HEADS, chunk=8).eval()
-    config = xLSTMConfig(
-        hidden_size=WIDTH, num_hidden_layers=2, num_heads=HEADS, vocab_size=2, chunk_size=8, eos_token_id=None,
-        ffn_proj_factor=ours.hidden / WIDTH, ffn_round_up_to_multiple_of=8,
-    )  # fmt: skip
-    theirs = made(xLSTMModel(config))
-    theirs.out_norm = nn.Identity()
-    for block, layer in zip(ours.blocks, theirs.blocks, strict=True):
-        weights = layer.state_dict()
-        parts = {end: (f"mlstm_layer.igate_preact.{end}", f"mlstm_layer.fgate_preact.{end}") for end in ("weight", "bias")}
-        block.load_state_dict({
-            "memory_norm.weight": weights["norm_mlstm.weight"],
-            "memory.into.weight": joined(weights, *(f"mlstm_layer.{part}.weight" for part in ("q", "k", "v", "ogate_preact"))),
-            **{f"memory.gates.{end}": joined(weights, *names) for end, names in parts.items()},
-            "memory.norm": weights["mlstm_layer.multihead_norm.weight"],
-            "memory.out.weight": weights["mlstm_layer.out_proj.weight"],
-            "feed_norm.weight": weights["norm_ffn.weight"],
-            "feed.into.weight": joined(weights, "ffn.proj_up_gate.weight", "ffn.proj_up.weight"),
-            "feed.out.weight": weights["ffn.proj_down.weight"],
-        })  # fmt: skip
-    x = random(2, CONTEXT, WIDTH).float()
-    close(ours(x)[0], theirs(inputs_embeds=x, use_cache=False).last_hidden_state)
-
-
-def streams(length: int, spread: float = 2.0) -> list[Tensor]:
-    """Queries, keys, values, and both gates before their bends."""
-    shapes = [(2, 3, length, 4), (2, 3, length, 4), (2, 3, length, 5), (2, 3, length), (2, 3, length)]
-    return [random(*shape, seed=i) * (spread if i > 2 else 1.0) for i, shape in enumerate(shapes)]
-
-
-@pytest.mark.parametrize("chunk", [1, 4, 5, 64])
-def test_mlstm_parity_with_its_recurrence(chunk: int) -> None:
-    """The paper's equations without a stabiliser, token by token, from a start that is not empty."""
-    queries, keys, values, enter, keep = streams(19)
-    matrix, total, expected = random(2, 3, 4, 5, seed=7), random(2, 3, 4, seed=8), []
-    start = Memory(matrix, total, torch.zeros(2, 3, dtype=torch.float64))
-    for t in range(19):
-        i, f = enter[:, :, t].exp(), keep[:, :, t].sigmoid()
-        written = keys[:, :, t, :, None] * values[:, :, t, None, :]
-        matrix = f[..., None, None] * matrix + i[..., None, None] * written
-        total = f[..., None] * total + i[..., None] * keys[:, :, t]
-        weight = (queries[:, :, t] * total).sum(-1).abs().clamp(min=1.0)
-        expected.append((queries[:, :, t, None] @ matrix)[:, :, 0] / weight[..., None])
-    mixed, after = mlstm(*streams(19), start, chunk)
-    close(mixed, torch.stack(expected, dim=2), 1e-9)
-    close(after.matrix * after.largest.exp()[..., None, None], matrix, 1e-9)
-
-
-def test_mlstm_has_the_gradient_of_what_it_computes() -> None:
-    """Chunk borders included; what is divided by comes out again, and passes no gradient on."""
-    arguments = [each[:1, :1].requires_grad_() for each in streams(7)]
-    for chunk in (3, 64):
-        assert torch.autograd.gradcheck(lambda *all_, chunk=chunk: mlstm(*all_, None, chunk)[0], arguments)
-
-
-def test_mlstm_gates_at_their_limits_stay_finite() -> None:
-    for enter, keep in ((15.0, 15.0), (15.0, -15.0), (-15.0, 15.0), (-15.0, -15.0)):
-        queries, keys, values, gate, _ = (each.float() for each in streams(300))
-        mixed, _ = mlstm(queries, keys, values, torch.full_like(gate, enter), torch.full_like(gate, keep), None, 64)
-        assert mixed.isfinite().all()
-
-
-@pytest.mark.parametrize("check", ["causality", "pieces", "flops"])
-def test_xlstm_keeps_the_contract_over_chunk_borders(check: str) -> None:
-    assert "to mend it" not in finding(check, **read("xlstm") | {"chunk": 5})
