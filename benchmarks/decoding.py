@@ -46,7 +46,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.inside:
         shape.settle()
-        turns.serve(MAKERS[asked.inside]())
+        turns.serve(MAKERS[asked.inside])
     rates = turns.contest(__file__, list(MAKERS), [], asked.rounds, asked.seconds)
     pairs = {
         f"{kind}: {a} / {b}": ((a, kind), (b, kind))

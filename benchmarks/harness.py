@@ -82,7 +82,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.inside:
         shape.settle()
-        harness() if asked.inside == "harness" else turns.serve(bare())
+        harness() if asked.inside == "harness" else turns.serve(bare)
     rates = turns.contest(__file__, ["bare", "bare again", "harness"], [], asked.rounds, asked.seconds)
     pairs = {f"{one} / bare": ((one, "steps"), ("bare", "steps")) for one in ("bare again", "harness")}
     turns.table(rates, pairs, "steps/s")

@@ -49,7 +49,7 @@ def main() -> None:
             makers["nanogpt compiled"] = partial(shape.nanogpt_step, asked.nanogpt, True)
     if asked.inside:
         shape.settle()
-        turns.serve({"steps": (makers[asked.inside](), 1.0)})
+        turns.serve(lambda: {"steps": (makers[asked.inside](), 1.0)})
     options = ["--nanogpt", str(asked.nanogpt)] if asked.nanogpt else []
     rates = turns.contest(__file__, list(makers), options, asked.rounds, asked.seconds)
     pairs = [pair for pair in PAIRS if all(one in makers for one in pair)]

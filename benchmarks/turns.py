@@ -52,9 +52,10 @@ class Turns:
         self.tell([wall, cpu])
 
 
-def serve(works: Works) -> None:
-    """Work whenever asked, until nobody asks any more."""
+def serve(make: Callable[[], Works]) -> None:
+    """Work whenever asked, until nobody asks any more. What a contender prints while it is made goes elsewhere."""
     with channel() as answers:
+        works = make()
         turns = Turns(answers, {name: amount for name, (_, amount) in works.items()})
         while True:
             name, passes = turns.begin()

@@ -49,7 +49,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.inside:
         shape.settle()
-        turns.serve(works(asked.inside, asked.parameters, asked.context, asked.batch))
+        turns.serve(lambda: works(asked.inside, asked.parameters, asked.context, asked.batch))
     sizes = [f"--{name}={getattr(asked, name)}" for name in ("parameters", "context", "batch")]
     rates = turns.contest(__file__, asked.arch, sizes, asked.rounds, asked.seconds)
     turns.table(rates, {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in asked.arch}, "GFLOP/s")
