@@ -126,6 +126,13 @@ def seeded(*key: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
+def reseed(device: torch.device, seed: int) -> None:
+    """What torch.manual_seed does, for the devices at hand: that one asks for every kind there is, and takes 0.3 ms."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
 def update(
     objective: nn.Module,
     batch: list[Batch],
@@ -177,13 +184,13 @@ def train(
     """
     sums = torch.tensor(unlogged, dtype=torch.float64, device=plan.device)  # nats and count since the last logged step
     broken = torch.full((), -1, device=plan.device)  # the first step with a loss that is no number
+    objective.train()  # not at every step: to tell every module takes 0.2 ms
     for step in range(first, plan.steps):
         block = torch.from_numpy(blocks.at(step))
         batch = objective.batch(block, seeded(plan.seed, step)).to(plan.device).split(plan.accumulate)
-        torch.manual_seed(seeded(plan.seed, step, 1).initial_seed())  # dropout, too, is a function of the step
+        reseed(plan.device, seeded(plan.seed, step, 1).initial_seed())  # dropout, too, is a function of the step
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        objective.train()
         total = torch.stack(update(objective, batch, optimizer, plan))
         broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
         sums, done = sums + total, step + 1
@@ -192,5 +199,6 @@ def train(
                 raise Diverged(bad)
             seen = validate() if validate is not None and plan.validates(done) else None
             yield Step(done, done * block[:, 1:].numel(), float(sums[0] / sums[1]), plan.rate(step), seen)
+            objective.train()  # whoever looked at it meanwhile may have set it otherwise
             sums.zero_()
         after(done, sums)

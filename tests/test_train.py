@@ -182,6 +182,23 @@ def test_the_model_is_the_one_that_the_objective_holds() -> None:
     assert isinstance(make()[0].model, LanguageModel)
 
 
+def test_dropout_acts_in_every_step_whatever_was_done_to_the_model_between_them() -> None:
+    objective, adam, plan = make(log_every=4)
+    objective.model.eval()
+    seen: list[bool] = []
+    objective.model.backbone.register_forward_pre_hook(lambda module, _: seen.append(module.training))
+    for _ in train.train(objective, adam, Numbers(), plan, validate=lambda: float(bool(objective.eval()))):
+        objective.eval()
+    assert seen == [True] * 12
+
+
+def test_reseeding_is_torchs_own() -> None:
+    train.reseed(torch.device("cpu"), 5)
+    ours = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(ours, torch.rand(3))
+
+
 # --- compiling --------------------------------------------------------------------------------------------------------
 
 
