@@ -91,7 +91,9 @@ class Contender:
     def window(self, work: str, seconds: float) -> tuple[float, float]:
         """Amounts a second, by both clocks, over about so many seconds."""
         if work not in self.passes:
-            once = min(self.timed(work, 1)[0] for _ in range(3))
+            once = self.timed(work, 1)[0]
+            if once < seconds:  # the first time warms up, and says little
+                once = min(self.timed(work, 1)[0] for _ in range(3))
             self.passes[work] = max(1, round(seconds / max(once, 1e-9)))
         amount = self.passes[work] * self.amounts[work]
         wall, cpu = self.timed(work, self.passes[work])
