@@ -114,6 +114,7 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
         cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting])
     cells += [_reference(line, best, len(columns)) for line in reversed(floors.lines)]
     notes = sorted({_basis(row) for row in each(rows)})
+    notes += [f"{line.name}: {line.note}." for line in reversed(floors.lines)]
     notes += [f"No reference lines: {floors.reason}."] if floors.reason else []
     caption = _scored(rows) + " Lower is better."
     return Table(name, caption, columns, cells, notes)
@@ -122,7 +123,7 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
 def _reference(line: Floor, best: float, width: int) -> list[Cell]:
     """A reference line as a row: what has no architecture has neither seeds nor costs."""
     shown = [
-        Cell(line.name, line.name, small=line.note, badges=("reference",)),
+        Cell(line.name, line.name, badges=("reference",)),
         Cell(fixed(line.bits_per_byte), _value(line.bits_per_byte)),
         Cell(NONE),
         Cell(fixed(line.bits_per_byte / best), _value(line.bits_per_byte / best)),

@@ -8,7 +8,6 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
@@ -65,19 +64,18 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None, li
     if table.empty:
         raise Empty("no held-out loss was logged" if per_second is None else "no training rate was measured for these rows")
     names = table.drop_duplicates("short").set_index("short")["colour"].sort_index()
-    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(names) + 0.7))
+    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * (len(names) + len(lines)) + 0.7))
     palette = {name: drawing.colour(number) for name, number in names.items()}
-    dashes = {name: drawing.DASHES[number // len(drawing.PALETTE) % len(drawing.DASHES)] for name, number in names.items()}
-    sns.lineplot(
-        table, x="x", y="validation_nats", hue="short", style="short", hue_order=list(names.index), style_order=list(names.index),
-        palette=palette, dashes=dashes, errorbar=("pi", 100), err_kws={"alpha": 0.18, "linewidth": 0}, legend=False, ax=axes,
-    )  # fmt: skip
-    means = table.groupby(["short", "x"])["validation_nats"].mean().reset_index()
+    means = table.groupby(["short", "x"])["validation_nats"].agg(["mean", "min", "max"]).reset_index()
+    for name, rows in means.groupby("short"):
+        dashes = drawing.DASHES[names[name] // len(drawing.PALETTE) % len(drawing.DASHES)]
+        axes.plot(rows["x"], rows["mean"], color=palette[name], linestyle=(0, dashes) if dashes else "-")
+        axes.fill_between(rows["x"], rows["min"], rows["max"], color=palette[name], alpha=0.18, linewidth=0)
     low, top = frame(table, lines)
     axes.set_ylim(low - 0.06 * (top - low) - 1e-9, top + 0.06 * (top - low) + 1e-9)
     axes.set_ylabel("held-out loss (nats per token)")
     ends = means.loc[means.groupby("short")["x"].idxmax()]
-    points = [(r.x, r.validation_nats, str(r.short), palette[str(r.short)]) for r in each(ends)]
+    points = [(r.x, r.mean, str(r.short), palette[str(r.short)]) for r in each(ends)]
     axes.scatter([p[0] for p in points], [p[1] for p in points], s=12, color=[p[3] for p in points], zorder=3)
     if per_second is None:
         axes.set_xlabel("training tokens")
@@ -122,16 +120,15 @@ def tradeoff(
         raise Empty("fewer than two rows have both numbers from one sitting")
     if table["x"].max() <= table["x"].min() * 1.01:
         raise Empty("it is the same for all rows")
-    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(table) + 0.7) if margin else drawing.HEIGHT)
+    figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * (len(table) + len(lines)) + 0.7) if margin else drawing.HEIGHT)
     palette = {name: drawing.colour(number) for name, number in zip(table["short"], table["colour"], strict=True)}
     ink = _front(axes, table, more_is_better)
     for row in each(table[table["bits_per_byte_low"].notna()]):
         span = np.linspace(row.bits_per_byte_low, row.bits_per_byte_high, 20)
         axes.plot([row.x, row.x], [span[0], span[-1]], color=palette[row.short], linewidth=1, alpha=0.55)
         ink += [(row.x, level) for level in span]
-    sns.scatterplot(
-        table, x="x", y="bits_per_byte", hue="short", palette=palette, s=42, legend=False, ax=axes, edgecolor=drawing.PAPER
-    )
+    tints = [palette[name] for name in table["short"]]
+    axes.scatter(table["x"], table["bits_per_byte"], c=tints, s=42, edgecolors=drawing.PAPER, linewidths=0.8, zorder=2)
     room = (table["x"].max() / table["x"].min()) ** 0.12
     drawing.logarithmic(axes, table["x"].min() / room, table["x"].max() * room, unit)
     axes.margins(y=0.12)
@@ -142,10 +139,8 @@ def tradeoff(
     if margin:
         label_margin(axes, points + named)
         return figure
-    small: dict[str, Any] = {"textcoords": "offset points", "color": drawing.INK, "alpha": 0.75, "fontsize": drawing.FONT - 1.5}
-    for name, height in lines:
-        axes.annotate(name, (0, height), (3, 2), xycoords=axes.get_yaxis_transform(), **small)
-        ink += [(x, height) for x in np.geomspace(*axes.get_xlim(), 60)]
+    label_margin(axes, named)
+    ink += [(x, height) for _, height in lines for x in np.geomspace(*axes.get_xlim(), 60)]
     try:
         label_points(axes, points, ink)
     except Crowded:

@@ -22,18 +22,25 @@ METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "d
 
 def sentences(comparison: Comparison, sittings: Sequence[Sitting], floors: Sequence[Floors] = ()) -> list[str]:
     """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
-    said = [_compared(comparison)]
-    ranked = [pair for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True) if len(pair[1].pairs)]
-    for table, found in ranked:
-        said += [_best(table, found), _open(table, found)]
+    said = [_compared(comparison), *quality(comparison)]
     said += [_floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)]
     real = comparison.rows[~comparison.rows["control"]]
     for sitting in sittings:
         measured = real[real["subject"].isin(sitting.medians.index)]
         where = f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
         said.append(_cost(dict(zip(measured["subject"], measured["label"], strict=True)), sitting, where))
-        said += [where + line for table, found in ranked if (line := _dominated(table, found, sitting))]
+        said += [where + line for table, found in _ranked(comparison) if (line := _dominated(table, found, sitting))]
     return [line for line in said if line]
+
+
+def quality(comparison: Comparison) -> list[str]:
+    """The best of each table, how sure that is, and what can not be told apart."""
+    said = [line for table, found in _ranked(comparison) for line in (_best(table, found), _open(table, found))]
+    return [line for line in said if line]
+
+
+def _ranked(comparison: Comparison) -> list[tuple[pd.DataFrame, Verdicts]]:
+    return [pair for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True) if len(pair[1].pairs)]
 
 
 def measured_only(groups: Sequence[Group]) -> list[str]:
@@ -130,12 +137,17 @@ def _floored(table: pd.DataFrame, floors: Floors) -> str:
     if line is None:
         return ""
     below = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < line.bits_per_byte
-    worse = [str(label) for label in rows.loc[~below, "label"]]
+    better, others = ([str(label) for label in rows.loc[side, "label"]] for side in (below, ~below))
     opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {fixed(line.bits_per_byte)}"
-    if not worse:
+    if not others:
         return f"{opening}: every architecture is better."
-    more = f" and {len(worse) - NAMED} further" if len(worse) > NAMED else ""
-    return f"{opening}: not clearly beaten by {listed(worse[:NAMED])}{more}."
+    if not better:
+        return f"{opening}: no architecture is clearly better."
+    few, side = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
+    more = [f"{len(few) - NAMED} further"] if len(few) > NAMED else []
+    return (
+        f"{opening}: {side} {listed([*few[:NAMED], *more])} {'is' if len(few) == 1 and side == 'only' else 'are'} clearly better."
+    )
 
 
 def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:

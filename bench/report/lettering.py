@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -80,9 +81,20 @@ def label_margin(axes: Axes, points: Sequence[Point]) -> None:
     wished = (scale[2:] - scale[0]) / (scale[1] - scale[0])
     order = np.argsort(wished, kind="stable")
     for place, height in zip(order, spread([float(wished[one]) for one in order], step, 0.0, 1.0), strict=True):
-        x, y, text, tint = points[place]
-        leader = LEADER | {"color": tint, "linewidth": 0.7, "linestyle": (0, (1, 2)), "shrinkB": 2, "relpos": (0, 0.5)}
-        axes.annotate(text, (x, y), (1.06, height), textcoords="axes fraction", va="center", color=tint, arrowprops=leader)
+        x, _, text, tint = points[place]
+        axes.text(1.06, height, text, va="center", color=tint, transform=axes.transAxes)
+        left = float(axes.transLimits.transform(axes.transScale.transform((x, 1.0)))[0])
+        thin = LineCollection(
+            [[(left, wished[place]), (1.055, height)]],
+            colors=tint,
+            linewidths=0.7,
+            linestyles=[(0, (1, 2))],
+            transform=axes.transAxes,
+            clip_on=False,
+            zorder=1,
+        )
+        thin.set_in_layout(False)
+        axes.add_artist(thin)
 
 
 def spread(values: Sequence[float], step: float, floor: float, ceiling: float) -> list[float]:

@@ -11,6 +11,7 @@ from bench.report.comparisons import Comparison
 from bench.report.figures import Drawn, drawn
 from bench.report.floors import Floors, within
 from bench.report.speeds import Sitting
+from bench.report.statistics import pareto
 from bench.report.wording import listed
 
 COSTS = (
@@ -19,6 +20,7 @@ COSTS = (
     ("peak_train_memory_bytes", "Quality against memory", "peak memory of a training step (less is better)", False, "B"),
     ("state_bytes", "Quality against state", "bytes of state at the full context (less is better)", False, "B"),
 )
+NAMED = 24  # rows that a figure can name; of more it shows the best
 Headed = tuple[str, list[Drawn]]  # a heading, and the figures under it
 
 
@@ -45,10 +47,15 @@ def _scores(part: Comparison, floors: Sequence[Floors]) -> Drawn | None:
     """The scores of the largest table, where there is one."""
     if not part.likelihoods:
         return None
-    rows = part.likelihoods[0][~part.likelihoods[0]["control"]]
+    every = part.likelihoods[0][~part.likelihoods[0]["control"]]
+    rows, left = every.head(NAMED), _left_out(len(every))
     lines, off = _lines(rows, floors[0])
-    caption = f"Dots: means over seeds. Bars: 95 % intervals. {off}".strip()
+    caption = " ".join(filter(None, ("Dots: means over seeds. Bars: 95 % intervals.", left, off)))
     return drawn(f"{part.name}-scores", "Quality", caption, partial(figures.scores, rows, lines))
+
+
+def _left_out(count: int) -> str:
+    return f"The best {NAMED} of {count} rows." if count > NAMED else ""
 
 
 def _lines(rows: pd.DataFrame, floors: Floors) -> tuple[list[tuple[str, float]], str]:
@@ -64,10 +71,11 @@ def _curves(
     tokens: list[Drawn] = []
     seconds: list[list[Drawn]] = [[] for _ in sittings]
     for number, kind in enumerate(kinds):
-        table = figures.curve_table(part, records.curves, *kind)
+        table, left = _best(figures.curve_table(part, records.curves, *kind))
         about = "" if kind[0] == "causal" else f" ({kind[0]}: an axis of its own)"
         here = known.get(kind[1], Floors((), "")) if kind[0] == "causal" else Floors((), "")
         lines, off = within(here, "validation_nats", *figures.frame(table)) if len(table) else ([], "")
+        off = " ".join(filter(None, (left, off)))
         caption = f"Mean over seeds, with the range over seeds behind it. The steep beginning is above the frame. {off}".strip()
         make = partial(figures.curves, table, lines=lines)
         tokens.append(drawn(f"{part.name}-tokens-{number}", f"Held-out loss against tokens{about}", caption, make))
@@ -81,16 +89,31 @@ def _curves(
     return tokens, seconds
 
 
+def _best(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The curves that end lowest, and a sentence where there are more."""
+    last = table[table["tokens"] == table.groupby("short")["tokens"].transform("max")].groupby("short")["validation_nats"].mean()
+    return table[table["short"].isin(last.nsmallest(NAMED).index)], _left_out(len(last))
+
+
+def _shown(rows: pd.DataFrame, cost: "pd.Series[float]", more_is_better: bool) -> pd.DataFrame:
+    """The best rows, and those that no other beats in both."""
+    there = rows.assign(x=rows["subject"].map(cost).astype(float)).dropna(subset=["x"])
+    front = there[pareto((-1 if more_is_better else 1) * there["x"].to_numpy(), there["bits_per_byte"].to_numpy(dtype=float))]
+    return rows[rows.index.isin(front.index) | rows.index.isin(there.head(NAMED).index)]
+
+
 def _measured(part: Comparison, sitting: Sitting, name: str, floors: Sequence[Floors]) -> list[Drawn]:
     made: list[Drawn] = []
     dashed = "Dashed: the rows that no other beats in both. Bars: 95 % intervals."
     for number, table in enumerate(part.likelihoods):
         rows = table[~table["control"]]
-        lines, off = _lines(rows, floors[number])
         for metric, title, label, more, unit in COSTS:
             cost = sitting.medians.get(metric, pd.Series(dtype=float))
             none = list(rows.loc[rows["subject"].map(cost).eq(0), "short"])
             text = f"Without any, and so off the scale: {listed(none)}." if none else ""
-            make = partial(figures.tradeoff, rows, cost, label, more, unit, lines)
-            made.append(drawn(f"{name}-{metric}-{number}", title, " ".join(filter(None, (dashed, text, off))), make))
+            shown = _shown(rows, cost, more)
+            lines, off = _lines(shown, floors[number]) if len(shown) else ([], "")
+            left = f"{len(shown)} of {len(rows)} rows: the best, and those on the dashed line." if len(rows) > NAMED else ""
+            make = partial(figures.tradeoff, shown, cost, label, more, unit, lines)
+            made.append(drawn(f"{name}-{metric}-{number}", title, " ".join(filter(None, (dashed, left, text, off))), make))
     return made

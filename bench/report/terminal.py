@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import crossovers, trust
+from bench.report import crossovers, headline, trust
 from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
@@ -28,6 +28,7 @@ def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group
         if len(parts) > 1:
             blocks.append(f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters")
         blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [_block(rows, "pseudo-ppl") for rows in part.pseudo]
+        blocks += [_wrapped(line) for line in headline.quality(part)]
         if not part.equal_order:
             blocks.append(
                 "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
