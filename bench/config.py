@@ -85,7 +85,7 @@ class Optimizer:
     weight_decay: float = 0.1  # of matrices
     beta1: float = 0.9
     beta2: float = 0.99
-    momentum: float = 0.95  # Muon's
+    momentum: float = 0.9  # Muon's
 
 
 @dataclass

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench import objective, optimizer, train
 from bench.config import ObjectiveOptions, Run, Size, Train
 from bench.model import LanguageModel, build
+from bench.objective import Objective
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCABULARY = 4, 4, 128, 64, 12, 65
 RATE = 1e-6  # weights hardly move: what is timed stays the same
@@ -47,19 +48,23 @@ def ours() -> LanguageModel:
 
 
 def our_step(compiled: bool) -> Step:
-    """The bench's own step on batches that are at hand."""
-    asked, plan = objective.build(ObjectiveOptions(), ours()), train.plan(run())
-    chosen = optimizer.build(asked, run().optimizer, RATE)
-    batches = [[asked.batch(block, torch.Generator())] for block in blocks()]
-    asked.train()
+    """The bench's own step, with the recipe of the peers."""
+    return step(run(), objective.build(ObjectiveOptions(), ours()), compiled)
+
+
+def step(asked: Run, module: Objective, compiled: bool = False) -> Step:
+    """The bench's own step of a run on batches that are at hand."""
+    plan, chosen = train.plan(asked), optimizer.build(module, asked.optimizer, RATE)
+    batches = [[module.batch(block, torch.Generator())] for block in blocks()]
+    module.train()
     if compiled:
-        asked.compile(dynamic=False)
+        module.compile(dynamic=False)
 
-    def step() -> None:
+    def one() -> None:
         batches.append(batches.pop(0))
-        train.update(asked, batches[0], chosen, plan)
+        train.update(module, batches[0], chosen, plan)
 
-    return step
+    return one
 
 
 def loop(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], chosen: torch.optim.Optimizer) -> Step:

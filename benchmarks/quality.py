@@ -1,0 +1,91 @@
+"""Seconds of training to nanoGPT's loss on tiny Shakespeare: an architecture of this bench beside nanoGPT's CPU recipe.
+
+    python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH_OF_A_CHECKOUT
+    python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH_OF_A_CHECKOUT arch=rnn optimizer=adamw train.steps=500
+
+The recipe trains 0.80M parameters for 2,000 steps of 12 sequences of 64 characters, to 1.886 nats on the last tenth of the text.
+Ours of the same size and batch is trained with its whole schedule in `train.steps` steps, for each seed; its loss is that of the
+whole last tenth. Then single steps of both take turns, one thread each, and the seconds are steps times the time of one.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import shape
+import turns
+
+from bench import command, data, evaluate, model, objective, optimizer, train
+from bench.config import Run
+from bench.data import Blocks
+
+STEPS, NATS = 2000, 1.886  # nanoGPT's
+RECIPE = [
+    "arch=transformer", "optimizer=muon", "optimizer.momentum=0.85", "optimizer.weight_decay=0.01", "train=nanogpt",
+    "train.learning_rate=1.2e-2", "train.warmup=20", "train.steps=240",
+]  # fmt: skip
+SHAPE = ["data=text", "data.split=tail", "data.tokenizer=characters", "size.parameters=800000", f"size.context={shape.CONTEXT}"]
+
+
+def asked_for(text: Path, words: list[str], seed: int, cache: str) -> Run:
+    command.register()
+    told = [*SHAPE, *RECIPE, f"data.path={text.resolve()}", f"data.cache={cache}", f"seed={seed}", *words]
+    return command.expand(told).runs[0]
+
+
+def trained(run: Run) -> float:
+    """Nats a character of the whole validation part, after the whole training."""
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), train.plan(run)
+    asked = built(run, corpus.vocabulary.size)
+    blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
+    for _ in train.train(asked, optimizer.build(asked, run.optimizer, plan.learning_rate), blocks, plan):
+        pass
+    part = corpus.parts["validation"].tokens
+    return evaluate.validation_nats(asked, evaluate.spread_blocks(corpus.parts["validation"], run.size.context, len(part)), plan)
+
+
+def built(run: Run, vocabulary: int) -> objective.Objective:
+    width = model.solve_width(run.arch, run.size.parameters, run.size.context, vocabulary)
+    return objective.build(run.objective, model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed))
+
+
+def main() -> None:
+    """Train, take turns, print both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--text", type=Path, required=True, help="tiny Shakespeare as one file")
+    parser.add_argument("--nanogpt", type=Path, required=True, help="the folder of a checkout of nanoGPT")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of one turn")
+    parser.add_argument("--inside", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help="what is changed of the recipe: arch=rnn train.steps=500 …")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        runs = [asked_for(asked.text, asked.overrides, seed, cache) for seed in range(asked.seeds)]
+        if asked.inside:
+            shape.settle()
+            makers = {
+                "bench": partial(shape.step, runs[0], built(runs[0], shape.VOCABULARY)),
+                "nanogpt": partial(shape.nanogpt_step, asked.nanogpt, False),
+            }
+            turns.serve({"steps": (makers[asked.inside](), 1.0)})
+        shape.settle()
+        nats = [trained(run) for run in runs]
+    print(
+        f"{runs[0].names['arch']}, {runs[0].train.steps} steps: {', '.join(f'{one:.4f}' for one in nats)} nats (nanoGPT: {NATS})"
+    )
+    options = ["--text", str(asked.text), "--nanogpt", str(asked.nanogpt), *asked.overrides]
+    rates = turns.contest(__file__, ["nanogpt", "bench"], options, asked.rounds, asked.seconds)
+    trainings = {
+        (name, "trainings"): rates[name, "steps"] / steps for name, steps in (("nanogpt", STEPS), ("bench", runs[0].train.steps))
+    }
+    pairs = {f"{work}: bench / nanogpt": (("bench", work), ("nanogpt", work)) for work in ("steps", "trainings")}
+    turns.table(rates | trainings, pairs, "a second")
+    for name, _ in trainings:
+        print(f"{name}: {1 / np.median(trainings[name, 'trainings'][:, 0]):,.1f} s of training, one thread")
+
+
+if __name__ == "__main__":
+    main()
