@@ -78,7 +78,8 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "lossy", "text_digest", "budget", "context"]
     groups = runs.groupby("row")
     facts = groups[names].first()
-    facts["label"] = facts["label"].where(~facts["control"], facts["label"] + AGAIN)
+    labels = facts["label"].astype(str)  # of no run at all it would be a column of numbers
+    facts["label"] = labels.where(~facts["control"].astype(bool), labels + AGAIN)
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
     for name in ("done", "failed", "skipped", "unfinished"):
         facts[f"count_{name}"] = states.get(name, 0)
