@@ -16,7 +16,7 @@ from bench.report.trust import refusals
 from bench.report.verdicts import ROWS_ONLY, Verdicts, gap, unsettled
 from bench.report.wording import fixed, large, listed, number, plural, size
 
-NAMED = 3  # so many rows are named in a sentence; the rest are counted
+NAMED = 4  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
@@ -105,11 +105,12 @@ def _beaten(pairs: pd.DataFrame) -> str:
 
 
 def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -> str:
-    """The first few pairs, each with its figures; the others are counted."""
-    names = [f"{pair.label} and {pair.other_label}" if both else pair.other_label for pair in each(pairs.head(NAMED))]
-    named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(pairs.head(NAMED)), strict=True)]
+    """Each pair with its figures; of many the nearest alone, and how many more there are."""
+    shown = pairs if len(pairs) <= NAMED else pairs.head(1)
+    names = [f"{pair.label} and {pair.other_label}" if both else pair.other_label for pair in each(shown)]
+    named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(shown), strict=True)]
     left = len(pairs) - len(named)
-    return listed([*named, *([f"{left} further{' pairs' if both else ''}"] if left else [])])
+    return listed([*named, *([f"{left:,} further{' pairs' if both else ''}"] if left else [])])
 
 
 def _open(table: pd.DataFrame, found: Verdicts) -> str:
@@ -144,10 +145,12 @@ def _floored(table: pd.DataFrame, floors: Floors) -> str:
     if not better:
         return f"{opening}: no architecture is clearly better."
     few, side = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
-    more = [f"{len(few) - NAMED} further"] if len(few) > NAMED else []
-    return (
-        f"{opening}: {side} {listed([*few[:NAMED], *more])} {'is' if len(few) == 1 and side == 'only' else 'are'} clearly better."
-    )
+    verb = "is" if len(few) == 1 and side == "only" else "are"
+    return f"{opening}: {side} {listed(few[:NAMED] + _further(few))} {verb} clearly better."
+
+
+def _further(names: Sequence[str]) -> list[str]:
+    return [f"{len(names) - NAMED:,} further"] if len(names) > NAMED else []
 
 
 def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
@@ -165,7 +168,7 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
         ratio = sitting.ratio(flat(rate), first, second)
         if ratio is not None and ratio.side == 1 and sitting.value(first, memory) <= sitting.value(second, memory):
             beaten.setdefault(pair.label, []).append(pair.other_label)
-    said = [f"{listed(names)} by {label}" for label, names in beaten.items()]
+    said = [f"{listed(names[:NAMED] + _further(names))} by {label}" for label, names in beaten.items()]
     return f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}." if said else ""
 
 

@@ -100,7 +100,7 @@ def unsettled(pair: object) -> str:
         return f"could have seen {seen}"
     if math.isfinite(needed):
         return f"could have seen {seen}; about {needed:.0f} seeds would settle {target}"
-    return f"could have seen {seen}; no number of seeds up to {pairs.MOST:,} would settle {target}, more held-out text may"
+    return f"could have seen {seen}; up to {pairs.MOST:,} seeds would not settle so small a difference, more held-out text may"
 
 
 def sentence(pair: object) -> str:
