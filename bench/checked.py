@@ -25,8 +25,8 @@ def write(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
     """Keep what each check found (name, status, came), over what was found before. Raises Mistake where it can not be written."""
     folder = Path(run.results) / run.suite / FOLDER
     check_writable(folder)
-    path = folder / f"{run.names['arch']}-{architecture(run)}.json".replace("/", "_")
-    about = {"arch": run.names["arch"], "architecture": architecture(run), "target": str(run.arch["_target_"])}
+    path = folder / f"{run.names['arch']}-{architecture(run.arch)}.json".replace("/", "_")
+    about = {"arch": run.names["arch"], "architecture": architecture(run.arch), "target": str(run.arch["_target_"])}
     write_json(path, {"schema": SCHEMA, **about, "source": source(about["target"]), "findings": list(findings)})
     return path
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -23,9 +24,9 @@ def _constructor(run: Run) -> dict[str, Any]:
     return options(run.arch) | {"_target_": run.arch["_target_"]}
 
 
-def architecture(run: Run) -> str:
-    """Names a class with its options, at any size."""
-    return digest(_constructor(run))
+def architecture(arch: Mapping[str, Any]) -> str:
+    """Names a class with its options, at any size: `arch` is its YAML."""
+    return digest(options(arch) | {"_target_": arch.get("_target_")})
 
 
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:

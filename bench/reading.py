@@ -11,6 +11,7 @@ import pyarrow
 import yaml
 from pyarrow import parquet
 
+from bench import checked
 from bench.config import Control, controls, options, tuned_rate
 from bench.record import read_curve, read_json
 
@@ -27,6 +28,7 @@ class Records:
     documents: pd.DataFrame  # a row a held-out document of a run
     measures: pd.DataFrame  # a row a number of a measurement
     doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
+    checks: dict[str, dict[str, Any]]  # architecture's identity: what python -m bench.check --keep found
     references: list[dict[str, Any]]  # of each text and context: what needs no architecture reaches
 
 
@@ -39,7 +41,7 @@ CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".s
 DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
 MEASURE_COLUMNS = (
     "sitting machine subject arch twin status reason metric unit better sample value note at axis place round environment "
-    "options facts surroundings"
+    "options facts surroundings described"
 ).split()
 
 
@@ -160,6 +162,7 @@ def read(root: Path) -> Records:
         else pd.DataFrame(columns=DOCUMENT_COLUMNS),
         measures=_table(list(_measures(root)), MEASURE_COLUMNS),
         doctors=_doctors(root),
+        checks=checked.read(root),
         references=[one for path in sorted(root.glob("references/*.json")) if isinstance(one := read_json(path), dict)],
     )
 
@@ -174,6 +177,7 @@ def _measures(root: Path) -> Iterator[dict[str, Any]]:
             "arch": about.get("arch", ""), "twin": bool(about.get("twin", False)), "status": result["status"],
             "reason": result["reason"], "environment": about.get("environment", {}), "options": about.get("options", {}),
             "facts": about.get("facts", {}), "surroundings": about.get("surroundings", {}),
+            "described": about.get("described", {}),
         }  # fmt: skip
         numbers = list(_numbers(result["metrics"], keys))
         yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]

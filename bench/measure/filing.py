@@ -88,6 +88,7 @@ def file(table: Sequence[Seat], results: Path, options: Measure, around: Mapping
         place.mkdir()
         about = {
             "arch": seat.run.names["arch"],
+            "described": seat.run.arch,
             "subject": subject(seat.run),
             "machine": machine.machine_digest(),
             "twin": seat.twin,

@@ -62,8 +62,8 @@ def name_cell(row: Any, stale: frozenset[int]) -> Cell:
         *(("lossy",) if row.lossy else ()),
         *(("A/A control",) if row.control else ()),
     )
-    short = f"in figures: {row.short}" if row.short != row.label else ""
-    return Cell(row.label, row.label, small=short, colour=int(row.colour), badges=badges)
+    small = [str(row.family), *([f"in figures: {row.short}"] if row.short != row.label else [])]
+    return Cell(row.label, row.label, small=" · ".join(word for word in small if word), colour=int(row.colour), badges=badges)
 
 
 def _parameters(row: Any) -> Cell:

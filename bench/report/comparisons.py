@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.reading import labels
+from bench.report import families
 from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
 
@@ -41,8 +42,9 @@ def comparisons(tables: Tables) -> list[Comparison]:
     """Cut the finished rows into comparisons, the largest first."""
     finished = tables.summary[tables.summary["seeds"] > 0]
     groups = [_relabelled(rows, tables) for _, rows in finished.groupby(KEY, sort=True)]
-    names = sorted({label for rows in groups for label in rows.loc[~rows["control"], "label"]})
-    colours = {label: number for number, label in enumerate(names)}
+    named = {label: family for rows in groups for label, family in zip(rows["label"], rows["family"], strict=True)}
+    alone = {label for rows in groups for label in rows.loc[~rows["control"], "label"]}
+    colours = families.colours({label: named[label] for label in sorted(alone)})
     colours |= {label + AGAIN: number for label, number in colours.items()}
     groups.sort(key=lambda rows: -len(rows))
     return [

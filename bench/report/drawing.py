@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
 
+from bench.report.families import PALETTE
+
 WIDTH, HEIGHT = 4.9, 3.4  # inches: at the width of a phone the letters are still 9 pixels high
 FONT = 9.5
 INK, FAINT, RULE, PAPER = "#010203", "#010204", "#010205", "#010206"  # stand-ins that `svg` turns into the page's colours
-PALETTE = ("#0a4a94", "#d55e00", "#009e73", "#b5479b", "#c98a00", "#1c9ad0", "#8c5a2b", "#6a5acd", "#d1495b", "#5f7d1f")
 DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))
 MARKERS = "osD^vPX*"
 
@@ -30,6 +31,11 @@ STYLE: Any = {
 
 def colour(number: int) -> str:
     return PALETTE[number % len(PALETTE)]
+
+
+def dash(number: int) -> tuple[float, ...]:
+    """Dashes change with the shade, so that within a family no two lines differ by their shade alone."""
+    return DASHES[(number + number // len(PALETTE)) % len(DASHES)]
 
 
 def marker(number: int) -> str:

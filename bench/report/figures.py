@@ -68,7 +68,7 @@ def curves(table: pd.DataFrame, per_second: "pd.Series[float] | None" = None, li
     palette = {name: drawing.colour(number) for name, number in names.items()}
     means = table.groupby(["short", "x"])["validation_nats"].agg(["mean", "min", "max"]).reset_index()
     for name, rows in means.groupby("short"):
-        dashes = drawing.DASHES[names[name] // len(drawing.PALETTE) % len(drawing.DASHES)]
+        dashes = drawing.dash(int(names[name]))
         axes.plot(rows["x"], rows["mean"], color=palette[name], linestyle=(0, dashes) if dashes else "-")
         axes.fill_between(rows["x"], rows["min"], rows["max"], color=palette[name], alpha=0.18, linewidth=0)
     low, top = frame(table, lines)

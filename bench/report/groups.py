@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from bench.report import families
 from bench.report.comparisons import SHORT, Comparison
 from bench.report.rows import each
 from bench.report.speeds import Sitting
@@ -32,7 +33,7 @@ class Group:
 def groups(sittings: Sequence[Sitting], parts: Sequence[Comparison], stale: frozenset[int]) -> list[Group]:
     """One for each sitting and each budget and context; what was measured without a finished run stands apart."""
     known = _known(parts, stale)
-    others = _others(sittings, set(known.index), int(known["colour"].max()) + 1 if len(known) else 0)
+    others = _others(sittings, set(known.index), set(known["colour"]))
     found = []
     for sitting in sittings:
         there = known[known.index.isin(sitting.medians.index)]
@@ -60,7 +61,7 @@ def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
     return every[~every["control"].astype(bool)].drop_duplicates("subject").set_index("subject")[["title", *NAMES]]
 
 
-def _others(sittings: Sequence[Sitting], known: set[str], colour: int) -> pd.DataFrame:
+def _others(sittings: Sequence[Sitting], known: set[str], taken: set[int]) -> pd.DataFrame:
     """Names for subjects that no finished run names: their architecture's, and where two share it, the subject too."""
     arches = {s: a for sitting in sittings for s, a in sitting.arches.items() if s in sitting.medians.index and s not in known}
     table = pd.DataFrame({"subject": list(arches), "arch": list(arches.values())}).sort_values(["arch", "subject"])
@@ -70,5 +71,7 @@ def _others(sittings: Sequence[Sitting], known: set[str], colour: int) -> pd.Dat
         label if len(label) <= SHORT else f"{arch[:12]} #{number}"
         for number, (label, arch) in enumerate(zip(table["label"], table["arch"], strict=True), 1)
     ]
-    table["colour"] = range(colour, colour + len(table))
+    described = {subject: about for sitting in sittings for subject, about in sitting.described.items()}
+    named = {subject: str(described.get(subject, {}).get("family", "")) for subject in table["subject"]}
+    table["colour"] = [*families.colours(named, taken).values()]
     return table.assign(stale=False).set_index("subject")[NAMES]

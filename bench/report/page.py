@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from bench.reading import Records
-from bench.report import cells, facts, floors, headline, pictures, sections, verdicts
+from bench.report import cards, cells, facts, families, floors, headline, pictures, sections, verdicts
 from bench.report.comparisons import APART, KEY, Comparison, why_apart
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
@@ -15,7 +15,6 @@ from bench.report.speeds import Sitting
 from bench.report.tables import Tables
 
 HERE = Path(__file__).parent
-PALETTE_SIZE = 10
 
 
 def render(
@@ -37,13 +36,14 @@ def render(
     )
     return environment.get_template("page.html").render(
         name=name,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8") + families.style()),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        palette=PALETTE_SIZE,
+        palette=len(families.PALETTE),
         apart=why_apart([part.rows for part in parts], KEY),
         comparisons=[_comparison(part, records, tables, sittings, stale) for part in parts],
         answers=headline.measured_only([group for group, _ in measured]) if not len(tables.runs) else [],
         sittings=sections.sections(sittings, measured),
+        families=cards.by_family(parts, [group for group, _ in measured], records.checks),
         machines=len({sitting.machine for sitting in sittings}),
         failures=facts.failures(tables.runs, records.measures),
         environments=facts.distinct(tables.runs["environment"]),
@@ -85,6 +85,7 @@ def _comparison(
         "orders": part.orders.to_dict("records"),
         "equal_order": part.equal_order,
         "figures": drawings,
+        "legend": cards.legend(part),
         "glance": facts.glance(part, measured),
         "texts": facts.texts(part),
     }

@@ -116,7 +116,7 @@ def curve(group: Group, table: pd.DataFrame, pairs: Sequence[Pair], across: str,
     figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * filled["subject"].nunique() + 0.7))
     ends = []
     for _, line in table[table["subject"].isin(filled["subject"])].groupby("subject", sort=False):
-        tint, style = drawing.colour(int(line["colour"].iloc[0])), drawing.DASHES[_dash(int(line["colour"].iloc[0]))]
+        tint, style = drawing.colour(int(line["colour"].iloc[0])), drawing.dash(int(line["colour"].iloc[0]))
         axes.plot(line["place"], line["value"], color=tint, marker="o", markersize=4, markeredgecolor=drawing.PAPER, dashes=style)
         axes.fill_between(line["place"], line["low"], line["high"], color=tint, alpha=0.16, linewidth=0)
         last = line.dropna(subset=["value"]).iloc[-1]
@@ -129,10 +129,6 @@ def curve(group: Group, table: pd.DataFrame, pairs: Sequence[Pair], across: str,
     axes.set_ylabel(up)
     label_margin(axes, ends)
     return figure
-
-
-def _dash(number: int) -> int:
-    return number // len(drawing.PALETTE) % len(drawing.DASHES)
 
 
 def _upright(axes: Axes, table: pd.DataFrame, unit: str) -> None:

@@ -51,6 +51,7 @@ class Sitting:
     facts: dict[str, Any] = field(default_factory=dict)  # of the reference: device, precision
     doctor: dict[str, Any] = field(default_factory=dict)
     surroundings: dict[str, Any] = field(default_factory=dict)  # what else the machine was doing: before, after
+    described: dict[str, dict[str, Any]] = field(default_factory=dict)  # subject: its architecture's YAML
     twin: bool = True  # whether something was entered twice
 
     @property
@@ -151,6 +152,7 @@ def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
         ratios=_ratios(samples, processes, reference),
         twins={metric: ratio for (_, metric), ratio in _ratios(twice, processes, reference).items()},
         arches=dict(zip(heads["subject"], heads["arch"], strict=True)),
+        described=dict(zip(heads["subject"], heads["described"], strict=True)),
         options=_first(rows["options"]),
         facts=_first(about["facts"]),
         doctor=doctor,
