@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -57,19 +58,33 @@ def mix(backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return mixed
 
 
-def differs(backbone: Backbone, x: Tensor, other: Tensor, part: tuple[Any, ...], lengths: Tensor | None = None) -> float:
-    """How far a part of the output moves when x becomes `other`: 0 where not a bit moves, or only float64's rounding does.
+class Held:
+    """The output for one input, held against the outputs for others: in float32, and where those differ in float64."""
 
-    Raises Broken where the same input and the same seed do not give the same output.
-    """
-    plain = mix(backbone, x, lengths)[part]
-    if torch.equal(plain, mix(backbone, other, lengths)[part]):
-        return 0.0
-    if not torch.equal(plain, mix(backbone, x, lengths)[part]):
-        raise Broken("it draws numbers outside the given seed: the same input gave another output")
-    exact = copy.deepcopy(backbone).double()
-    distance = (mix(exact, x.double(), lengths)[part] - mix(exact, other.double(), lengths)[part]).abs().max().item()
-    return 0.0 if distance <= ROUNDING else distance
+    def __init__(self, backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> None:
+        self.backbone, self.x, self.lengths = backbone, x, lengths
+        self.plain = mix(backbone, x, lengths)
+
+    @cached_property
+    def exact(self) -> tuple[Backbone, Tensor]:
+        """The same in float64: a copy, and its output. Raises Broken where even the same input gives another output."""
+        if not torch.equal(self.plain, mix(self.backbone, self.x, self.lengths)):
+            raise Broken("it draws numbers outside the given seed: the same input gave another output")
+        double = copy.deepcopy(self.backbone).double()
+        return double, mix(double, self.x.double(), self.lengths)
+
+    def moved(self, other: Tensor, part: tuple[Any, ...]) -> float:
+        """How far a part of the output moves when x becomes `other`: 0 where not a bit does, or only float64's rounding."""
+        if torch.equal(self.plain[part], mix(self.backbone, other, self.lengths)[part]):
+            return 0.0
+        double, output = self.exact
+        distance = (output[part] - mix(double, other.double(), self.lengths)[part]).abs().max().item()
+        return 0.0 if distance <= ROUNDING else distance
+
+
+def differs(backbone: Backbone, x: Tensor, other: Tensor, part: tuple[Any, ...], lengths: Tensor | None = None) -> float:
+    """`Held.moved` for a single other input."""
+    return Held(backbone, x, lengths).moved(other, part)
 
 
 def check_output(backbone: Backbone, x: Tensor) -> Tensor:
@@ -105,12 +120,9 @@ def onward(x: Tensor, other: Tensor, positions: Iterable[int]) -> Iterator[tuple
 
 def check_causal(backbone: Backbone, x: Tensor, changes: Iterable[tuple[int, Tensor, str]]) -> None:
     """Broken where a position before a changed one moves, although the architecture says `causal`."""
-    plain = mix(backbone, x)
+    held = Held(backbone, x)
     for position, changed, words in changes:
-        part = (slice(None), slice(0, position))
-        if torch.equal(plain[part], mix(backbone, changed)[part]):
-            continue
-        distance = differs(backbone, x, changed, part)
+        distance = held.moved(changed, (slice(None), slice(0, position)))
         if distance:
             raise Broken(f"it looks ahead while it says causal: {words} moved outputs before it by up to {distance:.2g}")
 

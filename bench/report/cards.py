@@ -1,5 +1,6 @@
 """A card for each architecture, by family: what it is, how its cost and its state grow with length, and what its check found."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,15 @@ from bench.report import families
 from bench.report.comparisons import Comparison
 from bench.report.groups import Group
 from bench.report.rows import each
-from bench.report.speeds import flat
+from bench.report.speeds import Sitting, flat
 from bench.report.wording import large, listed, number, plural, seconds, size
 
 ASK = "python -m bench.check arch={} --keep"
-GROWTH: tuple[tuple[str, Sequence[str], Callable[[float], str]], ...] = (  # title, metrics to add up, how one is read
-    ("forward, by formula", ("flops_per_token", "unchecked_flops_per_token"), lambda value: f"{large(value)}FLOP a token"),
-    ("training, measured", ("train_tokens_per_second",), lambda value: f"{seconds(1 / value)} a token"),
-    ("a further token, measured", ("decode_seconds_per_token",), seconds),
-    ("state", ("state_bytes",), size),
+GROWTH: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # title, metric, how it is read
+    ("forward, by formula", "flops_per_token", lambda value: f"{large(value)}FLOP a token"),
+    ("training, measured", "train_tokens_per_second", lambda value: f"{seconds(1 / value)} a token"),
+    ("a further token, measured", "decode_seconds_per_token", seconds),
+    ("state", "state_bytes", size),
 )
 
 
@@ -73,29 +74,28 @@ def _card(
 
 
 def _lines(group: Group, subject: str) -> list[tuple[str, str]]:
-    said = [(title, _growth(group, subject, metrics, read)) for title, metrics, read in GROWTH]
+    said = [(title, _growth(group.sitting, subject, metric, read)) for title, metric, read in GROWTH]
     return [line for line in said if line[1]]
 
 
-def _growth(group: Group, subject: str, metrics: Sequence[str], read: Callable[[float], str]) -> str:
+def _growth(sitting: Sitting, subject: str, metric: str, read: Callable[[float], str]) -> str:
     """What it is at the shortest and at the longest context that it was taken at, and how much more that is."""
-    sitting, main = group.sitting, metrics[0]
-    known = [place for place in sitting.places(main, "length") if (subject, (main, "length", place)) in sitting.points]
+    places = sitting.places(metric, "length")
+    values = {place: sitting.at(subject, (metric, "length", place)) for place in places}
+    known = {place: value for place, value in values.items() if math.isfinite(value)}
     if not known:
-        return f"none: {sitting.gaps[subject, flat(main)]}" if sitting.gaps.get((subject, flat(main))) else ""
-
-    def total(place: float) -> float:
-        found = [sitting.points.get((subject, (metric, "length", place))) for metric in metrics]
-        return sum(one.value for one in found if one is not None)
-
-    first, last = known[0], known[-1]
-    if len(known) == 1 or total(first) <= 0:
-        return f"{read(total(first))} at {first:,g} tokens"
-    if total(first) == total(last):
-        return f"{read(total(first))} at every length from {first:,g} to {last:,g}"
-    more = total(last) / total(first)
-    more = 1 / more if main.endswith("per_second") else more
-    return f"{read(total(first))} at {first:,g} tokens, {read(total(last))} at {last:,g}: ×{number(more)}"
+        once = sitting.value(subject, metric)
+        gap = sitting.gaps.get((subject, flat(metric)), "")
+        return f"{read(once)} at the full context" if once > 0 else f"none: {gap}" if gap and metric == "state_bytes" else ""
+    (first, low), (last, high) = min(known.items()), max(known.items())
+    if first == last:
+        return f"{read(low)} at {first:,g} tokens"
+    if math.isclose(low, high):
+        return f"{read(low)} at every length from {first:,g} to {last:,g}"
+    if min(low, high) <= 0:
+        return f"{read(low)} at {first:,g} tokens, {read(high)} at {last:,g}"
+    more = low / high if metric.endswith("per_second") else high / low  # of a rate the seconds are told
+    return f"{read(low)} at {first:,g} tokens, {read(high)} at {last:,g}: ×{number(more)}"
 
 
 def _contract(name: str, found: Mapping[str, Any] | None, trained: bool) -> str:
