@@ -14,6 +14,9 @@ from bench.data.cache import root
 from bench.objective import Objective
 from bench.train import Plan, autocast, seeded
 
+FOLDER = "TORCHINDUCTOR_CACHE_DIR"
+GIVEN = os.environ.get(FOLDER)  # the user's, if any: read at once, as torch sets it to a temporary folder when it first needs one
+
 
 def check(plan: Plan) -> None:
     """Raise Mistake where what was asked for can not be compiled on this machine."""
@@ -38,7 +41,7 @@ def prepare(objective: Objective, plan: Plan, cache: str = "") -> None:
     if plan.compile == "none":
         return
     check(plan)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(root(cache) / "compiled"))
+    os.environ[FOLDER] = GIVEN or str(root(cache) / "compiled")
     torch._dynamo.config.recompile_limit = 64  # a measurement asks for more shapes than the 8 after which torch gives up unheard
     objective.compile(dynamic=False, mode=None if plan.compile == "default" else plan.compile)
 

@@ -217,7 +217,10 @@ def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-def test_compiled_training_is_eager_training_but_for_rounding(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch itself while it traces; outside of pytest it is not seen
+def test_compiled_training_is_eager_training_but_for_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compilation, "GIVEN", None)
+    monkeypatch.setenv(compilation.FOLDER, "")  # given back at the end
     (eager, adam, plan), (compiled, other, same) = make(), make(compile="default", accumulate=2)
     compilation.prepare(compiled, same, str(tmp_path))
     before = copy.deepcopy(compiled.state_dict())
