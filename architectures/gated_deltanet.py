@@ -9,11 +9,12 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.layers import RMSNorm, at_least_one
-from architectures.linear import chunks, decays_between, into_chunks, out_of_chunks
+from architectures.linear import chunks, decays_between, in_float32, into_chunks, out_of_chunks
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import SwiGLU, feed_width
 
 
+@in_float32
 def gated_delta_rule(
     queries: Tensor, keys: Tensor, values: Tensor, decays: Tensor, strengths: Tensor, state: Tensor | None, chunk: int
 ) -> tuple[Tensor, Tensor | None]:

@@ -1,6 +1,9 @@
 """Linear attention with decay, in chunks: a recurrence over time as a few matrix products, and what it leaves behind."""
 
 import math
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +35,20 @@ def linear_attention(
     before, after = carry(added, until.exp().mT, state)
     mixed = mixed + (queries * since.exp()) @ before
     return out_of_chunks(mixed, length), None if state is None else after
+
+
+def in_float32(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """A rule that is computed in float32 under autocast: triangular systems are not solved in half precision, and lose by it."""
+
+    @wraps(rule)
+    def computed(*given: Any) -> Any:
+        device = given[0].device.type
+        if not torch.is_autocast_enabled(device):
+            return rule(*given)
+        with torch.autocast(device, enabled=False):
+            return rule(*(each.float() if isinstance(each, Tensor) else each for each in given))
+
+    return computed
 
 
 def chunks(length: int, chunk: int, halving: bool = False) -> tuple[int, int]:

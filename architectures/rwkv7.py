@@ -10,12 +10,13 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.layers import at_least_one
-from architectures.linear import chunks, into_chunks, out_of_chunks
+from architectures.linear import chunks, in_float32, into_chunks, out_of_chunks
 
 STRONGEST = math.exp(-0.5)  # a row decays by exp(-0.61) a token at most
 LONGEST_CHUNK = 64  # over which the decay is then exp(-39) at most: far from the ends of float32
 
 
+@in_float32
 def generalised_delta_rule(
     reads: Tensor, keys: Tensor, values: Tensor, decays: Tensor, erased: Tensor, rates: Tensor, state: Tensor | None, chunk: int
 ) -> tuple[Tensor, Tensor | None]:
@@ -121,7 +122,7 @@ class TimeMixing(nn.Module):
         if self.older is not None and first is not None:
             values = torch.lerp(values, first, self.older(for_values).sigmoid())
         decays = -STRONGEST * self.decay(for_decay, torch.tanh).sigmoid()
-        erased, written = keys * self.erased_scale, keys * torch.lerp(torch.ones_like(rate), rate, self.rate_scale)
+        erased, written = keys * self.erased_scale, keys * (1 + (rate - 1) * self.rate_scale)
         parts = (self.reads(for_reads), written, values, decays, erased, rate)
         reads, keys, held, decays, erased, rate = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, T, H, K)
         state = None if memory is None else memory.state

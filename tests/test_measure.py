@@ -335,10 +335,10 @@ def test_needed_unless_one_sitting_holds_them_all(sitting: Path, tmp_path: Path,
 
 
 def test_needed_again_when_a_source_has_changed(sitting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert filing._module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
-    assert filing._module_file("architectures.interface.Backbone") == filing.ROOT / "architectures" / "interface.py"
-    assert filing._module_file("no_such_module.Model") is None
-    monkeypatch.setattr(filing, "_module_file", lambda target: None)  # as good as other content
+    assert filing.module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
+    assert filing.module_file("architectures.interface.Backbone") == filing.ROOT / "architectures" / "interface.py"
+    assert filing.module_file("no_such_module.Model") is None
+    monkeypatch.setattr(filing, "module_file", lambda target: None)  # as good as other content
     assert needed([make_run("Sum")], sitting, OPTIONS)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -115,21 +114,6 @@ def test_the_same_command_twice_gives_the_same_losses_by_bit(bench: Command, tin
     assert curve(tmp_path / "one") == curve(tmp_path / "two")
     weights = [next((tmp_path / name).glob("single/runs/*/documents.parquet")) for name in ("one", "two")]
     assert pd.read_parquet(weights[0]).equals(pd.read_parquet(weights[1]))
-
-
-def test_the_architecture_of_the_readme_is_two_files_and_no_edit(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    """The README is followed word for word, in a folder outside the repo."""
-    section = (ROOT / "README.md").read_text().partition("## Your own architecture")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```(\w*)\n(.*?)```", section, re.DOTALL)
-    (tmp_path / "my_models.py").write_text(blocks[0][1])
-    (tmp_path / "my_conf" / "arch").mkdir(parents=True)
-    (tmp_path / "my_conf" / "arch" / "mean.yaml").write_text(blocks[1][1])
-    assert [kind for kind, _ in blocks] == ["python", "yaml", ""]
-    words = shlex.split(blocks[2][1])
-    assert words[:3] == ["python", "-m", "bench.run"]
-    done = bench(*words[3:], *tiny)
-    assert done.returncode == 0, done.stderr
-    assert {name: result["status"] for name, result in results(tmp_path).items()} == {"mean": "done", "rnn": "done"}
 
 
 @pytest.mark.parametrize(
