@@ -20,8 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench import machine
-from bench.config import Mistake, Run, check, from_plain, nearest
+from bench.config import Mistake, Run, from_plain, nearest
 from bench.installed import InstalledArchitectures, check_apart, folders
+from bench.limits import check
 
 GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
 BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand

@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bench import command
-from bench.config import RANGES, Mistake
+from bench.config import Mistake
 from bench.identity import subject
 from bench.job import say
+from bench.limits import RANGES
 from bench.measure import examination, sitting, surroundings
 from bench.measure.seat import Seat
 from bench.measure.truth import Examination

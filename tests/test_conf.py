@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from bench import command
-from bench.config import RESERVED, Mistake, check, options
+from bench.config import RESERVED, Mistake, options
+from bench.limits import check
 
 CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.config import CHOICES, Data, Mistake
+from bench.config import Data, Mistake
 from bench.data import Corpus, prepare
 from bench.data.python_docs import docstrings
 from bench.data.source import clean
 from bench.data.tokenizer import check_tokenizer
+from bench.limits import CHOICES
 
 CONF = sorted((Path(__file__).parents[1] / "conf" / "data").glob("*.yaml"))
 TEXTS = [f"document number {number}: {'words ' * (number % 7)}" for number in range(30)]

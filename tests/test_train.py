@@ -12,8 +12,9 @@ from torch import nn
 
 from bench import checkpoint, compilation, evaluate, train
 from bench.checkpoint import Place
-from bench.config import CHOICES, Mistake, ObjectiveOptions, Run, Train
+from bench.config import Mistake, ObjectiveOptions, Run, Train
 from bench.config import Optimizer as Options
+from bench.limits import CHOICES
 from bench.model import LanguageModel
 from bench.model import build as build_model
 from bench.objective import Objective, build

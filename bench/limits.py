@@ -1,0 +1,95 @@
+"""Which values the keys of a run take, and the check of them. Imports no torch."""
+
+from dataclasses import asdict
+from typing import Any
+
+from bench.config import Mistake, Run, learning_rate, nearest
+
+CHOICES = {
+    "data.source": ("text", "python_docs", "hub"),
+    "data.split": ("auto", "documents", "tail", "given"),
+    "data.deduplicate": ("exact", "near"),
+    "size.match": ("parameters",),
+    "objective.kind": ("auto", "causal", "masked"),
+    "objective.masking": ("uniform", "fixed"),
+    "optimizer.kind": ("adamw", "muon"),
+    "train.schedule": ("linear", "cosine", "constant"),
+    "train.match": ("tokens",),
+    "train.precision": ("auto", "float32", "tf32", "bfloat16"),
+    "train.compile": ("none", "default", "reduce-overhead"),
+    "train.device": ("auto", "cpu", "cuda"),
+    "evaluate.protocol": ("chunk",),
+    "measure.depth": ("off", "quick", "full"),
+    "again": ("none", "failed", "all"),
+}
+
+RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
+    "data.vocabulary": (300, 1_000_000),
+    "data.documents": (0, 10**12),
+    "size.parameters": (1, 10**12),
+    "size.context": (2, 1_000_000),
+    "objective.rate": (0.01, 0.99),
+    "train.steps": (1, 10**9),
+    "train.batch": (1, 10**6),
+    "train.accumulate": (1, 10**6),
+    "train.learning_rate": (1e-8, 10.0),
+    "train.final_rate": (0.0, 1.0),
+    "train.warmup": (0, 10**9),
+    "optimizer.weight_decay": (0.0, 10.0),
+    "optimizer.beta1": (0.0, 0.9999),
+    "optimizer.beta2": (0.0, 0.99999),
+    "optimizer.momentum": (0.0, 0.9999),
+    "train.clip": (0.0, 10**6),
+    "train.log_every": (1, 10**9),
+    "train.validations": (0, 10**6),
+    "train.checkpoint_seconds": (0.0, 10**9),
+    "train.limit_seconds": (0.0, 10**9),
+    "evaluate.pseudo_positions": (2, 10**7),
+    "evaluate.sample_tokens": (0, 10**6),
+    "evaluate.temperature": (0.0, 100.0),
+    "measure.narrow": (0.0001, 1.0),
+    "measure.processes": (1, 100),
+    "measure.rounds": (2, 10_000),
+    "measure.window_seconds": (0.001, 60.0),
+    "measure.side_rounds": (0, 10_000),
+    "measure.curve_rounds": (1, 10_000),
+    "measure.point_seconds": (0.001, 10**6),
+    "measure.energy_seconds": (0.0, 10**4),
+    "measure.memory_limit": (0, 10**15),
+    "measure.limit_seconds": (1.0, 10**6),
+    "measure.cap_seconds": (1.0, 10**6),
+    "seed": (0, 2**31 - 1),
+    "threads": (1, 1024),
+}
+
+
+def check(run: Run) -> None:
+    """Raise Mistake for the first value that is out of its range or no known word."""
+    values = asdict(run)
+
+    def at(path: str) -> Any:
+        value: Any = values
+        for part in path.split("."):
+            value = value[part]
+        return value
+
+    for path, known in CHOICES.items():
+        if at(path) not in known:
+            raise Mistake(f"{path}={at(path)} is not known; {nearest(str(at(path)), known)}")
+    for path, (low, high) in RANGES.items():
+        value = at(path)
+        if value is not None and not low <= value <= high:  # NaN fails too
+            raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
+    if not isinstance(run.arch.get("_target_"), str):
+        raise Mistake(f"arch={run.names.get('arch', '?')} has no _target_: name the class, as in _target_: my_module.MyBackbone")
+    for name, least in (("lengths", 2), ("batches", 1)):
+        given = getattr(run.measure, name)
+        if any(value < least for value in given):
+            raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
+    if run.control.arch and not run.control.seeds:
+        raise Mistake(
+            f"control.arch={run.control.arch} has no seeds: give it other ones than the runs have, control.seeds=[100,101]"
+        )
+    if run.train.batch % run.train.accumulate:
+        raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
+    learning_rate(run)
