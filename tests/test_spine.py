@@ -14,8 +14,8 @@ SPINE = (  # in the order in which a run flows through them: each may import onl
 ).split()
 # must not pull torch in when they are imported
 LIGHT = (
-    "config limits installed identity metric machine disk record checked reading stop data ngram references launch report command "
-    "job run check new doctor"
+    "config limits installed identity metric machine disk record checked reading stop data ngram references launch report "
+    "command job run check new doctor"
 ).split()
 MODULES = sorted((ROOT / "bench").rglob("*.py"))
 
