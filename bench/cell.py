@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import checkpoint, compilation, contract, data, evaluate, model, objective, optimizer, record, stop, train
+from bench import checkpoint, compilation, contract, data, evaluate, model, objective, optimizer, record, regret, stop, train
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
@@ -45,7 +45,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
     corpus.check(run.size.context)
     width, language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
-    blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
+    blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     record.note(folder, digests, corpus.facts)
     origin = digests | {"source": record.training_source(), "config": identity(run)}
@@ -115,6 +115,8 @@ def progress(step: train.Step, plan: Plan, rate: float, seconds: float, first: i
 def scored(asked: Objective, corpus: Corpus, run: Run, plan: Plan) -> evaluate.Score:
     """The score on held-out text, by what the objective allows."""
     part, context = corpus.parts[corpus.scored], run.size.context
+    if asked.model.backbone.causal and corpus.law is not None:
+        return regret.likelihood(asked, part, corpus.law, context, plan)
     if asked.model.backbone.causal:
         return evaluate.likelihood(asked, part, corpus.vocabulary, context, plan)
     return evaluate.pseudo_likelihood(asked, part, corpus.vocabulary, context, plan, run.evaluate.pseudo_positions)
@@ -123,7 +125,7 @@ def scored(asked: Objective, corpus: Corpus, run: Run, plan: Plan) -> evaluate.S
 def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
     """What the model writes after the prompt; nothing for one that cannot."""
     settings = run.evaluate
-    if not asked.model.backbone.causal or not settings.sample_tokens:
+    if not asked.model.backbone.causal or not settings.sample_tokens or not corpus.vocabulary.text:
         return ""
     asked.eval()
     try:
@@ -135,12 +137,23 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 
 def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters four ways, the width, and how much of the budget is left."""
+    """Parameters four ways, the width, how much of the budget is left, and the state of one sequence."""
     counts = model.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     slack = 1 - counts["parameters"] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,))]
+    return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,)), state(language_model, run.size.context)]
+
+
+def state(language_model: model.LanguageModel, length: int) -> Metric:
+    """The bytes of one sequence's state at the full context; without any, the reason why."""
+    values: tuple[float, ...] = ()
+    note = f"of one sequence of {length} tokens, as the architecture says"
+    try:
+        values = (float(language_model.backbone.state_bytes(language_model.init_state(1, length))),)
+    except Unsupported as reason:
+        note = str(reason)
+    return Metric("state_bytes", "bytes", "lower", values, note)
 
 
 def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
@@ -193,7 +206,7 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
     except Mistake as mistake:
         record.finish(folder, "failed", str(mistake), facts={"started": False})
         return 2
-    except train.Diverged as reason:
+    except (train.Diverged, regret.Leak) as reason:
         record.finish(folder, "failed", str(reason))
         return 4
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a processor's memory

@@ -25,10 +25,27 @@ def aside(default: Any) -> Any:
 
 
 @dataclass
+class Synthetic:
+    """A source whose best possible loss is known: its law, and how much is drawn by it."""
+
+    kind: str = "none"  # markov | hmm | in_context_markov | recall | dyck | parity
+    symbols: int = 8
+    order: int = 2  # markov: how many symbols back the law looks
+    states: int = 8  # hmm: hidden states
+    concentration: float = 0.5  # of the Dirichlet distributions that rows are drawn from: less is easier to foresee
+    pairs: int = 0  # recall: keys with values; 0: one for 16 tokens of context
+    depth: int = 8  # dyck: of nesting, at most
+    length: int = 0  # of a sequence, where windows are sequences of their own: size.context
+    tokens: int = 4_000_000  # of the training part
+    held_out: int = 200_000  # of the validation part, and of the test part
+    seed: int = 0  # of the law and of what is drawn by it
+
+
+@dataclass
 class Data:
     """Which text, how it is cut into parts, and what a token is."""
 
-    source: str = "text"  # text | python_docs | hub
+    source: str = "text"  # text | python_docs | hub | synthetic
     path: str = ""  # text: a file, a folder or a glob
     column: str = "text"  # the field that holds the text in .jsonl, .parquet and hub sets
     split: str = "auto"  # documents | tail | given: as the hub set comes | auto: tail for a single .txt or .md, else documents
@@ -41,6 +58,7 @@ class Data:
     streamed: bool = False  # hub: read without downloading the whole
     documents: int = 0  # hub: how many documents to take of each part; 0 is all
     joined: bool = False  # hub: the rows are lines of one text, not documents
+    synthetic: Synthetic = field(default_factory=Synthetic)
     cache: str = aside("")  # where tokens lie; empty: $BENCH_CACHE, or the user's cache folder
 
 
@@ -197,4 +215,5 @@ def from_plain(tree: Mapping[str, Any]) -> Run:
     for name, kind in groups.items():
         names = {f.name for f in fields(kind)}
         values[name] = kind(**{key: value for key, value in tree.get(name, {}).items() if key in names})
+    values["data"].synthetic = Synthetic(**tree.get("data", {}).get("synthetic", {}))
     return Run(**values)

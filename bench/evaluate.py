@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from bench.data import Part, Vocabulary, per_unit, windows
-from bench.data.blocks import VALIDATION_BLOCKS, spread
+from bench.data.blocks import VALIDATION_BLOCKS, marked, spread
 from bench.metric import Metric
 from bench.objective import Batch, Objective
 from bench.train import Plan, autocast, seeded
@@ -29,7 +29,7 @@ class Score(NamedTuple):
 def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> np.ndarray:
     """Up to `count` blocks (N, context + 1) spread evenly over a part, as int64: a piece of it that is always the same."""
     starts, length = spread(part, context, count)
-    return np.stack([part.tokens[start : start + length + 1] for start in starts]).astype(np.int64)
+    return np.stack([marked(part.tokens, part.counted, slice(start, start + length + 1)) for start in starts])
 
 
 @torch.no_grad()
@@ -95,6 +95,8 @@ def pseudo_likelihood(
         _hidden_nats(objective, part, vocabulary, starts[i : i + ROWS], places[i : i + ROWS], length, plan)
         for i in range(0, positions, ROWS)
     ])  # fmt: skip
+    if part.counted is not None:
+        nats[~part.counted[starts + places]] = np.nan
     kept = nats[~np.isnan(nats)]
     mean, error = float(kept.mean()), float(kept.std(ddof=1) / math.sqrt(len(kept)))
     note = f"{len(kept)} positions; not a likelihood: never ranked beside perplexity"

@@ -20,6 +20,13 @@ def lasting(node: Any) -> dict[str, Any]:
     return {f.name: getattr(node, f.name) for f in fields(node) if f.metadata.get("identity", True)}
 
 
+def _data(run: Run) -> dict[str, Any]:
+    """What decides the tokens; the numbers of a law only where one draws them."""
+    found = lasting(run.data)
+    law = found.pop("synthetic")
+    return found | ({"synthetic": lasting(law)} if run.data.source == "synthetic" else {})
+
+
 def _constructor(run: Run) -> dict[str, Any]:
     return options(run.arch) | {"_target_": run.arch["_target_"]}
 
@@ -31,7 +38,7 @@ def architecture(arch: Mapping[str, Any]) -> str:
 
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
-    key = {name: lasting(getattr(run, name)) for name in ("data", "size", "objective", "train", "optimizer")}
+    key = {name: lasting(getattr(run, name)) for name in ("size", "objective", "train", "optimizer")} | {"data": _data(run)}
     key["train"]["learning_rate"] = learning_rate(run)
     return key | {"arch": _constructor(run)} | ({"seed": run.seed} if seeded else {})
 
@@ -48,7 +55,7 @@ def variant(run: Run) -> str:
 
 def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
-    text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else lasting(run.data)  # the vocabulary comes from it
+    text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else _data(run)  # the vocabulary comes from it
     shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "compile", "device")}
     shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
     parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}

@@ -5,8 +5,11 @@ from typing import Any
 
 from bench.config import Mistake, Run, learning_rate, nearest
 
+WINDOWED = ("in_context_markov", "recall", "dyck", "parity")  # laws of sequences that fill a window each
+
 CHOICES = {
-    "data.source": ("text", "python_docs", "hub"),
+    "data.source": ("text", "python_docs", "hub", "synthetic"),
+    "data.synthetic.kind": ("none", *WINDOWED, "markov", "hmm"),
     "data.split": ("auto", "documents", "tail", "given"),
     "data.deduplicate": ("exact", "near"),
     "size.match": ("parameters",),
@@ -26,6 +29,16 @@ CHOICES = {
 RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "data.vocabulary": (300, 1_000_000),
     "data.documents": (0, 10**12),
+    "data.synthetic.symbols": (2, 60_000),
+    "data.synthetic.order": (1, 16),
+    "data.synthetic.states": (2, 1000),
+    "data.synthetic.concentration": (0.001, 1000.0),
+    "data.synthetic.pairs": (0, 10**6),
+    "data.synthetic.depth": (1, 1000),
+    "data.synthetic.length": (0, 1_000_000),
+    "data.synthetic.tokens": (1, 10**9),
+    "data.synthetic.held_out": (1, 10**9),
+    "data.synthetic.seed": (0, 2**31 - 1),
     "size.parameters": (1, 10**12),
     "size.context": (2, 1_000_000),
     "objective.rate": (0.01, 0.99),
@@ -93,3 +106,21 @@ def check(run: Run) -> None:
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
     learning_rate(run)
+    _check_law(run)
+
+
+def _check_law(run: Run) -> None:
+    """Raise Mistake where source and law do not go together, or where windows would not be the law's sequences."""
+    synthetic = run.data.synthetic
+    if (run.data.source == "synthetic") != (synthetic.kind != "none"):
+        raise Mistake(
+            f"data.source={run.data.source} does not go with data.synthetic.kind={synthetic.kind}: take data=markov or another law"
+        )
+    if (run.data.source == "synthetic") != (run.data.tokenizer == "symbols"):
+        raise Mistake(
+            f"data.tokenizer={run.data.tokenizer} does not go with data.source={run.data.source}: symbols are of synthetic ones"
+        )
+    if synthetic.kind in WINDOWED and synthetic.length != run.size.context:
+        raise Mistake(
+            f"data.synthetic.length={synthetic.length} is not size.context={run.size.context}: here each window is one sequence"
+        )

@@ -1,6 +1,7 @@
 """What is trained and what is scored: from a block of tokens to nats, as sums and counts."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -34,6 +35,11 @@ class Batch(NamedTuple):
         return [Batch(*piece) for piece in zip(*fields, strict=True)]
 
 
+def opened(block: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens of a block (B, T + 1), and the weight of each as a target: one that does not count stands as its complement."""
+    return torch.where(block < 0, ~block, block), (block >= 0).float()
+
+
 class Total(NamedTuple):
     """A loss as a sum and a count: they add exactly over micro-batches and ranks, and the mean is taken once, at the end."""
 
@@ -63,11 +69,24 @@ class Objective(nn.Module, ABC):
 
     def token_nats(self, batch: Batch) -> Tensor:
         """The nats of every target, (B, T), in float32."""
+        return self._of_targets(batch, cross_entropy.nats)
+
+    def token_answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The nats of every target, and whether it is the likeliest token: both (B, T), in float32."""
+        hits = []
+
+        def read(logits: Tensor, targets: Tensor) -> Tensor:
+            hits.append((logits.argmax(dim=-1) == targets).float())
+            return cross_entropy.nats(logits, targets)
+
+        return self._of_targets(batch, read), torch.cat(hits).view_as(batch.targets)
+
+    def _of_targets(self, batch: Batch, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """What is read off the logits of every target, (B, T), a piece at a time."""
         hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
         rows = cross_entropy.tokens_at_once(self.model.vocabulary)
         pieces = zip(hidden.flatten(0, 1).split(rows), batch.targets.flatten().split(rows), strict=True)
-        nats = [cross_entropy.nats(self.model.head(piece), targets) for piece, targets in pieces]
-        return torch.cat(nats).view_as(batch.targets)
+        return torch.cat([read(self.model.head(piece), targets) for piece, targets in pieces]).view_as(batch.targets)
 
     def summed_nats(self, batch: Batch) -> Tensor:
         """Σ weight · nats, to be trained: where all logits would be too many, they are not held."""
@@ -93,8 +112,8 @@ class Causal(Objective):
     metric = "perplexity"
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        tokens, targets = block[:, :-1], block[:, 1:]
-        return Batch(tokens, targets, torch.ones(targets.shape))
+        block, weight = opened(block)
+        return Batch(block[:, :-1], block[:, 1:], weight[:, 1:])
 
 
 class Masked(Objective):
@@ -123,11 +142,12 @@ class Masked(Objective):
         return (strata * length).long().clamp(max=length - 1) + 1
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        block, weight = opened(block)
         targets = block[:, 1:]  # the very tokens that a causal model has to predict
         rows, length = targets.shape
         order = torch.rand(rows, length, generator=generator).argsort(dim=1).argsort(dim=1)  # (B, T): a rank for each position
         hidden = order < self.counts(rows, length, generator)[:, None]
-        return Batch(targets.masked_fill(hidden, self.model.mask), targets, hidden.float())
+        return Batch(targets.masked_fill(hidden, self.model.mask), targets, hidden * weight[:, 1:])
 
     def score(self, batch: Batch) -> Total:
         length = batch.targets.shape[1]

@@ -21,11 +21,12 @@ PIECE = 1 << 22  # tokens that are looked at together, so that a part of any len
 class Blocks:
     """Training sequences of context + 1 tokens, `context` apart: each once an epoch, in an order that needs no state to be kept.
 
-    Raises Mistake where the text does not fill one batch.
+    A token that is not `counted` as a target stands as its complement, −1 − token. Raises Mistake where the text does not fill
+    one batch.
     """
 
-    def __init__(self, tokens: np.ndarray, context: int, batch: int, seed: int):
-        self.tokens, self.context, self.batch, self.seed = tokens, context, batch, seed
+    def __init__(self, tokens: np.ndarray, context: int, batch: int, seed: int, counted: np.ndarray | None = None):
+        self.tokens, self.context, self.batch, self.seed, self.counted = tokens, context, batch, seed, counted
         self.per_epoch = (len(tokens) - 1) // context
         if self.per_epoch < 1:
             raise Mistake(too_long(context, "train", len(tokens)))
@@ -52,7 +53,7 @@ class Blocks:
     def at(self, step: int) -> np.ndarray:
         """(batch, context + 1) int64: the tokens of one step, counted from 0."""
         places = self.indices(step)[:, None] * self.context + np.arange(self.context + 1)  # (batch, context + 1)
-        return self.tokens[places].astype(np.int64)
+        return marked(self.tokens, self.counted, places)
 
     def digest(self, steps: int) -> str:
         """Sixteen hexadecimal digits of the order that the first `steps` steps really use."""
@@ -60,6 +61,12 @@ class Blocks:
         for step in range(steps):
             digest.update(self.indices(step).astype("<i8").tobytes())
         return digest.hexdigest()[:16]
+
+
+def marked(tokens: np.ndarray, counted: np.ndarray | None, places: np.ndarray | slice) -> np.ndarray:
+    """The tokens at some places as int64; the complement where a token does not count as a target."""
+    found = np.asarray(tokens[places]).astype(np.int64)
+    return found if counted is None else np.where(counted[places], found, ~found)
 
 
 def spread(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> tuple[np.ndarray, int]:

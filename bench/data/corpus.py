@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from bench.data.encoding import BLOCK, LARGE, Batch, Encode, Encoded, batches, d
 from bench.data.source import Source, open_source
 from bench.data.split import divide, resolve
 from bench.data.spool import Spool, pairs
+
+if TYPE_CHECKING:
+    from bench.data.synthetic import Law
 
 FORMAT = 3  # raise it when the meaning of the files changes. 3: byte pairs of a large text are learned from a sample of it
 # Bytes of the training part that byte pairs are learned from, at most: more would hardly change them, and 64 MB of text with
@@ -41,6 +44,7 @@ class Part:
     tokens: np.ndarray  # (N,) uint16 or uint32, memory-mapped
     starts: np.ndarray  # (U,) int64: token offset of each unit's first token
     sizes: np.ndarray  # (U,) int64: UTF-8 bytes of each unit's text; their sum is the part's
+    counted: np.ndarray | None = None  # (N,) bool, memory-mapped: the tokens that are asked for, where that is not all of them
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Corpus:
     vocabulary: tokenizer.Vocabulary
     parts: dict[str, Part]
     facts: dict[str, Any]
+    law: "Law | None" = None  # that drew it, where it is no text: what is best possible is known then
 
     @property
     def scored(self) -> str:
@@ -70,6 +75,10 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
 
     Raises Mistake for a text, tokenizer or folder that can not be used.
     """
+    if options.source == "synthetic":
+        from bench.data.synthetic import preparing
+
+        return preparing.prepare(options, name, progress)
     exists = tokenizer.check_tokenizer(options.tokenizer)
     chosen = tokenizer.read_tokenizer(options.tokenizer).fingerprint() if exists else options.tokenizer
     source = open_source(options)
@@ -216,7 +225,9 @@ def read(folder: Path) -> Corpus:
     parts = {}
     for name, part in manifest["parts"].items():
         starts, sizes = np.load(folder / f"{name}.units.npy")
-        parts[name] = Part(np.memmap(folder / f"{name}.tokens", dtype=part["dtype"], mode="r"), starts, sizes)
+        tokens = np.memmap(folder / f"{name}.tokens", dtype=part["dtype"], mode="r")
+        asked = folder / f"{name}.counted"
+        parts[name] = Part(tokens, starts, sizes, np.memmap(asked, dtype=bool, mode="r") if asked.exists() else None)
     vocabulary = tokenizer.load(cache.read_json(folder / "vocabulary.json"))
     vocabulary.lossy = manifest["facts"]["lossy"]
     return Corpus(folder, manifest["digest"], vocabulary, parts, manifest["facts"])

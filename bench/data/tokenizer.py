@@ -22,6 +22,7 @@ class Vocabulary(ABC):
     size: int  # the separator included, and <unk> where there is one
     separator: int  # stands before each document; decodes to nothing
     slow: bool = False  # encoding is worth several processes
+    text: bool = True  # tokens stand for text: a prompt can be said, and bytes counted
     lossy: bool = False  # held-out text had characters that this vocabulary can not say
     continues_word: np.ndarray | None = None  # bool (size,): the token goes on with a word, where tokens are pieces of words
 
@@ -136,6 +137,24 @@ class Pieces(Vocabulary):
         return 0 if back == text else max(1, abs(len(text) - len(back)))
 
 
+class Symbols(Vocabulary):
+    """The symbols of a synthetic source, which say nothing, and a separator."""
+
+    text = False
+
+    def __init__(self, count: int):
+        self.separator, self.size = count, count + 1
+
+    def encode(self, text: str) -> np.ndarray:
+        raise Mistake("the symbols of a synthetic source say no text: there is no prompt to give")
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        return " ".join(str(number) for number in np.asarray(ids).tolist() if number < self.separator)
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "symbols", "count": self.separator}
+
+
 def byte_names() -> dict[str, int]:
     """The character that byte-level tokenizers write for each byte: itself where it prints, else one from U+0100 on."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -209,4 +228,6 @@ def load(description: dict[str, Any]) -> Vocabulary:
         return Bytes()
     if description["kind"] == "characters":
         return Characters(description["characters"])
+    if description["kind"] == "symbols":
+        return Symbols(description["count"])
     return Pieces(description["tokenizer"], description["kind"])
