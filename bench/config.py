@@ -31,7 +31,7 @@ class Synthetic:
     kind: str = "none"  # markov | hmm | in_context_markov | recall | dyck | parity
     symbols: int = 8
     order: int = 2  # markov: how many symbols back the law looks
-    states: int = 8  # hmm: hidden states
+    states: int = 32  # hmm: hidden states
     concentration: float = 0.5  # of the Dirichlet distributions that rows are drawn from: less is easier to foresee
     pairs: int = 0  # recall: keys with values; 0: one for 16 tokens of context
     depth: int = 8  # dyck: of nesting, at most

@@ -114,7 +114,7 @@ def _check_law(run: Run) -> None:
     synthetic = run.data.synthetic
     if (run.data.source == "synthetic") != (synthetic.kind != "none"):
         raise Mistake(
-            f"data.source={run.data.source} does not go with data.synthetic.kind={synthetic.kind}: take data=markov or another law"
+            f"data.source={run.data.source} does not go with data.synthetic.kind={synthetic.kind}: take data=markov or another"
         )
     if (run.data.source == "synthetic") != (run.data.tokenizer == "symbols"):
         raise Mistake(

@@ -32,7 +32,7 @@ def likelihood(objective: Objective, part: Part, law: Law, context: int, plan: P
 
 
 def _sums(objective: Objective, part: Part, law: Law, window: Window, plan: Plan) -> np.ndarray:
-    """(B, 5) of each window, over the tokens that count: their number, nats and right guesses of the model, then of the oracle."""
+    """(B, 5) of each window, over the tokens that count: their number, nats and hits of the model, then of the oracle."""
     counted = window.positions >= 0
     if part.counted is not None:
         counted &= part.counted[window.positions]

@@ -1,4 +1,4 @@
-"""Text in, equal blocks out: sources (known laws among them), splits, tokenizers, the cache of tokens, and the order of training. Imports no torch."""
+"""Text in, equal blocks out: sources, known laws, splits, tokenizers, the cache of tokens, the order of training. No torch."""
 
 from bench.data.blocks import Blocks, Window, per_unit, windows
 from bench.data.corpus import Corpus, Part, prepare
