@@ -1,0 +1,166 @@
+"""Regret: zero for the oracle itself, counted only where something is asked, and an alarm below it that no other check backs."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from bench import cell, contract, data, regret
+from bench.config import Data, Mistake, Run, Size, Synthetic, Train
+from bench.data import Corpus
+from bench.identity import identity
+from bench.limits import check
+from bench.objective import Causal, Masked
+from bench.train import plan
+from tests.conftest import Command, one_line
+
+ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 0.01}}
+SMALL = "data.synthetic.tokens=20000 data.synthetic.held_out=4000".split()
+
+
+class Says(nn.Module):
+    """A model that answers with a table: logits by the last token alone, (V, V)."""
+
+    def __init__(self, table: Tensor) -> None:
+        super().__init__()
+        self.table, self.vocabulary, self.mask = table, len(table), len(table)
+        self.backbone = type("Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)})()
+
+    def hidden(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        return self.table[tokens], None
+
+    def head(self, hidden: Tensor) -> Tensor:
+        return hidden
+
+
+def corpus(kind: str, **numbers: int) -> Corpus:
+    synthetic = Synthetic(**({"kind": kind, "length": 16, "tokens": 4000, "held_out": 3000} | numbers))  # type: ignore[arg-type]
+    return data.prepare(Data(source="synthetic", tokenizer="symbols", synthetic=synthetic), kind)
+
+
+def scored(made: Corpus, table: Tensor) -> dict[str, float]:
+    objective = Causal(Says(table))  # type: ignore[arg-type]
+    assert made.law is not None
+    score = regret.likelihood(objective, made.parts["test"], made.law, 16, plan(Run(arch=ARCH)))
+    return {metric.name: metric.values[0] for metric in score.metrics}
+
+
+def test_the_oracle_itself_has_no_regret() -> None:
+    made = corpus("markov", order=1)
+    table = torch.full((9, 9), -40.0)
+    table[:8, :8] = torch.from_numpy(made.law.transitions).log()  # type: ignore[union-attr]
+    found = scored(made, table)
+    assert found["regret"] == pytest.approx(0, abs=1e-6)
+    assert found["nats_per_token"] == pytest.approx(found["oracle_nats_per_token"], abs=1e-6)
+    assert found["accuracy"] == found["oracle_accuracy"] > 1 / 8
+    assert found["scored_tokens"] == 2999
+
+
+def test_who_knows_nothing_pays_for_every_symbol() -> None:
+    made = corpus("markov", order=1)
+    found = scored(made, torch.zeros(9, 9))
+    assert found["nats_per_token"] == pytest.approx(math.log(9), abs=1e-6)
+    assert found["regret"] == pytest.approx(math.log(9) - found["oracle_nats_per_token"], abs=1e-6)
+    assert 0 < found["regret_standard_error"] < 0.02
+
+
+def test_only_what_is_asked_is_scored_and_trained() -> None:
+    made = corpus("recall", symbols=16, pairs=3)
+    part = made.parts["test"]
+    assert part.counted is not None
+    found = scored(made, torch.zeros(17, 17))
+    assert found["scored_tokens"] == part.counted.sum() == 4 * ((len(part.tokens) - 1) // 16)
+    assert found["regret"] == pytest.approx(math.log(17), abs=1e-6)
+    assert found["oracle_accuracy"] == 1
+    block = torch.from_numpy(data.Blocks(part.tokens, 16, 3, 0, part.counted).at(0))
+    objective = Causal(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
+    batch = objective.batch(block, torch.Generator())
+    assert batch.tokens.min() >= 0
+    assert batch.weight.sum(dim=1).tolist() == [4, 4, 4]
+    assert objective(batch).count == 12
+    masked = Masked(Says(torch.zeros(17, 17))).batch(block, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    assert masked.weight[batch.weight == 0].sum() == 0
+    assert masked.targets.equal(batch.targets)
+
+
+def test_the_error_is_over_windows() -> None:
+    random = np.random.default_rng(0)
+    differences = random.normal(0.1, 0.3, 400)
+    mean, error = regret.ratio(differences * 16, np.full(400, 16.0))
+    assert mean == pytest.approx(differences.mean())
+    assert error == pytest.approx(differences.std(ddof=1) / 20)
+
+
+@pytest.mark.parametrize(("errors", "leaks"), [(3.9, False), (4.1, True)])
+def test_the_alarm_rings_beyond_four_standard_errors(errors: float, leaks: bool) -> None:
+    noise = np.tile([-1.0, 1.0], 200)
+    _, error = regret.ratio(noise, np.ones(400))
+    sums = np.stack([np.ones(400), noise - errors * error + 2, np.ones(400), np.full(400, 2.0), np.ones(400)], axis=1)
+    if leaks:
+        with pytest.raises(regret.Leak, match=r"^leak: 0\.\d+ nats per token below the best that is possible \(4 standard"):
+            regret.compared(sums)
+    else:
+        assert regret.compared(sums)[0].values[0] < 0
+
+
+def test_a_model_that_looks_ahead_is_caught_without_the_check_of_causality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "check_before_training", lambda model: None)
+    law = Synthetic(kind="markov", tokens=30_000, held_out=4000)
+    run = Run(
+        arch={"_target_": "tests.doubles.LooksAhead", "tune": {"learning_rate": 0.01}},
+        data=Data(source="synthetic", tokenizer="symbols", synthetic=law),
+        size=Size(parameters=10_000, context=16), train=Train(steps=120, batch=16, warmup=10, validations=1),
+        names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
+    )  # fmt: skip
+    (tmp_path / "checkpoint").mkdir()
+    assert cell.recorded(run, tmp_path, lambda line: None) == 4
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert result["reason"].startswith("leak: ")
+
+
+def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
+    def named(**changes: object) -> str:
+        return identity(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
+
+    seeds = [Synthetic(kind="markov", seed=seed) for seed in (0, 1)]
+    assert named() == named(synthetic=Synthetic(seed=1))
+    assert len({named(source="synthetic", synthetic=one) for one in seeds}) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"source": "synthetic"}, "take data=markov"),
+        ({"source": "text", "synthetic": Synthetic(kind="markov")}, "take data=markov"),
+        ({"source": "text", "tokenizer": "symbols"}, "symbols are of synthetic"),
+        ({"source": "synthetic", "synthetic": Synthetic(kind="markov")}, "data.tokenizer=bytes"),
+        ({"source": "synthetic", "tokenizer": "symbols", "synthetic": Synthetic(kind="dyck", length=64)}, "size.context=128"),
+        ({"source": "synthetic", "tokenizer": "symbols", "synthetic": Synthetic(kind="markov", symbols=1)}, "out of range"),
+    ],
+)
+def test_what_does_not_go_together_is_said(changes: dict[str, object], words: str) -> None:
+    with pytest.raises(Mistake, match=words):
+        check(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
+
+
+def test_the_real_command_on_a_known_floor(bench: Command, tmp_path: Path) -> None:
+    tiny = ["size=tiny", "size.context=24", "measure=off", "train.steps=6", "train.batch=4", "evaluate.pseudo_positions=20"]
+    done = bench("-m", "arch=bigram,bert", "data=recall", *SMALL, *tiny)
+    assert done.returncode == 0, done.stderr
+    results = {path.parent.name[:4]: json.loads(path.read_text()) for path in tmp_path.glob("results/single/runs/*/result.json")}
+    found = {metric["name"]: metric for metric in results["bigr"]["metrics"]}
+    assert found["regret"]["values"] == found["nats_per_token"]["values"]
+    assert found["accuracy"]["unit"] == "share"
+    assert found["state_bytes"]["values"] == [0.0]
+    assert "bits_per_byte" not in found
+    assert "pseudo_nats_per_token" in {metric["name"] for metric in results["bert"]["metrics"]}
+    run = next(tmp_path.glob("results/single/runs/bigram*"))
+    asked = bench(str(run), "--prompt", "a", module="bench.generate")
+    one_line(asked, 2, "no text")
