@@ -1,6 +1,7 @@
 """Identity: what makes two runs the same, and what does not."""
 
 import dataclasses
+from operator import attrgetter
 
 import pytest
 
@@ -67,7 +68,7 @@ def test_plain_values_give_the_same_run_back() -> None:
 def test_every_range_is_checked(path: str) -> None:
     bad = run()
     group, _, name = path.rpartition(".")
-    setattr(getattr(bad, group) if group else bad, name, RANGES[path][1] * 2 + 1)
+    setattr(attrgetter(group)(bad) if group else bad, name, RANGES[path][1] * 2 + 1)
     with pytest.raises(Mistake, match=path.replace(".", r"\.")):
         check(bad)
 
@@ -76,7 +77,7 @@ def test_every_range_is_checked(path: str) -> None:
 def test_every_choice_is_checked(path: str) -> None:
     bad = run()
     group, _, name = path.rpartition(".")
-    setattr(getattr(bad, group) if group else bad, name, "nonsense")
+    setattr(attrgetter(group)(bad) if group else bad, name, "nonsense")
     with pytest.raises(Mistake, match="nonsense is not known"):
         check(bad)
 

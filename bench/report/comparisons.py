@@ -33,6 +33,7 @@ class Comparison:
     runs: pd.DataFrame
     likelihoods: tuple[pd.DataFrame, ...]  # causal rows, best first; one table a protocol, part and tokenizer
     verdicts: tuple[Verdicts, ...]  # of each of them
+    regrets: tuple[pd.DataFrame, ...]  # causal rows on a source whose best possible loss is known, the nearest to it first
     pseudo: tuple[pd.DataFrame, ...]  # encoders: never beside the above
     orders: pd.DataFrame  # seed, tokenizer, digests of the order of blocks
     equal_order: bool
@@ -75,6 +76,7 @@ def _comparison(name: str, rows: pd.DataFrame, tables: Tables) -> Comparison:
         runs=runs,
         likelihoods=likelihoods,
         verdicts=tuple(verdicts(table, tables) for table in likelihoods),
+        regrets=tuple(t.sort_values("regret") for t in _apart(rows[rows["regret"].notna()])),
         pseudo=tuple(t.sort_values("pseudo_perplexity") for t in _apart(rows[rows["pseudo_perplexity"].notna()])),
         orders=orders,
         equal_order=bool((orders["order_digest"].str.len() == 1).all()),

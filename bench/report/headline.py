@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report import regrets
 from bench.report.comparisons import Comparison
 from bench.report.floors import Floors
 from bench.report.groups import Group
@@ -22,7 +23,7 @@ METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "d
 
 def sentences(comparison: Comparison, sittings: Sequence[Sitting], floors: Sequence[Floors] = ()) -> list[str]:
     """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
-    said = [_compared(comparison), *quality(comparison)]
+    said = [_compared(comparison), *regrets.sentences(comparison), *quality(comparison)]
     said += [_floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)]
     real = comparison.rows[~comparison.rows["control"]]
     for sitting in sittings:
@@ -63,7 +64,8 @@ def _cost(labels: Mapping[str, str], sitting: Sitting, where: str) -> str:
 
 def _compared(comparison: Comparison) -> str:
     rows = comparison.rows[~comparison.rows["control"]]
-    causal, encoders = int(rows["bits_per_byte"].notna().sum()), int(rows["pseudo_perplexity"].notna().sum())
+    scored = rows["bits_per_byte"].notna() | rows["regret"].notna()
+    causal, encoders = int(scored.sum()), int(rows["pseudo_perplexity"].notna().sum())
     kinds = [plural(amount, kind) for amount, kind in ((causal, "causal model"), (encoders, "encoder")) if amount]
     seeds = sorted(set(rows["seeds"]))
     tokens = sorted(set(rows["tokens_seen"].dropna()))

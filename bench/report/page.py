@@ -7,7 +7,7 @@ import jinja2
 from markupsafe import Markup
 
 from bench.reading import Records
-from bench.report import cards, cells, facts, families, floors, headline, pictures, sections, verdicts
+from bench.report import cards, cells, facts, families, floors, headline, pictures, regret_figures, regrets, sections, verdicts
 from bench.report.comparisons import APART, KEY, Comparison, why_apart
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
@@ -42,6 +42,11 @@ def render(
         apart=why_apart([part.rows for part in parts], KEY),
         comparisons=[_comparison(part, records, tables, sittings, stale) for part in parts],
         answers=headline.measured_only([group for group, _ in measured]) if not len(tables.runs) else [],
+        floors={
+            "table": regrets.overview(parts),
+            "panels": regret_figures.panels(parts),
+            "legend": regret_figures.legend(parts),
+        },
         sittings=sections.sections(sittings, measured),
         families=cards.by_family(parts, [group for group, _ in measured], records.checks),
         machines=len({sitting.machine for sitting in sittings}),
@@ -78,6 +83,7 @@ def _comparison(
         "likelihoods": [
             cells.likelihoods(f"{part.name}-quality-{n}", rows, one, stale, lines[n]) for n, rows in enumerate(part.likelihoods)
         ],
+        "regrets": [regrets.tabulate(f"{part.name}-regret-{n}", rows, stale) for n, rows in enumerate(part.regrets)],
         "verdicts": [
             verdicts.tabulate(f"{part.name}-verdicts-{n}", found) for n, found in enumerate(part.verdicts) if len(found.pairs)
         ],

@@ -17,7 +17,7 @@ SUMMARY_COLUMNS = (
 SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
     "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control,"
-    "parameters_active"
+    "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
@@ -45,7 +45,7 @@ def build(records: Records, sittings: list[Sitting]) -> Tables:
     runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
     done = runs[runs["status"] == "done"]
     documents = _documents(records.documents, done)
-    summary = _facts(runs).join(_quality(done, documents)).join(_medians(done))
+    summary = _facts(runs).join(_quality(done, documents)).join(_medians(done)).join(_floored(done))
     return Tables(_with_speeds(summary, sittings), runs, documents)
 
 
@@ -153,10 +153,21 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
 
 
 MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
+FLOORED = ["regret", "regret_standard_error", "nats_per_token", "oracle_nats_per_token", "accuracy", "oracle_accuracy"]
 COUNTED = (
     "parameters parameters_active parameters_without_embedding parameters_in_products width budget_slack train_seconds "
-    "tokens_seen"
+    "tokens_seen state_bytes"
 ).split()
+
+
+def _floored(done: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds on sources whose best possible loss is known, with the error over their windows and the seeds."""
+    table = done.reindex(columns=["row", *FLOORED]).astype(float)
+    means = table.groupby("row")[FLOORED].mean()
+    regrets = table.groupby("row")["regret"]  # every seed is scored on the same windows: their error does not shrink with seeds
+    spread = (regrets.var() / regrets.count()).fillna(0.0)
+    means["regret_standard_error"] = (means["regret_standard_error"].pow(2) + spread).pow(0.5)
+    return means
 
 
 def _medians(done: pd.DataFrame) -> pd.DataFrame:
@@ -175,6 +186,7 @@ def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame
     for sitting in (one for one in sittings if one.machine == machine):  # a later sitting stands over an earlier one
         there = table["subject"].isin(sitting.medians.index)
         found = sitting.medians.reindex(columns=list(SPEEDS)).reindex(table.loc[there, "subject"])
+        found["state_bytes"] = found["state_bytes"].fillna(table.loc[there].set_index("subject")["state_bytes"])
         table.loc[there, list(SPEEDS)] = found.to_numpy()
         table.loc[there, ["machine", "sitting"]] = [machine, sitting.name]
     return table

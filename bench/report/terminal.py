@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import crossovers, headline, trust
+from bench.report import crossovers, headline, regrets, trust
+from bench.report.cells import Table
 from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
@@ -24,15 +25,19 @@ WIDE = 120  # letters of a line
 def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]]) -> str:
     """A block for each comparison, encoders under a line of their own; the speeds; then what has no result."""
     blocks = []
+    floors = regrets.overview(parts)
     for part in parts:
         if len(parts) > 1:
             blocks.append(f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters")
         blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [_block(rows, "pseudo-ppl") for rows in part.pseudo]
-        blocks += [_wrapped(line) for line in headline.quality(part)]
+        blocks += [_regrets(rows) for rows in part.regrets if floors is None]
+        blocks += [_wrapped(line) for line in (*regrets.sentences(part), *headline.quality(part))]
         if not part.equal_order:
             blocks.append(
                 "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
             )
+    if floors is not None:
+        blocks.append(_aligned([["regret", *(title for title, _ in floors.columns[1:])], *_texts(floors)]))
     blocks += [block for group, pairs in measured for block in _measured(group, pairs, alone=not len(tables.runs)) if block]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
@@ -92,6 +97,16 @@ def _block(rows: pd.DataFrame, title: str) -> str:
     if encoder:
         lines = [line[:3] + line[4:] for line in lines]
     return _aligned(lines)
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """The rows of a table of the page as they are read."""
+    return [[_one_line(cell.text) for cell in row] for row in table.rows]
+
+
+def _regrets(rows: pd.DataFrame) -> str:
+    table = regrets.tabulate("", rows, frozenset())
+    return _aligned([["", *(title for title, _ in table.columns[1:])], *_texts(table)])
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

@@ -1,0 +1,117 @@
+"""Known floors: how far each row stays behind the best possible, a table for each source and one over all of them."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bench.report.cells import Cell, Table, name_cell
+from bench.report.comparisons import Comparison
+from bench.report.rows import each
+from bench.report.wording import NONE, count, fixed, listed, percent, size
+
+CERTAIN = 0.9999  # of the oracle's guesses are right: the question is then who is right, not by how many nats
+ABOUT = (
+    "Regret: the model’s nats per token less the best possible, on the same tokens and given exactly what the model saw. "
+    "0 can not be undercut. ± is the standard error over windows and seeds."
+)
+
+
+def certain(rows: pd.DataFrame) -> bool:
+    """Whether the best possible is always right on a source."""
+    return bool(rows["oracle_accuracy"].min() >= CERTAIN)
+
+
+def exact(value: float, error: float) -> str:
+    """A regret to as many places as its error gives sense to: three, or four below a thousandth."""
+    return fixed(value, 4 if error < 0.001 else 3)
+
+
+def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
+    """The rows of one source, the least regret first."""
+    columns = [
+        ("architecture", "a row is a variant; seeds are averaged"),
+        ("regret", "nats per token above the best possible; below it the standard error"),
+        ("nats per token", "of the scored tokens"),
+        ("right", "share of the scored tokens that were the likeliest to the model"),
+        ("state", "bytes of one sequence’s state at the full context"),
+        ("parameters", "all of them, embeddings included"),
+        ("seeds", "finished seeds"),
+    ]
+    best = rows["regret"].min()
+    cells = [
+        [
+            name_cell(row, stale),
+            _regret(row, row.regret == best),
+            Cell(fixed(row.nats_per_token, 4), row.nats_per_token),
+            Cell(percent(row.accuracy), row.accuracy),
+            Cell(size(row.state_bytes), row.state_bytes if row.state_bytes == row.state_bytes else None),
+            Cell(count(row.parameters), row.parameters),
+            Cell(str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}", float(row.seeds)),
+        ]
+        for row in each(rows)
+    ]
+    floor = rows.iloc[0]
+    reached = f"The best possible here: {fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
+    reached += f"{percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
+    return Table(name, reached, columns, cells, [ABOUT])
+
+
+def _regret(row: object, best: bool) -> Cell:
+    value, error = float(getattr(row, "regret", 0)), float(getattr(row, "regret_standard_error", 0))
+    return Cell(exact(value, error), value, f"± {exact(error, error)}", "best" if best else "")
+
+
+def sentences(comparison: Comparison) -> list[str]:
+    """Who comes nearest to the best possible, and by how much others stay behind, for each table."""
+    said = []
+    for table in comparison.regrets:
+        rows = table[~table["control"]]
+        first, last = rows.iloc[0], rows.iloc[-1]
+        by = exact(first["regret"], first["regret_standard_error"])
+        error = exact(first["regret_standard_error"], first["regret_standard_error"])
+        near = rows[rows["regret"] - first["regret"] < 2 * (rows["regret_standard_error"] + first["regret_standard_error"])]
+        others = [str(label) for label in near["label"] if label != first["label"]]
+        also = f", within two errors of it {listed(others[:4])}{' and others' if len(others) > 4 else ''}" if others else ""
+        line = f"Best possible: {fixed(first['oracle_nats_per_token'])} nats per token. Nearest: {first['label']}, "
+        line += f"{by} ± {error} above"
+        far = f"; furthest: {last['label']}, {fixed(last['regret'])}" if len(rows) > 1 else ""
+        right = f", right in {percent(first['accuracy'])}" if certain(rows) else ""
+        said.append(f"{line}{right}{also}{far}.")
+    return said
+
+
+def overview(parts: Sequence[Comparison]) -> Table | None:
+    """A row an architecture, a column a source: who can do what. None where fewer than two floors are known."""
+    tables = [(part, table[~table["control"]]) for part in parts for table in part.regrets]
+    if len(tables) < 2:
+        return None
+    ranks = pd.concat([table.set_index("label")["regret"].rank() for _, table in tables], axis=1)
+    order = ranks.fillna(len(ranks)).mean(axis=1).sort_values(kind="stable").index
+    named = {row.label: row for _, table in tables for row in each(table)}
+    rows = []
+    for label in order:
+        row = named[label]
+        line = [Cell(str(label), str(label), small=str(row.family), colour=int(row.colour))]
+        for _, table in tables:
+            found = next((one for one in each(table) if one.label == label), None)
+            line.append(Cell(NONE) if found is None else _crossed(found, table))
+        rows.append(line)
+    columns = [("architecture", "the best mean rank first"), *((title, "regret, nats per token") for title in titles(tables))]
+    notes = [ABOUT, "Where the best possible is always right, the share of right answers stands below instead."]
+    return Table("known-floors", "Regret of each architecture on each source.", columns, rows, notes)
+
+
+def _crossed(row: object, table: pd.DataFrame) -> Cell:
+    cell = _regret(row, getattr(row, "regret", 0) == table["regret"].min())
+    if not certain(table):
+        return cell
+    return Cell(cell.text, cell.value, f"{percent(float(getattr(row, 'accuracy', 0)))} right", cell.mark)
+
+
+def titles(tables: Sequence[tuple[Comparison, pd.DataFrame]]) -> list[str]:
+    """The source of each table, and its budget and context where they differ."""
+    budgets = {(int(t["budget"].iloc[0]), int(t["context"].iloc[0])) for _, t in tables}
+    return [
+        str(t["data"].iloc[0]) + (f", {t['budget'].iloc[0]:,}, {t['context'].iloc[0]}" if len(budgets) > 1 else "")
+        for _, t in tables
+    ]
