@@ -27,6 +27,7 @@ def render(
     stale: frozenset[int],
 ) -> str:
     """The page as text. `stale`: rows that other sources than today's made."""
+    overview = regrets.overview(parts)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
@@ -40,10 +41,10 @@ def render(
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         palette=len(families.PALETTE),
         apart=why_apart([part.rows for part in parts], KEY),
-        comparisons=[_comparison(part, records, tables, sittings, stale) for part in parts],
+        comparisons=[_comparison(part, records, tables, sittings, stale, bool(overview)) for part in parts],
         answers=headline.measured_only([group for group, _ in measured]) if not len(tables.runs) else [],
         floors={
-            "table": regrets.overview(parts),
+            "table": overview,
             "panels": regret_figures.panels(parts),
             "legend": regret_figures.legend(parts),
         },
@@ -66,8 +67,9 @@ def stale_rows(tables: Tables, source: str) -> frozenset[int]:
 
 
 def _comparison(
-    part: Comparison, records: Records, tables: Tables, sittings: list[Sitting], stale: frozenset[int]
+    part: Comparison, records: Records, tables: Tables, sittings: list[Sitting], stale: frozenset[int], several: bool
 ) -> dict[str, Any]:
+    """What the template needs for one comparison. `several`: it is one of several known floors, and stands in their table."""
     machines = {sitting.machine for sitting in sittings}
     measured = [sitting for sitting in sittings if sitting.medians.index.isin(part.rows["subject"]).any()]
     one = measured[0] if len(machines) == 1 and len(measured) == 1 else None
@@ -76,14 +78,14 @@ def _comparison(
     return {
         "name": part.name,
         "title": f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters",
-        "sentences": headline.sentences(part, sittings, lines),
+        "sentences": regrets.sentences(part) if several and part.regrets else headline.sentences(part, sittings, lines),
         "picture": picture,
         "facts": facts.facts(part),
         "apart": why_apart(list(part.likelihoods), APART),
         "likelihoods": [
             cells.likelihoods(f"{part.name}-quality-{n}", rows, one, stale, lines[n]) for n, rows in enumerate(part.likelihoods)
         ],
-        "regrets": [regrets.tabulate(f"{part.name}-regret-{n}", rows, stale) for n, rows in enumerate(part.regrets)],
+        "regrets": [regrets.tabulate(f"{part.name}-regret-{n}", rows, stale, several) for n, rows in enumerate(part.regrets)],
         "verdicts": [
             verdicts.tabulate(f"{part.name}-verdicts-{n}", found) for n, found in enumerate(part.verdicts) if len(found.pairs)
         ],

@@ -7,7 +7,7 @@ import pandas as pd
 from bench.report.cells import Cell, Table, name_cell
 from bench.report.comparisons import Comparison
 from bench.report.rows import each
-from bench.report.wording import NONE, count, fixed, listed, percent, size
+from bench.report.wording import NONE, count, fixed, listed, percent, plural, size
 
 CERTAIN = 0.9999  # of the oracle's guesses are right: the question is then who is right, not by how many nats
 ABOUT = (
@@ -26,8 +26,8 @@ def exact(value: float, error: float) -> str:
     return fixed(value, 4 if error < 0.001 else 3)
 
 
-def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
-    """The rows of one source, the least regret first."""
+def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool = False) -> Table:
+    """The rows of one source, the least regret first; folded away where one table over all sources stands above."""
     columns = [
         ("architecture", "a row is a variant; seeds are averaged"),
         ("regret", "nats per token above the best possible; below it the standard error"),
@@ -53,7 +53,8 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     floor = rows.iloc[0]
     reached = f"The best possible here: {fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
     reached += f"{percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
-    return Table(name, reached, columns, cells, [ABOUT])
+    fold = f"The {plural(len(rows), 'row')} of {floor['data']}, with nats per token, state and parameters" if folded else ""
+    return Table(name, reached, columns, cells, [ABOUT], folded=fold)
 
 
 def _regret(row: object, best: bool) -> Cell:
