@@ -215,5 +215,7 @@ def from_plain(tree: Mapping[str, Any]) -> Run:
     for name, kind in groups.items():
         names = {f.name for f in fields(kind)}
         values[name] = kind(**{key: value for key, value in tree.get(name, {}).items() if key in names})
-    values["data"].synthetic = Synthetic(**tree.get("data", {}).get("synthetic", {}))
+    known = {f.name for f in fields(Synthetic)}
+    law = tree.get("data", {}).get("synthetic", {})
+    values["data"].synthetic = Synthetic(**{key: value for key, value in law.items() if key in known})
     return Run(**values)

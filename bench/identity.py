@@ -55,7 +55,11 @@ def variant(run: Run) -> str:
 
 def subject(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
-    text = {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else _data(run)  # the vocabulary comes from it
+    text = _data(run)  # the vocabulary comes from it
+    if run.data.tokenizer == "bytes":
+        text = {"tokenizer": "bytes"}
+    elif run.data.source == "synthetic":
+        text = {"tokenizer": "symbols", "kind": run.data.synthetic.kind, "symbols": run.data.synthetic.symbols}
     shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "compile", "device")}
     shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
     parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import cell, contract, data, regret
+from bench import cell, contract, data, evaluate, generate, regret
 from bench.config import Data, Mistake, Run, Size, Synthetic, Train
 from bench.data import Corpus
 from bench.identity import identity
 from bench.limits import check
 from bench.objective import Causal, Masked
 from bench.train import plan
-from tests.conftest import Command, one_line
+from tests.conftest import Command
 
 ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 0.01}}
 SMALL = "data.synthetic.tokens=20000 data.synthetic.held_out=4000".split()
@@ -27,7 +28,7 @@ class Says(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.table, self.vocabulary, self.mask = table, len(table), len(table)
+        self.table, self.vocabulary, self.mask = torch.cat([table, table[:1]]), len(table), len(table)
         self.backbone = type("Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)})()
 
     def hidden(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
@@ -150,17 +151,29 @@ def test_what_does_not_go_together_is_said(changes: dict[str, object], words: st
         check(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
 
 
-def test_the_real_command_on_a_known_floor(bench: Command, tmp_path: Path) -> None:
-    tiny = ["size=tiny", "size.context=24", "measure=off", "train.steps=6", "train.batch=4", "evaluate.pseudo_positions=20"]
-    done = bench("-m", "arch=bigram,bert", "data=recall", *SMALL, *tiny)
+def test_an_encoder_is_asked_only_what_is_asked() -> None:
+    made = corpus("recall", symbols=16, pairs=3)
+    objective = Masked(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
+    objective.model.table[:, :8] = 5.0  # every answer is one of the last eight symbols
+    score = evaluate.pseudo_likelihood(objective, made.parts["test"], made.vocabulary, 16, plan(Run(arch=ARCH)), 300)
+    wrong = math.log(8 * math.exp(5) + 8)  # the separator is known to be none
+    assert {metric.name: metric.values[0] for metric in score.metrics}["pseudo_nats_per_token"] == pytest.approx(wrong)
+
+
+def test_the_real_command_on_a_known_floor(
+    bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ["size=tiny", "size.context=24", "measure=off", "train.steps=6", "train.batch=4"]
+    done = bench("arch=bigram", "data=recall", *SMALL, *tiny)
     assert done.returncode == 0, done.stderr
-    results = {path.parent.name[:4]: json.loads(path.read_text()) for path in tmp_path.glob("results/single/runs/*/result.json")}
-    found = {metric["name"]: metric for metric in results["bigr"]["metrics"]}
+    result = json.loads(next(tmp_path.glob("results/single/runs/*/result.json")).read_text())
+    found = {metric["name"]: metric for metric in result["metrics"]}
     assert found["regret"]["values"] == found["nats_per_token"]["values"]
     assert found["accuracy"]["unit"] == "share"
     assert found["state_bytes"]["values"] == [0.0]
     assert "bits_per_byte" not in found
-    assert "pseudo_nats_per_token" in {metric["name"] for metric in results["bert"]["metrics"]}
-    run = next(tmp_path.glob("results/single/runs/bigram*"))
-    asked = bench(str(run), "--prompt", "a", module="bench.generate")
-    one_line(asked, 2, "no text")
+    assert "Who can do what" in (tmp_path / "results/single/report/index.html").read_text()
+    run = str(next(tmp_path.glob("results/single/runs/bigram*")))
+    monkeypatch.setattr(sys, "argv", ["generate", run, "--prompt", "a"])
+    assert generate.main() == 2
+    assert "no text" in capsys.readouterr().err
