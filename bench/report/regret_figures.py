@@ -20,20 +20,19 @@ Span = tuple[float, float]
 
 def panels(parts: Sequence[Comparison]) -> list[Drawn]:
     """A panel for each source, all with one axis of state bytes."""
-    tables = [table[~table["control"]] for part in parts for table in part.regrets]
-    states = pd.concat([table["state_bytes"] for table in tables]) if tables else pd.Series(dtype=float)
+    tables = regrets.known(parts)
+    states = pd.concat([table["state_bytes"] for _, table in tables]) if tables else pd.Series(dtype=float)
     states = states[states > 0]
     span = (float(states.min()) / 1.5, float(states.max()) * 1.5) if len(states) else (1.0, 10.0)
-    titles = regrets.titles([(part, table) for part in parts for table in part.regrets])
     return [
         drawn(f"floor-{number}", title, _caption(table), partial(panel, table, span))
-        for number, (title, table) in enumerate(zip(titles, tables, strict=True))
+        for number, (title, table) in enumerate(tables)
     ]
 
 
 def legend(parts: Sequence[Comparison]) -> list[tuple[str, int]]:
     """The families that have a point, with a colour of each."""
-    rows = [row for part in parts for table in part.regrets for row in each(table[~table["control"]])]
+    rows = [row for _, table in regrets.known(parts) for row in each(table)]
     found = {str(row.family): min(int(one.colour) for one in rows if one.family == row.family) for row in rows}
     return [(families.title(family), found[family]) for family in sorted(found, key=lambda name: (families.place(name), name))]
 
@@ -43,7 +42,14 @@ def _caption(table: pd.DataFrame) -> str:
     said = "Higher is better; 1 is possible." if certain else f"Lower is better; below {LEAST} is drawn there."
     none = sorted(table.loc[table["state_bytes"].isna(), "label"])
     lost = f" Without a state to count: {', '.join(none)}." if none else ""
-    return f"Named: those that nothing beats in both. {said}{lost}"
+    bars = "" if certain else " Bars: two standard errors."
+    return f"Named: those that nothing beats in both. {said}{bars}{lost}"
+
+
+def _span(rows: pd.DataFrame) -> tuple["pd.Series[float]", "pd.Series[float]"]:
+    """Two standard errors below and above."""
+    low, high = (rows["regret"] + side * rows["regret_standard_error"] for side in (-2, 2))
+    return low.clip(lower=LEAST), high.clip(lower=LEAST)
 
 
 def panel(table: pd.DataFrame, span: Span) -> Figure:
@@ -59,6 +65,8 @@ def panel(table: pd.DataFrame, span: Span) -> Figure:
         there["x"], there["y"], c=[drawing.colour(number) for number in there["colour"]], s=36, edgecolors=drawing.PAPER,
         linewidths=0.8, zorder=2,
     )  # fmt: skip
+    if not certain:
+        axes.vlines(there["x"], *_span(there), colors=[drawing.colour(n) for n in there["colour"]], linewidth=1, alpha=0.55)
     drawing.logarithmic(axes, *span, "B")
     if certain:
         axes.set_ylim(min(0.0, float(rows["y"].min())) - 0.03, 1.05)

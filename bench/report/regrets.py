@@ -81,9 +81,21 @@ def sentences(comparison: Comparison) -> list[str]:
     return said
 
 
+def known(parts: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
+    """The tables of all known floors without A/A controls, under the names of their sources, and in the order of those."""
+    tables = [table[~table["control"]] for part in parts for table in part.regrets]
+    budgets = {(int(table["budget"].iloc[0]), int(table["context"].iloc[0])) for table in tables}
+    found = []
+    for table in tables:
+        first = table.iloc[0]
+        apart = f", {first['budget']:,} parameters, {first['context']} tokens" if len(budgets) > 1 else ""
+        found.append((f"{first['data']}{apart}", table))
+    return sorted(found, key=lambda pair: pair[0])
+
+
 def overview(parts: Sequence[Comparison]) -> Table | None:
     """A row an architecture, a column a source: who can do what. None where fewer than two floors are known."""
-    tables = [(part, table[~table["control"]]) for part in parts for table in part.regrets]
+    tables = known(parts)
     if len(tables) < 2:
         return None
     ranks = pd.concat([table.set_index("label")["regret"].rank() for _, table in tables], axis=1)
@@ -97,7 +109,7 @@ def overview(parts: Sequence[Comparison]) -> Table | None:
             found = next((one for one in each(table) if one.label == label), None)
             line.append(Cell(NONE) if found is None else _crossed(found, table))
         rows.append(line)
-    columns = [("architecture", "the best mean rank first"), *((title, "regret, nats per token") for title in titles(tables))]
+    columns = [("architecture", "the best mean rank first"), *((title, "regret, nats per token") for title, _ in tables)]
     notes = [ABOUT, "Where the best possible is always right, the share of right answers stands below instead."]
     return Table("known-floors", "Regret of each architecture on each source.", columns, rows, notes)
 
@@ -107,12 +119,3 @@ def _crossed(row: object, table: pd.DataFrame) -> Cell:
     if not certain(table):
         return cell
     return Cell(cell.text, cell.value, f"{percent(float(getattr(row, 'accuracy', 0)))} right", cell.mark)
-
-
-def titles(tables: Sequence[tuple[Comparison, pd.DataFrame]]) -> list[str]:
-    """The source of each table, and its budget and context where they differ."""
-    budgets = {(int(t["budget"].iloc[0]), int(t["context"].iloc[0])) for _, t in tables}
-    return [
-        str(t["data"].iloc[0]) + (f", {t['budget'].iloc[0]:,}, {t['context'].iloc[0]}" if len(budgets) > 1 else "")
-        for _, t in tables
-    ]
