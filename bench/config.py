@@ -49,7 +49,7 @@ class Data:
     path: str = ""  # text: a file, a folder or a glob
     column: str = "text"  # the field that holds the text in .jsonl, .parquet and hub sets
     split: str = "auto"  # documents | tail | given: as the hub set comes | auto: tail for a single .txt or .md, else documents
-    tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json
+    tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json | symbols: of synthetic sources
     vocabulary: int = 4096  # tokens that `bpe` learns
     deduplicate: str = "exact"  # exact | near: a document that shares over 20 % of its 13-word runs goes
     repository: str = ""  # hub: the set's name, or name@revision; or a local folder

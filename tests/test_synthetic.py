@@ -1,7 +1,6 @@
 """Known laws: each oracle against enumeration or a closed form, and the parts that they draw."""
 
 from itertools import pairwise, product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from bench import data
 from bench.config import Data, Mistake, Synthetic
 from bench.data import Blocks, windows
 from bench.data.synthetic import Law, law
+from bench.data.synthetic.chains import Markov
 
 KINDS = ("markov", "hmm", "in_context_markov", "recall", "dyck", "parity")
 
@@ -150,7 +150,7 @@ def test_parity_counts_the_bits_so_far() -> None:
             assert row[place] == 3 + (bits[bits < 2].sum() % 2)
 
 
-def options(kind: str, **numbers: int) -> Data:
+def options(kind: str, **numbers: float) -> Data:
     synthetic = Synthetic(**({"kind": kind, "length": 16, "tokens": 4000, "held_out": 1000} | numbers))  # type: ignore[arg-type]
     return Data(source="synthetic", tokenizer="symbols", synthetic=synthetic)
 
@@ -190,6 +190,12 @@ def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> N
         assert together[first + 1 : first + 10] == pytest.approx(known.oracle(text[None, first : first + 11]).nats[0, 1:10])
 
 
+def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:
+    moves = np.array([[1 - 1e-9, 1e-9], [3e-9, 1 - 3e-9]])
+    with pytest.raises(Mistake, match="another seed"):
+        Markov(Synthetic(symbols=2, order=1), moves)
+
+
 @pytest.mark.parametrize(
     ("kind", "numbers", "words"),
     [
@@ -202,6 +208,6 @@ def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> N
         ("none", {}, "is no law"),
     ],
 )
-def test_numbers_that_do_not_go_together(kind: str, numbers: dict[str, int], words: str, tmp_path: Path) -> None:
+def test_numbers_that_do_not_go_together(kind: str, numbers: dict[str, float], words: str) -> None:
     with pytest.raises(Mistake, match=words):
         data.prepare(options(kind, **numbers), kind)
