@@ -120,6 +120,10 @@ def _check_law(run: Run) -> None:
         raise Mistake(
             f"data.tokenizer={run.data.tokenizer} does not go with data.source={run.data.source}: symbols are of synthetic ones"
         )
+    if run.data.source == "synthetic" and run.evaluate.protocol != "chunk":
+        raise Mistake(
+            f"evaluate.protocol={run.evaluate.protocol} on a known law: regret is of windows side by side, so take chunk"
+        )
     if synthetic.kind in WINDOWED and synthetic.length != run.size.context:
         raise Mistake(
             f"data.synthetic.length={synthetic.length} is not size.context={run.size.context}: here each window is one sequence"

@@ -49,7 +49,7 @@ def source_digest(packages: Iterable[Path]) -> str:
 def training_source() -> str:
     """The digest of what decides how a run is trained and scored, as it is now; the report and the measuring are not in it."""
     bench = Path(__file__).parent
-    modules = [bench / f"{name}.py" for name in ("config", "model", "objective", "train", "evaluate")]
+    modules = [bench / f"{name}.py" for name in ("config", "model", "objective", "train", "evaluate", "regret")]
     texts = [path.read_text(encoding="utf-8") for path in modules]
     return digest([source_digest([bench.parent / "architectures", bench / "data"]), texts])
 

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from bench.data import Law, Part, Window, windows
-from bench.evaluate import ROWS, Score
+from bench.evaluate import Score
 from bench.metric import Metric
 from bench.objective import Batch, Objective
 from bench.train import Plan, autocast
 
+ROWS = 64  # windows that are scored at once
 ERRORS = 4.0  # standard errors below the oracle that are no chance
 ROUNDING = 1e-6  # nats: a model at the optimum may lie this much below it by its float32
 
