@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import machine
+from bench import launchers, machine
 from bench.config import Mistake, Run, from_plain, nearest
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
@@ -39,6 +40,7 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Run)
     Plugins.instance().register(InstalledArchitectures)
     OmegaConf.register_new_resolver("parallel_jobs", machine.parallel_jobs, replace=True)
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated")  # ours has its plug-in's name on purpose
 
 
 class Command(NamedTuple):
@@ -117,6 +119,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         return Command([_compose(hydra, name, overrides)], sweep=False)
     workers = not master.hydra.launcher._target_.endswith(".BasicLauncher")
+    launchers.check(master.hydra.launcher._target_, master.hydra.runtime.choices["hydra/launcher"])
     if master.hydra.sweeper._target_ != BUILT_IN:
         return Command([_compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])], True, False, workers)
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -157,6 +160,8 @@ def _explain(error: Exception, loader: Any, name: str) -> NoReturn:
     text = " ".join([str(error), str(error.__cause__ or "")])
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, word = found.groups()
+        if group == "hydra/launcher" and (said := launchers.missing(word)):
+            raise Mistake(said) from None
         known = loader.get_group_options(group) if loader else ()
         raise Mistake(f"{group}={word} is not known; {nearest(word, known)}") from None
     if found := re.search(r"(?:Could not override|You must specify) '([^']+)'", text):

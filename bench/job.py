@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -33,8 +34,35 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def process_name() -> str:
+    """Names this process among all of all machines."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+class Task:
+    """What Hydra calls for each run, in whatever process of whatever machine its launcher made.
+
+    It brings along what such a process has to know of the command, and may not have from its launcher.
+    """
+
+    def __init__(self) -> None:
+        self.folder = os.getcwd()
+        self.environment = {key: value for key, value in os.environ.items() if key.startswith("BENCH_") or key == "PYTHONPATH"}
+
+    def __call__(self, config: DictConfig) -> None:
+        os.environ.update(self.environment)
+        if os.environ.get("BENCH_DOOR") != process_name():
+            command.register()
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            say(f"error: {self.folder} can not be entered on {platform.node()} ({error.strerror}): start where all machines can")
+            return
+        task(config)
+
+
 def task(config: DictConfig) -> None:
-    """What Hydra calls for each run, in whatever process its launcher made."""
+    """One run, from the configuration that Hydra composed."""
     if stopped or stop.gone():
         return
     try:
@@ -46,7 +74,7 @@ def task(config: DictConfig) -> None:
     except Mistake as mistake:
         say(f"error: {mistake}")
     except KeyboardInterrupt:
-        if os.environ.get("BENCH_DOOR") == str(os.getpid()):
+        if os.environ.get("BENCH_DOOR") == process_name():
             raise
         stopped.append(True)  # a worker only stops working: what it raised would have the others killed while they save
 

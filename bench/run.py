@@ -10,16 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig
 
-from bench import command, disk, job, machine, record, stop
+from bench import command, disk, job, launchers, machine, record, stop
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -29,10 +27,9 @@ LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--v
 command.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(command.conf_folder()), config_name="config")
-def by_hydra(config: DictConfig) -> None:
+def by_hydra() -> None:
     """Hydra's own way in: its help, its sweeper and its launchers."""
-    job.task(config)
+    hydra.main(version_base="1.3", config_path=str(command.conf_folder()), config_name="config")(job.Task())()
 
 
 @contextmanager
@@ -50,13 +47,13 @@ def patient(here: stop.Command) -> Iterator[None]:
     try:
         with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
             yield
-    except BrokenExecutor as error:
+    except Exception as error:
+        if not heard and not launchers.died(error):
+            raise
         if not heard:
             here.withdraw()
-            say(f"error: a process of the launcher died ({str(error).splitlines()[0]}): the others save and stop")
-    except Exception:
-        if not heard:
-            raise
+            why = str(error).strip().partition("\n")[0]
+            say(f"error: a process of the launcher died ({why}): the others save and stop")
     finally:
         signal.alarm(0)
     if heard:
@@ -172,7 +169,7 @@ def door(arguments: Sequence[str]) -> int:
     asked = command.expand(arguments)
     # what every job has to know of the whole command, in whatever process its launcher starts it
     flags, overrides = command.in_order(arguments)
-    os.environ["BENCH_DOOR"] = str(os.getpid())
+    os.environ["BENCH_DOOR"] = job.process_name()
     os.environ["BENCH_BEGAN"] = str(time.time())
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
