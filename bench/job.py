@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, launch, machine, record, stop
+from bench import command, devices, launch, machine, record, stop
 from bench.config import Mistake, Run, from_plain
 from bench.disk import unwritable
 from bench.identity import run_name
@@ -117,11 +117,14 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
             record.tidy(folder)
         say(f"{folder.name}: {record.status(folder)} before, not run again")
         return
+    devices.check(run)  # this may be another machine than the command's
     record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "run.json"
         path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-        end = launch.alone("bench.cell", [str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name)
+        with devices.held(run, lambda line: say(f"{folder.name}: {line}")) as seen:
+            limit, cell = run.train.limit_seconds, [str(path), str(folder)]
+            end = launch.alone("bench.cell", cell, run.threads, limit, folder.name, run.train.ranks, seen)
     if end.code == -signal.SIGKILL:
         time.sleep(1)  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
     if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that

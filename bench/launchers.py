@@ -10,7 +10,14 @@ SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "python -m pip install hydr
 # by itself it would ask for older versions of what joblib and pandas need
 RAY = ("hydra_plugins.hydra_ray_launcher", "python -m pip install ray && python -m pip install --no-deps hydra-ray-launcher")
 JOBLIB = ("hydra_plugins.hydra_joblib_launcher", "python -m pip install hydra-joblib-launcher")
-PLUGINS = {"slurm": SUBMITIT, "submitit_slurm": SUBMITIT, "submitit_local": SUBMITIT, "ray": RAY, "local": JOBLIB, "joblib": JOBLIB}
+PLUGINS = {
+    "slurm": SUBMITIT,
+    "submitit_slurm": SUBMITIT,
+    "submitit_local": SUBMITIT,
+    "ray": RAY,
+    "local": JOBLIB,
+    "joblib": JOBLIB,
+}
 
 
 def missing(name: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from bench import command, disk, job, launchers, machine, record, stop
+from bench import command, devices, disk, job, launchers, machine, record, stop
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -68,6 +68,8 @@ def prepare(asked: command.Command) -> None:
     disk.check_writable(folder)
     disk.check_locks(folder)
     disk.check_room(folder, room(asked))
+    for run in asked.runs if not asked.elsewhere else ():
+        devices.check(run)
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
             model.constructor(run.arch)
@@ -171,7 +173,8 @@ def door(arguments: Sequence[str]) -> int:
     flags, overrides = command.in_order(arguments)
     os.environ["BENCH_DOOR"] = job.process_name()
     os.environ["BENCH_BEGAN"] = str(time.time())
-    os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
+    os.environ["BENCH_THREADS"] = str(asked.runs[0].threads * asked.runs[0].train.ranks)
+    os.environ["BENCH_RANKS"] = str(asked.runs[0].train.ranks)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
     if asked.runs[0].dry:

@@ -15,7 +15,7 @@ from bench import command, job, launchers
 from bench.config import Mistake
 from tests.conftest import Command, one_line
 
-SWEEP = ["arch=gru,bigram", "seed=0,1", "-m"]
+SWEEP = ["-m", "arch=gru,bigram", "seed=0,1"]
 command.register()
 
 
@@ -101,7 +101,11 @@ def test_every_launcher_trains_the_same_by_bit(bench: Command, tiny: list[str], 
         weights = [torch.load(folder / "checkpoint" / "weights.pt", weights_only=True)["model"] for folder in folders]
         curves = [(folder / "curve.jsonl").read_text().replace("seconds", "\n") for folder in folders]
         nats = [[line for line in curve.splitlines() if "nats" in line] for curve in curves]
-        losses[name] = ([folder.name for folder in folders], nats, [float(sum(w.double().sum() for w in each.values())) for each in weights])
+        losses[name] = (
+            [folder.name for folder in folders],
+            nats,
+            [float(sum(w.double().sum() for w in each.values())) for each in weights],
+        )
         assert len(folders) == 4
     assert {"basic", "local", "submitit_local"} <= losses.keys()
     assert all(found == losses["basic"] for found in losses.values())
