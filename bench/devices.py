@@ -39,7 +39,7 @@ def held(run: Run, say: Callable[[str], None]) -> Iterator[dict[str, str]]:
 
 
 def _free(known: tuple[str, ...], count: int, stack: contextlib.ExitStack) -> list[str]:
-    """The first `count` devices that nobody holds, held until the stack ends; fewer, and none held, where there are not enough."""
+    """The first `count` devices that nobody holds, held until the stack ends; fewer, and none held, where fewer are free."""
     from filelock import FileLock, Timeout
 
     chosen = []

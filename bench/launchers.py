@@ -1,4 +1,4 @@
-"""Hydra's launchers: which plug-in each needs, how that is installed, and what it raises where its processes die. Imports no torch."""
+"""Hydra's launchers: the plug-in that each needs, how it is installed, what it raises where a process dies. Imports no torch."""
 
 import importlib.util
 import shutil
@@ -10,14 +10,8 @@ SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "python -m pip install hydr
 # by itself it would ask for older versions of what joblib and pandas need
 RAY = ("hydra_plugins.hydra_ray_launcher", "python -m pip install ray && python -m pip install --no-deps hydra-ray-launcher")
 JOBLIB = ("hydra_plugins.hydra_joblib_launcher", "python -m pip install hydra-joblib-launcher")
-PLUGINS = {
-    "slurm": SUBMITIT,
-    "submitit_slurm": SUBMITIT,
-    "submitit_local": SUBMITIT,
-    "ray": RAY,
-    "local": JOBLIB,
-    "joblib": JOBLIB,
-}
+PLUGINS = dict.fromkeys(("slurm", "submitit_slurm", "submitit_local"), SUBMITIT)
+PLUGINS |= {"ray": RAY, "local": JOBLIB, "joblib": JOBLIB}
 
 
 def missing(name: str) -> str:

@@ -106,8 +106,7 @@ def _check_ranks(run: Run) -> None:
     if train.sharding != "none" and train.ranks == 1:
         raise Mistake(f"train.sharding={train.sharding} spreads a model over several processes: give train.ranks=2 or more")
     if train.sharding != "none" and (run.optimizer.kind != "adamw" or train.compile != "none"):
-        raise Mistake(
-            f"train.sharding={train.sharding} goes with optimizer=adamw and train.compile=none: each needs its matrices whole"
-        )
+        other = "Muon and torch.compile need matrices whole"
+        raise Mistake(f"train.sharding={train.sharding} goes with optimizer=adamw and train.compile=none: {other}")
     if train.ranks > 1 and train.compile == "reduce-overhead":
         raise Mistake("train.compile=reduce-overhead is for one process: use train.compile=default, or train.ranks=1")

@@ -1,4 +1,4 @@
-"""Several processes that train one model: who is which, what they agree on, how the model is wrapped. Alone, all this does nothing."""
+"""Several processes that train one model: who is which, what they agree on, how it is wrapped. Alone, all this does nothing."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.distributed_c10d import FileStore, GradBucket, PrefixStore, Store, TCPStore
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.config import Mistake
@@ -100,21 +99,21 @@ def join(device: torch.device, sharding: str) -> Team:
         torch.cuda.set_device(local)
     kind, _, where = os.environ[MEETING].partition(":")
     if kind == "file":
-        store: Store = FileStore(where, size)
+        store: Any = dist.FileStore(where, size)  # type: ignore[attr-defined]
     else:
-        store = PrefixStore(f"run {where}", board())
+        store = dist.PrefixStore(f"run {where}", board())  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     return Team(rank, size, sharding == "fsdp")
 
 
-def board() -> Store:
+def board() -> Any:
     """The board that torchrun keeps, on which processes of several machines leave each other messages."""
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return TCPStore(*where, is_master=False, timeout=timedelta(days=30))
+    return dist.TCPStore(*where, is_master=False, timeout=timedelta(days=30))  # type: ignore[attr-defined]
 
 
-def _summed(_: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+def _summed(_: Any, bucket: Any) -> torch.futures.Future[Tensor]:
     """Sums, where DDP would take means: the loss is divided by the global count already."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
