@@ -1,6 +1,7 @@
 """CUDA devices handed out to runs, where a machine has several: each is one run's alone. Imports no torch."""
 
 import contextlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +15,10 @@ SECONDS = 0.5  # between two looks at whether a device has become free
 
 def check(run: Run) -> None:
     """Raise Mistake where a run asks for more devices than this machine shows."""
-    there = len(machine.devices())
-    if run.train.device != "cpu" and 0 < there < run.train.ranks:
+    there, wanted = len(machine.devices()), int(os.environ.get("LOCAL_WORLD_SIZE", run.train.ranks))  # under torchrun: here
+    if run.train.device != "cpu" and 0 < there < wanted:
         fewer = f"use train.ranks={there}, train.device=cpu, or several machines (docs/scaling.md)"
-        raise Mistake(f"train.ranks={run.train.ranks}: this machine shows {there} CUDA device{'s' * (there > 1)}: {fewer}")
+        raise Mistake(f"train.ranks={wanted}: this machine shows {there} CUDA device{'s' * (there > 1)}: {fewer}")
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, devices, launch, machine, record, stop
+from bench import command, crew, devices, launch, machine, record, stop
 from bench.config import Mistake, Run, from_plain
 from bench.disk import unwritable
 from bench.identity import run_name
@@ -122,15 +122,24 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "run.json"
         path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-        with devices.held(run, lambda line: say(f"{folder.name}: {line}")) as seen:
-            limit, cell = run.train.limit_seconds, [str(path), str(folder)]
-            end = launch.alone("bench.cell", cell, run.threads, limit, folder.name, run.train.ranks, seen)
+        end = _launched(run, folder, [str(path), str(folder)])
     if end.code == -signal.SIGKILL:
         time.sleep(1)  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
     if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that
         record.finish(folder, "failed", end.reason)
     if end.code != CANNOT_START:  # that one is said at the end, once
         say(f"{folder.name}: {outcome(folder)}")
+
+
+def _launched(run: Run, folder: Path, cell: list[str]) -> launch.End:
+    """The end of the process, or of the several, that train a run."""
+    limit = run.train.limit_seconds
+    if crew.here():
+        seen = crew.call(run, folder)
+        end = launch.alone("bench.cell", cell, run.threads, limit, folder.name, more=seen)
+        return end._replace(reason=crew.death(seen, end.reason)) if end.reason else end
+    with devices.held(run, lambda line: say(f"{folder.name}: {line}")) as seen:
+        return launch.alone("bench.cell", cell, run.threads, limit, folder.name, run.train.ranks, seen)
 
 
 def outcome(folder: Path) -> str:

@@ -113,7 +113,7 @@ def board() -> Any:
     return dist.TCPStore(*where, is_master=False, timeout=timedelta(days=30))  # type: ignore[attr-defined]
 
 
-def _summed(_: Any, bucket: Any) -> torch.futures.Future[Tensor]:
+def _summed(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """Sums, where DDP would take means: the loss is divided by the global count already."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])

@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from bench import command, devices, disk, job, launchers, machine, record, stop
+from bench import command, crew, devices, disk, job, launchers, machine, record, stop
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -169,6 +169,8 @@ def door(arguments: Sequence[str]) -> int:
             by_hydra()
         return 0
     asked = command.expand(arguments)
+    if crew.here():
+        crew.check(asked.workers)
     # what every job has to know of the whole command, in whatever process its launcher starts it
     flags, overrides = command.in_order(arguments)
     os.environ["BENCH_DOOR"] = job.process_name()
@@ -189,6 +191,7 @@ def door(arguments: Sequence[str]) -> int:
             with patient(here) if asked.workers else nullcontext():
                 by_hydra()
         job.come_back(here.left())
+    crew.dismiss()
     return finish(asked)
 
 
@@ -196,7 +199,9 @@ def main() -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
         flags, overrides = command.in_order(sys.argv[1:])
-        sys.argv[1:] = [*flags, *overrides]
+        if crew.follows():
+            return crew.follow(say)
+        sys.argv[1:] = [*flags, *(crew.words(overrides) if crew.here() else overrides)]
         with stop.ended_by(stop.terminate, stop.ENDING):
             return door(sys.argv[1:])
     except Mistake as mistake:
@@ -205,6 +210,8 @@ def main() -> int:
     except KeyboardInterrupt as ended:
         say("stopped: what is finished stays, the same command goes on; python -m bench.report makes the report of what there is")
         return 128 + (ended.number if isinstance(ended, stop.Terminated) else signal.SIGINT)
+    finally:
+        crew.dismiss()
 
 
 if __name__ == "__main__":
