@@ -168,6 +168,8 @@ def door(arguments: Sequence[str]) -> int:
         with command.plain_words():
             by_hydra()
         return 0
+    from bench import measure
+
     asked = command.expand(arguments)
     if crew.here():
         crew.check(asked.workers)
@@ -185,7 +187,9 @@ def door(arguments: Sequence[str]) -> int:
         print(forecast.table(asked.runs))
         return 0
     prepare(asked)
-    with stop.standing() as here:
+    if not asked.elsewhere and measure.goes_on():
+        say("a measurement runs on this machine: training beside it makes its intervals wider")
+    with stop.standing(asked.elsewhere) as here:
         for words in filter(None, ([*flags, *overrides], asked.control)):
             sys.argv[1:] = words
             with patient(here) if asked.workers else nullcontext():

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -15,8 +17,8 @@ from bench.identity import identity
 from bench.launch import alone
 from bench.limits import check
 from bench.objective import Batch
-from tests.conftest import Command, one_line
-from tests.test_kill import Place, cells, whole
+from tests.conftest import ROOT, Command, one_line
+from tests.test_kill import Place, cells, same, whole
 from tests.test_survival import until
 
 ARCH = {"_target_": "architectures.bigram.Bigram", "tune": {"learning_rate": 0.01}}
