@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,21 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import checkpoint, compilation, contract, data, evaluate, model, objective, optimizer, record, regret, stop, train
+from bench import (
+    checkpoint,
+    compilation,
+    contract,
+    data,
+    evaluate,
+    model,
+    objective,
+    optimizer,
+    ranks,
+    record,
+    regret,
+    stop,
+    train,
+)
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
@@ -22,6 +37,7 @@ from bench.identity import identity
 from bench.launch import PROGRESS, UNWRITTEN
 from bench.metric import Metric
 from bench.objective import Objective
+from bench.optimizer import Optimizer
 from bench.train import Plan
 
 Say = Callable[[str], None]
@@ -37,21 +53,44 @@ class Fitted(NamedTuple):
 def run(run: Run, folder: Path, say: Say) -> None:
     """Train, score and record one run. Raises Mistake before training, Diverged in it, Unsupported where it cannot be."""
     plan = train.plan(run)
+    plan = replace(plan, team=ranks.join(plan.device, run.train.sharding))
     compilation.check(plan)
     train.settle(plan)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
     corpus.check(run.size.context)
-    width, language_model = made(run, corpus, plan)
+    language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
-    record.note(folder, digests, corpus.facts)
     origin = digests | {"source": record.training_source(), "config": identity(run)}
+    plan.team.agree(origin)
+    if plan.team.first:
+        record.note(folder, digests, corpus.facts)
     compilation.prepare(asked, plan, run.data.cache)
     compiling = compilation.first_pass(asked, plan, blocks.at(0)) if plan.compile != "none" else None
+    ranks.shard(asked, plan.team)
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
+    if plan.team.sharded:
+        language_model = together(language_model, run, corpus, plan)
+        asked = objective.build(run.objective, language_model)
+    plan.team.leave()
+    if plan.team.first:
+        close(asked, corpus, run, replace(plan, team=ranks.ALONE), folder, fitted, compiling)
+
+
+def together(shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
+    """The whole model of what the team holds in shards. All of the team have to call it."""
+    states = ranks.gathered(shards.state_dict())
+    language_model = made(run, corpus, plan)
+    language_model.load_state_dict(states)
+    return language_model
+
+
+def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, fitted: Fitted, compiling: float | None) -> None:
+    """Score and record what was trained. Raises Diverged where no score comes of it."""
+    language_model, width = asked.model, asked.model.backbone.width
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     score = scored(asked, corpus, run, plan)
     if not all(math.isfinite(value) for metric in score.metrics for value in metric.values):
@@ -64,17 +103,18 @@ def run(run: Run, folder: Path, say: Say) -> None:
         record.write_atomically(folder / "text.txt", wrote)
     metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
+    facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
 
 
-def made(run: Run, corpus: Corpus, plan: Plan) -> tuple[int, model.LanguageModel]:
+def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
     """The model at its solved width, checked to be what it says. Raises Mistake."""
     size = corpus.vocabulary.size
     width = model.solve_width(run.arch, run.size.parameters, run.size.context, size)
     language_model = model.build(run.arch, width, run.size.context, size, seed=run.seed)
     contract.check_before_training(language_model)
-    return width, language_model.to(plan.device)
+    return language_model.to(plan.device)
 
 
 def fit(
@@ -82,27 +122,40 @@ def fit(
 ) -> Fitted:
     """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
     chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
-    first = checkpoint.resume(folder / "checkpoint", asked, chosen_optimizer, origin, say)
-    record.cut_curve(folder, first.step)
+    first = taken_up(folder, asked, chosen_optimizer, origin, say, plan.team)
     look = evaluate.spread_blocks(corpus.parts["validation"], run.size.context)
     tokens = run.train.batch * run.size.context
 
     def save(place: Place) -> None:
         record.settle_curve(folder)
-        checkpoint.save_training(folder / "checkpoint", place, asked, chosen_optimizer, origin)
+        checkpoint.save_training(folder / "checkpoint", place, asked, chosen_optimizer, origin, plan.team)
 
-    keeper = Keeper(save, run.train.checkpoint_seconds, first)
+    keeper = Keeper(save, run.train.checkpoint_seconds, first, plan.team)
     steps = train.train(
         asked, chosen_optimizer, blocks, plan, first.step, lambda: evaluate.validation_nats(asked, look, plan),
         after=lambda step, unlogged: keeper.after(step, unlogged, step == plan.steps), unlogged=first.unlogged,
     )  # fmt: skip
     with stop.later():
         for step in steps:
+            if not plan.team.first:
+                continue
             row = {name: value for name, value in step._asdict().items() if value is not None}
             record.log(folder, row | {"seconds": round(keeper.seconds(), 3)})
             taken = keeper.seconds() - first.seconds
             say(progress(step, plan, (step.step - first.step) * tokens / taken, taken, first.step))
     return Fitted(round(keeper.seconds(), 3), plan.steps * tokens)
+
+
+def taken_up(folder: Path, asked: Objective, optimizer: Optimizer, origin: dict[str, str], say: Say, team: ranks.Team) -> Place:
+    """Where training stands by its checkpoint. The first of a team looks first: it sets aside what can not be used."""
+    if not team.first:
+        team.wait()
+    place = checkpoint.resume(folder / "checkpoint", asked, optimizer, origin, say)
+    if team.first:
+        record.cut_curve(folder, place.step)
+        team.wait()
+    team.agree({"checkpoint": place})
+    return place
 
 
 def progress(step: train.Step, plan: Plan, rate: float, seconds: float, first: int) -> str:
@@ -186,6 +239,8 @@ def main(arguments: list[str]) -> int:
 
     try:
         stop.listen()
+        if not ranks.is_first():
+            return followed(asked, folder, say)
         with FileLock(folder / ".lock"):  # one that lost its parent may still be writing its checkpoint
             return recorded(asked, folder, say)
     except stop.Stopped:
@@ -193,6 +248,20 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         say(unwritable(error, folder))
         return UNWRITTEN
+
+
+def followed(asked: Run, folder: Path, say: Say) -> int:
+    """Train as one of those whose first writes the record, and says there why it came to no end; returns the exit code."""
+    try:
+        run(asked, folder, lambda line: None)
+    except Unsupported:
+        return 0
+    except Mistake as mistake:
+        say(str(mistake))
+        return 2
+    except train.Diverged:
+        return 4
+    return 0
 
 
 def recorded(asked: Run, folder: Path, say: Say) -> int:

@@ -22,6 +22,8 @@ from bench.disk import settle, whole
 from bench.model import LanguageModel
 from bench.model import build as build_model
 from bench.optimizer import Optimizer
+from bench.ranks import ALONE, Team, gathered
+from bench.ranks import load as load_states
 from bench.record import write_json
 
 TRAINING = ("training.pt", "training.previous.pt")  # the newer one is tried first
@@ -49,12 +51,19 @@ def _save(path: Path, value: Any, before: Path | None = None) -> None:
             os.replace(path, before)
 
 
-def save_training(folder: Path, place: Place, module: nn.Module, optimizer: Optimizer, origin: dict[str, str]) -> None:
+def save_training(
+    folder: Path, place: Place, module: nn.Module, optimizer: Optimizer, origin: dict[str, str], team: Team = ALONE
+) -> None:
     """Everything that training needs to go on from a place, in one file; the one before it is kept.
 
-    `origin`: digests of the run, the data, the order and the sources that brought it here.
+    `origin`: digests of the run, the data, the order and the sources that brought it here. The file is the same for any team,
+    whose first writes it.
     """
     state = {"module": module.state_dict(), "optimizer": optimizer.state_dict()}
+    if team.sharded:
+        state = gathered(state)
+    if not team.first:
+        return
     newest, before = (folder / name for name in TRAINING)
     _save(newest, {"origin": origin, **place._asdict(), **state}, before)
 
@@ -87,16 +96,15 @@ def _load_training(path: Path, module: nn.Module, optimizer: Optimizer, origin: 
         raise ValueError(f"its {' and '.join(changed)} changed since")
     nats, count = saved["unlogged"]
     place = Place(int(saved["step"]), float(saved["seconds"]), (float(nats), float(count)))
-    module.load_state_dict(saved["module"])
-    optimizer.load_state_dict(saved["optimizer"])
+    load_states(module, optimizer, saved)
     return place
 
 
 class Keeper:
     """Saves the training state of one run when that is due: every so many seconds, at the end, and when asked to stop."""
 
-    def __init__(self, save: Callable[[Place], None], seconds: float, first: Place) -> None:
-        self.save, self.every, self.first = save, seconds, first
+    def __init__(self, save: Callable[[Place], None], seconds: float, first: Place, team: Team = ALONE) -> None:
+        self.save, self.every, self.first, self.team = save, seconds, first, team
         self.began = self.saved = time.monotonic()
 
     def seconds(self) -> float:
@@ -105,14 +113,15 @@ class Keeper:
 
     def after(self, step: int, unlogged: Tensor, last: bool) -> None:
         """Called after each step. Raises Stopped where that was asked for, once the state is saved."""
-        asked = stop.asked()
-        if not (asked or last or time.monotonic() - self.saved > self.every):
+        due = self.team.first and (last or time.monotonic() - self.saved > self.every)  # clocks differ: the first one's counts
+        wanted = self.team.most(2 * stop.asked() + due)
+        if not wanted:
             return
-        nats, count = unlogged.tolist()
+        nats, count = self.team.whole(unlogged).tolist()
         if math.isfinite(nats):  # else it diverged, and says so at the next logged step
             self.save(Place(step, self.seconds(), (nats, count)))
         self.saved = time.monotonic()
-        if asked:
+        if wanted > 1:  # of one of them
             raise stop.Stopped
 
 

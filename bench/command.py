@@ -2,6 +2,7 @@
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import machine
+from bench import launchers, machine
 from bench.config import Mistake, Run, from_plain, nearest
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
@@ -39,6 +40,7 @@ def register() -> None:
     ConfigStore.instance().store(name="schema", node=Run)
     Plugins.instance().register(InstalledArchitectures)
     OmegaConf.register_new_resolver("parallel_jobs", machine.parallel_jobs, replace=True)
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated")  # ours has its plug-in's name on purpose
 
 
 class Command(NamedTuple):
@@ -48,6 +50,7 @@ class Command(NamedTuple):
     sweep: bool  # several cells, each of which may fail alone
     complete: bool = True  # False where a sweeper of its own chooses the cells as it goes
     workers: bool = False  # a launcher runs the cells in processes of its own
+    elsewhere: bool = False  # and maybe on other machines than this one
     control: tuple[str, ...] = ()  # the words of the same command for the runs of its A/A control, which are among `runs`
 
 
@@ -116,9 +119,13 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     master = hydra.compose_config(name, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         return Command([_compose(hydra, name, overrides)], sweep=False)
-    workers = not master.hydra.launcher._target_.endswith(".BasicLauncher")
+    launcher = master.hydra.launcher._target_
+    launchers.check(launcher, master.hydra.runtime.choices["hydra/launcher"])
+    workers = not launcher.endswith(".BasicLauncher")
+    elsewhere = workers and not launcher.startswith(launchers.JOBLIB[0])
     if master.hydra.sweeper._target_ != BUILT_IN:
-        return Command([_compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])], True, False, workers)
+        first = _compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])
+        return Command([first], True, complete=False, workers=workers, elsewhere=elsewhere)
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
@@ -126,7 +133,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides([*params, *task])
     fixed = [_line(override) for override in parsed if override.is_hydra_override()]
     batches = BasicSweeper.split_arguments(both, max_batch_size=None)
-    return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], sweep=True, workers=workers)
+    return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], True, workers=workers, elsewhere=elsewhere)
 
 
 def _line(override: Override) -> str:
@@ -157,6 +164,8 @@ def _explain(error: Exception, loader: Any, name: str) -> NoReturn:
     text = " ".join([str(error), str(error.__cause__ or "")])
     if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, word = found.groups()
+        if group == "hydra/launcher" and (plug_in := launchers.missing(word)):
+            raise Mistake(plug_in) from None
         known = loader.get_group_options(group) if loader else ()
         raise Mistake(f"{group}={word} is not known; {nearest(word, known)}") from None
     if found := re.search(r"(?:Could not override|You must specify) '([^']+)'", text):

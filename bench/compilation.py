@@ -53,7 +53,8 @@ def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
     """
     began = time.perf_counter()
     buffers = [buffer.clone() for buffer in objective.buffers()]
-    batch = objective.batch(torch.from_numpy(block), seeded(plan.seed)).to(plan.device).split(plan.accumulate)[0]
+    whole = objective.batch(torch.from_numpy(block), seeded(plan.seed))
+    batch = plan.team.share(whole).to(plan.device).split(plan.accumulate)[0]
     objective.train()
     try:
         with autocast(plan):

@@ -96,6 +96,8 @@ class Train:
     precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | tf32 (CUDA) | bfloat16
     compile: str = "none"  # none | default | reduce-overhead: a mode of torch.compile, the second for small models on CUDA
     device: str = "auto"  # auto | cpu | cuda
+    ranks: int = aside(1)  # processes that train together, each a share of the batch: the same run, but for rounding
+    sharding: str = aside("none")  # none: each has the whole model (DDP) | fsdp: a part of weights and optimizer state (FSDP2)
     log_every: int = aside(20)
     validations: int = aside(10)  # looks at a fixed piece of the validation part, spread evenly
     checkpoint_seconds: float = aside(300.0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shlex
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, launch, machine, record, stop
+from bench import command, crew, devices, launch, machine, record, stop
 from bench.config import Mistake, Run, from_plain
 from bench.disk import unwritable
 from bench.identity import run_name
@@ -33,8 +34,35 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def process_name() -> str:
+    """Names this process among all of all machines."""
+    return f"{platform.node()}:{os.getpid()}"
+
+
+class Task:
+    """What Hydra calls for each run, in whatever process of whatever machine its launcher made.
+
+    It brings along what such a process has to know of the command, and may not have from its launcher.
+    """
+
+    def __init__(self) -> None:
+        self.folder = os.getcwd()
+        self.environment = {key: value for key, value in os.environ.items() if key.startswith("BENCH_") or key == "PYTHONPATH"}
+
+    def __call__(self, config: DictConfig) -> None:
+        os.environ.update(self.environment)
+        if os.environ.get("BENCH_DOOR") != process_name():
+            command.register()
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            say(f"error: {self.folder} can not be entered on {platform.node()} ({error.strerror}): start where all machines can")
+            return
+        task(config)
+
+
 def task(config: DictConfig) -> None:
-    """What Hydra calls for each run, in whatever process its launcher made."""
+    """One run, from the configuration that Hydra composed."""
     if stopped or stop.gone():
         return
     try:
@@ -46,7 +74,7 @@ def task(config: DictConfig) -> None:
     except Mistake as mistake:
         say(f"error: {mistake}")
     except KeyboardInterrupt:
-        if os.environ.get("BENCH_DOOR") == str(os.getpid()):
+        if os.environ.get("BENCH_DOOR") == process_name():
             raise
         stopped.append(True)  # a worker only stops working: what it raised would have the others killed while they save
 
@@ -89,17 +117,29 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
             record.tidy(folder)
         say(f"{folder.name}: {record.status(folder)} before, not run again")
         return
+    devices.check(run)  # this may be another machine than the command's
     record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "run.json"
         path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-        end = launch.alone("bench.cell", [str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name)
+        end = _launched(run, folder, [str(path), str(folder)])
     if end.code == -signal.SIGKILL:
         time.sleep(1)  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
     if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that
         record.finish(folder, "failed", end.reason)
     if end.code != CANNOT_START:  # that one is said at the end, once
         say(f"{folder.name}: {outcome(folder)}")
+
+
+def _launched(run: Run, folder: Path, cell: list[str]) -> launch.End:
+    """The end of the process, or of the several, that train a run."""
+    limit = run.train.limit_seconds
+    if crew.here():
+        seen = crew.call(run, folder)
+        end = launch.alone("bench.cell", cell, run.threads, limit, folder.name, more=seen)
+        return end._replace(reason=crew.death(seen, end.reason)) if end.reason else end
+    with devices.held(run, lambda line: say(f"{folder.name}: {line}")) as seen:
+        return launch.alone("bench.cell", cell, run.threads, limit, folder.name, run.train.ranks, seen)
 
 
 def outcome(folder: Path) -> str:

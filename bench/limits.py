@@ -21,6 +21,7 @@ CHOICES = {
     "train.precision": ("auto", "float32", "tf32", "bfloat16"),
     "train.compile": ("none", "default", "reduce-overhead"),
     "train.device": ("auto", "cpu", "cuda"),
+    "train.sharding": ("none", "fsdp"),
     "evaluate.protocol": ("chunk",),
     "measure.depth": ("off", "quick", "full"),
     "again": ("none", "failed", "all"),
@@ -53,6 +54,7 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "optimizer.beta2": (0.0, 0.99999),
     "optimizer.momentum": (0.0, 0.9999),
     "train.clip": (0.0, 10**6),
+    "train.ranks": (1, 10_000),
     "train.log_every": (1, 10**9),
     "train.validations": (0, 10**6),
     "train.checkpoint_seconds": (0.0, 10**9),
@@ -105,6 +107,7 @@ def check(run: Run) -> None:
         )
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
+    _check_ranks(run)
     learning_rate(run)
     _check_law(run)
 
@@ -128,3 +131,17 @@ def _check_law(run: Run) -> None:
         raise Mistake(
             f"data.synthetic.length={synthetic.length} is not size.context={run.size.context}: here each window is one sequence"
         )
+
+
+def _check_ranks(run: Run) -> None:
+    train = run.train
+    if train.batch % (train.ranks * train.accumulate):
+        pieces = f"train.ranks={train.ranks}" + f" times train.accumulate={train.accumulate}" * (train.accumulate > 1)
+        raise Mistake(f"train.batch={train.batch} does not divide into {pieces} pieces")
+    if train.sharding != "none" and train.ranks == 1:
+        raise Mistake(f"train.sharding={train.sharding} spreads a model over several processes: give train.ranks=2 or more")
+    if train.sharding != "none" and (run.optimizer.kind != "adamw" or train.compile != "none"):
+        other = "Muon and torch.compile need matrices whole"
+        raise Mistake(f"train.sharding={train.sharding} goes with optimizer=adamw and train.compile=none: {other}")
+    if train.ranks > 1 and train.compile == "reduce-overhead":
+        raise Mistake("train.compile=reduce-overhead is for one process: use train.compile=default, or train.ranks=1")

@@ -14,6 +14,7 @@ from bench.identity import digest
 # Large pages, and memory that is kept: where tensors come to lie in physical memory otherwise makes one of two identical
 # processes up to 4 % slower for as long as it lives, and every step asks the system for its memory again (3 to 7 %).
 ALLOCATOR = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"
+MEETING = "BENCH_MEETING"  # where the processes that train one model find each other: file:PATH, or torchrun:NUMBER
 PACKAGES = ("torch", "numpy", "pandas", "datasets", "tokenizers", "hydra-core", "transformers")
 
 
@@ -23,18 +24,38 @@ def cores() -> int:
 
 
 @cache
+def _cards() -> dict[str, str]:
+    """The NVIDIA cards that the driver lists: what each is called, by its UUID."""
+    if not shutil.which("nvidia-smi"):
+        return {}
+    query = ["nvidia-smi", "--query-gpu=uuid,name,driver_version", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True, check=False)
+    lines = [line.partition(",") for line in found.stdout.splitlines() if line.strip()] if found.returncode == 0 else []
+    return {card.strip(): name.strip() for card, _, name in lines}
+
+
+def devices() -> tuple[str, ...]:
+    """The cards that this process may see, as CUDA_VISIBLE_DEVICES takes them: by UUID, which every process counts alike."""
+    cards, given = list(_cards()), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is None or not cards:
+        return tuple(cards)
+    seen = []
+    for word in filter(None, map(str.strip, given.split(","))):
+        if word == "-1" or (word.isdigit() and int(word) >= len(cards)):
+            break  # CUDA, too, sees none of those behind it
+        whole = [card for card in cards if card.startswith(word)]
+        seen.append(cards[int(word)] if word.isdigit() else (whole or [word])[0])
+    return tuple(seen)
+
+
 def accelerators() -> tuple[str, ...]:
     """Names of the NVIDIA cards that the driver lists and that this process may see."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1") or not shutil.which("nvidia-smi"):
-        return ()
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)
-    return tuple(line.strip() for line in found.stdout.splitlines() if line.strip()) if found.returncode == 0 else ()
+    return tuple(_cards().get(device, device) for device in devices())
 
 
-def parallel_jobs(threads: int) -> int:
-    """Runs at a time on this machine: one a card, or one for every `threads` cores."""
-    return max(1, len(accelerators()) or cores() // max(1, int(threads)))
+def parallel_jobs(threads: int, ranks: int = 1) -> int:
+    """Runs at a time on this machine, each of so many processes: one a card for each, or one for every `threads` cores."""
+    return max(1, (len(devices()) or cores() // max(1, int(threads))) // max(1, int(ranks)))
 
 
 def processor() -> str:

@@ -10,16 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig
 
-from bench import command, disk, job, machine, record, stop
+from bench import command, crew, devices, disk, job, launchers, machine, record, stop
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -29,10 +27,9 @@ LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--v
 command.register()
 
 
-@hydra.main(version_base="1.3", config_path=str(command.conf_folder()), config_name="config")
-def by_hydra(config: DictConfig) -> None:
+def by_hydra() -> None:
     """Hydra's own way in: its help, its sweeper and its launchers."""
-    job.task(config)
+    hydra.main(version_base="1.3", config_path=str(command.conf_folder()), config_name="config")(job.Task())()
 
 
 @contextmanager
@@ -50,13 +47,13 @@ def patient(here: stop.Command) -> Iterator[None]:
     try:
         with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
             yield
-    except BrokenExecutor as error:
+    except Exception as error:
+        if not heard and not launchers.died(error):
+            raise
         if not heard:
             here.withdraw()
-            say(f"error: a process of the launcher died ({str(error).splitlines()[0]}): the others save and stop")
-    except Exception:
-        if not heard:
-            raise
+            why = str(error).strip().partition("\n")[0]
+            say(f"error: a process of the launcher died ({why}): the others save and stop")
     finally:
         signal.alarm(0)
     if heard:
@@ -71,6 +68,8 @@ def prepare(asked: command.Command) -> None:
     disk.check_writable(folder)
     disk.check_locks(folder)
     disk.check_room(folder, room(asked))
+    for run in asked.runs if not asked.elsewhere else ():
+        devices.check(run)
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
             model.constructor(run.arch)
@@ -169,12 +168,17 @@ def door(arguments: Sequence[str]) -> int:
         with command.plain_words():
             by_hydra()
         return 0
+    from bench import measure
+
     asked = command.expand(arguments)
+    if crew.here():
+        crew.check(asked.workers)
     # what every job has to know of the whole command, in whatever process its launcher starts it
     flags, overrides = command.in_order(arguments)
-    os.environ["BENCH_DOOR"] = str(os.getpid())
+    os.environ["BENCH_DOOR"] = job.process_name()
     os.environ["BENCH_BEGAN"] = str(time.time())
-    os.environ["BENCH_THREADS"] = str(asked.runs[0].threads)
+    os.environ["BENCH_THREADS"] = str(asked.runs[0].threads * asked.runs[0].train.ranks)
+    os.environ["BENCH_RANKS"] = str(asked.runs[0].train.ranks)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
     if asked.runs[0].dry:
@@ -183,12 +187,15 @@ def door(arguments: Sequence[str]) -> int:
         print(forecast.table(asked.runs))
         return 0
     prepare(asked)
-    with stop.standing() as here:
+    if not asked.elsewhere and measure.goes_on():
+        say("a measurement runs on this machine: training beside it makes its intervals wider")
+    with stop.standing(asked.elsewhere) as here:
         for words in filter(None, ([*flags, *overrides], asked.control)):
             sys.argv[1:] = words
             with patient(here) if asked.workers else nullcontext():
                 by_hydra()
         job.come_back(here.left())
+    crew.dismiss()
     return finish(asked)
 
 
@@ -196,7 +203,9 @@ def main() -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
         flags, overrides = command.in_order(sys.argv[1:])
-        sys.argv[1:] = [*flags, *overrides]
+        if crew.follows():
+            return crew.follow(say)
+        sys.argv[1:] = [*flags, *(crew.words(overrides) if crew.here() else overrides)]
         with stop.ended_by(stop.terminate, stop.ENDING):
             return door(sys.argv[1:])
     except Mistake as mistake:
@@ -205,6 +214,8 @@ def main() -> int:
     except KeyboardInterrupt as ended:
         say("stopped: what is finished stays, the same command goes on; python -m bench.report makes the report of what there is")
         return 128 + (ended.number if isinstance(ended, stop.Terminated) else signal.SIGINT)
+    finally:
+        crew.dismiss()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 COMMAND = "BENCH_COMMAND"  # names the machine and the folder of the command that a process works for
+HERE = "bench-here-"  # what the folder of a command that trains on this machine is called, in the system's temporary folder
 SECONDS = 0.5  # between two looks at whether the command still lives
 GRACE = 60.0  # seconds to save in, after which a process that nobody waits for is ended
 STOPPED = 3  # exit code of a process that was asked to stop and did
@@ -55,9 +56,12 @@ class Command:
 
 
 @contextlib.contextmanager
-def standing() -> Iterator[Command]:
-    """While this lasts the command is there; when it ends, however it ends, whoever trains for it saves and stops."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+def standing(elsewhere: bool = False) -> Iterator[Command]:
+    """While this lasts the command is there; when it ends, however it ends, whoever trains for it saves and stops.
+
+    `elsewhere`: it trains on other machines.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-elsewhere-" if elsewhere else HERE) as place:
         command = Command(Path(place))
         with command.life:
             os.environ[COMMAND] = json.dumps([platform.node(), place])
@@ -65,6 +69,21 @@ def standing() -> Iterator[Command]:
                 yield command
             finally:
                 del os.environ[COMMAND]
+
+
+def others() -> int:
+    """How many other commands train on this machine now, of those that may be seen."""
+    return sum(_stands(path) for path in Path(tempfile.gettempdir()).glob(f"{HERE}*/alive") if path.parent != _place())
+
+
+def _stands(path: Path) -> bool:
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from bench.config import Mistake, Run, learning_rate
 from bench.objective import Batch, Objective
 from bench.optimizer import Optimizer
+from bench.ranks import ALONE, Team, quietly
 
 
 class Blocks(Protocol):
@@ -58,6 +59,7 @@ class Plan:
     seed: int
     log_every: int
     validations: int
+    team: Team = ALONE  # the processes that train together
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (counted from 0): up over the warm-up, then down to its final share at the last step."""
@@ -139,21 +141,25 @@ def update(
     optimizer: Optimizer,
     plan: Plan,
     lap: Callable[[str], None] = lambda part: None,
+    count: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One optimizer step over the micro-batches of a batch; returns the sum of nats and the count, still on the device.
 
-    `lap` is called at the end of each part of the step: forward, backward, optimizer.
+    `lap` is called at the end of each part of the step: forward, backward, optimizer. `count`: of all targets of the step,
+    where other processes have more of them.
     """
-    count = torch.stack([piece.weight.sum() for piece in batch]).sum()
+    if count is None:
+        count = torch.stack([piece.weight.sum() for piece in batch]).sum()
     nats = torch.zeros((), device=plan.device)
-    for piece in batch:
-        with autocast(plan):
-            total = objective(piece)
-        loss = total.nats / count
-        if total.auxiliary is not None:
-            loss = loss + total.auxiliary * (total.count / count)
-        lap("forward")
-        loss.backward()
+    for number, piece in enumerate(batch, 1):
+        with quietly(objective, last=number == len(batch)):
+            with autocast(plan):
+                total = objective(piece)
+            loss = total.nats / count
+            if total.auxiliary is not None:
+                loss = loss + total.auxiliary * (total.count / count)
+            lap("forward")
+            loss.backward()
         lap("backward")
         nats += total.nats.detach()
     if plan.clip > 0:
@@ -182,23 +188,29 @@ def train(
     Raises Diverged where the loss stops being a number: noticed on the device, read when a step is logged, so that no step
     waits for the device.
     """
+    team, door = plan.team, plan.team.door(objective)
     sums = torch.tensor(unlogged, dtype=torch.float64, device=plan.device)  # nats and count since the last logged step
+    sums[0] *= team.first  # the others' are in it
     broken = torch.full((), -1, device=plan.device)  # the first step with a loss that is no number
     objective.train()  # not at every step: to tell every module takes 0.2 ms
     for step in range(first, plan.steps):
         block = torch.from_numpy(blocks.at(step))
-        batch = objective.batch(block, seeded(plan.seed, step)).to(plan.device).split(plan.accumulate)
-        reseed(plan.device, seeded(plan.seed, step, 1).initial_seed())  # dropout, too, is a function of the step
+        whole = objective.batch(block, seeded(plan.seed, step))  # all know the global batch, and with it the count of all
+        count = None if team.size == 1 else whole.weight.sum().to(plan.device)
+        batch = team.share(whole).to(plan.device).split(plan.accumulate)
+        # dropout, too, is a function of the step; each rank has its own
+        reseed(plan.device, seeded(plan.seed, step, 1, *filter(None, [team.rank])).initial_seed())
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        total = torch.stack(update(objective, batch, optimizer, plan))
+        total = torch.stack(update(door, batch, optimizer, plan, count=count))
         broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
         sums, done = sums + total, step + 1
         if done % plan.log_every == 0 or done == plan.steps:
-            if (bad := int(broken)) >= 0:
+            if (bad := team.most(int(broken))) >= 0:
                 raise Diverged(bad)
             seen = validate() if validate is not None and plan.validates(done) else None
-            yield Step(done, done * block[:, 1:].numel(), float(sums[0] / sums[1]), plan.rate(step), seen)
+            nats, targets = team.whole(sums)
+            yield Step(done, done * block[:, 1:].numel(), float(nats / targets), plan.rate(step), seen)
             objective.train()  # whoever looked at it meanwhile may have set it otherwise
             sums.zero_()
         after(done, sums)

@@ -7,16 +7,27 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SPINE = (  # in the order in which a run flows through them: each may import only what stands above it
-    "config limits installed identity metric machine disk record checked reading stop data ngram references model probe promise "
-    "contract cross_entropy objective optimizer train compilation evaluate regret checkpoint generate launch measure report cell "
-    "command job forecast run check new doctor __main__"
-).split()
+# in the order in which a run flows through them: each may import only what stands above it
+SPINE = """
+    config limits installed identity metric machine devices launchers disk
+    record checked reading stop
+    data ngram references
+    model probe promise contract
+    cross_entropy objective optimizer ranks train compilation
+    evaluate regret checkpoint generate
+    launch crew measure report
+    cell command job forecast
+    run check new doctor __main__
+""".split()
 # must not pull torch in when they are imported
-LIGHT = (
-    "config limits installed identity metric machine disk record checked reading stop data ngram references launch report "
-    "command job run check new doctor"
-).split()
+LIGHT = """
+    config limits installed identity metric machine devices launchers disk
+    record checked reading stop
+    data ngram references
+    launch crew report
+    command job
+    run check new doctor
+""".split()
 MODULES = sorted((ROOT / "bench").rglob("*.py"))
 
 

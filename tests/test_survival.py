@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import checkpoint, disk, record, stop, train
+from bench import checkpoint, disk, measure, record, stop, train
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake
+from bench.measure.sitting import only_sitting
 from tests.conftest import ROOT
 from tests.test_record import run as a_run
 from tests.test_record import write as write_record
@@ -266,3 +268,23 @@ def test_a_command_is_there_while_it_stands_and_on_its_own_machine(monkeypatch: 
     assert stop.gone()
     monkeypatch.setenv(stop.COMMAND, json.dumps(["another machine", "/tmp"]))
     assert not stop.gone()
+
+
+def test_who_trains_and_who_measures_on_a_machine_know_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    said: list[str] = []
+    assert not measure.goes_on()
+    with only_sitting(said.append):
+        assert measure.goes_on()
+    assert said == []
+    with stop.standing(elsewhere=True):
+        assert stop.others() == 0
+    with stop.standing():
+        assert stop.others() == 0  # itself
+        os.environ[stop.COMMAND] = '["", ""]'  # as another command sees it
+        with only_sitting(said.append):
+            pass
+    assert said == ["other commands of the bench train on this machine now (1): beside them intervals are wider"]
+    (tmp_path / f"{stop.HERE}killed").mkdir()
+    (tmp_path / f"{stop.HERE}killed" / "alive").touch()
+    assert stop.others() == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench import machine
+from bench import machine, stop
 from bench.config import Measure, Run
 from bench.identity import subject
 from bench.measure import surroundings
@@ -26,7 +26,7 @@ LARGER = 4  # times the recipe's batch: where that trains more tokens a second, 
 @contextmanager
 def only_sitting(say: Progress) -> Iterator[None]:
     """Hold the machine: a second sitting would measure the first. Waits for its end, and says so."""
-    lock = FileLock(Path(tempfile.gettempdir()) / LOCK, mode=0o666)
+    lock = _lock()
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -34,10 +34,27 @@ def only_sitting(say: Progress) -> Iterator[None]:
         lock.acquire()
     except PermissionError:
         say(f"{lock.lock_file} belongs to somebody else: measuring without knowing whether another measurement runs")
+    if count := stop.others():
+        say(f"other commands of the bench train on this machine now ({count}): beside them intervals are wider")
     try:
         yield
     finally:
         lock.release()
+
+
+def goes_on() -> bool:
+    """Whether somebody measures on this machine now."""
+    try:
+        with _lock().acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
+def _lock() -> FileLock:
+    return FileLock(Path(tempfile.gettempdir()) / LOCK, mode=0o666)
 
 
 # --- the course of a sitting ------------------------------------------------------------------------------------------
