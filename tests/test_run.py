@@ -226,9 +226,9 @@ def test_help_and_configuration_answer_without_torch() -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_mistake_in_the_words_is_one_line(
-    bench: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]
+    door: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]
 ) -> None:
-    one_line(bench(*tiny, *words), 2, *said)
+    one_line(door(*tiny, *words), 2, *said)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
@@ -252,9 +252,9 @@ def text_of(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
 
 
 @pytest.mark.parametrize("kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"])
-def test_a_text_that_can_not_be_used_is_one_line(bench: Command, tiny: list[str], tmp_path: Path, kind: str) -> None:
+def test_a_text_that_can_not_be_used_is_one_line(door: Command, tiny: list[str], tmp_path: Path, kind: str) -> None:
     path, said = text_of(tmp_path, kind)
-    one_line(bench(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
+    one_line(door(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
@@ -277,9 +277,9 @@ def test_a_hub_set_without_a_network_names_what_works(bench: Command, tiny: list
     one_line(bench(*words, "data=wikitext2", HF_HUB_OFFLINE="1"), 2, "data=text", "data.path")
 
 
-def test_a_results_folder_that_can_not_be_written(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_results_folder_that_can_not_be_written(door: Command, tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    one_line(bench(*tiny, "results=file/results"), 2, "results=file/results")
+    one_line(door(*tiny, "results=file/results"), 2, "results=file/results")
 
 
 def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: list[str], tmp_path: Path, cache: Path) -> None:
