@@ -62,7 +62,8 @@ def run(run: Run, folder: Path, say: Say) -> None:
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
-    metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted, compiling)]
+    looks = evaluate.look_bytes(asked, corpus.parts["validation"], corpus.vocabulary, run.size.context)
+    metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
@@ -135,12 +136,13 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 
 def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters four ways, the width, and how much of the budget is left."""
+    """Parameters four ways, the width, how much of the budget is left, and the FLOPs of a token by formula."""
     counts = model.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     slack = 1 - counts["parameters"] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,))]
+    flops = Metric("flops_per_token", "FLOPs/token", "lower", (float(language_model.flops(run.size.context)),), "forward, by formula")
+    return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,)), flops]
 
 
 def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
