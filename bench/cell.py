@@ -141,7 +141,9 @@ def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     slack = 1 - counts["parameters"] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    flops = Metric("flops_per_token", "FLOPs/token", "lower", (float(language_model.flops(run.size.context)),), "forward, by formula")
+    flops = Metric(
+        "flops_per_token", "FLOPs/token", "lower", (float(language_model.flops(run.size.context)),), "forward, by formula"
+    )
     return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,)), flops]
 
 

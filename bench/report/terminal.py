@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import crossovers, headline, trust
+from bench.report import crossovers, headline, scaling_tables, trust
 from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
 from bench.report.rows import each
+from bench.report.scaling import Scale
 from bench.report.speed_tables import order
 from bench.report.speeds import RATES
 from bench.report.tables import Tables
@@ -21,12 +22,14 @@ MOST = 12  # crossings that are printed
 WIDE = 120  # letters of a line
 
 
-def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]]) -> str:
-    """A block for each comparison, encoders under a line of their own; the speeds; then what has no result."""
+def text(
+    tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]], scales: Sequence[Scale] = ()
+) -> str:
+    """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
     blocks = []
     for part in parts:
         if len(parts) > 1:
-            blocks.append(f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters")
+            blocks.append(part.title)
         blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [_block(rows, "pseudo-ppl") for rows in part.pseudo]
         blocks += [_wrapped(line) for line in headline.quality(part)]
         if not part.equal_order:
@@ -34,6 +37,7 @@ def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group
                 "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
             )
     blocks += [block for group, pairs in measured for block in _measured(group, pairs, alone=not len(tables.runs)) if block]
+    blocks += ["\n".join(_wrapped(line) for line in scaling_tables.sentences(scale)) for scale in scales]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
