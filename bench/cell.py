@@ -101,7 +101,8 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
-    metrics = [*score.metrics, *sizes(language_model, run), *costs(fitted, compiling)]
+    looks = evaluate.look_bytes(asked, corpus.parts["validation"], corpus.vocabulary, run.size.context)
+    metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
     record.finish(folder, "done", metrics=metrics, facts=facts)
@@ -190,12 +191,19 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 
 def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters four ways, the width, how much of the budget is left, and the state of one sequence."""
+    """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
     counts = model.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     slack = 1 - counts["parameters"] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    return [*metrics, width, Metric("budget_slack", "share", "lower", (slack,)), state(language_model, run.size.context)]
+    flops = (float(language_model.flops(run.size.context)),)
+    return [
+        *metrics,
+        width,
+        Metric("budget_slack", "share", "lower", (slack,)),
+        state(language_model, run.size.context),
+        Metric("flops_per_token", "FLOPs/token", "lower", flops, "forward, by formula"),
+    ]
 
 
 def state(language_model: model.LanguageModel, length: int) -> Metric:

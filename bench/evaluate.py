@@ -46,6 +46,19 @@ def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> flo
     return nats / count
 
 
+def look_bytes(objective: Objective, part: Part, vocabulary: Vocabulary, context: int) -> list[Metric]:
+    """Bytes of text a target of the blocks that training looks at: what turns `validation_nats` into bits per byte.
+
+    Nothing for an encoder, whose loss is no likelihood of that text.
+    """
+    if not objective.model.backbone.causal:
+        return []
+    targets = spread_blocks(part, context)[:, 1:]  # (N, T)
+    size = sum(len(vocabulary.raw(block)) for block in targets)
+    note = "of the fixed blocks that training looks at; separators are targets without bytes"
+    return [Metric("validation_bytes_per_token", "bytes/token", "neither", (size / targets.size,), note)]
+
+
 @torch.no_grad()
 def likelihood(objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan) -> Score:
     """Score a causal model by windows side by side: every token of the part once, with at most `context` tokens before it."""

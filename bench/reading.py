@@ -1,5 +1,6 @@
 """Records read back as tidy tables. Writes nothing, passes over what is broken, and imports no torch."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,6 +203,17 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
         train["learning_rate"] = tuned_rate(arch, config.get("optimizer", {}).get("kind", "adamw"))
     groups = {group: config[group] for group in ("data", "size", "objective", "optimizer") if group in config}
     return {"arch": options(arch) | {"class": arch.get("_target_")}, **groups, "train": train}
+
+
+def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without its size and its length: alike for all cells of a scaling law."""
+    cut = {"size": ("parameters", "match"), "train": ("steps", "match")}
+    return {**config, **{group: {k: v for k, v in config[group].items() if k not in keys} for group, keys in cut.items()}}
+
+
+def recipe(config: Mapping[str, Any]) -> str:
+    """What sets variants apart but for size and length, as text."""
+    return json.dumps(_compared(unswept(config)), sort_keys=True, default=str)
 
 
 def labels(runs: pd.DataFrame) -> list[str]:

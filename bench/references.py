@@ -16,7 +16,6 @@ import numpy as np
 from bench import ngram
 from bench.data import Corpus, Part, Vocabulary, per_unit
 from bench.data.blocks import spread
-from bench.data.tokenizer import Bytes
 from bench.metric import Metric
 from bench.ngram import Numbers
 from bench.record import SCHEMA, write_json
@@ -163,9 +162,7 @@ def _compressed(corpus: Corpus, scored: Part) -> dict[str, Any]:
 
 def text(part: Part, vocabulary: Vocabulary) -> bytes:
     """The text of the last tokens of a part, without separators."""
-    ids = np.asarray(part.tokens[-MOST:])
-    ids = ids[ids != vocabulary.separator]
-    return ids.astype(np.uint8).tobytes() if isinstance(vocabulary, Bytes) else vocabulary.decode(ids).encode()
+    return vocabulary.raw(np.asarray(part.tokens[-MOST:]))
 
 
 def packed(content: bytes) -> int:

@@ -34,6 +34,10 @@ class Vocabulary(ABC):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of some ids; halves of characters become U+FFFD."""
 
+    def raw(self, ids: np.ndarray) -> bytes:
+        """The text of some ids as UTF-8, without separators."""
+        return self.decode(ids[ids != self.separator]).encode()
+
     @abstractmethod
     def describe(self) -> dict[str, Any]:
         """JSON-able; `load` makes the same vocabulary from it."""
@@ -64,6 +68,9 @@ class Bytes(Vocabulary):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         ids = np.asarray(ids, np.int64)
         return ids[ids < 256].astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def raw(self, ids: np.ndarray) -> bytes:
+        return ids[ids < 256].astype(np.uint8).tobytes()  # half a character is as many bytes as it is
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "bytes"}

@@ -18,15 +18,17 @@ def suites(root: Path) -> list[Path]:
 RECORDS = ("runs/*/config.yaml", "measure/*/*/result.json")  # of a run, of a measurement
 
 
-def make(root: Path) -> tuple[Path, str]:
+def make(root: Path, target: float | None = None) -> tuple[Path, str]:
     """Make the report of one suite again: the path of its page, and its summary as a compact table for a terminal.
+
+    `target`: the bits per byte that the time to reach is told of; without one, the best that two rows reach.
 
     Raises Mistake where there is nothing to read, or where it can not be written.
     """
     from bench.disk import check_writable
     from bench.reading import read
     from bench.record import training_source, write_atomically
-    from bench.report import comparisons, crossovers, exports, groups, page, speeds, tables, terminal
+    from bench.report import comparisons, crossovers, exports, groups, page, scaling, speeds, tables, targets, terminal
 
     suites(root)
     records = read(root)
@@ -34,17 +36,20 @@ def make(root: Path) -> tuple[Path, str]:
     built = tables.build(records, sittings)
     parts, stale = comparisons.comparisons(built), page.stale_rows(built, training_source())
     measured = [(group, crossovers.pairs(group)) for group in groups.groups(sittings, parts, stale)]
+    aims, scales = targets.targets(parts, built, records.curves, target), scaling.scales(built)
     folder = root / "report"
     check_writable(folder)
     for name, table in (
-        ("summary.csv", tables.summary(built)),
+        ("summary.csv", tables.summary(built, targets.columns(aims))),
         ("runs.csv", tables.numbers(records, built)),
         ("curves.csv", tables.curves(records)),
         ("verdicts.csv", exports.verdicts(parts)),
+        ("scaling.csv", scaling.cells_table(scales)),
+        ("laws.csv", scaling.laws_table(scales)),
         ("speeds.csv", exports.speeds(sittings)),
         ("crossovers.csv", exports.crossings(measured)),
     ):
         write_atomically(folder / name, table.to_csv(index=False))
-    text = page.render(root.resolve().name, records, built, sittings, parts, measured, stale)
+    text = page.render(root.resolve().name, records, built, sittings, parts, measured, stale, page.Laws(aims, scales))
     write_atomically(folder / "index.html", text)
-    return folder / "index.html", terminal.text(built, parts, measured)
+    return folder / "index.html", terminal.text(built, parts, measured, scales)

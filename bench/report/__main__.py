@@ -12,10 +12,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or 2 with one line where there is nothing to read or no place to write."""
     parser = argparse.ArgumentParser(prog="python -m bench.report", description="Make the report of a results folder again.")
     parser.add_argument("results", type=Path, help="results/<suite>, or results/ for every suite below it")
+    parser.add_argument("words", nargs="*", metavar="target=…", help="bits per byte: what it takes to reach them is told")
     chosen = parser.parse_args(arguments)
+    from bench.report import targets  # late: --help answers at once
+
     try:
+        target = targets.asked(chosen.words)
         for suite in suites(chosen.results):
-            page, text = make(suite)
+            page, text = make(suite, target)
             print(text, f"\nreport: {page}", sep="\n")
     except Mistake as mistake:
         print(f"error: {mistake}", file=sys.stderr)

@@ -9,14 +9,16 @@ from bench.reading import labels
 from bench.report import families
 from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
+from bench.report.wording import large
 
-KEY = ["text_digest", "budget", "context"]
+KEY = ["text_digest", "budget", "context", "amount"]
 APART = ["protocol", "part", "tokenizer", "data_digest"]  # within a comparison, what keeps rows from one table
 SHORT = 16  # a longer label is written as a number in figures
 ADVICE = {
     "text_digest": "The text differs ({}): scores on different text can not be compared.",
     "budget": "The parameter budget differs ({}): a larger model is not a better architecture.",
     "context": "The context differs ({}): more context makes every score better.",
+    "amount": "The amount of training data differs ({}): one architecture was trained on several, and more is no merit of it.",
     "protocol": "The protocol differs ({}): how much context is visible changes the score.",
     "part": "The scored part differs ({}): validation and test text are not the same text.",
     "tokenizer": "The tokenizer differs ({}): what is learned is then not the architecture’s doing alone.",
@@ -38,10 +40,18 @@ class Comparison:
     orders: pd.DataFrame  # seed, tokenizer, digests of the order of blocks
     equal_order: bool
 
+    @property
+    def title(self) -> str:
+        """What all of it shares."""
+        amount = str(self.rows["amount"].iloc[0])
+        said = f"{', '.join(sorted(set(self.rows['data'])))}, at most {self.rows['budget'].iloc[0]:,} parameters"
+        return f"{said}, {amount}" if amount else said
+
 
 def comparisons(tables: Tables) -> list[Comparison]:
     """Cut the finished rows into comparisons, the largest first."""
     finished = tables.summary[tables.summary["seeds"] > 0]
+    finished = finished.assign(amount=_amounts(finished))
     groups = [_relabelled(rows, tables) for _, rows in finished.groupby(KEY, sort=True)]
     named = {label: family for rows in groups for label, family in zip(rows["label"], rows["family"], strict=True)}
     alone = {label for rows in groups for label in rows.loc[~rows["control"], "label"]}
@@ -52,6 +62,15 @@ def comparisons(tables: Tables) -> list[Comparison]:
         _comparison(f"comparison-{n + 1}", rows.assign(colour=rows["label"].map(colours).fillna(0).astype(int)), tables)
         for n, rows in enumerate(groups)
     ]
+
+
+def _amounts(rows: pd.DataFrame) -> "pd.Series[str]":
+    """The training tokens of each row where they were swept: where one recipe has several amounts at one size. Else nothing."""
+    several = rows.groupby(["text_digest", "budget", "context", "recipe"])["tokens_seen"].transform("nunique") > 1
+    swept = several.groupby([rows["text_digest"], rows["budget"], rows["context"]]).transform("any")
+    return pd.Series(
+        [f"{large(n)} tokens" if there else "" for n, there in zip(rows["tokens_seen"], swept, strict=True)], rows.index
+    )
 
 
 def _relabelled(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:

@@ -1,20 +1,45 @@
 """Everything into one file: the template, its style and script, the figures and the tables."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup
 
 from bench.reading import Records
-from bench.report import cards, cells, facts, families, floors, headline, pictures, regret_figures, regrets, sections, verdicts
+from bench.report import (
+    cards,
+    cells,
+    facts,
+    families,
+    floors,
+    headline,
+    pictures,
+    regret_figures,
+    regrets,
+    scaling_figures,
+    scaling_tables,
+    sections,
+    targets,
+    verdicts,
+)
+from bench.report.cells import Table
 from bench.report.comparisons import APART, KEY, Comparison, why_apart
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
+from bench.report.scaling import Scale
 from bench.report.speeds import Sitting
 from bench.report.tables import Tables
+from bench.report.targets import Target
 
 HERE = Path(__file__).parent
+
+
+class Laws(NamedTuple):
+    """What is read off curves and off sweeps of size and data."""
+
+    aims: list[list[Target | None]]  # for each comparison and each of its tables
+    scales: list[Scale]
 
 
 def render(
@@ -25,6 +50,7 @@ def render(
     parts: list[Comparison],
     measured: list[tuple[Group, list[Pair]]],
     stale: frozenset[int],
+    laws: Laws,
 ) -> str:
     """The page as text. `stale`: rows that other sources than today's made."""
     overview = regrets.overview(parts)
@@ -41,7 +67,11 @@ def render(
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         palette=len(families.PALETTE),
         apart=why_apart([part.rows for part in parts], KEY),
-        comparisons=[_comparison(part, records, tables, sittings, stale, bool(overview)) for part in parts],
+        comparisons=[
+            _comparison(part, records, tables, sittings, stale, bool(overview)) | {"targets": _targets(part, aim)}
+            for part, aim in zip(parts, laws.aims, strict=True)
+        ],
+        scales=[_scale(scale) for scale in laws.scales],
         answers=headline.measured_only([group for group, _ in measured]) if not len(tables.runs) else [],
         floors={
             "table": overview,
@@ -66,6 +96,20 @@ def stale_rows(tables: Tables, source: str) -> frozenset[int]:
     return frozenset(int(row) for row, digest in zip(runs["row"], said, strict=True) if source and digest and digest != source)
 
 
+def _targets(part: Comparison, aims: list[Target | None]) -> list[Table]:
+    return [targets.tabulate(f"{part.name}-target-{n}", aim) for n, aim in enumerate(aims) if aim is not None]
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    return {
+        "name": scale.name,
+        "title": f"{scale.data}, a context of {scale.context} tokens",
+        "sentences": scaling_tables.sentences(scale),
+        "tables": scaling_tables.tabulate(scale),
+        "figures": scaling_figures.drawings(scale),
+    }
+
+
 def _comparison(
     part: Comparison, records: Records, tables: Tables, sittings: list[Sitting], stale: frozenset[int], several: bool
 ) -> dict[str, Any]:
@@ -77,7 +121,7 @@ def _comparison(
     picture, drawings = pictures.pictures(part, records, measured, lines)
     return {
         "name": part.name,
-        "title": f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters",
+        "title": part.title,
         "sentences": regrets.sentences(part) if several and part.regrets else headline.sentences(part, sittings, lines),
         "picture": picture,
         "facts": facts.facts(part),

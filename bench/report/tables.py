@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.reading import CURVE_COLUMNS, Records
+from bench.reading import CURVE_COLUMNS, Records, recipe
 from bench.report.speeds import Sitting
 from bench.report.statistics import interval
 
@@ -58,6 +58,7 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
     ]
     table["budget"] = [config["size"]["parameters"] for config in table["config"]]
     table["context"] = [config["size"]["context"] for config in table["config"]]
+    table["recipe"] = table["config"].map(recipe)
     table["lossy"] = [bool((p.get("data") or {}).get("lossy")) for p in provenance]
     for name in ("data_digest", "text_digest", "objective", "protocol", "part", "precision"):
         column = table[name].astype(object).where(~table[name].isin(["", "auto"]))
@@ -75,7 +76,21 @@ def _wide(values: pd.DataFrame) -> pd.DataFrame:
 
 def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     """What a variant is, how many of its seeds are done, and what became of the others."""
-    names = ["arch", "family", "subject", "label", "data", "tokenizer", "size", *ROW, "lossy", "text_digest", "budget", "context"]
+    names = [
+        "arch",
+        "family",
+        "subject",
+        "label",
+        "data",
+        "tokenizer",
+        "size",
+        *ROW,
+        "lossy",
+        "text_digest",
+        "budget",
+        "context",
+        "recipe",
+    ]
     groups = runs.groupby("row")
     facts = groups[names].first()
     labels = facts["label"].astype(str)  # of no run at all it would be a column of numbers
@@ -192,9 +207,13 @@ def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame
     return table
 
 
-def summary(tables: Tables) -> pd.DataFrame:
-    """summary.csv."""
-    table = tables.summary[[*SUMMARY_COLUMNS, *SUMMARY_MORE]].sort_values(["data", "data_digest", "objective", "arch", "variant"])
+def summary(tables: Tables, more: pd.DataFrame) -> pd.DataFrame:
+    """summary.csv. `more`: further columns, by row."""
+    table = (
+        tables.summary[[*SUMMARY_COLUMNS, *SUMMARY_MORE]]
+        .join(more)
+        .sort_values(["data", "data_digest", "objective", "arch", "variant"])
+    )
     whole = [
         "parameters",
         "seeds",

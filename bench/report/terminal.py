@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import crossovers, headline, regrets, trust
+from bench.report import crossovers, headline, regrets, scaling_tables, trust
 from bench.report.cells import Table
 from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
 from bench.report.rows import each
+from bench.report.scaling import Scale
 from bench.report.speed_tables import order
 from bench.report.speeds import RATES
 from bench.report.tables import Tables
@@ -22,13 +23,15 @@ MOST = 12  # crossings that are printed
 WIDE = 120  # letters of a line
 
 
-def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]]) -> str:
-    """A block for each comparison, encoders under a line of their own; the speeds; then what has no result."""
+def text(
+    tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]], scales: Sequence[Scale] = ()
+) -> str:
+    """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
     blocks = []
     floors = regrets.overview(parts)
     for part in parts:
         if len(parts) > 1:
-            blocks.append(f"{', '.join(sorted(set(part.rows['data'])))}, at most {part.rows['budget'].iloc[0]:,} parameters")
+            blocks.append(part.title)
         blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [_block(rows, "pseudo-ppl") for rows in part.pseudo]
         blocks += [_regrets(rows) for rows in part.regrets if floors is None]
         blocks += [_wrapped(line) for line in (*regrets.sentences(part), *headline.quality(part))]
@@ -39,6 +42,7 @@ def text(tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group
     if floors is not None:
         blocks.append(_aligned([["regret", *(title for title, _ in floors.columns[1:])], *_texts(floors)]))
     blocks += [block for group, pairs in measured for block in _measured(group, pairs, alone=not len(tables.runs)) if block]
+    blocks += ["\n".join(_wrapped(line) for line in scaling_tables.sentences(scale)) for scale in scales]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
