@@ -14,7 +14,7 @@ from architectures.huggingface_flops import forward_flops
 from architectures.interface import Backbone, Unsupported
 
 TRIED = 8  # tokens on which a cache has to show that it goes on: two, one, one, and four at once
-CLOSE = 1e-2  # a cache that does not go on is off by about 1
+CLOSE = 0.05  # of what the tokens before a piece change in it: a cache that has forgotten them is off by 1
 
 
 @dataclass
@@ -64,13 +64,17 @@ class HuggingFace(Backbone):
         self.own = {name: value.detach().clone() for name, value in self.model.named_parameters() if value.device.type != "meta"}
 
     def forward(self, x: Tensor, state: Filled | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Filled | None]:
+        end = x.shape[1] + (0 if state is None else state.position)
+        if self.shape.tables and end > self.context:
+            name, known = self.family.model_type, self.context
+            raise ValueError(f"{name} learned positions for its context of {known} tokens, and cannot read token {end}")
         if state is None:
             shown = {}
             if lengths is not None and not self.causal:
                 shown = {"attention_mask": torch.arange(x.shape[1], device=x.device) < lengths[:, None]}  # (B, T)
             return self.model(inputs_embeds=x, **shown)[0], None
-        end = state.position + x.shape[1]
-        self._check_room(end, state.room)
+        if self.shape.attention and end > state.room:
+            raise ValueError(f"the state has room for {state.room} tokens, and token {end} was given: ask for a longer one")
         pieces = x.split(1, dim=1) if self.cache == "tokens" and state.position else (x,)
         mixed, cache = [], state.cache
         for piece in pieces:
@@ -78,13 +82,6 @@ class HuggingFace(Backbone):
             cache = found[self.cache_name]
             mixed.append(found[0])
         return torch.cat(mixed, dim=1), Filled(cache, end, state.batch, state.room)
-
-    def _check_room(self, end: int, room: int) -> None:
-        if self.shape.tables and end > self.context:
-            name = self.family.model_type
-            raise ValueError(f"{name} learned positions for its context of {self.context} tokens, and cannot read token {end}")
-        if self.shape.attention and end > room:
-            raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
 
     # --- the state ----------------------------------------------------------------------------------------------------
 
@@ -104,7 +101,7 @@ class HuggingFace(Backbone):
         if self.cache == "none" or not self.cache_name:
             return f"the cache of {name} is not used" if self.cache_name else f"{name} has no cache"
         x = torch.randn(2, TRIED, self.width, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
-        before, parts = self.training, []
+        before, parts, alone = self.training, list[Tensor](), list[Tensor]()
         self.eval()
         try:
             with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
@@ -112,7 +109,9 @@ class HuggingFace(Backbone):
                 for piece in x.split((2, 1, 1, 4), dim=1):
                     mixed, state = self(piece, state)
                     parts.append(mixed)
-            off = ((torch.cat(parts, dim=1) - whole).abs().max() / whole.abs().max()).item()
+                    alone.append(self(piece)[0])  # as it would be without what stands before it
+            given = (torch.cat(alone, dim=1) - whole).abs().max()
+            off = ((torch.cat(parts, dim=1) - whole).abs().max() / given).item()
         except Exception as error:
             return f"the cache of {name} does not go on from a text: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         finally:
@@ -123,7 +122,7 @@ class HuggingFace(Backbone):
         )
 
     def state_bytes(self, state: Filled) -> int:
-        """Bytes of the cache once it is full: what tensors the family keeps of a text of that length, seen without computing it."""
+        """Bytes of the cache once it is full: of the tensors that it keeps of such a text, seen without computing it."""
         dtype = next(self.model.parameters()).dtype
         key = (state.batch, state.room, dtype)
         if key not in self.sizes:

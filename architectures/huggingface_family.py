@@ -73,8 +73,9 @@ class Family:
         values = {name: value for name, value in sizes.items() if hasattr(known, name)}
         values |= {name: self.dropout for name, value in known.to_dict().items() if "drop" in name and isinstance(value, float)}
         values |= {name: even(width * multiple) for name, multiple in self.multiples.items()} | dict(self.settings)
+        values |= {name: 0 for name in TOKENS if getattr(known, name, None) is not None and name not in values}
         try:
-            return type(known)(hidden_size=width, vocab_size=2, **dict.fromkeys(TOKENS), **values)
+            return type(known)(**({"hidden_size": width, "vocab_size": 2} | values))
         except Exception as error:  # of whatever kind its checks raise
             raise ValueError(" ".join(str(error).split())) from None
 
@@ -159,8 +160,13 @@ def final_norm(model: Any, width: int) -> str:
     last = run(model, width)[0]
     for hook in hooks:
         hook.remove()
-    found = [name for name, output in outputs.items() if output is last]
+    found = [name for name, output in outputs.items() if storage(output) == storage(last)]  # the same, or a view of it
     return next((name for name in found if not any(part.isdigit() for part in name.split("."))), "")
+
+
+def storage(x: Tensor) -> int:
+    """What tells the memory of one tensor from that of others, on no device too."""
+    return int(x.untyped_storage()._cdata)
 
 
 def in_maps(model: Any) -> int:

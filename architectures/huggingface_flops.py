@@ -27,8 +27,8 @@ def attention_flops(config: Any, width: int, layers: int, length: int, square: b
 
 
 def mamba2_flops(config: Any, length: int, square: bool) -> float:
-    """Each layer, with H heads of P, N states, and n chunks of C (the last one filled up): 2·H·(N + P)·C or its causal half within
-    a chunk, 4·H·N·P for the states, and 2·H·N·P·(n + 1)² a text from chunk to chunk."""
+    """Each layer, with H heads of P, N states, and n chunks of C (the last one filled up): 2·H·(N + P)·C or its causal half
+    within a chunk, 4·H·N·P for the states, and 2·H·N·P·(n + 1)² a text from chunk to chunk."""
     heads, head, states, size = config.num_heads, config.head_dim, config.state_size, config.chunk_size
     count = -(-length // size)
     within = 2 * heads * (states + head) * (size if square else (size + 1) / 2) + 4 * heads * states * head

@@ -46,7 +46,7 @@ class Recurrence(nn.Module):
     @torch.compiler.disable
     def by_kernel(self, *given: Any) -> tuple[Tensor, Tensor | None]:
         """By the kernel if it agrees with the reference. Raises RuntimeError where it does not and nothing else was asked for."""
-        queries, keys, values, state = given[0], given[1], given[2], given[-2]
+        queries, values, state = given[0], given[2], given[-2]
         dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else queries.dtype
         key = (queries.shape[2:], values.shape[2:], dtype, queries.device)
         if key not in self.trials:
