@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
+from architectures.kernels import Kernels, Recurrence
 from architectures.layers import RMSNorm, at_least_one
 from architectures.linear import chunks, decays_between, in_float32, into_chunks, out_of_chunks
 from architectures.short_convolution import ShortConvolution
@@ -58,13 +59,16 @@ class Memory(NamedTuple):
 class Mixer(nn.Module):
     """(B, T, D) -> (B, T, D): queries, keys and values through a short convolution, the delta rule, a norm a head and a gate."""
 
-    def __init__(self, width: int, heads: int, key_width: int, value_width: int, kernel: int, chunk: int) -> None:
+    def __init__(
+        self, width: int, heads: int, key_width: int, value_width: int, kernel: int, chunk: int, kernels: Kernels
+    ) -> None:
         super().__init__()
         self.heads, self.chunk = heads, chunk
         self.keys, self.values = heads * key_width, heads * value_width
         convolved = 2 * self.keys + self.values
         self.into = nn.Linear(width, convolved + self.values + 2 * heads, bias=False)  # those three, gate, strength, decay
         self.convolution = ShortConvolution(convolved, kernel, bias=False)
+        self.recurrence = Recurrence(gated_delta_rule, "gated_delta_rule", kernels)
         self.step_bias = nn.Parameter(torch.zeros(heads))
         self.log_rate = nn.Parameter(torch.zeros(heads))
         self.norm = RMSNorm(value_width)
@@ -76,7 +80,7 @@ class Mixer(nn.Module):
         mixed, past = self.convolution(mixed, None if memory is None else memory.past)
         split = functional.silu(mixed).split([self.keys, self.keys, self.values], dim=-1)
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)) for part in split)  # (B, T, H·K) -> (B, T, H, K)
-        read, state = gated_delta_rule(
+        read, state = self.recurrence(
             unit(queries) / math.sqrt(queries.shape[-1]),
             unit(keys),
             values,
@@ -124,6 +128,7 @@ class GatedDeltaNet(Backbone):
         heads: int = 4,
         kernel: int = 4,
         chunk: int = 64,
+        kernels: Kernels = "auto",
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
@@ -131,7 +136,7 @@ class GatedDeltaNet(Backbone):
         self.key_width = 2 * -(-3 * width // (8 * heads))  # 3/4·D / H, rounded up to an even number
         self.value_width, self.hidden = 2 * self.key_width, feed_width(width, 8 / 3)
         self.kernel, self.convolved = kernel, heads * (2 * self.key_width + self.value_width)
-        mixer = (width, heads, self.key_width, self.value_width, kernel, chunk)
+        mixer = (width, heads, self.key_width, self.value_width, kernel, chunk, kernels)
         blocks = (Block(width, Mixer(*mixer), self.hidden, dropout) for _ in range(at_least_one("layers", layers)))
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

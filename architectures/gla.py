@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
+from architectures.kernels import Kernels, Recurrence
 from architectures.layers import RMSNorm, at_least_one, head_width
 from architectures.linear import linear_attention, linear_attention_flops
 from architectures.transformer import SwiGLU, feed_width
@@ -17,11 +18,12 @@ TEMPERATURE = 16  # α = sigmoid(·)^(1/16): gates begin close to 1
 class GatedAttention(nn.Module):
     """(B, T, D) -> (B, T, D): linear attention with a gate for each row, a norm a head, and a gate on what is read."""
 
-    def __init__(self, width: int, heads: int, key_width: int, value_width: int, chunk: int) -> None:
+    def __init__(self, width: int, heads: int, key_width: int, value_width: int, chunk: int, kernels: Kernels) -> None:
         super().__init__()
         self.heads, self.keys, self.values, self.chunk = heads, heads * key_width, heads * value_width, chunk
         self.into = nn.Linear(width, 2 * (self.keys + self.values) + RANK, bias=False)  # queries, keys, values, gates, forgetting
         self.gate_bias = nn.Parameter(self.into.weight.new_zeros(self.values))
+        self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
         self.forget = nn.Linear(RANK, self.keys)
         self.norm = nn.LayerNorm(value_width)
         self.out = nn.Linear(self.values, width, bias=False)
@@ -31,7 +33,7 @@ class GatedAttention(nn.Module):
         decays = functional.logsigmoid(self.forget(low)) / TEMPERATURE  # (B, T, H·K)
         heads = (part.unflatten(-1, (self.heads, -1)) for part in (*parts, decays))  # (B, T, H·K) -> (B, T, H, K)
         queries, keys, values, decays = heads
-        read, matrix = linear_attention(queries / math.sqrt(queries.shape[-1]), keys, values, decays, matrix, self.chunk)
+        read, matrix = self.recurrence(queries / math.sqrt(queries.shape[-1]), keys, values, decays, matrix, self.chunk)
         read = self.norm(read).flatten(2) * functional.silu(gate + self.gate_bias)  # (B, T, H, V) -> (B, T, H·V)
         return self.out(read), matrix
 
@@ -58,12 +60,21 @@ class GLA(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, chunk: int = 64, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        context: int,
+        layers: int = 4,
+        heads: int = 4,
+        chunk: int = 64,
+        kernels: Kernels = "auto",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__(width, context)
         self.heads, self.chunk = heads, at_least_one("chunk", chunk)
         self.value_width, self.hidden = head_width(width, heads), feed_width(width, 8 / 3)
         self.key_width = 2 * -(-width // (4 * heads))
-        mixer = (width, heads, self.key_width, self.value_width, chunk)
+        mixer = (width, heads, self.key_width, self.value_width, chunk, kernels)
         blocks = (Block(width, GatedAttention(*mixer), self.hidden, dropout) for _ in range(at_least_one("layers", layers)))
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

@@ -76,6 +76,10 @@ class Backbone(nn.Module, ABC):
         """Parameters that one token passes through: all of the backbone's, but for the experts that it is not sent to."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def ran_on(self) -> str:
+        """What its recurrences ran on last, where there is a choice, for the record; nothing where there is none."""
+        return ", ".join(sorted({str(module.ran) for module in self.modules() if hasattr(module, "ran")}))
+
     def auxiliary(self) -> Tensor | None:
         """A loss of the last forward that is trained but never reported (the balance of experts, say)."""
         return None

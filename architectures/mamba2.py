@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
+from architectures.kernels import Kernels, Recurrence
 from architectures.layers import RMSNorm, at_least_one
 from architectures.linear import linear_attention, linear_attention_flops
 from architectures.short_convolution import ShortConvolution
@@ -23,13 +24,16 @@ class Memory(NamedTuple):
 class Block(nn.Module):
     """x + out(norm(ssm(silu(convolution(·))) · silu(gate))): there is no feed-forward network beside it."""
 
-    def __init__(self, width: int, heads: int, head_width: int, state_width: int, kernel: int, chunk: int) -> None:
+    def __init__(
+        self, width: int, heads: int, head_width: int, state_width: int, kernel: int, chunk: int, kernels: Kernels
+    ) -> None:
         super().__init__()
         self.heads, self.inner, self.state_width, self.chunk = heads, heads * head_width, state_width, chunk
         self.norm = RMSNorm(width)
         convolved = self.inner + 2 * state_width  # values, keys (the paper's B) and queries (its C)
         self.into = nn.Linear(width, self.inner + convolved + heads, bias=False)  # gate, those three, and the steps
         self.convolution = ShortConvolution(convolved, kernel)
+        self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
         self.step_bias = nn.Parameter(torch.zeros(heads))
         self.log_rate = nn.Parameter(torch.zeros(heads))  # log(-A)
         self.skip = nn.Parameter(torch.ones(heads))  # D
@@ -43,7 +47,7 @@ class Block(nn.Module):
         values, keys, queries = functional.silu(mixed).split([self.inner, self.state_width, self.state_width], dim=-1)
         values = values.unflatten(-1, (self.heads, -1))  # (B, T, H·K) -> (B, T, H, K)
         step = functional.softplus(step + self.step_bias)  # (B, T, H)
-        read, state = linear_attention(
+        read, state = self.recurrence(
             queries.unsqueeze(2),  # (B, T, 1, N): one for all heads
             keys.unsqueeze(2),
             values * step.unsqueeze(-1),
@@ -74,6 +78,7 @@ class Mamba2(Backbone):
         state_width: int = 64,
         kernel: int = 4,
         chunk: int = 64,
+        kernels: Kernels = "auto",
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
@@ -81,7 +86,7 @@ class Mamba2(Backbone):
         self.head_width = 2 * -(-width // self.heads)  # 2·D / H, rounded up to an even number
         self.state_width, self.chunk = at_least_one("state_width", state_width), at_least_one("chunk", chunk)
         self.kernel, self.convolved = kernel, self.heads * self.head_width + 2 * state_width
-        block = (width, self.heads, self.head_width, state_width, kernel, chunk)
+        block = (width, self.heads, self.head_width, state_width, kernel, chunk, kernels)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
         self.dropout = nn.Dropout(dropout)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
+from architectures.kernels import Kernels, Recurrence
 from architectures.layers import at_least_one, head_width, rotary, rotate
 from architectures.linear import linear_attention, linear_attention_flops
 
@@ -22,10 +23,11 @@ class RetNetState(NamedTuple):
 class Retention(nn.Module):
     """(B, T, D) -> (B, T, D): head h forgets by 1 - 2^(-5 - h) a token; a norm a head and a gate follow."""
 
-    def __init__(self, width: int, heads: int, chunk: int) -> None:
+    def __init__(self, width: int, heads: int, chunk: int, kernels: Kernels) -> None:
         super().__init__()
         self.heads, self.keys, self.chunk = heads, heads * head_width(width, heads), chunk
         self.into = nn.Linear(width, 6 * self.keys, bias=False)  # queries, keys, and values and gates twice as wide
+        self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
         self.norm = nn.GroupNorm(heads, 2 * self.keys)
         self.out = nn.Linear(2 * self.keys, width, bias=False)
 
@@ -34,15 +36,15 @@ class Retention(nn.Module):
         queries, keys, values = (part.unflatten(-1, (self.heads, -1)) for part in parts[:3])  # (B, T, H·K) -> (B, T, H, K)
         queries, keys = rotate(queries, rotation), rotate(keys, rotation) / math.sqrt(keys.shape[-1])
         decays = torch.log1p(-(2.0 ** -torch.arange(5, 5 + self.heads, dtype=rotation.dtype, device=x.device)))  # (H)
-        read, matrix = linear_attention(queries, keys, values, decays.expand(1, x.shape[1], -1), matrix, self.chunk)
+        read, matrix = self.recurrence(queries, keys, values, decays.expand(1, x.shape[1], -1), matrix, self.chunk)
         normed = self.norm(read.flatten(0, 1).flatten(1)).view_as(parts[3])  # (B, T, H, V) -> (B·T, H·V) -> (B, T, H·V)
         return self.out(normed * functional.silu(parts[3])), matrix
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, chunk: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, chunk: int, kernels: Kernels, dropout: float) -> None:
         super().__init__()
-        self.retention_norm, self.retention = nn.LayerNorm(width), Retention(width, heads, chunk)
+        self.retention_norm, self.retention = nn.LayerNorm(width), Retention(width, heads, chunk, kernels)
         self.feed_norm = nn.LayerNorm(width)
         self.feed_in = nn.Linear(width, 2 * width, bias=False)
         self.feed_out = nn.Linear(2 * width, width, bias=False)
@@ -63,10 +65,20 @@ class RetNet(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, chunk: int = 64, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        context: int,
+        layers: int = 4,
+        heads: int = 4,
+        chunk: int = 64,
+        kernels: Kernels = "auto",
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__(width, context)
         self.heads, self.key_width, self.chunk = heads, head_width(width, heads), at_least_one("chunk", chunk)
-        self.blocks = nn.ModuleList(Block(width, heads, chunk, dropout) for _ in range(at_least_one("layers", layers)))
+        block = (width, heads, chunk, kernels, dropout)
+        self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
         self.dropout = nn.Dropout(dropout)
 
     def forward(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
+from architectures.kernels import Kernels, Recurrence
 from architectures.layers import at_least_one
 from architectures.linear import chunks, in_float32, into_chunks, out_of_chunks
 
@@ -103,9 +104,10 @@ class LowRank(nn.Module):
 class TimeMixing(nn.Module):
     """(B, T, D) -> (B, T, D). From the second layer on, values are mixed with those of the first, (B, T, H·K)."""
 
-    def __init__(self, width: int, heads: int, head_width: int, rank: int, chunk: int, first: bool) -> None:
+    def __init__(self, width: int, heads: int, head_width: int, rank: int, chunk: int, kernels: Kernels, first: bool) -> None:
         super().__init__()
         self.heads, self.chunk, inner = heads, chunk, heads * head_width
+        self.recurrence = Recurrence(generalised_delta_rule, "generalised_delta_rule", kernels)
         self.shifts = nn.Parameter(torch.full((6, 1, 1, width), 0.5))  # how much of the token before, for each of the six below
         self.reads, self.keys, self.values = (nn.Linear(width, inner, bias=False) for _ in range(3))
         self.decay, self.rate, self.gate = (LowRank(width, rank, inner, bias) for bias in (True, True, False))
@@ -127,7 +129,7 @@ class TimeMixing(nn.Module):
         reads, keys, held, decays, erased, rate = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, T, H, K)
         state = None if memory is None else memory.state
         erased = functional.normalize(erased, dim=-1)
-        read, state = generalised_delta_rule(reads, keys, held, decays, erased, rate, state, self.chunk)
+        read, state = self.recurrence(reads, keys, held, decays, erased, rate, state, self.chunk)
         read = self.norm(read.flatten(0, 1).flatten(1)).view_as(read)  # (B, T, H, K) -> (B·T, H·K) -> (B, T, H, K)
         read = read + (reads * keys * self.bonus.view(self.heads, -1)).sum(-1, keepdim=True) * held
         out = self.out(read.flatten(2) * self.gate(for_gate, torch.sigmoid))
@@ -181,6 +183,7 @@ class RWKV7(Backbone):
         head_width: int = 64,
         rank: int = 32,
         chunk: int = 16,
+        kernels: Kernels = "auto",
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
@@ -189,7 +192,7 @@ class RWKV7(Backbone):
         self.heads = max(1, round(width / at_least_one("head_width", head_width)))
         self.head_width = 2 * -(-width // (2 * self.heads))  # D / H, rounded up to an even number
         self.rank, self.chunk = at_least_one("rank", rank), chunk
-        mixing = (width, self.heads, self.head_width, rank, chunk)
+        mixing = (width, self.heads, self.head_width, rank, chunk, kernels)
         self.input_norm = nn.LayerNorm(width)
         blocks = (Block(width, TimeMixing(*mixing, layer == 0), dropout) for layer in range(at_least_one("layers", layers)))
         self.blocks = nn.ModuleList(blocks)

@@ -105,6 +105,7 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
+    facts |= ran_on(language_model)
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
 
@@ -231,6 +232,12 @@ def chosen(plan: Plan) -> dict[str, Any]:
     """What was decided on the spot."""
     chosen = {"device": str(plan.device), "precision": train.precision_name(plan), "learning_rate": plan.learning_rate}
     return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
+
+
+def ran_on(language_model: model.LanguageModel) -> dict[str, str]:
+    """Which kernels its recurrences ran on, where they have a choice."""
+    found = language_model.backbone.ran_on()
+    return {"kernels": found} if found else {}
 
 
 def main(arguments: list[str]) -> int:

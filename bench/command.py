@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import launchers, machine
 from bench.config import Mistake, Run, from_plain, nearest
+from bench.identity import architecture, digest, run_name
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
 
@@ -51,6 +53,7 @@ class Command(NamedTuple):
     complete: bool = True  # False where a sweeper of its own chooses the cells as it goes
     workers: bool = False  # a launcher runs the cells in processes of its own
     elsewhere: bool = False  # and maybe on other machines than this one
+    twice: tuple[str, ...] = ()  # names of runs that another of them is already, under another architecture's name: not run
     control: tuple[str, ...] = ()  # the words of the same command for the runs of its A/A control, which are among `runs`
 
 
@@ -81,7 +84,19 @@ def expand(arguments: Sequence[str]) -> Command:
     """Every run that a command line asks for, before the first one starts. Raises Mistake for what it can not mean."""
     asked = _expand(arguments)
     words = _control(arguments, asked)
-    return asked._replace(runs=[*asked.runs, *_expand(words).runs], control=tuple(words)) if words else asked
+    return _once(asked._replace(runs=[*asked.runs, *_expand(words).runs], control=tuple(words)) if words else asked)
+
+
+def _once(asked: Command) -> Command:
+    """Without the runs that differ from an earlier one by nothing but the name of their architecture's YAML."""
+    first: dict[str, str] = {}
+    kept, twice = [], []
+    for run in asked.runs:
+        given = {"arch": architecture(run.arch), "tune": run.arch.get("tune"), "names": {**run.names, "arch": ""}}
+        name = run.names["arch"]
+        own = first.setdefault(digest(asdict(run) | given), name) == name
+        (kept if own else twice).append(run)
+    return asked._replace(runs=kept, twice=tuple(run_name(run) for run in twice))
 
 
 def _control(arguments: Sequence[str], asked: Command) -> list[str]:
@@ -116,7 +131,7 @@ def _expand(arguments: Sequence[str]) -> Command:
 
 def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Command:
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
-    master = hydra.compose_config(name, overrides, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
+    master = _composed(hydra, name, overrides, RunMode.MULTIRUN)
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         return Command([_compose(hydra, name, overrides)], sweep=False)
     launcher = master.hydra.launcher._target_
@@ -140,8 +155,21 @@ def _line(override: Override) -> str:
     return override.input_line or ""
 
 
+def _composed(hydra: Any, name: str, overrides: Sequence[str], mode: RunMode) -> Any:
+    try:
+        return hydra.compose_config(name, list(overrides), run_mode=mode, with_log_configuration=False)
+    except ValueError as error:  # Hydra's own, for a group whose choice is no word
+        wrong = [word for word in overrides if word.partition("=")[0] in (*GROUPS, "suite")]
+        wrong = [word for word in wrong if re.fullmatch(r"null|true|false|[-+.\d]+", word.partition("=")[2], re.I)]
+        if not wrong or not str(error).startswith("Config group override"):
+            raise
+        raise Mistake(
+            f"{wrong[0]} is no name of a YAML: leave it out, or name one of conf/{wrong[0].partition('=')[0]}"
+        ) from None
+
+
 def _compose(hydra: Any, name: str, overrides: Sequence[str]) -> Run:
-    config = hydra.compose_config(name, list(overrides), run_mode=RunMode.RUN, with_log_configuration=False)
+    config = _composed(hydra, name, overrides, RunMode.RUN)
     choices = config.hydra.runtime.choices
     OmegaConf.set_struct(config, False)
     del config["hydra"]

@@ -8,6 +8,8 @@ from typing import Any
 
 from bench.config import Run, learning_rate, options
 
+UNSAID = {"kernels": "auto"}  # an option that says to take what is best here is as good as not given: records keep their names
+
 
 def digest(value: Any) -> str:
     """Eight hexadecimal digits of a JSON-able value: the same on every machine."""
@@ -27,20 +29,21 @@ def _data(run: Run) -> dict[str, Any]:
     return found | ({"synthetic": lasting(law)} if run.data.source == "synthetic" else {})
 
 
-def _constructor(run: Run) -> dict[str, Any]:
-    return options(run.arch) | {"_target_": run.arch["_target_"]}
+def _constructor(arch: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in options(arch).items() if (name, value) not in UNSAID.items()}
+    return given | {"_target_": arch.get("_target_")}
 
 
 def architecture(arch: Mapping[str, Any]) -> str:
     """Names a class with its options, at any size: `arch` is its YAML."""
-    return digest(options(arch) | {"_target_": arch.get("_target_")})
+    return digest(_constructor(arch))
 
 
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
     key = {name: lasting(getattr(run, name)) for name in ("size", "objective", "train", "optimizer")} | {"data": _data(run)}
     key["train"]["learning_rate"] = learning_rate(run)
-    return key | {"arch": _constructor(run)} | ({"seed": run.seed} if seeded else {})
+    return key | {"arch": _constructor(run.arch)} | ({"seed": run.seed} if seeded else {})
 
 
 def identity(run: Run) -> str:
@@ -62,7 +65,7 @@ def subject(run: Run) -> str:
         text = {"tokenizer": "symbols", "kind": run.data.synthetic.kind, "symbols": run.data.synthetic.symbols}
     shape = {name: getattr(run.train, name) for name in ("batch", "accumulate", "precision", "compile", "device")}
     shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
-    parts = {"arch": _constructor(run), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
+    parts = {"arch": _constructor(run.arch), "data": text, "size": lasting(run.size), "objective": lasting(run.objective)}
     return digest(parts | {"shape": shape})
 
 

@@ -111,6 +111,9 @@ def train_alone(run: Run, overrides: Sequence[str], wait: bool = True) -> bool:
 
 
 def _train(run: Run, overrides: Sequence[str]) -> None:
+    if run_name(run) in json.loads(os.environ.get("BENCH_TWICE", "[]")):
+        say(f"{run_name(run)}: the same as another run of this command, under another name")
+        return
     folder, needed = record.wanted(run, float(os.environ.get("BENCH_BEGAN", "inf")))
     if not needed:
         if record.status(folder) in ("done", "skipped"):

@@ -181,6 +181,7 @@ def door(arguments: Sequence[str]) -> int:
     os.environ["BENCH_RANKS"] = str(asked.runs[0].train.ranks)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
+    os.environ["BENCH_TWICE"] = json.dumps(asked.twice)
     if asked.runs[0].dry:
         from bench import forecast
 

@@ -6,12 +6,22 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 WORDS = "the a small large red green house tree river stone walks sleeps sings falls under over near and but slowly".split()
 Command = Callable[..., subprocess.CompletedProcess]
+OWN = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if not path.stem.startswith("huggingface")]
+WRAPPED = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if path not in OWN]
+QUICK = ("huggingface", "huggingface_mamba2")  # one of attention and a recurrent one: the others are the same wrapper
+
+
+def each_architecture() -> list[Any]:
+    """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models most are slow."""
+    slow = [path for path in WRAPPED if path.stem not in QUICK]
+    return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
 
 
 def write_words(path: Path, words: int, seed: int = 0) -> Path:

@@ -70,3 +70,9 @@ def test_flags_may_stand_between_overrides() -> None:
 def test_several_values_without_the_flag_is_a_mistake() -> None:
     with pytest.raises(Mistake, match="add -m"):
         command.expand(["arch=rnn,gpt"])
+
+
+@pytest.mark.parametrize("words", [["suite=null"], ["data=null", "seed=1"], ["-m", "suite=null,smoke"], ["arch=3"]], ids=" ".join)
+def test_a_choice_that_is_no_word_is_a_mistake(words: list[str]) -> None:
+    with pytest.raises(Mistake, match=r"(suite=null|data=null|arch=3) is no name of a YAML: leave it out, or name one of conf/"):
+        command.expand(words)

@@ -10,8 +10,7 @@ import yaml
 from bench.contract import CHECKS, Check, Subject, check_before_training, examine
 from bench.model import CannotBuild
 from bench.probe import mix, noise
-
-FILES = sorted((Path(__file__).parent.parent / "conf" / "arch").glob("*.yaml"))
+from tests.conftest import each_architecture
 
 
 @cache
@@ -31,13 +30,13 @@ def double(name: str) -> Subject:
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_promise_holds(path: Path, check: Check) -> None:
     finding = examine(check, sound(path))
     assert finding.status != "broken", finding.sentence()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_yaml_says_what_it_is(path: Path) -> None:
     first, arch = path.read_text(encoding="utf-8").splitlines()[0], sound(path).arch
     assert first.startswith("# ")
@@ -48,7 +47,7 @@ def test_yaml_says_what_it_is(path: Path) -> None:
     assert low < arch["tune"]["learning_rate"] < high
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> None:
     model = sound(path).build()
     before = {name: value.clone() for name, value in model.state_dict().items()}

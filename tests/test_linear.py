@@ -21,13 +21,10 @@ from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
 from bench.contract import CHECKS, Subject, examine
 from bench.model import build
+from tests.conftest import OWN
 from tests.test_architectures import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 
-FILES = [
-    path
-    for path in sorted((Path(__file__).parent.parent / "conf" / "arch").glob("*.yaml"))
-    if yaml.safe_load(path.read_text(encoding="utf-8"))["family"] == "linear"
-]
+FILES = [path for path in OWN if yaml.safe_load(path.read_text(encoding="utf-8"))["family"] == "linear"]
 
 
 def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

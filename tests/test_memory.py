@@ -19,10 +19,10 @@ from bench.measure.memory import Weight, allocator_peak, cpu_peak, weigh_step
 from bench.measure.scales import training_step
 from bench.measure.storages import LiveStorages
 from bench.measure.subject import Subject
+from tests.conftest import each_architecture
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
 ROOT = Path(__file__).parents[1]
-YAMLS = sorted((ROOT / "conf" / "arch").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +128,7 @@ def test_equal_to_itself_and_to_torchs_tracker(name: str) -> None:
     assert found.total == sum(astuple(found)[1:]) == tracked(step, model, adam, inputs)
 
 
-@pytest.mark.parametrize("path", YAMLS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path) -> None:
     arch, train = yaml.safe_load(path.read_text(encoding="utf-8")), Train(batch=4, device="cpu")
     subject = Subject(Run(arch=arch, size=Size(parameters=40_000, context=24), train=train), 40)

@@ -9,9 +9,9 @@ import yaml
 
 from bench.config import Mistake, options
 from bench.model import CannotBuild, LanguageModel, build, constructor, count, offered, solve_width
+from tests.conftest import OWN, each_architecture
 from tests.doubles import OnlySixtyFour, Sound
 
-FILES = sorted((Path(__file__).parent.parent / "conf" / "arch").glob("*.yaml"))
 SOUND = {"_target_": "tests.doubles.Sound"}
 
 
@@ -78,7 +78,7 @@ def test_flops_hold_the_head() -> None:
 # --- initial values ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_the_seed_alone_decides_initial_values(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
     torch.manual_seed(1)
@@ -97,7 +97,7 @@ def test_the_seed_alone_decides_initial_values(path: Path) -> None:
 
 
 @pytest.mark.parametrize("parameters", [20_000, 800_000, 12_000_000])
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_width_is_the_largest_under_the_budget(path: Path, parameters: int) -> None:
     arch = yaml.safe_load(path.read_text())
     width = solve_width(arch, parameters, 64, 67)
@@ -179,7 +179,7 @@ def test_reserved_keys_are_no_options() -> None:
     assert build(arch, 8, 16, 7, 0).backbone.kernel == 2
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", each_architecture())
 def test_half_precision_trains_and_decodes_without_a_warning(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
     made, tokens = build(arch, 32, 16, 7, 0), torch.randint(7, (2, 16), generator=torch.Generator().manual_seed(0))

@@ -208,6 +208,7 @@ def test_help_and_configuration_answer_without_torch() -> None:
     [
         (["arch=transfomer"], ["arch=transfomer", "transformer"]),
         (["data=pyton_docs"], ["python_docs"]),
+        (["suite=null"], ["suite=null is no name of a YAML", "conf/suite"]),
         (["train.stepz=5"], ["train.stepz", "train.steps"]),
         (["arch.layerz=3"], ["arch.layerz"]),
         (["+arch.layerz=3"], ["layerz", "layers"]),

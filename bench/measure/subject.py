@@ -179,4 +179,5 @@ class Subject:
             "precision": precision_name(self.plan),
             "compile": self.plan.compile,
             "step_tokens": self.step_tokens,
+            "kernels": self.model.backbone.ran_on(),
         }
