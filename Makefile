@@ -19,7 +19,7 @@ install: $(READY) ## set up .venv with everything that the bench, its tests and 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 …"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface,tune]'
 	@touch $@
 
 bench: $(READY) ## the main job: seven architectures, three seeds, one report (25 minutes on two cores, offline)

@@ -22,11 +22,13 @@ from bench import (
     model,
     objective,
     optimizer,
+    plans,
     ranks,
     record,
     regret,
     stop,
     train,
+    tune,
 )
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
@@ -48,6 +50,7 @@ class Fitted(NamedTuple):
 
     seconds: float
     tokens: int
+    targets: float  # tokens with a loss
 
 
 def run(run: Run, folder: Path, say: Say) -> None:
@@ -62,6 +65,8 @@ def run(run: Run, folder: Path, say: Say) -> None:
     corpus.check(run.size.context)
     language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
+    plans.confirm(run)
+    tune.confirm(run)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     origin = digests | {"source": record.training_source(), "config": identity(run)}
@@ -113,7 +118,7 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
 def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
     """The model at its solved width, checked to be what it says. Raises Mistake."""
     size = corpus.vocabulary.size
-    width = model.solve_width(run.arch, run.size.parameters, run.size.context, size)
+    width = model.fitting_width(run.arch, run.size, size)
     language_model = model.build(run.arch, width, run.size.context, size, seed=run.seed)
     contract.check_before_training(language_model)
     return language_model.to(plan.device)
@@ -145,7 +150,8 @@ def fit(
             record.log(folder, row | {"seconds": round(keeper.seconds(), 3)})
             taken = keeper.seconds() - first.seconds
             say(progress(step, plan, (step.step - first.step) * tokens / taken, taken, first.step))
-    return Fitted(round(keeper.seconds(), 3), plan.steps * tokens)
+    targets = sum(row.get("targets", math.nan) for row in record.read_curve(folder))
+    return Fitted(round(keeper.seconds(), 3), plan.steps * tokens, targets)
 
 
 def taken_up(folder: Path, asked: Objective, optimizer: Optimizer, origin: dict[str, str], say: Say, team: ranks.Team) -> Place:
@@ -195,14 +201,16 @@ def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
     counts = model.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
-    slack = 1 - counts["parameters"] / run.size.parameters
+    kept = state(language_model, run.size.context)
+    by_state = run.size.match == "state"  # then there is one: the width was solved from it
+    spent = kept.values[0] / run.size.state_bytes if by_state else counts[model.COUNTS[run.size.count]] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
     flops = (float(language_model.flops(run.size.context)),)
     return [
         *metrics,
         width,
-        Metric("budget_slack", "share", "lower", (slack,)),
-        state(language_model, run.size.context),
+        Metric("budget_slack", "share", "lower", (1 - spent,)),
+        kept,
         Metric("flops_per_token", "FLOPs/token", "lower", flops, "forward, by formula"),
     ]
 
@@ -225,6 +233,7 @@ def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
         *([] if compiling is None else [Metric("compile_seconds", "s", "lower", (compiling,), note)]),
         Metric("train_seconds", "s", "lower", (fitted.seconds,), note),
         Metric("tokens_seen", "tokens", "neither", (float(fitted.tokens),)),
+        *([Metric("tokens_with_loss", "tokens", "neither", (fitted.targets,))] if math.isfinite(fitted.targets) else []),
     ]
 
 
@@ -290,7 +299,10 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
     except Mistake as mistake:
         record.finish(folder, "failed", str(mistake), facts={"started": False})
         return 2
-    except (train.Diverged, regret.Leak) as reason:
+    except train.Diverged as reason:
+        record.finish(folder, "failed", str(reason), facts={"diverged": reason.step})
+        return 4
+    except regret.Leak as reason:
         record.finish(folder, "failed", str(reason))
         return 4
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a processor's memory

@@ -21,8 +21,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import launchers, machine
-from bench.config import Mistake, Run, from_plain, nearest
+from bench import launchers, machine, plans, tune
+from bench.config import Mistake, Run, Tune, from_plain, nearest
 from bench.identity import architecture, digest, run_name
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
@@ -65,7 +65,12 @@ def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
     names = {group: str(choices[group]) for group in GROUPS}
     run = from_plain({str(key): value for key, value in tree.items()} | {"names": names})
     check(run)
-    return run
+    run = plans.planned(run)
+    if run.tune.trial >= 0:
+        run = tune.trial(run)
+        check(run)
+        return run
+    return tune.found(run) if run.tune.trials else run
 
 
 def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -112,6 +117,14 @@ def _control(arguments: Sequence[str], asked: Command) -> list[str]:
     flags, overrides = in_order(arguments)
     kept = [word for word in overrides if word.partition("=")[0] not in ("arch", "seed")]
     return [*flags, *kept, f"arch={control.arch}", f"seed={','.join(map(str, control.seeds))}"]
+
+
+def trials(arguments: Sequence[str], tune: Tune) -> list[str]:
+    """The words that run the trials of a command's searches: all that it names but seeds, once for each trial."""
+    flags, overrides = in_order(arguments)
+    kept = [word for word in overrides if word.partition("=")[0] not in ("seed", "dry", "control.arch", "control.seeds")]
+    more = [f"seed={tune.seed}", f"tune.trial={','.join(map(str, range(tune.trials)))}", "control.arch="]
+    return [*(flag for flag in flags if flag not in ("-m", "--multirun")), "-m", *kept, *more]
 
 
 def _expand(arguments: Sequence[str]) -> Command:

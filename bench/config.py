@@ -24,6 +24,11 @@ def aside(default: Any) -> Any:
     return field(default=default, metadata={"identity": False})
 
 
+def later(default: Any) -> Any:
+    """A field that older records do not have: it counts for a run's identity where it is not its default, and they stay found."""
+    return field(default=default, metadata={"identity": "later"})
+
+
 @dataclass
 class Synthetic:
     """A source whose best possible loss is known: its law, and how much is drawn by it."""
@@ -59,6 +64,7 @@ class Data:
     documents: int = 0  # hub: how many documents to take of each part; 0 is all
     joined: bool = False  # hub: the rows are lines of one text, not documents
     synthetic: Synthetic = field(default_factory=Synthetic)
+    searching: bool = later(False)  # of a trial: never the test part; where there is none, the end of the training part is scored
     cache: str = aside("")  # where tokens lie; empty: $BENCH_CACHE, or the user's cache folder
 
 
@@ -66,9 +72,11 @@ class Data:
 class Size:
     """The budget that every architecture gets: its width is solved from it."""
 
-    parameters: int = 800_000  # all of them, embeddings included
+    parameters: int = 800_000  # as `count` counts them
     context: int = 128  # tokens of one training sequence
-    match: str = "parameters"
+    match: str = "parameters"  # parameters | state: the bytes that decoding keeps at the full context
+    count: str = later("all")  # all: embeddings included | without_embedding | in_products: which parameters the budget is of
+    state_bytes: int = later(0)  # the budget of size.match=state: bytes of one sequence's state
 
 
 @dataclass
@@ -92,7 +100,9 @@ class Train:
     warmup: int = 100
     schedule: str = "linear"  # linear | cosine | constant
     clip: float = 1.0  # largest norm of the gradient; 0: none
-    match: str = "tokens"
+    match: str = "tokens"  # tokens: `steps` for all | flops | seconds: steps planned for each from `budget`, before the start
+    budget: float = aside(0.0)  # FLOPs, or seconds at the measured rate, of one run's training
+    planned: int = aside(0)  # filled in: the steps that were planned for match=flops and match=seconds
     precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | tf32 (CUDA) | bfloat16
     compile: str = "none"  # none | default | reduce-overhead: a mode of torch.compile, the second for small models on CUDA
     device: str = "auto"  # auto | cpu | cuda
@@ -113,6 +123,17 @@ class Optimizer:
     beta1: float = 0.9
     beta2: float = 0.99
     momentum: float = 0.9  # Muon's
+
+
+@dataclass
+class Tune:
+    """A random search for the learning rate, equally many trials for each. Outside the run's identity: what it finds is not."""
+
+    trials: int = 0  # 0: no search, the learning rate is the one of the architecture's YAML
+    steps: int = 0  # of a trial; 0: as many as of a run
+    seed: int = 1000  # of what is drawn, and of the training of every trial: none of the runs' own
+    trial: int = -1  # given by the search: which of its trials this run is
+    edge: str = ""  # filled in: low | high, where no trial beyond the best one shows that it is the best
 
 
 @dataclass
@@ -164,6 +185,7 @@ class Run:
     objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
     train: Train = field(default_factory=Train)
     optimizer: Optimizer = field(default_factory=Optimizer)
+    tune: Tune = field(default_factory=Tune)
     evaluate: Evaluate = field(default_factory=Evaluate)
     measure: Measure = field(default_factory=Measure)
     control: Control = field(default_factory=Control)  # of the suite that this run belongs to
@@ -210,7 +232,7 @@ def from_plain(tree: Mapping[str, Any]) -> Run:
     """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
     known = {f.name for f in fields(Run)}
     groups = {
-        "data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "optimizer": Optimizer,
+        "data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "optimizer": Optimizer, "tune": Tune,
         "evaluate": Evaluate, "measure": Measure, "control": Control,
     }  # fmt: skip
     values = {key: value for key, value in tree.items() if key in known and key not in groups}

@@ -19,7 +19,9 @@ def digest(value: Any) -> str:
 
 def lasting(node: Any) -> dict[str, Any]:
     """The fields of a dataclass that count for identity."""
-    return {f.name: getattr(node, f.name) for f in fields(node) if f.metadata.get("identity", True)}
+    counts = {f.name: f.metadata.get("identity", True) for f in fields(node)}
+    unset = {f.name for f in fields(node) if counts[f.name] == "later" and getattr(node, f.name) == f.default}
+    return {name: getattr(node, name) for name, does in counts.items() if does and name not in unset}
 
 
 def _data(run: Run) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def architecture(arch: Mapping[str, Any]) -> str:
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
     key = {name: lasting(getattr(run, name)) for name in ("size", "objective", "train", "optimizer")} | {"data": _data(run)}
-    key["train"]["learning_rate"] = learning_rate(run)
+    key["train"] |= {"learning_rate": learning_rate(run), "match": "tokens"}  # however they were planned, the steps say it all
     return key | {"arch": _constructor(run.arch)} | ({"seed": run.seed} if seeded else {})
 
 

@@ -12,12 +12,13 @@ CHOICES = {
     "data.synthetic.kind": ("none", *WINDOWED, "markov", "hmm"),
     "data.split": ("auto", "documents", "tail", "given"),
     "data.deduplicate": ("exact", "near"),
-    "size.match": ("parameters",),
+    "size.match": ("parameters", "state"),
+    "size.count": ("all", "without_embedding", "in_products"),
     "objective.kind": ("auto", "causal", "masked"),
     "objective.masking": ("uniform", "fixed"),
     "optimizer.kind": ("adamw", "muon"),
     "train.schedule": ("linear", "cosine", "constant"),
-    "train.match": ("tokens",),
+    "train.match": ("tokens", "flops", "seconds"),
     "train.precision": ("auto", "float32", "tf32", "bfloat16"),
     "train.compile": ("none", "default", "reduce-overhead"),
     "train.device": ("auto", "cpu", "cuda"),
@@ -42,8 +43,11 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "data.synthetic.seed": (0, 2**31 - 1),
     "size.parameters": (1, 10**12),
     "size.context": (2, 1_000_000),
+    "size.state_bytes": (0, 10**12),
     "objective.rate": (0.01, 0.99),
     "train.steps": (1, 10**9),
+    "train.budget": (0.0, 1e30),
+    "train.planned": (0, 10**9),
     "train.batch": (1, 10**6),
     "train.accumulate": (1, 10**6),
     "train.learning_rate": (1e-8, 10.0),
@@ -59,6 +63,10 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "train.validations": (0, 10**6),
     "train.checkpoint_seconds": (0.0, 10**9),
     "train.limit_seconds": (0.0, 10**9),
+    "tune.trials": (0, 10**4),
+    "tune.steps": (0, 10**9),
+    "tune.seed": (0, 2**31 - 1),
+    "tune.trial": (-1, 10**4 - 1),
     "evaluate.pseudo_positions": (2, 10**7),
     "evaluate.sample_tokens": (0, 10**6),
     "evaluate.temperature": (0.0, 100.0),
@@ -108,7 +116,9 @@ def check(run: Run) -> None:
     if run.train.batch % run.train.accumulate:
         raise Mistake(f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches")
     _check_ranks(run)
-    learning_rate(run)
+    _check_budgets(run)
+    if not run.tune.trials and run.tune.trial < 0:  # a search finds it
+        learning_rate(run)
     _check_law(run)
 
 
@@ -145,3 +155,31 @@ def _check_ranks(run: Run) -> None:
         raise Mistake(f"train.sharding={train.sharding} goes with optimizer=adamw and train.compile=none: {other}")
     if train.ranks > 1 and train.compile == "reduce-overhead":
         raise Mistake("train.compile=reduce-overhead is for one process: use train.compile=default, or train.ranks=1")
+
+
+def _check_budgets(run: Run) -> None:
+    """Raise Mistake for a budget that is not stated, or not asked for, and for a search that can not mean what it says."""
+    size, train, tune = run.size, run.train, run.tune
+    if (size.match == "state") != (size.state_bytes > 0):
+        raise Mistake(
+            f"size.match={size.match} and size.state_bytes={size.state_bytes} do not go together: give both, or neither"
+        )
+    if size.match == "state" and size.count != "all":
+        raise Mistake(f"size.count={size.count} counts parameters, and size.match=state matches none: leave it out")
+    if (train.match != "tokens") != (train.budget > 0):
+        unit = {"tokens": "none: train.steps is its budget", "flops": "FLOPs a run", "seconds": "seconds a run"}[train.match]
+        raise Mistake(f"train.match={train.match} and train.budget={train.budget:g} do not go together: it takes {unit}")
+    if not tune.trials:
+        return
+    if train.learning_rate is not None and tune.trial < 0:
+        raise Mistake(
+            f"train.learning_rate={train.learning_rate:g} leaves tune.trials={tune.trials} nothing to find: give one of the two"
+        )
+    if tune.steps and train.match != "tokens":
+        raise Mistake(
+            f"tune.steps={tune.steps} is no budget of train.match={train.match}: leave it out, trials are then as long as runs"
+        )
+    if tune.trial < 0 and run.seed == tune.seed:
+        raise Mistake(
+            f"seed={run.seed} belongs to the trials: runs are trained on fresh seeds; take another, or give tune.seed=…"
+        )

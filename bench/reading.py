@@ -31,11 +31,12 @@ class Records:
     doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
     checks: dict[str, dict[str, Any]]  # architecture's identity: what python -m bench.check --keep found
     references: list[dict[str, Any]]  # of each text and context: what needs no architecture reaches
+    searches: list[dict[str, Any]]  # of each architecture: the trials of the search for its learning rate
 
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
-    "control status reason rerun precision text environment provenance config"
+    "facts control status reason rerun precision text environment provenance config"
 ).split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
@@ -109,7 +110,7 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "data": names["data"], "data_digest": digests.get("data", ""), "order_digest": digests.get("order", ""),
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],
         "objective": facts.get("objective", config["objective"]["kind"]), "protocol": facts.get("protocol", ""),
-        "part": facts.get("part", ""), "seed": config["seed"], "control": _controls(config),
+        "part": facts.get("part", ""), "seed": config["seed"], "facts": facts, "control": _controls(config),
         "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
         "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text,
@@ -164,7 +165,8 @@ def read(root: Path) -> Records:
         measures=_table(list(_measures(root)), MEASURE_COLUMNS),
         doctors=_doctors(root),
         checks=checked.read(root),
-        references=[one for path in sorted(root.glob("references/*.json")) if isinstance(one := read_json(path), dict)],
+        references=_contents(root, "references/*.json"),
+        searches=_contents(root, "tune/searches/*.json"),
     )
 
 
@@ -182,6 +184,10 @@ def _measures(root: Path) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
         numbers = list(_numbers(result["metrics"], keys))
         yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]
+
+
+def _contents(root: Path, pattern: str) -> list[dict[str, Any]]:
+    return [one for path in sorted(root.glob(pattern)) if isinstance(one := read_json(path), dict)]
 
 
 def _doctors(root: Path) -> dict[str, dict[str, Any]]:

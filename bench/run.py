@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from bench import command, crew, devices, disk, job, launchers, machine, record, stop
+from bench import command, crew, devices, disk, job, launchers, machine, plans, record, stop, tune
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -161,15 +161,49 @@ def refuse(folder: Path) -> None:
         raise Mistake(result["reason"])
 
 
-def door(arguments: Sequence[str]) -> int:
+def compare(asked: command.Command, words: Sequence[str]) -> int:
+    """Search where that is asked for, train, measure, report."""
+    if found := search(asked, words):
+        say("\n".join(found))
+        asked = command.expand(words)
+    train(asked, words, asked.control)
+    crew.dismiss()
+    return finish(asked)
+
+
+def train(asked: command.Command, *sweeps: Sequence[str]) -> None:
+    """Run what a command asks for through Hydra, in one sweep after the other. Raises Mistake before any long work."""
+    from bench import measure
+
+    prepare(asked)
+    if not asked.elsewhere and measure.goes_on():
+        say("a measurement runs on this machine: training beside it makes its intervals wider")
+    with stop.standing(asked.elsewhere) as here:
+        for words in filter(None, sweeps):
+            sys.argv[1:] = words
+            with patient(here) if asked.workers else nullcontext():
+                by_hydra()
+        job.come_back(here.left())
+
+
+def search(asked: command.Command, words: Sequence[str]) -> list[str]:
+    """Run the trials that a command's searches lack; a line about each search, or nothing where none is asked for."""
+    if tune.open_searches(asked.runs):
+        trials = command.trials(words, asked.runs[0].tune)
+        train(command.expand(trials), trials)
+    return tune.conclude(asked.runs)
+
+
+Errand = Callable[[command.Command, Sequence[str]], int]  # what a door does with a command and its words; returns the exit code
+
+
+def door(arguments: Sequence[str], errand: Errand = compare) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
         with command.plain_words():
             by_hydra()
         return 0
-    from bench import measure
-
     asked = command.expand(arguments)
     if crew.here():
         crew.check(asked.workers)
@@ -185,22 +219,14 @@ def door(arguments: Sequence[str]) -> int:
     if asked.runs[0].dry:
         from bench import forecast
 
-        print(forecast.table(asked.runs))
+        runs = plans.make(asked.runs, keep=False)
+        trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
+        print(forecast.table([*runs, *trials]))
         return 0
-    prepare(asked)
-    if not asked.elsewhere and measure.goes_on():
-        say("a measurement runs on this machine: training beside it makes its intervals wider")
-    with stop.standing(asked.elsewhere) as here:
-        for words in filter(None, ([*flags, *overrides], asked.control)):
-            sys.argv[1:] = words
-            with patient(here) if asked.workers else nullcontext():
-                by_hydra()
-        job.come_back(here.left())
-    crew.dismiss()
-    return finish(asked)
+    return errand(asked._replace(runs=plans.make(asked.runs)), [*flags, *overrides])
 
 
-def main() -> int:
+def main(errand: Errand = compare) -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
         flags, overrides = command.in_order(sys.argv[1:])
@@ -208,7 +234,7 @@ def main() -> int:
             return crew.follow(say)
         sys.argv[1:] = [*flags, *(crew.words(overrides) if crew.here() else overrides)]
         with stop.ended_by(stop.terminate, stop.ENDING):
-            return door(sys.argv[1:])
+            return door(sys.argv[1:], errand)
     except Mistake as mistake:
         say(f"error: {mistake}")
         return 2

@@ -38,6 +38,7 @@ class Step(NamedTuple):
     nats: float
     learning_rate: float
     validation_nats: float | None = None
+    targets: float | None = None  # that had a loss, since the step logged before
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,8 @@ def train(
             if (bad := team.most(int(broken))) >= 0:
                 raise Diverged(bad)
             seen = validate() if validate is not None and plan.validates(done) else None
-            nats, targets = team.whole(sums)
-            yield Step(done, done * block[:, 1:].numel(), float(nats / targets), plan.rate(step), seen)
+            nats, targets = map(float, team.whole(sums))
+            yield Step(done, done * block[:, 1:].numel(), nats / targets, plan.rate(step), seen, targets)
             objective.train()  # whoever looked at it meanwhile may have set it otherwise
             sums.zero_()
         after(done, sums)

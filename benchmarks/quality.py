@@ -47,7 +47,7 @@ def trained(run: Run) -> float:
 
 
 def built(run: Run, vocabulary: int) -> objective.Objective:
-    width = model.solve_width(run.arch, run.size.parameters, run.size.context, vocabulary)
+    width = model.fitting_width(run.arch, run.size, vocabulary)
     return objective.build(run.objective, model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed))
 
 

@@ -97,6 +97,8 @@ def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
         Metric("budget_slack", "share", "lower", (0.00625 if arch != "pairs" else 0.11,)),
         Metric("train_seconds", "s", "lower", (95.0,), "not comparable: runs may share the machine"),
         Metric("tokens_seen", "tokens", "neither", (1_024_000.0,)),
+        Metric("tokens_with_loss", "tokens", "neither", (516_000.0 if arch in ENCODERS else 1_024_000.0,)),
+        Metric("flops_per_token", "FLOPs/token", "lower", (4.8e6,)),
         Metric("a_metric_from_the_future", "parsec", "higher", (12.0,)),
     ]
     if arch in ENCODERS:

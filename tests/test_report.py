@@ -211,7 +211,7 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
         synthetic.write_run(root, arch, 0, parameters=100_000)
     page = report.make(root)[0].read_text()
     assert "The text differs" in page
-    assert "The parameter budget differs" in page
+    assert "The budget differs" in page
     _, _, _, parts = built(root)
     assert [len(part.rows) for part in parts] == [2, 2, 2]
     assert all(list(part.rows["label"]) == ["gru", "lstm"] for part in parts)

@@ -10,11 +10,11 @@ ROOT = Path(__file__).parent.parent
 # in the order in which a run flows through them: each may import only what stands above it
 SPINE = """
     config limits installed identity metric machine devices launchers disk
-    record checked reading stop
+    record tune checked reading stop
     data ngram references
     model probe promise contract
     cross_entropy objective optimizer ranks train compilation
-    evaluate regret checkpoint generate
+    evaluate regret checkpoint generate plans
     launch crew measure report
     cell command job forecast
     run check new doctor __main__
@@ -22,8 +22,8 @@ SPINE = """
 # must not pull torch in when they are imported
 LIGHT = """
     config limits installed identity metric machine devices launchers disk
-    record checked reading stop
-    data ngram references
+    record tune checked reading stop
+    data ngram references plans
     launch crew report
     command job
     run check new doctor

@@ -4,7 +4,7 @@ import hashlib
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -63,11 +63,32 @@ class Corpus:
         """The part that is reported: the test part where there is one."""
         return "test" if "test" in self.parts else "validation"
 
+    def searching(self) -> "Corpus":
+        """What a search for a learning rate may see: no test part. Where there is none, the last tenth of the training part is
+        scored, and not trained on: what the runs are scored on stays unseen."""
+        if "test" in self.parts:
+            return replace(self, parts={name: part for name, part in self.parts.items() if name != "test"})
+        begins, kept = cut(self.parts["train"], 0.9)
+        return replace(self, digest=cache.combine([self.digest, "searching"]), parts={"train": begins, "validation": kept})
+
     def check(self, context: int) -> None:
         """Raise Mistake, before any work, where a part does not fill one window."""
         for name, part in self.parts.items():
             if len(part.tokens) <= context:
                 raise Mistake(too_long(context, name, len(part.tokens)))
+
+
+def cut(part: Part, share: float) -> tuple[Part, Part]:
+    """A part in two, between units: the first with about `share` of the bytes. Raises Mistake where it has but one unit."""
+    behind = np.cumsum(part.sizes)
+    unit = int(np.searchsorted(behind, share * behind[-1])) + 1  # units of the first
+    unit = min(unit, len(part.starts) - 1)
+    if unit < 1:
+        raise Mistake("the training part is too short to hold its last tenth back for tune.trials: give a longer text")
+    at = int(part.starts[unit]) - 1  # the token before it is seen, and is no target
+    counted = (None, None) if part.counted is None else (part.counted[: at + 1], part.counted[at:])
+    first = Part(part.tokens[: at + 1], part.starts[:unit], part.sizes[:unit], counted[0])
+    return first, Part(part.tokens[at:], part.starts[unit:] - at, part.sizes[unit:], counted[1])
 
 
 def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
@@ -93,7 +114,7 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
             build(options, source, folder, progress)
     corpus = read(folder)
     corpus.facts.update(source.facts())  # the same text may have been read from another place
-    return corpus
+    return corpus.searching() if options.searching else corpus
 
 
 def build(options: Data, source: Source, folder: Path, progress: Progress) -> None:

@@ -14,7 +14,7 @@ from bench import objective as objectives
 from bench.config import Run
 from bench.measure import speed
 from bench.measure.speed import Laps, Window
-from bench.model import build, count, solve_width
+from bench.model import build, count, fitting_width
 from bench.optimizer import Optimizer
 from bench.optimizer import build as build_optimizer
 from bench.train import autocast, plan, precision_name, seeded, settle, update
@@ -39,7 +39,7 @@ class Subject:
         self.plan = plan(run)
         settle(self.plan)
         self.device, self.seconds = self.plan.device, run.measure.window_seconds
-        self.width = solve_width(run.arch, run.size.parameters, run.size.context, vocabulary)
+        self.width = fitting_width(run.arch, run.size, vocabulary)
         self.model = build(run.arch, self.width, self.context, vocabulary, seed=0, device=self.device)
         self.counts: dict[str, int] = {}
         self.turn = 0

@@ -9,13 +9,14 @@ def suites(root: Path) -> list[Path]:
     """The suites at or below a folder; Mistake where there is nothing to read."""
     if not root.is_dir():
         raise Mistake(f"{root} is no folder: name results/<suite>, or results/ for every suite below it")
-    found = [folder for folder in (root, *sorted(root.iterdir())) if any(any(folder.glob(record)) for record in RECORDS)]
+    held = [folder for folder in (root, *sorted(root.iterdir())) if any(any(folder.glob(record)) for record in RECORDS)]
+    found = [root] if root in held else held  # what lies below a suite is its own
     if not found:
         raise Mistake(f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them")
     return found
 
 
-RECORDS = ("runs/*/config.yaml", "measure/*/*/result.json")  # of a run, of a measurement
+RECORDS = ("runs/*/config.yaml", "measure/*/*/result.json", "tune/searches/*.json")  # of a run, of a measurement, of a search
 
 
 def make(root: Path, target: float | None = None) -> tuple[Path, str]:

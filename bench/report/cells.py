@@ -61,6 +61,7 @@ def name_cell(row: Any, stale: frozenset[int]) -> Cell:
         *(("stale",) if row.Index in stale else ()),
         *(("lossy",) if row.lossy else ()),
         *(("A/A control",) if row.control else ()),
+        *(("UNTUNED",) if row.untuned else ()),
     )
     small = [str(row.family), *([f"in figures: {row.short}"] if row.short != row.label else [])]
     return Cell(row.label, row.label, small=" · ".join(word for word in small if word), colour=int(row.colour), badges=badges)

@@ -11,12 +11,12 @@ from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
 from bench.report.wording import large
 
-KEY = ["text_digest", "budget", "context", "amount"]
+KEY = ["text_digest", "matched", "context", "amount"]
 APART = ["protocol", "part", "tokenizer", "data_digest"]  # within a comparison, what keeps rows from one table
 SHORT = 16  # a longer label is written as a number in figures
 ADVICE = {
     "text_digest": "The text differs ({}): scores on different text can not be compared.",
-    "budget": "The parameter budget differs ({}): a larger model is not a better architecture.",
+    "matched": "The budget differs ({}): a larger model is not a better architecture.",
     "context": "The context differs ({}): more context makes every score better.",
     "amount": "The amount of training data differs ({}): one architecture was trained on several, and more is no merit of it.",
     "protocol": "The protocol differs ({}): how much context is visible changes the score.",
@@ -44,7 +44,7 @@ class Comparison:
     def title(self) -> str:
         """What all of it shares."""
         amount = str(self.rows["amount"].iloc[0])
-        said = f"{', '.join(sorted(set(self.rows['data'])))}, at most {self.rows['budget'].iloc[0]:,} parameters"
+        said = f"{', '.join(sorted(set(self.rows['data'])))}, at most {self.rows['matched'].iloc[0]}"
         return f"{said}, {amount}" if amount else said
 
 

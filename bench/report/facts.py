@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config import tuned_rate
+from bench.report import budgets
 from bench.report.comparisons import Comparison
 from bench.report.rows import each
 from bench.report.speeds import Sitting
@@ -36,13 +36,13 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
     recipes = sorted(
         {f"{c['train']['steps']:,} steps of {c['train']['batch']} × {c['size']['context']} tokens" for c in part.runs["config"]}
     )
-    rates = part.runs.assign(rate=[_learning_rate(c) for c in part.runs["config"]])["rate"].dropna()
+    rates = part.runs.assign(rate=[budgets.rate(c) for c in part.runs["config"]])["rate"].dropna()
     pairs = [
         ("data", " · ".join(sorted(set(rows["data"])))),
         ("tokenizer", " · ".join(sorted(set(rows["tokenizer"])))),
         ("digest of the text", " · ".join(sorted(set(rows["text_digest"])))),
         ("digest of the tokens", " · ".join(sorted(set(rows["data_digest"])))),
-        ("budget", f"{rows['budget'].iloc[0]:,} parameters, embeddings included; width is solved for each architecture"),
+        ("budget", f"{rows['matched'].iloc[0]}; width is solved for each architecture"),
         ("context", f"{rows['context'].iloc[0]} tokens"),
         ("training", " · ".join(recipes)),
         (
@@ -59,12 +59,6 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
 def _span(numbers: "pd.Series[float]") -> str:
     low, high = float(numbers.min()), float(numbers.max())
     return f"{low:g} to {high:g}" if low < high else f"{low:g}"
-
-
-def _learning_rate(config: Mapping[str, Any]) -> float:
-    given = config["train"].get("learning_rate")
-    found = given if given is not None else tuned_rate(config["arch"], config.get("optimizer", {}).get("kind", "adamw"))
-    return float(found) if found is not None else float("nan")
 
 
 def _plain(value: Any, key: str) -> str:

@@ -51,7 +51,7 @@ def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
     """What the comparisons call each subject. One that stands in several (the same model, other text) is named by the first."""
     tables = [
         part.rows.assign(
-            title=f"At most {part.rows['budget'].iloc[0]:,} parameters, a context of {part.rows['context'].iloc[0]} tokens",
+            title=f"At most {part.rows['matched'].iloc[0]}, a context of {part.rows['context'].iloc[0]} tokens",
             stale=part.rows.index.isin(stale),
         )
         for part in parts

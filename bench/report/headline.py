@@ -77,7 +77,7 @@ def _compared(comparison: Comparison) -> str:
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
         f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "
-        f"at most {rows['budget'].iloc[0]:,} parameters, a context of {rows['context'].iloc[0]} tokens,"
+        f"at most {rows['matched'].iloc[0]}, a context of {rows['context'].iloc[0]} tokens,"
         f"{seen if tokens else ''} {times}."
     )
 

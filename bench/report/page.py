@@ -11,6 +11,7 @@ from bench.report import (
     cards,
     cells,
     facts,
+    fairness,
     families,
     floors,
     headline,
@@ -21,6 +22,7 @@ from bench.report import (
     scaling_tables,
     sections,
     targets,
+    tuning,
     verdicts,
 )
 from bench.report.cells import Table
@@ -79,6 +81,7 @@ def render(
             "legend": regret_figures.legend(parts),
         },
         sittings=sections.sections(sittings, measured),
+        searches=tuning.sections(records.searches, parts),
         families=cards.by_family(parts, [group for group, _ in measured], records.checks),
         machines=len({sitting.machine for sitting in sittings}),
         failures=facts.failures(tables.runs, records.measures),
@@ -125,6 +128,7 @@ def _comparison(
         "sentences": regrets.sentences(part) if several and part.regrets else headline.sentences(part, sittings, lines),
         "picture": picture,
         "facts": facts.facts(part),
+        "fairness": fairness.sheet(part, f"{part.name}-fairness", stale),
         "apart": why_apart(list(part.likelihoods), APART),
         "likelihoods": [
             cells.likelihoods(f"{part.name}-quality-{n}", rows, one, stale, lines[n]) for n, rows in enumerate(part.likelihoods)

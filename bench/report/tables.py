@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bench.reading import CURVE_COLUMNS, Records, recipe
+from bench.report import budgets
 from bench.report.speeds import Sitting
 from bench.report.statistics import interval
 
@@ -17,7 +18,8 @@ SUMMARY_COLUMNS = (
 SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
     "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control,"
-    "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy"
+    "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy,"
+    "learning_rate,trials,untuned"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
@@ -33,7 +35,7 @@ AGAIN = " again"  # behind the label of the A/A control
 class Tables:
     """What the page is made from. `row` numbers the variants and is the index of `summary`."""
 
-    summary: pd.DataFrame  # a row a variant: SUMMARY_COLUMNS, SUMMARY_MORE, subject, text_digest, budget, context
+    summary: pd.DataFrame  # a row a variant: SUMMARY_COLUMNS, SUMMARY_MORE, subject, text_digest, budget, matched, context
     runs: pd.DataFrame  # the records' runs with `row`, and a column for each metric of one sample
     documents: pd.DataFrame  # indexed by row and document: nats (mean over seeds) and bytes
 
@@ -56,7 +58,14 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
     table["text_digest"] = [
         (p.get("digests") or {}).get("text") or d for p, d in zip(provenance, table["data_digest"], strict=True)
     ]
-    table["budget"] = [config["size"]["parameters"] for config in table["config"]]
+    for name, of in (
+        ("budget", budgets.budget),
+        ("matched", budgets.matched),
+        ("learning_rate", budgets.rate),
+        ("trials", budgets.trials),
+        ("untuned", budgets.edge),
+    ):
+        table[name] = [of(config) for config in table["config"]]
     table["context"] = [config["size"]["context"] for config in table["config"]]
     table["recipe"] = table["config"].map(recipe)
     table["lossy"] = [bool((p.get("data") or {}).get("lossy")) for p in provenance]
@@ -88,8 +97,12 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
         "lossy",
         "text_digest",
         "budget",
+        "matched",
         "context",
         "recipe",
+        "learning_rate",
+        "trials",
+        "untuned",
     ]
     groups = runs.groupby("row")
     facts = groups[names].first()
