@@ -112,7 +112,7 @@ def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
     everything = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
     said = []
     for column in columns:
-        values = sorted({str(value) for value in everything[column]})
+        values = [str(value) for value in sorted(set(everything[column]))]
         if len(values) > 1 and not (column == "data_digest" and everything["tokenizer"].nunique() > 1):
             said.append(ADVICE[column].format(" · ".join(values)))
     return said
