@@ -187,6 +187,25 @@ def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
     assert "overtakes" not in said
 
 
+def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None:
+    """As sources drawn from a seed record it: nats per token, and the best possible on the same tokens."""
+    law = TRUTH["lstm"]
+    for size in SIZES:
+        for steps in STEPS:
+            found = {"nats_per_token": loss(law, size, steps * A_STEP), "oracle_nats_per_token": float(law[0])}
+            found |= {"parameters": size, "tokens_seen": steps * A_STEP, "flops_per_token": 2.0 * size}
+            metrics = [Metric(name, "", "lower", (float(number),)) for name, number in found.items()]
+            synthetic.write_run(tmp_path, "lstm", 0, metrics=metrics, parameters=size, steps=steps)
+    found_scale = scale(tmp_path)
+    (one,) = found_scale.series
+    assert (found_scale.unit, found_scale.floor) == ("nats per token", 1.2)
+    assert one.law is not None
+    assert one.law.known
+    assert one.law.best == pytest.approx(np.concatenate([[1.2], one.law.best[1:]]))
+    assert one.law.best[[2, 4]] == pytest.approx(law[[2, 4]], rel=1e-4)
+    assert "given, not fitted" in " ".join(scaling_tables.tabulate(found_scale)[0].notes)
+
+
 def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, steps=STEPS[:2])
     found = scale(tmp_path)
