@@ -222,7 +222,7 @@ def test_one_size_is_no_sweep(tmp_path: Path) -> None:
 def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
     """More training is no merit of an architecture: each amount is a comparison of its own."""
     page = (suite / "report" / "index.html").read_text()
-    assert page.count("at most 25,000 parameters, 102 k tokens") > 0
+    assert page.count("at most 25,000 parameters, 102,400 tokens") > 0
     assert "UNEQUAL numbers" not in page
     assert "The amount of training data differs" in page
 

@@ -50,8 +50,9 @@ def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def freeze(figure: Figure) -> None:
     """Lay out once and for all: places can be read off, and drawing does not lay out again."""
-    if figure.get_layout_engine() is not None:
-        figure.get_layout_engine().execute(figure)  # a whole drawing for the layout's sake would take as long once more
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)  # a whole drawing for the layout's sake would take as long once more
         figure.set_layout_engine(None)
 
 

@@ -38,7 +38,8 @@ def quality(comparison: Comparison) -> list[str]:
     """The best of each table, how sure that is, and what can not be told apart."""
     said = [line for table, found in _ranked(comparison) for line in (_best(table, found), _open(table, found))]
     alone = [table for table in comparison.likelihoods if (~table["control"]).sum() == 1]
-    said += [_alone(table) for table in alone] + [_encoders(table) for table in comparison.pseudo]
+    said += [_alone(table) for table in alone]
+    said += [_encoders(table) for table in comparison.pseudo] if not comparison.likelihoods else []
     return [line for line in said if line]
 
 
