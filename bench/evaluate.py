@@ -49,9 +49,9 @@ def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> flo
 def look_bytes(objective: Objective, part: Part, vocabulary: Vocabulary, context: int) -> list[Metric]:
     """Bytes of text a target of the blocks that training looks at: what turns `validation_nats` into bits per byte.
 
-    Nothing for an encoder, whose loss is no likelihood of that text.
+    Nothing for an encoder, whose loss is no likelihood of that text, and for symbols that say none.
     """
-    if not objective.model.backbone.causal:
+    if not objective.model.backbone.causal or not vocabulary.text:
         return []
     targets = spread_blocks(part, context)[:, 1:]  # (N, T)
     size = sum(len(vocabulary.raw(block)) for block in targets)

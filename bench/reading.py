@@ -1,8 +1,10 @@
 """Records read back as tidy tables. Writes nothing, passes over what is broken, and imports no torch."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from bench import checked
 from bench.config import Control, controls, options, tuned_rate
 from bench.record import read_curve, read_json
 
+BLOCK = re.compile(r"(?m)^(?=[^\s\-#])")  # where a key of the top level begins
+LINKED = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")  # several documents, or a value that another block defines
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 
 
@@ -49,10 +53,28 @@ MEASURE_COLUMNS = (
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        content = yaml.load((folder / "config.yaml").read_text(encoding="utf-8"), Loader=LOADER)
+        content = _parsed((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def _parsed(text: str) -> Any:
+    """A YAML text. Its top-level blocks are mostly alike from run to run: each is parsed once, and shared by all that hold it."""
+    if LINKED.search(text):
+        return yaml.load(text, Loader=LOADER)
+    whole: dict[str, Any] = {}
+    for block in BLOCK.split(text):
+        found = _block(block) if block.strip() else {}
+        if not isinstance(found, dict):
+            return yaml.load(text, Loader=LOADER)
+        whole |= found
+    return whole
+
+
+@lru_cache(maxsize=4096)
+def _block(text: str) -> Any:
+    return yaml.load(text, Loader=LOADER)
 
 
 def _latest(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -129,7 +151,8 @@ def _documents(folder: Path) -> Iterator[pyarrow.Table]:
     """The held-out documents of a run, where there are any; turned into a table once for all runs, which is ten times as fast."""
 
     try:
-        table = parquet.read_table(folder / "documents.parquet", use_threads=False)
+        with parquet.ParquetFile(folder / "documents.parquet") as file:
+            table = file.read(use_threads=False)
         names = pyarrow.array([folder.name] * len(table), pyarrow.string())
         yield table.select([name for name in DOCUMENT_COLUMNS if name != "run"]).append_column("run", names)
     except (OSError, KeyError, pyarrow.ArrowException):

@@ -41,14 +41,14 @@ DATA_FACTS = {
 
 
 def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
-    """A resolved run of a made-up architecture. `changes`: learning_rate, data, tokenizer, parameters."""
+    """A resolved run of a made-up architecture. `changes`: learning_rate, data, tokenizer, parameters, steps."""
     names = {"arch": arch, "data": changes.get("data", "python_docs"), "size": "small", "objective": "auto"}
     return Run(
         arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
         data=Data(source="python_docs", path=changes.get("data", ""), tokenizer=changes.get("tokenizer", "bytes")),
         size=Size(parameters=changes.get("parameters", 800_000), context=128),
         objective=ObjectiveOptions(),
-        train=Train(learning_rate=changes.get("learning_rate", 4e-3), steps=1000),
+        train=Train(learning_rate=changes.get("learning_rate", 4e-3), steps=changes.get("steps", 1000)),
         evaluate=Evaluate(prompt="The function returns"),
         names=names,
         seed=seed,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench import evaluate, train
 from bench.config import Run, Train
 from bench.data import Part
-from bench.data.tokenizer import Bytes
+from bench.data.tokenizer import Bytes, Characters, Symbols
 from bench.objective import Causal, Masked
 
 PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
@@ -132,3 +132,17 @@ def test_the_look_at_the_validation_part_is_the_training_loss() -> None:
     whole = evaluate.likelihood(objective, part, Bytes(), 50, PLAN)
     nats = evaluate.value(whole.metrics, "nats_per_token")
     assert evaluate.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)
+
+
+def test_what_training_looks_at_has_the_bytes_of_its_own_targets() -> None:
+    matrix, _ = chain()
+    text = "aé\u2028b" * 40  # characters of one, two and three bytes
+    size = sum(len(letter.encode()) for letter in text)
+    for vocabulary, targets in ((Bytes(), size), (Characters(text), len(text))):
+        ids = vocabulary.encode(text)
+        tokens = np.concatenate([[vocabulary.separator], ids, [vocabulary.separator]])
+        part = Part(tokens, np.array([1]), np.array([size]))
+        (found,) = evaluate.look_bytes(Causal(Chain(matrix, causal=True)), part, vocabulary, len(tokens) - 1)
+        assert found.values == pytest.approx((size / (targets + 1),))  # the separator at the end is a target without bytes
+        assert evaluate.look_bytes(Masked(Chain(matrix, causal=False)), part, vocabulary, 20) == []
+        assert evaluate.look_bytes(Causal(Chain(matrix, causal=True)), part, Symbols(4), 20) == []

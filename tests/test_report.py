@@ -2,6 +2,7 @@
 
 import ast
 import math
+import resource
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -460,3 +461,21 @@ def test_report_imports_no_torch_and_names_no_architecture() -> None:
         roots = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         roots |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert "torch" not in roots
+
+
+@pytest.mark.slow
+def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(tmp_path: Path) -> None:
+    """1,000 runs of 168 variants, and a sitting of full depth. Processor time: it does not depend on who else is at work."""
+    root, archs = tmp_path / "suite", list(synthetic.PROFILES)
+    for number in range(1000):
+        rate = 1e-3 * (1 + number // (6 * len(archs)) / 10)
+        synthetic.write_run(root, archs[number // 6 % len(archs)], number % 6, learning_rate=rate)
+    synthetic.write_deep(root)
+    command = [sys.executable, "-m", "bench.report", str(root)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert done.returncode == 0, done.stderr
+    print(f"{spent:.1f} processor seconds")
+    assert spent <= 10

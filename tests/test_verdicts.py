@@ -242,6 +242,60 @@ def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None
     assert "The tokenizer differs (bpe · bytes)" in report.make(root)[0].read_text()
 
 
+# --- the answer first: odd tables -------------------------------------------------------------------------------------
+
+
+def answer(root: Path) -> list[str]:
+    return headline.sentences(compared(root), [])
+
+
+def test_one_architecture_has_a_score_and_no_verdict(tmp_path: Path) -> None:
+    write(tmp_path, "lstm", 1.2, range(3))
+    said = answer(tmp_path)
+    assert len(said) == 2
+    assert said[1].startswith("lstm: 1.6")
+    assert said[1].endswith("on the test part, and nothing beside it to compare it with.")
+    write(tmp_path, "lstm", 1.2, [100, 101, 102])
+    make_control(tmp_path, "lstm", [100, 101, 102])
+    said = answer(tmp_path)
+    assert any("nothing beside it" in line for line in said)
+    assert any(line.startswith("The A/A control, lstm") for line in said)
+    assert not any("Best quality" in line or "no verdict" in line for line in said)
+
+
+def test_encoders_alone_are_told_apart_from_likelihoods(tmp_path: Path) -> None:
+    synthetic.write_run(tmp_path, "encoder", 0)
+    said = answer(tmp_path)
+    assert said[0].startswith("1 encoder trained on")
+    assert said[1].startswith("The encoder, apart since it is no likelihood: pseudo-perplexity 2.6")
+    assert not any("bits per byte" in line for line in said)
+
+
+def test_where_everything_is_tied_nothing_is_called_best(tmp_path: Path) -> None:
+    """To the last digit, in all seeds and documents: no division by the variance that is not there."""
+    table = synthetic.make_documents(1.2, 0)
+    for arch in ("lstm", "gru", "decoder"):
+        for seed in range(3):
+            synthetic.write_run(tmp_path, arch, seed, documents=table)
+    part = compared(tmp_path)
+    assert part.verdicts[0].pairs["kind"].eq(pairs.SAME).all()
+    said = " ".join(headline.sentences(part, []))
+    assert "Lowest mean: " in said
+    assert "not distinguishable from" in said
+    assert "Best quality" not in said
+    assert "nan" not in said.lower()
+
+
+def test_whoever_wins_is_named_and_by_how_much(tmp_path: Path) -> None:
+    """An old recurrent network may beat a modern decoder: the sentence is made from the figures."""
+    write(tmp_path, "decoder", 1.30, range(3))
+    write(tmp_path, "lstm", 1.22, range(3))
+    said = answer(tmp_path)
+    assert said[1].startswith("Best quality: lstm, ")
+    assert "better than decoder by 0.1" in said[1]
+    assert 2 <= len(said) <= 6
+
+
 # --- the A/A control --------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,6 @@ from bench.reading import labels
 from bench.report import families
 from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
-from bench.report.wording import large
 
 KEY = ["text_digest", "matched", "context", "amount"]
 APART = ["protocol", "part", "tokenizer", "data_digest"]  # within a comparison, what keeps rows from one table
@@ -69,7 +68,7 @@ def _amounts(rows: pd.DataFrame) -> "pd.Series[str]":
     several = rows.groupby(["text_digest", "budget", "context", "recipe"])["tokens_seen"].transform("nunique") > 1
     swept = several.groupby([rows["text_digest"], rows["budget"], rows["context"]]).transform("any")
     return pd.Series(
-        [f"{large(n)} tokens" if there else "" for n, there in zip(rows["tokens_seen"], swept, strict=True)], rows.index
+        [f"{n:,.0f} tokens" if there else "" for n, there in zip(rows["tokens_seen"], swept, strict=True)], rows.index
     )
 
 
@@ -112,7 +111,7 @@ def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
     everything = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
     said = []
     for column in columns:
-        values = sorted({str(value) for value in everything[column]})
+        values = [str(value) for value in sorted(set(everything[column]))]
         if len(values) > 1 and not (column == "data_digest" and everything["tokenizer"].nunique() > 1):
             said.append(ADVICE[column].format(" · ".join(values)))
     return said

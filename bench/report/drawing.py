@@ -50,9 +50,10 @@ def canvas(height: float = HEIGHT, width: float = WIDTH) -> tuple[Figure, Axes]:
 
 def freeze(figure: Figure) -> None:
     """Lay out once and for all: places can be read off, and drawing does not lay out again."""
-    if figure.get_layout_engine() is not None:
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)  # a whole drawing for the layout's sake would take as long once more
+        figure.set_layout_engine(None)
 
 
 def svg(figure: Figure, name: str, description: str) -> str:

@@ -37,11 +37,34 @@ def sentences(comparison: Comparison, sittings: Sequence[Sitting], floors: Seque
 def quality(comparison: Comparison) -> list[str]:
     """The best of each table, how sure that is, and what can not be told apart."""
     said = [line for table, found in _ranked(comparison) for line in (_best(table, found), _open(table, found))]
+    alone = [table for table in comparison.likelihoods if (~table["control"]).sum() == 1]
+    said += [_alone(table) for table in alone]
+    said += [_encoders(table) for table in comparison.pseudo] if not comparison.likelihoods else []
     return [line for line in said if line]
 
 
 def _ranked(comparison: Comparison) -> list[tuple[pd.DataFrame, Verdicts]]:
     return [pair for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True) if len(pair[1].pairs)]
+
+
+def _alone(table: pd.DataFrame) -> str:
+    """Of a table of one row there is a score, and no verdict."""
+    row = next(each(table[~table["control"]]))
+    span = f" (95 % interval {fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)})"
+    known = span if row.bits_per_byte_low == row.bits_per_byte_low else ""
+    where = f"the {row.part} part" if row.part else "held-out text"
+    return f"{row.label}: {fixed(row.bits_per_byte)} bits per byte{known} on {where}, and nothing beside it to compare it with."
+
+
+def _encoders(table: pd.DataFrame) -> str:
+    """The lowest of the encoders: a number that is no likelihood, and so no verdict."""
+    row = next(each(table[~table["control"]].sort_values("pseudo_perplexity")), None)
+    if row is None:
+        return ""
+    error = number(row.pseudo_perplexity_standard_error, 2)
+    opening = "Of the encoders" if len(table) > 1 else "The encoder"
+    lowest = f"{number(row.pseudo_perplexity, 4)} ± {error}, {row.label}"
+    return f"{opening}, apart since it is no likelihood: pseudo-perplexity {lowest}."
 
 
 def measured_only(groups: Sequence[Group]) -> list[str]:
@@ -83,9 +106,11 @@ def _compared(comparison: Comparison) -> str:
 
 
 def _best(table: pd.DataFrame, found: Verdicts) -> str:
-    """The lowest mean, and what may be said of it against each other row."""
+    """The lowest mean, and what may be said of it against each other row; nothing where there is no other."""
     best = table[~table["control"]].iloc[0]
     mine = found.of(int(str(best.name)))
+    if mine.empty:
+        return ""
     kinds = {kind: mine[mine["kind"] == kind].sort_values("difference") for kind in (BETTER, DECIDES, SAME)}
     where = f"the {best['part']} part" if best["part"] else "held-out text"
     scored = f"{fixed(best['bits_per_byte'])} bits per byte on {where}"
@@ -162,13 +187,19 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
     if len(there) < 2 or not sitting.claims(rate) or memory not in sitting.medians:
         return ""
     subjects = dict(zip(there.index, there["subject"], strict=True))
+    better = found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]
+    better = better[better["row"].isin(there.index) & better["other_row"].isin(there.index)]
+    leaner = [
+        (pair, (subjects[pair.row], subjects[pair.other_row]))
+        for pair in each(better)
+        if sitting.value(subjects[pair.row], memory) <= sitting.value(subjects[pair.other_row], memory)
+    ]
+    asked = sorted({ends for _, ends in leaner})  # variants share their measurements
+    ratios = dict(zip(asked, sitting.all_ratios([(flat(rate), *ends) for ends in asked]), strict=True))
     beaten: dict[str, list[str]] = {}
-    for pair in each(found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]):
-        first, second = subjects.get(pair.row), subjects.get(pair.other_row)
-        if first is None or second is None or any(pair.other_label in names for names in beaten.values()):
-            continue
-        ratio = sitting.ratio(flat(rate), first, second)
-        if ratio is not None and ratio.side == 1 and sitting.value(first, memory) <= sitting.value(second, memory):
+    for pair, ends in leaner:
+        ratio = ratios[ends]
+        if ratio is not None and ratio.side == 1 and not any(pair.other_label in names for names in beaten.values()):
             beaten.setdefault(pair.label, []).append(pair.other_label)
     said = [f"{listed(names[:NAMED] + _further(names))} by {label}" for label, names in beaten.items()]
     return f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}." if said else ""

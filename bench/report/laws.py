@@ -75,7 +75,7 @@ def fit(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None = 
     found = min((_solve(start, n, d, losses, floor) for start in _starts(losses, floor)), key=lambda one: one[1])
     best, squares = found
     spread = float(np.sqrt(squares / (len(losses) - free)))
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(np.ascontiguousarray(losses, dtype=float).view(np.uint32))  # no two laws share their noise
     scale = spread * np.sqrt((len(losses) - free) / draw.chisquare(len(losses) - free, DRAWS))
     noise = draw.normal(size=(DRAWS, len(losses))) * scale[:, None]
     expected, start = _loss(best, n, d), _inward(best)

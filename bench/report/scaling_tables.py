@@ -1,6 +1,7 @@
 """Scaling laws in words and as tables of the page."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from bench.report.rows import each
 from bench.report.scaling import Crossing, Scale, Series, falls, gain
 from bench.report.wording import NONE, fixed, large, listed, number, percent, plural
 
-MISFIT = 0.02  # of the loss: a law that misses its own cells by more says nothing beyond them
+MISFIT = 0.03  # of the loss: a law that misses its own cells by more says nothing beyond them
 SURE = 0.95  # share of draws in which the leader has to lead
 NAMED = 3  # crossings that the opening sentences name
 WAYS = {
@@ -23,7 +24,7 @@ UNITS = {SIZE: "parameters", DATA: "tokens", FLOPS: "training FLOPs"}
 
 def sentences(scale: Scale) -> list[str]:
     """More data, how much better; who overtakes whom, and how far that is extrapolated; of whom there is no law."""
-    said = [_more_data(scale)] if scale.series else []
+    said = [_more_data(scale), _changing(scale)]
     met = [one for one in scale.crossings if math.isfinite(one.meeting.place) and predicted(one) and one.meeting.sure >= SURE]
     said += [crossing_sentence(one) for one in sorted(met, key=lambda one: one.meeting.beyond)[:NAMED]]
     bad = [f"{one.label} ({percent(one.law.spread)})" for one in scale.series if one.law and one.law.spread > MISFIT]
@@ -32,7 +33,7 @@ def sentences(scale: Scale) -> list[str]:
             f"The law misses the cells of {listed(bad)}: no crossing is read off it. "
             "Cells that are still at the steep beginning of training follow no power law."
         )
-    return said + [f"{one.label}: {one.reason}." for one in scale.series if one.reason]
+    return [line for line in said if line] + [f"{one.label}: {one.reason}." for one in scale.series if one.reason]
 
 
 def _more_data(scale: Scale) -> str:
@@ -46,6 +47,29 @@ def _more_data(scale: Scale) -> str:
         return f"The larger the dataset, the better: at every size, each step {span} lowered every mean loss.{doubling}"
     odd = [f"{one.label} ({good} of {whole})" for one, (good, whole) in zip(scale.series, counts, strict=True) if good < whole]
     return f"More data was not always better {span}: sizes at which each step lowered the mean loss, {listed(odd)}.{doubling}"
+
+
+def _changing(scale: Scale) -> str:
+    """Who leads at how many of the measured cells, and at the far corner; nothing of one architecture alone."""
+    rows = leaders(scale)
+    if rows.empty:
+        return ""
+    counts = rows["label"].value_counts()
+    last = rows.sort_values(["budget", "tokens_seen"]).iloc[-1]
+    corner = f"at the largest size with the most data {last['label']}, by {fixed(last['ahead'])} {scale.unit}"
+    if len(counts) == 1:
+        return f"Measured, {counts.index[0]} has the lowest mean at each of {plural(len(rows), 'cell')}; {corner}."
+    shares = listed([f"{label} at {amount} of {len(rows)} cells" for label, amount in counts.items()])
+    return f"Measured, the lowest mean changes hands: {shares}; {corner}."
+
+
+def leaders(scale: Scale) -> pd.DataFrame:
+    """The lowest mean loss of each size and amount that several architectures were trained at, and by how much it leads."""
+    cells = pd.concat([one.cells.assign(label=one.label) for one in scale.series]).sort_values("loss", kind="stable")
+    groups = cells.groupby(["budget", "tokens_seen"])
+    first, second = groups.nth(0), groups.nth(1).set_index(["budget", "tokens_seen"])[["label", "loss"]]
+    table = first.join(second, on=["budget", "tokens_seen"], rsuffix="_next", how="inner")
+    return table.assign(ahead=table["loss_next"] - table["loss"])
 
 
 def predicted(one: Crossing) -> bool:
@@ -68,6 +92,8 @@ def _end(place: float, one: Crossing) -> str:
 
 def interval(one: Crossing) -> str:
     low, high = one.meeting.low, one.meeting.high
+    if not math.isfinite(low):
+        return "in 97.5 % of the draws too"
     first = "the smallest measured" if low <= one.low * 1.001 else _end(low, one)
     return f"95 % interval {first} to {_end(high, one)}"
 
@@ -99,26 +125,22 @@ def tabulate(scale: Scale) -> list[Table]:
 
 
 def _leaders(scale: Scale) -> Table:
-    """The lowest mean loss of each size and amount that several architectures were trained at: no law, what was measured."""
-    cells = pd.concat([one.cells.assign(label=one.label, colour=one.colour) for one in scale.series])
-    shared = cells.groupby(["budget", "tokens_seen"]).filter(lambda group: len(group) > 1)
-    amounts = sorted(shared["tokens_seen"].unique())
+    """No law, but what was measured: who leads at each size and amount."""
+    cells = leaders(scale)
+    amounts = sorted(cells["tokens_seen"].unique())
     rows = []
-    for budget, group in shared.groupby("budget"):
-        of = {amount: there.sort_values("loss") for amount, there in group.groupby("tokens_seen")}
-        first = Cell(f"{int(str(budget)):,}", float(str(budget)))
-        rows.append([first, *(_leader(of.get(amount)) for amount in amounts)])
+    for budget, group in cells.groupby("budget"):
+        of = {row.tokens_seen: row for row in each(group)}
+        rows.append([Cell(f"{int(str(budget)):,}", float(str(budget))), *(_leader(of.get(amount)) for amount in amounts)])
     columns = [("parameters, at most", "the size"), *((f"{large(amount)} tokens", "of training") for amount in amounts)]
     note = "Means over seeds; whether a lead is more than chance, the verdicts of that size and amount say."
     return Table(f"{scale.name}-leaders", "", columns, rows, [note], "Who leads, measured")
 
 
-def _leader(cells: pd.DataFrame | None) -> Cell:
-    if cells is None:
+def _leader(row: Any) -> Cell:
+    if row is None:
         return Cell(NONE)
-    first, second = list(each(cells))[:2]
-    ahead = f"{fixed(first.loss)}, ahead of {second.label} by {fixed(second.loss - first.loss)}"
-    return Cell(first.label, first.label, ahead, mark="words")
+    return Cell(row.label, row.label, f"{fixed(row.loss)}, ahead of {row.label_next} by {fixed(row.ahead)}", mark="words")
 
 
 def _laws(scale: Scale) -> Table:
@@ -160,8 +182,13 @@ def _law(series: Series) -> list[Cell]:
         else Cell(NONE),
         Cell(f"−{percent(gain(series))}", gain(series)) if math.isfinite(gain(series)) else Cell(NONE),
         Cell(f"at {good} of {plural(whole, 'size')}", good / whole if whole else None),
-        Cell(str(len(series.cells)), float(len(series.cells)), f"{series.cells['seeds'].min():.0f} or more seeds each"),
+        Cell(str(len(series.cells)), float(len(series.cells)), _seeds(series)),
     ]
+
+
+def _seeds(series: Series) -> str:
+    least, most = int(series.cells["seeds"].min()), int(series.cells["seeds"].max())
+    return f"{plural(least, 'seed')} each" if least == most else f"{least} to {most} seeds each"
 
 
 def _number(law: Law, place: int) -> Cell:

@@ -1,0 +1,234 @@
+"""Scaling laws: known exponents come back, known laws meet where they do, and what can not be told is not told."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bench import reading, report
+from bench.metric import Metric
+from bench.report import laws, scaling, scaling_tables, tables
+from bench.report.laws import DATA, FLOPS, SIZE, Law
+from bench.report.scaling import Scale
+from tests import synthetic
+
+CONF = Path(__file__).parent.parent / "conf"
+SIZES, STEPS = (25_000, 60_000, 140_000, 320_000), (100, 300, 900)
+A_STEP = 1024  # tokens
+CENTER = (100_000.0, 300_000.0)
+TRUTH = {  # E, A, a, B, b: the recurrent one leads with little data, the decoder overtakes it beyond
+    "lstm": np.array([1.2, 0.30, 0.35, 0.50, 0.25]),
+    "decoder": np.array([1.2, 0.30, 0.35, 0.55, 0.45]),
+}
+
+
+def loss(law: np.ndarray, size: float, tokens: float) -> float:
+    floor, of_size, a, of_data, b = law
+    return float(floor + of_size * (size / CENTER[0]) ** -a + of_data * (tokens / CENTER[1]) ** -b)
+
+
+def grid(law: np.ndarray, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    cells = np.array([(size, steps * A_STEP) for size in SIZES for steps in STEPS], dtype=float)
+    losses = np.array([loss(law, *cell) for cell in cells]) * np.exp(draw.normal(0, noise, len(cells)))
+    return cells[:, 0], cells[:, 1], losses
+
+
+def exact(law: np.ndarray) -> Law:
+    return Law(law, law[None], CENTER, known=True, spread=0.0, cells=12, cost=6.0)
+
+
+def write(
+    root: Path, truth: Mapping[str, np.ndarray], steps: Sequence[int] = STEPS, seeds: int = 1, noise: float = 0.002
+) -> None:
+    """A suite of runs whose bits per byte follow known laws."""
+    draw = np.random.default_rng(0)
+    for arch, law in truth.items():
+        for size in SIZES:
+            for length in steps:
+                for seed in range(seeds):
+                    value = loss(law, size, length * A_STEP) * float(np.exp(draw.normal(0, noise)))
+                    found = {"bits_per_byte": value, "parameters": size, "tokens_seen": length * A_STEP}
+                    found |= {"flops_per_token": 2.0 * size, "perplexity": 2.0**value}
+                    metrics = [Metric(name, "", "lower", (float(number),)) for name, number in found.items()]
+                    changes = {"parameters": size, "steps": length, "order": f"{seed}-{length}"}
+                    synthetic.write_run(root, arch, seed, metrics=metrics, **changes)
+
+
+def scale(root: Path) -> Scale:
+    (found,) = scaling.scales(tables.build(reading.read(root), []))
+    return found
+
+
+# --- the fit ----------------------------------------------------------------------------------------------------------
+
+
+def test_without_noise_the_law_comes_back() -> None:
+    law = laws.fit(*grid(TRUTH["lstm"]))
+    assert law.best[[0, 2, 4]] == pytest.approx(TRUTH["lstm"][[0, 2, 4]], rel=1e-3)
+    expected = [loss(TRUTH["lstm"], 10**6, tokens) for tokens in (1e5, 1e7)]
+    assert law.along(DATA, np.array([1e5, 1e7]), 10**6)[0] == pytest.approx(expected, rel=1e-3)
+    assert law.spread < 1e-6
+
+
+def test_a_floor_that_is_known_is_held() -> None:
+    law = laws.fit(*grid(TRUTH["lstm"], 0.003), floor=1.2)
+    assert law.interval(0) == (1.2, 1.2, 1.2)
+    for place in (2, 4):
+        value, low, high = law.interval(place)
+        assert low < TRUTH["lstm"][place] < high
+        free = laws.fit(*grid(TRUTH["lstm"], 0.003)).interval(place)
+        assert high - low < free[2] - free[1]  # what is known need not be guessed
+        assert low < value < high
+
+
+@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 3, 6, 9], [0, 1, 3, 4, 6, 8]])
+def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
+    sizes, tokens, losses = grid(TRUTH["lstm"])
+    with pytest.raises(laws.TooFew, match=r"no law is fitted: \d sizes × \d amounts of data in \d cells"):
+        laws.fit(sizes[kept], tokens[kept], losses[kept])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.002, 0.008])
+def test_intervals_hold_the_truth(noise: float) -> None:
+    """Nominally 95 %: floor, both exponents, and where two laws meet."""
+    times, held = 100, np.zeros(4)
+    _, true = laws.meeting(exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 9.2e5)
+    for seed in range(times):
+        one, other = (laws.fit(*grid(TRUTH[name], noise, 2 * seed + n)) for n, name in enumerate(TRUTH))
+        spans = [one.interval(place)[1:] for place in (0, 2, 4)]
+        held[:3] += [low <= value <= high for (low, high), value in zip(spans, TRUTH["lstm"][[0, 2, 4]], strict=True)]
+        _, met = laws.meeting(one, other, DATA, 320_000, 1e5, 9.2e5)
+        held[3] += met.low <= true.place <= met.high
+    print(f"noise {noise}: E, a, b, crossing held in {held / times}")
+    assert (held / times >= 0.87).all()  # a binomial allowance below 95 %, and the approximation's own
+
+
+# --- where two laws meet ----------------------------------------------------------------------------------------------
+
+
+def test_two_known_laws_meet_where_they_do() -> None:
+    ahead, met = laws.meeting(exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 2e5)
+    expected = 3e5 * (0.55 / 0.50) ** (1 / 0.20)  # 0.50·x^−0.25 = 0.55·x^−0.45
+    assert ahead
+    assert met.place == pytest.approx(expected, rel=1e-3)
+    assert met.beyond == pytest.approx(expected / 2e5, rel=1e-3)
+    assert (met.low, met.high) == pytest.approx((expected, expected), rel=1e-3)
+    assert not laws.meeting(exact(TRUTH["decoder"]), exact(TRUTH["lstm"]), DATA, 320_000, 1e5, 2e5)[0]
+
+
+def test_along_flops_the_split_is_the_best_one() -> None:
+    law = exact(TRUTH["lstm"])
+    compute = 6.0 * 80_000 * 400_000
+    sizes = np.geomspace(1e3, 1e7, 20_001)
+    best = min(loss(TRUTH["lstm"], size, compute / 6.0 / size) for size in sizes)
+    assert law.along(FLOPS, np.array([compute]), float("nan"))[0, 0] == pytest.approx(best, rel=1e-6)
+
+
+def test_laws_that_do_not_meet_are_infinitely_far() -> None:
+    worse = TRUTH["lstm"] + np.array([0.1, 0, 0, 0, 0])
+    _, met = laws.meeting(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
+    assert (met.place, met.low, met.high) == (np.inf, np.inf, np.inf)
+
+
+# --- from records -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two architectures at four sizes with three amounts of data, and their report."""
+    root = tmp_path_factory.mktemp("scaling") / "suite"
+    write(root, TRUTH, seeds=2)
+    report.make(root)
+    return root
+
+
+def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) -> None:
+    found = scale(suite)
+    assert [one.label for one in found.series] == ["decoder", "lstm"]
+    for one in found.series:
+        assert len(one.cells) == 12
+        assert (one.cells["seeds"] == 2).all()
+        assert one.law is not None
+        for place in (2, 4):
+            _, low, high = one.law.interval(place)
+            assert low <= TRUTH[one.label][place] <= high
+    (crossing,) = [one for one in found.crossings if one.axis == DATA]
+    expected = CENTER[1] * (0.55 / 0.50) ** (1 / 0.20)
+    assert crossing.leader == "lstm"
+    assert crossing.meeting.low <= expected <= crossing.meeting.high
+    said = " ".join(scaling_tables.sentences(found))
+    assert "The larger the dataset, the better: at every size" in said
+    assert "decoder overtakes lstm with more data at 320 k parameters, at about" in said
+    page = (suite / "report" / "index.html").read_text()
+    for words in ("How loss falls with size and data", "Who leads, measured", "Who overtakes whom", "The larger the dataset"):
+        assert words in page
+    assert len(pd.read_csv(suite / "report" / "scaling.csv")) == 24
+    table = pd.read_csv(suite / "report" / "laws.csv").set_index("architecture")
+    assert table.loc["lstm", "data_exponent"] == pytest.approx(0.25, abs=0.15)
+
+
+def test_how_far_a_crossing_is_extrapolated_is_said(tmp_path: Path) -> None:
+    write(tmp_path, TRUTH, steps=(20, 60, 180), noise=0.0005)
+    said = " ".join(scaling_tables.sentences(scale(tmp_path)))
+    assert "times the largest measured: extrapolated" in said
+
+
+def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
+    write(tmp_path, TRUTH, noise=0.06)
+    found = scale(tmp_path)
+    assert not any(scaling_tables.predicted(one) for one in found.crossings)
+    said = " ".join(scaling_tables.sentences(found))
+    assert "no crossing is read off it" in said
+    assert "overtakes" not in said
+
+
+def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None:
+    """As sources drawn from a seed record it: nats per token, and the best possible on the same tokens."""
+    law = TRUTH["lstm"]
+    for size in SIZES:
+        for steps in STEPS:
+            found = {"nats_per_token": loss(law, size, steps * A_STEP), "oracle_nats_per_token": float(law[0])}
+            found |= {"parameters": size, "tokens_seen": steps * A_STEP, "flops_per_token": 2.0 * size}
+            metrics = [Metric(name, "", "lower", (float(number),)) for name, number in found.items()]
+            synthetic.write_run(tmp_path, "lstm", 0, metrics=metrics, parameters=size, steps=steps)
+    found_scale = scale(tmp_path)
+    (one,) = found_scale.series
+    assert (found_scale.unit, found_scale.floor) == ("nats per token", 1.2)
+    assert one.law is not None
+    assert one.law.known
+    assert one.law.best == pytest.approx(np.concatenate([[1.2], one.law.best[1:]]))
+    assert one.law.best[[2, 4]] == pytest.approx(law[[2, 4]], rel=1e-4)
+    assert "given, not fitted" in " ".join(scaling_tables.tabulate(found_scale)[0].notes)
+
+
+def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
+    write(tmp_path, TRUTH, steps=STEPS[:2])
+    found = scale(tmp_path)
+    assert all(one.law is None for one in found.series)
+    assert not found.crossings
+    assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(scaling_tables.sentences(found))
+
+
+def test_one_size_is_no_sweep(tmp_path: Path) -> None:
+    root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
+    assert scaling.scales(tables.build(reading.read(root), [])) == []
+
+
+def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
+    """More training is no merit of an architecture: each amount is a comparison of its own."""
+    page = (suite / "report" / "index.html").read_text()
+    assert page.count("at most 25,000 parameters, 102,400 tokens") > 0
+    assert "UNEQUAL numbers" not in page
+    assert "The amount of training data differs" in page
+
+
+def test_the_suite_sweeps_four_sizes_and_three_amounts() -> None:
+    swept = yaml.safe_load((CONF / "suite" / "scaling.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert len(str(swept["arch"]).split(",")) >= 3
+    assert len(str(swept["size.parameters"]).split(",")) >= 4
+    assert len(str(swept["train.steps"]).split(",")) >= 3
