@@ -22,7 +22,7 @@ CHOICES = {
     "train.compile": ("none", "default", "reduce-overhead"),
     "train.device": ("auto", "cpu", "cuda"),
     "train.sharding": ("none", "fsdp"),
-    "evaluate.protocol": ("chunk",),
+    "evaluate.protocol": ("chunk", "stride", "stateful"),
     "measure.depth": ("off", "quick", "full"),
     "again": ("none", "failed", "all"),
 }
@@ -59,6 +59,10 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "train.validations": (0, 10**6),
     "train.checkpoint_seconds": (0.0, 10**9),
     "train.limit_seconds": (0.0, 10**9),
+    "evaluate.stride": (0, 1_000_000),
+    "evaluate.stretches": (0, 10**6),
+    "evaluate.windows": (0, 10**6),
+    "evaluate.fillings": (0, 10**6),
     "evaluate.pseudo_positions": (2, 10**7),
     "evaluate.sample_tokens": (0, 10**6),
     "evaluate.temperature": (0.0, 100.0),
@@ -101,6 +105,8 @@ def check(run: Run) -> None:
         given = getattr(run.measure, name)
         if any(value < least for value in given):
             raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
+    if run.evaluate.stride > run.size.context:
+        raise Mistake(f"evaluate.stride={run.evaluate.stride} leaves tokens out: at most size.context={run.size.context}")
     if run.control.arch and not run.control.seeds:
         raise Mistake(
             f"control.arch={run.control.arch} has no seeds: give it other ones than the runs have, control.seeds=[100,101]"
