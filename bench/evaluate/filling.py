@@ -33,7 +33,7 @@ def fill_in(objective: Objective, corpus: Corpus, part: Part, context: int, coun
     truth = np.flatnonzero(asked).searchsorted(windows[np.arange(len(windows)), places])
     right = (nats.argmin(axis=1) == truth).astype(float)
     note = f"{len(windows)} hidden tokens, each in {windows.shape[1]} tokens, among {asked.sum()} that the training part has"
-    found = []
+    found = [Metric("filling_tokens", "tokens", "neither", (float(len(windows)),), note)]
     for name, unit, better, values in (
         ("filling_accuracy", "share", "higher", right),
         ("filling_nats", "nats/token", "lower", nats[np.arange(len(nats)), truth]),
