@@ -34,7 +34,9 @@ def check(model: LanguageModel, protocol: str, context: int) -> None:
     if protocol == "chunk":
         return
     if not model.backbone.causal:
-        raise Unsupported("an encoder gives a text no probability token by token: it has no such protocol")
+        raise Unsupported(
+            "an encoder reads both ways: what may be said of its likelihood is found by unmasking, under no such protocol"
+        )
     if protocol == "stateful":
         short, long = (model.backbone.state_bytes(model.init_state(1, length)) for length in (context, 2 * context))
         if long > short:

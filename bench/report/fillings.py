@@ -48,9 +48,9 @@ def _table(name: str, rows: pd.DataFrame, tables: Tables, stale: frozenset[int])
             ]
         )
     caption = (
-        "One token hidden, all others of its window shown, the same ones to all of a seed. An encoder answers at once. A causal model "
-        "is asked with the same information: each token that could stand there is put in, the window read to its end, and the "
-        "probabilities compared by Bayes’ rule. Few tokens are asked: mind the standard errors."
+        "One token hidden, all others of its window shown, the same ones to all of a seed. An encoder answers at once. A causal "
+        "model is asked with the same information: each token that could stand there is put in, the window read to its end, and "
+        "the probabilities compared by Bayes’ rule. Few tokens are asked: mind the standard errors."
     )
     seeds = {tuple(sorted(column)) for _, column in runs.groupby("row")["seed"]}
     notes = ["Rows have different seeds, and so were asked different tokens."] if len(seeds) > 1 else []

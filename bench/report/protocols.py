@@ -92,7 +92,7 @@ def _sampled(row: Any, values: pd.DataFrame, reasons: dict[str, dict[str, list[s
             continue
         notes = values.loc[values["metric"] == f"{way}_bits_per_byte", "note"]
         why = str(notes.iloc[0]) if len(notes) else "not scored"
-        reasons.setdefault(why, {}).setdefault(way, []).append(str(row.label))
+        reasons.setdefault(why, {}).setdefault(f"{way}, sample", []).append(str(row.label))
         cells.append(Cell(NONE, None, why=why))
     known = {way: score for way, score in scores.items() if score == score}
     best = min(known, key=lambda way: known[way]) if known else ""
@@ -105,7 +105,7 @@ def _whole(found: pd.DataFrame, protocol: str, row: Any, reasons: dict[str, dict
     if len(values):
         return Cell(fixed(values.mean()), float(values.mean()), plural(len(values), "seed"))
     why = str(found["reason"].iloc[0]) if len(found) else "not scored by it yet: python -m bench.evaluate does"
-    reasons.setdefault(why, {}).setdefault(protocol, []).append(str(row.label))
+    reasons.setdefault(why, {}).setdefault(f"{protocol}, all text", []).append(str(row.label))
     return Cell(NONE, None, why=why)
 
 
