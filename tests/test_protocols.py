@@ -221,7 +221,7 @@ def test_a_short_part_has_a_sample_too(length: int) -> None:
 def test_a_finished_run_is_scored_again(bench: Command, tiny: list[str], tmp_path: Path) -> None:
     done = bench("arch=rnn", *tiny)
     assert done.returncode == 0, done.stderr
-    folder = next((tmp_path / "results" / "single" / "runs").iterdir())
+    folder = next((tmp_path / "results" / "single" / "runs").glob("rnn-*"))
     before = (folder / "result.json").read_bytes()
     for words in (["evaluate.protocol=stride", "evaluate.stride=8"], ["evaluate.protocol=stateful"]):
         again = bench("results/single", *words, module="bench.evaluate")
