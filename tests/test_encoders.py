@@ -1,6 +1,7 @@
 """What is said of encoders, by enumeration of a world of 3 symbols and 4 tokens, and of a chain over them."""
 
 import itertools
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import evaluate, train
-from bench.config import Run, Train
+from bench import evaluate, regret, train
+from bench.config import Run, Synthetic, Train
 from bench.data import Corpus, Part
+from bench.data.synthetic.law import law
 from bench.data.tokenizer import Bytes, Characters, Vocabulary
 from bench.evaluate import filling, sample, unmasking
 from bench.metric import Metric
@@ -157,6 +159,18 @@ def test_a_pseudo_likelihood_is_none(chain: Tensor) -> None:
         cost.append(float((weights * nats).sum()))
     assert cost == pytest.approx([h, 2 * h - two, 2 * h - two, h], abs=1e-6)
     assert sum(cost) < entropy(chain) - 0.1  # less than any likelihood can have: it is none
+
+
+def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_token() -> None:
+    known = law(Synthetic(kind="markov", order=1, symbols=3))
+    tokens = known.draw(500, np.random.default_rng(0)).tokens[1:401].reshape(50, 8).astype(np.int64)
+    best = known.oracle(tokens).nats[:, 1:].sum(axis=1)
+    noise = np.random.default_rng(1).normal(0.7, 0.1, 50)
+    found = regret.of_windows(known, tokens, best + noise)
+    assert value(found, "left_to_right_regret") == pytest.approx(noise.mean() / 7, abs=1e-9)
+    assert value(found, "left_to_right_regret_standard_error") == pytest.approx(noise.std(ddof=1) / 7 / np.sqrt(50), rel=1e-6)
+    with pytest.raises(regret.Leak, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
+        regret.of_windows(known, tokens, best - noise)
 
 
 # --- filling in -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from bench.metric import Metric
 from bench.model import LanguageModel, initialise
 from bench.objective import Causal
 from tests.conftest import Command, one_line
+from tests.doubles import GrowsItsState
 
 PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
 CONTEXT = 16
@@ -142,6 +143,11 @@ def test_only_a_state_that_does_not_grow_is_carried_through_a_part(make: Callabl
     else:
         with pytest.raises(Unsupported, match="its state grows with the text"):
             evaluate.check(model, "stateful", CONTEXT)
+
+
+def test_a_state_that_grows_as_it_reads_is_not_carried_either() -> None:
+    with pytest.raises(Unsupported, match="its state grows with the text"):
+        evaluate.check(causal(GrowsItsState).model, "stateful", CONTEXT)
 
 
 def test_a_window_of_attention_carries_its_state() -> None:

@@ -37,12 +37,23 @@ def check(model: LanguageModel, protocol: str, context: int) -> None:
         raise Unsupported(
             "an encoder reads both ways: what may be said of its likelihood is found by unmasking, under no such protocol"
         )
-    if protocol == "stateful":
-        short, long = (model.backbone.state_bytes(model.init_state(1, length)) for length in (context, 2 * context))
-        if long > short:
-            raise Unsupported(
-                "its state grows with the text, so that it can not be carried through a whole part: stride is for it"
-            )
+    if protocol == "stateful" and grows(model, context):
+        raise Unsupported("its state grows with the text, so that it can not be carried through a whole part: stride is for it")
+
+
+@torch.no_grad()
+def grows(model: LanguageModel, context: int) -> bool:
+    """Whether the state of twice as long a text is larger: as it is set up, or once the text is read (some grow as they read)."""
+    lengths = (context, 2 * context)
+    empty = [model.backbone.state_bytes(model.init_state(1, length)) for length in lengths]
+    if empty[1] > empty[0]:
+        return True
+    read = torch.zeros(1, 2 * context, dtype=torch.long, device=model.embedding.weight.device)
+    try:
+        full = [model.hidden(read[:, :length], model.init_state(1, length))[1] for length in lengths]
+    except REFUSALS as reason:
+        raise Unsupported(" ".join(str(reason).split()) or type(reason).__name__) from None
+    return model.backbone.state_bytes(full[1]) > model.backbone.state_bytes(full[0])
 
 
 def by_protocol(objective: Objective, corpus: Corpus, part: Part, options: Evaluate, context: int, plan: Plan) -> Score:
