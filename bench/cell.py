@@ -26,6 +26,7 @@ from bench import (
     ranks,
     record,
     regret,
+    scoring,
     stop,
     train,
     tune,
@@ -33,7 +34,7 @@ from bench import (
 from bench.checkpoint import Keeper, Place
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
-from bench.disk import sweep_up, unwritable, whole
+from bench.disk import sweep_up, unwritable
 from bench.generate import continue_text
 from bench.identity import identity
 from bench.launch import PROGRESS, UNWRITTEN
@@ -67,6 +68,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
     asked = objective.build(run.objective, language_model)
     plans.confirm(run)
     tune.confirm(run)
+    scoring.check_protocol(language_model, run, corpus)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     origin = digests | {"source": record.training_source(), "config": identity(run)}
@@ -97,12 +99,11 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     """Score and record what was trained. Raises Diverged where no score comes of it."""
     language_model, width = asked.model, asked.model.backbone.width
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
-    score = scored(asked, corpus, run, plan)
+    score, windows = scoring.scored(asked, corpus, run, plan)
     if not all(math.isfinite(value) for metric in score.metrics for value in metric.values):
         raise train.Diverged(plan.steps)
-    if score.documents is not None:
-        with whole(folder / "documents.parquet") as neighbour:
-            score.documents.to_parquet(neighbour, index=False)
+    record.write_table(folder / "documents.parquet", score.documents)
+    record.write_table(folder / "windows.parquet", windows)
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
@@ -171,16 +172,6 @@ def progress(step: train.Step, plan: Plan, rate: float, seconds: float, first: i
     left = seconds / (step.step - first) * (plan.steps - step.step)
     done = f"{PROGRESS}{step.step:,}/{plan.steps:,} steps"
     return f"{done} · {rate:,.0f} tokens/s · {step.nats:.3f} nats · {left // 60:.0f}:{left % 60:02.0f} left"
-
-
-def scored(asked: Objective, corpus: Corpus, run: Run, plan: Plan) -> evaluate.Score:
-    """The score on held-out text, by what the objective allows."""
-    part, context = corpus.parts[corpus.scored], run.size.context
-    if asked.model.backbone.causal and corpus.law is not None:
-        return regret.likelihood(asked, part, corpus.law, context, plan)
-    if asked.model.backbone.causal:
-        return evaluate.likelihood(asked, part, corpus.vocabulary, context, plan)
-    return evaluate.pseudo_likelihood(asked, part, corpus.vocabulary, context, plan, run.evaluate.pseudo_positions)
 
 
 def sample(asked: Objective, corpus: Corpus, run: Run) -> str:

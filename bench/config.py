@@ -140,7 +140,13 @@ class Tune:
 class Evaluate:
     """How the trained model is scored: once, when its training ends. Outside the run's identity."""
 
-    protocol: str = "chunk"
+    protocol: str = (
+        "chunk"  # chunk: windows side by side | stride: they overlap | stateful: the state is carried through the text
+    )
+    stride: int = 0  # tokens that the windows of `stride` advance by; 0: a quarter of the context
+    stretches: int = 8  # of 8 contexts each: what the further protocols and lengths of context are tried on; 0: none
+    windows: int = 32  # that an encoder unmasks from left to right, and every causal model is scored on too; 0: none
+    fillings: int = 32  # single hidden tokens that encoders and causal models fill in with the same information; 0: none
     pseudo_positions: int = 2000  # positions that the pseudo-perplexity of an encoder is estimated on
     prompt: str = "The function returns"
     sample_tokens: int = 200

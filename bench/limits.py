@@ -23,7 +23,7 @@ CHOICES = {
     "train.compile": ("none", "default", "reduce-overhead"),
     "train.device": ("auto", "cpu", "cuda"),
     "train.sharding": ("none", "fsdp"),
-    "evaluate.protocol": ("chunk",),
+    "evaluate.protocol": ("chunk", "stride", "stateful"),
     "measure.depth": ("off", "quick", "full"),
     "again": ("none", "failed", "all"),
 }
@@ -67,6 +67,10 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "tune.steps": (0, 10**9),
     "tune.seed": (0, 2**31 - 1),
     "tune.trial": (-1, 10**4 - 1),
+    "evaluate.stride": (0, 1_000_000),
+    "evaluate.stretches": (0, 10**6),
+    "evaluate.windows": (0, 10**6),
+    "evaluate.fillings": (0, 10**6),
     "evaluate.pseudo_positions": (2, 10**7),
     "evaluate.sample_tokens": (0, 10**6),
     "evaluate.temperature": (0.0, 100.0),
@@ -109,6 +113,8 @@ def check(run: Run) -> None:
         given = getattr(run.measure, name)
         if any(value < least for value in given):
             raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
+    if run.evaluate.stride > run.size.context:
+        raise Mistake(f"evaluate.stride={run.evaluate.stride} leaves tokens out: at most size.context={run.size.context}")
     if run.control.arch and not run.control.seeds:
         raise Mistake(
             f"control.arch={run.control.arch} has no seeds: give it other ones than the runs have, control.seeds=[100,101]"

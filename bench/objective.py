@@ -149,10 +149,12 @@ class Masked(Objective):
         hidden = order < self.counts(rows, length, generator)[:, None]
         return Batch(targets.masked_fill(hidden, self.model.mask), targets, hidden * weight[:, 1:])
 
+    def bound(self, batch: Batch, asked: int) -> Tensor:
+        """(B,): a draw of the any-order bound of each window, where k of the `asked` tokens are hidden: asked/k · Σ nats."""
+        return (self.token_nats(batch) * batch.weight).sum(dim=1) * asked / batch.weight.sum(dim=1)
+
     def score(self, batch: Batch) -> Total:
-        length = batch.targets.shape[1]
-        scale = length / batch.weight.sum(dim=1, keepdim=True)  # (B, 1): L / k
-        nats = (self.token_nats(batch) * batch.weight * scale).sum()
+        nats = self.bound(batch, batch.targets.shape[1]).sum()
         return Total(nats, torch.full_like(nats, batch.targets.numel()))
 
 

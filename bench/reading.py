@@ -31,6 +31,8 @@ class Records:
     values: pd.DataFrame  # a row a number of a run
     curves: pd.DataFrame  # a row a logged step
     documents: pd.DataFrame  # a row a held-out document of a run
+    windows: pd.DataFrame  # a row a sampled window of a run, that encoders are scored on too
+    evaluations: pd.DataFrame  # a row a number of a finished run that was scored again by another protocol
     measures: pd.DataFrame  # a row a number of a measurement
     doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
     checks: dict[str, dict[str, Any]]  # architecture's identity: what python -m bench.check --keep found
@@ -45,6 +47,8 @@ RUN_COLUMNS = (
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
 DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
+WINDOW_COLUMNS = "run window bytes tokens nats".split()
+EVALUATION_COLUMNS = "run protocol part status reason data_digest metric unit better sample value note at".split()
 MEASURE_COLUMNS = (
     "sitting machine subject arch twin status reason metric unit better sample value note at axis place round environment "
     "options facts surroundings described"
@@ -147,16 +151,32 @@ def _controls(config: Mapping[str, Any]) -> bool:
     return controls(Control(control.get("arch", ""), control.get("seeds", [])), config["names"]["arch"], config["seed"])
 
 
-def _documents(folder: Path) -> Iterator[pyarrow.Table]:
-    """The held-out documents of a run, where there are any; turned into a table once for all runs, which is ten times as fast."""
+def _nats(path: Path, columns: Sequence[str]) -> Iterator[pyarrow.Table]:
+    """The nats of a run's documents or windows, where there are any; turned into a table once for all runs: ten times as fast."""
 
     try:
-        with parquet.ParquetFile(folder / "documents.parquet") as file:
+        with parquet.ParquetFile(path) as file:
             table = file.read(use_threads=False)
-        names = pyarrow.array([folder.name] * len(table), pyarrow.string())
-        yield table.select([name for name in DOCUMENT_COLUMNS if name != "run"]).append_column("run", names)
+        names = pyarrow.array([path.parent.name] * len(table), pyarrow.string())
+        yield table.select([name for name in columns if name != "run"]).append_column("run", names)
     except (OSError, KeyError, pyarrow.ArrowException):
         return
+
+
+def _joined(tables: Sequence[pyarrow.Table], columns: Sequence[str]) -> pd.DataFrame:
+    if not tables:
+        return pd.DataFrame(columns=list(columns))
+    return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
+
+
+def _evaluations(folder: Path) -> Iterator[dict[str, Any]]:
+    """What a run was scored by again, or why it could not be."""
+    for path in sorted(folder.glob("evaluations/*/result.json")):
+        result = read_json(path) or {}
+        facts = result.get("facts", {})
+        keys = {"run": folder.name, "status": result.get("status", ""), "reason": result.get("reason", "")}
+        keys |= {name: facts.get(name, "") for name in ("protocol", "part", "data_digest")}
+        yield from list(_numbers(result.get("metrics", ()), keys)) or [keys | {"metric": "", "at": {}}]
 
 
 def read(root: Path) -> Records:
@@ -166,6 +186,8 @@ def read(root: Path) -> Records:
     values: list[dict[str, Any]] = []
     curves: list[dict[str, Any]] = []
     documents: list[pyarrow.Table] = []
+    windows: list[pyarrow.Table] = []
+    evaluations: list[dict[str, Any]] = []
     for folder, config in _latest(root):
         result = read_json(folder / "result.json") or {}
         row = _run_row(folder, config, result)
@@ -173,7 +195,9 @@ def read(root: Path) -> Records:
         values.extend(_numbers(result.get("metrics", ()), {"run": folder.name}))
         keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
         curves.extend({**keys, **line} for line in read_curve(folder))
-        documents.extend(_documents(folder))
+        documents.extend(_nats(folder / "documents.parquet", DOCUMENT_COLUMNS))
+        windows.extend(_nats(folder / "windows.parquet", WINDOW_COLUMNS))
+        evaluations.extend(_evaluations(folder))
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
     table["label"] = labels(table)
     curve = pd.DataFrame(curves, columns=[name for name in CURVE_COLUMNS if name != "label"])
@@ -182,9 +206,9 @@ def read(root: Path) -> Records:
         runs=table,
         values=_table(values, VALUE_COLUMNS),
         curves=curve,
-        documents=pyarrow.concat_tables(documents, promote_options="permissive").to_pandas()
-        if documents
-        else pd.DataFrame(columns=DOCUMENT_COLUMNS),
+        documents=_joined(documents, DOCUMENT_COLUMNS),
+        windows=_joined(windows, WINDOW_COLUMNS),
+        evaluations=_table(evaluations, EVALUATION_COLUMNS),
         measures=_table(list(_measures(root)), MEASURE_COLUMNS),
         doctors=_doctors(root),
         checks=checked.read(root),

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -17,6 +17,9 @@ from bench.config import Run
 from bench.disk import settle, sweep_up, whole
 from bench.identity import digest, run_name, subject, variant
 from bench.metric import Metric
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA = 1
 FINISHED = ("done", "failed", "skipped")
@@ -49,9 +52,9 @@ def source_digest(packages: Iterable[Path]) -> str:
 def training_source() -> str:
     """The digest of what decides how a run is trained and scored, as it is now; the report and the measuring are not in it."""
     bench = Path(__file__).parent
-    modules = [bench / f"{name}.py" for name in ("config", "model", "objective", "train", "evaluate", "regret")]
+    modules = [bench / f"{name}.py" for name in ("config", "model", "objective", "train", "regret", "scoring")]
     texts = [path.read_text(encoding="utf-8") for path in modules]
-    return digest([source_digest([bench.parent / "architectures", bench / "data"]), texts])
+    return digest([source_digest([bench.parent / "architectures", bench / "data", bench / "evaluate"]), texts])
 
 
 # --- where a run lies, and how far it is ------------------------------------------------------------------------------
@@ -131,6 +134,13 @@ def log(folder: Path, row: Mapping[str, Any]) -> None:
     """Append one line to the training curve."""
     with open(folder / "curve.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
+
+
+def write_table(path: Path, table: "pd.DataFrame | None") -> None:
+    """Write a table as a parquet file, whole or not at all; None: there is none to write."""
+    if table is not None:
+        with whole(path) as neighbour:
+            table.to_parquet(neighbour, index=False)
 
 
 def settle_curve(folder: Path) -> None:

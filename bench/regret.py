@@ -51,12 +51,7 @@ def compared(sums: np.ndarray) -> list[Metric]:
     """The metrics of sums (W, 5) a window: the windows are the units of the error. Raises Leak."""
     sums = sums[sums[:, 0] > 0]
     count, nats, hits, best, named = sums.sum(axis=0)
-    regret, error = ratio(sums[:, 1] - sums[:, 3], sums[:, 0])
-    if regret < -max(ERRORS * error, ROUNDING):
-        times = f"{-regret / error:.0f} standard errors" if error > 0 else "in every window"
-        raise Leak(
-            f"leak: {-regret:.4f} nats per token below the best that is possible ({times}): the model saw what it had to predict"
-        )
+    regret, error = behind(sums)
     note = "given exactly what the protocol shows the model, on the same tokens"
     return [
         Metric("regret", "nats/token", "lower", (regret,), f"the model less the best possible, {note}"),
@@ -66,6 +61,29 @@ def compared(sums: np.ndarray) -> list[Metric]:
         Metric("accuracy", "share", "higher", (hits / count,), "of scored tokens that the model finds likeliest"),
         Metric("oracle_accuracy", "share", "neither", (named / count,), "of scored tokens that the oracle finds likeliest"),
         Metric("scored_tokens", "tokens", "neither", (count,)),
+    ]
+
+
+def behind(sums: np.ndarray) -> tuple[float, float]:
+    """The regret of sums (W, 5) a window, with its standard error. Raises Leak."""
+    regret, error = ratio(sums[:, 1] - sums[:, 3], sums[:, 0])
+    if regret < -max(ERRORS * error, ROUNDING):
+        times = f"{-regret / error:.0f} standard errors" if error > 0 else "in every window"
+        raise Leak(
+            f"leak: {-regret:.4f} nats per token below the best that is possible ({times}): the model saw what it had to predict"
+        )
+    return regret, error
+
+
+def of_windows(law: Law, tokens: np.ndarray, nats: np.ndarray) -> list[Metric]:
+    """The regret of windows (N, L) that were scored from left to right, the first token given; nats (N,). Raises Leak."""
+    best = law.oracle(tokens).nats[:, 1:].sum(axis=1)
+    nothing = np.zeros(len(nats))
+    regret, error = behind(np.stack([np.full(len(nats), tokens.shape[1] - 1.0), nats, nothing, best, nothing], axis=1))
+    note = "the model less the best possible, on the same windows from left to right, the first token given"
+    return [
+        Metric("left_to_right_regret", "nats/token", "lower", (regret,), note),
+        Metric("left_to_right_regret_standard_error", "nats/token", "neither", (error,), f"over {len(nats):,} windows"),
     ]
 
 

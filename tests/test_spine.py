@@ -14,7 +14,7 @@ SPINE = """
     data ngram references
     model probe promise contract
     cross_entropy objective optimizer ranks train compilation
-    evaluate regret checkpoint generate plans
+    evaluate regret scoring checkpoint generate plans
     launch crew measure report
     cell command job forecast
     run check new doctor __main__

@@ -78,27 +78,34 @@ def spread(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> tuple[np
 
 @dataclass(frozen=True)
 class Window:
-    """A batch of stretches side by side, padded on the right with zeros."""
+    """A batch of stretches, padded on the right with zeros."""
 
     tokens: np.ndarray  # (b, context) int64
     targets: np.ndarray  # (b, context) int64
     lengths: np.ndarray  # (b,) int64: real tokens of each row
-    positions: np.ndarray  # (b, context) int64: token offset of each target in the part, -1 on padding
+    positions: (
+        np.ndarray
+    )  # (b, context) int64: token offset of each target in the part; -1 on padding, and where it was scored before
 
 
-def windows(part: Part, context: int, batch: int) -> Iterator[Window]:
-    """Scoring, protocol chunk(context): every token of the part but the first, a separator, is a target exactly once."""
-    targets = len(part.tokens) - 1
-    for first in range(0, targets, context * batch):
-        rows = min(batch, -(-(targets - first) // context))
-        places = first + np.arange(rows * context).reshape(rows, context)  # offsets of the inputs
+def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[Window]:
+    """Scoring, protocol stride(context, stride): every token of the part but the first, a separator, is a target exactly once.
+
+    Windows advance by `stride` tokens, and what an earlier one scored is only read. 0: by the whole context, chunk(context).
+    """
+    targets, step = len(part.tokens) - 1, stride or context
+    count = 1 + max(0, -(-(targets - context) // step))
+    for first in range(0, count, batch):
+        starts = step * np.arange(first, min(first + batch, count))[:, None]  # (b, 1) offsets of the first inputs
+        places = starts + np.arange(context)  # (b, context) offsets of the inputs
         real = places < targets
+        new = real & ((places >= starts + context - step) | (starts == 0))
         inside = np.minimum(places, targets - 1)
         yield Window(
             tokens=np.where(real, part.tokens[inside], 0).astype(np.int64),
             targets=np.where(real, part.tokens[inside + 1], 0).astype(np.int64),
             lengths=real.sum(1).astype(np.int64),
-            positions=np.where(real, places + 1, -1),
+            positions=np.where(new, places + 1, -1),
         )
 
 

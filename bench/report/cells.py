@@ -76,7 +76,7 @@ def _parameters(row: Any) -> Cell:
     return Cell(count(row.parameters), _value(row.parameters), ", ".join(notes), "bad" if wasted else "")
 
 
-def _seeds(row: Any) -> Cell:
+def seeds_cell(row: Any) -> Cell:
     missing = row.seeds < row.seeds_asked
     return Cell(
         f"{row.seeds} of {row.seeds_asked}" if missing else str(row.seeds), float(row.seeds), mark="bad" if missing else ""
@@ -110,7 +110,7 @@ def likelihoods(name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: f
             Cell(fixed(row.bits_per_byte / best), _value(row.bits_per_byte / best)),
             Cell(number(row.perplexity, 4), _value(row.perplexity)),
             _parameters(row),
-            _seeds(row),
+            seeds_cell(row),
         ]
         cells.append(line + [speed_cell(str(row.subject), metric, sitting) for metric in measured if sitting])
     cells += [_reference(line, best, len(columns)) for line in reversed(floors.lines)]
@@ -170,12 +170,12 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
             ),
             Cell(fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
             _parameters(row),
-            _seeds(row),
+            seeds_cell(row),
         ]
         for row in each(rows)
     ]
-    caption = _scored(rows)
-    return Table(name, caption, columns, cells)
+    caption = _scored(rows) + " Not a likelihood."
+    return Table(name, caption, columns, cells, heading="Pseudo-perplexity, apart")
 
 
 def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:

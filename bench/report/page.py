@@ -13,11 +13,14 @@ from bench.report import (
     facts,
     fairness,
     families,
+    fillings,
     floors,
     headline,
     pictures,
+    protocols,
     regret_figures,
     regrets,
+    same_windows,
     scaling_figures,
     scaling_tables,
     sections,
@@ -122,6 +125,7 @@ def _comparison(
     one = measured[0] if len(machines) == 1 and len(measured) == 1 else None
     lines = [floors.floors(records, rows) for rows in part.likelihoods]
     picture, drawings = pictures.pictures(part, records, measured, lines)
+    drawings[0][1].extend(protocols.drawings(part, records, tables))
     return {
         "name": part.name,
         "title": part.title,
@@ -138,6 +142,9 @@ def _comparison(
             verdicts.tabulate(f"{part.name}-verdicts-{n}", found) for n, found in enumerate(part.verdicts) if len(found.pairs)
         ],
         "pseudo": [cells.encoders(f"{part.name}-pseudo-{n}", rows, stale) for n, rows in enumerate(part.pseudo)],
+        "windows": same_windows.tabulate(part, tables, stale),
+        "fillings": fillings.tabulate(part, tables, stale),
+        "protocols": protocols.tabulate(part, records, tables, stale),
         "orders": part.orders.to_dict("records"),
         "equal_order": part.equal_order,
         "figures": drawings,

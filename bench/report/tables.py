@@ -19,7 +19,9 @@ SUMMARY_MORE = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
     "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control,"
     "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy,"
-    "learning_rate,trials,untuned"
+    "learning_rate,trials,untuned,"
+    "left_to_right_bits_per_byte,left_to_right_standard_error,any_order_bits_per_byte,"
+    "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte"
 ).split(",")
 NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
 NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
@@ -38,6 +40,7 @@ class Tables:
     summary: pd.DataFrame  # a row a variant: SUMMARY_COLUMNS, SUMMARY_MORE, subject, text_digest, budget, matched, context
     runs: pd.DataFrame  # the records' runs with `row`, and a column for each metric of one sample
     documents: pd.DataFrame  # indexed by row and document: nats (mean over seeds) and bytes
+    windows: pd.DataFrame  # the same of the sampled windows that encoders are scored on too
 
 
 def build(records: Records, sittings: list[Sitting]) -> Tables:
@@ -47,8 +50,9 @@ def build(records: Records, sittings: list[Sitting]) -> Tables:
     runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
     done = runs[runs["status"] == "done"]
     documents = _documents(records.documents, done)
-    summary = _facts(runs).join(_quality(done, documents)).join(_medians(done)).join(_floored(done))
-    return Tables(_with_speeds(summary, sittings), runs, documents)
+    summary = _facts(runs).join(_quality(done, documents)).join(_beside(done)).join(_medians(done)).join(_floored(done))
+    windows = _documents(records.windows.rename(columns={"window": "document"}), done)
+    return Tables(_with_speeds(summary, sittings), runs, documents, windows)
 
 
 def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
@@ -137,8 +141,10 @@ def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _variances(documents: pd.DataFrame) -> pd.DataFrame:
+def variances(documents: pd.DataFrame) -> pd.DataFrame:
     """Variance of Σ nats / (Σ bytes ln 2) over documents, linearised, and their number; a row a variant, all at once."""
+    if documents.empty:
+        return pd.DataFrame(columns=["document_variance", "documents"])
     groups = documents.groupby("row")
     totals = groups.sum()
     ratio = totals["nats"] / totals["bytes"]
@@ -154,14 +160,12 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     """Bits per byte with its interval; perplexities as the exponential of mean nats, never as a mean of perplexities."""
     done = done.reindex(columns=[*done.columns, *(set(MEASURED) - set(done.columns))])
     groups = done.groupby("row")
-    variances = _variances(documents) if len(documents) else pd.DataFrame(columns=["document_variance", "documents"])
+    known = variances(documents)
     rows: dict[int, dict[str, float | str | int]] = {}
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
-        there = row in variances.index
-        variance, count = (
-            (float(variances["document_variance"][row]), int(variances["documents"][row])) if there else (float("nan"), 0)
-        )
+        there = row in known.index
+        variance, count = (float(known["document_variance"][row]), int(known["documents"][row])) if there else (float("nan"), 0)
         found = interval(seeds, variance, count)
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
@@ -182,6 +186,7 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
 
 MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
 FLOORED = ["regret", "regret_standard_error", "nats_per_token", "oracle_nats_per_token", "accuracy", "oracle_accuracy"]
+BESIDE = SUMMARY_MORE[SUMMARY_MORE.index("left_to_right_bits_per_byte") :]  # metrics on samples, of runs of either kind
 COUNTED = (
     "parameters parameters_active parameters_without_embedding parameters_in_products width budget_slack train_seconds "
     "tokens_seen state_bytes"
@@ -196,6 +201,11 @@ def _floored(done: pd.DataFrame) -> pd.DataFrame:
     spread = (regrets.var() / regrets.count()).fillna(0.0)
     means["regret_standard_error"] = (means["regret_standard_error"].pow(2) + spread).pow(0.5)
     return means
+
+
+def _beside(done: pd.DataFrame) -> pd.DataFrame:
+    """What stands beside the headline: means over seeds, and of errors, as every seed is asked the same sample."""
+    return done.reindex(columns=["row", *BESIDE]).astype(float).groupby("row")[list(BESIDE)].mean()
 
 
 def _medians(done: pd.DataFrame) -> pd.DataFrame:

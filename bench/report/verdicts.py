@@ -39,8 +39,12 @@ class Verdicts:
 
 def verdicts(table: pd.DataFrame, tables: Tables) -> Verdicts:
     """Judge every pair of rows of a table of bits per byte; a row of the A/A control only against its own architecture."""
+    return judged(table, _arms([int(str(row)) for row in table.index], tables))
+
+
+def judged(table: pd.DataFrame, arms: Arms) -> Verdicts:
+    """The verdicts on the rows of a table, of which `arms` holds the seeds and the nats."""
     rows = [int(str(row)) for row in table.index]
-    arms = _arms(rows, tables)
     found = pairs.judge(arms, _twins(table))
     labels = [str(label) for label in table["label"]]
     for end, name in (("first", ""), ("second", "other_")):

@@ -1,5 +1,6 @@
 """Quality on held-out text: nats of every token, summed a document; never an average of averages."""
 
+import itertools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -60,22 +61,47 @@ def look_bytes(objective: Objective, part: Part, vocabulary: Vocabulary, context
 
 
 @torch.no_grad()
-def likelihood(objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan) -> Score:
-    """Score a causal model by windows side by side: every token of the part once, with at most `context` tokens before it."""
+def nats_of(
+    objective: Objective, tokens: np.ndarray, targets: np.ndarray, plan: Plan, lengths: np.ndarray | None = None
+) -> np.ndarray:
+    """Nats of every target, (B, T) float64, of tokens (B, T); `lengths` (B,): the rest of a row is padding."""
+    real = None if lengths is None else torch.from_numpy(lengths)
+    batch = Batch(torch.from_numpy(tokens), torch.from_numpy(targets), torch.ones(targets.shape), real).to(plan.device)
+    with autocast(plan):
+        return np.asarray(objective.token_nats(batch).double().cpu().numpy())
+
+
+def likelihood(objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan, stride: int = 0) -> Score:
+    """Score a causal model by windows side by side, or `stride` tokens apart: every token of the part once, with at most
+    `context` tokens before it."""
     objective.eval()
     nats = np.zeros(len(part.tokens), dtype=np.float64)
-    for window in windows(part, context, ROWS):
-        tokens, targets = torch.from_numpy(window.tokens), torch.from_numpy(window.targets)  # (B, T)
-        batch = Batch(tokens, targets, torch.ones(targets.shape), torch.from_numpy(window.lengths)).to(plan.device)
-        with autocast(plan):
-            found = objective.token_nats(batch).double().cpu().numpy()
-        real = window.positions >= 0
-        nats[window.positions[real]] = found[real]
+    sums, counts = np.zeros(context), np.zeros(context)  # by how many tokens were read
+    for window in windows(part, context, ROWS, stride):
+        found = nats_of(objective, window.tokens, window.targets, plan, window.lengths)
+        new = window.positions >= 0
+        nats[window.positions[new]] = found[new]
+        text = new & (window.targets != vocabulary.separator)
+        sums, counts = sums + np.where(text, found, 0.0).sum(axis=0), counts + text.sum(axis=0)
     documents, separator_nats, separators = per_unit(part, nats, vocabulary.separator)
-    return Score(f"chunk({context})", _likelihood_metrics(documents, separator_nats, separators), documents)
+    metrics = likelihood_metrics(documents, separator_nats, separators)
+    name = f"stride({context}, {stride})" if stride else f"chunk({context})"
+    return Score(name, metrics if stride else [*metrics, *by_position(sums, counts)], documents)
 
 
-def _likelihood_metrics(documents: pd.DataFrame, separator_nats: float, separators: int) -> list[Metric]:
+def by_position(sums: np.ndarray, counts: np.ndarray) -> list[Metric]:
+    """The loss against how many tokens of its window a token was made from: each of the first four alone, then wider steps."""
+    edges = np.unique(np.round(np.r_[0:5, 4 * 2 ** np.arange(0.5, 30, 0.5)]).astype(int).clip(max=len(sums)))
+    found = []
+    for low, high in itertools.pairwise(edges.tolist()):
+        if counts[low:high].sum():
+            mean = float(sums[low:high].sum() / counts[low:high].sum())
+            note = f"mean over tokens made from {low + 1} to {high} tokens of their window"
+            found.append(Metric("position_nats", "nats/token", "lower", (mean,), note, {"position": high}))
+    return found
+
+
+def likelihood_metrics(documents: pd.DataFrame, separator_nats: float, separators: int) -> list[Metric]:
     nats, tokens, size = (float(documents[name].sum()) for name in ("nats", "tokens", "bytes"))
     metrics = [
         Metric("bits_per_byte", "bits/byte", "lower", (nats / (size * math.log(2)),)),
