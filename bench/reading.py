@@ -112,7 +112,8 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "part": facts.get("part", ""), "seed": config["seed"], "control": _controls(config),
         "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
-        "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "kernels": facts.get("kernels", ""), "text": text,
+        "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text,
+        "kernels": facts.get("kernels", ""),
         "environment": environment, "provenance": provenance,
         "config": config,
     }  # fmt: skip
