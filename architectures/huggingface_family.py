@@ -50,7 +50,7 @@ class Family:
         found = transformers.AutoConfig.for_model(self.model_type)
         if type(found) not in transformers.MODEL_MAPPING or found.is_encoder_decoder or not hasattr(found, "hidden_size"):
             raise TypeError(f"{name} is no single stack of layers, and can not stand between an embedding and a head")
-        made = transformers.MODEL_MAPPING[type(found)]
+        made: Any = transformers.MODEL_MAPPING[type(found)]
         if "inputs_embeds" not in inspect.signature(made.forward).parameters:
             raise TypeError(f"{name} can not take embeddings (inputs_embeds), and the harness owns the embedding")
         return found
@@ -198,11 +198,11 @@ def empty_cache(model: Any, batch: int, like: Tensor) -> Any:
         return None
     from transformers.models.xlstm.modeling_xlstm import xLSTMCache
 
-    kept, heads = xLSTMCache(model.config, batch, dtype=like.dtype, device=like.device), model.config.num_heads
+    kept, heads = xLSTMCache(model.config, batch, dtype=like.dtype, device=str(like.device)), model.config.num_heads
     for layer, block in enumerate(model.blocks):
         keys, values = block.mlstm_layer.qk_dim // heads, block.mlstm_layer.v_dim // heads
-        shapes = ((batch, heads, keys, values), (batch, heads, keys), (batch, heads, 1))
-        kept.rnn_state[layer] = tuple(like.new_zeros(shape) for shape in shapes)
+        matrices, sums = like.new_zeros(batch, heads, keys, values), like.new_zeros(batch, heads, keys)
+        kept.rnn_state[layer] = (matrices, sums, like.new_zeros(batch, heads, 1))
     return kept
 
 

@@ -43,7 +43,7 @@ class Recurrence(nn.Module):
             return self.reference(*given)
         return self.by_kernel(*given)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def by_kernel(self, *given: Any) -> tuple[Tensor, Tensor | None]:
         """By the kernel if it agrees with the reference. Raises RuntimeError where it does not and nothing else was asked for."""
         queries, values, state = given[0], given[2], given[-2]

@@ -95,7 +95,7 @@ def expand(arguments: Sequence[str]) -> Command:
 def _once(asked: Command) -> Command:
     """Without the runs that differ from an earlier one by nothing but the name of their architecture's YAML."""
     first: dict[str, str] = {}
-    kept, twice = [], []
+    kept, twice = list[Run](), list[Run]()
     for run in asked.runs:
         given = {"arch": architecture(run.arch), "tune": run.arch.get("tune"), "names": {**run.names, "arch": ""}}
         name = run.names["arch"]

@@ -42,7 +42,7 @@ class Records:
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
-    "facts control status reason rerun precision text environment provenance config"
+    "facts control status reason rerun precision kernels text environment provenance config"
 ).split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
@@ -140,6 +140,7 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
         "status": result.get("status", "unfinished"),
         "reason": result.get("reason", "" if result else "not finished: the same command takes it up again"),
         "rerun": provenance.get("rerun", ""), "precision": facts.get("precision", ""), "text": text,
+        "kernels": facts.get("kernels", ""),
         "environment": environment, "provenance": provenance,
         "config": config,
     }  # fmt: skip

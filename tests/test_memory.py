@@ -19,7 +19,7 @@ from bench.measure.memory import Weight, allocator_peak, cpu_peak, weigh_step
 from bench.measure.scales import training_step
 from bench.measure.storages import LiveStorages
 from bench.measure.subject import Subject
-from tests.conftest import each_architecture
+from tests.conftest import OWN
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
 ROOT = Path(__file__).parents[1]
@@ -128,7 +128,7 @@ def test_equal_to_itself_and_to_torchs_tracker(name: str) -> None:
     assert found.total == sum(astuple(found)[1:]) == tracked(step, model, adam, inputs)
 
 
-@pytest.mark.parametrize("path", each_architecture())
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path) -> None:
     arch, train = yaml.safe_load(path.read_text(encoding="utf-8")), Train(batch=4, device="cpu")
     subject = Subject(Run(arch=arch, size=Size(parameters=40_000, context=24), train=train), 40)

@@ -50,10 +50,17 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
             f"{_span(rates)}, the same recipe otherwise" if len(rates) else "as each architecture's YAML says",
         ),
         ("precision", str(config["train"].get("precision", ""))),
+        ("kernels", _kernels(part.runs)),
     ]
     return [pair for pair in pairs if pair[1]] + [
         (str(key).replace("_", " "), _plain(value, str(key))) for key, value in about.items()
     ]
+
+
+def _kernels(runs: pd.DataFrame) -> str:
+    """What the recurrences of each architecture ran on, where they had a choice."""
+    chose = runs[runs["kernels"] != ""]
+    return " · ".join(sorted({f"{arch}: {kernels}" for arch, kernels in zip(chose["arch"], chose["kernels"], strict=True)}))
 
 
 def _span(numbers: "pd.Series[float]") -> str:
