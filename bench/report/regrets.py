@@ -22,8 +22,8 @@ def certain(rows: pd.DataFrame) -> bool:
 
 
 def exact(value: float, error: float) -> str:
-    """A regret to as many places as its error gives sense to: three, or four below a thousandth."""
-    return fixed(value, 4 if error < 0.001 else 3)
+    """A regret to as many places as its error gives sense to: three, and up to five for errors below a thousandth."""
+    return fixed(value, 3 + (error < 0.001) + (error < 0.0001))
 
 
 def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool = False) -> Table:
