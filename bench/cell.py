@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from filelock import FileLock
@@ -15,6 +14,7 @@ from filelock import FileLock
 from architectures.interface import Unsupported
 from bench import (
     checkpoint,
+    closing,
     compilation,
     contract,
     data,
@@ -32,26 +32,17 @@ from bench import (
     tune,
 )
 from bench.checkpoint import Keeper, Place
+from bench.closing import Fitted
 from bench.config import Mistake, Run, from_plain
 from bench.data import Blocks, Corpus
 from bench.disk import sweep_up, unwritable
-from bench.generate import continue_text
 from bench.identity import identity
 from bench.launch import PROGRESS, UNWRITTEN
-from bench.metric import Metric
 from bench.objective import Objective
 from bench.optimizer import Optimizer
 from bench.train import Plan
 
 Say = Callable[[str], None]
-
-
-class Fitted(NamedTuple):
-    """What training leaves behind."""
-
-    seconds: float
-    tokens: int
-    targets: float  # tokens with a loss
 
 
 def run(run: Run, folder: Path, say: Say) -> None:
@@ -84,7 +75,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
         asked = objective.build(run.objective, language_model)
     plan.team.leave()
     if plan.team.first:
-        close(asked, corpus, run, replace(plan, team=ranks.ALONE), folder, fitted, compiling)
+        closing.close(asked, corpus, run, replace(plan, team=ranks.ALONE), folder, fitted, compiling)
 
 
 def together(shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
@@ -93,27 +84,6 @@ def together(shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan) 
     language_model = made(run, corpus, plan)
     language_model.load_state_dict(states)
     return language_model
-
-
-def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, fitted: Fitted, compiling: float | None) -> None:
-    """Score and record what was trained. Raises Diverged where no score comes of it."""
-    language_model, width = asked.model, asked.model.backbone.width
-    checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
-    score, windows = scoring.scored(asked, corpus, run, plan)
-    if not all(math.isfinite(value) for metric in score.metrics for value in metric.values):
-        raise train.Diverged(plan.steps)
-    record.write_table(folder / "documents.parquet", score.documents)
-    record.write_table(folder / "windows.parquet", windows)
-    wrote = sample(asked, corpus, run)
-    if wrote:
-        record.write_atomically(folder / "text.txt", wrote)
-    looks = evaluate.look_bytes(asked, corpus.parts["validation"], corpus.vocabulary, run.size.context)
-    metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
-    facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
-    facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
-    facts |= ran_on(language_model)
-    record.finish(folder, "done", metrics=metrics, facts=facts)
-    record.tidy(folder)
 
 
 def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
@@ -172,72 +142,6 @@ def progress(step: train.Step, plan: Plan, rate: float, seconds: float, first: i
     left = seconds / (step.step - first) * (plan.steps - step.step)
     done = f"{PROGRESS}{step.step:,}/{plan.steps:,} steps"
     return f"{done} · {rate:,.0f} tokens/s · {step.nats:.3f} nats · {left // 60:.0f}:{left % 60:02.0f} left"
-
-
-def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
-    """What the model writes after the prompt; nothing for one that cannot."""
-    settings = run.evaluate
-    if not asked.model.backbone.causal or not settings.sample_tokens or not corpus.vocabulary.text:
-        return ""
-    asked.eval()
-    try:
-        return settings.prompt + continue_text(
-            asked.model, corpus.vocabulary, settings.prompt, settings.sample_tokens, settings.temperature, run.seed
-        )
-    except Unsupported:
-        return ""
-
-
-def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
-    counts = model.count(language_model)
-    metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
-    kept = state(language_model, run.size.context)
-    by_state = run.size.match == "state"  # then there is one: the width was solved from it
-    spent = kept.values[0] / run.size.state_bytes if by_state else counts[model.COUNTS[run.size.count]] / run.size.parameters
-    width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    flops = (float(language_model.flops(run.size.context)),)
-    return [
-        *metrics,
-        width,
-        Metric("budget_slack", "share", "lower", (1 - spent,)),
-        kept,
-        Metric("flops_per_token", "FLOPs/token", "lower", flops, "forward, by formula"),
-    ]
-
-
-def state(language_model: model.LanguageModel, length: int) -> Metric:
-    """The bytes of one sequence's state at the full context; without any, the reason why."""
-    values: tuple[float, ...] = ()
-    note = f"of one sequence of {length} tokens, as the architecture says"
-    try:
-        values = (float(language_model.backbone.state_bytes(language_model.init_state(1, length))),)
-    except Unsupported as reason:
-        note = str(reason)
-    return Metric("state_bytes", "bytes", "lower", values, note)
-
-
-def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
-    """What training took, and what compiling took before it, where it was asked for."""
-    note = "wall clock; not comparable: runs may share the machine"
-    return [
-        *([] if compiling is None else [Metric("compile_seconds", "s", "lower", (compiling,), note)]),
-        Metric("train_seconds", "s", "lower", (fitted.seconds,), note),
-        Metric("tokens_seen", "tokens", "neither", (float(fitted.tokens),)),
-        *([Metric("tokens_with_loss", "tokens", "neither", (fitted.targets,))] if math.isfinite(fitted.targets) else []),
-    ]
-
-
-def chosen(plan: Plan) -> dict[str, Any]:
-    """What was decided on the spot."""
-    chosen = {"device": str(plan.device), "precision": train.precision_name(plan), "learning_rate": plan.learning_rate}
-    return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
-
-
-def ran_on(language_model: model.LanguageModel) -> dict[str, str]:
-    """Which kernels its recurrences ran on, where they have a choice."""
-    found = language_model.backbone.ran_on()
-    return {"kernels": found} if found else {}
 
 
 def main(arguments: list[str]) -> int:

@@ -8,10 +8,12 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
-from threading import Thread
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Thread, current_thread, main_thread
+from types import FrameType
 from typing import IO, NamedTuple
 
+from bench import stop
 from bench.machine import MEETING, process_environment
 
 PROGRESS = "~ "  # what a line begins with that the next one may replace
@@ -86,10 +88,37 @@ def alone(
                     stderr=subprocess.PIPE, text=True, errors="replace", env=environment, start_new_session=True,
                 ))  # fmt: skip
                 voices.append(Voice(name))
-            return _wait(processes, voices, limit_seconds)
+            with _saved_first(processes):
+                return _wait(processes, voices, limit_seconds)
         except BaseException:
             _stop(processes, signal.SIGTERM)
             raise
+
+
+class _Heard(BaseException):
+    """A signal that the launcher of this process listens to."""
+
+
+@contextlib.contextmanager
+def _saved_first(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
+    """A launcher that hears that its job's time is up (submitit, by SIGUSR2) acts on it once what trains has saved."""
+    before = {number: signal.getsignal(number) for number in stop.TIME_IS_UP}
+    theirs = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        raise _Heard(number)  # whoever waits for a process can not be interrupted to wait for it
+
+    for number in theirs if current_thread() is main_thread() else ():
+        signal.signal(number, hear)
+    try:
+        yield
+    except _Heard as heard:
+        _stop(processes, signal.SIGTERM)
+        theirs[heard.args[0]](heard.args[0], None)
+        raise stop.Terminated(heard.args[0]) from None
+    finally:
+        for number, handler in theirs.items() if current_thread() is main_thread() else ():
+            signal.signal(number, handler)
 
 
 def _seat(rank: int, ranks: int, place: str) -> dict[str, str]:

@@ -53,7 +53,7 @@ def patient(here: stop.Command) -> Iterator[None]:
         if not heard:
             here.withdraw()
             why = str(error).strip().partition("\n")[0]
-            say(f"error: a process of the launcher died ({why}): the others save and stop")
+            say(f"error: a process of the launcher died ({why}): the same command goes on with what is not done")
     finally:
         signal.alarm(0)
     if heard:

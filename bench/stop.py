@@ -22,6 +22,8 @@ GRACE = 60.0  # seconds to save in, after which a process that nobody waits for 
 STOPPED = 3  # exit code of a process that was asked to stop and did
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
+TIME_IS_UP = [getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)]
+
 
 class Terminated(KeyboardInterrupt):
     """The command was asked to end by a signal other than Ctrl-C: preemption, or a terminal that was closed."""
@@ -169,8 +171,12 @@ def later() -> Iterator[None]:
 
 
 def listen() -> None:
-    """From now on SIGTERM asks this process to stop, and so does the end of its command or of the process that started it."""
-    signal.signal(signal.SIGTERM, _hear)
+    """From now on SIGTERM asks this process to stop, and so does the end of its command or of the process that started it.
+
+    So do the signals by which a batch system says to every process of a job that its time is nearly up.
+    """
+    for number in (signal.SIGTERM, *TIME_IS_UP):
+        signal.signal(number, _hear)
     parent = os.getppid()
 
     def look() -> None:

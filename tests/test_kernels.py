@@ -19,7 +19,7 @@ from architectures.kernels import KERNELS, Kernels, Recurrence, trial
 from architectures.linear import linear_attention
 from architectures.rwkv7 import generalised_delta_rule
 from bench import identity, model
-from bench.cell import ran_on
+from bench.closing import ran_on
 from tests.conftest import OWN, ROOT
 
 RULES: dict[str, Callable[..., Any]] = {

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -74,3 +75,38 @@ def test_ctrl_c_ends_what_was_started(module, tmp_path: Path) -> None:  # type: 
     assert os.waitstatus_to_exitcode(os.waitpid(parent, 0)[1]) == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
+
+
+def test_a_launcher_whose_time_is_up_acts_once_what_trains_has_saved(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """As submitit does: its signal comes, and what it does then ends every process of the job."""
+    ready, saved, seen = tmp_path / "ready", tmp_path / "saved", list[bool]()
+    module(f"""
+from bench import stop
+stop.listen()
+with stop.later():
+    open({str(ready)!r}, "w").close()
+    while not stop.asked():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    open({str(saved)!r}, "w").close()
+""")
+
+    def theirs(number: int, frame: object) -> None:
+        seen.append(saved.exists())
+        raise SystemExit(7)
+
+    def tell() -> None:
+        while not ready.exists():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, theirs)
+    Thread(target=tell, daemon=True).start()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            alone("body", [], 1)
+        assert signal.getsignal(signal.SIGUSR2) is theirs
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert caught.value.code == 7
+    assert seen == [True]

@@ -16,7 +16,7 @@ SPINE = """
     cross_entropy objective optimizer ranks train compilation
     evaluate regret scoring checkpoint generate plans
     launch crew measure report
-    cell command job forecast
+    closing cell command job forecast
     run check new doctor __main__
 """.split()
 # must not pull torch in when they are imported
