@@ -99,7 +99,8 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
     if options.source == "synthetic":
         from bench.data.synthetic import preparing
 
-        return preparing.prepare(options, name, progress)
+        drawn = preparing.prepare(options, name, progress)
+        return drawn.searching() if options.searching else drawn
     exists = tokenizer.check_tokenizer(options.tokenizer)
     chosen = tokenizer.read_tokenizer(options.tokenizer).fingerprint() if exists else options.tokenizer
     source = open_source(options)
