@@ -24,9 +24,8 @@ def each_architecture() -> list[Any]:
     slow = [path for path in WRAPPED if path.stem not in QUICK]
     return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as a shell leaves it in what it starts with &: no test of Ctrl-C would end
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts behind: no test of Ctrl-C would end
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
