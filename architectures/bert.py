@@ -5,22 +5,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State, Unsupported
-from architectures.layers import Attention, at_least_one, attention_flops, dropping, learned_positions, sinusoids
+from architectures.layers import Attention, LayerNorm, Linear, at_least_one, attention_flops, drop, learned_positions, sinusoids
 
 
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(width, heads, causal=False, bias=True, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(width)
-        self.feed_in = nn.Linear(width, 4 * width)
-        self.feed_out = nn.Linear(4 * width, width)
-        self.feed_norm = nn.LayerNorm(width)
-        self.dropout = dropping(dropout)
+        self.attention_norm = LayerNorm(width)
+        self.feed_in = Linear(width, 4 * width)
+        self.feed_out = Linear(4 * width, width)
+        self.feed_norm = LayerNorm(width)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, mask=mask)))
-        return self.feed_norm(x + self.dropout(self.feed(x)))
+        x = self.attention_norm(x + drop(self.attention(x, mask=mask), self.dropout, self.training))
+        return self.feed_norm(x + drop(self.feed(x), self.dropout, self.training))
 
     def feed(self, x: Tensor) -> Tensor:
         hidden = functional.gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
@@ -36,13 +36,14 @@ class Bert(Backbone):
         super().__init__(width, context)
         self.heads = heads
         self.positions = nn.Embedding(context, width)
-        self.input_norm = nn.LayerNorm(width)
+        self.input_norm = LayerNorm(width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         T = x.shape[1]
-        x = self.dropout(self.input_norm(x + learned_positions(self.positions, 0, T, self)))  # (B, T, D) + (T, D)
+        x = self.input_norm(x + learned_positions(self.positions, 0, T, self))  # (B, T, D) + (T, D)
+        x = drop(x, self.dropout, self.training)
         mask = None
         if lengths is not None:  # no token looks at padding
             mask = (torch.arange(T, device=x.device) < lengths[:, None])[:, None, None, :]  # (B,) -> (B, 1, 1, T)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one, dropping
+from architectures.layers import at_least_one, drop
 
 
 class Block(nn.Module):
@@ -37,14 +37,14 @@ class CNN(Backbone):
         super().__init__(width, context)
         self.kernel, self.layers = at_least_one("kernel", kernel), at_least_one("layers", layers)
         self.blocks = nn.ModuleList(Block(width, kernel, 2**layer) for layer in range(layers))
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(
         self, x: Tensor, state: list[Tensor] | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, list[Tensor] | None]:
         after = []
         for layer, block in enumerate(self.blocks):
-            x, past = block(self.dropout(x), None if state is None else state[layer])
+            x, past = block(drop(x, self.dropout, self.training), None if state is None else state[layer])
             if state is not None:
                 after.append(past.clone())  # a view would keep the whole prompt alive
         return x, None if state is None else after

@@ -11,9 +11,11 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
+    LayerNorm,
+    Linear,
     at_least_one,
     attention_flops,
-    dropping,
+    drop,
     init_attention_state,
     learned_positions,
 )
@@ -22,16 +24,16 @@ from architectures.layers import (
 class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm = LayerNorm(width)
         self.attention = Attention(width, heads, causal=True, bias=True, dropout=dropout)
-        self.feed_norm = nn.LayerNorm(width)
-        self.feed_in = nn.Linear(width, 4 * width)
-        self.feed_out = nn.Linear(4 * width, width)
-        self.dropout = dropping(dropout)
+        self.feed_norm = LayerNorm(width)
+        self.feed_in = Linear(width, 4 * width)
+        self.feed_out = Linear(4 * width, width)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), cache, position))
-        return x + self.dropout(self.feed(self.feed_norm(x)))
+        x = x + drop(self.attention(self.attention_norm(x), cache, position), self.dropout, self.training)
+        return x + drop(self.feed(self.feed_norm(x)), self.dropout, self.training)
 
     def feed(self, x: Tensor) -> Tensor:
         hidden = gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
@@ -48,14 +50,14 @@ class GPT(Backbone):
         self.heads = heads
         self.positions = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = self.dropout(x + learned_positions(self.positions, position, end, self))  # (B, T, D) + (T, D)
+        x = drop(x + learned_positions(self.positions, position, end, self), self.dropout, self.training)  # (B, T, D) + (T, D)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)

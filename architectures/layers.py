@@ -7,19 +7,44 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class RMSNorm(nn.RMSNorm):
+class Leaf(nn.Module):
+    """A module without parts, at half of torch's cost where one token is written.
+
+    Hooks are looked for in four places, not nine, and its parameters are read where they lie, not by `nn.Module.__getattr__`.
+    """
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+            return super().__call__(x)
+        return self.forward(x)
+
+
+class RMSNorm(Leaf, nn.RMSNorm):
     """Zhang & Sennrich 2019, arXiv:1910.07467. The weight follows the input's precision: else autocast loses the fused kernel."""
 
     def __init__(self, width: int) -> None:
         super().__init__(width, eps=1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.normalized_shape, self.weight.to(x.dtype), self.eps)
+        weight: Any = self._parameters["weight"]
+        return functional.rms_norm(x, self.normalized_shape, weight if x.dtype == weight.dtype else weight.to(x.dtype), self.eps)
 
 
-def dropping(share: float) -> nn.Module:
-    """Dropout of a share; of none, a module that does nothing, at a quarter of the cost where one token is written."""
-    return nn.Dropout(share) if share else nn.Identity()
+class Linear(Leaf, nn.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self._parameters
+        return functional.linear(x, kept["weight"], kept["bias"])  # type: ignore[arg-type]
+
+
+class LayerNorm(Leaf, nn.LayerNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        kept = self._parameters
+        return torch.layer_norm(x, self.normalized_shape, kept["weight"], kept["bias"], self.eps)
+
+
+def drop(x: Tensor, share: float, training: bool) -> Tensor:
+    """Dropout of a share in training. A function: a module would cost a call for each token that is written."""
+    return functional.dropout(x, share) if training and share else x
 
 
 class Cache(NamedTuple):
@@ -59,8 +84,8 @@ class Attention(nn.Module):
             raise ValueError(f"window={window} must be at least 0, and a window needs causal attention")
         self.heads, self.head_width = heads, head_width(width, heads)
         self.causal, self.dropout, self.window = causal, dropout, window
-        self.into = nn.Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
-        self.out = nn.Linear(heads * self.head_width, width, bias=bias)
+        self.into = Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
+        self.out = Linear(heads * self.head_width, width, bias=bias)
         # normed queries and keys keep the logits of attention bounded at high learning rates (arXiv:2010.04245)
         self.normed = normed
         self.query_norm = RMSNorm(self.head_width) if normed else nn.Identity()
@@ -85,25 +110,20 @@ class Attention(nn.Module):
             keys, values = extend(cache, position, keys, values)  # (B, H, position + T, K), views: nothing is copied
         if position > 0 and T > 1:  # several tokens on top of a state: token t sees the first position + t + 1 keys
             mask = torch.ones(T, position + T, dtype=torch.bool, device=x.device).tril(position)
-        mixed = functional.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=self.causal and position == 0 and T > 1,
-        )
+        dropout, causal = self.dropout if self.training else 0.0, self.causal and position == 0 and T > 1
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal)
         return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
 
 
 def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> Cache:
     """Write (B, H, T, K) behind the `position` tokens of a cache; returns views of all that is filled."""
-    end, room = position + keys.shape[2], cache.keys.shape[2]
+    all_keys, all_values = cache
+    end, room = position + keys.shape[2], all_keys.shape[2]
     if end > room:
         raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
-    for kept, new in zip(cache, (keys, values), strict=True):
-        kept.narrow(2, position, end - position).copy_(new)
-    return Cache(cache.keys.narrow(2, 0, end), cache.values.narrow(2, 0, end))
+    all_keys.narrow(2, position, end - position).copy_(keys)
+    all_values.narrow(2, position, end - position).copy_(values)
+    return Cache(all_keys.narrow(2, 0, end), all_values.narrow(2, 0, end))
 
 
 def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, position: int, dropout: float = 0.0) -> Tensor:
@@ -203,7 +223,7 @@ def learned_positions(table: nn.Embedding, start: int, end: int, owner: Any) -> 
     if end > table.num_embeddings:
         name, rows = type(owner).__name__, table.num_embeddings
         raise ValueError(f"{name} learned positions for its context of {rows} tokens, and cannot read token {end}")
-    return table.weight[start:end]
+    return table.weight.narrow(0, start, end - start)
 
 
 def at_least_one(name: str, value: int) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Backbone
-from architectures.layers import dropping
+from architectures.layers import drop
 
 CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
 
@@ -27,10 +27,10 @@ class RNN(Backbone):
         kind, self.maps = CELLS[cell]
         between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
         self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        mixed, after = self.cells(self.dropout(x), state)  # (B, T, D) -> (B, T, D)
+        mixed, after = self.cells(drop(x, self.dropout, self.training), state)  # (B, T, D) -> (B, T, D)
         return mixed, None if state is None else after
 
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:

@@ -182,7 +182,7 @@ class RWKV7(Backbone):
         layers: int = 4,
         head_width: int = 64,
         rank: int = 32,
-        chunk: int = 16,
+        chunk: int = 32,
         kernels: Kernels = "auto",
         dropout: float = 0.0,
     ) -> None:

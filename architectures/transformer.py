@@ -11,10 +11,11 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
+    Linear,
     RMSNorm,
     at_least_one,
     attention_flops,
-    dropping,
+    drop,
     head_width,
     init_attention_state,
     rotary,
@@ -26,8 +27,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.into = nn.Linear(width, 2 * hidden, bias=False)  # gate and value in one product
-        self.out = nn.Linear(hidden, width, bias=False)
+        self.into = Linear(width, 2 * hidden, bias=False)  # gate and value in one product
+        self.out = Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.into(x).chunk(2, dim=-1)  # (B, T, D) -> two of (B, T, hidden)
@@ -59,11 +60,11 @@ class Block(nn.Module):
         self.attention = attention
         self.feed_norm = RMSNorm(width)
         self.feed = feed
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int, rotation: Tensor) -> Tensor:
-        x = x + self.dropout(self.attention(self.attention_norm(x), cache, position, rotation))
-        return x + self.dropout(self.feed(self.feed_norm(x)))
+        x = x + drop(self.attention(self.attention_norm(x), cache, position, rotation), self.dropout, self.training)
+        return x + drop(self.feed(self.feed_norm(x)), self.dropout, self.training)
 
 
 class Transformer(Backbone):
@@ -97,7 +98,7 @@ class Transformer(Backbone):
             return Block(attention, kind(width, self.hidden), width, dropout)
 
         self.blocks = nn.ModuleList(block() for _ in range(at_least_one("layers", layers)))
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
@@ -105,7 +106,7 @@ class Transformer(Backbone):
         position = 0 if state is None else state.position
         end = position + x.shape[1]
         rotation = rotary(position, end, head_width(self.width, self.heads), x)  # (T, K)
-        x = self.dropout(x)
+        x = drop(x, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position, rotation)
         return x, None if state is None else AttentionState(state.caches, end)

@@ -10,9 +10,11 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
+    LayerNorm,
+    Linear,
     at_least_one,
     attention_flops,
-    dropping,
+    drop,
     init_attention_state,
     sinusoids,
 )
@@ -22,15 +24,15 @@ class Block(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(width, heads, causal=True, bias=True, dropout=dropout)
-        self.attention_norm = nn.LayerNorm(width)
-        self.feed_in = nn.Linear(width, 4 * width)
-        self.feed_out = nn.Linear(4 * width, width)
-        self.feed_norm = nn.LayerNorm(width)
-        self.dropout = dropping(dropout)
+        self.attention_norm = LayerNorm(width)
+        self.feed_in = Linear(width, 4 * width)
+        self.feed_out = Linear(4 * width, width)
+        self.feed_norm = LayerNorm(width)
+        self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = self.attention_norm(x + self.dropout(self.attention(x, cache, position)))
-        return self.feed_norm(x + self.dropout(self.feed(x)))
+        x = self.attention_norm(x + drop(self.attention(x, cache, position), self.dropout, self.training))
+        return self.feed_norm(x + drop(self.feed(x), self.dropout, self.training))
 
     def feed(self, x: Tensor) -> Tensor:
         hidden = functional.relu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
@@ -46,14 +48,14 @@ class Transformer2017(Backbone):
         super().__init__(width, context)
         self.heads = heads
         self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
-        self.dropout = dropping(dropout)
+        self.dropout = dropout
 
     def forward(
         self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = self.dropout(x * math.sqrt(self.width) + sinusoids(position, end, x))  # (B, T, D) + (T, D)
+        x = drop(x * math.sqrt(self.width) + sinusoids(position, end, x), self.dropout, self.training)  # (B, T, D) + (T, D)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)

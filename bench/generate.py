@@ -45,12 +45,12 @@ def write(
             if place - read > room:  # no room left in the state: begin again from what was said last
                 state, room, read = model.init_state(1, context), context, max(0, place - reach)
                 reach = max(1, context // 2)
-            hidden, state = model.hidden(said[:, read:place], state)  # (1, T, D)
+            hidden, state = model.hidden(said.narrow(1, read, place - read), state)  # (1, T, D)
             room, read = room - (place - read), place
-            logits = model.head(hidden[:, -1]).float()  # (1, V)
+            logits = model.head(hidden.select(1, -1)).float()  # (1, V)
             if never is not None:
                 logits[:, never] = -torch.inf
-            said[:, place] = _draw(logits, temperature, generator)
+            said.select(1, place).copy_(_draw(logits, temperature, generator))
     return said[0, len(tokens) :]
 
 

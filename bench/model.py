@@ -47,13 +47,13 @@ class LanguageModel(nn.Module):
 
     def hidden(self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         """(B, T) -> (B, T, D), ready for the head; and the next state."""
-        mixed, after = self.backbone(self.embedding(tokens), state, lengths)
+        mixed, after = self.backbone(torch.embedding(self.embedding.weight, tokens), state, lengths)
         return self.norm(mixed), after
 
     @property
     def head_weight(self) -> Tensor:
         """(V, D): the embedding read backwards, without the row of <mask>."""
-        return self.embedding.weight[: self.vocabulary]
+        return self.embedding.weight.narrow(0, 0, self.vocabulary)
 
     def head(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V)."""

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,6 +23,10 @@ def each_architecture() -> list[Any]:
     """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models most are slow."""
     slow = [path for path in WRAPPED if path.stem not in QUICK]
     return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts behind: no test of Ctrl-C would end
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_words(path: Path, words: int, seed: int = 0) -> Path:
@@ -50,18 +55,23 @@ def text(tmp_path: Path) -> Path:
     return write_words(tmp_path / "words.txt", 20_000)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Command:
-    """Run the real command in an empty folder: bench("arch=rnn", …) -> the finished process."""
+def command_in(folder: Path) -> Command:
+    """The real command in a folder."""
 
     def call(*arguments: str, module: str = "bench.run", timeout: float = 240, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
     return call
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Command:
+    """Run the real command in an empty folder: bench("arch=rnn", …) -> the finished process."""
+    return command_in(tmp_path)
 
 
 @pytest.fixture
@@ -81,14 +91,18 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return call
 
 
-@pytest.fixture
-def tiny(text: Path) -> list[str]:
+def tiny_run(text: Path) -> list[str]:
     """The overrides of a run that takes seconds."""
     words = (
         f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 train.log_every=2 train.validations=2 "
         "evaluate.sample_tokens=10 evaluate.pseudo_positions=40 evaluate.stretches=2 evaluate.windows=4 evaluate.fillings=4"
     )
     return words.split()
+
+
+@pytest.fixture
+def tiny(text: Path) -> list[str]:
+    return tiny_run(text)
 
 
 def one_line(done: subprocess.CompletedProcess, code: int, *words: str) -> str:

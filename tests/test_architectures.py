@@ -15,7 +15,7 @@ from architectures.cnn import CNN
 from architectures.gelu import gelu
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
-from architectures.layers import sinusoids
+from architectures.layers import LayerNorm, Linear, RMSNorm, sinusoids
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
 from architectures.transformer_2017 import Transformer2017
@@ -185,6 +185,23 @@ def test_gelu_is_torchs_with_its_slope() -> None:
         slopes += torch.autograd.grad(kind(x).sum(), x)
     torch.testing.assert_close(slopes[0], slopes[1], rtol=0, atol=5e-6)
     torch.testing.assert_close(gelu(x), functional.gelu(x, approximate="tanh"), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", [Linear, LayerNorm, RMSNorm])
+def test_a_leaf_is_torchs_and_hears_its_hooks(kind: type[nn.Module]) -> None:
+    ours = kind(WIDTH, WIDTH) if kind is Linear else kind(WIDTH)
+    theirs = {Linear: lambda: nn.Linear(WIDTH, WIDTH), LayerNorm: lambda: nn.LayerNorm(WIDTH)}.get(
+        kind, lambda: nn.RMSNorm(WIDTH, eps=1e-6)
+    )()
+    theirs.load_state_dict(ours.state_dict())
+    x = noise()
+    assert torch.equal(ours(x), theirs(x))
+    for register in (ours.register_forward_hook, ours.register_full_backward_hook, ours.register_forward_pre_hook):
+        heard: list[int] = []
+        handle = register(lambda *_, heard=heard: heard.append(1))  # type: ignore[arg-type, misc]
+        ours(x.requires_grad_()).sum().backward()
+        handle.remove()
+        assert heard == [1]
 
 
 # --- what each says of itself -----------------------------------------------------------------------------------------

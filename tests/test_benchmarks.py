@@ -11,6 +11,8 @@ PAIRS = {
     "steps.py --no-compile": ["bench again / bench", "bench / hugging face", "bench / hugging face fused"],
     "harness.py": ["bare again / bare", "harness / bare"],
     "decoding.py": ["greedy: bench / hugging face", "drawn: bench / hugging face"],
+    "mixers.py --arch mingru --parameters 50000": ["transformer again / transformer", "mingru / transformer"],
+    "flatness.py --arch mingru gpt --parameters 50000": ["mingru: 512 / 128", "mingru: 8192 / 128"],
     "utilisation.py --arch gpt --parameters 50000 --context 32": ["gpt: step / product"],
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, Command, one_line, write_words
+from tests.conftest import ROOT, Command, command_in, one_line, tiny_run, write_words
 
 OWN = """
 import torch
@@ -68,23 +68,31 @@ def statuses(folder: Path) -> list[str]:
 
 
 def curve(folder: Path) -> list[dict]:
-    """The only run's curve, but for the clock."""
-    lines = next(folder.glob("single/runs/*/curve.jsonl")).read_text().splitlines()
+    """A run's curve, but for the clock."""
+    lines = (folder / "curve.jsonl").read_text().splitlines()
     return [json.loads(line) | {"seconds": 0} for line in lines]
 
 
-def test_a_sweep_leaves_records_and_a_report(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    options = [word for word in tiny if word != "measure=off"]
-    fast = [
-        "measure.rounds=2",
-        "measure.window_seconds=0.02",
-        "measure.lengths=[8,16]",
-        "measure.side_rounds=1",
-        "measure.curve_rounds=1",
-    ]
-    done = bench("arch=rnn,transformer", "-m", *options, *fast)
+FAST = (
+    "measure.processes=1 measure.rounds=2 measure.window_seconds=0.02 measure.lengths=[8,16] measure.side_rounds=1 "
+    "measure.curve_rounds=1 measure.batches=[2] measure.energy_seconds=0.01"
+).split()
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], subprocess.CompletedProcess]:
+    """One real sweep with its measurements, which several tests look at: its folder, its words, the finished process."""
+    folder = tmp_path_factory.mktemp("swept")
+    options = [word for word in tiny_run(write_words(folder / "words.txt", 20_000)) if word != "measure=off"]
+    words = ["arch=rnn,transformer", "-m", *options, *FAST]
+    return folder, words, command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
+
+
+@pytest.mark.xdist_group("sweep")
+def test_a_sweep_leaves_records_and_a_report(swept: tuple[Path, list[str], subprocess.CompletedProcess]) -> None:
+    folder, words, done = swept
     assert done.returncode == 0, done.stderr
-    root = tmp_path / "results" / "single"
+    root = folder / "results" / "single"
     assert f"report: {Path('results/single/report/index.html')}" in done.stdout
     table = pd.read_csv(root / "report" / "summary.csv").set_index("arch")
     assert set(table.index) == {"rnn", "transformer"}
@@ -102,18 +110,23 @@ def test_a_sweep_leaves_records_and_a_report(bench: Command, tiny: list[str], tm
     assert set(pd.read_csv(root / "report" / "curves.csv")["arch"]) == {"rnn", "transformer"}
     provenance = [json.loads(path.read_text()) for path in root.glob("runs/*/provenance.json")]
     assert len({p["digests"]["order"] for p in provenance}) == 1
-    again = bench("arch=rnn,transformer", "-m", *options, *fast)
+    again = command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
     assert again.returncode == 0
     assert again.stderr.count("done before, not run again") == 2
     assert len(list(root.glob("measure/*"))) == 1
 
 
-def test_the_same_command_twice_gives_the_same_losses_by_bit(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        assert bench("arch=gpt", f"results={name}", *tiny).returncode == 0
-    assert curve(tmp_path / "one") == curve(tmp_path / "two")
-    weights = [next((tmp_path / name).glob("single/runs/*/documents.parquet")) for name in ("one", "two")]
-    assert pd.read_parquet(weights[0]).equals(pd.read_parquet(weights[1]))
+@pytest.mark.xdist_group("sweep")
+def test_the_same_run_twice_gives_the_same_losses_by_bit(swept: tuple[Path, list[str], subprocess.CompletedProcess]) -> None:
+    folder, words, _ = swept
+    options = [word for word in words[2:] if not word.startswith("measure.")]
+    alone = command_in(folder)("arch=transformer", "results=alone", "measure=off", *options, BENCH_CACHE=str(folder / "cache"))
+    assert alone.returncode == 0, alone.stderr
+    first, second = (next((folder / name / "single" / "runs").glob("transformer*")) for name in ("results", "alone"))
+    assert first.name == second.name
+    assert curve(first) == curve(second)
+    documents = [pd.read_parquet(run / "documents.parquet") for run in (first, second)]
+    assert documents[0].equals(documents[1])
 
 
 @pytest.mark.parametrize(
@@ -144,13 +157,17 @@ def test_in_a_sweep_only_the_bad_cell_fails(bench: Command, tiny: list[str], tmp
     one_line(bench(*flags, "arch=mean", *tiny, **path), 2, word)
 
 
-def test_what_does_not_suit_is_skipped_with_its_reason(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    done = bench("arch=bert,bigram", "objective=causal", "-m", *tiny)
+def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = bench("arch=bert", "objective=auto,causal", "-m", *tiny)
     assert done.returncode == 0, done.stderr
-    found = results(tmp_path)
-    assert found["bert"]["status"] == "skipped"
-    assert "bidirectional" in found["bert"]["reason"]
-    assert found["bigram"]["status"] == "done"
+    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").set_index("status")
+    assert "bidirectional" in table.loc["skipped"]["reason"]
+    row = table.loc["done"]
+    assert row["pseudo_perplexity"] > 1
+    assert pd.isna(row["perplexity"])
+    assert pd.isna(row["bits_per_byte"])
 
 
 @pytest.mark.slow
@@ -165,14 +182,6 @@ def test_a_cell_that_diverges_is_failed_and_the_others_stand(bench: Command, tin
     assert "diverged at step 2" in found["mean"]["reason"]
 
 
-def test_an_encoder_has_a_column_of_its_own(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    assert bench("arch=bert", *tiny).returncode == 0
-    row = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").iloc[0]
-    assert row["pseudo_perplexity"] > 1
-    assert pd.isna(row["perplexity"])
-    assert pd.isna(row["bits_per_byte"])
-
-
 def test_dry_says_what_would_run_and_runs_nothing(bench: Command, tiny: list[str], tmp_path: Path) -> None:
     done = bench("arch=rnn,gpt", "dry=true", "-m", *tiny)
     assert done.returncode == 0, done.stderr
@@ -181,9 +190,11 @@ def test_dry_says_what_would_run_and_runs_nothing(bench: Command, tiny: list[str
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
-def test_a_trained_model_writes(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    assert bench("arch=rnn", *tiny).returncode == 0
-    folder = next((tmp_path / "results" / "single" / "runs").glob("rnn*"))
+@pytest.mark.xdist_group("sweep")
+def test_a_trained_model_writes(
+    swept: tuple[Path, list[str], subprocess.CompletedProcess], bench: Command, tmp_path: Path
+) -> None:
+    folder = next((swept[0] / "results" / "single" / "runs").glob("rnn*"))
     first, second = (bench(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate") for _ in range(2))
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("The tree")
@@ -259,18 +270,15 @@ def test_a_text_that_can_not_be_used_is_one_line(door: Command, tiny: list[str],
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
-def test_a_context_longer_than_the_data(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    one_line(bench(*tiny, "size.context=100000"), 2, "size.context=100000")
-    done = bench(*tiny, "size.context=100000,32", "arch=bigram", "-m")
+@pytest.mark.parametrize("word", ["size.context=100000", "size.parameters=100"])
+def test_a_size_that_can_not_be_is_one_line(bench: Command, tiny: list[str], word: str) -> None:
+    one_line(bench(*tiny, word), 2, word)
+
+
+def test_in_a_sweep_only_the_sizes_that_can_not_be_fail(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench(*tiny, "size.context=100000,32", "size.parameters=100,30000", "arch=bigram", "-m")
     assert done.returncode == 1, done.stderr
-    assert statuses(tmp_path) == ["done", "failed"]
-
-
-def test_a_budget_too_small_for_any_width(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    one_line(bench(*tiny, "size.parameters=100"), 2, "size.parameters=100")
-    done = bench(*tiny, "size.parameters=100,30000", "arch=bigram", "-m")
-    assert done.returncode == 1
-    assert statuses(tmp_path) == ["done", "failed"]
+    assert statuses(tmp_path) == ["done", "failed", "failed", "failed"]
 
 
 def test_a_hub_set_without_a_network_names_what_works(bench: Command, tiny: list[str]) -> None:
@@ -283,6 +291,7 @@ def test_a_results_folder_that_can_not_be_written(door: Command, tiny: list[str]
     one_line(door(*tiny, "results=file/results"), 2, "results=file/results")
 
 
+@pytest.mark.slow  # test_data.py shows the same without a command
 def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: list[str], tmp_path: Path, cache: Path) -> None:
     private = {"BENCH_CACHE": str(tmp_path / "cache")}
     assert bench("arch=bigram", *tiny, **private).returncode == 0
