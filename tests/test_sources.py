@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.config import Data, Mistake
+from bench.config import Data, Mistake, Synthetic
 from bench.data import Corpus, prepare
 from bench.data.python_docs import docstrings
 from bench.data.source import clean
@@ -185,11 +185,17 @@ def test_without_a_network_one_line_says_so_at_once(monkeypatch: pytest.MonkeyPa
 def test_every_yaml_names_known_keys_and_opens_with_a_comment(path: Path) -> None:
     text = path.read_text()
     assert text.startswith("# ")
-    options = Data(**yaml.safe_load(text))
+    values = yaml.safe_load(text)
+    law = Synthetic(**values.pop("synthetic", {}))
+    options = Data(**values, synthetic=law)
     known = {field.name: type(getattr(Data(), field.name)) for field in fields(Data)}
     assert all(isinstance(getattr(options, name), kind) for name, kind in known.items())
     assert options.source in CHOICES["data.source"]
+    assert law.kind in CHOICES["data.synthetic.kind"]
     assert options.split in CHOICES["data.split"]
     assert options.deduplicate in CHOICES["data.deduplicate"]
-    assert not check_tokenizer(options.tokenizer)
+    if law.kind == "none":
+        assert not check_tokenizer(options.tokenizer)
+    else:
+        assert (options.source, options.tokenizer) == ("synthetic", "symbols")
     assert options.split != "given" or {"train", "validation"} <= set(options.parts)

@@ -31,7 +31,7 @@ def write(root: Path, arch: str, seed: int, ends: float, flops: float = 1000.0, 
     result = record.read_json(folder / "result.json")
     assert result is not None
     more = {"flops_per_token": flops} | ({"validation_bytes_per_token": BYTES} if known else {})
-    result["metrics"] += [
+    result["metrics"] = [one for one in result["metrics"] if one["name"] not in more] + [
         {"name": n, "unit": "", "better": "neither", "values": [v], "note": "", "at": {}, "rounds": []} for n, v in more.items()
     ]
     record.write_json(folder / "result.json", result)
