@@ -16,11 +16,11 @@ WORDS = "the a small large red green house tree river stone walks sleeps sings f
 Command = Callable[..., subprocess.CompletedProcess]
 OWN = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if not path.stem.startswith("huggingface")]
 WRAPPED = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if path not in OWN]
-QUICK = ("huggingface", "huggingface_mamba2")  # one of attention and a recurrent one: the others are the same wrapper
+QUICK = ("huggingface",)  # the others are the same wrapper
 
 
 def each_architecture() -> list[Any]:
-    """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models most are slow."""
+    """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models all but one are slow."""
     slow = [path for path in WRAPPED if path.stem not in QUICK]
     return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
 
