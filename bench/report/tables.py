@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.reading import CURVE_COLUMNS, Records, recipe
+from bench.reading import CURVE_COLUMNS, Records
 from bench.report import budgets
 from bench.report.speeds import Sitting
 from bench.report.statistics import interval
+from bench.variants import recipe
 
 SUMMARY_COLUMNS = (
     "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
