@@ -27,6 +27,7 @@ from bench import (
     record,
     regret,
     scoring,
+    sizing,
     stop,
     train,
     tune,
@@ -89,7 +90,7 @@ def together(shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan) 
 def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
     """The model at its solved width, checked to be what it says. Raises Mistake."""
     size = corpus.vocabulary.size
-    width = model.fitting_width(run.arch, run.size, size)
+    width = sizing.fitting_width(run.arch, run.size, size)
     language_model = model.build(run.arch, width, run.size.context, size, seed=run.seed)
     contract.check_before_training(language_model)
     return language_model.to(plan.device)

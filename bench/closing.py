@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from architectures.interface import Unsupported
-from bench import checkpoint, evaluate, model, record, scoring, train
+from bench import checkpoint, evaluate, model, record, scoring, sizing, train
 from bench.config import Run
 from bench.data import Corpus
 from bench.generate import continue_text
@@ -59,11 +59,11 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
-    counts = model.count(language_model)
+    counts = sizing.count(language_model)
     metrics = [Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()]
     kept = state(language_model, run.size.context)
     by_state = run.size.match == "state"  # then there is one: the width was solved from it
-    spent = kept.values[0] / run.size.state_bytes if by_state else counts[model.COUNTS[run.size.count]] / run.size.parameters
+    spent = kept.values[0] / run.size.state_bytes if by_state else counts[sizing.COUNTS[run.size.count]] / run.size.parameters
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
     flops = (float(language_model.flops(run.size.context)),)
     return [

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from architectures.interface import Unsupported
-from bench import data, machine, model, record
+from bench import data, machine, model, record, sizing
 from bench.config import Mistake, Run
 from bench.identity import run_name, subject
 from bench.plans import TRAINING, Rate, measured
@@ -33,11 +33,11 @@ def row(run: Run, rates: Mapping[str, Rate], peak: float) -> dict[str, object]:
     name = {"run": run_name(run)}
     try:
         vocabulary = data.prepare(run.data, run.names["data"]).vocabulary.size
-        width = model.fitting_width(run.arch, run.size, vocabulary)
+        width = sizing.fitting_width(run.arch, run.size, vocabulary)
         made = model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed)
     except (Mistake, Unsupported) as reason:
         return {**name, "note": f"can not start: {reason}"}
-    parameters = model.count(made)["parameters"]
+    parameters = sizing.count(made)["parameters"]
     tokens = run.train.steps * run.train.batch * run.size.context
     rate = rates.get(subject(run))
     flops = TRAINING * tokens * made.flops(run.size.context)

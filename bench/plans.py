@@ -102,14 +102,14 @@ def _unmeasured(run: Run) -> str:
 def flops_per_token(run: Run) -> float | None:
     """Forward FLOPs a token, by formula, at the run's own width; None where its budget has no width. Allocates nothing."""
     from architectures.interface import Unsupported
-    from bench import data, model
+    from bench import data, model, sizing
 
     try:
         vocabulary = data.prepare(run.data, run.names["data"]).vocabulary.size
-        width = model.fitting_width(run.arch, run.size, vocabulary)
+        width = sizing.fitting_width(run.arch, run.size, vocabulary)
     except (model.CannotBuild, Unsupported):
         return None
-    return model.sketch(run.arch, width, run.size.context, vocabulary).flops(run.size.context)
+    return sizing.sketch(run.arch, width, run.size.context, vocabulary).flops(run.size.context)
 
 
 def measured(root: Path) -> dict[str, Rate]:

@@ -9,8 +9,9 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench.model import CannotBuild, LanguageModel, build, solve_width
+from bench.model import CannotBuild, LanguageModel, build
 from bench.probe import Broken
+from bench.sizing import solve_width
 
 BUDGETS = (20_000, 80_000, 320_000, 1_280_000, 5_120_000)  # parameters: the first that the architecture fits into
 

@@ -1,6 +1,5 @@
 """Records read back as tidy tables. Writes nothing, passes over what is broken, and imports no torch."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ import yaml
 from pyarrow import parquet
 
 from bench import checked
-from bench.config import Control, controls, options, tuned_rate
+from bench.config import Control, controls
 from bench.record import read_curve, read_json
+from bench.variants import labels
 
 BLOCK = re.compile(r"(?m)^(?=[^\s\-#])")  # where a key of the top level begins
 LINKED = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")  # several documents, or a value that another block defines
@@ -241,44 +241,3 @@ def _contents(root: Path, pattern: str) -> list[dict[str, Any]]:
 def _doctors(root: Path) -> dict[str, dict[str, Any]]:
     found = {path.parent.name: read_json(path) for path in sorted(root.glob("measure/*/doctor.json"))}
     return {name: content for name, content in found.items() if isinstance(content, dict)}
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
-    arch, train = config["arch"], dict(config["train"])
-    if train.get("learning_rate") is None:
-        train["learning_rate"] = tuned_rate(arch, config.get("optimizer", {}).get("kind", "adamw"))
-    groups = {group: config[group] for group in ("data", "size", "objective", "optimizer") if group in config}
-    return {"arch": options(arch) | {"class": arch.get("_target_")}, **groups, "train": train}
-
-
-def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without its size and its length: alike for all cells of a scaling law."""
-    cut = {"size": ("parameters", "match"), "train": ("steps", "match")}
-    return {**config, **{group: {k: v for k, v in config[group].items() if k not in keys} for group, keys in cut.items()}}
-
-
-def recipe(config: Mapping[str, Any]) -> str:
-    """What sets variants apart but for size and length, as text."""
-    return json.dumps(_compared(unswept(config)), sort_keys=True, default=str)
-
-
-def labels(runs: pd.DataFrame) -> list[str]:
-    """A name for each run's variant: its architecture's, and where that has several variants, what sets them apart."""
-    said: dict[str, str] = {}
-    for arch, group in runs.groupby("arch"):
-        firsts = group.drop_duplicates("variant")
-        flats = [dict(_flat(_compared(config))) for config in firsts["config"]]
-        keys = [key for key in dict.fromkeys(key for flat in flats for key in flat) if len({str(f.get(key)) for f in flats}) > 1]
-        for name, flat in zip(firsts["variant"], flats, strict=True):
-            differences = ", ".join(f"{key.rpartition('.')[2]}={flat.get(key)}" for key in keys)
-            label = f"{arch} ({differences or name})" if len(firsts) > 1 else str(arch)
-            said[name] = label if label not in said.values() else f"{label} {name}"
-    return [said[name] for name in runs["variant"]]

@@ -23,7 +23,8 @@ from bench import cell, optimizer, record
 from bench.config import Data, Run
 from bench.identity import run_name
 from bench.launch import PROGRESS
-from bench.model import build, count
+from bench.model import build
+from bench.sizing import count
 
 BYTES = 257  # the vocabulary of the tokenizer `bytes`
 LOGGED = 20  # steps of a pass: what lies between two lines of the curve

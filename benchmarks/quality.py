@@ -17,7 +17,7 @@ import numpy as np
 import shape
 import turns
 
-from bench import command, data, evaluate, model, objective, optimizer, train
+from bench import command, data, evaluate, model, objective, optimizer, sizing, train
 from bench.config import Run
 from bench.data import Blocks
 
@@ -47,7 +47,7 @@ def trained(run: Run) -> float:
 
 
 def built(run: Run, vocabulary: int) -> objective.Objective:
-    width = model.fitting_width(run.arch, run.size, vocabulary)
+    width = sizing.fitting_width(run.arch, run.size, vocabulary)
     return objective.build(run.objective, model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed))
 
 

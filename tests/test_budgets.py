@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from architectures.interface import Unsupported
-from bench import model, plans, report
+from bench import model, plans, report, sizing
 from bench.config import Mistake, Run, Size, Train
 from bench.identity import identity, subject, weights_key
 from bench.limits import check
@@ -29,36 +29,36 @@ BERT = {"_target_": "architectures.bert.Bert", "layers": 1, "heads": 2, "tune": 
 def test_the_width_by_state_is_the_largest_under_the_budget(arch: dict[str, Any], numbers: int) -> None:
     """`numbers` a channel: two vectors a layer of an LSTM; keys and values of 64 tokens in each of two layers."""
     budget = 9_000
-    width = model.fitting_width(arch, Size(context=64, match="state", state_bytes=budget), 67)
-    accepted = [w for w in range(1, 4 * width + 1) if model.offered(w) and (arch is RNN or w % 4 == 0)]
+    width = sizing.fitting_width(arch, Size(context=64, match="state", state_bytes=budget), 67)
+    accepted = [w for w in range(1, 4 * width + 1) if sizing.offered(w) and (arch is RNN or w % 4 == 0)]
     assert width == max(w for w in accepted if 4 * numbers * w <= budget)
-    assert model.state_bytes(model.build(arch, width, 64, 67, seed=0), 64) == 4 * numbers * width
+    assert sizing.state_bytes(model.build(arch, width, 64, 67, seed=0), 64) == 4 * numbers * width
 
 
 @pytest.mark.parametrize("counted", ["without_embedding", "in_products"])
 def test_the_width_by_another_count_is_the_largest_under_the_budget(counted: str) -> None:
     def size(width: int) -> int:
-        return model.count(model.sketch(RNN, width, 32, 67))[f"parameters_{counted}"]
+        return sizing.count(sizing.sketch(RNN, width, 32, 67))[f"parameters_{counted}"]
 
-    width = model.fitting_width(RNN, Size(parameters=40_000, context=32, count=counted), 67)
-    following = next(w for w in range(width + 1, 2 * width) if model.offered(w))
+    width = sizing.fitting_width(RNN, Size(parameters=40_000, context=32, count=counted), 67)
+    following = next(w for w in range(width + 1, 2 * width) if sizing.offered(w))
     assert size(width) <= 40_000 < size(following)
 
 
 def test_what_keeps_no_state_says_so() -> None:
     asked = Size(context=64, match="state", state_bytes=50_000)
     with pytest.raises(Unsupported, match="encoder"):
-        model.fitting_width(BERT, asked, 67)
+        sizing.fitting_width(BERT, asked, 67)
     with pytest.raises(Unsupported, match="keeps no state"):
-        model.fitting_width(BIGRAM, asked, 67)
+        sizing.fitting_width(BIGRAM, asked, 67)
 
 
 def test_budgets_of_state_that_no_machine_or_no_width_meets(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(model.CannotBuild, match=r"size\.state_bytes=3 is too small"):
-        model.fitting_width(RNN, Size(context=64, match="state", state_bytes=3), 67)
-    monkeypatch.setattr(model.machine, "memory_bytes", lambda: 1_000_000)
+        sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=3), 67)
+    monkeypatch.setattr(sizing.machine, "memory_bytes", lambda: 1_000_000)
     with pytest.raises(model.CannotBuild, match="more than this machine can train"):
-        model.fitting_width(RNN, Size(context=64, match="state", state_bytes=50_000), 67)
+        sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=50_000), 67)
 
 
 # --- length -----------------------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def bytes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_planned_flops_are_within_one_step_below_the_budget(tmp_path: Path, arch: dict[str, Any]) -> None:
     budget = 3e9
     (run,) = plans.make([asked(tmp_path, arch, match="flops", budget=budget)])
-    width = model.fitting_width(arch, run.size, 257)
+    width = sizing.fitting_width(arch, run.size, 257)
     step = 3 * model.build(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
     assert budget - step < run.train.steps * step <= budget
     assert run.train.planned == run.train.steps

@@ -13,7 +13,7 @@ from torch import Tensor
 from architectures.gpt import GPT
 from architectures.huggingface import HuggingFace, held_bytes
 from architectures.interface import Unsupported
-from bench import command, model
+from bench import command, model, sizing
 from bench.config import options
 from bench.contract import CHECKS, Subject, examine
 from tests.conftest import WRAPPED, Command
@@ -164,7 +164,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("given", "words"), REFUSED, ids=["unknown", "two-stacks", "pictures", "sizes", "key"])
 def test_what_can_not_be_is_said_in_one_line(given: dict[str, Any], words: str) -> None:
     with pytest.raises(model.CannotBuild, match=words):
-        model.solve_width({"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11)
+        sizing.solve_width({"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11)
 
 
 def test_sizes_that_follow_the_width_by_a_multiple_are_accepted() -> None:

@@ -8,7 +8,8 @@ import torch
 import yaml
 
 from bench.config import Mistake, options
-from bench.model import CannotBuild, LanguageModel, build, constructor, count, offered, solve_width
+from bench.model import CannotBuild, LanguageModel, build, constructor
+from bench.sizing import count, offered, solve_width
 from tests.conftest import OWN, each_architecture
 from tests.doubles import OnlySixtyFour, Sound
 

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parent.parent
 # in the order in which a run flows through them: each may import only what stands above it
 SPINE = """
     config limits installed identity metric machine devices launchers disk
-    record tune checked reading stop
+    record tune checked variants reading stop
     data ngram references
-    model probe promise contract
+    model sizing probe promise contract
     cross_entropy objective optimizer ranks train compilation
     evaluate regret scoring checkpoint generate plans
     launch crew measure report
@@ -22,7 +22,7 @@ SPINE = """
 # must not pull torch in when they are imported
 LIGHT = """
     config limits installed identity metric machine devices launchers disk
-    record tune checked reading stop
+    record tune checked variants reading stop
     data ngram references plans
     launch crew report
     command job

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.model import build, count, solve_width
+from bench.model import build
 from bench.probe import Broken, counted_kernels, learn, leaves, loss_of, mix, noise, undisturbed
 from bench.promise import NotAsked, Subject, promise
+from bench.sizing import count, solve_width
 
 BY_HEART, STEPS = 0.2, 400  # nats to come down to, and the steps for it
 CLOSE = 1e-5  # what float32 may differ by

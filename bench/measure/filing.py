@@ -17,7 +17,7 @@ from bench.record import finish, read_json, source_digest, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("architectures", "bench/measure")  # a change in these makes older measurements stale, and in these modules:
-MODULES = ("bench/model.py", "bench/objective.py", "bench/train.py")
+MODULES = ("bench/model.py", "bench/sizing.py", "bench/objective.py", "bench/train.py")
 
 
 # --- identity ---------------------------------------------------------------------------------------------------------

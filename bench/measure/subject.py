@@ -14,9 +14,10 @@ from bench import objective as objectives
 from bench.config import Run
 from bench.measure import speed
 from bench.measure.speed import Laps, Window
-from bench.model import build, count, fitting_width
+from bench.model import build
 from bench.optimizer import Optimizer
 from bench.optimizer import build as build_optimizer
+from bench.sizing import count, fitting_width
 from bench.train import autocast, plan, precision_name, seeded, settle, update
 
 BATCHES = 4  # different batches that training goes round on

@@ -42,8 +42,8 @@ def make(root: Path, target: float | None = None) -> tuple[Path, str]:
     check_writable(folder)
     for name, table in (
         ("summary.csv", tables.summary(built, targets.columns(aims))),
-        ("runs.csv", tables.numbers(records, built)),
-        ("curves.csv", tables.curves(records)),
+        ("runs.csv", exports.numbers(records, built)),
+        ("curves.csv", exports.curves(records)),
         ("verdicts.csv", exports.verdicts(parts)),
         ("scaling.csv", scaling.cells_table(scales)),
         ("laws.csv", scaling.laws_table(scales)),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.reading import labels
 from bench.report import families
 from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
+from bench.variants import labels
 
 KEY = ["text_digest", "matched", "context", "amount"]
 APART = ["protocol", "part", "tokenizer", "data_digest"]  # within a comparison, what keeps rows from one table

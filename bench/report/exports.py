@@ -1,16 +1,20 @@
-"""verdicts.csv, speeds.csv and crossovers.csv: every verdict, every ratio and every crossing behind the page."""
+"""The CSV files behind the page: every sample, logged step, verdict, ratio and crossing. (summary.csv is `tables`.)"""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.reading import CURVE_COLUMNS, Records
 from bench.report import crossovers
 from bench.report.comparisons import Comparison
 from bench.report.crossovers import Pair
 from bench.report.groups import Group
 from bench.report.speeds import RATES, Sitting
+from bench.report.tables import Tables
 
+NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
+NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
 SPEED_COLUMNS = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(",")
 SPEED_MORE = "geometric_mean,mean_low,mean_high,rounds,reference".split(",")
 CROSSING_COLUMNS = (
@@ -21,6 +25,27 @@ VERDICT_COLUMNS = (
     "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,wins,detectable,seeds_needed,basis,"
     "sentence"
 ).split(",")
+
+
+def numbers(records: Records, tables: Tables) -> pd.DataFrame:
+    """runs.csv: every sample of every run and measurement; a run without numbers keeps one line with its reason."""
+    keys = ["run", "arch", "variant", "data", "size", "seed", "status", "reason", "protocol", "part", "objective"]
+    of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
+    measures = records.measures.copy()
+    measures["run"] = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
+    measures.loc[measures["twin"].astype(bool), "run"] += "-again"
+    known = tables.runs.drop_duplicates("subject").set_index("subject")[["size", "objective"]]
+    measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
+    parts = [table for table in (of_runs, measures) if len(table)]
+    table = pd.concat(parts, ignore_index=True) if parts else of_runs
+    table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table.get("at", [])]
+    table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])
+    return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
+
+
+def curves(records: Records) -> pd.DataFrame:
+    """curves.csv."""
+    return records.curves.reindex(columns=CURVE_COLUMNS)
 
 
 def verdicts(parts: Sequence[Comparison]) -> pd.DataFrame:

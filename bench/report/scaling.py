@@ -8,11 +8,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.reading import labels, unswept
 from bench.report import families, laws
 from bench.report.laws import AXES, DATA, FLOPS, SIZE, Law, Meeting, TooFew
 from bench.report.rows import each
 from bench.report.tables import Tables
+from bench.variants import labels, unswept
 
 GROUP = ["data_digest", "context", "protocol", "part", "objective"]  # what has to be alike along a law
 COLUMN = {SIZE: "parameters", DATA: "tokens_seen", FLOPS: "flops"}  # of the cells, for each axis

@@ -1,14 +1,15 @@
-"""From records to the tables that are printed and written: a row per variant, a row per number, a row per logged step."""
+"""From records to the tables that are printed and written: a row a variant, averaged over its seeds."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from bench.reading import CURVE_COLUMNS, Records, recipe
+from bench.reading import Records
 from bench.report import budgets
 from bench.report.speeds import Sitting
 from bench.report.statistics import interval
+from bench.variants import recipe
 
 SUMMARY_COLUMNS = (
     "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
@@ -23,8 +24,6 @@ SUMMARY_MORE = (
     "left_to_right_bits_per_byte,left_to_right_standard_error,any_order_bits_per_byte,"
     "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte"
 ).split(",")
-NUMBER_COLUMNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
-NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
 ROW = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
 SPEEDS = (
     "train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_train_memory_bytes", "state_bytes",
@@ -248,24 +247,3 @@ def summary(tables: Tables, more: pd.DataFrame) -> pd.DataFrame:
         "seeds_asked",
     ]
     return table.assign(**{name: table[name].astype(float).round().astype("Int64") for name in whole})
-
-
-def numbers(records: Records, tables: Tables) -> pd.DataFrame:
-    """runs.csv: every sample of every run and measurement; a run without numbers keeps one line with its reason."""
-    keys = ["run", "arch", "variant", "data", "size", "seed", "status", "reason", "protocol", "part", "objective"]
-    of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
-    measures = records.measures.copy()
-    measures["run"] = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
-    measures.loc[measures["twin"].astype(bool), "run"] += "-again"
-    known = tables.runs.drop_duplicates("subject").set_index("subject")[["size", "objective"]]
-    measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
-    parts = [table for table in (of_runs, measures) if len(table)]
-    table = pd.concat(parts, ignore_index=True) if parts else of_runs
-    table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table.get("at", [])]
-    table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])
-    return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
-
-
-def curves(records: Records) -> pd.DataFrame:
-    """curves.csv."""
-    return records.curves.reindex(columns=CURVE_COLUMNS)
