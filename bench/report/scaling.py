@@ -126,8 +126,17 @@ def _crossings(one: Series, other: Series) -> Iterator[Crossing]:
         held = {SIZE: DATA, DATA: SIZE}.get(axis)
         fixed = min(one.span(held)[1], other.span(held)[1]) if held else float("nan")
         ahead, met = laws.meeting(one.law, other.law, axis, fixed, low, high)
+        if axis == FLOPS and math.isfinite(met.place):
+            met = met._replace(beyond=max(met.beyond, _beyond(one, met.place), _beyond(other, met.place)))
         leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
         yield Crossing(axis, fixed, leader, follower, low, high, max(one.law.spread, other.law.spread), met)
+
+
+def _beyond(series: Series, flops: float) -> float:
+    """How far size or data of the best split of so many FLOPs lies beyond what was trained: above 1 it is extrapolated."""
+    assert series.law is not None
+    size, tokens = series.law.split(flops)
+    return max(size / series.span(SIZE)[1], tokens / series.span(DATA)[1])
 
 
 def gain(series: Series) -> float:
