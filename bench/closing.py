@@ -13,7 +13,6 @@ from bench.metric import Metric
 from bench.objective import Objective
 from bench.train import Plan
 
-
 LOSSES = ("nats_per_token", "pseudo_nats_per_token")  # one that is not finite says that training diverged
 
 
