@@ -32,7 +32,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its size and its length: alike for all cells of a scaling law."""
-    cut = {"size": ("parameters", "match"), "train": ("steps", "match")}
+    cut = {"size": ("parameters", "state_bytes", "match"), "train": ("steps", "match")}
     return {**config, **{group: {k: v for k, v in config[group].items() if k not in keys} for group, keys in cut.items()}}
 
 

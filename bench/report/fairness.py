@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.metric import TRAINING
 from bench.report import budgets
 from bench.report.cells import SLACK, Cell, Table, name_cell
 from bench.report.comparisons import Comparison
@@ -15,7 +16,6 @@ from bench.report.rows import each
 from bench.report.wording import NONE, count, large, listed
 
 BY_HAND = "by hand"
-TRAINING = 3  # times the FLOPs of a forward pass
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from bench.metric import TRAINING
 from bench.report import families, laws
 from bench.report.laws import AXES, DATA, FLOPS, SIZE, Law, Meeting, TooFew
 from bench.report.rows import each
@@ -87,7 +88,7 @@ def _scale(runs: pd.DataFrame) -> Scale:
     known = runs["oracle_nats_per_token"].notna().all()
     runs = runs.assign(
         loss=runs["nats_per_token" if known else "bits_per_byte"].astype(float),
-        flops=3 * runs["flops_per_token"].astype(float) * runs["tokens_seen"].astype(float),
+        flops=TRAINING * runs["flops_per_token"].astype(float) * runs["tokens_seen"].astype(float),
         variant=runs["recipe"],
         config=runs["config"].map(unswept),
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config import Mistake
+from bench.metric import TRAINING
 from bench.report.cells import Cell, Table
 from bench.report.comparisons import Comparison
 from bench.report.rows import each
@@ -91,7 +92,7 @@ def _target(rows: pd.DataFrame, tables: Tables, looked: pd.DataFrame, given: flo
         target_reached=np.isfinite(first).groupby(runs["row"]).sum(),
         tokens_to_target=first.groupby(runs["row"]).median(),
     )
-    found["flops_to_target"] = found["tokens_to_target"] * 3 * _flops(runs).reindex(found.index)
+    found["flops_to_target"] = found["tokens_to_target"] * TRAINING * _flops(runs).reindex(found.index)
     together = rows["sitting"].dropna().nunique() == 1  # rates of several sittings are not compared
     rates = rows["train_tokens_per_second"].astype(float)
     found["seconds_to_target"] = found["tokens_to_target"] / (rates if together else math.nan)
