@@ -22,7 +22,8 @@ SUMMARY_MORE = (
     "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy,"
     "learning_rate,trials,untuned,"
     "left_to_right_bits_per_byte,left_to_right_standard_error,any_order_bits_per_byte,"
-    "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte"
+    "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte,"
+    "left_to_right_regret,left_to_right_regret_standard_error"
 ).split(",")
 ROW = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
 SPEEDS = (
