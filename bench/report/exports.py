@@ -28,7 +28,7 @@ VERDICT_COLUMNS = (
 
 
 def numbers(records: Records, tables: Tables) -> pd.DataFrame:
-    """runs.csv: every sample of every run, of what was scored again, and of every measurement; a run without numbers keeps one line with its reason."""
+    """runs.csv: every sample of runs, of what was scored again, and of measurements; a run without numbers keeps its reason."""
     keys = ["run", "arch", "variant", "data", "size", "seed", "status", "reason", "protocol", "part", "objective"]
     of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
     again = tables.runs[["run", "arch", "variant", "data", "size", "seed", "objective"]].merge(records.evaluations, on="run")
