@@ -100,6 +100,8 @@ class HuggingFace(Backbone):
             return f"{name} reads the whole text at once: it cannot decode token by token"
         if self.cache == "none" or not self.cache_name:
             return f"the cache of {name} is not used" if self.cache_name else f"{name} has no cache"
+        if like.is_meta:
+            return ""  # nothing can be tried where nothing is computed: its size alone is asked for
         x = torch.randn(2, TRIED, self.width, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
         before, parts, alone = self.training, list[Tensor](), list[Tensor]()
         self.eval()

@@ -65,12 +65,12 @@ def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
     names = {group: str(choices[group]) for group in GROUPS}
     run = from_plain({str(key): value for key, value in tree.items()} | {"names": names})
     check(run)
-    run = plans.planned(run)
     if run.tune.trial >= 0:
         run = tune.trial(run)
         check(run)
-        return run
-    return tune.found(run) if run.tune.trials else run
+    elif run.tune.trials:
+        run = tune.found(run)
+    return plans.planned(run)  # of what is trained: a search may have set an option of the architecture
 
 
 def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,8 @@ from architectures.interface import Unsupported
 from bench import data, machine, model, record, sizing
 from bench.config import Mistake, Run
 from bench.identity import run_name, subject
-from bench.plans import TRAINING, Rate, measured
+from bench.metric import TRAINING
+from bench.plans import Rate, measured
 
 SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+TRAINING = 3  # times the FLOPs of a forward pass: what a backward pass adds is twice as much
+
 
 @dataclass(frozen=True)
 class Metric:

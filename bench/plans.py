@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from bench import disk, machine, reading, record
 from bench.config import Mistake, Run
 from bench.identity import digest, subject
+from bench.metric import TRAINING
 
 SCHEMA = 1
 LONGEST = 10**9  # steps
-TRAINING = 3  # times the FLOPs of a forward pass: what a backward pass adds is twice as much
 
 
 class Rate(NamedTuple):

@@ -155,6 +155,7 @@ def _compressed(corpus: Corpus, scored: Part) -> dict[str, Any]:
     size = int(scored.sizes.sum())
     bits = 8 * (packed(train + text(scored, corpus.vocabulary)) - packed(train)) / size
     note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text, unlimited context"
+    note += f", of which it has the last {MOST:,} tokens" if len(corpus.parts["train"].tokens) > MOST else ""
     note += ". Unseen characters are one and the same to it" if corpus.vocabulary.lossy else ""
     about = {"name": "lzma", "context": "unlimited", "note": note}
     return about | {"metrics": [Metric("bits_per_byte", "bits/byte", "lower", (bits,)).as_json()]}

@@ -166,6 +166,7 @@ def compare(asked: command.Command, words: Sequence[str]) -> int:
     if found := search(asked, words):
         say("\n".join(found))
         asked = command.expand(words)
+        asked = asked._replace(runs=plans.make(asked.runs))
     train(asked, words, asked.control)
     crew.dismiss()
     return finish(asked)

@@ -2,11 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
-from bench.config import options, tuned_rate
+from bench.config import Data, ObjectiveOptions, Optimizer, Size, Train, options, tuned_rate
+
+GROUPS = {"data": Data, "size": Size, "objective": ObjectiveOptions, "optimizer": Optimizer, "train": Train}
+ASIDE = {group: {f.name for f in fields(kind) if f.metadata.get("identity") is False} for group, kind in GROUPS.items()}
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -21,13 +25,14 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
     arch, train = config["arch"], dict(config["train"])
     if train.get("learning_rate") is None:
         train["learning_rate"] = tuned_rate(arch, config.get("optimizer", {}).get("kind", "adamw"))
-    groups = {group: config[group] for group in ("data", "size", "objective", "optimizer") if group in config}
-    return {"arch": options(arch) | {"class": arch.get("_target_")}, **groups, "train": train}
+    groups = {group: config[group] for group in GROUPS if group in config} | {"train": train}
+    kept = {group: {key: value for key, value in of.items() if key not in ASIDE[group]} for group, of in groups.items()}
+    return {"arch": options(arch) | {"class": arch.get("_target_")}, **kept}
 
 
 def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its size and its length: alike for all cells of a scaling law."""
-    cut = {"size": ("parameters", "match"), "train": ("steps", "match")}
+    cut = {"size": ("parameters", "state_bytes", "match"), "train": ("steps", "match")}
     return {**config, **{group: {k: v for k, v in config[group].items() if k not in keys} for group, keys in cut.items()}}
 
 

@@ -225,7 +225,7 @@ def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
     page = (suite / "report" / "index.html").read_text()
     assert page.count("at most 25,000 parameters, 102,400 tokens") > 0
     assert "UNEQUAL numbers" not in page
-    assert "The amount of training data differs" in page
+    assert "The length of training differs" in page
 
 
 def test_the_suite_sweeps_four_sizes_and_three_amounts() -> None:

@@ -1,33 +1,17 @@
 """The architecture of the code, in code: who may import whom, and whose name stands where."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# in the order in which a run flows through them: each may import only what stands above it
-SPINE = """
-    config limits installed identity metric machine devices launchers disk
-    record tune checked variants reading stop
-    data ngram references
-    model sizing probe promise contract
-    cross_entropy objective optimizer ranks train compilation
-    evaluate regret scoring checkpoint generate plans
-    launch crew measure report
-    closing cell command job forecast
-    run check new doctor __main__
-""".split()
-# must not pull torch in when they are imported
-LIGHT = """
-    config limits installed identity metric machine devices launchers disk
-    record tune checked variants reading stop
-    data ngram references plans
-    launch crew report
-    command job
-    run check new doctor
-""".split()
+# the list of docs/architecture.md, in the order in which a run flows through it: each may import only what stands above it
+ROWS = re.findall(r"^\| `(\w+)/?` \| .* \| (no|yes|late|in workers) \|$", (ROOT / "docs/architecture.md").read_text(), re.M)
+SPINE = [*(name for name, _ in ROWS), "__main__"]
+LIGHT = [name for name, torch in ROWS if torch in ("no", "late")]  # must not pull torch in when they are imported
 MODULES = sorted((ROOT / "bench").rglob("*.py"))
 
 

@@ -31,12 +31,12 @@ def stride_of(options: Evaluate, context: int) -> int:
 
 def check(model: LanguageModel, protocol: str, context: int) -> None:
     """Raises Unsupported where the model can not be scored by a protocol."""
-    if protocol == "chunk":
-        return
     if not model.backbone.causal:
         raise Unsupported(
             "an encoder reads both ways: what may be said of its likelihood is found by unmasking, under no such protocol"
         )
+    if protocol == "chunk":
+        return
     if protocol == "stateful" and grows(model, context):
         raise Unsupported("its state grows with the text, so that it can not be carried through a whole part: stride is for it")
 

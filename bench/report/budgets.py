@@ -6,6 +6,7 @@ from typing import Any
 from bench.config import tuned_rate
 
 Config = Mapping[str, Any]
+TOKENS = "tokens"
 COUNTED = {
     "all": "parameters",
     "without_embedding": "parameters without embeddings",
@@ -31,7 +32,7 @@ def length(config: Config) -> str:
     """What the length was set by: tokens, or a budget of FLOPs or seconds."""
     train = config["train"]
     unit = {"flops": "FLOPs", "seconds": "seconds at the measured rate"}.get(train.get("match", "tokens"))
-    return f"{train['budget']:,g} {unit}" if unit else "tokens"
+    return f"{train['budget']:,g} {unit}" if unit else TOKENS
 
 
 def rate(config: Config) -> float:
@@ -46,7 +47,14 @@ def _search(config: Config) -> Config:
     own = config.get("tune") or {}
     if own.get("trials"):
         return own
-    return (config["arch"].get("tune") or {}) if config["train"].get("learning_rate") is None else {}
+    told = config["arch"].get("tune") or {}
+    given, optimizer = config["train"].get("learning_rate"), config.get("optimizer", {}).get("kind", "adamw")
+    return told if given is None and optimizer == "adamw" else {}  # the searches that YAMLs tell of were with AdamW
+
+
+def searched(config: Config) -> str:
+    """Where a search that a YAML tells of was made: at size=small, 400 steps of python_docs. Nothing for the run's own."""
+    return "" if (config.get("tune") or {}).get("trials") else str(_search(config).get("searched") or "")
 
 
 def trials(config: Config) -> int:

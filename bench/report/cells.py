@@ -150,6 +150,12 @@ def _basis(row: Any) -> str:
     )
 
 
+def _left_to_right(row: Any) -> Cell:
+    """How far a likelihood from left to right lies above the best possible."""
+    value = row.left_to_right_regret
+    return Cell(fixed(value), value, f"± {fixed(row.left_to_right_regret_standard_error)}") if value == value else Cell(NONE)
+
+
 def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     """Encoders: pseudo-perplexity, in a table of its own."""
     columns = [
@@ -159,6 +165,11 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
         ("parameters", "all of them, embeddings included"),
         ("seeds", "finished seeds"),
     ]
+    floored = bool(rows["left_to_right_regret"].notna().any())
+    if floored:
+        columns.insert(
+            3, ("regret, left to right", "nats per token above the best possible, on the sampled windows; ± over them")
+        )
     best = rows["pseudo_perplexity"].min()
     cells = [
         [
@@ -169,6 +180,7 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
                 f"± {number(row.pseudo_perplexity_standard_error, 2)}",
             ),
             Cell(fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
+            *([_left_to_right(row)] if floored else []),
             _parameters(row),
             seeds_cell(row),
         ]

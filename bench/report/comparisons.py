@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.report import families
+from bench.report import budgets, families
 from bench.report.tables import AGAIN, Tables
 from bench.report.verdicts import Verdicts, verdicts
 from bench.variants import labels
@@ -17,7 +17,7 @@ ADVICE = {
     "text_digest": "The text differs ({}): scores on different text can not be compared.",
     "matched": "The budget differs ({}): a larger model is not a better architecture.",
     "context": "The context differs ({}): more context makes every score better.",
-    "amount": "The amount of training data differs ({}): one architecture was trained on several, and more is no merit of it.",
+    "amount": "The length of training differs ({}): more of it is no merit of an architecture.",
     "protocol": "The protocol differs ({}): how much context is visible changes the score.",
     "part": "The scored part differs ({}): validation and test text are not the same text.",
     "tokenizer": "The tokenizer differs ({}): what is learned is then not the architecture’s doing alone.",
@@ -64,12 +64,13 @@ def comparisons(tables: Tables) -> list[Comparison]:
 
 
 def _amounts(rows: pd.DataFrame) -> "pd.Series[str]":
-    """The training tokens of each row where they were swept: where one recipe has several amounts at one size. Else nothing."""
-    several = rows.groupby(["text_digest", "budget", "context", "recipe"])["tokens_seen"].transform("nunique") > 1
-    swept = several.groupby([rows["text_digest"], rows["budget"], rows["context"]]).transform("any")
-    return pd.Series(
-        [f"{n:,.0f} tokens" if there else "" for n, there in zip(rows["tokens_seen"], swept, strict=True)], rows.index
-    )
+    """What set the length of each row's training, tokens or a budget, where that is not the same for all. Else nothing."""
+    said = [
+        f"{n:,.0f} tokens" if of == budgets.TOKENS else str(of) for n, of in zip(rows["tokens_seen"], rows["length"], strict=True)
+    ]
+    amounts = pd.Series(said, rows.index)
+    several = amounts.groupby([rows["text_digest"], rows["matched"], rows["context"]]).transform("nunique") > 1
+    return amounts.where(several, "")
 
 
 def _relabelled(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:

@@ -3,12 +3,12 @@
 from math import isfinite, nan
 from typing import NamedTuple
 
+from bench.metric import TRAINING
 from bench.report.speeds import Sitting
 from bench.report.wording import MINUS
 
 LAUNCH = 1.15  # a larger batch that is so much faster per token shows that the processor waited for work
 LARGER = 4  # times the batch: smaller steps say too little
-BACKWARD = 3  # training takes three times the forward FLOPs: once forward, twice backward
 PARTS = ("forward_seconds", "backward_seconds", "optimizer_seconds")
 
 
@@ -48,7 +48,7 @@ def mark(sitting: Sitting, subject: str, metric: str) -> Mark | None:
 
 def train_flops(sitting: Sitting, subject: str) -> float:
     """FLOPs of training a token, by formula."""
-    return BACKWARD * sitting.value(subject, "flops_per_token")
+    return TRAINING * sitting.value(subject, "flops_per_token")
 
 
 def utilisation(sitting: Sitting, subject: str) -> float:

@@ -28,15 +28,16 @@ VERDICT_COLUMNS = (
 
 
 def numbers(records: Records, tables: Tables) -> pd.DataFrame:
-    """runs.csv: every sample of every run and measurement; a run without numbers keeps one line with its reason."""
+    """runs.csv: every sample of runs, of what was scored again, and of measurements; a run without numbers keeps its reason."""
     keys = ["run", "arch", "variant", "data", "size", "seed", "status", "reason", "protocol", "part", "objective"]
     of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
+    again = tables.runs[["run", "arch", "variant", "data", "size", "seed", "objective"]].merge(records.evaluations, on="run")
     measures = records.measures.copy()
     measures["run"] = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
     measures.loc[measures["twin"].astype(bool), "run"] += "-again"
     known = tables.runs.drop_duplicates("subject").set_index("subject")[["size", "objective"]]
     measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
-    parts = [table for table in (of_runs, measures) if len(table)]
+    parts = [table for table in (of_runs, again, measures) if len(table)]
     table = pd.concat(parts, ignore_index=True) if parts else of_runs
     table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table.get("at", [])]
     table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])

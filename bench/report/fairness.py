@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.metric import TRAINING
 from bench.report import budgets
 from bench.report.cells import SLACK, Cell, Table, name_cell
 from bench.report.comparisons import Comparison
@@ -15,7 +16,6 @@ from bench.report.rows import each
 from bench.report.wording import NONE, count, large, listed
 
 BY_HAND = "by hand"
-TRAINING = 3  # times the FLOPs of a forward pass
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ def _trials(run: Any) -> int:
     return budgets.trials(run.config)
 
 
+def _searched(run: Any) -> str:
+    where = budgets.searched(run.config)
+    return (f"{_trials(run)}, {where}" if where else str(_trials(run))) if _trials(run) else BY_HAND
+
+
 def columns(match: str) -> list[Column]:
     """The sheet's columns, where runs were as long as `match` says."""
     seen = _metric("tokens_seen") if match == "tokens" else None
@@ -77,8 +82,8 @@ def columns(match: str) -> list[Column]:
               lambda run: f"{run.config['train']['batch']}, {run.config.get('optimizer', {}).get('kind', 'adamw')}"),
         _word("precision", "of the forward pass", lambda run: str(run.precision)),
         _word("kernels", "what computes the mixing", lambda run: str(run.facts.get("kernels", ""))),
-        Column("learning rate", "each has its own", lambda run: f"{_rate(run):.3g}", _rate),
-        Column("trials", "of the search for that rate", lambda run: str(_trials(run) or BY_HAND), _trials, _trials),
+        Column("learning rate", "as given for all, or each its own", lambda run: f"{_rate(run):.3g}", _rate),
+        Column("trials", "of the search for that rate, and where that was made if not here", _searched, _trials, _trials),
     ]  # fmt: skip
 
 
@@ -107,6 +112,9 @@ def sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
     )
     labels = [str(row.label) for row in rows]
     notes = [f"{t}: more than {100 * SLACK:g} % unused by {listed([labels[n] for n in sorted(of)])}" for t, of in unspent.items()]
+    if len(runs) > 1 and all(run.config["train"].get("learning_rate") is not None for run in runs):
+        rates = {_rate(run) for run in runs}
+        notes += ["One learning rate was given for all: it suits some better than others."] if len(rates) == 1 else []
     notes += [
         f"{c.title}: {_said([c.text(run) for run in runs], labels, unequal[c.title])}" for c in shown if unequal.get(c.title)
     ]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report import regrets
+from bench.report import budgets, regrets
 from bench.report.comparisons import Comparison
 from bench.report.floors import Floors
 from bench.report.groups import Group
@@ -92,11 +92,13 @@ def _compared(comparison: Comparison) -> str:
     kinds = [plural(amount, kind) for amount, kind in ((causal, "causal model"), (encoders, "encoder")) if amount]
     seeds = sorted(set(rows["seeds"]))
     tokens = sorted(set(rows["tokens_seen"].dropna()))
-    seen = (
-        f" {large(tokens[0])} training tokens each,"
-        if len(tokens) == 1
-        else " UNEQUAL numbers of training tokens (see runs.csv),"
-    )
+    length = str(rows["length"].iloc[0])
+    if length != budgets.TOKENS:
+        seen = f" {length} of training each,"
+    elif len(tokens) == 1:
+        seen = f" {large(tokens[0])} training tokens each,"
+    else:
+        seen = " UNEQUAL numbers of training tokens (see runs.csv),"
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
         f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "

@@ -46,15 +46,29 @@ class Law(NamedTuple):
 
         Along FLOPs, each place has its best split between size and data: where both slopes are alike.
         """
-        floor, of_size, a, of_data, b = (self.draws if drawn else self.best[None]).T[:, :, None]  # each (rows, 1)
+        floor, of_size, a, of_data, b = self._rows(drawn)
         if axis == FLOPS:
-            whole = np.log(places / (self.cost * self.center[0] * self.center[1]))[None, :]
-            n = (np.log(a * of_size / (b * of_data)) + b * whole) / (a + b)
-            d = whole - n
+            n, d = self._split(places, drawn)
         else:
             size, tokens = (places, fixed) if axis == SIZE else (fixed, places)
             n, d = np.log(size / self.center[0]), np.log(tokens / self.center[1])
         return np.asarray(floor + of_size * np.exp(-a * n) + of_data * np.exp(-b * d))
+
+    def split(self, flops: float) -> tuple[float, float]:
+        """The parameters and the tokens that so many FLOPs are best spent on."""
+        n, d = self._split(np.array([flops]), False)
+        return float(np.exp(n[0, 0])) * self.center[0], float(np.exp(d[0, 0])) * self.center[1]
+
+    def _rows(self, drawn: bool) -> Numbers:
+        """E, A, a, B, b, each (rows, 1): of the draws, or the best alone."""
+        return np.asarray((self.draws if drawn else self.best[None]).T[:, :, None])
+
+    def _split(self, flops: Numbers, drawn: bool) -> tuple[Numbers, Numbers]:
+        """Logarithms of size and tokens over the center at the best split of each budget, (rows, places)."""
+        _, of_size, a, of_data, b = self._rows(drawn)
+        whole = np.log(flops / (self.cost * self.center[0] * self.center[1]))[None, :]
+        n = (np.log(a * of_size / (b * of_data)) + b * whole) / (a + b)
+        return n, whole - n
 
 
 class TooFew(Exception):

@@ -12,8 +12,14 @@ from bench.report.wording import NONE, count, fixed, listed, percent, plural, si
 CERTAIN = 0.9999  # of the oracle's guesses are right: the question is then who is right, not by how many nats
 ABOUT = (
     "Regret: the model’s nats per token less the best possible, on the same tokens and given exactly what the model saw. "
-    "0 can not be undercut. ± is the standard error over windows and seeds."
+    "0 can not be undercut. ± is the standard error over {}."
 )
+
+
+def about(rows: pd.DataFrame) -> str:
+    """What a regret is, and what its error is over: of one seed the windows alone."""
+    many = bool(rows["seeds"].min() > 1)
+    return ABOUT.format("windows and seeds" if many else "windows only: seeds were not sampled, another one may differ by more")
 
 
 def certain(rows: pd.DataFrame) -> bool:
@@ -37,11 +43,11 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool 
         ("parameters", "all of them, embeddings included"),
         ("seeds", "finished seeds"),
     ]
-    best = rows["regret"].min()
+    best = rows.loc[~rows["control"], "regret"].min()
     cells = [
         [
             name_cell(row, stale),
-            _regret(row, row.regret == best),
+            _regret(row, not row.control and row.regret == best),
             Cell(fixed(row.nats_per_token, 4), row.nats_per_token),
             Cell(percent(row.accuracy), row.accuracy),
             Cell(size(row.state_bytes), row.state_bytes if row.state_bytes == row.state_bytes else None),
@@ -54,7 +60,7 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool 
     reached = f"The best possible here: {fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
     reached += f"{percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
     fold = f"The {plural(len(rows), 'row')} of {floor['data']}, with nats per token, state and parameters" if folded else ""
-    return Table(name, reached, columns, cells, [ABOUT], folded=fold)
+    return Table(name, reached, columns, cells, [about(rows)], folded=fold)
 
 
 def _regret(row: object, best: bool) -> Cell:
@@ -110,7 +116,10 @@ def overview(parts: Sequence[Comparison]) -> Table | None:
             line.append(Cell(NONE) if found is None else _crossed(found, table))
         rows.append(line)
     columns = [("architecture", "the best mean rank first"), *((title, "regret, nats per token") for title, _ in tables)]
-    notes = [ABOUT, "Where the best possible is always right, the share of right answers stands below instead."]
+    notes = [
+        about(pd.concat([table for _, table in tables])),
+        "Where the best possible is always right, the share of right answers stands below instead.",
+    ]
     return Table("known-floors", "Regret of each architecture on each source.", columns, rows, notes)
 
 

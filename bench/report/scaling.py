@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from bench.metric import TRAINING
 from bench.report import families, laws
 from bench.report.laws import AXES, DATA, FLOPS, SIZE, Law, Meeting, TooFew
 from bench.report.rows import each
@@ -87,7 +88,7 @@ def _scale(runs: pd.DataFrame) -> Scale:
     known = runs["oracle_nats_per_token"].notna().all()
     runs = runs.assign(
         loss=runs["nats_per_token" if known else "bits_per_byte"].astype(float),
-        flops=3 * runs["flops_per_token"].astype(float) * runs["tokens_seen"].astype(float),
+        flops=TRAINING * runs["flops_per_token"].astype(float) * runs["tokens_seen"].astype(float),
         variant=runs["recipe"],
         config=runs["config"].map(unswept),
     )
@@ -126,8 +127,17 @@ def _crossings(one: Series, other: Series) -> Iterator[Crossing]:
         held = {SIZE: DATA, DATA: SIZE}.get(axis)
         fixed = min(one.span(held)[1], other.span(held)[1]) if held else float("nan")
         ahead, met = laws.meeting(one.law, other.law, axis, fixed, low, high)
+        if axis == FLOPS and math.isfinite(met.place):
+            met = met._replace(beyond=max(met.beyond, _beyond(one, met.place), _beyond(other, met.place)))
         leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
         yield Crossing(axis, fixed, leader, follower, low, high, max(one.law.spread, other.law.spread), met)
+
+
+def _beyond(series: Series, flops: float) -> float:
+    """How far size or data of the best split of so many FLOPs lies beyond what was trained: above 1 it is extrapolated."""
+    assert series.law is not None
+    size, tokens = series.law.split(flops)
+    return max(size / series.span(SIZE)[1], tokens / series.span(DATA)[1])
 
 
 def gain(series: Series) -> float:

@@ -38,11 +38,13 @@ def sentences(scale: Scale) -> list[str]:
 
 def _more_data(scale: Scale) -> str:
     counts = [falls(one) for one in scale.series]
+    if not any(whole for _, whole in counts):
+        return ""  # no size has several amounts
     everywhere = all(good == whole for good, whole in counts)
     amounts = sorted({amount for one in scale.series for amount in one.cells["tokens_seen"]})
     span = f"from {large(amounts[0])} to {large(amounts[-1])} tokens"
-    gains = listed([f"{percent(gain(one))} for {one.label}" for one in scale.series if math.isfinite(gain(one))])
-    doubling = f" A doubling of the data took off, at the largest size, {gains} of the loss." if gains else ""
+    gains = listed([f"{_lowered(gain(one))} for {one.label}" for one in scale.series if math.isfinite(gain(one))])
+    doubling = f" A doubling of the data changed the loss, at the largest size, by {gains}." if gains else ""
     if everywhere:
         return f"The larger the dataset, the better: at every size, each step {span} lowered every mean loss.{doubling}"
     odd = [f"{one.label} ({good} of {whole})" for one, (good, whole) in zip(scale.series, counts, strict=True) if good < whole]
@@ -104,15 +106,20 @@ def crossing_sentence(one: Crossing) -> str:
     if one.meeting.sure < SURE:
         names = f"{one.leader} and {one.follower}"
         return f"Which of {names} leads at {large(one.low)} {UNITS[one.axis]}{held} can not be told."
+    if not predicted(one):
+        return f"{one.leader} leads {one.follower}{held}; whether this turns {WAYS[one.axis]} is not predicted."
     if not math.isfinite(one.meeting.place):
         return (
             f"{one.leader} stays ahead of {one.follower} {WAYS[one.axis]}{held}, up to {HORIZON:g} times the largest measured "
             f"({interval(one)})."
         )
-    if not predicted(one):
-        return f"{one.leader} leads {one.follower}{held}; whether this turns {WAYS[one.axis]} is not predicted."
     where = f"at about {large(one.meeting.place)} {UNITS[one.axis]}"
     return f"{one.follower} overtakes {one.leader} {WAYS[one.axis]}{held}, {where} ({interval(one)}; {_far(one)})."
+
+
+def _lowered(share: float) -> str:
+    """How much of the loss went: −2.1 %, or +0.3 % where it grew."""
+    return NONE if not math.isfinite(share) else f"{'−' if share >= 0 else '+'}{percent(abs(share))}"
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -180,7 +187,7 @@ def _law(series: Series) -> list[Cell]:
         Cell(percent(law.spread), law.spread, "too much to extrapolate" if bad else "", "bad" if bad else "")
         if law
         else Cell(NONE),
-        Cell(f"−{percent(gain(series))}", gain(series)) if math.isfinite(gain(series)) else Cell(NONE),
+        Cell(_lowered(gain(series)), gain(series)),
         Cell(f"at {good} of {plural(whole, 'size')}", good / whole if whole else None),
         Cell(str(len(series.cells)), float(len(series.cells)), _seeds(series)),
     ]

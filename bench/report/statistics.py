@@ -40,7 +40,7 @@ def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(total)), freedom
 
 
-def interval(seeds: Numbers, document_variance: float = float("nan"), documents: int = 0) -> Interval:
+def interval(seeds: Numbers, document_variance: float = float("nan"), documents: float = 0.0) -> Interval:
     """Mean over seeds, with the seeds' t interval widened by the documents' variance; one seed leaves the documents alone."""
     count = len(seeds)
     if not count:

@@ -22,7 +22,8 @@ SUMMARY_MORE = (
     "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy,"
     "learning_rate,trials,untuned,"
     "left_to_right_bits_per_byte,left_to_right_standard_error,any_order_bits_per_byte,"
-    "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte"
+    "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte,"
+    "left_to_right_regret,left_to_right_regret_standard_error"
 ).split(",")
 ROW = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
 SPEEDS = (
@@ -64,6 +65,7 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
     for name, of in (
         ("budget", budgets.budget),
         ("matched", budgets.matched),
+        ("length", budgets.length),
         ("learning_rate", budgets.rate),
         ("trials", budgets.trials),
         ("untuned", budgets.edge),
@@ -101,6 +103,7 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
         "text_digest",
         "budget",
         "matched",
+        "length",
         "context",
         "recipe",
         "learning_rate",
@@ -141,18 +144,22 @@ def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
 
 
 def variances(documents: pd.DataFrame) -> pd.DataFrame:
-    """Variance of Σ nats / (Σ bytes ln 2) over documents, linearised, and their number; a row a variant, all at once."""
+    """Variance of Σ nats / (Σ bytes ln 2) over documents by the jackknife, and how many of equal size would say as much (Kish
+    1965), as `pairs` has them of differences; a row a variant, all at once."""
     if documents.empty:
         return pd.DataFrame(columns=["document_variance", "documents"])
     groups = documents.groupby("row")
     totals = groups.sum()
     ratio = totals["nats"] / totals["bytes"]
     rows = documents.index.get_level_values("row")
-    residual = documents["nats"] - documents["bytes"].mul(pd.Series(ratio.reindex(rows).to_numpy(), index=documents.index))
-    squares = residual.mul(residual).groupby(level="row").sum()
+    mean, whole = (pd.Series(of.reindex(rows).to_numpy(), index=documents.index) for of in (ratio, totals["bytes"]))
+    change = (documents["nats"] - documents["bytes"].mul(mean)).div(
+        (whole - documents["bytes"]).where(whole > documents["bytes"])
+    )
     count = groups.size()
-    variance = squares * count / (count - 1).where(count > 1) / totals["bytes"].pow(2) / LOG2**2
-    return pd.DataFrame({"document_variance": variance.astype(float), "documents": count})
+    variance = change.mul(change).groupby(level="row").sum() * ((count - 1) / count).where(count > 1) / LOG2**2
+    worth = totals["bytes"].pow(2) / documents["bytes"].pow(2).groupby(level="row").sum()
+    return pd.DataFrame({"document_variance": variance.astype(float), "documents": worth.astype(float)})
 
 
 def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
@@ -160,17 +167,16 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     done = done.reindex(columns=[*done.columns, *(set(MEASURED) - set(done.columns))])
     groups = done.groupby("row")
     known = variances(documents)
-    rows: dict[int, dict[str, float | str | int]] = {}
+    rows: dict[int, dict[str, float | str]] = {}
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
-        there = row in known.index
-        variance, count = (float(known["document_variance"][row]), int(known["documents"][row])) if there else (float("nan"), 0)
-        found = interval(seeds, variance, count)
+        variance, documents_worth = known.loc[row] if row in known.index else (float("nan"), 0.0)
+        found = interval(seeds, float(variance), float(documents_worth))
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
             "bits_per_byte": found.value, "bits_per_byte_low": found.low, "bits_per_byte_high": found.high,
             "bits_per_byte_seed_deviation": deviation, "bits_per_byte_basis": found.basis,
-            "document_variance": variance, "documents": count,
+            "document_variance": float(variance), "documents": float(documents_worth),
         }  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(next(iter(rows.values()))) if rows else ["bits_per_byte"])
     for name in ("perplexity", "pseudo_perplexity"):

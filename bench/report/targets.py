@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config import Mistake
+from bench.metric import TRAINING
 from bench.report.cells import Cell, Table
 from bench.report.comparisons import Comparison
 from bench.report.rows import each
@@ -66,13 +67,15 @@ def targets(parts: Sequence[Comparison], tables: Tables, curves: pd.DataFrame, g
 
 def _target(rows: pd.DataFrame, tables: Tables, looked: pd.DataFrame, given: float | None) -> Target | None:
     runs = tables.runs[tables.runs["row"].isin(rows.index)]
-    diverged = runs["status"].eq("failed") & runs["reason"].str.startswith("diverged")  # one that diverged has missed
+    diverged = pd.Series(["diverged" in facts for facts in runs["facts"]], runs.index, dtype=bool)  # it has missed
     runs = runs[runs["status"].eq("done") | diverged].set_index("run")
     curve = looked[looked["run"].isin(runs.index)]
     if curve.empty:
         return None
     sizes, average = _bytes(runs)
     unit = BITS if sizes.notna().all() else NATS
+    if given is not None and unit == NATS:  # what was asked for is in bits per byte, and bytes are not known
+        return None
     scale = LOG2 * sizes if unit == BITS else sizes.notna() * 0.0 + 1.0
     curve = curve.assign(loss=curve["validation_nats"].to_numpy() / scale.reindex(curve["run"]).to_numpy())
     lowest = curve.groupby("run")["loss"].min().reindex(runs.index).fillna(math.inf).groupby(runs["row"])
@@ -89,8 +92,10 @@ def _target(rows: pd.DataFrame, tables: Tables, looked: pd.DataFrame, given: flo
         target_reached=np.isfinite(first).groupby(runs["row"]).sum(),
         tokens_to_target=first.groupby(runs["row"]).median(),
     )
-    found["flops_to_target"] = found["tokens_to_target"] * 3 * _flops(runs).reindex(found.index)
-    found["seconds_to_target"] = found["tokens_to_target"] / rows["train_tokens_per_second"].astype(float)
+    found["flops_to_target"] = found["tokens_to_target"] * TRAINING * _flops(runs).reindex(found.index)
+    together = rows["sitting"].dropna().nunique() == 1  # rates of several sittings are not compared
+    rates = rows["train_tokens_per_second"].astype(float)
+    found["seconds_to_target"] = found["tokens_to_target"] / (rates if together else math.nan)
     looks = float(curve.groupby("run").size().median())
     return Target(level, unit, given is not None, looks, average, found.sort_values(["tokens_to_target", "lowest"]))
 

@@ -117,6 +117,8 @@ def _said(run: Run, rows: Sequence[Mapping[str, Any]]) -> str:
         return f"{name}: every trial diverged; lower the range in its YAML, tune.space.{RATE}"
     others = "".join(f", {axis} {value}" for axis, value in chosen["values"].items() if axis != RATE)
     words = f"{RATE}: {chosen['values'][RATE]:g}, trials: {run.tune.trials}" + (f", edge: {edges}" if edges else "")
+    steps = run.tune.steps or run.train.steps
+    words += f', searched: "size={run.names["size"]}, {steps:,} steps of {run.names["data"]}"'
     ends = " and ".join(f"{word}est" for word in edges.split(" and "))
     doubt = f"; UNTUNED: the {ends} rate tried was the best, widen tune.space.{RATE} or take more trials" if edges else ""
     return f"{name}: tune: {{{words}}} ({chosen['metric']} {chosen['score']:.4f}{others}){doubt}"

@@ -131,7 +131,10 @@ class Recall(Sequences):
 
 
 class Parity(Sequences):
-    """Bits, and now and then the question whether the ones so far are odd; only the answers count."""
+    """Bits, and now and then the question whether the ones so far are odd; only the answers count.
+
+    An answer stays in the text: it and the bits since then, some six, are enough for the next one.
+    """
 
     QUESTION, EVEN = 2, 3  # and 4: odd
     GAP = 6  # bits between two questions, on average
