@@ -138,7 +138,7 @@ def write_run(
     record.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
     if failed:
         if status != "unfinished":
-            record.finish(folder, status, reason)
+            record.finish(folder, status, reason, facts={"diverged": 340} if reason.startswith("diverged") else {})
         return folder
     nats = PROFILES.get(arch, HORIZON)["nats"] * (1 + 0.002 * np.random.default_rng(seed + len(arch)).normal())
     write_curve(folder, nats, seed)

@@ -338,7 +338,7 @@ def test_page_is_whole_and_stands_alone(page: str) -> None:
     assert not reader.wrong
     assert not reader.open
     assert len(reader.ids) == len(set(reader.ids))
-    inside = {"summary.csv", "verdicts.csv", "runs.csv", "curves.csv", "speeds.csv", "crossovers.csv"}
+    inside = {"summary.csv", "verdicts.csv", "runs.csv", "curves.csv", "speeds.csv", "crossovers.csv", "scaling.csv", "laws.csv"}
     assert all(address in inside or (address.startswith("#") and address[1:] in reader.ids) for address in reader.addresses)
     for words in ("http:", "https:", "//www", "@import", "url(http", "file:"):
         assert words not in page

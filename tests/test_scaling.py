@@ -1,5 +1,6 @@
 """Scaling laws: known exponents come back, known laws meet where they do, and what can not be told is not told."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import yaml
 
 from bench import reading, report
 from bench.metric import Metric
-from bench.report import laws, scaling, scaling_tables, tables
+from bench.report import comparisons, laws, scaling, scaling_tables, tables
 from bench.report.laws import DATA, FLOPS, SIZE, Law
-from bench.report.scaling import Scale
+from bench.report.scaling import Crossing, Scale
 from tests import synthetic
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -215,6 +216,23 @@ def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
     assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(scaling_tables.sentences(found))
 
 
+def test_a_law_that_misfits_predicts_nothing() -> None:
+    """Neither where they would meet, nor that they never do."""
+    for place in (1e6, math.inf):
+        met = laws.Meeting(place, 1e5, math.inf, place / 1e6, 1.0)
+        said = scaling_tables.crossing_sentence(Crossing(laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met))
+        assert (
+            said == f"lstm leads gru after 1.00 M tokens; whether this turns {scaling_tables.WAYS[laws.SIZE]} is not predicted."
+        )
+
+
+def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
+    law = Law(np.array([1.0, 1.0, 0.5, 1.0, 0.5]), np.ones((1, 5)), (1e5, 1e6), False, 0.01, 12, 6.0)
+    size, tokens = law.split(6e11)
+    assert (size, tokens) == pytest.approx((1e5, 1e6))  # equal slopes: at the center
+    assert law.split(6e13) == pytest.approx((1e6, 1e7))
+
+
 def test_one_size_is_no_sweep(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
     assert scaling.scales(tables.build(reading.read(root), [])) == []
@@ -226,6 +244,14 @@ def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
     assert page.count("at most 25,000 parameters, 102,400 tokens") > 0
     assert "UNEQUAL numbers" not in page
     assert "The length of training differs" in page
+
+
+def test_architectures_that_were_trained_for_unlike_lengths_are_never_compared(tmp_path: Path) -> None:
+    write(tmp_path, {"lstm": TRUTH["lstm"]}, steps=STEPS[:1])
+    write(tmp_path, {"decoder": TRUTH["decoder"]}, steps=STEPS[1:2])
+    parts = comparisons.comparisons(tables.build(reading.read(tmp_path), []))
+    assert len(parts) == 2 * len(SIZES)
+    assert all(part.rows["tokens_seen"].nunique() == 1 for part in parts)
 
 
 def test_the_suite_sweeps_four_sizes_and_three_amounts() -> None:

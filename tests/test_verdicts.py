@@ -82,6 +82,10 @@ def test_the_variance_over_documents_is_the_jackknife_of_a_ratio_of_sums() -> No
     assert found[1, 1] == pytest.approx(0)
     assert np.isnan(pairs.document_variances(nats[:, :1], sizes[:1])).all()
     assert pairs.worth(np.full(7, 3.0)) == pytest.approx(7)
+    rows = pd.MultiIndex.from_product([[4], range(20)], names=["row", "document"])
+    alone = tables.variances(pd.DataFrame({"nats": nats[0], "bytes": sizes}, index=rows)).loc[4]
+    assert alone["document_variance"] == pytest.approx(pairs.document_variances(np.stack([nats[0], 0 * sizes]), sizes)[0, 1])
+    assert alone["documents"] == pytest.approx(pairs.worth(sizes))
 
 
 def test_holm() -> None:
