@@ -170,13 +170,13 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     rows: dict[int, dict[str, float | str]] = {}
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
-        variance, documents_worth = known.loc[row] if row in known.index else (float("nan"), 0.0)
-        found = interval(seeds, float(variance), float(documents_worth))
+        variance, count = known.loc[row].to_numpy(dtype=float) if row in known.index else (float("nan"), 0.0)
+        found = interval(seeds, variance, count)
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
             "bits_per_byte": found.value, "bits_per_byte_low": found.low, "bits_per_byte_high": found.high,
             "bits_per_byte_seed_deviation": deviation, "bits_per_byte_basis": found.basis,
-            "document_variance": float(variance), "documents": float(documents_worth),
+            "document_variance": variance, "documents": count,
         }  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(next(iter(rows.values()))) if rows else ["bits_per_byte"])
     for name in ("perplexity", "pseudo_perplexity"):
