@@ -170,7 +170,8 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     rows: dict[int, dict[str, float | str]] = {}
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
-        variance, count = known.loc[row].to_numpy(dtype=float) if row in known.index else (float("nan"), 0.0)
+        there = row in known.index
+        variance, count = (float(known[name].loc[row]) if there else float("nan") for name in ("document_variance", "documents"))
         found = interval(seeds, variance, count)
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
