@@ -33,7 +33,14 @@ def test_every_choice_of_every_group_composes(path: Path) -> None:
     check(asked.runs[0])
 
 
-@pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)
+LONG = ("floors",)  # many cells, each of which is composed
+SUITES = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG))
+    for path in sorted((CONF / "suite").glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("path", SUITES)
 def test_a_suite_is_a_sweep_into_a_folder_of_its_name(path: Path) -> None:
     asked = command.expand([f"suite={path.stem}", "seed=0"])
     assert asked.sweep

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from architectures.bert import BERT
+from architectures.bert import Bert
 from architectures.cnn import CNN
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
@@ -139,7 +139,7 @@ def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone
 @pytest.mark.parametrize("protocol", ["chunk", "stride", "stateful"])
 def test_an_encoder_has_a_likelihood_under_none(protocol: str) -> None:
     with pytest.raises(Unsupported, match="an encoder reads both ways"):
-        evaluate.check(LanguageModel(BERT(16, CONTEXT), 11), protocol, CONTEXT)
+        evaluate.check(LanguageModel(Bert(16, CONTEXT), 11), protocol, CONTEXT)
 
 
 @pytest.mark.parametrize(("make", "legal"), [(RNN, True), (CNN, True), (Transformer, False), (GPT, False)])
