@@ -10,7 +10,7 @@ from bench.config import Measure, Run, Size, Train
 from bench.measure.conversation import Failed, Refused, Worker
 
 TOLERANCE = 0.02  # what seconds, FLOPs and copied bytes may differ by; held bytes may not differ at all
-TRIES = 6  # windows, of which the least disturbed one counts; one within half the tolerance ends the search
+TRIES = 12  # windows, of which the least disturbed one counts; one within half the tolerance ends the search
 VOCABULARY, CONTEXT, BATCH, PARAMETERS = 8, 8, 2, 80  # of the model around a ruler: next to nothing
 
 
