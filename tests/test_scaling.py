@@ -221,9 +221,8 @@ def test_a_law_that_misfits_predicts_nothing() -> None:
     for place in (1e6, math.inf):
         met = laws.Meeting(place, 1e5, math.inf, place / 1e6, 1.0)
         said = scaling_tables.crossing_sentence(Crossing(laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met))
-        assert (
-            said == f"lstm leads gru after 1.00 M tokens; whether this turns {scaling_tables.WAYS[laws.SIZE]} is not predicted."
-        )
+        turns = scaling_tables.WAYS[laws.SIZE]
+        assert said == f"lstm leads gru after 1.00 M tokens; whether this turns {turns} is not predicted."
 
 
 def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
@@ -242,7 +241,6 @@ def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
     """More training is no merit of an architecture: each amount is a comparison of its own."""
     page = (suite / "report" / "index.html").read_text()
     assert page.count("at most 25,000 parameters, 102,400 tokens") > 0
-    assert "UNEQUAL numbers" not in page
     assert "The length of training differs" in page
 
 

@@ -59,8 +59,9 @@ def _trials(run: Any) -> int:
 
 
 def _searched(run: Any) -> str:
-    where = budgets.searched(run.config)
-    return (f"{_trials(run)}, {where}" if where else str(_trials(run))) if _trials(run) else BY_HAND
+    """How many trials, and where they were made if not here."""
+    said = [str(_trials(run) or BY_HAND), budgets.searched(run.config)]
+    return ", ".join(filter(None, said))
 
 
 def columns(match: str) -> list[Column]:
@@ -112,9 +113,9 @@ def sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
     )
     labels = [str(row.label) for row in rows]
     notes = [f"{t}: more than {100 * SLACK:g} % unused by {listed([labels[n] for n in sorted(of)])}" for t, of in unspent.items()]
-    if len(runs) > 1 and all(run.config["train"].get("learning_rate") is not None for run in runs):
-        rates = {_rate(run) for run in runs}
-        notes += ["One learning rate was given for all: it suits some better than others."] if len(rates) == 1 else []
+    given = {run.config["train"].get("learning_rate") for run in runs}
+    if len(runs) > 1 and len(given) == 1 and None not in given:
+        notes.append("One learning rate was given for all: it suits some better than others.")
     notes += [
         f"{c.title}: {_said([c.text(run) for run in runs], labels, unequal[c.title])}" for c in shown if unequal.get(c.title)
     ]

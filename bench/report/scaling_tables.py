@@ -43,7 +43,7 @@ def _more_data(scale: Scale) -> str:
     everywhere = all(good == whole for good, whole in counts)
     amounts = sorted({amount for one in scale.series for amount in one.cells["tokens_seen"]})
     span = f"from {large(amounts[0])} to {large(amounts[-1])} tokens"
-    gains = listed([f"{_lowered(gain(one))} for {one.label}" for one in scale.series if math.isfinite(gain(one))])
+    gains = listed([f"{_change(gain(one))} for {one.label}" for one in scale.series if math.isfinite(gain(one))])
     doubling = f" A doubling of the data changed the loss, at the largest size, by {gains}." if gains else ""
     if everywhere:
         return f"The larger the dataset, the better: at every size, each step {span} lowered every mean loss.{doubling}"
@@ -117,9 +117,9 @@ def crossing_sentence(one: Crossing) -> str:
     return f"{one.follower} overtakes {one.leader} {WAYS[one.axis]}{held}, {where} ({interval(one)}; {_far(one)})."
 
 
-def _lowered(share: float) -> str:
-    """How much of the loss went: −2.1 %, or +0.3 % where it grew."""
-    return NONE if not math.isfinite(share) else f"{'−' if share >= 0 else '+'}{percent(abs(share))}"
+def _change(share: float) -> str:
+    """What a share of the loss that went is as a change: −2.1 %, or +0.3 % where it grew."""
+    return f"{'−' if share >= 0 else '+'}{percent(abs(share))}"
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def _law(series: Series) -> list[Cell]:
         Cell(percent(law.spread), law.spread, "too much to extrapolate" if bad else "", "bad" if bad else "")
         if law
         else Cell(NONE),
-        Cell(_lowered(gain(series)), gain(series)),
+        Cell(_change(gain(series)), gain(series)) if math.isfinite(gain(series)) else Cell(NONE),
         Cell(f"at {good} of {plural(whole, 'size')}", good / whole if whole else None),
         Cell(str(len(series.cells)), float(len(series.cells)), _seeds(series)),
     ]
