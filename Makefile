@@ -31,7 +31,7 @@ smoke: $(READY) ## the same architectures for 20 steps each: does everything run
 report: $(READY) ## make the report again (RESULTS=results/default)
 	$(RUN) -m bench.report $(RESULTS)
 
-test: $(READY) ## the tests, in under five minutes
+test: $(READY) ## the tests (five to ten minutes on two cores)
 	$(TEST) -m "not slow"
 
 test-all: $(READY) ## the tests, the slow ones too
