@@ -1,5 +1,6 @@
 """Recurrent networks of torch.nn's fused cells: LSTM, GRU, Elman."""
 
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from architectures.interface import Backbone
 from architectures.layers import drop
 
+warnings.filterwarnings("ignore", message="RNN module weights are not part of single")  # weights that were cast never are
+CAST: dict[int, Any] = {4: torch._VF.lstm, 3: torch._VF.gru, 1: torch._VF.rnn_tanh}  # type: ignore[attr-defined]  # by maps
 CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
 
 
@@ -30,8 +33,27 @@ class RNN(Backbone):
         self.dropout = dropout
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
-        mixed, after = self.cells(drop(x, self.dropout, self.training), state)  # (B, T, D) -> (B, T, D)
+        x = drop(x, self.dropout, self.training)
+        if x.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+            mixed, after = self.cast(x, state, torch.get_autocast_dtype("cuda"))
+        else:
+            mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
         return mixed, None if state is None else after
+
+    def cast(self, x: Tensor, state: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        """The cells in the precision of autocast. torch's own autocast of them takes float16, whatever was asked for.
+
+        A state keeps the precision that it has.
+        """
+        cells = self.cells
+        known = self.init_state(x.shape[0], 0, x) if state is None else state
+        parts = [part.to(dtype) for part in (known if self.maps == 4 else (known,))]
+        weights = [weight.to(dtype) for weight in cells._flat_weights]
+        how = (True, cells.num_layers, cells.dropout, self.training, False, True)  # biases …, one direction, batch first
+        with torch.autocast("cuda", enabled=False):
+            mixed, *after = CAST[self.maps](x.to(dtype), parts if self.maps == 4 else parts[0], weights, *how)
+        after = [part.to(x.dtype) for part in after]
+        return mixed, tuple(after) if self.maps == 4 else after[0]
 
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
         """The last output of each layer, (layers, B, D), and for an LSTM its memory, as large again."""

@@ -89,7 +89,8 @@ def slstm(inputs: Tensor, recurrent: Tensor, memory: Memory) -> tuple[Tensor, Me
     """
     wide = memory.output.dtype
     steps = inputs.permute(1, 2, 0, 3).to(wide).contiguous()  # (B, T, H, 4·K) -> (T, H, B, 4·K)
-    outputs, cells, weights, largest, _ = _forward(steps, recurrent.to(wide), *memory)
+    with torch.autocast(steps.device.type, enabled=False):  # it would take the products of the recurrence in half precision
+        outputs, cells, weights, largest, _ = _forward(steps, recurrent.to(wide), *memory)
     after = Memory(*(each[-1].detach().clone() for each in (outputs, cells, weights, largest)))
     return outputs.permute(2, 0, 1, 3).to(inputs.dtype), after  # (T, H, B, K) -> (B, T, H, K)
 

@@ -64,11 +64,13 @@ def run(run: Run, folder: Path, say: Say) -> None:
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     origin = digests | {"source": record.training_source(), "config": identity(run)}
+    origin |= {"device": plan.device.type, "precision": train.precision_name(plan)}  # `auto` may mean another one elsewhere
     plan.team.agree(origin)
     if plan.team.first:
         record.note(folder, digests, corpus.facts)
     compilation.prepare(asked, plan, run.data.cache)
-    compiling = compilation.first_pass(asked, plan, blocks.at(0)) if plan.compile != "none" else None
+    warms = plan.compile != "none" or plan.device.type == "cuda"  # there libraries are loaded and kernels chosen, seconds of it
+    compiling = compilation.first_pass(asked, plan, blocks.at(0)) if warms else None
     ranks.shard(asked, plan.team)
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
     if plan.team.sharded:

@@ -33,6 +33,7 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
         raise train.Diverged(plan.steps)
     record.write_table(folder / "documents.parquet", score.documents)
     record.write_table(folder / "windows.parquet", windows)
+    kernels = ran_on(language_model)  # in training and scoring: what follows may be in another precision
     wrote = sample(asked, corpus, run)
     if wrote:
         record.write_atomically(folder / "text.txt", wrote)
@@ -40,7 +41,7 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
     facts = {"objective": asked.name, "protocol": score.protocol, "part": corpus.scored, "width": width} | chosen(plan)
     facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
-    facts |= ran_on(language_model)
+    facts |= kernels
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
 
@@ -89,7 +90,7 @@ def state(language_model: model.LanguageModel, length: int) -> Metric:
 
 
 def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
-    """What training took, and what compiling took before it, where it was asked for."""
+    """What training took, and what compiling, or choosing kernels on CUDA, took before it."""
     note = "wall clock; not comparable: runs may share the machine"
     return [
         *([] if compiling is None else [Metric("compile_seconds", "s", "lower", (compiling,), note)]),

@@ -47,7 +47,7 @@ def prepare(objective: Objective, plan: Plan, cache: str = "") -> None:
 
 
 def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
-    """Seconds of a forward and a backward of which nothing stays: with them everything is compiled before training begins.
+    """Seconds of a forward and a backward of which nothing stays: with them all is compiled and chosen before training begins.
 
     Raises Mistake, with the compiler's reason, where it can not be.
     """

@@ -22,8 +22,8 @@ class Batch(NamedTuple):
     lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device. To a GPU the copies run beside what it computes, for which they leave from locked pages."""
-        locked = (None if f is None else f.pin_memory() if device.type == "cuda" else f for f in self)
+        """On the device. To a GPU the copies run beside what it computes, for which they leave from locked pages, whole."""
+        locked = (None if f is None else f.contiguous().pin_memory() if device.type == "cuda" else f for f in self)
         tokens, targets, weight, lengths = (None if f is None else f.to(device, non_blocking=True) for f in locked)
         return Batch(tokens, targets, weight, lengths)  # type: ignore[arg-type]  # only lengths may be None
 

@@ -107,7 +107,8 @@ def plan(run: Run) -> Plan:
 
 
 def settle(plan: Plan) -> None:
-    """What of a plan is a state of the process: how exact float32 products are on CUDA."""
+    """What of a plan is a state of the process: how exact float32 products are on CUDA, those of convolutions and cells too."""
+    torch.backends.cudnn.allow_tf32 = plan.tf32  # cuDNN's own switch, on by default
     torch.set_float32_matmul_precision("high" if plan.tf32 else "highest")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import shape
+import torch
 import turns
 
 from bench import command, data, evaluate, model, objective, optimizer, sizing, train
@@ -46,9 +47,9 @@ def trained(run: Run) -> float:
     return evaluate.validation_nats(asked, evaluate.spread_blocks(corpus.parts["validation"], run.size.context, len(part)), plan)
 
 
-def built(run: Run, vocabulary: int) -> objective.Objective:
+def built(run: Run, vocabulary: int, device: str | torch.device = "cpu") -> objective.Objective:
     width = sizing.fitting_width(run.arch, run.size, vocabulary)
-    return objective.build(run.objective, model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed))
+    return objective.build(run.objective, model.build(run.arch, width, run.size.context, vocabulary, run.seed, device))
 
 
 def main() -> None:

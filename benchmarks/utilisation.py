@@ -1,13 +1,17 @@
-"""What share of the processor's matrix products training reaches: steps beside a large product, in the same process, in turns.
+"""What share of a device's matrix products training reaches: steps beside a large product, in the same process, in turns.
 
     python benchmarks/utilisation.py                             transformer, rnn and cnn at 10 million parameters
     python benchmarks/utilisation.py --arch gpt gru --parameters 800000
+    python benchmarks/utilisation.py --device cuda --arch gpt --options layers=12 heads=12 --parameters 124475904 \\
+        --vocabulary 50304 --context 1024 --batch 32 --compile default
 
 FLOPs by formula (3 times the forward's; causal attention counted as the half that it is), held against torch's own product of
-two square matrices of 1,024. One thread, float32, 8 sequences of 256 bytes a step, eager.
+two square matrices in the precision of training: of 1,024 on a processor, 8,192 on CUDA. One thread; on a processor float32, 8
+sequences of 256 bytes a step, eager; on CUDA bfloat16, with the most that the allocator had given out told beside.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import shape
@@ -16,23 +20,45 @@ import turns
 import yaml
 
 from bench.config import Run, Size, Train
+from bench.measure import speed
 from bench.measure.peak import Peak
 from bench.measure.subject import Subject
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
 
 
-def works(arch: str, parameters: int, context: int, batch: int) -> turns.Works:
-    """A step and a product, in FLOPs."""
+PRODUCTS = {"cpu": 1, "cuda": 50}  # a pass: waiting for the device between single ones would make its peak look lower
+
+
+def works(arch: str, asked: argparse.Namespace) -> turns.Works:
+    """A step and products, in FLOPs."""
     options = yaml.safe_load((CONF / f"{arch}.yaml").read_text(encoding="utf-8"))
-    run = Run(arch=options, size=Size(parameters, context), train=Train(batch=batch, device="cpu"))
-    subject = Subject(run, 257)
+    options |= {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in asked.options)}
+    recipe = Train(batch=asked.batch, device=asked.device, compile=asked.compile)
+    subject = Subject(Run(arch=options, size=Size(asked.parameters, asked.context), train=recipe), asked.vocabulary)
     subject.objective.train()
     peak = Peak(subject.device, subject.plan.precision)
     first, second, result = peak.factors
+    products = PRODUCTS[subject.device.type]
+
+    def step() -> None:
+        subject.step()
+        speed.synchronise(subject.device)
+
+    def product() -> None:
+        for _ in range(products):
+            torch.mm(first, second, out=result)
+        speed.synchronise(subject.device)
+
+    step()
+    step()
+    if subject.device.type == "cuda":
+        card = torch.cuda.get_device_name(subject.device)
+        most = torch.cuda.max_memory_allocated(subject.device)
+        print(f"{arch}, {card}, width {subject.width}: at most {most:,} bytes allocated", file=sys.stderr)
     return {
-        "step": (subject.step, 3 * subject.model.flops(context) * subject.step_tokens / 1e9),
-        "product": (lambda: torch.mm(first, second, out=result), 2e-9 * first.shape[0] ** 3),
+        "step": (step, 3 * subject.model.flops(asked.context) * subject.step_tokens / 1e9),
+        "product": (product, products * 2e-9 * first.shape[0] ** 3),
     }
 
 
@@ -43,14 +69,19 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, default=10_000_000)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--vocabulary", type=int, default=257)
+    parser.add_argument("--options", nargs="*", default=[], help="of the architectures: layers=12 heads=12 …")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--compile", default="none", choices=["none", "default", "reduce-overhead"])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=1.0, help="of one turn; a step takes longer")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.inside:
         shape.settle()
-        turns.serve(lambda: works(asked.inside, asked.parameters, asked.context, asked.batch))
-    sizes = [f"--{name}={getattr(asked, name)}" for name in ("parameters", "context", "batch")]
+        turns.serve(lambda: works(asked.inside, asked))
+    sizes = [f"--{name}={getattr(asked, name)}" for name in ("parameters", "context", "batch", "vocabulary", "device", "compile")]
+    sizes += ["--options", *asked.options]
     rates = turns.contest(__file__, asked.arch, sizes, asked.rounds, asked.seconds)
     turns.table(rates, {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in asked.arch}, "GFLOP/s")
 

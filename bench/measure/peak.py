@@ -15,7 +15,7 @@ from bench.measure.speed import Window
 SECONDS = 0.1  # of one window, about
 WARM = 2  # calls before the first window: pages are touched, a library plans
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: large enough that it is arithmetic that takes the time
-BYTES = {"cpu": 64 << 20, "cuda": 1 << 30}  # that are copied: more than the caches hold
+BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}  # that are copied: more than the caches hold
 
 
 class Peak:

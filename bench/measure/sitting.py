@@ -122,10 +122,15 @@ def take_sides(table: Sequence[Seat], say: Progress) -> None:
     kinds = ["phases", "product", "copy", *larger, *(f"train@batch={LARGER * size}" for size in sorted(batch))]
     take_rounds(table, kinds, options.side_rounds)
     for seat in table:
-        if seat.samples.facts.get("device") == "cuda":
-            take_rounds([seat], ["busy_share"], 1)
         if options.energy_seconds and seat.worker is not None:
             seat.samples.energy = seat.ask("energy", "energy") or {}
+
+
+def take_busy(table: Sequence[Seat]) -> None:
+    """How busy a card is: the last that is asked of its processes, as a profiler slows whatever is launched after it."""
+    for seat in table:
+        if seat.samples.facts.get("device") == "cuda":
+            take_rounds([seat], ["busy_share"], 1)
 
 
 def weigh(table: Sequence[Seat], say: Progress) -> None:
@@ -166,6 +171,7 @@ def sit(
             if once:
                 take_sides(once, say)
                 take_curves(once, say)
+                take_busy(once)
                 weigh(once, say)
         finally:
             for seat in table:

@@ -117,6 +117,7 @@ class Desk:
         if isinstance(counter, str):
             raise Unsupported(counter)
         tokens, seconds = 0.0, 0.0
+        subject.train()  # whatever warms up does so before
         with counter.window() as window:
             while seconds < self.run.measure.energy_seconds:
                 took = subject.train()
@@ -134,9 +135,13 @@ class Desk:
         except Unsupported as error:
             return {"refused": str(error)}
         except Exception as error:  # a user's architecture may raise anything, and the others go on
-            if isinstance(error, torch.OutOfMemoryError):
-                torch.cuda.empty_cache()
             return {"failed": reason(error)}
+
+    def give_back(self) -> None:
+        """What the allocator of a card keeps and nobody uses: the others of a sitting share the card. Every window warms up."""
+        if self.run.train.device != "cpu" and torch.cuda.is_initialized():
+            gc.collect()
+            torch.cuda.empty_cache()
 
 
 def serve(answers: IO[str]) -> bool:
@@ -145,7 +150,9 @@ def serve(answers: IO[str]) -> bool:
     answers.write(json.dumps({"gave": "ready"}) + "\n")
     answers.flush()
     while not desk.over and (line := sys.stdin.readline()):
-        answers.write(json.dumps(desk.answer(json.loads(line))) + "\n")
+        answer = desk.answer(json.loads(line))
+        desk.give_back()  # before it answers: then it is another's turn
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
     return desk.over
 
