@@ -1,5 +1,6 @@
 """Recurrent networks of torch.nn's fused cells: LSTM, GRU, Elman."""
 
+import copy
 import warnings
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from architectures.interface import Backbone
 from architectures.layers import drop
 
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single")  # weights that were cast never are
-CAST: dict[int, Any] = {4: torch._VF.lstm, 3: torch._VF.gru, 1: torch._VF.rnn_tanh}  # type: ignore[attr-defined]  # by maps
+CAST: dict[int, Any] = {4: torch._VF.lstm, 3: torch._VF.gru, 1: torch._VF.rnn_tanh}  # by maps
+BFLOAT16 = 91300  # the version of cuDNN from which torch has it compute cells in bfloat16
 CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
 
 
@@ -31,29 +33,51 @@ class RNN(Backbone):
         between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
         self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
         self.dropout = dropout
+        self.kept: tuple[Any, nn.RNNBase] | None = None  # in a tuple: it is no part of the model
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         x = drop(x, self.dropout, self.training)
         if x.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-            mixed, after = self.cast(x, state, torch.get_autocast_dtype("cuda"))
+            mixed, after = self.on_cuda(x, state, torch.get_autocast_dtype("cuda"))
         else:
             mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
-        return mixed, None if state is None else after
+        if state is None:
+            return mixed, None
+        kept = [new.to(old.dtype) for new, old in zip(*map(self.parts, (after, state)), strict=True)]
+        return mixed, self.whole(kept)
 
-    def cast(self, x: Tensor, state: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
-        """The cells in the precision of autocast. torch's own autocast of them takes float16, whatever was asked for.
+    def parts(self, state: Any) -> list[Tensor]:
+        """The last output, and an LSTM's memory."""
+        return list(state) if self.maps == 4 else [state]
 
-        A state keeps the precision that it has.
+    def whole(self, parts: list[Tensor]) -> Any:
+        return tuple(parts) if self.maps == 4 else parts[0]
+
+    def on_cuda(self, x: Tensor, state: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
+        """The cells in the precision of autocast: torch's own autocast of them takes float16, whatever was asked for.
+
+        In float32 where cuDNN has none in bfloat16: torch would step from token to token. Where nothing is trained the cells
+        in that precision are kept, so that no token that is written pays for their making.
         """
-        cells = self.cells
-        known = self.init_state(x.shape[0], 0, x) if state is None else state
-        parts = [part.to(dtype) for part in (known if self.maps == 4 else (known,))]
-        weights = [weight.to(dtype) for weight in cells._flat_weights]
-        how = (True, cells.num_layers, cells.dropout, self.training, False, True)  # biases …, one direction, batch first
+        if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < BFLOAT16:
+            dtype = torch.float32
+        before = self.whole([part.to(dtype) for part in self.parts(self.init_state(len(x), 0, x) if state is None else state)])
         with torch.autocast("cuda", enabled=False):
-            mixed, *after = CAST[self.maps](x.to(dtype), parts if self.maps == 4 else parts[0], weights, *how)
-        after = [part.to(x.dtype) for part in after]
-        return mixed, tuple(after) if self.maps == 4 else after[0]
+            if not torch.is_grad_enabled():
+                return self.kept_in(dtype)(x.to(dtype), before)
+            cells = self.cells
+            weights = [weight.to(dtype) for weight in cells.parameters()]
+            how = (True, cells.num_layers, cells.dropout, self.training, False, True)  # biases …, one direction, batch first
+            mixed, *after = CAST[self.maps](x.to(dtype), before, weights, *how)
+        return mixed, self.whole(after)
+
+    def kept_in(self, dtype: torch.dtype) -> nn.RNNBase:
+        """The cells in a precision, made anew when the weights have changed."""
+        key = (dtype, *((weight.data_ptr(), weight._version) for weight in self.cells.parameters()))
+        if self.kept is None or self.kept[0] != key:
+            self.kept = key, copy.deepcopy(self.cells).to(dtype)
+            self.kept[1].flatten_parameters()
+        return self.kept[1].train(self.training)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
         """The last output of each layer, (layers, B, D), and for an LSTM its memory, as large again."""

@@ -93,9 +93,9 @@ def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
     """The model at its solved width, checked to be what it says. Raises Mistake."""
     size = corpus.vocabulary.size
     width = sizing.fitting_width(run.arch, run.size, size)
-    language_model = model.build(run.arch, width, run.size.context, size, seed=run.seed)
+    language_model = model.build(run.arch, width, run.size.context, size, seed=run.seed, device=plan.device)
     contract.check_before_training(language_model)
-    return language_model.to(plan.device)
+    return language_model
 
 
 def fit(

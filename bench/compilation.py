@@ -66,4 +66,6 @@ def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
     for buffer, kept in zip(objective.buffers(), buffers, strict=True):
         buffer.copy_(kept)
     objective.zero_grad(set_to_none=True)
+    if plan.device.type == "cuda":
+        torch.cuda.synchronize(plan.device)
     return time.perf_counter() - began

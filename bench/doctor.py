@@ -22,7 +22,7 @@ from bench.limits import RANGES
 from bench.measure import examination, sitting, surroundings
 from bench.measure.seat import Seat
 from bench.measure.truth import Examination
-from bench.report.statistics import paired_ratio, quiet
+from bench.report.statistics import paired_ratios, quiet
 
 LIMIT_SECONDS = 120.0  # a worker that answers later than this is ended
 NOISE_SECONDS = 25.0  # of rounds that the noise floor takes at most
@@ -94,7 +94,7 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
     options = replace(run.measure, rounds=10_000, cap_seconds=NOISE_SECONDS, narrow=NARROW, limit_seconds=LIMIT_SECONDS)
     table = sitting.seats([run], {subject(run): VOCABULARY}, options)
     try:
-        sitting.rate(table, ["train"], say)
+        _, starts = sitting.rate(table, ["train"], say)
     finally:
         for seat in table:
             seat.rise()
@@ -102,24 +102,26 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
         yield f"Not known: {next(seat.reason for seat in table if seat.status != 'done')}."
         return
     yield f"Two identical models ({run.names['arch']}, size=tiny) were trained in turns."
-    yield from (compared(table, clock) for clock in CLOCKS)
+    yield from (compared(table, starts, clock) for clock in CLOCKS)
 
 
-def compared(table: Sequence[Seat], clock: str) -> str:
-    """What two seats' training steps differ by, on one clock."""
+def compared(table: Sequence[Seat], starts: Sequence[int], clock: str) -> str:
+    """What two seats' training steps differ by, on one clock. `starts`: the first round of each process."""
     # by token: each process settles for itself how many steps a window has
     first, second = (
         {round_: window[clock] / window["tokens"] for round_, window in seat.samples.windows["train"]} for seat in table
     )
-    ratios = [first[round_] / second[round_] for round_ in first if second.get(round_, 0.0) > 0]
-    ratio = paired_ratio(np.array(ratios))
+    shared = [round_ for round_ in first if second.get(round_, 0.0) > 0]
+    ratios = np.array([first[round_] / second[round_] for round_ in shared])
+    ratio = paired_ratios([ratios], [np.searchsorted(starts, shared, side="right").astype(float)])[0]
     if ratio is None:
         return f"By {CLOCKS[clock]} there was not one round that both took part in."
     inside = "inside" if quiet(ratio) else "not inside"
     meaning = "differences in speed can be told" if quiet(ratio) else "no claim about speed is made"
     return (
         f"By {CLOCKS[clock]} one takes {ratio.value:.4f} of the other's time, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} "
-        f"over {ratio.rounds} rounds: {inside} 0.97 to 1.03, so that {meaning} on this machine today."
+        f"over {ratio.rounds} rounds of {len(starts)} processes each: {inside} 0.97 to 1.03, so that {meaning} on this machine "
+        "today."
     )
 
 

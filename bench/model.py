@@ -58,7 +58,8 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         """(B, T) -> (B, T, V), and the next state."""
         hidden, after = self.hidden(tokens, state, lengths)
-        return self.head(hidden), after
+        # the whole table, then a view: of a view of the table autocast would make a fresh copy for every token that is written
+        return functional.linear(hidden, self.embedding.weight).narrow(-1, 0, self.vocabulary), after
 
     def init_state(self, batch: int, length: int) -> State:
         """An empty state for up to `length` tokens. Raises Unsupported where the architecture keeps none."""

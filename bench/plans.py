@@ -32,17 +32,16 @@ def planned(run: Run) -> Run:
     if run.train.match == "tokens":
         return run
     plan = record.read_json(place(run))
-    if not isinstance(plan, dict):
-        return run
+    if not isinstance(plan, dict) or plan.get("machine", here := machine.machine_digest()) != here:
+        return run  # seconds at a rate of another machine are none here
     return replace(run, train=replace(run.train, steps=plan["steps"], planned=plan["steps"]))
 
 
 def confirm(run: Run) -> None:
     """Raise Mistake for a run whose length was to be planned and was not."""
     if run.train.match != "tokens" and run.train.planned != run.train.steps:
-        raise Mistake(
-            f"train.match={run.train.match}: {place(run)} holds no plan of {run.train.steps:,} steps; give the command again"
-        )
+        lacks = f"{place(run)} holds no plan of {run.train.steps:,} steps for this machine"
+        raise Mistake(f"train.match={run.train.match}: {lacks}; give the command again")
 
 
 def make(runs: Sequence[Run], keep: bool = True) -> list[Run]:

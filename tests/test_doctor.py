@@ -245,8 +245,9 @@ def test_what_the_noise_floor_says_of_two_identical_models(factor: float, said: 
         )
         for row, times in zip(noise, (factor, 1.0), strict=True)
     ]
-    assert said in doctor.compared(seats, "wall")  # type: ignore[arg-type]
-    assert "differences in speed can be told" in doctor.compared(seats, "cpu")  # type: ignore[arg-type]
+    starts = [0, 10, 20, 30]
+    assert said in doctor.compared(seats, starts, "wall")  # type: ignore[arg-type]
+    assert "differences in speed can be told" in doctor.compared(seats, starts, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -258,10 +259,18 @@ def test_the_noise_floor_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all("95 % interval" in line for line in lines[1:3])
 
 
+def test_what_a_process_keeps_while_it_lives_is_in_the_noise_floor() -> None:
+    kept = np.repeat([1.04, 0.96, 1.05, 0.95], 10)  # 4 % by process, hardly anything by round
+    wall = [kept, np.ones(40)]
+    rows = [[(i, {"tokens": 1, "wall": w, "cpu": w}) for i, w in enumerate(row)] for row in wall]
+    seats = [SimpleNamespace(samples=SimpleNamespace(windows={"train": row})) for row in rows]
+    assert "no claim about speed is made" in doctor.compared(seats, [0, 10, 20, 30], "wall")  # type: ignore[arg-type]
+
+
 def test_two_seats_are_compared_by_token_and_not_by_window() -> None:
     table = [Seat(Run(), 8, Measure()) for _ in range(2)]
     for seat, steps in zip(table, (7, 8), strict=True):  # what one step takes is the same
         seat.samples.windows["train"] = [
             (round_, {"tokens": 64 * steps, "wall": 0.01 * steps, "cpu": 0.01 * steps}) for round_ in range(12)
         ]
-    assert "one takes 1.0000 of the other's time" in doctor.compared(table, "wall")
+    assert "one takes 1.0000 of the other's time" in doctor.compared(table, [0, 6], "wall")

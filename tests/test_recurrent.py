@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from architectures.hybrid import FeedForward, Hybrid
 from architectures.minimal_rnn import MinimalRNN
 from architectures.rglru import RGLRU, GatedRecurrence
+from architectures.rnn import RNN
 from architectures.scan import _doubled, linear_scan
 from architectures.scan import init_memory as init_vector
 from architectures.short_convolution import ShortConvolution
@@ -32,6 +33,39 @@ def made(module: nn.Module) -> Any:
         for i, parameter in enumerate(module.parameters()):
             parameter.copy_(0.2 * random(*parameter.shape, seed=i) + (parameter.dim() == 1) * 0.5)
     return module.eval()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
+def test_cells_by_autocast_are_the_cells_in_that_precision(cell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    torch.manual_seed(0)
+    network, x = RNN(WIDTH, CONTEXT, cell=cell), random(2, CONTEXT, WIDTH, dtype=torch.float32)
+    state = network.init_state(2, CONTEXT, x)
+    plain, after = network(x, state)
+    for dtype, far in ((torch.float32, 0.0), (torch.bfloat16, 0.02)):
+        mixed, onward = network.on_cuda(x, state, dtype)
+        assert mixed.dtype == dtype
+        close(mixed.float(), plain, far)
+        close(network.parts(onward)[0].float(), network.parts(after)[0], far)
+        assert len(torch.autograd.grad(mixed.float().sum(), list(network.parameters()))) == len(list(network.parameters()))
+        with torch.no_grad():
+            close(network.on_cuda(x, None, dtype)[0], mixed, 1e-2 if far else 1e-6)
+            kept = network.kept
+            network.on_cuda(x, None, dtype)
+            assert network.kept is kept  # made once
+    with torch.no_grad():
+        next(network.parameters()).mul_(2)
+        assert not torch.equal(network.on_cuda(x, None, torch.bfloat16)[0], mixed)  # the weights have changed
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
+    assert network.on_cuda(x, None, torch.bfloat16)[0].dtype == torch.float32
+    assert not [name for name in network.state_dict() if "kept" in name]
+
+
+def test_a_state_keeps_its_precision_under_autocast() -> None:
+    network, x = RNN(WIDTH, CONTEXT), random(1, CONTEXT, WIDTH, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, after = network(x, network.init_state(1, CONTEXT, x))
+    assert [part.dtype for part in after] == [torch.float32, torch.float32]
 
 
 def close(ours: Tensor, theirs: Tensor, far: float = 1e-4) -> None:

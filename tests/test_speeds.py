@@ -174,6 +174,30 @@ def test_an_interval_over_processes_knows_that_each_keeps_an_advantage_of_its_ow
     assert alone == pytest.approx(by_round[0])
 
 
+def test_a_few_rounds_of_one_process_claim_as_little_as_they_know() -> None:
+    draw, known = np.random.default_rng(3), (2 * 0.01**2, 25.0)
+    kept = draw.normal(0, 0.01 * np.sqrt(2), size=2000)
+    drawn = [np.exp(one + draw.normal(0, 0.02, size=3)) for one in kept]  # of identical arms
+    found = [statistics.within_a_process(ratios, known) for ratios in drawn]
+    assert np.mean([one is not None and one.side != 0 for one in found]) <= 0.06
+    assert np.mean([one is not None and one.side != 0 for one in statistics.paired_ratios(drawn)]) > 0.2  # what a bootstrap says
+    clear = statistics.within_a_process(np.array([1.3, 1.31, 1.29]), known)
+    assert clear is not None
+    assert clear.side == 1
+    assert clear.value == pytest.approx(1.3)
+    assert statistics.within_a_process(np.array([np.nan]), known) is None
+
+
+def test_what_a_ratio_keeps_is_pooled_over_the_processes_of_a_sitting() -> None:
+    draw, processes = np.random.default_rng(4), np.repeat(np.arange(6.0), 10)
+    kept = draw.normal(0, 0.02, size=(400, 6)).repeat(10, axis=1)
+    variance, freedom = statistics.between_processes(list(np.exp(kept)), [processes] * 400)
+    assert variance == pytest.approx(0.02**2, rel=0.1)
+    assert freedom == 400 * 5
+    alone = statistics.between_processes([np.ones(10)], [np.zeros(10)])
+    assert alone == (pytest.approx(2 * statistics.KEPT**2), np.inf)  # one process of each tells nothing
+
+
 def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_entries(tmp_path: Path) -> None:
     entered = {"lstm": [rate(np.full(12, 1000.0))], "gru": [rate(np.repeat([700.0, 800.0, 900.0], 4))]}
     sitting = sat(tmp_path, entered, [rate(np.full(12, 1000.0) * 1.02)], starts=[0, 4, 8])

@@ -70,6 +70,12 @@ def place(folder: Path, run: Run, corpus: Corpus) -> Path:
     return folder / "evaluations" / f"{options.protocol}-{digest(key)}"
 
 
+def as_trained(folder: Path, run: Run) -> Run:
+    """The run in the precision that its own score was made in, whatever `auto` would mean on this machine. Raises Mistake."""
+    known = (record.read_json(folder / "result.json") or {}).get("facts", {}).get("precision")
+    return replace(run, train=replace(run.train, precision=known)) if known else run
+
+
 def score(folder: Path, run: Run) -> str:
     """Score one run and record it, unless that was done; says how it ended. Raises Mistake."""
     corpus = data.prepare(run.data, run.names["data"], say)
@@ -80,7 +86,7 @@ def score(folder: Path, run: Run) -> str:
     if (before := record.read_json(into / "result.json")) is not None:
         return f"{before['status']} before, not scored again"
     disk.check_writable(into)
-    plan = train.plan(run)
+    plan = train.plan(as_trained(folder, run))
     train.settle(plan)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)

@@ -19,7 +19,7 @@ BYTES = {"cpu": 64 << 20, "cuda": 256 << 20}  # that are copied: more than the c
 
 
 class Peak:
-    """Times what is done with operands on a device and in a precision. They are made when first asked for, and kept."""
+    """Times what is done with operands on a device and in a precision. They are made when first asked for."""
 
     def __init__(self, device: torch.device, precision: torch.dtype) -> None:
         self.device, self.precision = device, precision
@@ -50,6 +50,11 @@ class Peak:
         """Copies for about a window's seconds; its `tokens` are bytes, those read and those written."""
         source, target = self.places
         return self._timed("copy", partial(target.copy_, source), 2.0 * source.numel())
+
+    def drop(self) -> None:
+        """Give the operands back: others share the device. They are made again when they are asked for."""
+        for made in ("factors", "places"):
+            self.__dict__.pop(made, None)
 
     def _timed(self, name: str, work: Callable[[], object], amount: float) -> Window:
         if name not in self.counts:

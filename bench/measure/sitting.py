@@ -119,8 +119,10 @@ def take_sides(table: Sequence[Seat], say: Progress) -> None:
     options, batch = table[0].options, {seat.run.train.batch for seat in table}
     larger = [f"{name}@batch={size}" for size in options.batches for name in ("prefill", "decode")]
     say("measuring: parts of a step, larger batches, the machine's own peak")
-    kinds = ["phases", "product", "copy", *larger, *(f"train@batch={LARGER * size}" for size in sorted(batch))]
-    take_rounds(table, kinds, options.side_rounds)
+    take_rounds(table, ["phases", "product", "copy", *larger], options.side_rounds)
+    for size in sorted(batch):
+        own = [seat for seat in table if seat.run.train.batch == size]
+        take_rounds(own, [f"train@batch={LARGER * size}"], options.side_rounds)
     for seat in table:
         if options.energy_seconds and seat.worker is not None:
             seat.samples.energy = seat.ask("energy", "energy") or {}

@@ -108,7 +108,8 @@ class Subject:
         self.step()
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             window = speed.clocked(self.step, self.step_tokens, self.device)
-        return sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6 / window.wall
+        events = (event for event in profiler.key_averages() if event.device_type.name == "CUDA" and not event.is_user_annotation)
+        return sum(event.self_device_time_total for event in events) / 1e6 / window.wall
 
     # --- reading and writing ------------------------------------------------------------------------------------------
 

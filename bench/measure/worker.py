@@ -140,6 +140,8 @@ class Desk:
     def give_back(self) -> None:
         """What the allocator of a card keeps and nobody uses: the others of a sitting share the card. Every window warms up."""
         if self.run.train.device != "cpu" and torch.cuda.is_initialized():
+            if self.machine is not None:
+                self.machine.drop()
             gc.collect()
             torch.cuda.empty_cache()
 

@@ -188,7 +188,7 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
     leaner = [
         (pair, (subjects[pair.row], subjects[pair.other_row]))
         for pair in each(better)
-        if sitting.value(subjects[pair.row], memory) <= sitting.value(subjects[pair.other_row], memory)
+        if sitting.value(subjects[pair.row], memory) < sitting.value(subjects[pair.other_row], memory)
     ]
     asked = sorted({ends for _, ends in leaner})  # variants share their measurements
     ratios = dict(zip(asked, sitting.all_ratios([(flat(rate), *ends) for ends in asked]), strict=True))

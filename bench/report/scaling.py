@@ -15,7 +15,7 @@ from bench.report.rows import each
 from bench.report.tables import Tables
 from bench.variants import labels, unswept
 
-GROUP = ["data_digest", "context", "protocol", "part", "objective"]  # what has to be alike along a law
+GROUP = ["data_digest", "context", "protocol", "part", "objective", "precision"]  # what has to be alike along a law
 COLUMN = {SIZE: "parameters", DATA: "tokens_seen", FLOPS: "flops"}  # of the cells, for each axis
 NUMBERS = ["parameters", "tokens_seen", "bits_per_byte", "nats_per_token", "oracle_nats_per_token", "flops_per_token"]
 

@@ -16,7 +16,7 @@ from bench.report.statistics import Ratio
 from bench.report.wording import fixed, large, plural, seconds, size
 
 MOST_PAIRS = 40  # rows of crossovers on the page; all stand in crossovers.csv
-FEW = 5  # rounds: of fewer, the 95 % interval of a median is the range of the samples
+FEW = 5  # rounds at a length: with fewer, the t interval of a ratio is wide
 QUANTITIES = {
     "train_tokens_per_second": "trains faster",
     "first_token_seconds": "first token sooner",
@@ -102,7 +102,7 @@ def _few(group: Group) -> list[str]:
         notes.append(f"Of more than {crossovers.MOST} architectures each is set beside the reference alone.")
     fewest = min((group.sitting.rounds(point) for point in group.sitting.samples if point[1] == "length"), default=0)
     if fewest and fewest < FEW:
-        notes.append(f"With {plural(fewest, 'round')} at a length an interval is the whole range of the samples.")
+        notes.append(f"With {plural(fewest, 'round')} at a length intervals are wide, and little can be told.")
     return notes
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.report.rows import each
-from bench.report.statistics import Numbers, Ratio, paired_ratios, quiet
+from bench.report.statistics import Numbers, Part, Ratio, between_processes, paired_ratios, quiet, within_a_process
 
 RATES = {  # by the clock on the wall, which ranks: the same by the processor's own
     "train_tokens_per_second": "train_tokens_per_cpu_second",
@@ -53,6 +53,7 @@ class Sitting:
     surroundings: dict[str, Any] = field(default_factory=dict)  # what else the machine was doing: before, after
     described: dict[str, dict[str, Any]] = field(default_factory=dict)  # subject: its architecture's YAML
     twin: bool = True  # whether something was entered twice
+    _kept: dict[str, Part] = field(default_factory=dict)  # by metric, once it was asked for
 
     @property
     def broken(self) -> list[dict[str, Any]]:
@@ -106,8 +107,25 @@ class Sitting:
 
     def all_ratios(self, asked: Sequence[tuple[Point, str, str]]) -> list[Ratio | None]:
         """`ratio` for each (point, first, second)."""
-        takers = [self.processes.get(point, NOTHING) for point, _, _ in asked]
-        return paired_ratios([self.quotients(*one) for one in asked], takers)
+        found: dict[int, Ratio | None] = {}
+        quotients = [self.quotients(*one) for one in asked]
+        for place, (point, _, _) in enumerate(asked):
+            if point[1]:  # along an axis: a few rounds of one process of each
+                found[place] = within_a_process(quotients[place], self.kept(GUARDS.get(point[0], point[0])))
+        others = [place for place in range(len(asked)) if place not in found]
+        takers = [self.processes.get(asked[place][0], NOTHING) for place in others]
+        found |= zip(others, paired_ratios([quotients[place] for place in others], takers), strict=True)
+        return [found[place] for place in range(len(asked))]
+
+    def kept(self, metric: str) -> Part:
+        """The variance of what a ratio keeps as long as its two processes live, as the rates of this sitting tell."""
+        if metric not in self._kept:
+            point = flat(metric)
+            names = [name for name in self.samples.get(point, {}) if name != self.reference]
+            takers = self.processes.get(point, NOTHING)
+            quotients = [self.quotients(point, name, self.reference) for name in names]
+            self._kept[metric] = between_processes(quotients, [takers] * len(names))
+        return self._kept[metric]
 
     def quotients(self, point: Point, first: str, second: str) -> Numbers:
         """first / second in each round; NaN where one of them sat it out."""
@@ -196,7 +214,7 @@ def _points(rows: pd.DataFrame) -> dict[tuple[str, Point], Ratio]:
     for (subject, *key), values in groups:
         keys.append((str(subject), _point(key)))
         samples.append(values.to_numpy(dtype=float))
-    found = zip(keys, paired_ratios(samples), samples, strict=True)
+    found = ((key, within_a_process(values, (0.0, float("inf"))), values) for key, values in zip(keys, samples, strict=True))
     return {key: one or _exactly(float(np.median(values))) for key, one, values in found}
 
 

@@ -12,6 +12,7 @@ Numbers = NDArray[np.float64]
 LEVEL = 0.95
 QUIET = (0.97, 1.03)  # an A/A pair must lie inside, or the clock of this machine decides nothing today
 DRAWS = 2000  # of a bootstrap
+KEPT = 0.01  # the advantage that a process keeps while it lives, where a sitting does not tell: as its deviation
 AT_ONCE = 500  # rows that are drawn from at once: more would take the memory of a small machine
 
 
@@ -28,7 +29,10 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
+Part = tuple[float, float]  # a variance, and its degrees of freedom
+
+
+def combined(parts: Sequence[Part]) -> tuple[float, float]:
     """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), and its own freedom (Welch–Satterthwaite)."""
     known = [(variance, freedom) for variance, freedom in parts if np.isfinite(variance) and freedom > 0]
     total = sum(variance for variance, _ in known)
@@ -36,7 +40,8 @@ def combined(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
         return float("nan"), 0.0
     if total == 0:
         return 0.0, float("inf")
-    freedom = total**2 / sum(variance**2 / freedom for variance, freedom in known)
+    loose = sum(variance**2 / freedom for variance, freedom in known)
+    freedom = total**2 / loose if loose else float("inf")
     return float(stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(total)), freedom
 
 
@@ -122,6 +127,36 @@ def _over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
         logs += [value, value - half, value + half]
     middle, low, high, mean, mean_low, mean_high = (float(number) for number in np.exp(logs))
     return Ratio(middle, low, high, mean, mean_low, mean_high, len(logarithms))
+
+
+def within_a_process(ratios: Numbers, kept: Part) -> Ratio | None:
+    """The Ratio of a few rounds that one process of each took; None where there is no round.
+
+    A t interval of the logarithms, for a bootstrap of so few would be far too narrow; `kept` is the variance of what a ratio
+    keeps as long as its two processes live, which no round of theirs can show.
+    """
+    logarithms = np.log(ratios[np.isfinite(ratios) & (ratios > 0)])
+    if not (count := len(logarithms)):
+        return None
+    own = (float(np.var(logarithms, ddof=1)) / count, count - 1.0) if count > 1 else None
+    half = combined([own, kept])[0] if own else float("nan")
+    middle, mean = float(np.median(logarithms)), float(np.mean(logarithms))
+    value, low, high, center, center_low, center_high = (
+        float(number) for number in np.exp([middle, middle - half, middle + half, mean, mean - half, mean + half])
+    )
+    return Ratio(value, low, high, center, center_low, center_high, count)
+
+
+def between_processes(ratios: Sequence[Numbers], processes: Sequence[Numbers]) -> Part:
+    """The variance of what a ratio keeps as long as its two processes live, with its freedom: pooled over lists of ratios."""
+    squares, freedom = 0.0, 0.0
+    for each, takers in zip(ratios, processes, strict=True):
+        sound = np.isfinite(each) & (each > 0)
+        groups = [np.log(each[sound & (takers == one)]) for one in np.unique(takers[sound])]
+        medians = np.array([np.median(group) for group in groups])
+        squares += float(((medians - medians.mean()) ** 2).sum()) if len(medians) else 0.0
+        freedom += max(0, len(medians) - 1)
+    return (squares / freedom, freedom) if freedom else (2 * KEPT**2, float("inf"))
 
 
 def paired_ratios(samples: Sequence[Numbers], processes: Sequence[Numbers] = ()) -> list[Ratio | None]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.reading import Records
 from bench.report import budgets
-from bench.report.speeds import Sitting
+from bench.report.speeds import Sitting, flat
 from bench.report.statistics import interval
 from bench.variants import recipe
 
@@ -230,7 +230,9 @@ def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame
     for sitting in (one for one in sittings if one.machine == machine):  # a later sitting stands over an earlier one
         there = table["subject"].isin(sitting.medians.index)
         found = sitting.medians.reindex(columns=list(SPEEDS)).reindex(table.loc[there, "subject"])
-        found["state_bytes"] = found["state_bytes"].fillna(table.loc[there].set_index("subject")["state_bytes"])
+        known = table.loc[there].set_index("subject")["state_bytes"]
+        refused = np.array([(str(name), flat("state_bytes")) in sitting.gaps for name in found.index], dtype=bool)  # that stands
+        found["state_bytes"] = found["state_bytes"].fillna(known.where(~refused))
         table.loc[there, list(SPEEDS)] = found.to_numpy()
         table.loc[there, ["machine", "sitting"]] = [machine, sitting.name]
     return table
