@@ -13,8 +13,6 @@ from bench.metric import Metric
 from bench.objective import Objective
 from bench.train import Plan
 
-LOSSES = ("nats_per_token", "pseudo_nats_per_token")  # one that is not finite says that training diverged
-
 
 class Fitted(NamedTuple):
     """What training leaves behind."""
@@ -29,8 +27,8 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     language_model, width = asked.model, asked.model.backbone.width
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     score, windows = scoring.scored(asked, corpus, run, plan)
-    if not all(math.isfinite(value) for metric in score.metrics if metric.name in LOSSES for value in metric.values):
-        raise train.Diverged(plan.steps)
+    if lost := evaluate.lost(score.metrics):
+        raise train.Diverged(plan.steps, f"{lost} of the trained model")
     record.write_table(folder / "documents.parquet", score.documents)
     record.write_table(folder / "windows.parquet", windows)
     kernels = ran_on(language_model)  # in training and scoring: what follows may be in another precision

@@ -25,8 +25,8 @@ class Blocks(Protocol):
 class Diverged(Exception):
     """The loss is no longer a number."""
 
-    def __init__(self, step: int) -> None:
-        super().__init__(f"diverged at step {step}: the loss is not finite; try a smaller train.learning_rate")
+    def __init__(self, step: int, what: str = "the loss") -> None:
+        super().__init__(f"diverged at step {step}: {what} is not finite; try a smaller train.learning_rate")
         self.step = step
 
 

@@ -12,6 +12,7 @@ from bench import evaluate, train
 from bench.config import Run, Train
 from bench.data import Part
 from bench.data.tokenizer import Bytes, Characters, Symbols
+from bench.evaluate.score import perplexity
 from bench.objective import Causal, Masked
 
 PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
@@ -109,6 +110,45 @@ def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
     assert found == pytest.approx(closed, abs=4 * error)
     assert 0 < error < 0.03
     assert score.documents is None
+
+
+class AnswersNothing(Chain):
+    """No number where it read a certain token: no score may be made of the rest."""
+
+    def __init__(self, transition: Tensor, causal: bool, silent: int) -> None:
+        super().__init__(transition, causal)
+        self.silent = silent
+
+    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        whole, _ = super().hidden(tokens)
+        return whole.masked_fill((tokens == self.silent).any(dim=1)[:, None, None], math.nan), None
+
+
+@pytest.mark.parametrize("stride", [0, 5])
+def test_a_model_without_an_answer_for_some_tokens_has_no_score(stride: int) -> None:
+    transition, part = chain()
+    tokens = part.tokens.copy()
+    tokens[100] = 9  # one document of two has it
+    cut = Part(tokens, part.starts, part.sizes)
+    score = evaluate.likelihood(Causal(AnswersNothing(transition, True, 9)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
+    assert math.isnan(evaluate.value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
+    assert evaluate.lost(score.metrics) == "bits_per_byte"
+    sound = evaluate.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
+    assert evaluate.lost(sound.metrics) == ""
+
+
+def test_an_encoder_without_an_answer_for_some_positions_has_no_score() -> None:
+    transition, part = chain()
+    model = AnswersNothing(transition, False, 1)
+    score = evaluate.pseudo_likelihood(Masked(model), part, Bytes(), 10, PLAN, 200)  # type: ignore[arg-type]
+    assert evaluate.lost(score.metrics) == "pseudo_perplexity"
+
+
+def test_a_perplexity_is_never_cut() -> None:
+    assert perplexity(2.0) == math.exp(2)
+    assert perplexity(708.0) == math.exp(708)
+    assert perplexity(710.0) == math.inf
+    assert math.isnan(perplexity(math.nan))
 
 
 def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:

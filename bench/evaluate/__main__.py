@@ -104,6 +104,9 @@ def score(folder: Path, run: Run) -> str:
     except Unsupported as reason:
         record.finish(into, "skipped", str(reason), facts=facts | {"protocol": run.evaluate.protocol})
         return f"skipped: {reason}"
+    if lost := evaluate.lost(found.metrics):
+        record.finish(into, "failed", f"{lost} is not finite", facts=facts | {"protocol": found.protocol})
+        return f"failed: {lost} is not finite"
     record.write_table(into / "documents.parquet", found.documents)
     record.finish(into, "done", metrics=found.metrics, facts=facts | {"protocol": found.protocol})
     return f"{evaluate.value(found.metrics, 'bits_per_byte'):.4f} bits per byte by {found.protocol}"

@@ -17,6 +17,7 @@ from bench.objective import Batch, Objective
 from bench.train import Plan, autocast, seeded
 
 ROWS = 64  # windows that are scored at once
+MOST = 709.0  # nats a token: beyond, the perplexity is more than a number can hold
 
 
 class Score(NamedTuple):
@@ -102,10 +103,11 @@ def by_position(sums: np.ndarray, counts: np.ndarray) -> list[Metric]:
 
 
 def likelihood_metrics(documents: pd.DataFrame, separator_nats: float, separators: int) -> list[Metric]:
-    nats, tokens, size = (float(documents[name].sum()) for name in ("nats", "tokens", "bytes"))
+    # not pandas' sum: it passes over what is no number, and so would make the score of the rest out of it
+    nats, tokens, size = (float(documents[name].to_numpy(dtype=float).sum()) for name in ("nats", "tokens", "bytes"))
     metrics = [
         Metric("bits_per_byte", "bits/byte", "lower", (nats / (size * math.log(2)),)),
-        Metric("perplexity", "per token", "lower", (math.exp(min(nats / tokens, 700.0)),)),
+        Metric("perplexity", "per token", "lower", (perplexity(nats / tokens),)),
         Metric("nats_per_token", "nats/token", "lower", (nats / tokens,)),
         Metric("scored_tokens", "tokens", "neither", (tokens,)),
         Metric("scored_bytes", "bytes", "neither", (size,)),
@@ -130,19 +132,19 @@ def pseudo_likelihood(
     length = min(context, len(part.tokens) - 1)
     starts = 1 + length * generator.integers(0, (len(part.tokens) - 1) // length, positions)
     places = generator.integers(0, length, positions)
-    nats = np.concatenate([
+    found = [
         _hidden_nats(objective, part, vocabulary, starts[i : i + ROWS], places[i : i + ROWS], length, plan)
         for i in range(0, positions, ROWS)
-    ])  # fmt: skip
+    ]
+    nats, asked = (np.concatenate(each) for each in zip(*found, strict=True))
     if part.counted is not None:
-        nats[~part.counted[starts + places]] = np.nan
-    kept = nats[~np.isnan(nats)]
+        asked &= part.counted[starts + places]
+    kept = nats[asked]
     mean, error = float(kept.mean()), float(kept.std(ddof=1) / math.sqrt(len(kept)))
     note = f"{len(kept)} positions; not a likelihood: never ranked beside perplexity"
-    perplexity = math.exp(min(mean, 700.0))
     metrics = [
-        Metric("pseudo_perplexity", "per token", "lower", (perplexity,), note),
-        Metric("pseudo_perplexity_standard_error", "per token", "lower", (perplexity * error,), note),
+        Metric("pseudo_perplexity", "per token", "lower", (perplexity(mean),), note),
+        Metric("pseudo_perplexity_standard_error", "per token", "lower", (perplexity(mean) * error,), note),
         Metric("pseudo_nats_per_token", "nats/token", "lower", (mean,), note),
     ]
     return Score(f"pseudo({context}, {positions} positions)", metrics, None)
@@ -150,8 +152,8 @@ def pseudo_likelihood(
 
 def _hidden_nats(
     objective: Objective, part: Part, vocabulary: Vocabulary, starts: np.ndarray, places: np.ndarray, length: int, plan: Plan
-) -> np.ndarray:
-    """Nats of one hidden token in each window (B,); NaN where that token is a separator, which no score counts."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Nats of one hidden token in each window (B,), and whether it counts: no score counts separators."""
     tokens = np.stack([part.tokens[start : start + length] for start in starts]).astype(np.int64)  # (B, T)
     rows = np.arange(len(tokens))
     targets = tokens[rows, places].copy()
@@ -166,7 +168,7 @@ def _hidden_nats(
         logits = objective.model.head(states[torch.from_numpy(rows), torch.from_numpy(places)])  # (B, V)
     logits[:, vocabulary.separator] = -math.inf  # a hidden token of a text is known to be text
     nats = functional.cross_entropy(logits.float().cpu(), torch.from_numpy(targets), reduction="none").double().numpy()
-    return np.where(targets == vocabulary.separator, np.nan, nats)
+    return nats, targets != vocabulary.separator
 
 
 def _word_end(tokens: np.ndarray, place: int, vocabulary: Vocabulary) -> int:
@@ -176,6 +178,17 @@ def _word_end(tokens: np.ndarray, place: int, vocabulary: Vocabulary) -> int:
     while end < len(tokens) and vocabulary.continues_word[tokens[end]] and vocabulary.decode([tokens[end - 1]])[-1:].isalnum():
         end += 1
     return end
+
+
+def perplexity(nats: float) -> float:
+    """The exponential of nats a token; infinite beyond what a number can hold."""
+    return math.exp(nats) if nats < MOST else math.inf if nats == nats else math.nan
+
+
+def lost(metrics: Iterable[Metric]) -> str:
+    """The name of a metric that is no finite number: the model diverged, or answers none for some token. Empty: all are."""
+    scores = (metric for metric in metrics if not metric.name.endswith("_standard_error"))  # of one sample there is none
+    return next((metric.name for metric in scores if not all(map(math.isfinite, metric.values))), "")
 
 
 def value(metrics: Iterable[Metric], name: str) -> float | None:

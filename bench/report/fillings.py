@@ -4,6 +4,7 @@ import pandas as pd
 
 from bench.report.cells import Cell, Table, name_cell, seeds_cell
 from bench.report.comparisons import Comparison
+from bench.report.protocols import amounts
 from bench.report.rows import each
 from bench.report.tables import Tables
 from bench.report.wording import count, fixed, percent
@@ -21,7 +22,8 @@ def tabulate(part: Comparison, tables: Tables, stale: frozenset[int]) -> list[Ta
     """A table for each text that an encoder filled in, the best first."""
     found = []
     there = part.rows[part.rows["filling_nats"].notna()]
-    for number, (_, rows) in enumerate(there.groupby(["data_digest", "part"], sort=False)):
+    asked = amounts(there, tables, "fillings")
+    for number, (_, rows) in enumerate(there.groupby([there["data_digest"], there["part"], asked], sort=False)):
         if rows["pseudo_perplexity"].notna().any():
             found.append(_table(f"{part.name}-fillings-{number}", rows.sort_values("filling_nats"), tables, stale))
     return found

@@ -50,13 +50,18 @@ def _table(name: str, rows: pd.DataFrame, records: Records, tables: Tables, stal
     headline = str(rows["protocol"].iloc[0])
     others = [one for one in sorted(set(again["protocol"])) if one != headline]
     sampled = rows["chunk_bits_per_byte"].notna().any()
+    made = amounts(rows, tables, "stretches")
+    usual = most(made[rows["chunk_bits_per_byte"].notna()])
     if not sampled and not others:
         return Table(name, "", [], [])
     reasons: dict[str, dict[str, list[str]]] = {}  # why, title, labels
     cells = []
     for row in each(rows):
         line = [name_cell(row, stale), Cell(fixed(row.bits_per_byte), row.bits_per_byte)]
-        line += _sampled(row, values[values["row"] == row.Index], reasons) if sampled else []
+        own = values[values["row"] == row.Index]
+        if sampled and made[row.Index] != usual:
+            own = unlike(own, f"sampled on {made[row.Index]} stretches where the others were on {usual}")
+        line += _sampled(row, own, reasons) if sampled else []
         line += [_whole(again[(again["row"] == row.Index) & (again["protocol"] == one)], one, row, reasons) for one in others]
         cells.append(line)
     notes = [note for note in _notes(values) if sampled]
@@ -69,6 +74,24 @@ def _table(name: str, rows: pd.DataFrame, records: Records, tables: Tables, stal
         "score better. Within a column every row is scored on the same tokens."
     )
     return Table(name, caption, columns, cells, notes, "Further protocols")
+
+
+def amounts(rows: pd.DataFrame, tables: Tables, option: str) -> "pd.Series[Any]":
+    """What `evaluate.<option>` was in the finished runs of each row, in words: rows that were asked unlike share no column."""
+    runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)]
+    found = runs["config"].map(lambda config: config.get("evaluate", {}).get(option))
+    said = found.groupby(runs["row"]).agg(lambda column: " and ".join(map(str, dict.fromkeys(column))))
+    return said.reindex(rows.index).fillna("")
+
+
+def most(said: "pd.Series[Any]") -> str:
+    """What most rows were asked."""
+    return str(said.mode().iloc[0]) if len(said) else ""
+
+
+def unlike(values: pd.DataFrame, why: str) -> pd.DataFrame:
+    """The values of a row without their numbers, which stand on another sample."""
+    return values.assign(value=np.nan, note=why)
 
 
 def _columns() -> list[tuple[str, str]]:
