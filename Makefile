@@ -9,7 +9,7 @@ RESULTS ?= results/default
 TEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench smoke report test test-all lint type clean
+.PHONY: help install bench smoke report test test-all test-cuda lint type clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ test: $(READY) ## the tests (five to ten minutes on two cores)
 
 test-all: $(READY) ## the tests, the slow ones too
 	$(TEST)
+
+test-cuda: $(READY) ## the tests that need a CUDA device, and are skipped without one
+	BENCH_TEST_CUDA=1 $(RUN) -m pytest -m cuda
 
 lint: $(READY) ## style
 	$(RUN) -m ruff check .

@@ -159,7 +159,7 @@ class Measure:
 
     depth: str = "quick"  # off | quick | full
     narrow: float = 0.015  # rounds end when every ratio of rates is known to this share, 95 % interval, half of its width
-    processes: int = 6  # an architecture, one after another: each keeps an advantage of its own, of about 1 %, while it lives
+    processes: int = 6  # an architecture, one after another, and 3 where many are measured: each keeps about 1 % while it lives
     rounds: int = 60  # at most, in all processes together
     window_seconds: float = 0.1  # of training; of reading and writing a third
     side_rounds: int = 4  # rounds of what stands beside the rates: parts of a step, larger batches, the machine's own peak

@@ -25,6 +25,8 @@ def each_architecture() -> list[Any]:
     return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
 
 
+if not os.environ.get("BENCH_TEST_CUDA"):  # what is compared by the bit is compared on a processor, wherever the tests run
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts behind: no test of Ctrl-C would end
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -183,6 +183,7 @@ def test_the_record_says_what_ran_and_auto_is_as_good_as_not_given() -> None:
     assert identity.architecture(arch | {"kernels": "reference"}) != identity.architecture(unsaid)
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(
     not torch.cuda.is_available() or importlib.util.find_spec("fla") is None, reason="needs CUDA and flash-linear-attention"
 )

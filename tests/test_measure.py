@@ -25,7 +25,7 @@ from bench.measure.curves import forecast, left_out
 from bench.measure.memory import KINDS
 from bench.measure.rounds import Order, half_width, lowest_rank, settled
 from bench.measure.seat import Seat
-from bench.measure.sitting import LOCK, only_sitting, seats
+from bench.measure.sitting import LOCK, affordable, only_sitting, seats
 from bench.measure.subject import Subject
 from bench.measure.worker import Desk
 from tests import measure_doubles
@@ -366,6 +366,12 @@ def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     table = seats(runs, {subject(run): 30 for run in runs}, OPTIONS)
     assert [(seat.run.names["arch"], seat.twin) for seat in table] == [("sum", False), ("short", False), ("sum", True)]
     assert table[-1].name == table[0].name + "-again"
+
+
+@pytest.mark.parametrize(("count", "processes"), [(2, 6), (8, 6), (12, 5), (20, 3), (34, 3)])
+def test_many_architectures_get_fewer_processes_each(count: int, processes: int) -> None:
+    assert affordable(Measure(processes=6), count).processes == processes
+    assert affordable(Measure(processes=1), count).processes == 1
 
 
 def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,6 +21,8 @@ from bench.measure.seat import Seat
 
 LOCK = "architecture-bench-measure.lock"
 RATES = ("train", "prefill", "decode")  # what ratios are formed of
+STARTS = 60  # processes, of all architectures together: where these are many, each gets fewer, one after another …
+FEWEST = 3  # … but so many, of which an interval can still be told
 LARGER = 4  # times the recipe's batch: where that trains more tokens a second, launching is what takes the time
 
 
@@ -67,6 +70,11 @@ def seats(runs: Sequence[Run], vocabularies: Mapping[str, int], options: Measure
         distinct.setdefault(subject(run), run)
     firsts = [Seat(run, vocabularies[name], options) for name, run in distinct.items()]
     return [*firsts, Seat(firsts[0].run, firsts[0].vocabulary, options, twin=True)]
+
+
+def affordable(options: Measure, count: int) -> Measure:
+    """The options for so many seats: with fewer processes each where starting them would take most of the time."""
+    return replace(options, processes=min(options.processes, max(FEWEST, STARTS // count)))
 
 
 def by_cores(table: Sequence[Seat]) -> Iterator[Sequence[Seat]]:
@@ -166,6 +174,8 @@ def sit(
         if not anew and not needed(runs, results, options):
             return None
         table, before = seats(runs, vocabularies, options), surroundings.state()
+        for seat in table:
+            seat.options = affordable(options, len(table))
         say(f"measuring: {len(table)} processes in turns")
         try:
             rounds, starts = rate(table, RATES, say)
