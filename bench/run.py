@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from bench import command, crew, devices, disk, job, launchers, machine, plans, record, stop, tune
+from bench import command, crew, devices, disk, job, launchers, machine, plans, record, refusals, stop, tune
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -202,7 +202,7 @@ def door(arguments: Sequence[str], errand: Errand = compare) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
-        with command.plain_words():
+        with refusals.plain_words():
             by_hydra()
         return 0
     asked = command.expand(arguments)
