@@ -1,12 +1,14 @@
-"""Whatever can be wrong in a command or in a YAML is one line before any work: what is wrong, where, what to do."""
+"""Whatever can be wrong in a command, a YAML or a file is one line before any work: what is wrong, where, what to do."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 import yaml
 
-from bench import command, report
-from bench.config import Mistake
+from bench import checkpoint, command, generate, model, new, report
+from bench.config import Mistake, Run, Size
+from bench.data.tokenizer import Bytes
 
 from . import synthetic
 
@@ -112,3 +114,61 @@ def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Pa
         tree["train"]["learning_rate"] = None
         config.write_text(yaml.safe_dump(tree))
     assert "[1, 2]" in report.make(root)[0].read_text(encoding="utf-8")
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The folder of a run as training leaves it, of a model that was never trained."""
+    arch = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 1e-3}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=Size(context=32)))))
+    made = model.build(arch, 16, 32, Bytes.size, seed=0)
+    checkpoint.save_weights(tmp_path / "checkpoint", made, Bytes(), 16)
+    return tmp_path
+
+
+def test_what_is_whole_writes(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    assert generate.main([str(trained), "--prompt", "a", "--tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("vocabulary.json", "[]", "vocabulary.json is damaged or missing"),
+        ("vocabulary.json", "{", "vocabulary.json is damaged or missing"),
+        ("vocabulary.json", '{"kind": "bpe", "tokenizer": "?"}', "vocabulary.json is damaged or missing"),
+        ("vocabulary.json", '{"kind": "symbols", "count": 3}', "weights.pt does not fit the model that config.yaml"),
+        ("vocabulary.json", None, "vocabulary.json is damaged or missing"),
+        ("weights.pt", "?", "weights.pt is damaged or missing"),
+        ("weights.pt", None, "has no weights"),
+    ],
+)
+def test_a_broken_file_of_a_trained_run_is_named(
+    name: str, content: str | None, said: str, trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = trained / "checkpoint" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert generate.main([str(trained)]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.startswith("error: ")
+    assert said in line
+    assert "\n" not in line
+
+
+def test_a_device_that_is_none_is_named(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    assert generate.main([str(trained), "--device", "toaster"]) == 2
+    assert "device toaster can not be used" in capsys.readouterr().err
+
+
+def test_no_name_of_the_bench_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert new.main(["rnn"]) == 2
+    assert "arch=rnn is there already, by the project" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
