@@ -177,4 +177,4 @@ def _whole(path: Path, what: str = "is damaged or missing") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # tokenizers has no narrower kind
-        raise Mistake(f"{path} {what} ({told(error)}): copy it from where it came, or train again with again=all") from None
+        raise Mistake(f"{path} {what} ({told(error)[:150]}): copy it from where it came, or train again with again=all") from None

@@ -22,7 +22,7 @@ from bench.config import Mistake, Run, Tune, from_plain
 from bench.identity import architecture, digest, run_name
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
-from bench.refusals import GROUPS, check_keys, check_values, parser, plain_words
+from bench.refusals import GROUPS, check_keys, check_values, check_words, parser, plain_words
 
 BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
 
@@ -151,8 +151,7 @@ def _expand(arguments: Sequence[str]) -> Command:
 
 def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Command:
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
-    options = hydra.config_loader.get_group_options
-    check_values(parsed, options)
+    check_words(parsed)
     master = _composed(hydra, name, overrides, RunMode.MULTIRUN)
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         return Command([_compose(hydra, name, overrides)], sweep=False)
@@ -168,7 +167,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
     task = [_line(override) for override in parsed if not override.is_hydra_override()]
     both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides([*params, *task])
-    check_values(both, options)
+    check_values(both, hydra.config_loader.get_group_options)
     fixed = [_line(override) for override in parsed if override.is_hydra_override()]
     batches = BasicSweeper.split_arguments(both, max_batch_size=None)
     return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], True, workers=workers, elsewhere=elsewhere)

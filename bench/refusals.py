@@ -38,12 +38,17 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def check_words(overrides: Sequence[Override]) -> None:
+    """Raise Mistake for a word without a key."""
+    for override in overrides:
+        if not override.key_or_group:
+            raise Mistake(f"{override.input_line} has no key: write key=value")
+
+
 def check_values(overrides: Sequence[Override], options: Callable[[str], Sequence[str]]) -> None:
-    """Raise Mistake for a word without a key, and for a sweep that has no value to go through. `options`: of a group."""
+    """Raise Mistake for a sweep that has no values to be gone through one by one. `options`: of a group."""
     for override in overrides:
         line = override.input_line or ""
-        if not override.key_or_group:
-            raise Mistake(f"{line} has no key: write key=value")
         if not override.is_sweep_override():
             continue
         if not override.is_discrete_sweep():

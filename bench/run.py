@@ -204,6 +204,7 @@ def foresee(asked: command.Command, arguments: Sequence[str]) -> int:
     """Say what a command would run, without running it. Raises Mistake for what would make it one."""
     from bench import forecast
 
+    disk.check_placed(Path(asked.runs[0].results) / asked.runs[0].suite / "runs", room(asked))
     look(asked)
     runs = plans.make(asked.runs, keep=False)
     trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []

@@ -125,6 +125,13 @@ def test_dry_promises_no_run_that_can_not_start(door: Command, tiny: list[str], 
     one_line(door("arch=bigram", "dry=true", *kept, *words), 2, said)
 
 
+def test_dry_makes_no_folder_and_sees_where_none_can_be(door: Command, tiny: list[str], tmp_path: Path) -> None:
+    assert door("arch=bigram", "dry=true", *tiny).returncode == 0
+    assert not (tmp_path / "results").exists()
+    (tmp_path / "taken").touch()
+    one_line(door("arch=bigram", "dry=true", "results=taken", *tiny), 2, "results=taken", "can not be written")
+
+
 def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(door: Command, tiny: list[str]) -> None:
     done = door("-m", "arch=bigram", "train.batch=4,1000000", "dry=true", *[w for w in tiny if not w.startswith("train.batch")])
     assert done.returncode == 0, done.stderr

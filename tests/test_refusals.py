@@ -163,6 +163,8 @@ def test_a_broken_file_of_a_trained_run_is_named(
 def test_a_device_that_is_none_is_named(trained: Path, capsys: pytest.CaptureFixture) -> None:
     assert generate.main([str(trained), "--device", "toaster"]) == 2
     assert "device toaster can not be used" in capsys.readouterr().err
+    assert generate.main([str(trained), "--tokens", "many"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_no_name_of_the_bench_is_begun_anew(
