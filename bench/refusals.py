@@ -21,6 +21,7 @@ from bench.config import Mistake, Run, nearest
 from bench.limits import CHOICES
 
 GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
+HELP = "python -m bench.run --help lists what there is"
 OPEN = ("arch", "data.parts")  # keys below these are the user's own
 
 
@@ -31,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Hydra's own flags; what it can not take is a Mistake."""
 
     def refuse(message: str) -> NoReturn:
-        raise Mistake(f"{message}: python -m bench.run --help lists what there is")
+        raise Mistake(f"{message}: {HELP}")
 
     made = get_args_parser()
     made.error = refuse  # type: ignore[method-assign]
@@ -131,7 +132,7 @@ def _no_yaml(found: re.Match, loader: Any, name: str) -> str:
     if group == "hydra/launcher" and (plug_in := launchers.missing(word)):
         return plug_in
     known = loader.get_group_options(group) if loader else ()
-    return f"{group}={word} is not known; {nearest(word, known)}"
+    return f"{group}={word} is not known; {nearest(word, known) if known else HELP}"
 
 
 def _no_key(found: re.Match, loader: Any, name: str) -> str:
@@ -205,7 +206,7 @@ def _no_mapping(found: re.Match) -> str:
 
 def _unknown(key: str, known: Iterable[str]) -> str:
     said = nearest(key, known)
-    return f"{key} is no key; {said if said.startswith('did') else 'python -m bench.run --help lists them'}"
+    return f"{key} is no key; {said if said.startswith('did') else HELP}"
 
 
 def _keys(loader: Any, name: str) -> list[str]:

@@ -34,7 +34,7 @@ def refused(*words: str) -> str:
         (["+train.step=500"], "train.step is no key; did you mean train.steps"),
         (["-m", "+train.step=1,2"], "train.step is no key"),
         (["+nonsense.key=5"], "nonsense is no key"),
-        (["++foo=1"], "foo is no key; python -m bench.run --help lists them"),
+        (["++foo=1"], "foo is no key; python -m bench.run --help lists what there is"),
         (["+data.synthetic.x=1"], "data.synthetic.x is no key"),
         (["+names.arch=x"], "names.arch is filled in by the bench"),
         (["+train=standard"], "leave the + in front of it out"),
