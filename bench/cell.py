@@ -55,13 +55,9 @@ def run(run: Run, folder: Path, say: Say) -> None:
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
-    corpus.check(run.size.context)
-    language_model = made(run, corpus, plan)
-    asked = objective.build(run.objective, language_model)
+    language_model, asked, blocks = opened(run, corpus, plan)
     plans.confirm(run)
     tune.confirm(run)
-    scoring.check_protocol(language_model, run, corpus)
-    blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed, corpus.parts["train"].counted)
     digests = {"data": corpus.digest, "text": corpus.facts["text_digest"], "order": blocks.digest(plan.steps)}
     origin = digests | {"source": record.training_source(), "config": identity(run)}
     origin |= {"device": plan.device.type, "precision": train.precision_name(plan)}  # `auto` may mean another one elsewhere
@@ -79,6 +75,16 @@ def run(run: Run, folder: Path, say: Say) -> None:
     plan.team.leave()
     if plan.team.first:
         closing.close(asked, corpus, run, replace(plan, team=ranks.ALONE), folder, fitted, compiling)
+
+
+def opened(run: Run, corpus: Corpus, plan: Plan) -> tuple[model.LanguageModel, Objective, Blocks]:
+    """The model, its objective and what it is trained on. Raises Mistake for what is found wrong with them before training."""
+    corpus.check(run.size.context)
+    language_model = made(run, corpus, plan)
+    asked = objective.build(run.objective, language_model)
+    scoring.check_protocol(language_model, run, corpus)
+    train_part = corpus.parts["train"]
+    return language_model, asked, Blocks(train_part.tokens, run.size.context, run.train.batch, run.seed, train_part.counted)
 
 
 def together(shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
@@ -152,8 +158,11 @@ def main(arguments: list[str]) -> int:
 
     Python's own 1, for a traceback, is not among them: whoever started this process then records the death.
     """
-    asked = from_plain(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
-    folder = Path(arguments[1])
+    try:
+        asked, folder = from_plain(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))), Path(arguments[1])
+    except (IndexError, OSError, ValueError, AttributeError, TypeError):
+        print("error: no run is named: python -m bench.cell RUN.json FOLDER is what python -m bench.run starts", file=sys.stderr)
+        return 2
 
     def say(line: str) -> None:
         with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
@@ -181,6 +190,9 @@ def followed(asked: Run, folder: Path, say: Say) -> int:
     except Mistake as mistake:
         say(str(mistake))
         return 2
+    except SystemExit as ended:
+        say(model.told(ended))
+        return 4
     except train.Diverged:
         return 4
     return 0
@@ -199,6 +211,9 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
         return 2
     except train.Diverged as reason:
         record.finish(folder, "failed", str(reason), facts={"diverged": reason.step})
+        return 4
+    except SystemExit as ended:  # of the architecture's: code 0 would pass for an end that went well
+        record.finish(folder, "failed", model.told(ended))
         return 4
     except regret.Leak as reason:
         record.finish(folder, "failed", str(reason))

@@ -6,7 +6,8 @@ import math
 import os
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from bench import stop
 from bench.config import Mistake, Run, from_plain
 from bench.data import Vocabulary, tokenizer
 from bench.disk import settle, whole
-from bench.model import LanguageModel
+from bench.model import LanguageModel, told
 from bench.model import build as build_model
 from bench.optimizer import Optimizer
 from bench.ranks import ALONE, Team, gathered
@@ -152,15 +153,28 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
     """A trained model from its run's folder. Raises Mistake where there is none, or where it is broken."""
     folder = Path(folder)
     run = read_run(folder)
-    path = folder / "checkpoint" / "weights.pt"
-    if not path.exists():
+    weights, words = folder / "checkpoint" / "weights.pt", folder / "checkpoint" / "vocabulary.json"
+    if not weights.exists():
         raise Mistake(f"{folder} has no weights: the run did not finish")
+    with _whole(words):
+        vocabulary = tokenizer.load(json.loads(words.read_text(encoding="utf-8")))
+    with _whole(weights):
+        saved = torch.load(weights, map_location="cpu", weights_only=True)
+        width, values = int(saved["width"]), dict(saved["model"])
+    model = build_model(run.arch, width, run.size.context, vocabulary.size, seed=run.seed)
+    with _whole(weights, "does not fit the model that config.yaml, vocabulary.json and the sources describe"):
+        model.load_state_dict(values)
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        vocabulary = tokenizer.load(json.loads((path.parent / "vocabulary.json").read_text(encoding="utf-8")))
-        model = build_model(run.arch, saved["width"], run.size.context, vocabulary.size, seed=run.seed)
-        model.load_state_dict(saved["model"])
         model.to(device)
-    except (RuntimeError, ValueError, AssertionError, KeyError, OSError, EOFError, pickle.UnpicklingError) as error:
-        raise Mistake(f"{path} can not be used on {device} ({str(error).splitlines()[0]}): train again with again=all") from None
+    except (RuntimeError, AssertionError) as error:  # torch's own, for a device that is none or has no room
+        raise Mistake(f"device {device} can not be used ({told(error)}): leave it out to use cpu") from None
     return Trained(model.eval(), vocabulary, run)
+
+
+@contextmanager
+def _whole(path: Path, what: str = "is damaged or missing") -> Iterator[None]:
+    """Name the file of a trained run that can not be used, and what to do."""
+    try:
+        yield
+    except Exception as error:  # tokenizers has no narrower kind
+        raise Mistake(f"{path} {what} ({told(error)[:150]}): copy it from where it came, or train again with again=all") from None

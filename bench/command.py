@@ -1,33 +1,29 @@
-"""A command line turned into runs, by Hydra; what Hydra refuses becomes one line. Imports no torch."""
+"""A command line turned into runs, by Hydra. Imports no torch."""
 
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from hydra import initialize_config_dir
-from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bench import launchers, machine, plans, tune
-from bench.config import Mistake, Run, Tune, from_plain, nearest
+from bench.config import Mistake, Run, Tune, from_plain
 from bench.identity import architecture, digest, run_name
 from bench.installed import InstalledArchitectures, check_apart, folders
 from bench.limits import check
+from bench.refusals import GROUPS, check_keys, check_values, check_words, parser, plain_words
 
-GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
 BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
 
 
@@ -62,8 +58,10 @@ def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
     with plain_words():
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
+    plain = {str(key): value for key, value in tree.items()}
+    check_keys(plain)
     names = {group: str(choices[group]) for group in GROUPS}
-    run = from_plain({str(key): value for key, value in tree.items()} | {"names": names})
+    run = from_plain(plain | {"names": names})
     check(run)
     if run.tune.trial >= 0:
         run = tune.trial(run)
@@ -75,7 +73,7 @@ def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
 
 def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """A command's flags, then its overrides: Hydra itself takes no flag between two of them."""
-    overrides = get_args_parser().parse_intermixed_args(arguments).overrides
+    overrides = parser().parse_intermixed_args(arguments).overrides
     flags, left = [], list(overrides)
     for word in arguments:
         if left and word == left[0]:
@@ -88,8 +86,16 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def expand(arguments: Sequence[str]) -> Command:
     """Every run that a command line asks for, before the first one starts. Raises Mistake for what it can not mean."""
     asked = _expand(arguments)
+    _check_one_folder(asked.runs)
     words = _control(arguments, asked)
     return _once(asked._replace(runs=[*asked.runs, *_expand(words).runs], control=tuple(words)) if words else asked)
+
+
+def _check_one_folder(runs: Sequence[Run]) -> None:
+    """Raise Mistake for a sweep over what decides where a command writes."""
+    for key in ("results", "suite"):
+        if len(values := list(dict.fromkeys(getattr(run, key) for run in runs))) > 1:
+            raise Mistake(f"{key}={','.join(values)}: one command writes into one folder; give a command for each")
 
 
 def _once(asked: Command) -> Command:
@@ -128,22 +134,24 @@ def trials(arguments: Sequence[str], tune: Tune) -> list[str]:
 
 
 def _expand(arguments: Sequence[str]) -> Command:
-    asked = get_args_parser().parse_args(arguments)
+    asked = parser().parse_args(arguments)
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():
         raise Mistake(f"--config-dir {asked.config_dir} is no folder")
-    check_apart([("the project", conf_folder()), *folders(), *(("--config-dir", Path(path)) for path in folder)])
+    sources = [("the project", conf_folder()), *folders(), *(("--config-dir", Path(path)) for path in folder)]
+    check_apart(sources)
     overrides = [*asked.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
     name = asked.config_name or "config"
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        with plain_words(hydra.config_loader, name):
+        with plain_words(hydra.config_loader, name, [path for _, path in sources]):
             return _cells(hydra, name, overrides, asked.multirun)
 
 
 def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Command:
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
+    check_words(parsed)
     master = _composed(hydra, name, overrides, RunMode.MULTIRUN)
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         return Command([_compose(hydra, name, overrides)], sweep=False)
@@ -159,6 +167,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
     task = [_line(override) for override in parsed if not override.is_hydra_override()]
     both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides([*params, *task])
+    check_values(both, hydra.config_loader.get_group_options)
     fixed = [_line(override) for override in parsed if override.is_hydra_override()]
     batches = BasicSweeper.split_arguments(both, max_batch_size=None)
     return Command([_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]], True, workers=workers, elsewhere=elsewhere)
@@ -173,7 +182,7 @@ def _composed(hydra: Any, name: str, overrides: Sequence[str], mode: RunMode) ->
         return hydra.compose_config(name, list(overrides), run_mode=mode, with_log_configuration=False)
     except ValueError as error:  # Hydra's own, for a group whose choice is no word
         wrong = [word for word in overrides if word.partition("=")[0] in (*GROUPS, "suite")]
-        wrong = [word for word in wrong if re.fullmatch(r"null|true|false|[-+.\d]+", word.partition("=")[2], re.I)]
+        wrong = [word for word in wrong if re.fullmatch(r"null|true|false|nan|[-+]?inf|[-+.\de]+", word.partition("=")[2], re.I)]
         if not wrong or not str(error).startswith("Config group override"):
             raise
         raise Mistake(
@@ -187,56 +196,3 @@ def _compose(hydra: Any, name: str, overrides: Sequence[str]) -> Run:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     return resolve(config, choices)
-
-
-# --- Hydra's refusals in plain words ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def plain_words(loader: Any = None, name: str = "config") -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise into a Mistake of one line."""
-    try:
-        yield
-    except (HydraException, OmegaConfBaseException) as error:
-        _explain(error, loader, name)
-
-
-def _explain(error: Exception, loader: Any, name: str) -> NoReturn:
-    text = " ".join([str(error), str(error.__cause__ or "")])
-    if found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, word = found.groups()
-        if group == "hydra/launcher" and (plug_in := launchers.missing(word)):
-            raise Mistake(plug_in) from None
-        known = loader.get_group_options(group) if loader else ()
-        raise Mistake(f"{group}={word} is not known; {nearest(word, known)}") from None
-    if found := re.search(r"(?:Could not override|You must specify) '([^']+)'", text):
-        key = found.group(1).partition("@")[0]
-        raise Mistake(f"{key} is no key; {nearest(key, _keys(loader, name))}") from None
-    if found := re.search(r"Key '([^']+)' not in '(\w+)'", text):
-        full = re.search(r"full_key: (\S+)", text)
-        key = full.group(1) if full else found.group(1)
-        raise Mistake(f"{key} is no key; {nearest(key, _keys(loader, name))}") from None
-    if found := re.search(r"(Value .+?) +full_key: (\S+)", text, re.DOTALL):
-        raise Mistake(f"{found.group(2)}: {' '.join(found.group(1).split()).lower()}") from None
-    if found := re.search(r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", text):
-        raise Mistake(f"{found.group(1) or found.group(2)} names several values: add -m to run them all") from None
-    said = [*str(error).splitlines()[:2], *str(error.__cause__ or "").splitlines()[:1]]
-    lines = dict.fromkeys(line.strip() for line in said if line.strip() and not line.startswith("See http"))
-    raise Mistake(": ".join(lines) if lines else type(error).__name__) from None
-
-
-def _keys(loader: Any, name: str) -> list[str]:
-    """Every group and every dotted key of the default configuration."""
-    if loader is None:
-        return []
-    config = loader.load_configuration(name, [], run_mode=RunMode.RUN)
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
-    return [*GROUPS, "suite", *_dotted(OmegaConf.to_container(config))]
-
-
-def _dotted(tree: Any, prefix: str = "") -> Iterator[str]:
-    for key, value in tree.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")

@@ -223,10 +223,11 @@ def learning_rate(run: Run) -> float:
 
 
 def tuned_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
-    """The learning rate that was found for an architecture with an optimizer; None where its YAML names none."""
-    found = (arch.get("tune") or {}).get("learning_rate")
+    """The learning rate that was found for an architecture with an optimizer; None where its YAML names none that is a number."""
+    told = arch.get("tune")
+    found = told.get("learning_rate") if isinstance(told, Mapping) else None
     chosen = found.get(optimizer) if isinstance(found, Mapping) else found
-    return None if chosen is None else float(chosen)
+    return float(chosen) if isinstance(chosen, int | float) else None
 
 
 def controls(control: Control, arch: str, seed: int) -> bool:

@@ -63,6 +63,15 @@ def check_writable(folder: Path) -> None:
         raise Mistake(f"results={folder} can not be written ({error.strerror}): name another folder with results=…") from None
 
 
+def check_placed(folder: Path, needed: int) -> None:
+    """Raise Mistake where a folder plainly can not be made, or has no room: what can be known of it without writing."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "no folder" if not there.is_dir() else "no right to"
+        raise Mistake(f"results={folder} can not be written ({there}: {why}): name another folder with results=…")
+    check_room(there, needed)
+
+
 def check_locks(folder: Path) -> None:
     """Raise Mistake where files can not be locked: two commands could not share the folder."""
     from filelock import FileLock

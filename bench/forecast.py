@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from architectures.interface import Unsupported
-from bench import data, machine, model, record, sizing
-from bench.config import Mistake, Run
+from bench import cell, compilation, data, machine, record, sizing, train
+from bench.config import Mistake, Run, tuned_rate
 from bench.identity import run_name, subject
 from bench.metric import TRAINING
+from bench.model import LanguageModel
 from bench.plans import Rate, measured
 
 SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
@@ -29,24 +31,46 @@ def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
     return 2 * size**3 * rounds / (time.perf_counter() - began)
 
 
-def row(run: Run, rates: Mapping[str, Rate], peak: float) -> dict[str, object]:
-    """One run: its size, its length, its time and the bytes that it leaves behind."""
+def ready(run: Run, elsewhere: bool) -> LanguageModel:
+    """The model of a run, once all is looked at that the run itself looks at before it trains. Raises Mistake, or Unsupported.
+
+    `elsewhere`: it runs on another machine than this, whose devices and compilers say nothing.
+    """
+    if elsewhere:
+        run = replace(run, train=replace(run.train, device="auto", precision="auto", compile="none"))
+    plan = train.plan(run)
+    compilation.check(plan)
+    return cell.opened(run, data.prepare(run.data, run.names["data"]), plan)[0]
+
+
+def with_a_rate(run: Run) -> Run:
+    """The run, with any learning rate where a search is still to find its first one."""
+    known = run.train.learning_rate is not None or tuned_rate(run.arch, run.optimizer.kind) is not None
+    return run if known else replace(run, train=replace(run.train, learning_rate=1.0))
+
+
+def row(run: Run, rates: Mapping[str, Rate], peak: float, sweep: bool, elsewhere: bool) -> dict[str, object]:
+    """One run: its size, its length, its time and the bytes it leaves behind. Raises Mistake where the only one can not start."""
+    run = with_a_rate(run)
     name = {"run": run_name(run)}
     try:
-        vocabulary = data.prepare(run.data, run.names["data"]).vocabulary.size
-        width = sizing.fitting_width(run.arch, run.size, vocabulary)
-        made = model.build(run.arch, width, run.size.context, vocabulary, seed=run.seed)
-    except (Mistake, Unsupported) as reason:
+        made = ready(run, elsewhere)
+        flops = made.flops(run.size.context)
+    except Unsupported as reason:
+        return {**name, "note": f"will be skipped: {reason}"}
+    except Mistake as reason:
+        if not sweep:
+            raise
         return {**name, "note": f"can not start: {reason}"}
     parameters = sizing.count(made)["parameters"]
     tokens = run.train.steps * run.train.batch * run.size.context
     rate = rates.get(subject(run))
-    flops = TRAINING * tokens * made.flops(run.size.context)
+    flops *= TRAINING * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / (SHARE * peak)
     folder, needed = record.wanted(run)
     return {
         **name,
-        "width": width,
+        "width": made.backbone.width,
         "parameters": f"{parameters:,}",
         "steps": f"{run.train.steps:,}",
         "tokens": f"{tokens:,}",
@@ -57,11 +81,11 @@ def row(run: Run, rates: Mapping[str, Rate], peak: float) -> dict[str, object]:
     }
 
 
-def table(runs: Sequence[Run]) -> str:
-    """The forecast as text: a line a run, then the whole."""
+def table(runs: Sequence[Run], sweep: bool = True, elsewhere: bool = False) -> str:
+    """The forecast as text: a line a run, then the whole. Raises Mistake where the only run of a command can not start."""
     root = Path(runs[0].results) / runs[0].suite
     rates, peak = measured(root), peak_flops()
-    rows = pd.DataFrame([row(run, rates, peak) for run in runs])
+    rows = pd.DataFrame([row(run, rates, peak, sweep, elsewhere) for run in runs])
     jobs = machine.parallel_jobs(runs[0].threads)
     minutes = rows.get("minutes", pd.Series(dtype=float)).sum()
     whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, measuring not counted"

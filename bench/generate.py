@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from bench.config import Mistake
 
@@ -64,17 +64,24 @@ def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generato
     return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1)  # half the time of multinomial
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as the other commands do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(f"{message}: python -m bench.generate --help tells what it takes")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.generate", description="Write with a trained model.")
+    parser = Parser(prog="python -m bench.generate", description="Write with a trained model.")
     parser.add_argument("run", help="a run's folder: results/<suite>/runs/<run>")
     parser.add_argument("--prompt", default="", help="what the text begins with")
     parser.add_argument("--tokens", type=int, default=200, help="how many tokens to write (default 200)")
     parser.add_argument("--temperature", type=float, default=0.8, help="0: always the likeliest token (default 0.8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
-    asked = parser.parse_args(arguments)
     try:
+        asked = parser.parse_args(arguments)
         if asked.tokens < 0 or not asked.temperature >= 0:
             raise Mistake("--tokens and --temperature take 0 or more")
         from architectures.interface import Unsupported

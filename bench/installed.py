@@ -85,7 +85,7 @@ def module_file(target: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def how_to_install(error: Exception) -> str:
+def how_to_install(error: BaseException) -> str:
     """The end of a message about a missing module: the line that installs the extra that brings it, where there is one."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""

@@ -130,6 +130,9 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
         time.sleep(1)  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
     if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that
         record.finish(folder, "failed", end.reason)
+    elif not end.reason and end.code not in (stop.STOPPED, launch.UNWRITTEN) and record.status(folder) == "unfinished":
+        # os._exit in an architecture: nobody heard it, and code 0 alone is no result
+        record.finish(folder, "failed", f"its process ended with code {end.code} and left no result")
     if end.code != CANNOT_START:  # that one is said at the end, once
         say(f"{folder.name}: {outcome(folder)}")
 

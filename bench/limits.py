@@ -1,5 +1,6 @@
 """Which values the keys of a run take, and the check of them. Imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -89,6 +90,18 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "threads": (1, 1024),
 }
 
+DESCRIBED: dict[str, tuple[Any, str]] = {  # the reserved keys of an architecture's YAML, and what is in them
+    "family": (str, "a word"),
+    "card": (Mapping, "summary and paper"),
+    "card.summary": (str, "a text"),
+    "card.paper": (str, "a text"),
+    "tune": (Mapping, "a learning_rate and what is known of its search"),
+    "tune.space": (Mapping, "names with the two ends of a range, or choices"),
+    "tune.trials": (int, "a whole number"),
+    "tune.searched": (str, "a text"),
+    "tune.edge": (str, "low or high"),
+}
+
 
 def check(run: Run) -> None:
     """Raise Mistake for the first value that is out of its range or no known word."""
@@ -107,8 +120,9 @@ def check(run: Run) -> None:
         value = at(path)
         if value is not None and not low <= value <= high:  # NaN fails too
             raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
-    if not isinstance(run.arch.get("_target_"), str):
-        raise Mistake(f"arch={run.names.get('arch', '?')} has no _target_: name the class, as in _target_: my_module.MyBackbone")
+    if not run.results.strip():
+        raise Mistake("results= names no folder: leave it out, or name one")
+    _check_described(run.names.get("arch", "?"), run.arch)
     for name, least in (("lengths", 2), ("batches", 1)):
         given = getattr(run.measure, name)
         if any(value < least for value in given):
@@ -126,6 +140,23 @@ def check(run: Run) -> None:
     if not run.tune.trials and run.tune.trial < 0:  # a search finds it
         learning_rate(run)
     _check_law(run)
+
+
+def _check_described(name: str, arch: Mapping[str, Any]) -> None:
+    """Raise Mistake where a reserved key of an architecture's YAML is of another kind than what reads it, hours later, takes."""
+    if not isinstance(arch.get("_target_"), str):
+        raise Mistake(f"arch={name} has no _target_: name the class, as in _target_: my_module.MyBackbone")
+    for path, (kind, wanted) in DESCRIBED.items():
+        group, _, key = path.rpartition(".")
+        value = ((arch.get(group) or {}) if group else arch).get(key)
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise Mistake(f"arch={name}: {path}={value} must be {wanted}: mend its YAML")
+    found = (arch.get("tune") or {}).get("learning_rate")
+    low, high = RANGES["train.learning_rate"]
+    for rate in found.values() if isinstance(found, Mapping) else [found]:
+        known = isinstance(rate, int | float) and not isinstance(rate, bool)
+        if rate is not None and not (known and low <= rate <= high):  # NaN fails too
+            raise Mistake(f"arch={name}: tune.learning_rate={rate} must be a number from {low:g} to {high:g}: mend its YAML")
 
 
 def _check_law(run: Run) -> None:

@@ -19,6 +19,9 @@ EMBEDDING_DEVIATION = 0.02
 MATRIX_GAIN = 0.5  # with 1, attention without normed queries and keys trains badly at a high rate; 0.25 was no better
 
 
+FAULTS = (Exception, SystemExit)  # whatever a user's module may raise: sys.exit in it must not end the command, least of all well
+
+
 class CannotBuild(Mistake):
     """An architecture that can not be made or trained. In a sweep it is this cell that fails, not the command."""
 
@@ -82,8 +85,8 @@ def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
         raise CannotBuild(f"_target_: {target} names no module: write it as in my_module.{target}")
     try:
         made = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever a module of the user's raises while it is imported
-        raise CannotBuild(f"_target_: {target} does not import: {_told(error)}") from None
+    except FAULTS as error:
+        raise CannotBuild(f"_target_: {target} does not import: {told(error)}{how_to_install(error)}") from None
     if not (isinstance(made, type) and issubclass(made, Backbone)):
         raise CannotBuild(f"_target_: {target} is no architectures.interface.Backbone: derive its class from that")
     _check_options(made, options(arch))
@@ -120,15 +123,17 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         raise Mistake(f"{path}={value} must be {words[kind]}")
 
 
-def not_made(made: type[Backbone], width: int, error: Exception) -> CannotBuild:
-    return CannotBuild(f"{made.__name__} with width {width} was not made: {_told(error)}")
+def not_made(made: type[Backbone], width: int, error: BaseException) -> CannotBuild:
+    return CannotBuild(f"{made.__name__} with width {width} was not made: {told(error)}{how_to_install(error)}")
 
 
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {line(error)}{how_to_install(error)}"
+def told(error: BaseException) -> str:
+    """What somebody else's code raised, in one line."""
+    said = f"it called sys.exit({'' if error.code is None else error.code})" if isinstance(error, SystemExit) else line(error)
+    return f"{type(error).__name__}: {said[:300]}"
 
 
-def line(error: Exception) -> str:
+def line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
 
 
@@ -162,7 +167,7 @@ def build(
         torch.manual_seed(seed)
         try:
             model = LanguageModel(made(width, context, **options(arch)), vocabulary)
-        except Exception as error:
+            initialise(model)
+        except FAULTS as error:
             raise not_made(made, width, error) from None
-        initialise(model)
     return model.to(device)

@@ -15,7 +15,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NoReturn
 
+from bench.command import conf_folder
 from bench.config import Mistake
+from bench.installed import folders
 
 INTO = "my_architectures"
 TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/arch/{name}.yaml"}
@@ -40,6 +42,9 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
         )
     if asked.name in sys.stdlib_module_names or importlib.util.find_spec(asked.name) is not None:
         raise Mistake(f"{asked.name} is a module already: take another name, as in my_{asked.name}")
+    for who, folder in [("the project", conf_folder()), *folders()]:
+        if (folder / "arch" / f"{asked.name}.yaml").exists():
+            raise Mistake(f"arch={asked.name} is there already, by {who} ({folder}): take another name, as in my_{asked.name}")
     return asked.name, Path(asked.into)
 
 

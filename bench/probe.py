@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.interface import Backbone
-from bench.model import CannotBuild, LanguageModel
+from bench.model import FAULTS, CannotBuild, LanguageModel, told
 
 LONGEST = 1024  # tokens that the check before training looks at: the context, where that is not longer
 ROUNDING = 1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
@@ -191,5 +191,5 @@ def check_before_training(model: LanguageModel) -> None:
                 check_causal(model.backbone, x, onward(x, other, positions))
     except Broken as error:
         raise CannotBuild(f"{name}: {error}") from None
-    except Exception as error:
-        raise CannotBuild(f"{name}: it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}") from None
+    except FAULTS as error:
+        raise CannotBuild(f"{name}: it raised {told(error)}") from None

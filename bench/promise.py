@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench.model import CannotBuild, LanguageModel, build
+from bench.model import FAULTS, CannotBuild, LanguageModel, build, told
 from bench.probe import Broken
 from bench.sizing import solve_width
 
@@ -105,5 +105,5 @@ def examine(check: Check, subject: Subject) -> Finding:
         return Finding(check, "not asked", str(reason))
     except (Broken, CannotBuild) as error:
         return Finding(check, "broken", str(error))
-    except Exception as error:
-        return Finding(check, "broken", f"it raised {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+    except FAULTS as error:
+        return Finding(check, "broken", f"it raised {told(error)}")

@@ -131,7 +131,7 @@ def _run_row(folder: Path, config: Mapping[str, Any], result: Mapping[str, Any])
     except OSError:
         text = ""
     return {
-        "run": folder.name, "folder": str(folder), "arch": names["arch"], "family": arch.get("family", ""),
+        "run": folder.name, "folder": str(folder), "arch": names["arch"], "family": str(arch.get("family", "")),
         "variant": provenance.get("variant", ""), "subject": provenance.get("subject", ""), "label": names["arch"],
         "data": names["data"], "data_digest": digests.get("data", ""), "order_digest": digests.get("order", ""),
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],

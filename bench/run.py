@@ -17,7 +17,7 @@ from typing import Any
 
 import hydra
 
-from bench import command, crew, devices, disk, job, launchers, machine, plans, record, stop, tune
+from bench import command, crew, devices, disk, job, launchers, machine, plans, record, refusals, stop, tune
 from bench.config import Mistake, Run
 from bench.identity import subject
 from bench.job import say
@@ -62,12 +62,17 @@ def patient(here: stop.Command) -> Iterator[None]:
 
 def prepare(asked: command.Command) -> None:
     """All that can be found wrong before any long work: folders, options, texts. Raises Mistake."""
-    from bench import data, model
-
     folder = Path(asked.runs[0].results) / asked.runs[0].suite / "runs"
     disk.check_writable(folder)
     disk.check_locks(folder)
     disk.check_room(folder, room(asked))
+    look(asked)
+
+
+def look(asked: command.Command) -> None:
+    """All that can be found wrong without writing: devices, options, texts. Raises Mistake."""
+    from bench import data, model
+
     for run in asked.runs if not asked.elsewhere else ():
         devices.check(run)
     for run in _distinct(asked.runs, lambda run: run.arch):
@@ -172,16 +177,16 @@ def compare(asked: command.Command, words: Sequence[str]) -> int:
     return finish(asked)
 
 
-def train(asked: command.Command, *sweeps: Sequence[str]) -> None:
-    """Run what a command asks for through Hydra, in one sweep after the other. Raises Mistake before any long work."""
+def train(asked: command.Command, words: Sequence[str], control: Sequence[str] = ()) -> None:
+    """Run what a command asks for through Hydra, then its A/A control where it has one. Raises Mistake before any long work."""
     from bench import measure
 
     prepare(asked)
     if not asked.elsewhere and measure.goes_on():
         say("a measurement runs on this machine: training beside it makes its intervals wider")
     with stop.standing(asked.elsewhere) as here:
-        for words in filter(None, sweeps):
-            sys.argv[1:] = words
+        for sweep in (words, control) if control else (words,):  # no words at all ask for the default run
+            sys.argv[1:] = sweep
             with patient(here) if asked.workers else nullcontext():
                 by_hydra()
         job.come_back(here.left())
@@ -195,6 +200,18 @@ def search(asked: command.Command, words: Sequence[str]) -> list[str]:
     return tune.conclude(asked.runs)
 
 
+def foresee(asked: command.Command, arguments: Sequence[str]) -> int:
+    """Say what a command would run, without running it. Raises Mistake for what would make it one."""
+    from bench import forecast
+
+    disk.check_placed(Path(asked.runs[0].results) / asked.runs[0].suite / "runs", room(asked))
+    look(asked)
+    runs = plans.make(asked.runs, keep=False)
+    trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
+    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere))
+    return 0
+
+
 Errand = Callable[[command.Command, Sequence[str]], int]  # what a door does with a command and its words; returns the exit code
 
 
@@ -202,7 +219,7 @@ def door(arguments: Sequence[str], errand: Errand = compare) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
-        with command.plain_words():
+        with refusals.plain_words():
             by_hydra()
         return 0
     asked = command.expand(arguments)
@@ -218,12 +235,7 @@ def door(arguments: Sequence[str], errand: Errand = compare) -> int:
     os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
     os.environ["BENCH_TWICE"] = json.dumps(asked.twice)
     if asked.runs[0].dry:
-        from bench import forecast
-
-        runs = plans.make(asked.runs, keep=False)
-        trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
-        print(forecast.table([*runs, *trials]))
-        return 0
+        return foresee(asked, arguments)
     return errand(asked._replace(runs=plans.make(asked.runs)), [*flags, *overrides])
 
 

@@ -12,7 +12,7 @@ from architectures.interface import Backbone, Unsupported
 from bench import machine
 from bench.config import Size, options
 from bench.limits import CHOICES
-from bench.model import CannotBuild, LanguageModel, constructor, line, not_made
+from bench.model import FAULTS, CannotBuild, LanguageModel, constructor, line, not_made
 
 COUNTS = {name: "parameters" if name == "all" else f"parameters_{name}" for name in CHOICES["size.count"]}
 WIDEST = 1 << 20
@@ -74,11 +74,13 @@ def _size(made: type[Backbone], given: Mapping[str, Any], context: int, vocabula
     try:
         with torch.device("meta"):
             model = LanguageModel(made(width, context, **given), vocabulary)
+        return state_bytes(model, context) if counted == "state" else count(model)[COUNTS[counted]]
+    except Unsupported:
+        raise
     except ValueError as error:
         return line(error)
-    except Exception as error:
+    except FAULTS as error:
         raise not_made(made, width, error) from None
-    return state_bytes(model, context) if counted == "state" else count(model)[COUNTS[counted]]
 
 
 def state_bytes(model: LanguageModel, context: int) -> int:

@@ -139,6 +139,6 @@ def cuda_peak(step: Callable[[], object]) -> tuple[int, int]:
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
 
 
-def out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory left, on whatever device."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in str(error).lower() for words in FULL)

@@ -16,7 +16,7 @@ from bench.measure import memory
 from bench.measure.memory import Stateful
 from bench.measure.process import process_rise
 from bench.measure.subject import Subject
-from bench.model import LanguageModel
+from bench.model import FAULTS, LanguageModel, told
 from bench.train import autocast, seeded, update
 
 Work = Callable[[], object]
@@ -98,7 +98,7 @@ def state_growth(model: LanguageModel, context: int) -> Found:
         return {"state_bytes": found, "state_bytes_per_token": found}
     try:
         growth = (said(model, 2 * context) - found) / context
-    except Exception:  # whatever an architecture raises for a length that it was not made for
+    except FAULTS:  # for a length that it was not made for
         half = context // 2
         growth = (found - said(model, half)) / (context - half)
     return {"state_bytes": found, "state_bytes_per_token": growth}
@@ -118,17 +118,17 @@ def state_bytes(model: LanguageModel, length: int) -> int | str:
     training = model.training
     try:
         state = model.eval().init_state(1, length)
-        told = model.backbone.state_bytes(state)
+        says = model.backbone.state_bytes(state)
         prompt = torch.arange(length, device=model.embedding.weight.device)[None] % model.vocabulary  # (1, T)
         _, state = model.hidden(prompt, state)
         live = sum(tensor.numel() * tensor.element_size() for tensor in tensors_within(state))
     except Unsupported as reason:
         return str(reason)
-    except Exception as error:  # a user's architecture may raise anything
-        return f"no state for {length} tokens: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    except FAULTS as error:
+        return f"no state for {length} tokens: {told(error)}"
     finally:
         model.train(training)
-    return told if live == told else f"its state has {live} bytes and not the {told} that it says"
+    return says if live == says else f"its state has {live} bytes and not the {says} that it says"
 
 
 def tensors_within(state: State) -> list[Tensor]:

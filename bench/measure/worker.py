@@ -28,6 +28,7 @@ from bench.measure import energy, memory, scales
 from bench.measure.peak import Peak
 from bench.measure.process import process_before
 from bench.measure.subject import Subject
+from bench.model import FAULTS, told
 
 RENEWED = 77  # exit code of a child that gives way to a fresh one
 
@@ -47,12 +48,12 @@ def settle(run: Run) -> None:
     torch.manual_seed(0)
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """What went wrong, in one line."""
     said = " ".join(str(error).split())[:300]
     if memory.out_of_memory(error):
         return f"out of memory: {said}"
-    return said if isinstance(error, Mistake) else f"{type(error).__name__}: {said}"
+    return said if isinstance(error, Mistake) else told(error)
 
 
 class Desk:
@@ -134,7 +135,7 @@ class Desk:
             return {"gave": getattr(self, request["ask"])(request)}
         except Unsupported as error:
             return {"refused": str(error)}
-        except Exception as error:  # a user's architecture may raise anything, and the others go on
+        except FAULTS as error:  # the others go on
             return {"failed": reason(error)}
 
     def give_back(self) -> None:
