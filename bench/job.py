@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, crew, devices, launch, machine, record, stop
+from bench import command, crew, devices, launch, machine, record, sound, stop
 from bench.config import Mistake, Run, from_plain
 from bench.disk import unwritable
 from bench.identity import run_name
@@ -147,13 +147,13 @@ def _launched(run: Run, folder: Path, cell: list[str]) -> launch.End:
 
 def outcome(folder: Path) -> str:
     """How a run stands, with its reason where there is one."""
-    result = record.read_json(folder / "result.json") or {"reason": ""}
-    return f"{record.status(folder)}" + (f": {result['reason']}" if result["reason"] else "")
+    reason = record.result(folder)["reason"]
+    return record.status(folder) + (f": {reason}" if reason else "")
 
 
 def rerun(run: Run) -> str:
     """The command that runs a run again which is not done."""
-    alone = (record.read_json(record.attempts(run)[-1] / "provenance.json") or {}).get("rerun")
+    alone = sound.look(record.attempts(run)[-1]).provenance.get("rerun")
     return alone or again(words())  # nothing could be written of it
 
 
