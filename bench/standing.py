@@ -48,14 +48,17 @@ def counting(root: Path) -> tuple[list[Found], list[dict[str, str]]]:
     for one in records:
         if one.look.config:
             groups.setdefault(identity(one), []).append(one)
-    best = [
-        min(group, key=lambda one: (one.look.status != "done", -one.attempt, len(one.folder.name))) for group in groups.values()
-    ]
+    best = [min(group, key=_order) for group in groups.values()]
     pairs = [(one, other) for one, group in zip(best, groups.values(), strict=True) for other in group if other is not one]
     passed = [_beside(other, one) for one, other in pairs if other.attempt >= one.attempt]
-    replaced = {one.folder.name.rpartition("-a")[0] for one in best if one.attempt > 1}
-    unknown = [one for one in records if not one.look.config and one.folder.name not in replaced]
+    attempts = {_first(one): one.attempt for one in best}
+    unknown = [one for one in records if not one.look.config and one.attempt >= attempts.get(_first(one), 0)]
     return best, [*passed, *(told(one, UNREADABLE, one.look.reason) for one in unknown)]
+
+
+def _first(one: Found) -> str:
+    """The name of a run's first attempt."""
+    return one.folder.name.removesuffix(f"-a{one.attempt}")
 
 
 def _order(one: Found) -> tuple[bool, int, int]:
