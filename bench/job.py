@@ -114,12 +114,15 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
     if run_name(run) in json.loads(os.environ.get("BENCH_TWICE", "[]")):
         say(f"{run_name(run)}: the same as another run of this command, under another name")
         return
+    last = record.attempts(run)[-1]
     folder, needed = record.wanted(run, float(os.environ.get("BENCH_BEGAN", "inf")))
     if not needed:
         if record.status(folder) in ("done", "skipped"):
             record.tidy(folder)
         say(f"{folder.name}: {record.status(folder)} before, not run again")
         return
+    if record.status(last) == sound.UNREADABLE:
+        say(f"{last.name}: {outcome(last)}; it stays as it is, and is run again beside it")
     devices.check(run)  # this may be another machine than the command's
     record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
     with tempfile.TemporaryDirectory() as place:
