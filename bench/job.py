@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from bench import command, crew, devices, launch, machine, record, stop
+from bench import command, crew, devices, launch, machine, record, sound, stop
 from bench.config import Mistake, Run, from_plain
 from bench.disk import unwritable
 from bench.identity import run_name
@@ -114,12 +114,15 @@ def _train(run: Run, overrides: Sequence[str]) -> None:
     if run_name(run) in json.loads(os.environ.get("BENCH_TWICE", "[]")):
         say(f"{run_name(run)}: the same as another run of this command, under another name")
         return
+    last = record.attempts(run)[-1]
     folder, needed = record.wanted(run, float(os.environ.get("BENCH_BEGAN", "inf")))
     if not needed:
         if record.status(folder) in ("done", "skipped"):
             record.tidy(folder)
         say(f"{folder.name}: {record.status(folder)} before, not run again")
         return
+    if record.status(last) == sound.UNREADABLE:
+        say(f"{last.name}: {outcome(last)}; it stays as it is, and is run again beside it")
     devices.check(run)  # this may be another machine than the command's
     record.begin(folder, run, machine.environment(run.threads), provenance(overrides))
     with tempfile.TemporaryDirectory() as place:
@@ -150,13 +153,13 @@ def _launched(run: Run, folder: Path, cell: list[str]) -> launch.End:
 
 def outcome(folder: Path) -> str:
     """How a run stands, with its reason where there is one."""
-    result = record.read_json(folder / "result.json") or {"reason": ""}
-    return f"{record.status(folder)}" + (f": {result['reason']}" if result["reason"] else "")
+    reason = record.result(folder)["reason"]
+    return record.status(folder) + (f": {reason}" if reason else "")
 
 
 def rerun(run: Run) -> str:
     """The command that runs a run again which is not done."""
-    alone = (record.read_json(record.attempts(run)[-1] / "provenance.json") or {}).get("rerun")
+    alone = sound.look(record.attempts(run)[-1]).provenance.get("rerun")
     return alone or again(words())  # nothing could be written of it
 
 

@@ -17,12 +17,13 @@ from bench.config import Run
 from bench.disk import settle, sweep_up, whole
 from bench.identity import digest, run_name, subject, variant
 from bench.metric import Metric
+from bench.shapes import FINISHED
+from bench.shapes import SCHEMA as SCHEMA
+from bench.sound import UNREADABLE, look, read_lines
+from bench.sound import read_json as read_json
 
 if TYPE_CHECKING:
     import pandas as pd
-
-SCHEMA = 1
-FINISHED = ("done", "failed", "skipped")
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -33,14 +34,6 @@ def write_atomically(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it is missing or broken."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def source_digest(packages: Iterable[Path]) -> str:
@@ -69,26 +62,31 @@ def attempts(run: Run) -> list[Path]:
 
 
 def status(folder: Path) -> str:
-    """done, failed or skipped where there is a result; else unfinished or absent."""
-    result = read_json(folder / "result.json")
-    if result is not None:
-        return str(result["status"])
-    return "unfinished" if (folder / "config.yaml").exists() else "absent"
+    """done, failed or skipped where there is a result, unreadable where that is damaged; else unfinished or absent."""
+    return look(folder).status
+
+
+def result(folder: Path) -> dict[str, Any]:
+    """The result of a run; where it has none, or a damaged one, an empty one with the reason."""
+    seen = look(folder)
+    known = seen.result
+    return {"metrics": [], **known, "reason": known.get("reason") or seen.reason, "facts": known.get("facts") or {}}
 
 
 def wanted(run: Run, began: float = math.inf) -> tuple[Path, bool]:
     """The folder that this run belongs into, and whether it has to be run (again).
 
     A run that could not even start lost nothing: the same folder is used again. One that was finished after the command
-    `began` (in seconds since the epoch), by whichever command, is not run again by it.
+    `began` (in seconds since the epoch), by whichever command, is not run again by it. A damaged record stays as it is,
+    for what it still holds, and is no result: the run is done again beside it.
     """
     last = attempts(run)[-1]
     state = status(last)
     if state in FINISHED and (last / "result.json").stat().st_mtime > began:
         return last, False
-    if state in ("absent", "unfinished") or not (read_json(last / "result.json") or {}).get("facts", {}).get("started", True):
+    if state in ("absent", "unfinished") or not result(last)["facts"].get("started", True):
         return last, True
-    if run.again == "all" or (run.again == "failed" and state == "failed"):
+    if state == UNREADABLE or run.again == "all" or (run.again == "failed" and state == "failed"):
         return last.parent / f"{run_name(run)}-a{len(attempts(run)) + 1}", True
     return last, False
 
@@ -102,7 +100,7 @@ def begin(folder: Path, run: Run, environment: Mapping[str, Any], provenance: Ma
     attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
     if attempt > 1 and run.again == "failed" and status(folder) == "absent":
         _go_on_from(folder.parent / (run_name(run) + (f"-a{attempt - 1}" if attempt > 2 else "")), folder)
-    before = (read_json(folder / "provenance.json") or {}).get("starts", [])
+    before = look(folder).provenance.get("starts") or []
     start = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "host": platform.node(), "process": os.getpid()}
     names = {"variant": variant(run), "subject": subject(run), "attempt": attempt, "starts": [*before, start]}
     (folder / "result.json").unlink(missing_ok=True)
@@ -125,8 +123,8 @@ def _go_on_from(failed: Path, folder: Path) -> None:
 
 def note(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
     """Add what a run found out about its data once it was read."""
-    provenance = read_json(folder / "provenance.json") or {}
-    provenance["digests"] = {**provenance.get("digests", {}), **digests}
+    provenance = look(folder).provenance
+    provenance["digests"] = {**(provenance.get("digests") or {}), **digests}
     write_json(folder / "provenance.json", provenance | {"data": dict(data)})
 
 
@@ -151,17 +149,7 @@ def settle_curve(folder: Path) -> None:
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
     """The lines of a curve; a line that a kill cut short is left out."""
-    rows = []
-    try:
-        lines = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return read_lines(folder / "curve.jsonl")[0]
 
 
 def cut_curve(folder: Path, step: int) -> None:

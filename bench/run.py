@@ -143,8 +143,7 @@ def left_over(folders: Mapping[Path, Run], undone: Sequence[Run]) -> Iterator[st
 
 def scored(folder: Path) -> bool:
     """Whether a run has a score that reference lines may stand beside."""
-    metrics = (record.read_json(folder / "result.json") or {}).get("metrics", [])
-    return any(metric["name"] == "bits_per_byte" for metric in metrics)
+    return any(metric["name"] == "bits_per_byte" for metric in record.result(folder)["metrics"])
 
 
 def draw_references(root: Path, runs: Sequence[Run]) -> None:
@@ -157,8 +156,8 @@ def draw_references(root: Path, runs: Sequence[Run]) -> None:
 
 def refuse(folder: Path) -> None:
     """Raise Mistake where a single run could not start; its record goes where it holds no more than that."""
-    result = record.read_json(folder / "result.json") or {}
-    if result.get("facts", {}).get("started") is False:
+    result = record.result(folder)
+    if result["facts"].get("started") is False:
         if (folder / "checkpoint").exists():
             (folder / "result.json").unlink()
         else:

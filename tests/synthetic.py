@@ -129,9 +129,9 @@ def write_run(
     metrics: Sequence[Metric] | None = None,
     **changes: Any,
 ) -> Path:
-    """One record, as the harness writes it. `changes`: of make_run, and data_digest, order, source, environment."""
+    """One record, as the harness writes it. `changes`: of make_run, and data_digest, order, source, environment, folder."""
     run = make_run(root, arch, seed, **changes)
-    folder = root / "runs" / record.run_name(run)
+    folder = changes.get("folder", root / "runs" / record.run_name(run))
     failed = status != "done"
     digests = ("", "") if failed else (changes.get("data_digest", "d1d1d1d1"), changes.get("order", f"order-{seed}"))
     provenance = _provenance(run, *digests, changes.get("source", ""))

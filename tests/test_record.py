@@ -23,7 +23,7 @@ def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object)
     record.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
     record.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
     record.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
-    metrics = [Metric("perplexity", "per token", "lower", (value,))]
+    metrics = [Metric("bits_per_byte", "bits/byte", "lower", (value,))]
     record.finish(folder, status, "because" if status != "done" else "", metrics, facts)
     return folder
 
@@ -34,7 +34,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     row = records.runs.iloc[0]
     found = row[["arch", "status", "data_digest", "order_digest", "protocol"]].tolist()
     assert found == ["mine", "done", "d", "o", "chunk(8)"]
-    assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == ["perplexity", "per token", "lower", 1.5]
+    assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == ["bits_per_byte", "bits/byte", "lower", 1.5]
     assert records.curves.iloc[0][["step", "tokens", "nats"]].tolist() == [2, 20, 3.0]
 
 

@@ -561,13 +561,14 @@ def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -
     assert len({int(colour) for group in found for colour in group.names["colour"]}) == 2
 
 
-def test_a_broken_doctor_is_passed_over(tmp_path: Path) -> None:
+def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
     folder = synthetic.write_measure(tmp_path, "lstm")
     for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
         (folder.parent / "doctor.json").write_text(content)
         records = reading.read(tmp_path)
         (sitting,) = speeds.sittings(records.measures, records.doctors)
-        assert sitting.broken == []
+        assert [one["name"] for one in sitting.broken] == ["doctor.json"]
+        assert not sitting.claims("train_tokens_per_second")
 
 
 def test_a_column_that_nobody_fills_is_left_out(full: Group) -> None:

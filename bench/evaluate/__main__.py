@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 
 from architectures.interface import Unsupported
-from bench import checkpoint, data, disk, evaluate, objective, record, report, train
+from bench import checkpoint, data, disk, evaluate, objective, record, report, sound, train
 from bench.config import Mistake, Run, nearest
 from bench.data import Corpus
 from bench.evaluate.protocols import stride_of
 from bench.identity import digest
 from bench.job import say
 from bench.limits import check
+from bench.shapes import in_result
 
 KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
 
@@ -72,18 +73,18 @@ def place(folder: Path, run: Run, corpus: Corpus) -> Path:
 
 def as_trained(folder: Path, run: Run) -> Run:
     """The run in the precision that its own score was made in, whatever `auto` would mean on this machine. Raises Mistake."""
-    known = (record.read_json(folder / "result.json") or {}).get("facts", {}).get("precision")
+    known = record.result(folder)["facts"].get("precision")
     return replace(run, train=replace(run.train, precision=known)) if known else run
 
 
 def score(folder: Path, run: Run) -> str:
     """Score one run and record it, unless that was done; says how it ended. Raises Mistake."""
     corpus = data.prepare(run.data, run.names["data"], say)
-    known = ((record.read_json(folder / "provenance.json") or {}).get("digests") or {}).get("data")
+    known = sound.look(folder).provenance["digests"]["data"]  # a finished run has it
     if known != corpus.digest:
         raise Mistake(f"{folder}: the text is not what it was trained and scored on (digest {known}, now {corpus.digest})")
     into = place(folder, run, corpus)
-    if (before := record.read_json(into / "result.json")) is not None:
+    if not in_result(before := record.read_json(into / "result.json")):
         return f"{before['status']} before, not scored again"
     disk.check_writable(into)
     plan = train.plan(as_trained(folder, run))

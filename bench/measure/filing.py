@@ -13,7 +13,8 @@ from bench.installed import module_file
 from bench.measure.figures import metrics
 from bench.measure.rounds import SEED
 from bench.measure.seat import Seat
-from bench.record import finish, read_json, source_digest, write_json
+from bench.record import finish, source_digest, write_json
+from bench.sound import measurement
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("architectures", "bench/measure")  # a change in these makes older measurements stale, and in these modules:
@@ -53,10 +54,10 @@ def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
     wanted = {(subject(run), protocol(run, options)["digest"]) for run in runs}
     held: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
-        about, result = read_json(path) or {}, read_json(path.parent / "result.json") or {}
-        here = about.get("machine") == machine.machine_digest() and not about.get("twin")
-        if here and result.get("status") in ("done", "skipped"):
-            held.setdefault(path.parent.parent, set()).add((about["subject"], about["protocol"]["digest"]))
+        about, result, _ = measurement(path.parent)
+        here = about["machine"] == machine.machine_digest() and not about.get("twin")
+        if here and result["status"] in ("done", "skipped"):
+            held.setdefault(path.parent.parent, set()).add((about["subject"], str((about.get("protocol") or {}).get("digest"))))
     return not any(wanted <= subjects for subjects in held.values())
 
 

@@ -53,4 +53,4 @@ def make(root: Path, target: float | None = None) -> tuple[Path, str]:
         write_atomically(folder / name, table.to_csv(index=False))
     text = page.render(root.resolve().name, records, built, sittings, parts, measured, stale, page.Laws(aims, scales))
     write_atomically(folder / "index.html", text)
-    return folder / "index.html", terminal.text(built, parts, measured, scales)
+    return folder / "index.html", terminal.text(built, parts, measured, scales, terminal.unsound(records))

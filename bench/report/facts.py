@@ -132,8 +132,8 @@ def texts(part: Comparison) -> list[dict[str, Any]]:
     return found
 
 
-def failures(runs: pd.DataFrame, measures: pd.DataFrame) -> list[dict[str, str]]:
-    """Every run and measurement that has no numbers, with its reason and the command that tries again."""
+def failures(runs: pd.DataFrame, aside: pd.DataFrame, measures: pd.DataFrame) -> list[dict[str, str]]:
+    """Every run and measurement that has no numbers, with its reason and the command that tries again; and what was set aside."""
     wrong = runs[runs["status"] != "done"].sort_values(["status", "arch", "seed"])
     found = [
         {
@@ -144,6 +144,7 @@ def failures(runs: pd.DataFrame, measures: pd.DataFrame) -> list[dict[str, str]]
         }
         for r in each(wrong)
     ]
+    found += [{"name": r.run, "status": r.status, "reason": r.reason, "rerun": r.rerun} for r in each(aside)]
     dead = measures[measures["status"] != "done"].drop_duplicates(["sitting", "subject", "twin"])
     return found + [
         {"name": f"measurement of {r.arch} on machine {r.machine}", "status": r.status, "reason": r.reason, "rerun": ""}

@@ -87,11 +87,12 @@ def render(
         searches=tuning.sections(records.searches, parts),
         families=cards.by_family(parts, [group for group, _ in measured], records.checks),
         machines=len({sitting.machine for sitting in sittings}),
-        failures=facts.failures(tables.runs, records.measures),
+        failures=facts.failures(tables.runs, records.aside, records.measures),
         environments=facts.distinct(tables.runs["environment"]),
         commits=facts.commits(tables.runs["provenance"]),
         stale=len(stale),
         unfinished=int((tables.runs["status"] != "done").sum()),
+        aside=len(records.aside),
     )
 
 

@@ -9,6 +9,7 @@ from bench.reading import Records
 from bench.report import budgets
 from bench.report.speeds import Sitting, flat
 from bench.report.statistics import interval
+from bench.sound import UNREADABLE
 from bench.variants import recipe
 
 SUMMARY_COLUMNS = (
@@ -115,11 +116,11 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     labels = facts["label"].astype(str)  # of no run at all it would be a column of numbers
     facts["label"] = labels.where(~facts["control"].astype(bool), labels + AGAIN)
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
-    for name in ("done", "failed", "skipped", "unfinished"):
+    for name in ("done", "failed", "skipped", UNREADABLE, "unfinished"):
         facts[f"count_{name}"] = states.get(name, 0)
     facts["seeds"] = runs[runs["status"] == "done"].groupby("row")["seed"].nunique().reindex(facts.index, fill_value=0)
     facts["seeds_asked"] = groups["seed"].nunique()
-    kinds = ["count_done", "count_failed", "count_skipped", "count_unfinished"]
+    kinds = ["count_done", "count_failed", "count_skipped", f"count_{UNREADABLE}", "count_unfinished"]
     facts["status"] = (facts[kinds] > 0).idxmax(axis=1).astype(str).str.removeprefix("count_")
     wrong = runs[runs["status"] != "done"]
     said = wrong.assign(said=wrong["reason"].where(wrong["reason"] != "", wrong["status"]))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.reading import Records
 from bench.report import crossovers, headline, regrets, scaling_tables, trust
 from bench.report.cells import Table
 from bench.report.comparisons import Comparison
@@ -18,13 +19,18 @@ from bench.report.speed_tables import order
 from bench.report.speeds import RATES
 from bench.report.tables import Tables
 from bench.report.wording import count, fixed, large, number, seconds, size
+from bench.sound import UNREADABLE
 
 MOST = 12  # crossings that are printed
 WIDE = 120  # letters of a line
 
 
 def text(
-    tables: Tables, parts: list[Comparison], measured: Sequence[tuple[Group, list[Pair]]], scales: Sequence[Scale] = ()
+    tables: Tables,
+    parts: list[Comparison],
+    measured: Sequence[tuple[Group, list[Pair]]],
+    scales: Sequence[Scale] = (),
+    told: Sequence[str] = (),
 ) -> str:
     """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
     blocks = []
@@ -44,8 +50,15 @@ def text(
     blocks += [block for group, pairs in measured for block in _measured(group, pairs, alone=not len(tables.runs)) if block]
     blocks += ["\n".join(_wrapped(line) for line in scaling_tables.sentences(scale)) for scale in scales]
     wrong = tables.runs[tables.runs["status"] != "done"]
-    lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)]
+    lines = [*(f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)), *told]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
+
+
+def unsound(records: Records) -> list[str]:
+    """A line for each record that counts for nothing, or for less: damaged, a copy, an attempt that another one stands in for."""
+    lost = records.measures[records.measures["status"] == UNREADABLE]
+    lines = [f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(records.aside)]
+    return lines + [f"{row.status}: measurement of {_one_line(row.arch)}: {_one_line(row.reason)}" for row in each(lost)]
 
 
 def _one_line(value: object) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 from bench import record
 from bench.config import Mistake, Run
 from bench.identity import digest, weights_key
+from bench.shapes import FINISHED
+from bench.sound import look
 from bench.tune.space import FOLDER, RATE, axes, taking, trial
 
 SCHEMA = 1
@@ -66,17 +68,16 @@ def _row(run: Run, number: int) -> dict[str, Any]:
     """One trial: what it took, and what came of it."""
     made = trial(replace(run, tune=replace(run.tune, trial=number)))
     folder = record.attempts(made)[-1]
-    result = record.read_json(folder / "result.json") or {"reason": "it has no record", "metrics": []}
+    result = record.result(folder)
     scores = {metric["name"]: metric["values"][0] for metric in result["metrics"] if metric["values"]}
     metric = next((name for name in SCORES if name in scores), "")
-    state = "diverged" if result.get("facts", {}).get("diverged") else record.status(folder)
-    row = {"trial": number, "run": folder.name, "status": state, "reason": result["reason"], "metric": metric}
-    tokenized = (record.read_json(folder / "provenance.json") or {}).get("digests", {}).get("data", "")
+    state = "diverged" if result["facts"].get("diverged") else record.status(folder)
+    reason = result["reason"] or ("" if state in FINISHED else "it has no record")
+    row = {"trial": number, "run": folder.name, "status": state, "reason": reason, "metric": metric}
+    tokenized = (look(folder).provenance.get("digests") or {}).get("data", "")
     taken = {axis: _taken(made, axis) for axis in axes(run)}
     return (
-        row
-        | {"score": scores.get(metric), "part": result.get("facts", {}).get("part", ""), "data_digest": tokenized}
-        | {"values": taken}
+        row | {"score": scores.get(metric), "part": result["facts"].get("part", ""), "data_digest": tokenized} | {"values": taken}
     )
 
 

@@ -1,0 +1,312 @@
+"""Records that something has spoiled: the report is made, the others keep their numbers, what is spoiled is named and why."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+
+from bench import job, reading, record, report, sound
+from bench import run as door
+from bench.report import speeds, tables
+from tests import synthetic
+
+pytestmark = pytest.mark.xdist_group("damage")  # one report for all
+
+Damage = Callable[[Path], object]
+WHOLE, SPOILED, BESIDE = "gru", "lstm", "decoder"  # nothing happens to the first; the others lose results, or what stands beside
+
+
+def content(name: str, value: Any) -> Damage:
+    return lambda folder: (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
+
+
+def raw(name: str, value: bytes = b"\xff\xfe\x80 spoiled") -> Damage:
+    return lambda folder: (folder / name).write_bytes(value)
+
+
+def key(name: str, **changes: Any) -> Damage:
+    """Other values of some keys of a JSON file; ... takes one away."""
+
+    def spoil(folder: Path) -> None:
+        tree = record.read_json(folder / name) | changes
+        (folder / name).write_text(json.dumps({key: value for key, value in tree.items() if value is not ...}))
+
+    return spoil
+
+
+def metric(name: str, **changes: Any) -> Damage:
+    """Other values of some keys of one metric of a run; without any it is taken away."""
+
+    def spoil(folder: Path) -> None:
+        tree = record.read_json(folder / "result.json")
+        others = [one for one in tree["metrics"] if one["name"] != name]
+        (one,) = (one for one in tree["metrics"] if one["name"] == name)
+        kept = {key: value for key, value in (one | changes).items() if value is not ...}
+        (folder / "result.json").write_text(json.dumps(tree | {"metrics": [*others, *([kept] if changes else [])]}))
+
+    return spoil
+
+
+def words(name: str, old: str, new: str) -> Damage:
+    return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
+
+
+# its scores are gone, or can not be believed: the record counts for nothing
+LOST: dict[str, tuple[Damage, str]] = {
+    "a result that is a list": (content("result.json", [1, 2]), "result.json: it is [1, 2]"),
+    "a result that is a string": (content("result.json", '"done"'), "result.json: it is 'done'"),
+    "a result that is empty": (content("result.json", {}), "result.json: schema is missing"),
+    "a result of another schema": (key("result.json", schema=2), "schema is 2"),
+    "a result of no schema": (key("result.json", schema=...), "schema is missing"),
+    "an unknown status": (key("result.json", status="cooked"), "status is 'cooked'"),
+    "no status": (key("result.json", status=...), "status is missing"),
+    "facts that are a list": (key("result.json", facts=[]), "facts is []"),
+    "a reason that is a number": (key("result.json", reason=3), "reason is 3"),
+    "metrics that are a string": (key("result.json", metrics="x"), "metrics is 'x'"),
+    "no metrics at all": (key("result.json", metrics=[]), "it is done, and has no bits_per_byte"),
+    "metrics of strings": (key("result.json", metrics=["x"]), "a metric: it is 'x'"),
+    "a metric without values": (metric("perplexity", values=...), "values is missing"),
+    "a metric whose values are a number": (metric("bits_per_byte", values=1.5), "values is 1.5"),
+    "a metric whose values are a string": (metric("bits_per_byte", values="3.5"), "values is '3.5'"),
+    "a metric that holds strings": (metric("perplexity", values=["3.5"]), "'perplexity' holds something else than numbers"),
+    "a place that is no number": (metric("perplexity", at={"length": "far"}), "'perplexity' holds something else"),
+    "a score that is missing": (metric("bits_per_byte"), "has no bits_per_byte"),
+    "a score without a value": (metric("bits_per_byte", values=[]), "has no bits_per_byte"),
+    "a score that is no number": (metric("bits_per_byte", values=[float("nan")]), "bits_per_byte is nan"),
+    "an infinite score": (metric("bits_per_byte", values=[float("inf")]), "bits_per_byte is inf"),
+    "a score that is a string": (metric("bits_per_byte", values=["1.7"]), "'bits_per_byte' holds something else"),
+    "a broken configuration": (content("config.yaml", "{: : ]["), "config.yaml: it can not be read"),
+    "a configuration that is no text": (raw("config.yaml"), "config.yaml: it can not be read"),
+    "a configuration without names": (words("config.yaml", "names:", "nomes:"), "names.arch is missing"),
+    "a configuration with empty names": (content("config.yaml", "names: {}\narch: {}\n"), "names.arch is missing"),
+    "a configuration with a seed in words": (words("config.yaml", "\nseed: ", "\nseed: s"), "seed is 's"),
+    "no configuration": (lambda folder: (folder / "config.yaml").unlink(), "config.yaml is missing"),
+    "an attempt in letters": (key("provenance.json", attempt="x"), "provenance.json: attempt is 'x'"),
+    "provenance that is a list": (content("provenance.json", []), "provenance.json: it is []"),
+    "provenance that is no text": (raw("provenance.json"), "provenance.json: it can not be read"),
+    "no provenance": (lambda folder: (folder / "provenance.json").unlink(), "provenance.json is missing"),
+    "a text that is not named": (key("provenance.json", digests={}), "it does not say on which text"),
+}  # fmt: skip
+
+# what stands beside its scores is gone: they stand
+LESS: dict[str, tuple[Damage, str]] = {
+    "a sample that is no text": (raw("text.txt"), "text.txt is left out"),
+    "an environment that is a list": (content("environment.json", [1]), "environment.json is left out"),
+    "a curve that is no text": (raw("curve.jsonl"), "1 of the lines of curve.jsonl is left out"),
+    "a curve with lines that are no steps": (
+        content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n'),
+        "3 of the lines of curve.jsonl are left out",
+    ),
+    "documents that are no table": (raw("documents.parquet"), "documents.parquet is left out"),
+    "documents without nats": (
+        lambda folder: pd.DataFrame({"document": [1]}).to_parquet(folder / "documents.parquet"),
+        "documents.parquet is left out",
+    ),
+    "documents in words": (
+        lambda folder: pd.DataFrame({"document": ["a"], "bytes": ["b"], "tokens": [1], "nats": ["x"]}).to_parquet(
+            folder / "documents.parquet"
+        ),
+        "documents.parquet is left out",
+    ),
+    "another scoring that is a list": (content("evaluations/stride-12345678/result.json", [1]), "stride-12345678/result.json"),
+}
+
+MEASURED = {  # by architecture: which file, what stands in it, and the reason
+    "one": ("result.json", "{}", "schema is missing"),
+    "two": ("result.json", "[]", "it is []"),
+    "three": ("result.json", "no json", "it can not be read"),
+    "four": ("subject.json", "[]", "subject.json: it is []"),
+    "five": ("subject.json", "{}", "machine is missing"),
+}
+UNSOUND = ("[]", "{}", '{"lines": [{}]}', "no json")
+COPIES = ("{}.bak", "{} (copy)", "old-{}", "z" * 60)
+
+
+class Told(NamedTuple):
+    """What a report says."""
+
+    root: Path
+    numbers: pd.DataFrame
+    failures: str  # of the page
+    text: str  # of the terminal
+
+    def line(self, name: str) -> str:
+        """The one line of the terminal about a record, which the page and runs.csv have too."""
+        (line,) = (line for line in self.text.splitlines() if f": {name}: " in line)  # status: name: reason
+        assert name in self.failures
+        return line
+
+
+def tell(root: Path) -> Told:
+    page, text = report.make(root)
+    html = page.read_text(encoding="utf-8")
+    failures = html[html.index("Without a result") :]
+    return Told(root, pd.read_csv(page.parent / "runs.csv"), failures, text)
+
+
+def summary(root: Path) -> pd.DataFrame:
+    records = reading.read(root)
+    return tables.build(records, speeds.sittings(records.measures, records.doctors)).summary.set_index("arch")
+
+
+def write_beside(root: Path, number: int) -> Path:
+    """A run of which something beside its score is spoiled later."""
+    folder = synthetic.write_run(root, BESIDE, 10 + number)
+    again = folder / "evaluations" / "stride-12345678"
+    again.mkdir(parents=True)
+    shutil.copy(folder / "result.json", again)
+    return folder
+
+
+def write_good(root: Path) -> list[Path]:
+    """A suite without a fault; the runs of which something beside the score is going to be spoiled."""
+    for arch in (WHOLE, SPOILED, BESIDE):
+        for seed in range(2):
+            synthetic.write_run(root, arch, seed)
+        synthetic.write_measure(root, arch, rounds=6)
+    synthetic.write_measure(root, WHOLE, rounds=6, twin=True)
+    synthetic.write_references(root)
+    return [write_beside(root, number) for number in range(len(LESS))]
+
+
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """The same suite with every damage that is listed here."""
+    root = tmp_path_factory.mktemp("bad") / "suite"
+    for folder, (damage, _) in zip(write_good(root), LESS.values(), strict=True):
+        damage(folder)
+    for number, (damage, _) in enumerate(LOST.values()):
+        damage(synthetic.write_run(root, SPOILED, 10 + number))
+    for name, (file, value, _) in MEASURED.items():
+        (synthetic.write_measure(root, name, rounds=6) / file).write_text(value)
+    for number, value in enumerate(UNSOUND):
+        for place in ("references", "tune/searches"):
+            (root / place).mkdir(parents=True, exist_ok=True)
+            (root / place / f"spoiled-{number}.json").write_text(value)
+    first, second = (next(root.glob(f"runs/{WHOLE}-*-s{seed}-*")) for seed in range(2))
+    for name in COPIES:
+        shutil.copytree(first, first.with_name(name.format(first.name)))
+    synthetic.write_run(root, WHOLE, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2"))
+    synthetic.write_run(root, WHOLE, 1, "unfinished", folder=second.with_name(f"{second.name}-a3"))
+    return tell(root)
+
+
+def test_the_others_keep_their_numbers(tmp_path: Path, bad: Told) -> None:
+    write_good(tmp_path / "suite")
+    good, found = summary(tmp_path / "suite"), summary(bad.root)
+    pd.testing.assert_frame_equal(found.loc[[WHOLE]], good.loc[[WHOLE]], check_dtype=False)
+    kept = ["seeds", "bits_per_byte", "perplexity", "parameters", "train_tokens_per_second"]
+    pd.testing.assert_frame_equal(found.loc[[SPOILED, BESIDE], kept], good.loc[[SPOILED, BESIDE], kept])
+    assert found.loc[SPOILED, "seeds_asked"] > 2 == found.loc[SPOILED, "seeds"]
+    assert "seed 10 unreadable: result.json: it is [1, 2]" in found.loc[SPOILED, "reason"]
+    assert bad.numbers[bad.numbers["status"] == "unreadable"]["value"].isna().all()
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_damaged_record_counts_for_nothing_and_is_named(name: str, bad: Told) -> None:
+    (folder,) = bad.root.glob(f"runs/{SPOILED}-*-s{10 + list(LOST).index(name)}-*")
+    line = bad.line(folder.name)
+    assert line.startswith("unreadable: ")
+    assert LOST[name][1] in line
+    (row,) = bad.numbers[bad.numbers["run"] == folder.name].itertuples()
+    assert LOST[name][1] in row.reason
+    assert pd.isna(row.value)
+
+
+@pytest.mark.parametrize("name", LESS)
+def test_what_stands_beside_a_score_is_left_out_alone(name: str, bad: Told) -> None:
+    (folder,) = bad.root.glob(f"runs/{BESIDE}-*-s{10 + list(LESS).index(name)}-*")
+    line = bad.line(folder.name)
+    assert line.startswith("damaged: ")
+    assert LESS[name][1] in line
+    assert record.status(folder) == "done"
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_damaged_measurement_is_named(name: str, bad: Told) -> None:
+    line = bad.line(f"measurement of {name}")
+    assert line.startswith("unreadable: ")
+    assert MEASURED[name][2] in line
+    assert f"measurement of {name} on machine 0a1b2c3d" in bad.failures
+
+
+@pytest.mark.parametrize("number", range(len(UNSOUND)))
+def test_damaged_references_and_searches_are_named(number: int, bad: Told) -> None:
+    for place in ("references", "tune/searches"):
+        assert bad.line(f"{place}/spoiled-{number}.json").startswith("unreadable: ")
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    folder, asked = synthetic.write_run(root, SPOILED, 2), synthetic.make_run(root, SPOILED, 2)
+    assert record.wanted(asked) == (folder, False)
+    LOST[name][0](folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert record.status(folder) == "unreadable"
+    assert record.wanted(asked) == (folder.with_name(f"{folder.name}-a2"), True)
+    assert not door.scored(folder)
+    door.refuse(folder)
+    assert job.outcome(folder).startswith("unreadable: ")
+    written = synthetic.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
+    records = reading.read(root)
+    assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]
+    assert records.aside.empty
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+# --- one run counts once ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_copied_folder_is_no_further_seed(name: str, bad: Told) -> None:
+    (folder,) = bad.root.glob(f"runs/{WHOLE}-*-s0-????????")
+    assert bad.line(name.format(folder.name)).startswith("copy: ")
+    assert f"the same run as {folder.name}" in bad.line(name.format(folder.name))
+
+
+def test_a_finished_attempt_stands_where_later_ones_are_not(bad: Told) -> None:
+    (folder,) = bad.root.glob(f"runs/{WHOLE}-*-s1-????????")
+    failed, unfinished = (bad.line(f"{folder.name}-a{number}") for number in (2, 3))
+    assert failed == f"failed: {folder.name}-a2: out of memory; {folder.name}, which is done, counts in its place"
+    assert unfinished.startswith("unfinished: ")
+
+
+def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
+    folder = synthetic.write_run(tmp_path, SPOILED, 0, "failed", "first")
+    synthetic.write_run(tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2"))
+    records = reading.read(tmp_path)
+    assert records.runs["reason"].tolist() == ["second"]
+    assert records.aside.empty
+
+
+def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -> None:
+    for seed in range(2):
+        folder = synthetic.write_run(tmp_path, SPOILED, seed)
+        for name in ("provenance.json", "result.json") if seed else ():
+            (folder / name).unlink()
+    runs = reading.read(tmp_path).runs
+    assert runs["status"].tolist() == ["done", "unfinished"]
+    assert runs["variant"].nunique() == 1
+    assert set(runs["label"]) == {SPOILED}
+
+
+# --- taking up again --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> None:
+    asked = synthetic.make_run(tmp_path / "suite", SPOILED, 0)
+    folder, _ = record.wanted(asked)
+    record.begin(folder, asked, {}, {})
+    for name, value in (("provenance.json", b"[]"), ("config.yaml", b"\xff"), ("curve.jsonl", b'[1]\n\xff\n{"step": 2}\n{"st')):
+        (folder / name).write_bytes(value)
+    assert record.wanted(asked) == (folder, True)
+    record.begin(folder, asked, {}, {})
+    record.note(folder, {"data": "d"}, {})
+    record.cut_curve(folder, 5)
+    assert record.read_curve(folder) == [{"step": 2}]
+    assert sound.look(folder).reason == ""
