@@ -86,7 +86,8 @@ def _run_row(one: standing.Found, text: str, environment: Mapping[str, Any]) -> 
     names, facts, digests = config["names"], result.get("facts") or {}, provenance.get("digests") or {}
     waits = "not finished: the same command takes it up again" if one.look.status == "unfinished" else ""
     return {
-        "run": one.folder.name, "folder": str(one.folder), "arch": names["arch"], "family": str(config["arch"].get("family") or ""),
+        "run": one.folder.name, "folder": str(one.folder), "arch": names["arch"],
+        "family": str(config["arch"].get("family") or ""),
         "variant": standing.identity(one)[0], "subject": provenance.get("subject") or "", "label": names["arch"],
         "data": names["data"], "data_digest": digests.get("data") or "", "order_digest": digests.get("order") or "",
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],
