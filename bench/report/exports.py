@@ -39,8 +39,8 @@ def numbers(records: Records, tables: Tables) -> pd.DataFrame:
     measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
     parts = [table for table in (of_runs, again, measures, records.aside.drop(columns="rerun")) if len(table)]
     table = pd.concat(parts, ignore_index=True) if parts else of_runs
-    table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table.get("at", [])]
     table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])
+    table["at"] = [", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else "" for at in table["at"]]
     return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
 
 
