@@ -125,7 +125,7 @@ def test_seconds_are_planned_from_the_last_rate_of_this_machine(tmp_path: Path, 
             metrics = [
                 {"name": "train_tokens_per_second", "unit": "tokens/s", "better": "higher", "note": "", **row} for row in rows
             ]
-            (folder / "result.json").write_text(json.dumps({"status": "done", "reason": "", "metrics": metrics}))
+            (folder / "result.json").write_text(json.dumps({"schema": 1, "status": "done", "reason": "", "metrics": metrics}))
     monkeypatch.setattr(plans.machine, "machine_digest", lambda: "here")
     (made,) = plans.make([run])
     assert made.train.steps == 10 * 1000 // (4 * 32)
