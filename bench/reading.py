@@ -113,7 +113,7 @@ def _nats(path: Path, columns: Sequence[str], spoiled: list[str]) -> Iterator[py
         with parquet.ParquetFile(path) as file:
             table = file.read(use_threads=False)
         numbers = [name for name in columns if name != "run"]
-        schema = pyarrow.schema([(name, pyarrow.float64() if name == "nats" else pyarrow.int64()) for name in numbers])
+        schema = pyarrow.schema([(name, pyarrow.float64() if name in ("nats", "bytes") else pyarrow.int64()) for name in numbers])
         table = table.select(numbers).cast(schema)
         if not np.isfinite(table["nats"].to_numpy()).all():
             raise ValueError("nats that are no finite numbers")

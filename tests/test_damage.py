@@ -310,3 +310,13 @@ def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> 
     record.cut_curve(folder, 5)
     assert record.read_curve(folder) == [{"step": 2}]
     assert sound.look(folder).reason == ""
+
+
+def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
+    """As scoring writes them: the bytes of a window are its tokens times what a token of the whole part has of them."""
+    folder = synthetic.write_run(tmp_path, "lstm", 0)
+    windows = pd.DataFrame({"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]})
+    record.write_table(folder / "windows.parquet", windows)
+    found = reading.read(tmp_path)
+    assert found.aside.empty
+    assert found.windows["bytes"].tolist() == [62.754, 62.754]
