@@ -366,6 +366,9 @@ def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     table = seats(runs, {subject(run): 30 for run in runs}, OPTIONS)
     assert [(seat.run.names["arch"], seat.twin) for seat in table] == [("sum", False), ("short", False), ("sum", True)]
     assert table[-1].name == table[0].name + "-again"
+    encoder = replace(runs[1], arch=runs[1].arch | {"family": "encoder"})
+    table = seats([encoder, runs[0]], {subject(run): 30 for run in (encoder, runs[0])}, OPTIONS)
+    assert [seat.run.names["arch"] for seat in table] == ["sum", "short", "sum"]  # an encoder has no rate of writing to compare
 
 
 @pytest.mark.parametrize(("count", "processes"), [(2, 6), (8, 6), (12, 5), (20, 3), (34, 3)])

@@ -23,6 +23,7 @@ LOCK = "architecture-bench-measure.lock"
 RATES = ("train", "prefill", "decode")  # what ratios are formed of
 STARTS = 60  # processes, of all architectures together: where these are many, each gets fewer, one after another …
 FEWEST = 3  # … but so many, of which an interval can still be told
+ENCODER = "encoder"  # the family
 LARGER = 4  # times the recipe's batch: where that trains more tokens a second, launching is what takes the time
 
 
@@ -64,11 +65,12 @@ def _lock() -> FileLock:
 
 
 def seats(runs: Sequence[Run], vocabularies: Mapping[str, int], options: Measure) -> list[Seat]:
-    """A seat for each distinct subject, and the twin of the first."""
+    """A seat for each distinct subject, and the twin of the first: an encoder, which neither reads nor writes, comes last."""
     distinct: dict[str, Run] = {}
     for run in runs:
         distinct.setdefault(subject(run), run)
-    firsts = [Seat(run, vocabularies[name], options) for name, run in distinct.items()]
+    ordered = sorted(distinct.items(), key=lambda item: item[1].arch.get("family") == ENCODER)
+    firsts = [Seat(run, vocabularies[name], options) for name, run in ordered]
     return [*firsts, Seat(firsts[0].run, firsts[0].vocabulary, options, twin=True)]
 
 
