@@ -1,15 +1,23 @@
 """What a run is: the dataclasses behind conf/. Imports no torch."""
 
+import argparse
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, NoReturn
 
 RESERVED = ("_target_", "family", "card", "tune")  # keys of an architecture's YAML that are not its constructor's
 
 
 class Mistake(Exception):
     """Something that the user can mend. The message is the one line to print: what is wrong, where, what to do."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises a Mistake for what it can not take, in place of argparse's several lines."""
+
+    def error(self, message: str) -> NoReturn:
+        raise Mistake(f"{message}: {self.prog} --help tells what it takes")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -224,8 +232,7 @@ def learning_rate(run: Run) -> float:
 
 def tuned_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
     """The learning rate that was found for an architecture with an optimizer; None where its YAML names none that is a number."""
-    told = arch.get("tune")
-    found = told.get("learning_rate") if isinstance(told, Mapping) else None
+    found = (arch.get("tune") or {}).get("learning_rate")
     chosen = found.get(optimizer) if isinstance(found, Mapping) else found
     return float(chosen) if isinstance(chosen, int | float) else None
 

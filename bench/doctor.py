@@ -10,12 +10,12 @@ import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from bench import command
-from bench.config import Mistake
+from bench.config import Mistake, Parser
 from bench.identity import subject
 from bench.job import say
 from bench.limits import RANGES
@@ -37,13 +37,6 @@ STATE = {  # what is said of surroundings.state
     "large_pages": "large pages {}",
 }
 CLOCKS = {"wall": "the clock on the wall", "cpu": "processor time"}
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the other commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(message)
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:

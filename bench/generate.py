@@ -1,10 +1,9 @@
 """Writing with a trained model: `python -m bench.generate RUN --prompt "…"`."""
 
-import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from bench.config import Mistake
+from bench.config import Mistake, Parser
 
 if TYPE_CHECKING:  # torch costs seconds, and --help needs none of it
     import torch
@@ -62,13 +61,6 @@ def _draw(logits: "torch.Tensor", temperature: float, generator: "torch.Generato
         return logits.argmax(dim=-1)
     likely = torch.softmax(logits / temperature, dim=-1)
     return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1)  # half the time of multinomial
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the other commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message}: python -m bench.generate --help tells what it takes")
 
 
 def main(arguments: list[str] | None = None) -> int:

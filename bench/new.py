@@ -13,21 +13,13 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NoReturn
 
 from bench.command import conf_folder
-from bench.config import Mistake
+from bench.config import Mistake, Parser
 from bench.installed import folders
 
 INTO = "my_architectures"
 TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/arch/{name}.yaml"}
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as the other commands do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message}: python -m bench.new NAME [--into FOLDER]")
 
 
 def parsed(arguments: Sequence[str]) -> tuple[str, Path]:

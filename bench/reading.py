@@ -87,7 +87,7 @@ def _run_row(one: standing.Found, text: str, environment: Mapping[str, Any]) -> 
     waits = "not finished: the same command takes it up again" if one.look.status == "unfinished" else ""
     return {
         "run": one.folder.name, "folder": str(one.folder), "arch": names["arch"],
-        "family": str(config["arch"].get("family") or ""),
+        "family": config["arch"].get("family") or "",
         "variant": standing.identity(one)[0], "subject": provenance.get("subject") or "", "label": names["arch"],
         "data": names["data"], "data_digest": digests.get("data") or "", "order_digest": digests.get("order") or "",
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],

@@ -16,7 +16,8 @@ Shape = Mapping[str, Kinds]
 NONE = type(None)
 NUMBER, TEXT, TREE, LIST = (int, float), (str,), (dict,), (list,)
 CONFIG: Shape = {
-    "arch": TREE, "arch.family": (str, NONE), "arch.tune": (dict, NONE), "arch.tune.learning_rate": (*NUMBER, dict, NONE),
+    "arch": TREE, "arch.family": (str, NONE), "arch.card": (dict, NONE), "arch.tune": (dict, NONE),
+    "arch.tune.learning_rate": (*NUMBER, dict, NONE), "arch.tune.trials": (int, NONE),
     "names.arch": TEXT, "names.data": TEXT, "names.size": TEXT, "seed": (int,), "data.tokenizer": TEXT,
     "data.synthetic": (dict, NONE), "size.parameters": (int,), "size.context": (int,), "size.state_bytes": (int, NONE),
     "size.match": (str, NONE), "size.count": (str, NONE), "objective.kind": TEXT, "train.steps": (int,), "train.batch": (int,),
@@ -108,11 +109,6 @@ def headless(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
         if not all(map(math.isfinite, values)):
             return f"result.json: {name} is {', '.join(f'{value}' for value in values)}, which is no finite number"
     return ""
-
-
-def _of_unknown_text(provenance: Mapping[str, Any]) -> str:
-    known = (provenance.get("digests") or {}).get("data")
-    return "" if known else "provenance.json: it does not say on which text (digests.data)"
 
 
 def of_unknown_text(provenance: Mapping[str, Any]) -> str:

@@ -166,14 +166,15 @@ def test_a_ruler_broken_on_purpose_is_named(
     examine = examination.examine
     monkeypatch.setattr(examination, "examine", lambda *words: found.append(examine(*words)) or found[-1])
     lie(monkeypatch)
-    assert doctor.main(["--quick"]) == 1
-    named = {finding.name for finding in found[0].off}
-    assert named <= off | ON_THE_WALL  # a busy machine may put a clock off by itself, or hide one lie of several
-    assert len(named & off) >= (len(off) + 1) // 2
-    last = capsys.readouterr().out.strip().splitlines()[-1]
+    for _ in range(3):  # a busy machine may put a clock off by itself, or hide one lie of several: then it is asked again
+        assert doctor.main(["--quick"]) == 1
+        last = capsys.readouterr().out.strip().splitlines()[-1]
+        if {finding.name for finding in found[-1].off} == off:
+            break
+    assert {finding.name for finding in found[-1].off} == off
     assert last.startswith("OFF: ")
-    assert all(name in last for name in named)
-    assert json.loads(json.dumps(found[0].as_json(), allow_nan=False))["schema"] == 1
+    assert all(name in last for name in off)
+    assert json.loads(json.dumps(found[-1].as_json(), allow_nan=False))["schema"] == 1
 
 
 def test_a_process_that_does_not_start_is_off_too(monkeypatch: pytest.MonkeyPatch) -> None:

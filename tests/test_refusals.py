@@ -106,7 +106,7 @@ def test_a_mistake_in_an_architectures_yaml_is_one_line(text: str, said: str, tm
 
 def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    for name, more in (("lstm", {"card": 7, "tune": 5}), ("gru", {"family": [1, 2], "tune": {"trials": "many"}})):
+    for name, more in (("lstm", {"card": 7}), ("gru", {"family": [1, 2]}), ("decoder", {"tune": {"trials": "many"}})):
         synthetic.write_run(root, name, 0)
         config = next(root.glob(f"runs/{name}-*/config.yaml"))
         tree = yaml.safe_load(config.read_text())

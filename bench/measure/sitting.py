@@ -165,7 +165,7 @@ def sit(
     progress: Progress | None = None,
     anew: bool = True,
 ) -> Path | None:
-    """Measure the distinct subjects among `runs` in turns, the first as the reference, and write a record for each.
+    """Measure the distinct subjects among `runs` in turns, the first seat's as the reference, and write a record for each.
 
     `vocabularies`: tokens by subject · `results`: the suite's folder · `progress` is called with a line at each stage ·
     `anew`: also where one sitting of this machine holds them all already (None is returned then). Returns the sitting's folder.

@@ -1,22 +1,21 @@
 """`python -m bench.report RESULTS`: make the report of a suite, or of every suite below a folder, again."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from bench.config import Mistake
+from bench.config import Mistake, Parser
 from bench.report import make, suites
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or 2 with one line where there is nothing to read or no place to write."""
-    parser = argparse.ArgumentParser(prog="python -m bench.report", description="Make the report of a results folder again.")
+    parser = Parser(prog="python -m bench.report", description="Make the report of a results folder again.")
     parser.add_argument("results", type=Path, help="results/<suite>, or results/ for every suite below it")
     parser.add_argument("words", nargs="*", metavar="target=…", help="bits per byte: what it takes to reach them is told")
-    chosen = parser.parse_args(arguments)
-    from bench.report import targets  # late: --help answers at once
-
     try:
+        chosen = parser.parse_args(arguments)
+        from bench.report import targets  # late: --help answers at once
+
         target = targets.asked(chosen.words)
         for suite in suites(chosen.results):
             page, text = make(suite, target)

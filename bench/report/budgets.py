@@ -47,8 +47,7 @@ def _search(config: Config) -> Config:
     own = config.get("tune") or {}
     if own.get("trials"):
         return own
-    told = config["arch"].get("tune")
-    told = told if isinstance(told, Mapping) else {}  # of a record that an older door let through
+    told = config["arch"].get("tune") or {}
     given, optimizer = config["train"].get("learning_rate"), config.get("optimizer", {}).get("kind", "adamw")
     return told if given is None and optimizer == "adamw" else {}  # the searches that YAMLs tell of were with AdamW
 
@@ -60,8 +59,7 @@ def searched(config: Config) -> str:
 
 def trials(config: Config) -> int:
     """How many trials found the learning rate; 0: it was set by hand."""
-    found = _search(config).get("trials")
-    return found if isinstance(found, int) else 0
+    return int(_search(config).get("trials") or 0)
 
 
 def edge(config: Config) -> str:

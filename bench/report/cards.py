@@ -60,8 +60,7 @@ def by_family(
 def _card(
     name: str, arch: Mapping[str, Any], row: Any, group: Group | None, subject: str, checks: Mapping[str, Any], trained: bool
 ) -> Card:
-    told = arch.get("card")
-    about = told if isinstance(told, Mapping) else {}  # of a record that an older door let through
+    about = arch.get("card") or {}
     lines = [] if group is None else _lines(group, subject)
     contract = _contract(name, checks.get(architecture(arch)), trained)
     return Card(

@@ -53,7 +53,6 @@ class Sitting:
     surroundings: dict[str, Any] = field(default_factory=dict)  # what else the machine was doing: before, after
     described: dict[str, dict[str, Any]] = field(default_factory=dict)  # subject: its architecture's YAML
     twin: bool = True  # whether something was entered twice
-    _kept: dict[str, Part] = field(default_factory=dict)  # by metric, once it was asked for
 
     @property
     def broken(self) -> list[dict[str, Any]]:
@@ -119,13 +118,16 @@ class Sitting:
 
     def kept(self, metric: str) -> Part:
         """The variance of what a ratio keeps as long as its two processes live, as the rates of this sitting tell."""
-        if metric not in self._kept:
-            point = flat(metric)
-            names = [name for name in self.samples.get(point, {}) if name != self.reference]
-            takers = self.processes.get(point, NOTHING)
-            quotients = [self.quotients(point, name, self.reference) for name in names]
-            self._kept[metric] = between_processes(quotients, [takers] * len(names))
         return self._kept[metric]
+
+    @cached_property
+    def _kept(self) -> dict[str, Part]:
+        found = {}
+        for metric in RATES:
+            of, takers = self.samples.get(flat(metric), {}), self.processes.get(flat(metric), NOTHING)
+            quotients = [self.quotients(flat(metric), name, self.reference) for name in of if name != self.reference]
+            found[metric] = between_processes(quotients, [takers] * len(quotients))
+        return found
 
     def quotients(self, point: Point, first: str, second: str) -> Numbers:
         """first / second in each round; NaN where one of them sat it out."""
