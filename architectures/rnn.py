@@ -16,6 +16,11 @@ BFLOAT16 = 91300  # the version of cuDNN from which torch has it compute cells i
 CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
 
 
+def by_autocast(x: Tensor) -> torch.dtype | None:
+    """The precision that autocast asks of cells on CUDA; None elsewhere, where what torch does is what was asked for."""
+    return torch.get_autocast_dtype("cuda") if x.device.type == "cuda" and torch.is_autocast_enabled("cuda") else None
+
+
 class RNN(Backbone):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735) with forget gates (Gers 2000).
 
@@ -33,18 +38,19 @@ class RNN(Backbone):
         between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
         self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
         self.dropout = dropout
-        self.kept: tuple[Any, nn.RNNBase] | None = None  # in a tuple: it is no part of the model
+        self.kept: tuple[nn.RNNBase, Tensor] | None = None  # cells of another precision, and what they left; no part of the model
 
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
         x = drop(x, self.dropout, self.training)
-        if x.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
-            mixed, after = self.on_cuda(x, state, torch.get_autocast_dtype("cuda"))
+        if (dtype := by_autocast(x)) is not None:
+            mixed, after = self.on_cuda(x, state, dtype)
         else:
             mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
         if state is None:
             return mixed, None
-        kept = [new.to(old.dtype) for new, old in zip(*map(self.parts, (after, state)), strict=True)]
-        return mixed, self.whole(kept)
+        parts = [new.to(old.dtype) for new, old in zip(*map(self.parts, (after, state)), strict=True)]
+        self.kept = None if self.kept is None else (self.kept[0], parts[0])
+        return mixed, self.whole(parts)
 
     def parts(self, state: Any) -> list[Tensor]:
         """The last output, and an LSTM's memory."""
@@ -57,27 +63,31 @@ class RNN(Backbone):
         """The cells in the precision of autocast: torch's own autocast of them takes float16, whatever was asked for.
 
         In float32 where cuDNN has none in bfloat16: torch would step from token to token. Where nothing is trained the cells
-        in that precision are kept, so that no token that is written pays for their making.
+        are made once a text, and no token that is written pays for it.
         """
         if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < BFLOAT16:
             dtype = torch.float32
         before = self.whole([part.to(dtype) for part in self.parts(self.init_state(len(x), 0, x) if state is None else state)])
         with torch.autocast("cuda", enabled=False):
             if not torch.is_grad_enabled():
-                return self.kept_in(dtype)(x.to(dtype), before)
-            cells = self.cells
+                return self.made_in(dtype, state)(x.to(dtype), before)
+            cells, self.kept = self.cells, None
             weights = [weight.to(dtype) for weight in cells.parameters()]
             how = (True, cells.num_layers, cells.dropout, self.training, False, True)  # biases …, one direction, batch first
             mixed, *after = CAST[self.maps](x.to(dtype), before, weights, *how)
         return mixed, self.whole(after)
 
-    def kept_in(self, dtype: torch.dtype) -> nn.RNNBase:
-        """The cells in a precision, made anew when the weights have changed."""
-        key = (dtype, *((weight.data_ptr(), weight._version) for weight in self.cells.parameters()))
-        if self.kept is None or self.kept[0] != key:
-            self.kept = key, copy.deepcopy(self.cells).to(dtype)
-            self.kept[1].flatten_parameters()
-        return self.kept[1].train(self.training)
+    def made_in(self, dtype: torch.dtype, state: Any) -> nn.RNNBase:
+        """The cells in a precision, made anew unless the state is what they left last.
+
+        From text to text the weights may have changed, and nothing tells of it: a fused optimizer counts no versions.
+        """
+        if state is None or self.kept is None or self.parts(state)[0] is not self.kept[1]:
+            cells = copy.deepcopy(self.cells).to(dtype)
+            cells.flatten_parameters()
+            self.kept = None if state is None else (cells, self.parts(state)[0])
+            return cells.train(self.training)
+        return self.kept[0].train(self.training)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
         """The last output of each layer, (layers, B, D), and for an LSTM its memory, as large again."""

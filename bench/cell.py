@@ -215,7 +215,7 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
     except SystemExit as ended:  # of the architecture's: code 0 would pass for an end that went well
         record.finish(folder, "failed", model.told(ended))
         return 4
-    except regret.Leak as reason:
+    except (regret.Leak, closing.Stale) as reason:
         record.finish(folder, "failed", str(reason))
         return 4
     except (MemoryError, RuntimeError) as error:  # torch has no class of its own for a processor's memory

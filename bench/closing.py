@@ -4,14 +4,24 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from architectures.interface import Unsupported
-from bench import checkpoint, evaluate, model, record, scoring, sizing, train
+from bench import checkpoint, evaluate, model, objective, record, scoring, sizing, train
 from bench.config import Run
 from bench.data import Corpus
 from bench.generate import continue_text
 from bench.metric import Metric
 from bench.objective import Objective
 from bench.train import Plan
+
+LOOKS = 4  # blocks of held-out text that a trained model and its weights in a fresh one are held against each other on
+APART = {torch.float32: 1e-3}  # nats a token that rounding may make between them …
+APART_ELSE = 1e-2  # … in other precisions
+
+
+class Stale(Exception):
+    """A trained model that does not compute what its weights say; the message is what came."""
 
 
 class Fitted(NamedTuple):
@@ -23,9 +33,10 @@ class Fitted(NamedTuple):
 
 
 def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, fitted: Fitted, compiling: float | None) -> None:
-    """Score and record what was trained. Raises Diverged where no score comes of it."""
+    """Score and record what was trained. Raises Diverged where no score comes of it, Stale where the score would be another's."""
     language_model, width = asked.model, asked.model.backbone.width
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
+    check_weights(asked, corpus, run, plan)
     score, windows = scoring.scored(asked, corpus, run, plan)
     if lost := evaluate.lost(score.metrics):
         raise train.Diverged(plan.steps, f"{lost} of the trained model")
@@ -42,6 +53,24 @@ def close(asked: Objective, corpus: Corpus, run: Run, plan: Plan, folder: Path, 
     facts |= kernels
     record.finish(folder, "done", metrics=metrics, facts=facts)
     record.tidy(folder)
+
+
+def check_weights(asked: Objective, corpus: Corpus, run: Run, plan: Plan) -> None:
+    """Raise Stale unless a model made afresh with the trained weights has the same loss: scored has to be what was trained.
+
+    Copies of weights that are kept, in another precision say, and not renewed when an optimizer changes them would pass unseen.
+    """
+    width, size = asked.model.backbone.width, corpus.vocabulary.size
+    fresh = model.build(run.arch, width, run.size.context, size, seed=run.seed, device=plan.device)
+    fresh.load_state_dict(asked.model.state_dict())
+    blocks = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, LOOKS)
+    expected = evaluate.validation_nats(objective.build(run.objective, fresh), blocks, plan)
+    came = evaluate.validation_nats(asked, blocks, plan)
+    if abs(came - expected) > APART.get(plan.precision, APART_ELSE):
+        raise Stale(
+            f"the trained model has a loss of {came:.4f} nats, and its weights in a model made afresh {expected:.4f}: it keeps "
+            "something that training changed, and does not renew or save it"
+        )
 
 
 def sample(asked: Objective, corpus: Corpus, run: Run) -> str:

@@ -20,7 +20,7 @@ def sound(path: Path) -> Subject:
     Two layers show what more would: the first reads the embedding, the second a layer. Where layers differ, all of them stay.
     """
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
-    alike = "layers" in arch and not {"pattern", "every"} & set(arch)
+    alike = "layers" in arch and not {"pattern", "every", "layer_types"} & {*arch, *arch.get("settings", {})}
     return Subject(arch | ({"layers": min(arch["layers"], 2)} if alike else {}))
 
 
@@ -89,6 +89,7 @@ BROKEN = [  # the double, the promise that it breaks, and words of the reason
     ("DrawsOutside", "causality", "outside the given seed"),
     ("DrawsInEvaluation", "repeatable", "outside training"),
     ("HidesWeights", "storable", "not saved"),
+    ("KeepsItsWeights", "storable", "not renewed"),
     ("CannotBeSaved", "storable", "weights_only"),
     ("GrowsInForward", "budget", "exceeds its budget"),
     ("Understates", "flops", "were counted"),

@@ -8,6 +8,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from architectures import rnn
 from architectures.hybrid import FeedForward, Hybrid
 from architectures.minimal_rnn import MinimalRNN
 from architectures.rglru import RGLRU, GatedRecurrence
@@ -50,15 +51,33 @@ def test_cells_by_autocast_are_the_cells_in_that_precision(cell: Any, monkeypatc
         assert len(torch.autograd.grad(mixed.float().sum(), list(network.parameters()))) == len(list(network.parameters()))
         with torch.no_grad():
             close(network.on_cuda(x, None, dtype)[0], mixed, 1e-2 if far else 1e-6)
-            kept = network.kept
-            network.on_cuda(x, None, dtype)
-            assert network.kept is kept  # made once
-    with torch.no_grad():
-        next(network.parameters()).mul_(2)
-        assert not torch.equal(network.on_cuda(x, None, torch.bfloat16)[0], mixed)  # the weights have changed
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
     assert network.on_cuda(x, None, torch.bfloat16)[0].dtype == torch.float32
     assert not [name for name in network.state_dict() if "kept" in name]
+
+
+def test_cells_by_autocast_follow_weights_that_a_fused_optimizer_changed_and_are_made_once_a_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    monkeypatch.setattr(rnn, "by_autocast", lambda x: torch.bfloat16)
+    network, x = RNN(WIDTH, CONTEXT), random(2, CONTEXT, WIDTH, dtype=torch.float32)
+    empty = network.init_state(2, CONTEXT, x)
+    fused = torch.optim.AdamW(network.parameters(), lr=0.5, fused=True)
+    with torch.no_grad():
+        before, state = network(x), network(x, empty)[1]
+    network(x)[0].sum().backward()
+    assert network.kept is None  # training holds no second copy
+    fused.step()
+    with torch.no_grad():
+        assert not torch.equal(network(x)[0], before[0])
+        assert not torch.equal(network(x, empty)[0], before[0])
+        cells, state = network.kept[0], network(x, empty)[1]
+        assert network.kept[0] is not cells
+        cells = network.kept[0]
+        for _ in range(3):
+            _, state = network(x[:, :1], state)
+            assert network.kept[0] is cells
 
 
 def test_a_state_keeps_its_precision_under_autocast() -> None:

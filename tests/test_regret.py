@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,22 +123,35 @@ def test_a_perfect_model_scored_on_few_windows_is_hardly_ever_called_a_leak(wind
     assert caught <= 2
 
 
-def test_a_model_that_looks_ahead_is_caught_without_the_check_of_causality(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(contract, "check_before_training", lambda model: None)
+def recorded(double: str, folder: Path) -> dict[str, Any]:
+    """What stands in the record of a small run of a double."""
     law = Synthetic(kind="markov", tokens=30_000, held_out=4000)
     run = Run(
-        arch={"_target_": "tests.doubles.LooksAhead", "tune": {"learning_rate": 0.01}},
+        arch={"_target_": f"tests.doubles.{double}", "tune": {"learning_rate": 0.01}},
         data=Data(source="synthetic", tokenizer="symbols", synthetic=law),
         size=Size(parameters=10_000, context=16), train=Train(steps=120, batch=16, warmup=10, validations=1),
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
     )  # fmt: skip
-    (tmp_path / "checkpoint").mkdir()
-    assert cell.recorded(run, tmp_path, lambda line: None) == 4
-    result = json.loads((tmp_path / "result.json").read_text())
+    (folder / "checkpoint").mkdir()
+    assert cell.recorded(run, folder, lambda line: None) == 4
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return result
+
+
+def test_a_model_that_looks_ahead_is_caught_without_the_check_of_causality(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "check_before_training", lambda model: None)
+    result = recorded("LooksAhead", tmp_path)
     assert result["status"] == "failed"
     assert result["reason"].startswith("leak: ")
+
+
+def test_a_model_that_does_not_compute_what_its_weights_say_is_not_scored(tmp_path: Path) -> None:
+    result = recorded("KeepsItsWeights", tmp_path)
+    assert result["status"] == "failed"
+    assert "it keeps something that training changed, and does not renew or save it" in result["reason"]
+    assert not result["metrics"]
 
 
 def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
