@@ -196,7 +196,7 @@ class HidesWeights(Sound):
 
 
 class KeepsItsWeights(Sound):
-    """Where nothing is trained it reads copies, made again when the versions of its weights change: fused optimizers count none."""
+    """Without gradients it reads copies, made again when its weights' versions change: fused optimizers count none."""
 
     copies: tuple[list[int], nn.Module] | None = None
 
