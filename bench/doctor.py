@@ -85,9 +85,9 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
         return
     run = command.expand(["size=tiny", f"threads={threads}"]).runs[0]
     options = replace(run.measure, rounds=10_000, cap_seconds=NOISE_SECONDS, narrow=NARROW, limit_seconds=LIMIT_SECONDS)
-    table = sitting.seats([run], {subject(run): VOCABULARY}, options)
+    table, starts = sitting.seats([run], {subject(run): VOCABULARY}, options), list[int]()
     try:
-        _, starts = sitting.rate(table, ["train"], say)
+        sitting.rate(table, ["train"], starts, say)
     finally:
         for seat in table:
             seat.rise()

@@ -43,7 +43,7 @@ SUBJECT: Shape = {
     "machine": TEXT, "subject": TEXT, "arch": TEXT, "twin": (bool, NONE), "environment": (dict, NONE), "options": (dict, NONE),
     "facts": (dict, NONE), "described": (dict, NONE), "protocol": (dict, NONE),
     "surroundings": (dict, NONE), "surroundings.before": (dict, NONE),
-    "surroundings.after": (dict, NONE), "surroundings.process_starts": (list, NONE),
+    "surroundings.after": (dict, NONE), "surroundings.process_starts": (list, NONE), "surroundings.stopped": (bool, NONE),
 }  # fmt: skip
 DOCTOR: Shape = {"findings": LIST, "sentences": (list, NONE)}
 REFERENCE: Shape = {"data_digest": TEXT, "part": TEXT, "context": (int,), "reason": (str, NONE), "lines": LIST}

@@ -313,14 +313,17 @@ def write_measure(
     metrics: Sequence[Metric] | None = None,
     **changes: Any,
 ) -> Path:
-    """One measurement, as the measuring stage writes it; failed where there is a reason. `changes`: machine, sitting, rounds."""
+    """One measurement, as the measuring stage writes it; failed where there is a reason.
+
+    `changes`: machine, sitting, rounds, starts, stopped.
+    """
     name, machine = subject(make_run(root, arch, **changes)), changes.get("machine", "0a1b2c3d")
     sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
     before, after = {"load": [0.4, 0.5, 0.6], "clocks_megahertz": [2250.0, 2350.0]}, {"load": [1.1, 0.8, 0.7]}
     around = {"before": before, "after": after | {"temperature_celsius": "not available: no sensor"}}
-    around |= {"process_starts": changes.get("starts", [])}
+    around |= {"process_starts": changes.get("starts", [])} | ({"stopped": True} if changes.get("stopped") else {})
     about = {
         "machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine},
         "surroundings": around,

@@ -28,6 +28,7 @@ from bench.measure.seat import Seat
 from bench.measure.sitting import LOCK, affordable, only_sitting, seats
 from bench.measure.subject import Subject
 from bench.measure.worker import Desk
+from bench.stop import Terminated
 from tests import measure_doubles
 
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
@@ -391,6 +392,27 @@ def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> No
     assert len(begun) == 2
     assert all(worker.process.poll() is not None for worker in begun)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("when", "weighed"), [("parts of a step", False), ("the rulers themselves", True)])
+def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(when: str, weighed: bool, tmp_path: Path) -> None:
+    run, told = make_run("Sum"), list[str]()
+
+    def stop(line: str) -> None:
+        told.append(line)
+        if when in line:
+            raise Terminated(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        sit([run], {subject(run): 30}, tmp_path, OPTIONS, stop)
+    result, metrics = read(tmp_path, "Sum")
+    assert (result["status"], len(metrics["train_tokens_per_second"][0]["values"])) == ("done", 5)
+    assert bool(metrics["peak_train_memory_bytes"][0]["values"]) == weighed
+    assert told[-1].startswith("stopped: what was measured until now is kept in ")
+    (about,) = (record.read_json(path) for path in tmp_path.glob("measure/*/sum-*/subject.json") if "-again" not in str(path))
+    assert about["surroundings"]["stopped"] is True
+    assert about["surroundings"]["process_starts"][0] == 0
+    assert needed([run], tmp_path, OPTIONS)
 
 
 def _noting(start: Callable[..., None], begun: list[Worker]) -> Callable[..., None]:

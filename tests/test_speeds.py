@@ -283,6 +283,27 @@ def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None
     assert '<p class="alarm">The doctor found a ruler off' in text
 
 
+def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whole_one_does(tmp_path: Path) -> None:
+    def write(root: Path, at: str, rate_: float, stopped: bool) -> None:
+        for twin in (False, True):
+            found = [rate(noisy(rate_))]
+            synthetic.write_measure(root, "lstm", twin=twin, metrics=found, sitting=at, stopped=stopped)
+
+    def used(root: Path) -> Sitting:
+        records = reading.read(root)
+        (sitting,) = speeds.sittings(records.measures, records.doctors)
+        return sitting
+
+    write(tmp_path, "20260102T101010", 1000, stopped=True)
+    assert not used(tmp_path).claims(TRAIN)
+    assert "No speed claim on this machine today about training: the measuring was stopped before its end." in said(
+        used(tmp_path)
+    )
+    write(tmp_path, "20260101T101010", 500, stopped=False)  # though it is the older one
+    assert used(tmp_path).claims(TRAIN)
+    assert used(tmp_path).value(subject(used(tmp_path), "lstm"), TRAIN) == pytest.approx(500, rel=0.01)
+
+
 def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_path: Path) -> None:
     sitting = sat(tmp_path, {"gru": [rate(noisy(500))], "lstm": [rate(noisy(1000))]})
     assert sitting.reference == subject(sitting, "gru")

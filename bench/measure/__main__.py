@@ -10,11 +10,12 @@ lie under results/<suite>/measure, the report under results/<suite>/report. Exit
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import command, disk, record
+from bench import command, disk, record, stop
 from bench.config import Mistake
 from bench.identity import subject
 from bench.job import say
@@ -54,13 +55,14 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     command.register()
     try:
-        return measure(sys.argv[1:])
+        with stop.ended_by(stop.terminate, stop.ENDING):
+            return measure(sys.argv[1:])
     except Mistake as mistake:
         say(f"error: {mistake}")
         return 2
-    except KeyboardInterrupt:
-        say("stopped: nothing was recorded; the same command measures again")
-        return 130
+    except KeyboardInterrupt as ended:
+        say("stopped: the same command measures again; python -m bench.report makes the report of what there is")
+        return 128 + (ended.number if isinstance(ended, stop.Terminated) else signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def protocol(run: Run, options: Measure) -> dict[str, Any]:
 def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
     """Whether `runs` have still to be measured: False where one sitting below the suite's `folder` holds them all.
 
-    Only one of this machine, with the same options and the same source, counts.
+    Only one of this machine that was not stopped, with the same options and the same source, counts.
     """
     if options.depth == "off" or not runs:
         return False
@@ -55,7 +55,8 @@ def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
     held: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
         about, result, _ = measurement(path.parent)
-        here = about["machine"] == machine.machine_digest() and not about.get("twin")
+        whole = not (about.get("surroundings") or {}).get("stopped") and not about.get("twin")
+        here = whole and about["machine"] == machine.machine_digest()
         if here and result["status"] in ("done", "skipped"):
             held.setdefault(path.parent.parent, set()).add((about["subject"], str((about.get("protocol") or {}).get("digest"))))
     return not any(wanted <= subjects for subjects in held.values())
@@ -80,7 +81,7 @@ def _new_folder(results: Path) -> Path:
 def file(table: Sequence[Seat], results: Path, options: Measure, around: Mapping[str, Any], rulers: Mapping[str, Any]) -> Path:
     """Write a folder for each seat, and what the rulers' own examination found. Returns the sitting's folder.
 
-    `around`: the machine before and after, and how many rounds were taken.
+    `around`: the machine before and after, at which round each process began, and whether it was stopped before its end.
     """
     folder = _new_folder(results)
     write_json(folder / "doctor.json", rulers)

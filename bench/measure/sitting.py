@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -110,18 +111,17 @@ def built(table: Sequence[Seat]) -> list[Seat]:
         return [seat for seat, could in zip(table, pool.map(Seat.prepare, table), strict=True) if could]
 
 
-def rate(table: Sequence[Seat], kinds: Sequence[str], say: Progress) -> tuple[int, list[int]]:
+def rate(table: Sequence[Seat], kinds: Sequence[str], starts: list[int], say: Progress) -> None:
     """Rounds of rates by `measure.processes` fresh processes of everyone, one after another; the last ones stay.
 
-    Returns how many rounds there were, and the first one of each process.
+    `starts` is filled with the first round of each.
     """
-    rounds, starts, processes = 0, list[int](), table[0].options.processes
+    rounds, processes = 0, table[0].options.processes
     for turn in range(processes):
         live = [seat for seat in table if seat.status == "done"]
         ready = renew(live) if turn else prepare(live, say)
         starts.append(rounds)
         rounds = take_rates(ready, kinds, rounds, (turn + 1) / processes, say) if ready else rounds
-    return rounds, starts
 
 
 def take_sides(table: Sequence[Seat], say: Progress) -> None:
@@ -157,6 +157,21 @@ def weigh(table: Sequence[Seat], say: Progress) -> None:
             seat.rise()
 
 
+def take_all(table: Sequence[Seat], starts: list[int], say: Progress) -> None:
+    """Everything that is asked of the seats' workers, one stage after the other; none of them is left running."""
+    try:
+        rate(table, RATES, starts, say)
+        once = [seat for seat in table if not seat.twin and seat.status == "done"]
+        if once:
+            take_sides(once, say)
+            take_curves(once, say)
+            take_busy(once)
+            weigh(once, say)
+    finally:
+        for seat in table:
+            seat.rise()
+
+
 def sit(
     runs: Sequence[Run],
     vocabularies: Mapping[str, int],
@@ -169,28 +184,24 @@ def sit(
 
     `vocabularies`: tokens by subject · `results`: the suite's folder · `progress` is called with a line at each stage ·
     `anew`: also where one sitting of this machine holds them all already (None is returned then). Returns the sitting's folder.
-    What fails is recorded as failed, and the others stand.
+    What fails is recorded as failed, and the others stand; what there is when it is stopped is recorded too, as stopped.
     """
     say = progress or (lambda line: None)
     with only_sitting(say):
         if not anew and not needed(runs, results, options):
             return None
-        table, before = seats(runs, vocabularies, options), surroundings.state()
+        table, starts = seats(runs, vocabularies, options), list[int]()
+        around: dict[str, Any] = {"before": surroundings.state(), "process_starts": starts}
         for seat in table:
             seat.options = affordable(options, len(table))
         say(f"measuring: {len(table)} processes in turns")
         try:
-            rounds, starts = rate(table, RATES, say)
-            once = [seat for seat in table if not seat.twin and seat.status == "done"]
-            if once:
-                take_sides(once, say)
-                take_curves(once, say)
-                take_busy(once)
-                weigh(once, say)
-        finally:
-            for seat in table:
-                seat.rise()
-        say("measuring: the rulers themselves")
-        rulers = examine(runs[0].threads, options.limit_seconds, quick=True, device=runs[0].train.device)
-        around = {"before": before, "after": surroundings.state(), "rounds": rounds, "process_starts": starts}
-        return file(table, results, options, around, rulers.as_json())
+            take_all(table, starts, say)
+            say("measuring: the rulers themselves")
+            rulers = examine(runs[0].threads, options.limit_seconds, quick=True, device=runs[0].train.device)
+        except KeyboardInterrupt:
+            if any(seat.samples.windows.get("train") for seat in table):
+                folder = file(table, results, options, around | {"after": surroundings.state(), "stopped": True}, {})
+                say(f"stopped: what was measured until now is kept in {folder}, and claims nothing")
+            raise
+        return file(table, results, options, around | {"after": surroundings.state()}, rulers.as_json())

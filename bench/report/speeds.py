@@ -59,9 +59,14 @@ class Sitting:
         """What the doctor found to be off."""
         return [one for one in self.doctor.get("findings", []) if one.get("off")]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped before its end."""
+        return bool(self.surroundings.get("stopped"))
+
     def claims(self, metric: str) -> bool:
         """Whether a sentence about this metric may be said: the rulers are right, and the A/A pair was quiet enough."""
-        return not self.broken and quiet(self.twins.get(GUARDS.get(metric, metric)))
+        return not self.broken and not self.stopped and quiet(self.twins.get(GUARDS.get(metric, metric)))
 
     def value(self, subject: str, metric: str) -> float:
         """The median of a metric; NaN where there is none."""
@@ -137,9 +142,11 @@ class Sitting:
 
 
 def sittings(measures: pd.DataFrame, doctors: dict[str, dict[str, Any]] | None = None) -> list[Sitting]:
-    """The sittings in use, in order: those that are the latest of their machine for at least one subject."""
+    """The sittings in use, in order: the latest of their machine for at least one subject, of those that came to their end."""
     filled = measures[measures["value"].notna()]
-    latest = filled.groupby(["machine", "subject"])["sitting"].max()
+    stopped = filled["surroundings"].map(lambda around: isinstance(around, dict) and bool(around.get("stopped")))
+    ranked = filled.assign(whole=~stopped.astype(bool)).sort_values(["whole", "sitting"], kind="stable")
+    latest = ranked.groupby(["machine", "subject"])["sitting"].last()
     groups = {str(name): rows for name, rows in measures[measures["sitting"].isin(set(latest))].groupby("sitting")}
     return [_sitting(name, rows, (doctors or {}).get(name, {})) for name, rows in sorted(groups.items())]
 

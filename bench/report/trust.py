@@ -27,6 +27,8 @@ def why_not(sitting: Sitting, metric: str) -> tuple[str, str]:
     pair, verb = sitting.twins.get(metric), VERBS[metric]
     if sitting.broken:
         return f"the doctor found {plural(len(sitting.broken), 'ruler')} off", ""
+    if sitting.stopped:
+        return "the measuring was stopped before its end", ""
     if not sitting.twin:
         return "no model was entered twice, so its noise is unknown", ""
     if pair is None:
