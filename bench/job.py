@@ -53,6 +53,7 @@ class Task:
         os.environ.update(self.environment)
         if os.environ.get("BENCH_DOOR") != process_name():
             command.register()
+            stop.end_with_parent()
         try:
             os.chdir(self.folder)
         except OSError as error:

@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from threading import Thread
 from types import FrameType
@@ -141,6 +142,19 @@ def leave(name: str, what: Any) -> bool:
         return False
     (place / f"left-{name}").write_text(json.dumps(what), encoding="utf-8")
     return True
+
+
+@cache
+def end_with_parent() -> None:
+    """From now on this process, one of a launcher's pool, ends with whoever started it: where that is killed, pools wait on."""
+    parent = os.getppid()
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS)
+        os._exit(STOPPED)
+
+    Thread(target=look, daemon=True).start()
 
 
 _asked: list[int] = []  # signals heard by this process

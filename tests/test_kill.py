@@ -235,13 +235,13 @@ def test_workers_of_a_launcher_do_not_outlive_their_command(tmp_path: Path, end:
     sweep = ["seed=0,1,2", "-m", "hydra.launcher.n_jobs=2"]
     process = place.start(*sweep)
     until(lambda: sum((run / "checkpoint" / "training.pt").exists() for run in place.runs()) == 2, process)
-    trained = cells(process)
+    trained, everyone = cells(process), children(process.pid)
     assert len(trained) == 2
     os.kill(process.pid, end)
     error = process.communicate(timeout=LONG)[1]
     assert process.returncode == (-9 if end == signal.SIGKILL else 128 + end), error
     assert "Traceback" not in error
-    until(lambda: not any(lives(number) for number in trained))
+    until(lambda: not any(lives(number) for number in everyone))
     time.sleep(2)
     assert len(place.runs()) == 2  # none was begun after the end
     done = place.run(*sweep)
