@@ -179,6 +179,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         say(unwritable(error, folder))
         return UNWRITTEN
+    finally:
+        stop.ending()
 
 
 def followed(asked: Run, folder: Path, say: Say) -> int:

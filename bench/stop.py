@@ -184,6 +184,11 @@ def later() -> Iterator[None]:
         raise Stopped
 
 
+def ending() -> None:
+    """From now on a request to stop is no news: this process ends as it is, and what Python does at its end is not disturbed."""
+    _later.append(True)
+
+
 def listen() -> None:
     """From now on SIGTERM asks this process to stop, and so does the end of its command or of the process that started it.
 
