@@ -48,6 +48,8 @@ def patient(here: stop.Command) -> Iterator[None]:
         with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
             yield
     except Exception as error:
+        if not heard and (said := launchers.refused(error)):
+            raise Mistake(said) from None
         if not heard and not launchers.died(error):
             raise
         if not heard:
@@ -207,7 +209,7 @@ def foresee(asked: command.Command, arguments: Sequence[str]) -> int:
     look(asked)
     runs = plans.make(asked.runs, keep=False)
     trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
-    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere))
+    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere, say))
     return 0
 
 

@@ -71,7 +71,7 @@ def main() -> None:
                 "bench": partial(shape.step, runs[0], built(runs[0], shape.VOCABULARY)),
                 "nanogpt": partial(shape.nanogpt_step, asked.nanogpt, False),
             }
-            turns.serve({"steps": (makers[asked.inside](), 1.0)})
+            turns.serve(lambda: {"steps": (makers[asked.inside](), 1.0)})
         shape.settle()
         nats = [trained(run) for run in runs]
     print(
