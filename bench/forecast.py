@@ -1,7 +1,7 @@
 """What a command would run and cost, without running it: `dry=true`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,12 +81,22 @@ def row(run: Run, rates: Mapping[str, Rate], peak: float, sweep: bool, elsewhere
     }
 
 
-def table(runs: Sequence[Run], sweep: bool = True, elsewhere: bool = False) -> str:
-    """The forecast as text: a line a run, then the whole. Raises Mistake where the only run of a command can not start."""
+def table(
+    runs: Sequence[Run], sweep: bool = True, elsewhere: bool = False, say: Callable[[str], object] = lambda line: None
+) -> str:
+    """The forecast as text: a line a run, then the whole. Raises Mistake where the only run of a command can not start.
+
+    `say`: hears of each run of several that is looked at, for building a large one takes seconds.
+    """
     root = Path(runs[0].results) / runs[0].suite
     rates, peak = measured(root), peak_flops()
-    rows = pd.DataFrame([row(run, rates, peak, sweep, elsewhere) for run in runs])
+    rows = []
+    for number, run in enumerate(runs, 1):
+        if len(runs) > 1:
+            say(f"looking at run {number} of {len(runs)}: {run_name(run)}")
+        rows.append(row(run, rates, peak, sweep, elsewhere))
+    listed = pd.DataFrame(rows)
     jobs = machine.parallel_jobs(runs[0].threads)
-    minutes = rows.get("minutes", pd.Series(dtype=float)).sum()
+    minutes = listed.get("minutes", pd.Series(dtype=float)).sum()
     whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, measuring not counted"
-    return f"{rows.fillna('').to_string(index=False)}\n{whole}; nothing was run"
+    return f"{listed.fillna('').to_string(index=False)}\n{whole}; nothing was run"

@@ -207,7 +207,7 @@ def foresee(asked: command.Command, arguments: Sequence[str]) -> int:
     look(asked)
     runs = plans.make(asked.runs, keep=False)
     trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
-    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere))
+    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere, say))
     return 0
 
 

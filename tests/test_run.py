@@ -187,6 +187,7 @@ def test_dry_says_what_would_run_and_runs_nothing(bench: Command, tiny: list[str
     assert done.returncode == 0, done.stderr
     assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
     assert "2 runs, about" in done.stdout
+    assert re.search(r"looking at run 2 of 2: gpt-text-s0-\w{8}", done.stderr)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
