@@ -153,10 +153,11 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
     check_words(parsed)
     master = _composed(hydra, name, overrides, RunMode.MULTIRUN)
+    launcher, chosen = master.hydra.launcher._target_, master.hydra.runtime.choices["hydra/launcher"]
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
+        launchers.check_single(launcher, chosen)
         return Command([_compose(hydra, name, overrides)], sweep=False)
-    launcher = master.hydra.launcher._target_
-    launchers.check(launcher, master.hydra.runtime.choices["hydra/launcher"])
+    launchers.check(launcher, chosen, str(OmegaConf.select(master.hydra.launcher, "ray.init.address") or ""))
     workers = not launcher.endswith(".BasicLauncher")
     elsewhere = workers and not launcher.startswith(launchers.JOBLIB[0])
     if master.hydra.sweeper._target_ != BUILT_IN:

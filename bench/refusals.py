@@ -22,6 +22,7 @@ from bench.limits import CHOICES
 
 GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
 HELP = "python -m bench.run --help lists what there is"
+HYDRA_HELP = "conf/hydra/launcher/*.yaml list what a launcher takes, and --cfg hydra all that is Hydra's"
 OPEN = ("arch", "data.parts")  # keys below these are the user's own
 
 
@@ -135,6 +136,12 @@ def _no_yaml(found: re.Match, loader: Any, name: str) -> str:
     return f"{group}={word} is not known; {nearest(word, known) if known else HELP}"
 
 
+def _no_plug_in(found: re.Match, loader: Any, name: str) -> str:
+    """A launcher's YAML that builds on one which its plug-in would bring."""
+    outer, inner = found.groups()
+    return launchers.missing(outer) or launchers.missing(inner) or f"hydra/launcher={outer} builds on {inner}, which is not there"
+
+
 def _no_key(found: re.Match, loader: Any, name: str) -> str:
     key, at, place = found.group(1).partition("@")
     if at:
@@ -181,6 +188,7 @@ def _taken_away(found: re.Match, loader: Any, name: str) -> str:
 
 Say = Callable[[re.Match, Any, str], str]
 SAID: tuple[tuple[str, Say], ...] = (  # the first pattern that is found in what was raised, and the line to say instead
+    (r"In 'hydra/launcher/([^']+)': Could not load 'hydra/launcher/([^']+)'", _no_plug_in),
     (r"Could not find '([^']+)'", _no_yaml),
     (r"(?:Could not override|You must specify) '([^']+)'", _no_key),
     (r"Could not delete from config\. '([^']+)'", _no_key),
@@ -205,6 +213,8 @@ def _no_mapping(found: re.Match) -> str:
 
 
 def _unknown(key: str, known: Iterable[str]) -> str:
+    if key.startswith("hydra."):
+        return f"{key} is no key; {HYDRA_HELP}"
     said = nearest(key, known)
     return f"{key} is no key; {said if said.startswith('did') else HELP}"
 

@@ -48,6 +48,8 @@ def patient(here: stop.Command) -> Iterator[None]:
         with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
             yield
     except Exception as error:
+        if not heard and (said := launchers.refused(error)):
+            raise Mistake(said) from None
         if not heard and not launchers.died(error):
             raise
         if not heard:

@@ -5,11 +5,17 @@ import json
 import os
 import pickle
 import shutil
+import signal
+import socket
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from bench import command, job, launchers
@@ -32,6 +38,44 @@ def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(name: str, monke
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "theirs"), [("slurm", "submitit_slurm"), ("submitit_local", "submitit_local"), ("local", "joblib")]
+)
+def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(name: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our YAMLs build on what a plug-in brings: Hydra fails before anybody can look at the launcher."""
+    command.expand(SWEEP)  # now Hydra has looked for plug-ins
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{theirs}.yaml")
+    monkeypatch.setattr(launchers, "_there", lambda module: False)
+    with pytest.raises(Mistake) as caught:
+        command.expand([*SWEEP, f"hydra/launcher={name}"])
+    assert str(caught.value).startswith(f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_launcher_that_builds_on_nothing_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "hydra" / "launcher"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults:\n  - nothing\n")
+    with pytest.raises(Mistake, match="hydra/launcher=mine builds on nothing, which is not there"):
+        command.expand(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
+
+
+@pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
+def test_a_launcher_without_a_sweep_does_not_train_here(name: str) -> None:
+    with pytest.raises(Mistake, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
+        command.expand(["arch=gru", f"hydra/launcher={name}"])
+
+
+@pytest.mark.parametrize("words", [[], ["hydra/launcher=local"], ["hydra/launcher=basic"], ["hydra/launcher=joblib"]])
+def test_the_launchers_of_this_machine_take_one_run(words: list[str]) -> None:
+    assert len(command.expand(["arch=gru", *words]).runs) == 1
+
+
+def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
+    with pytest.raises(Mistake, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"):
+        command.expand([*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"])
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_the_command_ends_there(bench: Command, tiny: list[str], tmp_path: Path) -> None:
     one_line(bench(*tiny, *SWEEP, "hydra/launcher=ray"), 2, "pip install ray", "hydra-ray-launcher")
@@ -44,6 +88,69 @@ def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         command.expand([*SWEEP, "hydra/launcher=slurm"])
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert len(command.expand([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
+
+
+# --- a cluster that takes nothing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed",
+            "partition specified: nope; Batch",
+        ),
+        ("", "it ended with exit code 1"),
+    ],
+)
+def test_what_sbatch_refuses_is_one_line(bench: Command, tiny: list[str], tmp_path: Path, words: str, said: str) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("sbatch", "srun"):
+        (programs / name).write_text(f"#!/bin/sh\nprintf '%s' '{words}' >&2\nexit 1\n")
+        (programs / name).chmod(0o755)
+    done = bench(*tiny, *SWEEP, "hydra/launcher=slurm", PATH=f"{programs}:{os.environ['PATH']}")
+    one_line(done, 2, "error: sbatch refused: ", said)
+    assert "again=failed" not in done.stdout + done.stderr
+
+
+def start_ray(init_cfg: dict, error: Exception) -> None:
+    """As the plug-in's function of this name, where Ray raises."""
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("address", "variable", "error", "said"),
+    [
+        (
+            "auto",
+            "",
+            ConnectionError("Could not find"),
+            "no Ray cluster answers at auto: start one with `ray start --head`, or leave",
+        ),
+        (None, "one:6379", ConnectionError("Could not find"), "no Ray cluster answers at one:6379: "),
+        ("auto", "", RuntimeError("\nVersion mismatch: 1\n2"), "Ray did not start: Version mismatch: 1"),
+        (None, "", ValueError(), "Ray did not start: ValueError"),
+    ],
+)
+def test_a_ray_that_does_not_answer_is_one_line(
+    address: str | None, variable: str, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", variable)
+    with pytest.raises(type(error)) as caught:
+        start_ray({"address": address}, error)
+    assert launchers.refused(caught.value).startswith(said)
+    assert "\n" not in launchers.refused(caught.value)
+
+
+def test_an_address_without_a_ray_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launchers, "_there", lambda module: True)
+    with pytest.raises(Mistake, match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave"):
+        command.expand([*SWEEP, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"])
+
+
+def test_what_no_launcher_said_is_not_taken_for_it() -> None:
+    assert launchers.refused(ConnectionError("of an architecture")) == ""
 
 
 # --- what a process on another machine is told ------------------------------------------------------------------------
@@ -103,6 +210,37 @@ def test_every_launcher_trains_the_same_by_bit(bench: Command, tiny: list[str], 
         losses[name] = {folder.name: left(folder) for folder in folders}
     assert {"basic", "local", "submitit_local"} <= losses.keys()
     assert all(found == losses["basic"] for found in losses.values())
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[str]:
+    """The address of a Ray cluster of one node, this machine."""
+    if why := lacks("ray"):
+        pytest.skip(why)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    words = f"start --head --block --port={port} --num-cpus=2 --include-dashboard=false".split()
+    head = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 60
+        while not launchers._answers("127.0.0.1", port):
+            assert head.poll() is None, "ray start ended"
+            assert time.monotonic() < end, "ray start took more than a minute"
+            time.sleep(0.2)
+        yield "auto"
+    finally:
+        head.send_signal(signal.SIGTERM)
+        head.wait(60)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_takes_a_sweep(ray_cluster: str, bench: Command, tiny: list[str], tmp_path: Path) -> None:
+    done = bench(*tiny, *SWEEP, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}", timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "results" / "single" / "runs").glob("*/checkpoint/weights.pt"))) == 4
 
 
 def left(folder: Path) -> tuple[list[dict], dict[str, list]]:
