@@ -157,7 +157,7 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         launchers.check_single(launcher, chosen)
         return Command([_compose(hydra, name, overrides)], sweep=False)
-    launchers.check(launcher, chosen)
+    launchers.check(launcher, chosen, str(OmegaConf.select(master.hydra.launcher, "ray.init.address") or ""))
     workers = not launcher.endswith(".BasicLauncher")
     elsewhere = workers and not launcher.startswith(launchers.JOBLIB[0])
     if master.hydra.sweeper._target_ != BUILT_IN:

@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import re
 import shutil
+import socket
 import traceback
 from concurrent.futures import BrokenExecutor
 from subprocess import CalledProcessError
@@ -23,12 +25,15 @@ def missing(name: str) -> str:
     return f"hydra/launcher={name} needs a plug-in: {install}" if module and not _there(module) else ""
 
 
-def check(target: str, name: str) -> None:
-    """Raise Mistake where the launcher with this class can not work here."""
+def check(target: str, name: str, address: str = "") -> None:
+    """Raise Mistake where the launcher with this class can not work here. `address`: of the Ray cluster that it is to use."""
     if said := missing(name):
         raise Mistake(said)
     if target.startswith(RAY[0]) and not _there("ray"):
         raise Mistake(f"hydra/launcher={name} needs Ray itself: python -m pip install ray")
+    place = re.fullmatch(r"([^:/]+):(\d+)", address)
+    if place and not _answers(place[1], int(place[2])):  # Ray itself waits for minutes
+        raise Mistake(_no_cluster(address))
     if target.endswith(".SlurmLauncher") and not shutil.which("sbatch"):
         here = "hydra/launcher=submitit_local tries the same on this machine"
         raise Mistake(f"hydra/launcher={name}: this machine has no sbatch: give the command on one of the cluster's; {here}")
@@ -48,7 +53,7 @@ def _there(module: str) -> bool:
 
 
 def refused(error: BaseException) -> str:
-    """What a launcher says by this error of a cluster that refuses it, in one line; empty where it is another error."""
+    """What a launcher says by this error of a cluster that takes nothing from it, in one line; empty where it does not."""
     cause = error.__cause__
     if isinstance(cause, CalledProcessError) and cause.cmd[0] == "sbatch":
         lines = [line.removeprefix("sbatch: ").removeprefix("error: ").strip() for line in str(error).splitlines()]
@@ -61,10 +66,22 @@ def refused(error: BaseException) -> str:
 
 def _no_ray(error: BaseException, address: str) -> str:
     if address and isinstance(error, (ConnectionError, TimeoutError)):
-        then = "start one with `ray start --head`, or leave hydra.launcher.ray.init.address out"
-        return f"no Ray cluster answers at {address}: {then}"
+        return _no_cluster(address)
     why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return f"Ray did not start: {why}"
+
+
+def _no_cluster(address: str) -> str:
+    then = "start one with `ray start --head`, or leave hydra.launcher.ray.init.address out"
+    return f"no Ray cluster answers at {address}: {then}"
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=5):
+            return True
+    except (OSError, OverflowError):
+        return False
 
 
 def died(error: BaseException) -> bool:
