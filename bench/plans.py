@@ -112,9 +112,9 @@ def flops_per_token(run: Run) -> float | None:
 
 
 def measured(root: Path) -> dict[str, Rate]:
-    """Training rates by subject, as this machine measured them at the runs' own length and batch: medians of the last sitting."""
-    measures = reading.read(root).measures
-    rates = measures[(measures["metric"] == "train_tokens_per_second") & (measures["axis"] == "")].dropna(subset=["value"])
-    here = rates[rates["machine"] == machine.machine_digest()].sort_values("sitting")
-    medians = here.groupby(["subject", "sitting"])["value"].median().reset_index().groupby("subject").last()
+    """Training rates by subject on this machine, at the runs' own length and batch: medians of the sitting that counts."""
+    measures = reading.in_standing(reading.read(root).measures)
+    rates = measures[(measures["metric"] == "train_tokens_per_second") & (measures["axis"] == "")]
+    here = rates[rates["machine"] == machine.machine_digest()]
+    medians = here.groupby(["subject", "sitting"], sort=False)["value"].median().reset_index().groupby("subject").last()
     return {str(row.Index): Rate(float(row.value), str(row.sitting)) for row in medians.itertuples()}  # type: ignore[arg-type]

@@ -55,6 +55,13 @@ MEASURE_COLUMNS = (
 ).split()
 
 
+def in_standing(measures: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a number, in the order in which sittings count, the last most: first the stopped ones, then by time."""
+    filled = measures[measures["value"].notna()]
+    whole = [not (isinstance(around, dict) and around.get("stopped")) for around in filled["surroundings"]]
+    return filled.assign(whole=whole).sort_values(["whole", "sitting"], kind="stable")
+
+
 def _numbers(metrics: Iterable[Mapping[str, Any]], keys: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A dict a metric, its samples still together: `_table` sets them apart."""
     for metric in metrics:

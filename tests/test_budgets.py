@@ -107,17 +107,18 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bytes_alone")
-def test_seconds_are_planned_from_the_last_rate_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = asked(tmp_path, match="seconds", budget=10.0)
     with pytest.raises(Mistake, match=r"no training rate of arch=RNN.*python -m bench\.measure"):
         plans.make([run])
-    rates = {"early": 900.0, "late": 1000.0}
+    rates = {"early": 900.0, "late": 1000.0, "later": 1200.0}
     root = tmp_path / "suite"
     for sitting, rate in rates.items():
         for machine, factor in (("here", 1), ("there", 9)):
             folder = root / "measure" / f"{machine}-{sitting}" / "rnn-x"
             folder.mkdir(parents=True)
-            (folder / "subject.json").write_text(json.dumps({"machine": machine, "subject": subject(run), "arch": "rnn"}))
+            about = {"machine": machine, "subject": subject(run), "arch": "rnn", "surroundings": {"stopped": sitting == "later"}}
+            (folder / "subject.json").write_text(json.dumps(about))
             rows = [
                 {"at": {}, "values": [0.5 * rate * factor, rate * factor, 1.5 * rate * factor]},
                 {"at": {"length": 8}, "values": [9e9]},

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.reading import in_standing
 from bench.report.rows import each
 from bench.report.statistics import Numbers, Part, Ratio, between_processes, paired_ratios, quiet, within_a_process
 
@@ -143,10 +144,7 @@ class Sitting:
 
 def sittings(measures: pd.DataFrame, doctors: dict[str, dict[str, Any]] | None = None) -> list[Sitting]:
     """The sittings in use, in order: the latest of their machine for at least one subject, of those that came to their end."""
-    filled = measures[measures["value"].notna()]
-    stopped = filled["surroundings"].map(lambda around: isinstance(around, dict) and bool(around.get("stopped")))
-    ranked = filled.assign(whole=~stopped.astype(bool)).sort_values(["whole", "sitting"], kind="stable")
-    latest = ranked.groupby(["machine", "subject"])["sitting"].last()
+    latest = in_standing(measures).groupby(["machine", "subject"])["sitting"].last()
     groups = {str(name): rows for name, rows in measures[measures["sitting"].isin(set(latest))].groupby("sitting")}
     return [_sitting(name, rows, (doctors or {}).get(name, {})) for name, rows in sorted(groups.items())]
 
