@@ -35,7 +35,7 @@ def asked_for(arguments: Sequence[str]) -> list[Run]:
     flags, overrides = command.in_order(arguments)
     several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
     runs = command.expand([*flags, *several, *overrides]).runs
-    return list({architecture(run.arch): run for run in reversed(runs)}.values())[::-1]
+    return command.distinct(runs, lambda run: architecture(run.arch))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------

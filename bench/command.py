@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +39,14 @@ def register() -> None:
     Plugins.instance().register(InstalledArchitectures)
     OmegaConf.register_new_resolver("parallel_jobs", machine.parallel_jobs, replace=True)
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated")  # ours has its plug-in's name on purpose
+
+
+def distinct(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[Run]:
+    """The first run of each key, in their order."""
+    found = dict[Hashable, Run]()
+    for run in runs:
+        found.setdefault(key(run), run)
+    return list(found.values())
 
 
 class Command(NamedTuple):

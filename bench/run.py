@@ -99,7 +99,7 @@ def room(asked: command.Command) -> int:
 
 
 def _distinct(runs: Sequence[Run], key: Any) -> list[Run]:
-    return list({json.dumps(key(run), sort_keys=True, default=str): run for run in reversed(runs)}.values())[::-1]
+    return command.distinct(runs, lambda run: json.dumps(key(run), sort_keys=True, default=str))
 
 
 def finish(asked: command.Command) -> int:
@@ -111,7 +111,7 @@ def finish(asked: command.Command) -> int:
     if not asked.sweep:
         refuse(next(iter(folders)))
     done = [run for folder, run in folders.items() if record.status(folder) == "done"]
-    wanted = list({subject(run): run for run in reversed(done)}.values())[::-1]
+    wanted = command.distinct(done, subject)
     page = None
     try:
         if wanted and wanted[0].measure.depth != "off":

@@ -7,6 +7,7 @@ import yaml
 
 from bench import command
 from bench.config import RESERVED, Mistake, options
+from bench.identity import subject
 from bench.limits import check
 from tests.conftest import OWN
 
@@ -57,6 +58,12 @@ def test_an_architecture_says_what_it_is(path: Path) -> None:
     assert arch["card"]["summary"]
     assert arch["tune"]["learning_rate"] > 0
     assert not set(options(arch)) & set(RESERVED)
+
+
+def test_the_first_architecture_of_a_suite_is_the_reference_of_its_speeds_whatever_the_control_repeats() -> None:
+    runs = command.expand(["suite=default"]).runs
+    assert [run.names["arch"] for run in command.distinct(runs, subject)][:2] == ["rnn", "gru"]
+    assert command.distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
 
 
 def test_the_command_line_wins_over_a_suite() -> None:

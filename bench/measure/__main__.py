@@ -33,7 +33,7 @@ def measure(arguments: Sequence[str]) -> int:
         raise Mistake("measure=off measures nothing: use measure=quick or measure=full")
     root = Path(run.results) / run.suite
     disk.check_writable(root / "measure")
-    runs = list({subject(one): one for one in reversed(asked.runs)}.values())[::-1]
+    runs = command.distinct(asked.runs, subject)
     vocabularies = {subject(one): data.prepare(one.data, one.names["data"], say).vocabulary.size for one in runs}
     folder = sit(runs, vocabularies, root, run.measure, say)
     assert folder is not None
