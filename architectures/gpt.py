@@ -12,6 +12,7 @@ from architectures.layers import (
     AttentionState,
     Cache,
     LayerNorm,
+    Lean,
     Linear,
     at_least_one,
     attention_flops,
@@ -21,7 +22,7 @@ from architectures.layers import (
 )
 
 
-class Block(nn.Module):
+class Block(Lean):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = LayerNorm(width)

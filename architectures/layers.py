@@ -6,20 +6,26 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+NOTHING: dict[str, Any] = {}
 
-class Leaf(nn.Module):
-    """A module without parts, at half of torch's cost where one token is written.
 
-    Hooks are looked for in four places, not nine, and its parameters are read where they lie, not by `nn.Module.__getattr__`.
+class Lean(nn.Module):
+    """A module at half of torch's cost, which counts where one token is written.
+
+    Hooks are looked for in four places, not nine, and parts and parameters are read where they lie.
     """
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, *given: Any, **named: Any) -> Any:
         if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
-            return super().__call__(x)
-        return self.forward(x)
+            return super().__call__(*given, **named)
+        return self.forward(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        part = self.__dict__.get("_modules", NOTHING).get(name)
+        return super().__getattr__(name) if part is None else part
 
 
-class RMSNorm(Leaf, nn.RMSNorm):
+class RMSNorm(Lean, nn.RMSNorm):
     """Zhang & Sennrich 2019, arXiv:1910.07467. The weight follows the input's precision: else autocast loses the fused kernel."""
 
     def __init__(self, width: int) -> None:
@@ -30,13 +36,13 @@ class RMSNorm(Leaf, nn.RMSNorm):
         return functional.rms_norm(x, self.normalized_shape, weight if x.dtype == weight.dtype else weight.to(x.dtype), self.eps)
 
 
-class Linear(Leaf, nn.Linear):
+class Linear(Lean, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         kept = self._parameters
         return functional.linear(x, kept["weight"], kept["bias"])  # type: ignore[arg-type]
 
 
-class LayerNorm(Leaf, nn.LayerNorm):
+class LayerNorm(Lean, nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         kept = self._parameters
         return torch.layer_norm(x, self.normalized_shape, kept["weight"], kept["bias"], self.eps)
@@ -61,7 +67,7 @@ class AttentionState(NamedTuple):
     position: int
 
 
-class Attention(nn.Module):
+class Attention(Lean):
     """Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762), causal or not, (B, T, D) -> (B, T, D).
 
     Heads are K = D / H wide, rounded up to an even number, so that any width is accepted (an inner width H·K apart from

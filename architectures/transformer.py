@@ -11,6 +11,7 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
+    Lean,
     Linear,
     RMSNorm,
     at_least_one,
@@ -22,7 +23,7 @@ from architectures.layers import (
 )
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(Lean):
     """Gated feed-forward (Shazeer 2020, arXiv:2002.05202), two thirds as wide as 4·D where it shall cost as much."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -53,7 +54,7 @@ def feed_width(width: int, times: float) -> int:
     return max(8, int(round(times * width, 6)) // 8 * 8)
 
 
-class Block(nn.Module):
+class Block(Lean):
     def __init__(self, attention: Attention, feed: SwiGLU, width: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(width)

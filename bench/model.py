@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State
-from architectures.layers import RMSNorm
+from architectures.layers import Lean, RMSNorm
 from bench.config import Mistake, nearest, options
 from bench.installed import how_to_install
 
@@ -26,7 +26,7 @@ class CannotBuild(Mistake):
     """An architecture that can not be made or trained. In a sweep it is this cell that fails, not the command."""
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Lean):
     """(B, T) token numbers -> (B, T, V) logits. All but the backbone is the same for every architecture.
 
     The last row of the embedding is <mask>: it can be read, never predicted.

@@ -25,7 +25,7 @@ from bench.data import Blocks
 STEPS, NATS = 2000, 1.886  # nanoGPT's
 RECIPE = [
     "arch=transformer", "optimizer=muon", "optimizer.momentum=0.85", "optimizer.weight_decay=0.01", "train=nanogpt",
-    "train.learning_rate=1.2e-2", "train.warmup=20", "train.steps=240",
+    "train.learning_rate=1.2e-2", "train.warmup=20", "train.steps=260",
 ]  # fmt: skip
 SHAPE = ["data=text", "data.split=tail", "data.tokenizer=characters", "size.parameters=800000", f"size.context={shape.CONTEXT}"]
 

@@ -104,15 +104,15 @@ def hugging_face_step(compiled: bool, fused: bool = False) -> Step:
     return loop(model, loss, chosen)
 
 
-def nanogpt_step(checkout: Path, compiled: bool) -> Step:
-    """The model and the optimizer of a checkout of github.com/karpathy/nanoGPT, with the settings of its CPU recipe."""
+def nanogpt_step(checkout: Path, compiled: bool, biases: bool = False) -> Step:
+    """The model and the optimizer of a checkout of github.com/karpathy/nanoGPT: its CPU recipe, or with biases as GPT-2."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", checkout / "model.py")
     if spec is None or spec.loader is None or not (checkout / "model.py").exists():
         raise SystemExit(f"--nanogpt {checkout}: there is no model.py; give the folder of a checkout")
     peer = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = peer  # its dataclass looks its own module up
     spec.loader.exec_module(peer)
-    model = peer.GPT(peer.GPTConfig(CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH, 0.0, False))
+    model = peer.GPT(peer.GPTConfig(CONTEXT, VOCABULARY, LAYERS, HEADS, WIDTH, 0.0, biases))
     chosen = model.configure_optimizers(0.1, RATE, (0.9, 0.99), "cpu")
     called = torch.compile(model) if compiled else model
     return loop(model, lambda tokens, targets: called(tokens, targets)[1], chosen)
