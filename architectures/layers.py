@@ -33,7 +33,7 @@ class RMSNorm(Lean, nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Any = self._parameters["weight"]
-        return functional.rms_norm(x, self.normalized_shape, weight if x.dtype == weight.dtype else weight.to(x.dtype), self.eps)
+        return torch.rms_norm(x, self.normalized_shape, weight if x.dtype == weight.dtype else weight.to(x.dtype), self.eps)
 
 
 class Linear(Lean, nn.Linear):
@@ -102,8 +102,7 @@ class Attention(Lean):
     ) -> Tensor:
         """Attend from each token of x. `rotation` (T, K): of `rotary`. `mask` (B, 1, 1, T): True where a key may be seen."""
         B, T, _ = x.shape
-        heads = self.into(x).view(B, T, 3, self.heads, self.head_width)  # (B, T, 3·H·K) -> (B, T, 3, H, K)
-        queries, keys, values = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, H, T, K)
+        queries, keys, values = self.part(self.into(x), B, T)  # (B, T, 3·H·K) -> each (B, H, T, K)
         if self.normed:
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
@@ -118,10 +117,18 @@ class Attention(Lean):
             mask = torch.ones(T, position + T, dtype=torch.bool, device=x.device).tril(position)
         dropout, causal = self.dropout if self.training else 0.0, self.causal and position == 0 and T > 1
         mixed = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal)
-        return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
+        # (B, H, T, K) -> (B, T, H·K) -> (B, T, D): one token lies so already
+        return self.out((mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1))
+
+    def part(self, mixed: Tensor, B: int, T: int) -> tuple[Tensor, ...]:
+        """Queries, keys and values, (B, T, 3·H·K) -> each (B, H, T, K): views, whose gradients are put together in one pass."""
+        if T == 1:  # lies in this order already
+            return mixed.view(B, 3, self.heads, 1, self.head_width).unbind(1)
+        queries, keys, values = mixed.view(B, T, 3, self.heads, self.head_width).unbind(2)
+        return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
-def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> Cache:
+def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Write (B, H, T, K) behind the `position` tokens of a cache; returns views of all that is filled."""
     all_keys, all_values = cache
     end, room = position + keys.shape[2], all_keys.shape[2]
@@ -129,7 +136,7 @@ def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> Cache:
         raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
     all_keys.narrow(2, position, end - position).copy_(keys)
     all_values.narrow(2, position, end - position).copy_(values)
-    return Cache(all_keys.narrow(2, 0, end), all_values.narrow(2, 0, end))
+    return all_keys.narrow(2, 0, end), all_values.narrow(2, 0, end)
 
 
 def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, position: int, dropout: float = 0.0) -> Tensor:
