@@ -102,7 +102,7 @@ class Attention(Lean):
     ) -> Tensor:
         """Attend from each token of x. `rotation` (T, K): of `rotary`. `mask` (B, 1, 1, T): True where a key may be seen."""
         B, T, _ = x.shape
-        queries, keys, values = self.part(self.into(x), B, T)  # (B, T, 3·H·K) -> each (B, H, T, K)
+        queries, keys, values = self.split_heads(self.into(x), B, T)  # (B, T, 3·H·K) -> each (B, H, T, K)
         if self.normed:
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
@@ -120,7 +120,7 @@ class Attention(Lean):
         # (B, H, T, K) -> (B, T, H·K) -> (B, T, D): one token lies so already
         return self.out((mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1))
 
-    def part(self, mixed: Tensor, B: int, T: int) -> tuple[Tensor, ...]:
+    def split_heads(self, mixed: Tensor, B: int, T: int) -> tuple[Tensor, ...]:
         """Queries, keys and values, (B, T, 3·H·K) -> each (B, H, T, K): views, whose gradients are put together in one pass."""
         if T == 1:  # lies in this order already
             return mixed.view(B, 3, self.heads, 1, self.head_width).unbind(1)
