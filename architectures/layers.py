@@ -12,11 +12,13 @@ NOTHING: dict[str, Any] = {}
 class Lean(nn.Module):
     """A module at half of torch's cost, which counts where one token is written.
 
-    Hooks are looked for in four places, not nine, and parts and parameters are read where they lie.
+    Its own hooks are looked for, and whether it was compiled; hooks of all modules of the process (`torch.nn.modules.module`)
+    are not. Parts are read where they lie.
     """
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        if self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks:
+        hooked = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        if hooked or self._compiled_call_impl is not None:
             return super().__call__(*given, **named)
         return self.forward(*given, **named)
 

@@ -15,7 +15,7 @@ from architectures.cnn import CNN
 from architectures.gelu import gelu
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
-from architectures.layers import LayerNorm, Linear, RMSNorm, sinusoids
+from architectures.layers import Attention, LayerNorm, Linear, RMSNorm, sinusoids
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
 from architectures.transformer_2017 import Transformer2017
@@ -187,6 +187,31 @@ def test_gelu_is_torchs_with_its_slope() -> None:
     torch.testing.assert_close(gelu(x), functional.gelu(x, approximate="tanh"), rtol=0, atol=2e-6)
 
 
+def test_gelu_compiled_is_torchs_with_its_slope() -> None:
+    traced: list[str] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        traced.extend(str(node.target) for node in graph.graph.nodes)
+        return graph.forward
+
+    x = torch.linspace(-9, 9, 2001, requires_grad=True)
+    ours, theirs = torch.compile(gelu, backend=backend)(x), functional.gelu(x, approximate="tanh")
+    assert any("sigmoid" in name for name in traced)
+    assert not any("gelu" in name for name in traced)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-6)
+    slopes = [torch.autograd.grad(y.sum(), x)[0] for y in (ours, theirs)]
+    torch.testing.assert_close(*slopes, rtol=0, atol=5e-6)
+
+
+def test_one_token_has_the_heads_that_it_has_among_several() -> None:
+    attention = Attention(WIDTH, 2, causal=True).eval()
+    mixed = torch.randn(3, 5, 3 * WIDTH)
+    for t in range(5):
+        alone = attention.split_heads(mixed[:, t : t + 1].contiguous(), 3, 1)
+        for one, several in zip(alone, attention.split_heads(mixed, 3, 5), strict=True):
+            assert torch.equal(one, several[:, :, t : t + 1])
+
+
 @pytest.mark.parametrize("kind", [Linear, LayerNorm, RMSNorm])
 def test_a_leaf_is_torchs_and_hears_its_hooks(kind: type[nn.Module]) -> None:
     ours = kind(WIDTH, WIDTH) if kind is Linear else kind(WIDTH)
@@ -202,6 +227,10 @@ def test_a_leaf_is_torchs_and_hears_its_hooks(kind: type[nn.Module]) -> None:
         ours(x.requires_grad_()).sum().backward()
         handle.remove()
         assert heard == [1]
+    compiled: list[int] = []
+    ours.compile(backend=lambda graph, _: compiled.append(1) or graph.forward)
+    ours(x)
+    assert compiled
 
 
 # --- what each says of itself -----------------------------------------------------------------------------------------
