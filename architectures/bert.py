@@ -5,7 +5,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State, Unsupported
-from architectures.layers import Attention, LayerNorm, Linear, at_least_one, attention_flops, drop, learned_positions, sinusoids
+from architectures.layers import (
+    Attention,
+    LayerNorm,
+    Linear,
+    at_least_one,
+    attention_flops,
+    drop,
+    learned_positions,
+    sinusoids,
+)
 
 
 class Block(nn.Module):
@@ -32,21 +41,29 @@ class Bert(Backbone):
 
     causal = False
 
-    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0
+    ) -> None:
         super().__init__(width, context)
         self.heads = heads
         self.positions = nn.Embedding(context, width)
         self.input_norm = LayerNorm(width)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+        )
         self.dropout = dropout
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         T = x.shape[1]
         x = self.input_norm(x + learned_positions(self.positions, 0, T, self))  # (B, T, D) + (T, D)
         x = drop(x, self.dropout, self.training)
         mask = None
         if lengths is not None:  # no token looks at padding
-            mask = (torch.arange(T, device=x.device) < lengths[:, None])[:, None, None, :]  # (B,) -> (B, 1, 1, T)
+            mask = (torch.arange(T, device=x.device) < lengths[:, None])[
+                :, None, None, :
+            ]  # (B,) -> (B, 1, 1, T)
         for block in self.blocks:
             x = block(x, mask)
         return x, None
@@ -61,12 +78,18 @@ class Bert(Backbone):
         self.positions.weight.copy_(0.06 * sinusoids(0, self.context, self.positions.weight))
         for block in self.blocks:
             assert isinstance(block, Block)
-            rows = block.attention.into.weight.shape[0] * 2 // 3  # queries and keys; the values stay
+            rows = (
+                block.attention.into.weight.shape[0] * 2 // 3
+            )  # queries and keys; the values stay
             block.attention.into.weight[:rows].mul_(4.0)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
-        raise Unsupported("an encoder reads the whole text at once: each new token changes what it made of the earlier ones")
+        raise Unsupported(
+            "an encoder reads the whole text at once: each new token changes what it made of the earlier ones"
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention 8·D² + 4·D·T, always over the whole square, and 16·D² for the feed-forward."""
-        return len(self.blocks) * (attention_flops(self.width, self.heads, length, square=True) + 16 * self.width**2)
+        return len(self.blocks) * (
+            attention_flops(self.width, self.heads, length, square=True) + 16 * self.width**2
+        )

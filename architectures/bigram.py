@@ -12,7 +12,9 @@ class Bigram(Backbone):
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__(width, context)
-        self.map = nn.Linear(width, width, bias=False)  # with a tied head the identity alone would be symmetric
+        self.map = nn.Linear(
+            width, width, bias=False
+        )  # with a tied head the identity alone would be symmetric
 
     def forward(
         self, x: Tensor, state: tuple[()] | None = None, lengths: Tensor | None = None

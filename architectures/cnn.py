@@ -20,8 +20,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, T, D) and the inputs before it, (B, D, past) or None for silence -> (B, T, D) and the next past."""
         inputs = self.norm(x).transpose(1, 2)  # (B, T, D) -> (B, D, T)
-        inputs = functional.pad(inputs, (self.past, 0)) if past is None else torch.cat([past, inputs], dim=2)  # (B, D, past + T)
-        mixed = functional.glu(self.convolution(inputs), dim=1)  # (B, D, past + T) -> (B, 2·D, T) -> (B, D, T)
+        inputs = (
+            functional.pad(inputs, (self.past, 0))
+            if past is None
+            else torch.cat([past, inputs], dim=2)
+        )  # (B, D, past + T)
+        mixed = functional.glu(
+            self.convolution(inputs), dim=1
+        )  # (B, D, past + T) -> (B, 2·D, T) -> (B, D, T)
         return x + mixed.transpose(1, 2), inputs[:, :, inputs.shape[2] - self.past :]  # (B, T, D)
 
 
@@ -33,7 +39,9 @@ class CNN(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, kernel: int = 5, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, context: int, layers: int = 4, kernel: int = 5, dropout: float = 0.0
+    ) -> None:
         super().__init__(width, context)
         self.kernel, self.layers = at_least_one("kernel", kernel), at_least_one("layers", layers)
         self.blocks = nn.ModuleList(Block(width, kernel, 2**layer) for layer in range(layers))
@@ -44,14 +52,19 @@ class CNN(Backbone):
     ) -> tuple[Tensor, list[Tensor] | None]:
         after = []
         for layer, block in enumerate(self.blocks):
-            x, past = block(drop(x, self.dropout, self.training), None if state is None else state[layer])
+            x, past = block(
+                drop(x, self.dropout, self.training), None if state is None else state[layer]
+            )
             if state is not None:
                 after.append(past.clone())  # a view would keep the whole prompt alive
         return x, None if state is None else after
 
     def init_state(self, batch: int, length: int, like: Tensor) -> list[Tensor]:
         """The last (kernel - 1)·2^i inputs of each layer i, (B, D, past)."""
-        return [like.new_zeros(batch, self.width, (self.kernel - 1) * 2**layer) for layer in range(self.layers)]
+        return [
+            like.new_zeros(batch, self.width, (self.kernel - 1) * 2**layer)
+            for layer in range(self.layers)
+        ]
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: 2·kernel·D·2·D. The same for any T."""

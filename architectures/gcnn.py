@@ -24,9 +24,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """(B, D, T) and the inputs of `across` before it, (B, inner, past) -> (B, D, T) and the next past."""
-        hidden = functional.glu(self.into(x, None)[0], dim=1)  # (B, D, T) -> (B, 2·inner, T) -> (B, inner, T)
+        hidden = functional.glu(
+            self.into(x, None)[0], dim=1
+        )  # (B, D, T) -> (B, 2·inner, T) -> (B, inner, T)
         hidden, past = self.across(hidden, past)
-        hidden = functional.glu(self.out(functional.glu(hidden, dim=1), None)[0], dim=1)  # (B, inner, T) -> (B, D, T)
+        hidden = functional.glu(
+            self.out(functional.glu(hidden, dim=1), None)[0], dim=1
+        )  # (B, inner, T) -> (B, D, T)
         return x + self.dropout(hidden), past
 
 
@@ -38,10 +42,20 @@ class GCNN(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 8, kernel: int = 4, shrink: int = 2, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        width: int,
+        context: int,
+        layers: int = 8,
+        kernel: int = 4,
+        shrink: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__(width, context)
         inner = max(1, width // at_least_one("shrink", shrink))
-        blocks = [Block(width, inner, kernel, dropout) for _ in range(at_least_one("layers", layers))]
+        blocks = [
+            Block(width, inner, kernel, dropout) for _ in range(at_least_one("layers", layers))
+        ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
 
     def forward(
@@ -68,4 +82,6 @@ class GCNN(Backbone):
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer, with inner width I: 4·D·I + 4·kernel·I² + 4·I·D. The same for any T."""
-        return sum(block.into.flops() + block.across.flops() + block.out.flops() for block in self.blocks)
+        return sum(
+            block.into.flops() + block.across.flops() + block.out.flops() for block in self.blocks
+        )

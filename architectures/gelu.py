@@ -17,12 +17,17 @@ class _Gelu(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        inner, one = x.new_full((), INNER), x.new_full((), 1)  # as tensors: a sum with a factor is then one pass over memory
+        inner, one = (
+            x.new_full((), INNER),
+            x.new_full((), 1),
+        )  # as tensors: a sum with a factor is then one pass over memory
         square = x * x
         share = torch.add(inner, square, alpha=CUBE).mul_(x).sigmoid_()
         y = x * share
         slope = torch.add(inner, square, alpha=3 * CUBE, out=square).mul_(y)  # y · 2u'
-        ctx.save_for_backward(torch.lerp(slope, one, share, out=slope))  # that · (1 - share) + share
+        ctx.save_for_backward(
+            torch.lerp(slope, one, share, out=slope)
+        )  # that · (1 - share) + share
         return y
 
     @staticmethod

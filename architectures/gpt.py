@@ -33,7 +33,9 @@ class Block(Lean):
         self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x), cache, position), self.dropout, self.training)
+        x = x + drop(
+            self.attention(self.attention_norm(x), cache, position), self.dropout, self.training
+        )
         return x + drop(self.feed(self.feed_norm(x)), self.dropout, self.training)
 
     def feed(self, x: Tensor) -> Tensor:
@@ -46,11 +48,15 @@ class GPT(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0
+    ) -> None:
         super().__init__(width, context)
         self.heads = heads
         self.positions = nn.Embedding(context, width)
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+        )
         self.dropout = dropout
 
     def forward(
@@ -58,7 +64,9 @@ class GPT(Backbone):
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = drop(x + learned_positions(self.positions, position, end, self), self.dropout, self.training)  # (B, T, D) + (T, D)
+        x = drop(
+            x + learned_positions(self.positions, position, end, self), self.dropout, self.training
+        )  # (B, T, D) + (T, D)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)
@@ -76,4 +84,6 @@ class GPT(Backbone):
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 16·D² for the feed-forward."""
-        return len(self.blocks) * (attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2)
+        return len(self.blocks) * (
+            attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2
+        )

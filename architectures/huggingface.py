@@ -59,22 +59,36 @@ class HuggingFace(Backbone):
         self.model, self.shape = self.family.build(width, context), self.family.shape
         self.causal, self.cache = self.shape.causal, cache
         self.cache_name = cache_keyword(self.model)
-        self.refusal: str | None = None  # why it keeps no state, once that was tried; empty where it does
+        self.refusal: str | None = (
+            None  # why it keeps no state, once that was tried; empty where it does
+        )
         self.sizes: dict[tuple[int, int, torch.dtype], int] = {}
-        self.own = {name: value.detach().clone() for name, value in self.model.named_parameters() if value.device.type != "meta"}
+        self.own = {
+            name: value.detach().clone()
+            for name, value in self.model.named_parameters()
+            if value.device.type != "meta"
+        }
 
-    def forward(self, x: Tensor, state: Filled | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Filled | None]:
+    def forward(
+        self, x: Tensor, state: Filled | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Filled | None]:
         end = x.shape[1] + (0 if state is None else state.position)
         if self.shape.tables and end > self.context:
             name, known = self.family.model_type, self.context
-            raise ValueError(f"{name} learned positions for its context of {known} tokens, and cannot read token {end}")
+            raise ValueError(
+                f"{name} learned positions for its context of {known} tokens, and cannot read token {end}"
+            )
         if state is None:
             shown = {}
             if lengths is not None and not self.causal:
-                shown = {"attention_mask": torch.arange(x.shape[1], device=x.device) < lengths[:, None]}  # (B, T)
+                shown = {
+                    "attention_mask": torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+                }  # (B, T)
             return self.model(inputs_embeds=x, **shown)[0], None
         if self.shape.attention and end > state.room:
-            raise ValueError(f"the state has room for {state.room} tokens, and token {end} was given: ask for a longer one")
+            raise ValueError(
+                f"the state has room for {state.room} tokens, and token {end} was given: ask for a longer one"
+            )
         pieces = x.split(1, dim=1) if self.cache == "tokens" and state.position else (x,)
         mixed, cache = [], state.cache
         for piece in pieces:
@@ -102,7 +116,9 @@ class HuggingFace(Backbone):
             return f"the cache of {name} is not used" if self.cache_name else f"{name} has no cache"
         if like.is_meta:
             return ""  # nothing can be tried where nothing is computed: its size alone is asked for
-        x = torch.randn(2, TRIED, self.width, generator=torch.Generator().manual_seed(0)).to(like.device, like.dtype)
+        x = torch.randn(2, TRIED, self.width, generator=torch.Generator().manual_seed(0)).to(
+            like.device, like.dtype
+        )
         before, parts, alone = self.training, list[Tensor](), list[Tensor]()
         self.eval()
         try:
@@ -120,7 +136,9 @@ class HuggingFace(Backbone):
             self.train(before)
         instead = "tokens or none" if self.cache == "pieces" else "none"
         return (
-            "" if off < CLOSE else f"the cache of {name} does not go on from a text (off by {off:.2g}): try arch.cache={instead}"
+            ""
+            if off < CLOSE
+            else f"the cache of {name} does not go on from a text (off by {off:.2g}): try arch.cache={instead}"
         )
 
     def state_bytes(self, state: Filled) -> int:
@@ -142,7 +160,11 @@ class HuggingFace(Backbone):
 
         The maps of GPT-2 and its like lie the other way round: the rule took their outputs for their inputs.
         """
-        ruled = {id(m.weight) for m in self.model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Embedding | Conv1D)}
+        ruled = {
+            id(m.weight)
+            for m in self.model.modules()
+            if isinstance(m, nn.Linear | nn.Conv1d | nn.Embedding | Conv1D)
+        }
         for name, parameter in self.model.named_parameters():
             if id(parameter) not in ruled and name in self.own:
                 parameter.copy_(self.own[name])
@@ -163,7 +185,9 @@ def held_bytes(cache: Any) -> int:
     ahead, total = [cache], 0
     while ahead:
         one = ahead.pop()
-        if id(one) in seen or isinstance(one, type | str | int | float | bool | torch.dtype | torch.device | None):
+        if id(one) in seen or isinstance(
+            one, type | str | int | float | bool | torch.dtype | torch.device | None
+        ):
             continue
         seen.add(id(one))
         if isinstance(one, Tensor):

@@ -46,13 +46,23 @@ class Family:
         """The family's own configuration. Raises TypeError for what is no stack of layers over embeddings."""
         known, name = transformers.CONFIG_MAPPING, f"model_type={self.model_type}"
         if self.model_type not in known:
-            raise TypeError(f"{name} is no family of transformers {transformers.__version__}; {near(self.model_type, known)}")
+            raise TypeError(
+                f"{name} is no family of transformers {transformers.__version__}; {near(self.model_type, known)}"
+            )
         found = transformers.AutoConfig.for_model(self.model_type)
-        if type(found) not in transformers.MODEL_MAPPING or found.is_encoder_decoder or not hasattr(found, "hidden_size"):
-            raise TypeError(f"{name} is no single stack of layers, and can not stand between an embedding and a head")
+        if (
+            type(found) not in transformers.MODEL_MAPPING
+            or found.is_encoder_decoder
+            or not hasattr(found, "hidden_size")
+        ):
+            raise TypeError(
+                f"{name} is no single stack of layers, and can not stand between an embedding and a head"
+            )
         made: Any = transformers.MODEL_MAPPING[type(found)]
         if "inputs_embeds" not in inspect.signature(made.forward).parameters:
-            raise TypeError(f"{name} can not take embeddings (inputs_embeds), and the harness owns the embedding")
+            raise TypeError(
+                f"{name} can not take embeddings (inputs_embeds), and the harness owns the embedding"
+            )
         return found
 
     def configuration(self, width: int, context: int) -> Any:
@@ -60,20 +70,39 @@ class Family:
         known = self.default
         for name in (*self.settings, *self.multiples):
             if not hasattr(known, name):
-                raise TypeError(f"{name} is no key of a {self.model_type}; {near(name, known.to_dict())}")
+                raise TypeError(
+                    f"{name} is no key of a {self.model_type}; {near(name, known.to_dict())}"
+                )
         sizes: dict[str, Any] = dict.fromkeys(HEADS, at_least_one("heads", self.heads))
-        sizes |= {"num_hidden_layers": at_least_one("layers", self.layers), "head_dim": head_width(width, self.heads)}
+        sizes |= {
+            "num_hidden_layers": at_least_one("layers", self.layers),
+            "head_dim": head_width(width, self.heads),
+        }
         sizes |= {"max_position_embeddings": context, "type_vocab_size": 1, "use_cache": False}
         if width < 4 * self.heads or (
-            hasattr(known, "num_attention_heads") and not hasattr(known, "head_dim") and width % self.heads
+            hasattr(known, "num_attention_heads")
+            and not hasattr(known, "head_dim")
+            and width % self.heads
         ):
-            raise ValueError(f"heads={self.heads} of a {self.model_type} do not share a width of {width}")
+            raise ValueError(
+                f"heads={self.heads} of a {self.model_type} do not share a width of {width}"
+            )
         if isinstance(getattr(known, "intermediate_size", None), int):
             sizes["intermediate_size"] = even(width * known.intermediate_size / known.hidden_size)
         values = {name: value for name, value in sizes.items() if hasattr(known, name)}
-        values |= {name: self.dropout for name, value in known.to_dict().items() if "drop" in name and isinstance(value, float)}
-        values |= {name: even(width * multiple) for name, multiple in self.multiples.items()} | dict(self.settings)
-        values |= {name: 0 for name in TOKENS if getattr(known, name, None) is not None and name not in values}
+        values |= {
+            name: self.dropout
+            for name, value in known.to_dict().items()
+            if "drop" in name and isinstance(value, float)
+        }
+        values |= {
+            name: even(width * multiple) for name, multiple in self.multiples.items()
+        } | dict(self.settings)
+        values |= {
+            name: 0
+            for name in TOKENS
+            if getattr(known, name, None) is not None and name not in values
+        }
         try:
             return type(known)(**({"hidden_size": width, "vocab_size": 2} | values))
         except Exception as error:  # of whatever kind its checks raise
@@ -82,11 +111,15 @@ class Family:
     def build(self, width: int, context: int) -> Any:
         """The model without its token embedding and final norm. Raises ValueError for a width that does not suit."""
         shape, model = self.shape, self.whole(width, context)
-        if next(model.parameters()).device.type == "meta":  # a width is tried there before a model of it is made
+        if (
+            next(model.parameters()).device.type == "meta"
+        ):  # a width is tried there before a model of it is made
             try:
                 run(model, width)
             except (RuntimeError, ValueError) as error:
-                raise ValueError(f"a {self.model_type} of width {width} does not run: {error}") from None
+                raise ValueError(
+                    f"a {self.model_type} of width {width} does not run: {error}"
+                ) from None
         for name in filter(None, (path(model, model.get_input_embeddings()), shape.final_norm)):
             model.set_submodule(name, nn.Identity())
         return model
@@ -107,7 +140,9 @@ class Family:
                 small, large = self.whole(width, CONTEXT), self.whole(2 * width, CONTEXT)
                 norm = final_norm(large, 2 * width)
         except (RuntimeError, ValueError) as error:
-            raise TypeError(f"a {self.model_type} was not made: {' '.join(str(error).split())}") from None
+            raise TypeError(
+                f"a {self.model_type} was not made: {' '.join(str(error).split())}"
+            ) from None
         growth = in_maps(large) / in_maps(small)
         if growth < FOLLOWING:
             fixed = ", ".join(constant(small.config, large.config)) or "its configuration"
@@ -115,10 +150,21 @@ class Family:
                 f"a {self.model_type} of twice the width has {growth:.1f} times the parameters, and not 4: sizes do not follow "
                 f"the width; give arch.multiples (of the width) or arch.settings for {fixed}"
             )
-        attention = [module.is_causal for module in large.modules() if isinstance(getattr(module, "is_causal", None), bool)]
+        attention = [
+            module.is_causal
+            for module in large.modules()
+            if isinstance(getattr(module, "is_causal", None), bool)
+        ]
         kept = path(large, large.get_input_embeddings())
-        tables = [m for name, m in large.named_modules() if isinstance(m, nn.Embedding) and name != kept]
-        return Shape(norm, all(attention), len(attention), any(table.num_embeddings >= CONTEXT for table in tables))
+        tables = [
+            m for name, m in large.named_modules() if isinstance(m, nn.Embedding) and name != kept
+        ]
+        return Shape(
+            norm,
+            all(attention),
+            len(attention),
+            any(table.num_embeddings >= CONTEXT for table in tables),
+        )
 
 
 @cache
@@ -142,9 +188,15 @@ def cache_keyword(model: Any) -> str:
 
 def run(model: Any, width: int, batch: int = 1, length: int = 2) -> Any:
     """What a model returns on no device; with a cache, else some look into their positions and there are none."""
-    x, name = torch.empty(batch, length, width, dtype=next(model.parameters()).dtype, device="meta"), cache_keyword(model)
+    x, name = (
+        torch.empty(batch, length, width, dtype=next(model.parameters()).dtype, device="meta"),
+        cache_keyword(model),
+    )
     with torch.no_grad():
-        return model(inputs_embeds=x, **({name: empty_cache(model, batch, x), "use_cache": True} if name else {}))
+        return model(
+            inputs_embeds=x,
+            **({name: empty_cache(model, batch, x), "use_cache": True} if name else {}),
+        )
 
 
 def final_norm(model: Any, width: int) -> str:
@@ -155,12 +207,16 @@ def final_norm(model: Any, width: int) -> str:
         return lambda module, given, output: outputs.__setitem__(name, output)
 
     hooks = [
-        module.register_forward_hook(keep(name)) for name, module in model.named_modules() if "Norm" in type(module).__name__
+        module.register_forward_hook(keep(name))
+        for name, module in model.named_modules()
+        if "Norm" in type(module).__name__
     ]
     last = run(model, width)[0]
     for hook in hooks:
         hook.remove()
-    found = [name for name, output in outputs.items() if storage(output) == storage(last)]  # the same, or a view of it
+    found = [
+        name for name, output in outputs.items() if storage(output) == storage(last)
+    ]  # the same, or a view of it
     return next((name for name in found if not any(part.isdigit() for part in name.split("."))), "")
 
 
@@ -178,9 +234,16 @@ def in_maps(model: Any) -> int:
 def constant(small: Any, large: Any) -> list[str]:
     """The keys of two configurations that look like sizes and are the same at both widths."""
     other = large.to_dict()
-    same = [name for name, value in small.to_dict().items() if type(value) is int and value >= CONTEXT and value == other[name]]
+    same = [
+        name
+        for name, value in small.to_dict().items()
+        if type(value) is int and value >= CONTEXT and value == other[name]
+    ]
     return [
-        name for name in same if name.endswith(("_size", "_dim", "_width", "_rank")) and not name.startswith(("vocab", "chunk"))
+        name
+        for name in same
+        if name.endswith(("_size", "_dim", "_width", "_rank"))
+        and not name.startswith(("vocab", "chunk"))
     ]
 
 
@@ -198,10 +261,16 @@ def empty_cache(model: Any, batch: int, like: Tensor) -> Any:
         return None
     from transformers.models.xlstm.modeling_xlstm import xLSTMCache
 
-    kept, heads = xLSTMCache(model.config, batch, dtype=like.dtype, device=str(like.device)), model.config.num_heads
+    kept, heads = (
+        xLSTMCache(model.config, batch, dtype=like.dtype, device=str(like.device)),
+        model.config.num_heads,
+    )
     for layer, block in enumerate(model.blocks):
         keys, values = block.mlstm_layer.qk_dim // heads, block.mlstm_layer.v_dim // heads
-        matrices, sums = like.new_zeros(batch, heads, keys, values), like.new_zeros(batch, heads, keys)
+        matrices, sums = (
+            like.new_zeros(batch, heads, keys, values),
+            like.new_zeros(batch, heads, keys),
+        )
         kept.rnn_state[layer] = (matrices, sums, like.new_zeros(batch, heads, 1))
     return kept
 

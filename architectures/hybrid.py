@@ -19,11 +19,20 @@ class Hybrid(Backbone):
     it brings its own norms, residuals and state. It is causal where each part is.
     """
 
-    def __init__(self, width: int, context: int, pattern: Sequence[str], parts: Mapping[str, Any], layers: int = 4) -> None:
+    def __init__(
+        self,
+        width: int,
+        context: int,
+        pattern: Sequence[str],
+        parts: Mapping[str, Any],
+        layers: int = 4,
+    ) -> None:
         super().__init__(width, context)
         unknown = [name for name in pattern if name not in parts]
         if unknown or not pattern:
-            raise TypeError(f"pattern={list(pattern)} must name layers out of parts: {', '.join(parts)}")
+            raise TypeError(
+                f"pattern={list(pattern)} must name layers out of parts: {', '.join(parts)}"
+            )
         names = [pattern[layer % len(pattern)] for layer in range(at_least_one("layers", layers))]
         self.layers = nn.ModuleList(_made(parts[name], width, context) for name in names)
         self.causal = all(layer.causal for layer in self._layers())
@@ -50,7 +59,9 @@ class Hybrid(Backbone):
             layer.initialise()
 
     def state_bytes(self, state: list[Any]) -> int:
-        return sum(layer.state_bytes(part) for layer, part in zip(self._layers(), state, strict=True))
+        return sum(
+            layer.state_bytes(part) for layer, part in zip(self._layers(), state, strict=True)
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """The sum over the layers."""
@@ -62,7 +73,9 @@ class Hybrid(Backbone):
 
     def auxiliary(self) -> Tensor | None:
         """The sum over the layers that have one."""
-        losses = [loss for loss in (layer.auxiliary() for layer in self._layers()) if loss is not None]
+        losses = [
+            loss for loss in (layer.auxiliary() for layer in self._layers()) if loss is not None
+        ]
         return sum(losses[1:], losses[0]) if losses else None
 
 
@@ -74,10 +87,18 @@ class FeedForward(Backbone):
     def __init__(self, width: int, context: int, layers: int = 1) -> None:
         super().__init__(width, context)
         self.hidden = feed_width(width, 8 / 3)
-        pairs = [(RMSNorm(width), SwiGLU(width, self.hidden)) for _ in range(at_least_one("layers", layers))]
-        self.norms, self.feeds = nn.ModuleList(norm for norm, _ in pairs), nn.ModuleList(feed for _, feed in pairs)
+        pairs = [
+            (RMSNorm(width), SwiGLU(width, self.hidden))
+            for _ in range(at_least_one("layers", layers))
+        ]
+        self.norms, self.feeds = (
+            nn.ModuleList(norm for norm, _ in pairs),
+            nn.ModuleList(feed for _, feed in pairs),
+        )
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         for norm, feed in zip(self.norms, self.feeds, strict=True):
             x = x + feed(norm(x))
         return x, state
@@ -95,8 +116,12 @@ def _made(part: Mapping[str, Any], width: int, context: int) -> Backbone:
     """The architecture that a part describes. Raises TypeError where it is none."""
     module, _, name = str(part.get("_target_", "")).rpartition(".")
     if not module:
-        raise TypeError(f"each part needs a _target_ such as architectures.rglru.RGLRU, and one has {dict(part)}")
-    made = getattr(importlib.import_module(module), name)(width, context, **{k: v for k, v in part.items() if k != "_target_"})
+        raise TypeError(
+            f"each part needs a _target_ such as architectures.rglru.RGLRU, and one has {dict(part)}"
+        )
+    made = getattr(importlib.import_module(module), name)(
+        width, context, **{k: v for k, v in part.items() if k != "_target_"}
+    )
     if not isinstance(made, Backbone):
         raise TypeError(f"{module}.{name} is no Backbone, and so no part of a hybrid")
     return made

@@ -11,7 +11,11 @@ from architectures.interface import Backbone
 from architectures.layers import at_least_one
 from architectures.short_convolution import ShortConvolution
 
-FASTEST, SLOWEST, TARGET = 0.3, 1.5, 1e-2  # a filter falls to TARGET after 0.3 (the first channel) to 1.5 contexts (the last)
+FASTEST, SLOWEST, TARGET = (
+    0.3,
+    1.5,
+    1e-2,
+)  # a filter falls to TARGET after 0.3 (the first channel) to 1.5 contexts (the last)
 FLOOR = 0.05  # of the decay: no filter vanishes
 SINE = 10.0  # frequency of the sines in the network at the start
 
@@ -46,15 +50,24 @@ class Filter(nn.Module):
         self.between = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(2))
         self.out = nn.Linear(hidden, width, bias=False)
         self.frequency = nn.Parameter(torch.full((hidden,), SINE))
-        rates = -math.log(TARGET) * torch.linspace(1 / FASTEST, 1 / SLOWEST, width)  # (D): not trained
+        rates = -math.log(TARGET) * torch.linspace(
+            1 / FASTEST, 1 / SLOWEST, width
+        )  # (D): not trained
         self.register_buffer("decay", rates, persistent=False)
 
     def forward(self, length: int) -> Tensor:
         """(D, length): tap s of channel d. It does not depend on `length`: a longer filter begins with the shorter one."""
-        time = torch.arange(length, device=self.decay.device, dtype=self.decay.dtype)[:, None] / self.context  # (T, 1)
-        bands = torch.linspace(1e-4, self.waves - 1, self.waves, device=time.device, dtype=time.dtype)
+        time = (
+            torch.arange(length, device=self.decay.device, dtype=self.decay.dtype)[:, None]
+            / self.context
+        )  # (T, 1)
+        bands = torch.linspace(
+            1e-4, self.waves - 1, self.waves, device=time.device, dtype=time.dtype
+        )
         angles = 2 * math.pi * time * bands  # (T, waves)
-        hidden = self.into(torch.cat([time, angles.cos(), -angles.sin()], dim=1))  # (T, 1 + 2·waves) -> (T, hidden)
+        hidden = self.into(
+            torch.cat([time, angles.cos(), -angles.sin()], dim=1)
+        )  # (T, 1 + 2·waves) -> (T, hidden)
         for layer in self.between:
             hidden = layer((self.frequency * hidden).sin())
         taps = self.out((self.frequency * hidden).sin())  # (T, D)
@@ -103,7 +116,9 @@ def go_on(inputs: Tensor, past: Past, position: int) -> Tensor:
     T, room = inputs.shape[2], past.inputs.shape[2]
     end = position + T
     if end > room:
-        raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
+        raise ValueError(
+            f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one"
+        )
     past.inputs[:, :, room - end : room - position] = inputs.flip(2)
     if T == 1:  # the inputs lie along the filter, the newest first
         return (past.inputs[:, :, room - end :] * past.filter[:, :end]).sum(dim=2, keepdim=True)
@@ -111,7 +126,9 @@ def go_on(inputs: Tensor, past: Past, position: int) -> Tensor:
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, context: int, kernel: int, waves: int, hidden: int, dropout: float) -> None:
+    def __init__(
+        self, width: int, context: int, kernel: int, waves: int, hidden: int, dropout: float
+    ) -> None:
         super().__init__()
         self.mix_norm = nn.LayerNorm(width)
         self.mix = Operator(width, context, kernel, waves, hidden)
@@ -123,7 +140,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, past: Past | None, position: int) -> tuple[Tensor, Past | None]:
         mixed, past = self.mix(self.mix_norm(x), past, position)
         x = x + self.dropout(mixed)
-        hidden = functional.gelu(self.feed_in(self.feed_norm(x)), approximate="tanh")  # (B, T, D) -> (B, T, 4·D)
+        hidden = functional.gelu(
+            self.feed_in(self.feed_norm(x)), approximate="tanh"
+        )  # (B, T, D) -> (B, T, 4·D)
         return x + self.dropout(self.feed_out(hidden)), past
 
 
@@ -148,7 +167,10 @@ class Hyena(Backbone):
     ) -> None:
         super().__init__(width, context)
         waves, hidden = at_least_one("waves", waves), at_least_one("hidden", hidden)
-        blocks = [Block(width, context, kernel, waves, hidden, dropout) for _ in range(at_least_one("layers", layers))]
+        blocks = [
+            Block(width, context, kernel, waves, hidden, dropout)
+            for _ in range(at_least_one("layers", layers))
+        ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
         self.dropout = nn.Dropout(dropout)
 

@@ -33,7 +33,9 @@ class Backbone(nn.Module, ABC):
         self.context = context
 
     @abstractmethod
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         """Mix x, (B, T, D) -> (B, T, D), and return the next state.
 
         Without a state x is the whole sequence and the returned state is None. With one, x goes on from it, for any T:
@@ -78,7 +80,9 @@ class Backbone(nn.Module, ABC):
 
     def ran_on(self) -> str:
         """What its recurrences ran on last, where there is a choice, for the record; nothing where there is none."""
-        return ", ".join(sorted({str(module.ran) for module in self.modules() if hasattr(module, "ran")}))
+        return ", ".join(
+            sorted({str(module.ran) for module in self.modules() if hasattr(module, "ran")})
+        )
 
     def auxiliary(self) -> Tensor | None:
         """A loss of the last forward that is trained but never reported (the balance of experts, say)."""

@@ -32,11 +32,15 @@ class Recurrence(nn.Module):
         self.reference, self.name, self.asked = reference, name, asked
         self.possible = asked != "reference" and importlib.util.find_spec(PACKAGE) is not None
         self.ran = "reference"
-        self.trials: dict[tuple[Any, ...], str] = {}  # what was found wrong with the kernel; nothing where it agrees
+        self.trials: dict[
+            tuple[Any, ...], str
+        ] = {}  # what was found wrong with the kernel; nothing where it agrees
         if asked == "fla" and not self.possible:
             raise ModuleNotFoundError("kernels=fla needs flash-linear-attention", name=PACKAGE)
         if asked == "fla" and not torch.cuda.is_available():
-            raise RuntimeError("kernels=fla needs a CUDA device, and there is none: take kernels=auto or kernels=reference")
+            raise RuntimeError(
+                "kernels=fla needs a CUDA device, and there is none: take kernels=auto or kernels=reference"
+            )
 
     def forward(self, *given: Any) -> tuple[Tensor, Tensor | None]:
         if not self.possible or given[0].device.type != "cuda" or given[0].shape[1] == 1:
@@ -47,7 +51,9 @@ class Recurrence(nn.Module):
     def by_kernel(self, *given: Any) -> tuple[Tensor, Tensor | None]:
         """By the kernel if it agrees with the reference. Raises RuntimeError where it does not and nothing else was asked for."""
         queries, values, state = given[0], given[2], given[-2]
-        dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else queries.dtype
+        dtype = (
+            torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else queries.dtype
+        )
         key = (queries.shape[2:], values.shape[2:], dtype, queries.device)
         if key not in self.trials:
             self.trials[key] = self.disagreement(given, dtype)
@@ -58,22 +64,37 @@ class Recurrence(nn.Module):
             return self.reference(*given)
         self.ran = PACKAGE
         read, after = KERNELS[self.name](given[:-2], dtype, state)
-        return read.to(values.dtype), after if state is None or after is None else after.to(state.dtype)
+        return read.to(values.dtype), after if state is None or after is None else after.to(
+            state.dtype
+        )
 
     def disagreement(self, given: tuple[Any, ...], dtype: torch.dtype) -> str:
         """What is wrong with the kernel at the widths of these inputs; nothing where outputs, state and gradients agree."""
         if dtype not in AGREEMENT:
             return f"{PACKAGE} has no kernel in {str(dtype).removeprefix('torch.')}"
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(given[0].device.type, enabled=False):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(given[0].device.type, enabled=False),
+        ):
             inputs, state = trial(given)
             rounded = [x.to(dtype).float().requires_grad_() for x in inputs]
             expected = _with_gradients(lambda: self.reference(*rounded, state, given[-1]), rounded)
             try:
                 found = _with_gradients(lambda: KERNELS[self.name](rounded, dtype, state), rounded)
             except Exception as error:  # whatever a kernel raises that does not compile
-                return f"{PACKAGE} raised {type(error).__name__}: {' '.join(str(error).split())[:120]}"
-        off = max(((a - b).abs().max() / a.abs().max().clamp_min(1e-6)).item() for a, b in zip(expected, found, strict=True))
-        return "" if off <= AGREEMENT[dtype] else f"{PACKAGE} is off by {off:.2g} of what the reference gives"
+                return (
+                    f"{PACKAGE} raised {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+                )
+        off = max(
+            ((a - b).abs().max() / a.abs().max().clamp_min(1e-6)).item()
+            for a, b in zip(expected, found, strict=True)
+        )
+        return (
+            ""
+            if off <= AGREEMENT[dtype]
+            else f"{PACKAGE} is off by {off:.2g} of what the reference gives"
+        )
 
 
 # --- the trial --------------------------------------------------------------------------------------------------------
@@ -91,14 +112,23 @@ def trial(given: tuple[Any, ...]) -> tuple[list[Tensor], Tensor]:
         return torch.randn(1, LENGTH, *x.shape[2:], generator=generator).to(device)
 
     queries, keys, values, decays, *rest = (random(x) for x in given[:-2])
-    inputs = [queries * queries.shape[-1] ** -0.5, keys / keys.norm(dim=-1, keepdim=True), values, -0.5 * decays.sigmoid()]
+    inputs = [
+        queries * queries.shape[-1] ** -0.5,
+        keys / keys.norm(dim=-1, keepdim=True),
+        values,
+        -0.5 * decays.sigmoid(),
+    ]
     if rest:
-        inputs += [each / each.norm(dim=-1, keepdim=True) for each in rest[:-1]] + [rest[-1].sigmoid()]
+        inputs += [each / each.norm(dim=-1, keepdim=True) for each in rest[:-1]] + [
+            rest[-1].sigmoid()
+        ]
     state = torch.randn(1, values.shape[2], keys.shape[-1], values.shape[-1], generator=generator)
     return inputs, state.to(device)
 
 
-def _with_gradients(run: Callable[[], tuple[Tensor, Tensor | None]], inputs: list[Tensor]) -> list[Tensor]:
+def _with_gradients(
+    run: Callable[[], tuple[Tensor, Tensor | None]], inputs: list[Tensor]
+) -> list[Tensor]:
     """What a rule gives, its next state, and the gradients of the sum of their squares."""
     read, state = run()
     assert state is not None
@@ -121,18 +151,35 @@ def _same_heads(x: Tensor, like: Tensor) -> Tensor:
 def _linear(given: Any, dtype: torch.dtype, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
     queries, keys, values, decays = given
     queries, keys = (_same_heads(x, values).to(dtype) for x in (queries, keys))
-    operator = _operator("simple_gla", "chunk_simple_gla") if decays.dim() == 3 else _operator("gla", "chunk_gla")
+    operator = (
+        _operator("simple_gla", "chunk_simple_gla")
+        if decays.dim() == 3
+        else _operator("gla", "chunk_gla")
+    )
     decays = decays.float().expand(values.shape[0], *decays.shape[1:])
     return _called(operator, state, q=queries, k=keys, v=values.to(dtype), g=decays)
 
 
-def _gated_delta(given: Any, dtype: torch.dtype, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _gated_delta(
+    given: Any, dtype: torch.dtype, state: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     queries, keys, values, decays, strengths = given
-    operator, parts = _operator("gated_delta_rule", "chunk_gated_delta_rule"), (x.to(dtype) for x in (queries, keys, values))
-    return _called(operator, state, **dict(zip("qkv", parts, strict=True)), g=decays.float(), beta=strengths.to(dtype))
+    operator, parts = (
+        _operator("gated_delta_rule", "chunk_gated_delta_rule"),
+        (x.to(dtype) for x in (queries, keys, values)),
+    )
+    return _called(
+        operator,
+        state,
+        **dict(zip("qkv", parts, strict=True)),
+        g=decays.float(),
+        beta=strengths.to(dtype),
+    )
 
 
-def _generalised_delta(given: Any, dtype: torch.dtype, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+def _generalised_delta(
+    given: Any, dtype: torch.dtype, state: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
     reads, keys, values, decays, erased, rates = given
     parts = {"r": reads, "k": keys, "v": values, "a": -erased, "b": erased * rates}
     parts = {name: x.to(dtype) for name, x in parts.items()}
@@ -141,7 +188,9 @@ def _generalised_delta(given: Any, dtype: torch.dtype, state: Tensor | None) -> 
 
 def _called(operator: Any, state: Tensor | None, **parts: Tensor) -> tuple[Tensor, Tensor | None]:
     start = None if state is None else state.float()
-    read, after = operator(**parts, scale=1.0, initial_state=start, output_final_state=state is not None)
+    read, after = operator(
+        **parts, scale=1.0, initial_state=start, output_final_state=state is not None
+    )
     return read, after
 
 

@@ -17,7 +17,12 @@ class Lean(nn.Module):
     """
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        hooked = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        hooked = (
+            self._forward_hooks
+            or self._forward_pre_hooks
+            or self._backward_hooks
+            or self._backward_pre_hooks
+        )
         if hooked or self._compiled_call_impl is not None:
             return super().__call__(*given, **named)
         return self.forward(*given, **named)
@@ -35,7 +40,12 @@ class RMSNorm(Lean, nn.RMSNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         weight: Any = self._parameters["weight"]
-        return torch.rms_norm(x, self.normalized_shape, weight if x.dtype == weight.dtype else weight.to(x.dtype), self.eps)
+        return torch.rms_norm(
+            x,
+            self.normalized_shape,
+            weight if x.dtype == weight.dtype else weight.to(x.dtype),
+            self.eps,
+        )
 
 
 class Linear(Lean, nn.Linear):
@@ -89,10 +99,14 @@ class Attention(Lean):
     ) -> None:
         super().__init__()
         if window < 0 or (window and not causal):
-            raise ValueError(f"window={window} must be at least 0, and a window needs causal attention")
+            raise ValueError(
+                f"window={window} must be at least 0, and a window needs causal attention"
+            )
         self.heads, self.head_width = heads, head_width(width, heads)
         self.causal, self.dropout, self.window = causal, dropout, window
-        self.into = Linear(width, 3 * heads * self.head_width, bias=bias)  # queries, keys and values in one product
+        self.into = Linear(
+            width, 3 * heads * self.head_width, bias=bias
+        )  # queries, keys and values in one product
         self.out = Linear(heads * self.head_width, width, bias=bias)
         # normed queries and keys keep the logits of attention bounded at high learning rates (arXiv:2010.04245)
         self.normed = normed
@@ -100,25 +114,45 @@ class Attention(Lean):
         self.key_norm = RMSNorm(self.head_width) if normed else nn.Identity()
 
     def forward(
-        self, x: Tensor, cache: Cache | None = None, position: int = 0, rotation: Tensor | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        cache: Cache | None = None,
+        position: int = 0,
+        rotation: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """Attend from each token of x. `rotation` (T, K): of `rotary`. `mask` (B, 1, 1, T): True where a key may be seen."""
         B, T, _ = x.shape
-        queries, keys, values = self.split_heads(self.into(x), B, T)  # (B, T, 3·H·K) -> each (B, H, T, K)
+        queries, keys, values = self.split_heads(
+            self.into(x), B, T
+        )  # (B, T, 3·H·K) -> each (B, H, T, K)
         if self.normed:
             queries, keys = self.query_norm(queries), self.key_norm(keys)
         if rotation is not None:
             queries, keys = rotate(queries, rotation), rotate(keys, rotation)
         if self.window and (self.window < T or position > 0 or cache is not None):
             dropout = self.dropout if self.training else 0.0
-            mixed = attend_window(self.window, queries, Cache(keys, values), cache, position, dropout)
-            return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
+            mixed = attend_window(
+                self.window, queries, Cache(keys, values), cache, position, dropout
+            )
+            return self.out(
+                mixed.transpose(1, 2).reshape(B, T, -1)
+            )  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
         if cache is not None:
-            keys, values = extend(cache, position, keys, values)  # (B, H, position + T, K), views: nothing is copied
-        if position > 0 and T > 1:  # several tokens on top of a state: token t sees the first position + t + 1 keys
+            keys, values = extend(
+                cache, position, keys, values
+            )  # (B, H, position + T, K), views: nothing is copied
+        if (
+            position > 0 and T > 1
+        ):  # several tokens on top of a state: token t sees the first position + t + 1 keys
             mask = torch.ones(T, position + T, dtype=torch.bool, device=x.device).tril(position)
-        dropout, causal = self.dropout if self.training else 0.0, self.causal and position == 0 and T > 1
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, mask, dropout, causal)
+        dropout, causal = (
+            self.dropout if self.training else 0.0,
+            self.causal and position == 0 and T > 1,
+        )
+        mixed = functional.scaled_dot_product_attention(
+            queries, keys, values, mask, dropout, causal
+        )
         # (B, H, T, K) -> (B, T, H·K) -> (B, T, D): one token lies so already
         return self.out((mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1))
 
@@ -135,13 +169,22 @@ def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> tuple[T
     all_keys, all_values = cache
     end, room = position + keys.shape[2], all_keys.shape[2]
     if end > room:
-        raise ValueError(f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one")
+        raise ValueError(
+            f"the state has room for {room} tokens, and token {end} was given: ask init_state for a longer one"
+        )
     all_keys.narrow(2, position, end - position).copy_(keys)
     all_values.narrow(2, position, end - position).copy_(values)
     return all_keys.narrow(2, 0, end), all_values.narrow(2, 0, end)
 
 
-def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, position: int, dropout: float = 0.0) -> Tensor:
+def attend_window(
+    window: int,
+    queries: Tensor,
+    new: Cache,
+    ring: Cache | None,
+    position: int,
+    dropout: float = 0.0,
+) -> Tensor:
     """Attention of T tokens to the last `window` ones each (Child et al. 2019, arXiv:1904.10509), (B, H, T, K).
 
     `new`: keys and values of these tokens. `ring`: those of the last `window` tokens before them, the token at position p in
@@ -149,26 +192,44 @@ def attend_window(window: int, queries: Tensor, new: Cache, ring: Cache | None, 
     memory grow linearly with T.
     """
     B, H, T, K = queries.shape
-    if ring is not None and T == 1:  # the order of the slots does not matter: positions are in the keys
+    if (
+        ring is not None and T == 1
+    ):  # the order of the slots does not matter: positions are in the keys
         _remember(window, new, ring, position)
         seen = min(position + 1, window)
-        return functional.scaled_dot_product_attention(queries, ring.keys[:, :, :seen], ring.values[:, :, :seen])
+        return functional.scaled_dot_product_attention(
+            queries, ring.keys[:, :, :seen], ring.values[:, :, :seen]
+        )
     blocks, spare = -(-T // window), -T % window
-    i, j = torch.arange(window, device=queries.device)[:, None], torch.arange(2 * window, device=queries.device)
+    i, j = (
+        torch.arange(window, device=queries.device)[:, None],
+        torch.arange(2 * window, device=queries.device),
+    )
     mask = ((i < j) & (j <= i + window)).repeat(
         blocks, 1, 1
     )  # (blocks, window, 2·window): key j of the block before and of its own
     mask[0] &= j >= window - min(position, window)  # before the first token there is nothing
 
     def in_pairs(tokens: Tensor, past: Tensor | None) -> Tensor:
-        before = tokens.new_zeros(B, H, window, K) if past is None else past.roll(-(position % window), dims=2)
-        whole = functional.pad(torch.cat([before, tokens], dim=2), (0, 0, 0, spare))  # (B, H, (1 + blocks)·window, K)
+        before = (
+            tokens.new_zeros(B, H, window, K)
+            if past is None
+            else past.roll(-(position % window), dims=2)
+        )
+        whole = functional.pad(
+            torch.cat([before, tokens], dim=2), (0, 0, 0, spare)
+        )  # (B, H, (1 + blocks)·window, K)
         each = whole.view(B * H, 1 + blocks, window, K)
         return torch.cat([each[:, :-1], each[:, 1:]], dim=2)  # (B·H, blocks, 2·window, K)
 
-    keys, values = in_pairs(new.keys, ring and ring.keys), in_pairs(new.values, ring and ring.values)
+    keys, values = (
+        in_pairs(new.keys, ring and ring.keys),
+        in_pairs(new.values, ring and ring.values),
+    )
     padded = functional.pad(queries, (0, 0, 0, spare)).reshape(B * H, blocks, window, K)
-    mixed = functional.scaled_dot_product_attention(padded, keys, values, attn_mask=mask[None], dropout_p=dropout)
+    mixed = functional.scaled_dot_product_attention(
+        padded, keys, values, attn_mask=mask[None], dropout_p=dropout
+    )
     if ring is not None:
         _remember(window, new, ring, position)
     return mixed.view(B, H, blocks * window, K)[:, :, :T]
@@ -182,7 +243,9 @@ def _remember(window: int, new: Cache, ring: Cache, position: int) -> None:
         kept[:, :, (position + last) % window] = tokens[:, :, last].to(kept.dtype)
 
 
-def init_attention_state(layers: int, heads: int, width: int, batch: int, length: int, like: Tensor) -> AttentionState:
+def init_attention_state(
+    layers: int, heads: int, width: int, batch: int, length: int, like: Tensor
+) -> AttentionState:
     """Empty caches with room for `length` tokens, for a stack of attention layers."""
     shape = (layers, batch, heads, length, head_width(width, heads))
     keys, values = like.new_zeros(shape), like.new_zeros(shape)
@@ -202,7 +265,11 @@ def attention_flops(width: int, heads: int, length: int, square: bool, window: i
     """
     inner = heads * head_width(width, heads)
     if window and window < length:
-        keys = 2 * window * -(-length // window) * window / length if square else window - window * (window - 1) / (2 * length)
+        keys = (
+            2 * window * -(-length // window) * window / length
+            if square
+            else window - window * (window - 1) / (2 * length)
+        )
     else:
         keys = length if square else (length + 1) / 2
     return 8 * width * inner + 4 * inner * keys
@@ -213,8 +280,12 @@ def rotary(start: int, end: int, head_width: int, like: Tensor, base: float = 10
 
     Counted in float32 whatever `like` is: in bfloat16 the angles of far positions would fall together.
     """
-    frequencies = base ** -torch.arange(0, 1, 2 / head_width, dtype=torch.float32, device=like.device)  # (K/2)
-    angles = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies)  # (T, K/2)
+    frequencies = base ** -torch.arange(
+        0, 1, 2 / head_width, dtype=torch.float32, device=like.device
+    )  # (K/2)
+    angles = torch.outer(
+        torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies
+    )  # (T, K/2)
     return torch.cat([angles.cos(), angles.sin()], dim=-1).to(like.dtype)
 
 
@@ -228,16 +299,24 @@ def rotate(x: Tensor, rotation: Tensor) -> Tensor:
 def sinusoids(start: int, end: int, like: Tensor) -> Tensor:
     """Positions as waves of geometrically growing length (Vaswani et al. 2017, section 3.5), (T, D): sines, then cosines."""
     width = like.shape[-1]
-    frequencies = 10_000.0 ** -torch.arange(0, 1, 2 / width, dtype=torch.float32, device=like.device)  # (ceil(D/2))
-    angles = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies)  # (T, ceil(D/2))
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(like.dtype)  # (T, D): an odd D lacks one cosine
+    frequencies = 10_000.0 ** -torch.arange(
+        0, 1, 2 / width, dtype=torch.float32, device=like.device
+    )  # (ceil(D/2))
+    angles = torch.outer(
+        torch.arange(start, end, dtype=torch.float32, device=like.device), frequencies
+    )  # (T, ceil(D/2))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width].to(
+        like.dtype
+    )  # (T, D): an odd D lacks one cosine
 
 
 def learned_positions(table: nn.Embedding, start: int, end: int, owner: Any) -> Tensor:
     """Rows start … end of a table of positions, (T, D). Raises ValueError beyond the table."""
     if end > table.num_embeddings:
         name, rows = type(owner).__name__, table.num_embeddings
-        raise ValueError(f"{name} learned positions for its context of {rows} tokens, and cannot read token {end}")
+        raise ValueError(
+            f"{name} learned positions for its context of {rows} tokens, and cannot read token {end}"
+        )
     return table.weight.narrow(0, start, end - start)
 
 

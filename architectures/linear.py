@@ -25,9 +25,17 @@ def linear_attention(
     """
     one_a_head, length = decays.dim() == 3, queries.shape[1]
     count, size = chunks(length, chunk, halving=not one_a_head)
-    queries, keys, values = (into_chunks(each, count, size) for each in (queries, keys, values))  # (B, n, H, C, K or V)
-    since = into_chunks(decays.unsqueeze(-1) if one_a_head else decays, count, size).cumsum(-2)  # (B, n, H, C, 1 or K)
-    mixed = by_pairs(queries, keys, values, since) if one_a_head else by_halves(queries, keys, values, since)
+    queries, keys, values = (
+        into_chunks(each, count, size) for each in (queries, keys, values)
+    )  # (B, n, H, C, K or V)
+    since = into_chunks(decays.unsqueeze(-1) if one_a_head else decays, count, size).cumsum(
+        -2
+    )  # (B, n, H, C, 1 or K)
+    mixed = (
+        by_pairs(queries, keys, values, since)
+        if one_a_head
+        else by_halves(queries, keys, values, since)
+    )
     if state is None and count == 1:
         return out_of_chunks(mixed, length), None
     until = since[..., -1:, :]  # the decay of the whole chunk
@@ -78,7 +86,9 @@ def by_pairs(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> Te
 def decays_between(since: Tensor) -> Tensor:
     """From each token of a chunk to each later one, 1 to itself and 0 to earlier ones: (B, n, H, C, 1) -> (B, n, H, C, C)."""
     size = since.shape[-2]
-    later = torch.full((size, size), -math.inf, dtype=since.dtype, device=since.device).triu(1)  # (C, C)
+    later = torch.full((size, size), -math.inf, dtype=since.dtype, device=since.device).triu(
+        1
+    )  # (C, C)
     return (since - since.mT).add_(later).exp_()
 
 
@@ -91,11 +101,23 @@ def by_halves(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> T
     """
     mixed, half = (queries * keys).sum(-1, keepdim=True) * values, since.shape[-2] // 2
     while half:
-        pairs = [each.unflatten(-2, (-1, 2, half)) for each in (queries, keys, values, since, mixed)]
-        asking, asked, said = pairs[0][..., 1, :, :], pairs[1][..., 0, :, :], pairs[2][..., 0, :, :]  # (..., half, K or V)
-        before, after, onwards = pairs[3][..., 0, :, :], pairs[3][..., 1, :, :], pairs[4][..., 1, :, :]
+        pairs = [
+            each.unflatten(-2, (-1, 2, half)) for each in (queries, keys, values, since, mixed)
+        ]
+        asking, asked, said = (
+            pairs[0][..., 1, :, :],
+            pairs[1][..., 0, :, :],
+            pairs[2][..., 0, :, :],
+        )  # (..., half, K or V)
+        before, after, onwards = (
+            pairs[3][..., 0, :, :],
+            pairs[3][..., 1, :, :],
+            pairs[4][..., 1, :, :],
+        )
         border = before[..., -1:, :]
-        scores = (asking * (after - border).exp()) @ (asked * (border - before).exp()).mT  # (..., half, half)
+        scores = (asking * (after - border).exp()) @ (
+            asked * (border - before).exp()
+        ).mT  # (..., half, half)
         onwards += scores @ said  # a view: this fills `mixed`
         half //= 2
     return mixed
@@ -129,4 +151,6 @@ def linear_attention_flops(
     count, size = chunks(length, chunk, halving)
     compared = (size - 1) / 2 if halving else size if full_mask else (size + 1) / 2
     pairs = 2 * (key_heads * key_width + heads * value_width) * compared
-    return (pairs + (4 * heads * key_width * value_width if count > 1 else 0)) * count * size / length
+    return (
+        (pairs + (4 * heads * key_width * value_width if count > 1 else 0)) * count * size / length
+    )

@@ -25,13 +25,27 @@ class Block(nn.Module):
     """x + out(norm(ssm(silu(convolution(·))) · silu(gate))): there is no feed-forward network beside it."""
 
     def __init__(
-        self, width: int, heads: int, head_width: int, state_width: int, kernel: int, chunk: int, kernels: Kernels
+        self,
+        width: int,
+        heads: int,
+        head_width: int,
+        state_width: int,
+        kernel: int,
+        chunk: int,
+        kernels: Kernels,
     ) -> None:
         super().__init__()
-        self.heads, self.inner, self.state_width, self.chunk = heads, heads * head_width, state_width, chunk
+        self.heads, self.inner, self.state_width, self.chunk = (
+            heads,
+            heads * head_width,
+            state_width,
+            chunk,
+        )
         self.norm = RMSNorm(width)
         convolved = self.inner + 2 * state_width  # values, keys (the paper's B) and queries (its C)
-        self.into = nn.Linear(width, self.inner + convolved + heads, bias=False)  # gate, those three, and the steps
+        self.into = nn.Linear(
+            width, self.inner + convolved + heads, bias=False
+        )  # gate, those three, and the steps
         self.convolution = ShortConvolution(convolved, kernel)
         self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
         self.step_bias = nn.Parameter(torch.zeros(heads))
@@ -42,9 +56,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory | None) -> tuple[Tensor, Memory | None]:
         convolved = self.inner + 2 * self.state_width
-        gate, mixed, step = self.into(self.norm(x)).split([self.inner, convolved, self.heads], dim=-1)
+        gate, mixed, step = self.into(self.norm(x)).split(
+            [self.inner, convolved, self.heads], dim=-1
+        )
         mixed, past = self.convolution(mixed, None if memory is None else memory.past)
-        values, keys, queries = functional.silu(mixed).split([self.inner, self.state_width, self.state_width], dim=-1)
+        values, keys, queries = functional.silu(mixed).split(
+            [self.inner, self.state_width, self.state_width], dim=-1
+        )
         values = values.unflatten(-1, (self.heads, -1))  # (B, T, H·K) -> (B, T, H, K)
         step = functional.softplus(step + self.step_bias)  # (B, T, H)
         read, state = self.recurrence(
@@ -84,7 +102,10 @@ class Mamba2(Backbone):
         super().__init__(width, context)
         self.heads = max(1, round(2 * width / at_least_one("head_width", head_width)))
         self.head_width = 2 * -(-width // self.heads)  # 2·D / H, rounded up to an even number
-        self.state_width, self.chunk = at_least_one("state_width", state_width), at_least_one("chunk", chunk)
+        self.state_width, self.chunk = (
+            at_least_one("state_width", state_width),
+            at_least_one("chunk", chunk),
+        )
         self.kernel, self.convolved = kernel, self.heads * self.head_width + 2 * state_width
         block = (width, self.heads, self.head_width, state_width, kernel, chunk, kernels)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
@@ -109,7 +130,9 @@ class Mamba2(Backbone):
         """Steps between 0.001 and 0.1, evenly in logarithms, and rates between 1 and 16, as in the paper's code."""
         for block in self.blocks:
             assert isinstance(block, Block)
-            step = torch.exp(torch.empty_like(block.step_bias).uniform_(math.log(1e-3), math.log(1e-1)))
+            step = torch.exp(
+                torch.empty_like(block.step_bias).uniform_(math.log(1e-3), math.log(1e-1))
+            )
             block.step_bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
             block.log_rate.uniform_(1, 16).log_()
 
@@ -117,8 +140,13 @@ class Mamba2(Backbone):
         """Each layer: 2·D·(2·E + 2·N + H) in and 2·E·D out, where E = H·K ≈ 2·D; and of the recurrence, with C tokens a chunk,
         2·N·(C + 1)/2 + 2·E·(C + 1)/2 within it (2·(N + E)·C over the whole square) and, beyond one chunk, 4·N·E."""
         inner = self.heads * self.head_width
-        maps = 2 * self.width * (2 * inner + 2 * self.state_width + self.heads) + 2 * inner * self.width
-        mixing = linear_attention_flops(length, self.chunk, 1, self.heads, self.state_width, self.head_width, full_mask)
+        maps = (
+            2 * self.width * (2 * inner + 2 * self.state_width + self.heads)
+            + 2 * inner * self.width
+        )
+        mixing = linear_attention_flops(
+            length, self.chunk, 1, self.heads, self.state_width, self.head_width, full_mask
+        )
         return len(self.blocks) * (maps + mixing)
 
     def unchecked_flops(self, length: int) -> float:

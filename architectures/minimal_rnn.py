@@ -31,7 +31,9 @@ class Cell(nn.Module):
     def __init__(self, width: int, inner: int, gates: int) -> None:
         super().__init__()
         self.gates, self.inner = gates, inner
-        self.into = nn.Linear(width, (gates + 1) * inner)  # the candidate and the gates in one product
+        self.into = nn.Linear(
+            width, (gates + 1) * inner
+        )  # the candidate and the gates in one product
 
     def forward(self, x: Tensor, memory: Tensor) -> Tensor:
         candidate, *gates = self.into(x).split(self.inner, dim=-1)  # each (B, T, R)
@@ -64,7 +66,9 @@ class Block(nn.Module):
         memories = self.cell(inputs, memory)  # (B, T, R)
         x = x + self.dropout(self.out(memories.to(x.dtype)))
         x = x + self.dropout(self.feed_out(gelu(self.feed_in(self.feed_norm(x)))))
-        return x, None if past is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
+        return x, None if past is None else LayerState(
+            memories[:, -1].clone(), past
+        )  # a view would keep all of T alive
 
 
 class MinimalRNN(Backbone):
@@ -89,7 +93,10 @@ class MinimalRNN(Backbone):
         super().__init__(width, context)
         self.kernel, self.gates = at_least_one("kernel", kernel), GATES[cell]
         self.inner = at_least_one("expansion", expansion) * width
-        blocks = (Block(width, self.inner, self.gates, kernel, dropout) for _ in range(at_least_one("layers", layers)))
+        blocks = (
+            Block(width, self.inner, self.gates, kernel, dropout)
+            for _ in range(at_least_one("layers", layers))
+        )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)
 
@@ -109,7 +116,9 @@ class MinimalRNN(Backbone):
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: 2·D·E·D·(gates + 1) into the cell, 2·E·D² out of it, 16·D² for the feed-forward. The same for any T."""
-        return len(self.blocks) * (2 * self.width * self.inner * (self.gates + 2) + 16 * self.width**2)
+        return len(self.blocks) * (
+            2 * self.width * self.inner * (self.gates + 2) + 16 * self.width**2
+        )
 
     def unchecked_flops(self, length: int) -> float:
         """Each layer: 2·E·D for the scan, 2·kernel·D for the convolution."""

@@ -30,16 +30,22 @@ class Experts(nn.Module):
         weights, choices = probabilities.topk(self.chosen)  # each (B·T, chosen)
         if self.chosen > 1:
             weights = weights / weights.sum(dim=-1, keepdim=True)
-        order = choices.flatten().argsort(stable=True)  # (B·T·chosen): token after token, expert by expert
+        order = choices.flatten().argsort(
+            stable=True
+        )  # (B·T·chosen): token after token, expert by expert
         counts = choices.flatten().bincount(minlength=len(self.experts))  # (experts)
         self.balance = len(self.experts) * (counts / counts.sum() * probabilities.mean(dim=0)).sum()
         pieces = tokens.index_select(0, order // self.chosen).split(counts.tolist())
-        mixed = torch.cat([expert(piece) for expert, piece in zip(self.experts, pieces, strict=True)])  # (B·T·chosen, D)
+        mixed = torch.cat(
+            [expert(piece) for expert, piece in zip(self.experts, pieces, strict=True)]
+        )  # (B·T·chosen, D)
         back = mixed.index_select(0, order.argsort()).view(B, T, self.chosen, D)
         return (weights.view(B, T, 1, self.chosen).to(back.dtype) @ back).squeeze(2)  # (B, T, D)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"balance": None}  # it hangs on the graph of a forward, which no copy has
+        return self.__dict__ | {
+            "balance": None
+        }  # it hangs on the graph of a forward, which no copy has
 
 
 class MoE(Transformer):
@@ -70,12 +76,18 @@ class MoE(Transformer):
 
     def auxiliary(self) -> Tensor | None:
         """`balance` times the mean over layers of E·Σ (share of the choices)·(mean probability): 1 where all experts are even."""
-        losses = [part.balance for part in self.modules() if isinstance(part, Experts) and part.balance is not None]
+        losses = [
+            part.balance
+            for part in self.modules()
+            if isinstance(part, Experts) and part.balance is not None
+        ]
         return self.balance * torch.stack(losses).mean() if losses else None
 
     def active_parameters(self) -> int:
         unused = self.experts - self.chosen
-        return super().active_parameters() - len(self.blocks) * unused * 3 * self.width * self.hidden
+        return (
+            super().active_parameters() - len(self.blocks) * unused * 3 * self.width * self.hidden
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention as in the dense decoder, 2·D·experts for the router, and chosen·(6·D·hidden + 2·D) ≈ 16·D²."""

@@ -26,34 +26,58 @@ class Retention(nn.Module):
     def __init__(self, width: int, heads: int, chunk: int, kernels: Kernels) -> None:
         super().__init__()
         self.heads, self.keys, self.chunk = heads, heads * head_width(width, heads), chunk
-        self.into = nn.Linear(width, 6 * self.keys, bias=False)  # queries, keys, and values and gates twice as wide
+        self.into = nn.Linear(
+            width, 6 * self.keys, bias=False
+        )  # queries, keys, and values and gates twice as wide
         self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
         self.norm = nn.GroupNorm(heads, 2 * self.keys)
         self.out = nn.Linear(2 * self.keys, width, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor, matrix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, rotation: Tensor, matrix: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         parts = self.into(x).split([self.keys, self.keys, 2 * self.keys, 2 * self.keys], dim=-1)
-        queries, keys, values = (part.unflatten(-1, (self.heads, -1)) for part in parts[:3])  # (B, T, H·K) -> (B, T, H, K)
-        queries, keys = rotate(queries, rotation), rotate(keys, rotation) / math.sqrt(keys.shape[-1])
-        decays = torch.log1p(-(2.0 ** -torch.arange(5, 5 + self.heads, dtype=rotation.dtype, device=x.device)))  # (H)
-        read, matrix = self.recurrence(queries, keys, values, decays.expand(1, x.shape[1], -1), matrix, self.chunk)
-        normed = self.norm(read.flatten(0, 1).flatten(1)).view_as(parts[3])  # (B, T, H, V) -> (B·T, H·V) -> (B, T, H·V)
+        queries, keys, values = (
+            part.unflatten(-1, (self.heads, -1)) for part in parts[:3]
+        )  # (B, T, H·K) -> (B, T, H, K)
+        queries, keys = (
+            rotate(queries, rotation),
+            rotate(keys, rotation) / math.sqrt(keys.shape[-1]),
+        )
+        decays = torch.log1p(
+            -(2.0 ** -torch.arange(5, 5 + self.heads, dtype=rotation.dtype, device=x.device))
+        )  # (H)
+        read, matrix = self.recurrence(
+            queries, keys, values, decays.expand(1, x.shape[1], -1), matrix, self.chunk
+        )
+        normed = self.norm(read.flatten(0, 1).flatten(1)).view_as(
+            parts[3]
+        )  # (B, T, H, V) -> (B·T, H·V) -> (B, T, H·V)
         return self.out(normed * functional.silu(parts[3])), matrix
 
 
 class Block(nn.Module):
-    def __init__(self, width: int, heads: int, chunk: int, kernels: Kernels, dropout: float) -> None:
+    def __init__(
+        self, width: int, heads: int, chunk: int, kernels: Kernels, dropout: float
+    ) -> None:
         super().__init__()
-        self.retention_norm, self.retention = nn.LayerNorm(width), Retention(width, heads, chunk, kernels)
+        self.retention_norm, self.retention = (
+            nn.LayerNorm(width),
+            Retention(width, heads, chunk, kernels),
+        )
         self.feed_norm = nn.LayerNorm(width)
         self.feed_in = nn.Linear(width, 2 * width, bias=False)
         self.feed_out = nn.Linear(2 * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, rotation: Tensor, matrix: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, x: Tensor, rotation: Tensor, matrix: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         mixed, matrix = self.retention(self.retention_norm(x), rotation, matrix)
         x = x + self.dropout(mixed)
-        return x + self.dropout(self.feed_out(functional.gelu(self.feed_in(self.feed_norm(x))))), matrix
+        return x + self.dropout(
+            self.feed_out(functional.gelu(self.feed_in(self.feed_norm(x))))
+        ), matrix
 
 
 class RetNet(Backbone):
@@ -76,7 +100,11 @@ class RetNet(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.heads, self.key_width, self.chunk = heads, head_width(width, heads), at_least_one("chunk", chunk)
+        self.heads, self.key_width, self.chunk = (
+            heads,
+            head_width(width, heads),
+            at_least_one("chunk", chunk),
+        )
         block = (width, heads, chunk, kernels, dropout)
         self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
         self.dropout = nn.Dropout(dropout)
@@ -104,5 +132,7 @@ class RetNet(Backbone):
         inner = self.heads * self.key_width
         sizes = (self.chunk, self.heads, self.heads, self.key_width, 2 * self.key_width)
         return len(self.blocks) * (
-            16 * self.width * inner + 8 * self.width**2 + linear_attention_flops(length, *sizes, full_mask)
+            16 * self.width * inner
+            + 8 * self.width**2
+            + linear_attention_flops(length, *sizes, full_mask)
         )

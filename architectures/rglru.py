@@ -14,7 +14,10 @@ from architectures.short_convolution import ShortConvolution
 from architectures.transformer import GeGLU, feed_width
 
 SHARPNESS = 8.0  # the paper's c: how many times a gate can apply a channel's decay
-SLOWEST, FASTEST = 0.999, 0.9  # what a channel whose gate is open keeps of its memory in one step, at the start
+SLOWEST, FASTEST = (
+    0.999,
+    0.9,
+)  # what a channel whose gate is open keeps of its memory in one step, at the start
 
 
 class LayerState(NamedTuple):
@@ -41,7 +44,9 @@ class GatedRecurrence(nn.Module):
     def __init__(self, inner: int, heads: int) -> None:
         super().__init__()
         self.heads, self.inner, block = heads, inner, inner // heads
-        self.gates = nn.Parameter(torch.empty(heads, block, 2 * block))  # of the decay, then of the input
+        self.gates = nn.Parameter(
+            torch.empty(heads, block, 2 * block)
+        )  # of the decay, then of the input
         self.gate_bias = nn.Parameter(torch.zeros(2 * inner))
         self.decay = nn.Parameter(torch.empty(inner))
         self.initialise()
@@ -58,10 +63,18 @@ class GatedRecurrence(nn.Module):
         B, T, _ = x.shape
         blocks = x.reshape(B * T, self.heads, -1).transpose(0, 1)  # (B, T, R) -> (H, B·T, K)
         gates = torch.bmm(blocks, self.gates.to(x.dtype)).transpose(0, 1)  # (B·T, H, 2·K)
-        parts = gates.reshape(B, T, self.heads, 2, -1).transpose(2, 3).reshape(B, T, -1)  # (B, T, 2·R)
-        decay_gate, input_gate = torch.sigmoid(parts + self.gate_bias).chunk(2, dim=-1)  # each (B, T, R)
-        logarithm = decay_gate * (-SHARPNESS * functional.softplus(self.decay))  # of a, (B, T, R), in float32
-        root = torch.expm1(2 * logarithm).neg().clamp(min=1e-7).sqrt()  # the root's slope at 0 is infinite
+        parts = (
+            gates.reshape(B, T, self.heads, 2, -1).transpose(2, 3).reshape(B, T, -1)
+        )  # (B, T, 2·R)
+        decay_gate, input_gate = torch.sigmoid(parts + self.gate_bias).chunk(
+            2, dim=-1
+        )  # each (B, T, R)
+        logarithm = decay_gate * (
+            -SHARPNESS * functional.softplus(self.decay)
+        )  # of a, (B, T, R), in float32
+        root = (
+            torch.expm1(2 * logarithm).neg().clamp(min=1e-7).sqrt()
+        )  # the root's slope at 0 is infinite
         if fresh:
             root = torch.cat([torch.ones_like(root[:, :1]), root[:, 1:]], dim=1)
         return linear_scan(logarithm.exp(), root * (input_gate * x), memory)
@@ -73,7 +86,9 @@ class Block(nn.Module):
     def __init__(self, width: int, inner: int, heads: int, kernel: int, dropout: float) -> None:
         super().__init__()
         self.recurrence_norm = RMSNorm(width)
-        self.into = nn.Linear(width, 2 * inner)  # the branch that gates, then the branch that is remembered
+        self.into = nn.Linear(
+            width, 2 * inner
+        )  # the branch that gates, then the branch that is remembered
         self.convolution = ShortConvolution(inner, kernel)
         self.recurrence = GatedRecurrence(inner, heads)
         self.out = nn.Linear(inner, width)
@@ -81,14 +96,18 @@ class Block(nn.Module):
         self.feed = GeGLU(width, feed_width(width, 3))
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, state: LayerState | None, fresh: bool) -> tuple[Tensor, LayerState | None]:
+    def forward(
+        self, x: Tensor, state: LayerState | None, fresh: bool
+    ) -> tuple[Tensor, LayerState | None]:
         gate, inputs = self.into(self.recurrence_norm(x)).chunk(2, dim=-1)  # each (B, T, R)
         inputs, past = self.convolution(inputs, None if state is None else state.past)
         memory = init_memory(x.shape[0], inputs.shape[2], x) if state is None else state.memory
         memories = self.recurrence(inputs, memory, fresh)
         x = x + self.dropout(self.out(gelu(gate) * memories.to(x.dtype)))
         x = x + self.dropout(self.feed(self.feed_norm(x)))
-        return x, None if past is None else LayerState(memories[:, -1].clone(), past)  # a view would keep all of T alive
+        return x, None if past is None else LayerState(
+            memories[:, -1].clone(), past
+        )  # a view would keep all of T alive
 
 
 class RGLRU(Backbone):
@@ -111,7 +130,10 @@ class RGLRU(Backbone):
     ) -> None:
         super().__init__(width, context)
         self.inner = -(-round(expansion * width) // at_least_one("heads", heads)) * heads
-        blocks = (Block(width, self.inner, heads, kernel, dropout) for _ in range(at_least_one("layers", layers)))
+        blocks = (
+            Block(width, self.inner, heads, kernel, dropout)
+            for _ in range(at_least_one("layers", layers))
+        )
         self.blocks = nn.ModuleList(blocks)
         self.heads, self.kernel, self.dropout = heads, kernel, nn.Dropout(dropout)
 
@@ -127,7 +149,9 @@ class RGLRU(Backbone):
     def init_state(self, batch: int, length: int, like: Tensor) -> RGLRUState:
         """For each layer a memory of R, and kernel - 1 inputs of R. The same for any length."""
         past = like.new_zeros(batch, self.kernel - 1, self.inner)
-        layers = [LayerState(init_memory(batch, self.inner, like), past.clone()) for _ in self.blocks]
+        layers = [
+            LayerState(init_memory(batch, self.inner, like), past.clone()) for _ in self.blocks
+        ]
         return RGLRUState(layers, True)
 
     def initialise(self) -> None:
@@ -139,7 +163,9 @@ class RGLRU(Backbone):
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: 6·D·R for the branches and the way out, 4·R²/H for the gates, 6·D·hidden ≈ 18·D². The same for any T."""
         return len(self.blocks) * (
-            6 * self.width * self.inner + 4 * self.inner**2 / self.heads + 6 * self.width * feed_width(self.width, 3)
+            6 * self.width * self.inner
+            + 4 * self.inner**2 / self.heads
+            + 6 * self.width * feed_width(self.width, 3)
         )
 
     def unchecked_flops(self, length: int) -> float:

@@ -10,15 +10,25 @@ from torch import Tensor, nn
 from architectures.interface import Backbone
 from architectures.layers import drop
 
-warnings.filterwarnings("ignore", message="RNN module weights are not part of single")  # weights that were cast never are
+warnings.filterwarnings(
+    "ignore", message="RNN module weights are not part of single"
+)  # weights that were cast never are
 CAST: dict[int, Any] = {4: torch._VF.lstm, 3: torch._VF.gru, 1: torch._VF.rnn_tanh}  # by maps
 BFLOAT16 = 91300  # the version of cuDNN from which torch has it compute cells in bfloat16
-CELLS = {"lstm": (nn.LSTM, 4), "gru": (nn.GRU, 3), "elman": (nn.RNN, 1)}  # the class, and how many D×2D maps a layer has
+CELLS = {
+    "lstm": (nn.LSTM, 4),
+    "gru": (nn.GRU, 3),
+    "elman": (nn.RNN, 1),
+}  # the class, and how many D×2D maps a layer has
 
 
 def by_autocast(x: Tensor) -> torch.dtype | None:
     """The precision that autocast asks of cells on CUDA; None elsewhere, where what torch does is what was asked for."""
-    return torch.get_autocast_dtype("cuda") if x.device.type == "cuda" and torch.is_autocast_enabled("cuda") else None
+    return (
+        torch.get_autocast_dtype("cuda")
+        if x.device.type == "cuda" and torch.is_autocast_enabled("cuda")
+        else None
+    )
 
 
 class RNN(Backbone):
@@ -31,16 +41,27 @@ class RNN(Backbone):
     causal = True
 
     def __init__(
-        self, width: int, context: int, layers: int = 2, cell: Literal["lstm", "gru", "elman"] = "lstm", dropout: float = 0.0
+        self,
+        width: int,
+        context: int,
+        layers: int = 2,
+        cell: Literal["lstm", "gru", "elman"] = "lstm",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
         kind, self.maps = CELLS[cell]
-        between = dropout if layers > 1 else 0.0  # torch warns of dropout between layers where there is one layer
+        between = (
+            dropout if layers > 1 else 0.0
+        )  # torch warns of dropout between layers where there is one layer
         self.cells: nn.RNNBase = kind(width, width, layers, batch_first=True, dropout=between)
         self.dropout = dropout
-        self.kept: tuple[nn.RNNBase, Tensor] | None = None  # cells of another precision, and what they left; no part of the model
+        self.kept: tuple[nn.RNNBase, Tensor] | None = (
+            None  # cells of another precision, and what they left; no part of the model
+        )
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         x = drop(x, self.dropout, self.training)
         if (dtype := by_autocast(x)) is not None:
             mixed, after = self.on_cuda(x, state, dtype)
@@ -48,7 +69,9 @@ class RNN(Backbone):
             mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
         if state is None:
             return mixed, None
-        parts = [new.to(old.dtype) for new, old in zip(*map(self.parts, (after, state)), strict=True)]
+        parts = [
+            new.to(old.dtype) for new, old in zip(*map(self.parts, (after, state)), strict=True)
+        ]
         self.kept = None if self.kept is None else (self.kept[0], parts[0])
         return mixed, self.whole(parts)
 
@@ -67,13 +90,25 @@ class RNN(Backbone):
         """
         if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < BFLOAT16:
             dtype = torch.float32
-        before = self.whole([part.to(dtype) for part in self.parts(self.init_state(len(x), 0, x) if state is None else state)])
+        before = self.whole(
+            [
+                part.to(dtype)
+                for part in self.parts(self.init_state(len(x), 0, x) if state is None else state)
+            ]
+        )
         with torch.autocast("cuda", enabled=False):
             if not torch.is_grad_enabled():
                 return self.made_in(dtype, state)(x.to(dtype), before)
             cells, self.kept = self.cells, None
             weights = [weight.to(dtype) for weight in cells.parameters()]
-            how = (True, cells.num_layers, cells.dropout, self.training, False, True)  # biases …, one direction, batch first
+            how = (
+                True,
+                cells.num_layers,
+                cells.dropout,
+                self.training,
+                False,
+                True,
+            )  # biases …, one direction, batch first
             mixed, *after = CAST[self.maps](x.to(dtype), before, weights, *how)
         return mixed, self.whole(after)
 

@@ -19,7 +19,14 @@ LONGEST_CHUNK = 64  # over which the decay is then exp(-39) at most: far from th
 
 @in_float32
 def generalised_delta_rule(
-    reads: Tensor, keys: Tensor, values: Tensor, decays: Tensor, erased: Tensor, rates: Tensor, state: Tensor | None, chunk: int
+    reads: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    decays: Tensor,
+    erased: Tensor,
+    rates: Tensor,
+    state: Tensor | None,
+    chunk: int,
 ) -> tuple[Tensor, Tensor | None]:
     """y_t = S_tᵀ·r_t with S_t = diag(exp(g_t))·S_{t-1} - (a_t ∘ κ_t)·(κ_tᵀ·S_{t-1}) + k_t·v_tᵀ, for each head by itself.
 
@@ -36,18 +43,24 @@ def generalised_delta_rule(
     since = decays.cumsum(-2)
     until = since[..., -1:, :]  # the decay of the whole chunk
     middle = until / 2
-    asking = torch.cat([erased * (since - decays - middle).exp(), reads * (since - middle).exp()], dim=-2)  # (B, n, H, 2·C, K)
+    asking = torch.cat(
+        [erased * (since - decays - middle).exp(), reads * (since - middle).exp()], dim=-2
+    )  # (B, n, H, 2·C, K)
     rising = (middle - since).exp()
     written = torch.cat([rates * erased * rising, keys * rising], dim=-2)  # (B, n, H, 2·C, K)
     pairs = (asking @ written.mT) * earlier(size, reads)  # (B, n, H, 2·C, 2·C)
-    (system, kept), (corrected, mixed) = (rows.split(size, dim=-1) for rows in pairs.split(size, dim=-2))  # each (…, C, C)
+    (system, kept), (corrected, mixed) = (
+        rows.split(size, dim=-1) for rows in pairs.split(size, dim=-2)
+    )  # each (…, C, C)
     if state is None and count == 1:
         news = solve(system, -kept @ values)
         return out_of_chunks(corrected @ news + mixed @ values, length), None
     asking = asking * middle.exp()  # as from the beginning of the chunk
     written = written * middle.exp()  # as to its end
     solved = solve(system, -torch.cat([kept @ values, asking[..., :size, :]], dim=-1))
-    news, felt = solved.split(values.shape[-1], dim=-1)  # what u is without a state before, and what the state adds to it
+    news, felt = solved.split(
+        values.shape[-1], dim=-1
+    )  # what u is without a state before, and what the state adds to it
     erasing, adding = written.mT.split(size, dim=-1)  # each (B, n, H, K, C)
     before, after = advance(erasing @ felt, until.exp().mT, erasing @ news + adding @ values, state)
     read = corrected @ news + mixed @ values + (asking[..., size:, :] + corrected @ felt) @ before
@@ -66,7 +79,9 @@ def solve(system: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
 
 
-def advance(turned: Tensor, decay: Tensor, added: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+def advance(
+    turned: Tensor, decay: Tensor, added: Tensor, state: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """The state before each chunk, (B, n, H, K, K), and after the last: each is decayed, turned by a product, and added to."""
     current = torch.zeros_like(added[:, 0]) if state is None else state
     before = []
@@ -104,33 +119,61 @@ class LowRank(nn.Module):
 class TimeMixing(nn.Module):
     """(B, T, D) -> (B, T, D). From the second layer on, values are mixed with those of the first, (B, T, H·K)."""
 
-    def __init__(self, width: int, heads: int, head_width: int, rank: int, chunk: int, kernels: Kernels, first: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        head_width: int,
+        rank: int,
+        chunk: int,
+        kernels: Kernels,
+        first: bool,
+    ) -> None:
         super().__init__()
         self.heads, self.chunk, inner = heads, chunk, heads * head_width
         self.recurrence = Recurrence(generalised_delta_rule, "generalised_delta_rule", kernels)
-        self.shifts = nn.Parameter(torch.full((6, 1, 1, width), 0.5))  # how much of the token before, for each of the six below
+        self.shifts = nn.Parameter(
+            torch.full((6, 1, 1, width), 0.5)
+        )  # how much of the token before, for each of the six below
         self.reads, self.keys, self.values = (nn.Linear(width, inner, bias=False) for _ in range(3))
-        self.decay, self.rate, self.gate = (LowRank(width, rank, inner, bias) for bias in (True, True, False))
+        self.decay, self.rate, self.gate = (
+            LowRank(width, rank, inner, bias) for bias in (True, True, False)
+        )
         self.older = None if first else LowRank(width, rank, inner)
-        self.erased_scale, self.rate_scale = nn.Parameter(torch.full((inner,), 0.85)), nn.Parameter(torch.ones(inner))
+        self.erased_scale, self.rate_scale = (
+            nn.Parameter(torch.full((inner,), 0.85)),
+            nn.Parameter(torch.ones(inner)),
+        )
         self.bonus = nn.Parameter(torch.zeros(inner))
         self.norm = nn.GroupNorm(heads, inner, eps=1e-5 * head_width)
         self.out = nn.Linear(inner, width, bias=False)
 
-    def forward(self, x: Tensor, memory: Memory | None, first: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor]:
-        shifted = torch.addcmul(x, differences(x, None if memory is None else memory.mixed), self.shifts)  # (6, B, T, D)
+    def forward(
+        self, x: Tensor, memory: Memory | None, first: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        shifted = torch.addcmul(
+            x, differences(x, None if memory is None else memory.mixed), self.shifts
+        )  # (6, B, T, D)
         for_reads, for_decay, for_keys, for_values, for_rate, for_gate = shifted.unbind(0)
-        keys, values, rate = self.keys(for_keys), self.values(for_values), self.rate(for_rate).sigmoid()  # (B, T, H·K)
+        keys, values, rate = (
+            self.keys(for_keys),
+            self.values(for_values),
+            self.rate(for_rate).sigmoid(),
+        )  # (B, T, H·K)
         if self.older is not None and first is not None:
             values = torch.lerp(values, first, self.older(for_values).sigmoid())
         decays = -STRONGEST * self.decay(for_decay, torch.tanh).sigmoid()
         erased, written = keys * self.erased_scale, keys * (1 + (rate - 1) * self.rate_scale)
         parts = (self.reads(for_reads), written, values, decays, erased, rate)
-        reads, keys, held, decays, erased, rate = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, T, H, K)
+        reads, keys, held, decays, erased, rate = (
+            part.unflatten(-1, (self.heads, -1)) for part in parts
+        )  # (B, T, H, K)
         state = None if memory is None else memory.state
         erased = functional.normalize(erased, dim=-1)
         read, state = self.recurrence(reads, keys, held, decays, erased, rate, state, self.chunk)
-        read = self.norm(read.flatten(0, 1).flatten(1)).view_as(read)  # (B, T, H, K) -> (B·T, H·K) -> (B, T, H, K)
+        read = self.norm(read.flatten(0, 1).flatten(1)).view_as(
+            read
+        )  # (B, T, H, K) -> (B·T, H·K) -> (B, T, H, K)
         read = read + (reads * keys * self.bonus.view(self.heads, -1)).sum(-1, keepdim=True) * held
         out = self.out(read.flatten(2) * self.gate(for_gate, torch.sigmoid))
         return out, state, values if first is None else first
@@ -142,10 +185,15 @@ class ChannelMixing(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.shift = nn.Parameter(torch.full((width,), 0.5))
-        self.into, self.out = nn.Linear(width, 4 * width, bias=False), nn.Linear(4 * width, width, bias=False)
+        self.into, self.out = (
+            nn.Linear(width, 4 * width, bias=False),
+            nn.Linear(4 * width, width, bias=False),
+        )
 
     def forward(self, x: Tensor, last: Tensor | None) -> Tensor:
-        hidden = self.into(torch.addcmul(x, differences(x, last), self.shift))  # (B, T, D) -> (B, T, 4·D)
+        hidden = self.into(
+            torch.addcmul(x, differences(x, last), self.shift)
+        )  # (B, T, D) -> (B, T, 4·D)
         return self.out(functional.relu(hidden).square())
 
 
@@ -156,13 +204,17 @@ class Block(nn.Module):
         self.channel_norm, self.channel = nn.LayerNorm(width), ChannelMixing(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, memory: Memory | None, first: Tensor | None) -> tuple[Tensor, Memory | None, Tensor]:
+    def forward(
+        self, x: Tensor, memory: Memory | None, first: Tensor | None
+    ) -> tuple[Tensor, Memory | None, Tensor]:
         normed = self.time_norm(x)
         mixed, state, first = self.time(normed, memory, first)
         x = x + self.dropout(mixed)
         fed = self.channel_norm(x)
         x = x + self.dropout(self.channel(fed, None if memory is None else memory.fed))
-        after = None if state is None else Memory(normed[:, -1:].clone(), fed[:, -1:].clone(), state)
+        after = (
+            None if state is None else Memory(normed[:, -1:].clone(), fed[:, -1:].clone(), state)
+        )
         return x, after, first
 
 
@@ -194,7 +246,10 @@ class RWKV7(Backbone):
         self.rank, self.chunk = at_least_one("rank", rank), chunk
         mixing = (width, self.heads, self.head_width, rank, chunk, kernels)
         self.input_norm = nn.LayerNorm(width)
-        blocks = (Block(width, TimeMixing(*mixing, layer == 0), dropout) for layer in range(at_least_one("layers", layers)))
+        blocks = (
+            Block(width, TimeMixing(*mixing, layer == 0), dropout)
+            for layer in range(at_least_one("layers", layers))
+        )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)
 
@@ -208,7 +263,10 @@ class RWKV7(Backbone):
         return x, None if state is None else after
 
     def init_state(self, batch: int, length: int, like: Tensor) -> list[Memory]:
-        last, matrix = like.new_zeros(batch, 1, self.width), like.new_zeros(batch, self.heads, self.head_width, self.head_width)
+        last, matrix = (
+            like.new_zeros(batch, 1, self.width),
+            like.new_zeros(batch, self.heads, self.head_width, self.head_width),
+        )
         return [Memory(last.clone(), last.clone(), matrix.clone()) for _ in self.blocks]
 
     @torch.no_grad()
@@ -230,9 +288,15 @@ class RWKV7(Backbone):
         """Each layer, with E = H·K ≈ D and rank R: 8·D·E for four maps, 8·R·(D + E) for those of low rank (the first layer has
         one less), 16·D² for the feed-forward; and of the rule, with C tokens a chunk, 14·E·(C + 1)/2 within it (14·E·C over the
         whole square) and, beyond one chunk, 2·E·(C + 1)/2 + 8·E·K + 2·E·K²/C."""
-        inner, head, (count, size) = self.heads * self.head_width, self.head_width, chunks(length, self.chunk)
+        inner, head, (count, size) = (
+            self.heads * self.head_width,
+            self.head_width,
+            chunks(length, self.chunk),
+        )
         compared = size if full_mask else (size + 1) / 2
-        between = 2 * inner * compared + 8 * inner * head + 2 * inner * head**2 / size if count > 1 else 0
+        between = (
+            2 * inner * compared + 8 * inner * head + 2 * inner * head**2 / size if count > 1 else 0
+        )
         maps = 8 * self.width * inner + 8 * self.rank * (self.width + inner) + 16 * self.width**2
         rule = (14 * inner * compared + between) * count * size / length
         return len(self.blocks) * (maps + rule) - 2 * self.rank * (self.width + inner)
@@ -240,4 +304,13 @@ class RWKV7(Backbone):
     def unchecked_flops(self, length: int) -> float:
         """Each layer: E·C for the triangular systems, and twice that beyond one chunk."""
         count, size = chunks(length, self.chunk)
-        return len(self.blocks) * self.heads * self.head_width * size * (2 if count > 1 else 1) * count * size / length
+        return (
+            len(self.blocks)
+            * self.heads
+            * self.head_width
+            * size
+            * (2 if count > 1 else 1)
+            * count
+            * size
+            / length
+        )

@@ -24,7 +24,9 @@ class DiagonalStateSpace(nn.Module):
         self.log_step = nn.Parameter(torch.zeros(width))  # log Δ, (D)
         self.log_rate = nn.Parameter(torch.zeros(width * modes))  # log of -Re a, (D·M)
         self.frequency = nn.Parameter(torch.zeros(width * modes))  # Im a, (D·M)
-        self.read = nn.Parameter(torch.zeros(width * modes * 2))  # c, real beside imaginary, (D·M·2)
+        self.read = nn.Parameter(
+            torch.zeros(width * modes * 2)
+        )  # c, real beside imaginary, (D·M·2)
         self.skip = nn.Parameter(torch.ones(width))  # d, (D)
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -51,11 +53,20 @@ class DiagonalStateSpace(nn.Module):
     def waves(self, size: int) -> tuple[Tensor, Tensor]:
         """exp(Δ·a·t) for t = 0 … C, (M, D, C + 1), and c·(exp(Δ·a) - 1)/a, (M, D); both complex."""
         shape = (-1, self.modes)
-        rate, frequency, step = self.log_rate.view(shape).T.exp(), self.frequency.view(shape).T, self.log_step.exp()
+        rate, frequency, step = (
+            self.log_rate.view(shape).T.exp(),
+            self.frequency.view(shape).T,
+            self.log_step.exp(),
+        )
         turn = torch.complex(-rate * step, frequency * step)  # Δ·a, (M, D)
-        stride = math.isqrt(size) + 1  # t = stride·i + j: a product of two short tables instead of C + 1 exponentials
+        stride = (
+            math.isqrt(size) + 1
+        )  # t = stride·i + j: a product of two short tables instead of C + 1 exponentials
         steps = torch.arange(stride, dtype=step.dtype, device=step.device)
-        table = (turn.unsqueeze(-1) * steps).exp(), (turn.unsqueeze(-1) * (stride * steps)).exp()  # each (M, D, stride)
+        table = (
+            (turn.unsqueeze(-1) * steps).exp(),
+            (turn.unsqueeze(-1) * (stride * steps)).exp(),
+        )  # each (M, D, stride)
         powers = (table[1].unsqueeze(-1) * table[0].unsqueeze(-2)).flatten(-2)[..., : size + 1]
         read = torch.view_as_complex(self.read.view(-1, self.modes, 2)).T
         return powers, read * (powers[..., 1] - 1) * step / turn
@@ -76,7 +87,10 @@ def advance(x: Tensor, powers: Tensor, state: Tensor | None) -> Tensor:
     if state is None:
         return added
     (real, imaginary), whole = state.to(added.dtype).chunk(2), powers[..., -1:]
-    turned = [whole.real * real - whole.imag * imaginary, whole.real * imaginary + whole.imag * real]
+    turned = [
+        whole.real * real - whole.imag * imaginary,
+        whole.real * imaginary + whole.imag * real,
+    ]
     return added + torch.cat(turned)
 
 
@@ -91,8 +105,12 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mixed, state = self.mixer(self.mixer_norm(x), state)
-        x = x + self.dropout(functional.glu(self.out(functional.gelu(mixed)), dim=-1))  # (B, T, D) -> (B, T, 2·D) -> (B, T, D)
-        return x + self.dropout(self.feed_out(functional.gelu(self.feed_in(self.feed_norm(x))))), state
+        x = x + self.dropout(
+            functional.glu(self.out(functional.gelu(mixed)), dim=-1)
+        )  # (B, T, D) -> (B, T, 2·D) -> (B, T, D)
+        return x + self.dropout(
+            self.feed_out(functional.gelu(self.feed_in(self.feed_norm(x))))
+        ), state
 
 
 class S4D(Backbone):
@@ -112,9 +130,13 @@ class S4D(Backbone):
     ) -> None:
         super().__init__(width, context)
         if state_width < 2 or state_width % 2:
-            raise ValueError(f"state_width={state_width} must be an even number, at least 2: modes come in pairs")
+            raise ValueError(
+                f"state_width={state_width} must be an even number, at least 2: modes come in pairs"
+            )
         self.modes, self.chunk = state_width // 2, at_least_one("chunk", chunk)
-        blocks = (Block(width, self.modes, chunk, dropout) for _ in range(at_least_one("layers", layers)))
+        blocks = (
+            Block(width, self.modes, chunk, dropout) for _ in range(at_least_one("layers", layers))
+        )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)
 
@@ -147,7 +169,9 @@ class S4D(Backbone):
         before the last, 2·N·D for the modes."""
         last = length - (length - 1) // self.chunk * self.chunk
         carried = 2 * length - min(self.chunk, length) - last
-        return len(self.blocks) * (20 * self.width**2 + 4 * self.modes * self.width * carried / length)
+        return len(self.blocks) * (
+            20 * self.width**2 + 4 * self.modes * self.width * carried / length
+        )
 
     def unchecked_flops(self, length: int) -> float:
         """Each layer: D·(10·log2(2·C) + 6) for two Fourier transforms of 2·C numbers and their product, with C tokens a chunk."""

@@ -30,7 +30,9 @@ def init_memory(batch: int, width: int, like: Tensor) -> Tensor:
 @torch.library.custom_op("architectures::linear_scan", mutates_args=())
 def _scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
     if b.device.type != "cpu":
-        return _doubled(a, torch.cat([torch.addcmul(b[:, :1], a[:, :1], start[:, None]), b[:, 1:]], dim=1))
+        return _doubled(
+            a, torch.cat([torch.addcmul(b[:, :1], a[:, :1], start[:, None]), b[:, 1:]], dim=1)
+        )
     h = torch.empty_like(b, memory_format=torch.contiguous_format)
     last = start
     for a_t, b_t, h_t in zip(a.unbind(1), b.unbind(1), h.unbind(1), strict=True):
@@ -56,7 +58,9 @@ def _doubled(a: Tensor, b: Tensor) -> Tensor:
     """The scan from a memory of zero in log2(T) passes, each of which joins stretches twice as long."""
     reach, length = 1, b.shape[1]
     while reach < length:
-        b = torch.cat([b[:, :reach], torch.addcmul(b[:, reach:], a[:, reach:], b[:, :-reach])], dim=1)
+        b = torch.cat(
+            [b[:, :reach], torch.addcmul(b[:, reach:], a[:, reach:], b[:, :-reach])], dim=1
+        )
         a = torch.cat([a[:, :reach], a[:, reach:] * a[:, :-reach]], dim=1)
         reach *= 2
     return b

@@ -35,7 +35,9 @@ class ShortConvolution(nn.Module):
         taps = self.weight.T.to(x.dtype)  # (kernel, channels)
         bias = x.new_zeros(()) if self.bias is None else self.bias.to(x.dtype)
         mixed: Tensor = ShiftedSum.apply(inputs, taps.contiguous(), bias)
-        return mixed, None if past is None else inputs[:, length:].clone()  # a view would keep the whole prompt alive
+        return mixed, None if past is None else inputs[
+            :, length:
+        ].clone()  # a view would keep the whole prompt alive
 
     def init_state(self, batch: int, like: Tensor) -> Tensor:
         """The past of an empty text, (B, kernel - 1, channels)."""

@@ -50,14 +50,25 @@ class SLSTM(nn.Module):
     def forward(self, x: Tensor, state: LayerState | None) -> tuple[Tensor, LayerState | None]:
         mixed, past = self.convolution(x, None if state is None else state.past)
         parts = (self.gates(functional.silu(mixed)), self.into(x))
-        inputs = torch.cat([part.unflatten(2, (self.heads, -1)) for part in parts], dim=-1)  # (B, T, H, 4·K)
-        memory = init_memory(x.shape[0], self.heads, self.head_width, x) if state is None else state.memory
+        inputs = torch.cat(
+            [part.unflatten(2, (self.heads, -1)) for part in parts], dim=-1
+        )  # (B, T, H, 4·K)
+        memory = (
+            init_memory(x.shape[0], self.heads, self.head_width, x)
+            if state is None
+            else state.memory
+        )
         outputs, after = slstm(inputs, self.recurrent, memory)
-        normed = functional.layer_norm(outputs, outputs.shape[-1:], eps=1e-6).flatten(2) * self.norm  # (B, T, D)
+        normed = (
+            functional.layer_norm(outputs, outputs.shape[-1:], eps=1e-6).flatten(2) * self.norm
+        )  # (B, T, D)
         return normed, None if past is None else LayerState(after, past)
 
     def init_state(self, batch: int, like: Tensor) -> LayerState:
-        return LayerState(init_memory(batch, self.heads, self.head_width, like), self.convolution.init_state(batch, like))
+        return LayerState(
+            init_memory(batch, self.heads, self.head_width, like),
+            self.convolution.init_state(batch, like),
+        )
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -77,7 +88,9 @@ class SLSTM(nn.Module):
 
 def init_memory(batch: int, heads: int, head_width: int, like: Tensor) -> Memory:
     """An empty memory, in float32 at least: nothing was seen, so the largest is as good as minus infinity."""
-    zeros = like.new_zeros(heads, batch, head_width, dtype=torch.promote_types(like.dtype, torch.float32))
+    zeros = like.new_zeros(
+        heads, batch, head_width, dtype=torch.promote_types(like.dtype, torch.float32)
+    )
     return Memory(zeros, zeros.clone(), zeros.clone(), zeros - 1e30)
 
 
@@ -89,7 +102,9 @@ def slstm(inputs: Tensor, recurrent: Tensor, memory: Memory) -> tuple[Tensor, Me
     """
     wide = memory.output.dtype
     steps = inputs.permute(1, 2, 0, 3).to(wide).contiguous()  # (B, T, H, 4·K) -> (T, H, B, 4·K)
-    with torch.autocast(steps.device.type, enabled=False):  # it would take the products of the recurrence in half precision
+    with torch.autocast(
+        steps.device.type, enabled=False
+    ):  # it would take the products of the recurrence in half precision
         outputs, cells, weights, largest, _ = _forward(steps, recurrent.to(wide), *memory)
     after = Memory(*(each[-1].detach().clone() for each in (outputs, cells, weights, largest)))
     return outputs.permute(2, 0, 1, 3).to(inputs.dtype), after  # (T, H, B, K) -> (B, T, H, K)
@@ -102,23 +117,52 @@ def _forward(
     """Outputs, cells, weights and largest after each token, (T, H, B, K) each, and what backward needs, (5, T, H, B, K)."""
     kept = []
     for step in steps.unbind(0):
-        enter, forget, value, gate = torch.baddbmm(step, output, recurrent).chunk(4, dim=-1)  # each (H, B, K)
+        enter, forget, value, gate = torch.baddbmm(step, output, recurrent).chunk(
+            4, dim=-1
+        )  # each (H, B, K)
         decay = functional.logsigmoid(forget) + largest
-        largest = torch.maximum(decay, enter)  # what all is divided by cancels in cell / weight, and needs no gradient
+        largest = torch.maximum(
+            decay, enter
+        )  # what all is divided by cancels in cell / weight, and needs no gradient
         share, keep, value = (enter - largest).exp(), (decay - largest).exp(), value.tanh()
         cell, weight, gate = keep * cell + share * value, keep * weight + share, gate.sigmoid()
         output = gate * (cell / weight)
-        kept.append((output, cell, weight, largest, torch.stack([share, keep, value, gate, torch.sigmoid(-forget)])))
+        kept.append(
+            (
+                output,
+                cell,
+                weight,
+                largest,
+                torch.stack([share, keep, value, gate, torch.sigmoid(-forget)]),
+            )
+        )
     outputs, cells, weights, tops, gates = zip(*kept, strict=True)
-    return torch.stack(outputs), torch.stack(cells), torch.stack(weights), torch.stack(tops), torch.stack(gates, dim=1)
+    return (
+        torch.stack(outputs),
+        torch.stack(cells),
+        torch.stack(weights),
+        torch.stack(tops),
+        torch.stack(gates, dim=1),
+    )
 
 
 @torch.library.custom_op("architectures::slstm_backward", mutates_args=())
 def _backward(
-    slopes: Tensor, recurrent: Tensor, gates: Tensor, cells: Tensor, weights: Tensor, cell: Tensor, weight: Tensor
+    slopes: Tensor,
+    recurrent: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    weights: Tensor,
+    cell: Tensor,
+    weight: Tensor,
 ) -> Tensor:
     """Slopes of outputs, (T, H, B, K) -> slopes of steps, (T, H, B, 4·K), from the last token to the first."""
-    to_cell, to_weight, to_output, back = torch.zeros_like(cell), torch.zeros_like(cell), torch.zeros_like(cell), []
+    to_cell, to_weight, to_output, back = (
+        torch.zeros_like(cell),
+        torch.zeros_like(cell),
+        torch.zeros_like(cell),
+        [],
+    )
     for t in range(slopes.shape[0] - 1, -1, -1):
         share, keep, value, gate, forgets = gates[:, t].unbind(0)
         before, before_weight = (cells[t - 1], weights[t - 1]) if t else (cell, weight)
@@ -127,8 +171,15 @@ def _backward(
         to_cell, to_weight = to_cell + of_mean, to_weight - of_mean * mean
         enter = (to_cell * value + to_weight) * share
         forget = (to_cell * before + to_weight * before_weight) * keep * forgets
-        step = torch.cat([enter, forget, to_cell * share * (1 - value**2), slope * mean * gate * (1 - gate)], dim=-1)
-        to_cell, to_weight, to_output = to_cell * keep, to_weight * keep, torch.bmm(step, recurrent.mT)
+        step = torch.cat(
+            [enter, forget, to_cell * share * (1 - value**2), slope * mean * gate * (1 - gate)],
+            dim=-1,
+        )
+        to_cell, to_weight, to_output = (
+            to_cell * keep,
+            to_weight * keep,
+            torch.bmm(step, recurrent.mT),
+        )
         back.append(step)
     return torch.stack(back[::-1])
 
@@ -142,7 +193,15 @@ def _(
 
 
 @_backward.register_fake
-def _(slopes: Tensor, recurrent: Tensor, gates: Tensor, cells: Tensor, weights: Tensor, cell: Tensor, weight: Tensor) -> Tensor:
+def _(
+    slopes: Tensor,
+    recurrent: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    weights: Tensor,
+    cell: Tensor,
+    weight: Tensor,
+) -> Tensor:
     return slopes.new_empty(*slopes.shape[:-1], 4 * slopes.shape[-1])
 
 

@@ -37,9 +37,14 @@ class TCN(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, kernel: int = 3, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, context: int, layers: int = 4, kernel: int = 3, dropout: float = 0.0
+    ) -> None:
         super().__init__(width, context)
-        blocks = [Block(width, kernel, 2**layer, dropout) for layer in range(at_least_one("layers", layers))]
+        blocks = [
+            Block(width, kernel, 2**layer, dropout)
+            for layer in range(at_least_one("layers", layers))
+        ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
 
     def forward(
@@ -49,12 +54,17 @@ class TCN(Backbone):
         for layer, block in enumerate(self.blocks):
             x, (first, second) = block(x, None if state is None else state[layer])
             if state is not None:
-                after.append((first.clone(), second.clone()))  # a view would keep the whole prompt alive
+                after.append(
+                    (first.clone(), second.clone())
+                )  # a view would keep the whole prompt alive
         return x.transpose(1, 2), None if state is None else after  # (B, D, T) -> (B, T, D)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> list[Past]:
         """The last (kernel - 1)·2^i inputs of both convolutions of each layer i, (B, D, past)."""
-        return [(block.first.init_state(batch, like), block.second.init_state(batch, like)) for block in self.blocks]
+        return [
+            (block.first.init_state(batch, like), block.second.init_state(batch, like))
+            for block in self.blocks
+        ]
 
     @torch.no_grad()
     def initialise(self) -> None:

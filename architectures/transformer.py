@@ -46,7 +46,10 @@ class GeGLU(SwiGLU):
         return gelu(gate)
 
 
-FEEDS = {"swiglu": (SwiGLU, 8 / 3), "geglu": (GeGLU, 3)}  # the class, and how many times as wide as D it is
+FEEDS = {
+    "swiglu": (SwiGLU, 8 / 3),
+    "geglu": (GeGLU, 3),
+}  # the class, and how many times as wide as D it is
 
 
 def feed_width(width: int, times: float) -> int:
@@ -64,7 +67,11 @@ class Block(Lean):
         self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int, rotation: Tensor) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x), cache, position, rotation), self.dropout, self.training)
+        x = x + drop(
+            self.attention(self.attention_norm(x), cache, position, rotation),
+            self.dropout,
+            self.training,
+        )
         return x + drop(self.feed(self.feed_norm(x)), self.dropout, self.training)
 
 
@@ -95,7 +102,9 @@ class Transformer(Backbone):
         self.hidden = feed_width(width, times)
 
         def block() -> Block:
-            attention = Attention(width, heads, causal=True, normed=normed, dropout=dropout, window=window)
+            attention = Attention(
+                width, heads, causal=True, normed=normed, dropout=dropout, window=window
+            )
             return Block(attention, kind(width, self.hidden), width, dropout)
 
         self.blocks = nn.ModuleList(block() for _ in range(at_least_one("layers", layers)))
@@ -113,7 +122,9 @@ class Transformer(Backbone):
         return x, None if state is None else AttentionState(state.caches, end)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
-        return init_attention_state(len(self.blocks), self.heads, self.width, batch, self.window or length, like)
+        return init_attention_state(
+            len(self.blocks), self.heads, self.width, batch, self.window or length, like
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square; a window: 4·D·W), and 2·3·D·hidden ≈ 16·D²."""

@@ -31,7 +31,9 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = self.attention_norm(x + drop(self.attention(x, cache, position), self.dropout, self.training))
+        x = self.attention_norm(
+            x + drop(self.attention(x, cache, position), self.dropout, self.training)
+        )
         return self.feed_norm(x + drop(self.feed(x), self.dropout, self.training))
 
     def feed(self, x: Tensor) -> Tensor:
@@ -44,10 +46,14 @@ class Transformer2017(Backbone):
 
     causal = True
 
-    def __init__(self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0) -> None:
+    def __init__(
+        self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0
+    ) -> None:
         super().__init__(width, context)
         self.heads = heads
-        self.blocks = nn.ModuleList(Block(width, heads, dropout) for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+        )
         self.dropout = dropout
 
     def forward(
@@ -55,7 +61,9 @@ class Transformer2017(Backbone):
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = drop(x * math.sqrt(self.width) + sinusoids(position, end, x), self.dropout, self.training)  # (B, T, D) + (T, D)
+        x = drop(
+            x * math.sqrt(self.width) + sinusoids(position, end, x), self.dropout, self.training
+        )  # (B, T, D) + (T, D)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)
@@ -65,4 +73,6 @@ class Transformer2017(Backbone):
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 16·D² for the feed-forward."""
-        return len(self.blocks) * (attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2)
+        return len(self.blocks) * (
+            attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2
+        )

@@ -15,16 +15,24 @@ class CausalConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
-        self.past = (at_least_one("kernel", kernel) - 1) * dilation  # how many earlier inputs an output is made from
+        self.past = (
+            at_least_one("kernel", kernel) - 1
+        ) * dilation  # how many earlier inputs an output is made from
         self.convolution = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
         self.gain = nn.Parameter(torch.ones(outputs))
 
     def forward(self, x: Tensor, past: Tensor | None) -> tuple[Tensor, Tensor]:
         """Convolve x on top of the inputs before it, (B, C, past) or None for silence; returns the next past as well."""
-        x = functional.pad(x, (self.past, 0)) if past is None else torch.cat([past, x], dim=2)  # (B, C, past + T)
+        x = (
+            functional.pad(x, (self.past, 0)) if past is None else torch.cat([past, x], dim=2)
+        )  # (B, C, past + T)
         direction = self.convolution.weight
-        weight = direction * (self.gain / direction.flatten(1).norm(dim=1))[:, None, None]  # (C', C, kernel)
-        mixed = functional.conv1d(x, weight, self.convolution.bias, dilation=self.convolution.dilation)
+        weight = (
+            direction * (self.gain / direction.flatten(1).norm(dim=1))[:, None, None]
+        )  # (C', C, kernel)
+        mixed = functional.conv1d(
+            x, weight, self.convolution.bias, dilation=self.convolution.dilation
+        )
         return mixed, x[:, :, x.shape[2] - self.past :]
 
     def init_state(self, batch: int, like: Tensor) -> Tensor:

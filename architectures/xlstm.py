@@ -50,10 +50,17 @@ class XLSTM(Backbone):
         super().__init__(width, context)
         beyond = [layer for layer in slstm_at if layer not in range(at_least_one("layers", layers))]
         if beyond:
-            raise TypeError(f"slstm_at={list(slstm_at)} names layer {beyond[0]}, and the layers are 0 to {layers - 1}")
+            raise TypeError(
+                f"slstm_at={list(slstm_at)} names layer {beyond[0]}, and the layers are 0 to {layers - 1}"
+            )
         self.hidden = feed_width(width, 8 / 3)
-        memories = [SLSTM(width, heads) if layer in slstm_at else MLSTM(width, heads, chunk) for layer in range(layers)]
-        self.blocks = nn.ModuleList(Block(width, memory, self.hidden, dropout) for memory in memories)
+        memories = [
+            SLSTM(width, heads) if layer in slstm_at else MLSTM(width, heads, chunk)
+            for layer in range(layers)
+        ]
+        self.blocks = nn.ModuleList(
+            Block(width, memory, self.hidden, dropout) for memory in memories
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -85,4 +92,6 @@ class XLSTM(Backbone):
 
     def unchecked_flops(self, length: int) -> float:
         """The recurrent maps of sLSTM layers, 8·D·K, and their convolutions."""
-        return sum(memory.unchecked_flops() for memory in self.memories() if isinstance(memory, SLSTM))
+        return sum(
+            memory.unchecked_flops() for memory in self.memories() if isinstance(memory, SLSTM)
+        )

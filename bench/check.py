@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bench import checked, command
-from bench.config import Mistake, Run
-from bench.identity import architecture
-from bench.job import say
+from bench.cli import compose
+from bench.config.identity import architecture
+from bench.config.schema import Mistake, Run
+from bench.execution.runner import say
+from bench.records import contract_results
 
 if TYPE_CHECKING:
     from bench.contract import Finding, Subject
@@ -32,10 +33,10 @@ MARKS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
 
 def asked_for(arguments: Sequence[str]) -> list[Run]:
     """The runs whose architectures are to be checked, each once. Raises Mistake."""
-    flags, overrides = command.in_order(arguments)
+    flags, overrides = compose.in_order(arguments)
     several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
-    runs = command.expand([*flags, *several, *overrides]).runs
-    return command.distinct(runs, lambda run: architecture(run.arch))
+    runs = compose.expand([*flags, *several, *overrides]).runs
+    return compose.distinct(runs, lambda run: architecture(run.arch))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -45,7 +46,10 @@ def folded(cells: Sequence[str]) -> str:
     """One row of the table, its cells folded into their columns."""
     columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
     lines = zip_longest(*columns, fillvalue="")
-    return "\n".join("  ".join(part.ljust(width) for part, width in zip(line, WIDTHS, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(part.ljust(width) for part, width in zip(line, WIDTHS, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def table(findings: Sequence["Finding"]) -> str:
@@ -53,9 +57,18 @@ def table(findings: Sequence["Finding"]) -> str:
     rows = [folded(TITLES), "  ".join("-" * width for width in WIDTHS)]
     for finding in findings:
         check = finding.check
-        rows.append(folded((MARKS[finding.status], check.name, check.done, check.expected, finding.came)))
+        rows.append(
+            folded((MARKS[finding.status], check.name, check.done, check.expected, finding.came))
+        )
         if finding.status == "broken":
-            rows.append(textwrap.fill(f"to mend it: {check.mend}", 110, initial_indent=" " * 12, subsequent_indent=" " * 12))
+            rows.append(
+                textwrap.fill(
+                    f"to mend it: {check.mend}",
+                    110,
+                    initial_indent=" " * 12,
+                    subsequent_indent=" " * 12,
+                )
+            )
     return "\n".join(rows)
 
 
@@ -65,7 +78,11 @@ def verdict(findings: Sequence["Finding"]) -> str:
     kept = sum(finding.status == "holds" for finding in findings)
     left = len(findings) - kept - len(broken)
     aside = f", {left} not asked" if left else ""
-    return f"BROKEN: {', '.join(broken)}; {kept} hold{aside}" if broken else f"all {kept} promises hold{aside}"
+    return (
+        f"BROKEN: {', '.join(broken)}; {kept} hold{aside}"
+        if broken
+        else f"all {kept} promises hold{aside}"
+    )
 
 
 # --- checking ---------------------------------------------------------------------------------------------------------
@@ -85,7 +102,7 @@ def check(arguments: Sequence[str]) -> int:
     runs = asked_for([argument for argument in arguments if argument != "--keep"])
     import torch
 
-    from bench.model import CannotBuild
+    from bench.model.language_model import CannotBuild
 
     torch.set_num_threads(runs[0].threads)
     wrong = []
@@ -99,13 +116,18 @@ def check(arguments: Sequence[str]) -> int:
             wrong.append(name)
             print(f"{name}: can not be checked: {error}\n", flush=True)
             continue
-        print(f"{name}: {run.arch['_target_']} at width {subject.width}, for {subject.parameters:,} parameters\n")
+        print(
+            f"{name}: {run.arch['_target_']} at width {subject.width}, for {subject.parameters:,} parameters\n"
+        )
         print(f"{table(findings)}\n\n{name}: {verdict(findings)}")
         told = [{"name": f.check.name, "status": f.status, "came": f.came} for f in findings]
-        print(f"kept in {checked.write(run, told)}\n" if keeps else "", flush=True)
+        print(f"kept in {contract_results.write(run, told)}\n" if keeps else "", flush=True)
         wrong += [name] if any(finding.status == "broken" for finding in findings) else []
     if len(runs) > 1:
-        print(f"{len(runs)} architectures: " + (f"{len(wrong)} not sound: {', '.join(wrong)}" if wrong else "all are sound"))
+        print(
+            f"{len(runs)} architectures: "
+            + (f"{len(wrong)} not sound: {', '.join(wrong)}" if wrong else "all are sound")
+        )
     return int(bool(wrong))
 
 
@@ -116,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(__doc__)
         return 0
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    command.register()
+    compose.register()
     try:
         return check(given)
     except Mistake as mistake:

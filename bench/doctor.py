@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from bench import command
-from bench.config import Mistake, Parser
-from bench.identity import subject
-from bench.job import say
-from bench.limits import RANGES
-from bench.measure import examination, sitting, surroundings
-from bench.measure.seat import Seat
-from bench.measure.truth import Examination
-from bench.report.statistics import paired_ratios, quiet
+from bench.cli import compose
+from bench.config.identity import subject
+from bench.config.schema import Mistake, Parser
+from bench.config.validation import RANGES
+from bench.execution.runner import say
+from bench.performance import session
+from bench.performance.calibration import checks
+from bench.performance.calibration.harness import Examination
+from bench.performance.entry import Seat
+from bench.stats.intervals import paired_ratios, quiet
+from bench.system import host_state
 
 LIMIT_SECONDS = 120.0  # a worker that answers later than this is ended
 NOISE_SECONDS = 25.0  # of rounds that the noise floor takes at most
@@ -41,10 +43,22 @@ CLOCKS = {"wall": "the clock on the wall", "cpu": "processor time"}
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """What the command asks for. Raises Mistake."""
-    parser = Parser(prog="python -m bench.doctor", description="Hold the rulers of this machine against the truth, on one page.")
-    parser.add_argument("--threads", type=int, default=1, help="threads of the process that is measured (also as threads=N)")
-    parser.add_argument("--quick", action="store_true", help="leave out the noise floor, which takes half a minute")
-    asked = parser.parse_args([f"--{word}" if word.startswith("threads=") else word for word in arguments])
+    parser = Parser(
+        prog="python -m bench.doctor",
+        description="Hold the rulers of this machine against the truth, on one page.",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="threads of the process that is measured (also as threads=N)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out the noise floor, which takes half a minute"
+    )
+    asked = parser.parse_args(
+        [f"--{word}" if word.startswith("threads=") else word for word in arguments]
+    )
     low, high = RANGES["threads"]
     if not low <= asked.threads <= high:
         raise Mistake(f"threads={asked.threads} is out of range: it takes {low:g} to {high:g}")
@@ -56,13 +70,18 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 
 def section(title: str, lines: Sequence[str]) -> str:
     """A title, and its sentences below it, folded."""
-    folded = [textwrap.fill(line, 118, initial_indent="  ", subsequent_indent="         ") for line in lines]
+    folded = [
+        textwrap.fill(line, 118, initial_indent="  ", subsequent_indent="         ")
+        for line in lines
+    ]
     return "\n".join([title, *folded, ""])
 
 
 def of_rulers(found: Examination) -> list[str]:
     """One line a ruler."""
-    return [f"{'OFF  ' if finding.off else 'right'}  {finding.sentence}" for finding in found.findings]
+    return [
+        f"{'OFF  ' if finding.off else 'right'}  {finding.sentence}" for finding in found.findings
+    ]
 
 
 def of_state(state: dict[str, Any]) -> Iterator[str]:
@@ -73,7 +92,11 @@ def of_state(state: dict[str, Any]) -> Iterator[str]:
         if isinstance(value, str) and value.startswith("not available"):
             yield f"{words.partition(' {}')[0].capitalize()}: {value}."
         else:
-            shown = dict.fromkeys(f"{one:.4g}" for one in value) if isinstance(value, list) else [str(value)]
+            shown = (
+                dict.fromkeys(f"{one:.4g}" for one in value)
+                if isinstance(value, list)
+                else [str(value)]
+            )
             told.append(words.format(", ".join(shown)))
     yield f"{'; '.join(told).capitalize()}."
 
@@ -83,11 +106,17 @@ def of_noise(threads: int, quick: bool) -> Iterator[str]:
     if quick:
         yield "Not asked (--quick)."
         return
-    run = command.expand(["size=tiny", f"threads={threads}"]).runs[0]
-    options = replace(run.measure, rounds=10_000, cap_seconds=NOISE_SECONDS, narrow=NARROW, limit_seconds=LIMIT_SECONDS)
-    table, starts = sitting.seats([run], {subject(run): VOCABULARY}, options), list[int]()
+    run = compose.expand(["size=tiny", f"threads={threads}"]).runs[0]
+    options = replace(
+        run.measure,
+        rounds=10_000,
+        cap_seconds=NOISE_SECONDS,
+        narrow=NARROW,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    table, starts = session.seats([run], {subject(run): VOCABULARY}, options), list[int]()
     try:
-        sitting.rate(table, ["train"], starts, say)
+        session.rate(table, ["train"], starts, say)
     finally:
         for seat in table:
             seat.rise()
@@ -102,11 +131,17 @@ def compared(table: Sequence[Seat], starts: Sequence[int], clock: str) -> str:
     """What two seats' training steps differ by, on one clock. `starts`: the first round of each process."""
     # by token: each process settles for itself how many steps a window has
     first, second = (
-        {round_: window[clock] / window["tokens"] for round_, window in seat.samples.windows["train"]} for seat in table
+        {
+            round_: window[clock] / window["tokens"]
+            for round_, window in seat.samples.windows["train"]
+        }
+        for seat in table
     )
     shared = [round_ for round_ in first if second.get(round_, 0.0) > 0]
     ratios = np.array([first[round_] / second[round_] for round_ in shared])
-    ratio = paired_ratios([ratios], [np.searchsorted(starts, shared, side="right").astype(float)])[0]
+    ratio = paired_ratios([ratios], [np.searchsorted(starts, shared, side="right").astype(float)])[
+        0
+    ]
     if ratio is None:
         return f"By {CLOCKS[clock]} there was not one round that both took part in."
     inside = "inside" if quiet(ratio) else "not inside"
@@ -129,11 +164,11 @@ def verdict(found: Examination) -> str:
 def examine(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     asked = parsed(arguments)
-    with sitting.only_sitting(say):
+    with session.only_sitting(say):
         say("doctor: models of known cost are measured")
-        found = examination.examine(asked.threads, LIMIT_SECONDS, asked.quick)
+        found = checks.examine(asked.threads, LIMIT_SECONDS, asked.quick)
         print(section("The rulers", of_rulers(found)))
-        print(section("This machine", [*found.sentences, *of_state(surroundings.state())]))
+        print(section("This machine", [*found.sentences, *of_state(host_state.state())]))
         print(section("The noise floor", list(of_noise(asked.threads, asked.quick))))
     print(verdict(found))
     return int(bool(found.off))
@@ -142,7 +177,7 @@ def examine(arguments: Sequence[str]) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    command.register()
+    compose.register()
     try:
         return examine(sys.argv[1:] if arguments is None else arguments)
     except Mistake as mistake:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from bench.command import conf_folder
-from bench.config import Mistake, Parser
-from bench.installed import folders
+from bench.cli.compose import conf_folder
+from bench.config.plugins import folders
+from bench.config.schema import Mistake, Parser
 
 INTO = "my_architectures"
 TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/arch/{name}.yaml"}
@@ -24,11 +24,21 @@ TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/
 
 def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
     """The name and the folder. Raises Mistake for a name that Python or Hydra would not take."""
-    parser = Parser(prog="python -m bench.new", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="of the file, the YAML and the class: lower-case letters, digits and _")
-    parser.add_argument("--into", default=INTO, help=f"the folder that both go below (default: {INTO})")
+    parser = Parser(
+        prog="python -m bench.new",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "name", help="of the file, the YAML and the class: lower-case letters, digits and _"
+    )
+    parser.add_argument(
+        "--into", default=INTO, help=f"the folder that both go below (default: {INTO})"
+    )
     asked = parser.parse_args(arguments)
-    if not (asked.name.isidentifier() and asked.name.isascii() and asked.name.islower()) or keyword.iskeyword(asked.name):
+    if not (
+        asked.name.isidentifier() and asked.name.isascii() and asked.name.islower()
+    ) or keyword.iskeyword(asked.name):
         raise Mistake(
             f"{asked.name} is no name for a module: take lower-case letters, digits and _, a letter first, as in my_mixer"
         )
@@ -36,7 +46,9 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
         raise Mistake(f"{asked.name} is a module already: take another name, as in my_{asked.name}")
     for who, folder in [("the project", conf_folder()), *folders()]:
         if (folder / "arch" / f"{asked.name}.yaml").exists():
-            raise Mistake(f"arch={asked.name} is there already, by {who} ({folder}): take another name, as in my_{asked.name}")
+            raise Mistake(
+                f"arch={asked.name} is there already, by {who} ({folder}): take another name, as in my_{asked.name}"
+            )
     return asked.name, Path(asked.into)
 
 
@@ -53,11 +65,17 @@ def dotted(name: str, into: Path) -> tuple[str, str]:
 def write(name: str, into: Path) -> list[Path]:
     """Write both files below a folder. Raises Mistake where one of them is there already, or can not be written."""
     module, _ = dotted(name, into)
-    words = {"NAME": name, "MODULE": module, "CLASS": "".join(part.capitalize() for part in name.split("_"))}
+    words = {
+        "NAME": name,
+        "MODULE": module,
+        "CLASS": "".join(part.capitalize() for part in name.split("_")),
+    }
     paths = {into / target.format(name=name): template for template, target in TEMPLATES.items()}
     for path in paths:
         if path.exists():
-            raise Mistake(f"{path} is there already, and nothing was written: take another name or another --into")
+            raise Mistake(
+                f"{path} is there already, and nothing was written: take another name or another --into"
+            )
     for path, template in paths.items():
         text = files("bench").joinpath("templates", template).read_text(encoding="utf-8")
         for word, value in words.items():
@@ -67,7 +85,9 @@ def write(name: str, into: Path) -> list[Path]:
             with open(path, "x", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise Mistake(f"{path} can not be written ({error.strerror}): name another folder with --into") from None
+            raise Mistake(
+                f"{path} can not be written ({error.strerror}): name another folder with --into"
+            ) from None
     return list(paths)
 
 
@@ -81,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     before, where = dotted(name, into)[1], f"--config-dir {into / 'conf'}"
     print("\n".join(f"wrote {path}" for path in written))
-    print("\nIt works as it is. Change forward, init_state and flops together, and ask after each change:")
+    print(
+        "\nIt works as it is. Change forward, init_state and flops together, and ask after each change:"
+    )
     print(f"  {before}python -m bench.check {where} arch={name}")
     print("then train it (arch=a,b -m: beside another one):")
     print(f"  {before}python -m bench.run {where} arch={name} size=tiny")

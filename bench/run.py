@@ -17,35 +17,53 @@ from typing import Any
 
 import hydra
 
-from bench import command, crew, devices, disk, job, launchers, machine, plans, record, refusals, stop, tune
-from bench.config import Mistake, Run
-from bench.identity import subject
-from bench.job import say
+from bench import planning
+from bench.cli import compose, hydra_errors, launchers
+from bench.config.identity import subject
+from bench.config.schema import Mistake, Run
+from bench.execution import runner, torchrun
+from bench.execution.runner import say
+from bench.planning import budget
+from bench.records import store
+from bench.system import files, gpus, host, signals
 
-LOOK_ONLY = ("--help", "-h", "--cfg", "-c", "--info", "-i", "--hydra-help", "--version", "--shell-completion", "-sc")
+LOOK_ONLY = (
+    "--help",
+    "-h",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--hydra-help",
+    "--version",
+    "--shell-completion",
+    "-sc",
+)
 
-command.register()
+compose.register()
 
 
 def by_hydra() -> None:
     """Hydra's own way in: its help, its sweeper and its launchers."""
-    hydra.main(version_base="1.3", config_path=str(command.conf_folder()), config_name="config")(job.Task())()
+    hydra.main(version_base="1.3", config_path=str(compose.conf_folder()), config_name="config")(
+        runner.Task()
+    )()
 
 
 @contextmanager
-def patient(here: stop.Command) -> Iterator[None]:
+def patient(here: signals.Command) -> Iterator[None]:
     """While workers run, the first Ctrl-C or SIGTERM waits until they have saved; a second, or 30 seconds, end it."""
     heard: list[BaseException] = []
 
     def hear(number: int, _: object) -> None:
-        heard.append(KeyboardInterrupt() if number == signal.SIGINT else stop.Terminated(number))
+        heard.append(KeyboardInterrupt() if number == signal.SIGINT else signals.Terminated(number))
         here.withdraw()
         for each in (signal.SIGINT, signal.SIGALRM):
             signal.signal(each, signal.default_int_handler)
         signal.alarm(30)
 
     try:
-        with stop.ended_by(hear, [signal.SIGINT, *stop.ENDING]):
+        with signals.ended_by(hear, [signal.SIGINT, *signals.ENDING]):
             yield
     except Exception as error:
         if not heard and (said := launchers.refused(error)):
@@ -55,76 +73,92 @@ def patient(here: stop.Command) -> Iterator[None]:
         if not heard:
             here.withdraw()
             why = str(error).strip().partition("\n")[0]
-            say(f"error: a process of the launcher died ({why}): the same command goes on with what is not done")
+            say(
+                f"error: a process of the launcher died ({why}): the same command goes on with what is not done"
+            )
     finally:
         signal.alarm(0)
     if heard:
         raise heard[0]
 
 
-def prepare(asked: command.Command) -> None:
+def prepare(asked: compose.Command) -> None:
     """All that can be found wrong before any long work: folders, options, texts. Raises Mistake."""
     folder = Path(asked.runs[0].results) / asked.runs[0].suite / "runs"
-    disk.check_writable(folder)
-    disk.check_locks(folder)
-    disk.check_room(folder, room(asked))
+    files.check_writable(folder)
+    files.check_locks(folder)
+    files.check_room(folder, room(asked))
     look(asked)
 
 
-def look(asked: command.Command) -> None:
+def look(asked: compose.Command) -> None:
     """All that can be found wrong without writing: devices, options, texts. Raises Mistake."""
-    from bench import data, model
+    from bench import data
+    from bench.model import language_model
 
     for run in asked.runs if not asked.elsewhere else ():
-        devices.check(run)
+        gpus.check(run)
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
-            model.constructor(run.arch)
-        except model.CannotBuild:
+            language_model.constructor(run.arch)
+        except language_model.CannotBuild:
             if not asked.sweep:
                 raise  # in a sweep it is this cell's own fault, and goes into its record
     for run in _distinct(asked.runs, lambda run: asdict(run.data)):
         data.prepare(run.data, run.names["data"], say)
 
 
-def room(asked: command.Command) -> int:
+def room(asked: compose.Command) -> int:
     """Bytes that the runs of a command still write at most: weights of each, and the training states of those under way.
 
     A training state is the weights with up to two numbers of the optimizer's each; three lie on the disk while one is written.
     """
-    open_runs = [run for run in asked.runs if record.status(record.attempts(run)[-1]) not in ("done", "skipped")]
+    open_runs = [
+        run
+        for run in asked.runs
+        if store.status(store.attempts(run)[-1]) not in ("done", "skipped")
+    ]
     sizes = sorted((4 * run.size.parameters for run in open_runs), reverse=True)
-    at_once = machine.parallel_jobs(asked.runs[0].threads) if asked.workers else 1
+    at_once = host.parallel_jobs(asked.runs[0].threads) if asked.workers else 1
     return sum(sizes) + 9 * sum(sizes[:at_once])
 
 
 def _distinct(runs: Sequence[Run], key: Any) -> list[Run]:
-    return command.distinct(runs, lambda run: json.dumps(key(run), sort_keys=True, default=str))
+    return compose.distinct(runs, lambda run: json.dumps(key(run), sort_keys=True, default=str))
 
 
-def finish(asked: command.Command) -> int:
+def finish(asked: compose.Command) -> int:
     """After the runs: measure what was asked for, write the report, say how each run ended, and answer with an exit code."""
-    from bench import data, measure, report
+    from bench import data, performance, reporting
 
     root = Path(asked.runs[0].results) / asked.runs[0].suite
-    folders = {record.attempts(run)[-1]: run for run in asked.runs}
+    folders = {store.attempts(run)[-1]: run for run in asked.runs}
     if not asked.sweep:
         refuse(next(iter(folders)))
-    done = [run for folder, run in folders.items() if record.status(folder) == "done"]
-    wanted = command.distinct(done, subject)
+    done = [run for folder, run in folders.items() if store.status(folder) == "done"]
+    wanted = compose.distinct(done, subject)
     page = None
     try:
         if wanted and wanted[0].measure.depth != "off":
-            vocabularies = {subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size for run in wanted}
-            measure.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
+            vocabularies = {
+                subject(run): data.prepare(run.data, run.names["data"]).vocabulary.size
+                for run in wanted
+            }
+            performance.sit(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
         draw_references(root, [run for folder, run in folders.items() if scored(folder)])
-        page, summary = report.make(root)
+        page, summary = reporting.make(root)
         print(summary)
-    except Mistake as mistake:  # what was asked for was right when the runs began: their outcome is still said
+    except (
+        Mistake
+    ) as mistake:  # what was asked for was right when the runs began: their outcome is still said
         say(f"error: {mistake}")
     except OSError as error:
-        say(f"error: {disk.unwritable(error, root, f'python -m bench.report {root} makes the report')}")
-    undone = [run for folder, run in folders.items() if record.status(folder) not in ("done", "skipped")]
+        say(
+            f"error: {files.unwritable(error, root, f'python -m bench.report {root} makes the report')}"
+        )
+    undone = [
+        run for folder, run in folders.items() if store.status(folder) not in ("done", "skipped")
+    ]
     for line in left_over(folders, undone):
         print(line)
     if page:
@@ -135,30 +169,31 @@ def finish(asked: command.Command) -> int:
 def left_over(folders: Mapping[Path, Run], undone: Sequence[Run]) -> Iterator[str]:
     """What was skipped, and what was not done with its reason and the command that runs it again."""
     for folder, run in folders.items():
-        if record.status(folder) != "done":
-            yield f"{folder.name}: {job.outcome(folder)}"
+        if store.status(folder) != "done":
+            yield f"{folder.name}: {runner.outcome(folder)}"
         if run in undone:
-            yield f"  again: {job.rerun(run)}"
+            yield f"  again: {runner.rerun(run)}"
     if len(undone) > 1:
-        yield f"{len(undone)} of {len(folders)} runs are not done; all of them again: {job.again(job.words())}"
+        yield f"{len(undone)} of {len(folders)} runs are not done; all of them again: {runner.again(runner.words())}"
 
 
 def scored(folder: Path) -> bool:
     """Whether a run has a score that reference lines may stand beside."""
-    return any(metric["name"] == "bits_per_byte" for metric in record.result(folder)["metrics"])
+    return any(metric["name"] == "bits_per_byte" for metric in store.result(folder)["metrics"])
 
 
 def draw_references(root: Path, runs: Sequence[Run]) -> None:
     """What needs no architecture reaches on the texts of these runs, once for each text and context."""
-    from bench import data, references
+    from bench import data
+    from bench.evaluation import baselines
 
     for run in _distinct(runs, lambda run: [asdict(run.data), run.size.context]):
-        references.ensure(root, data.prepare(run.data, run.names["data"]), run.size.context, say)
+        baselines.ensure(root, data.prepare(run.data, run.names["data"]), run.size.context, say)
 
 
 def refuse(folder: Path) -> None:
     """Raise Mistake where a single run could not start; its record goes where it holds no more than that."""
-    result = record.result(folder)
+    result = store.result(folder)
     if result["facts"].get("started") is False:
         if (folder / "checkpoint").exists():
             (folder / "result.json").unlink()
@@ -167,96 +202,108 @@ def refuse(folder: Path) -> None:
         raise Mistake(result["reason"])
 
 
-def compare(asked: command.Command, words: Sequence[str]) -> int:
+def compare(asked: compose.Command, words: Sequence[str]) -> int:
     """Search where that is asked for, train, measure, report."""
     if found := search(asked, words):
         say("\n".join(found))
-        asked = command.expand(words)
-        asked = asked._replace(runs=plans.make(asked.runs))
+        asked = compose.expand(words)
+        asked = asked._replace(runs=budget.make(asked.runs))
     train(asked, words, asked.control)
-    crew.dismiss()
+    torchrun.dismiss()
     return finish(asked)
 
 
-def train(asked: command.Command, words: Sequence[str], control: Sequence[str] = ()) -> None:
+def train(asked: compose.Command, words: Sequence[str], control: Sequence[str] = ()) -> None:
     """Run what a command asks for through Hydra, then its A/A control where it has one. Raises Mistake before any long work."""
-    from bench import measure
+    from bench import performance
 
     prepare(asked)
-    if not asked.elsewhere and measure.goes_on():
+    if not asked.elsewhere and performance.goes_on():
         say("a measurement runs on this machine: training beside it makes its intervals wider")
-    with stop.standing(asked.elsewhere) as here:
-        for sweep in (words, control) if control else (words,):  # no words at all ask for the default run
+    with signals.standing(asked.elsewhere) as here:
+        for sweep in (
+            (words, control) if control else (words,)
+        ):  # no words at all ask for the default run
             sys.argv[1:] = sweep
             with patient(here) if asked.workers else nullcontext():
                 by_hydra()
-        job.come_back(here.left())
+        runner.come_back(here.left())
 
 
-def search(asked: command.Command, words: Sequence[str]) -> list[str]:
+def search(asked: compose.Command, words: Sequence[str]) -> list[str]:
     """Run the trials that a command's searches lack; a line about each search, or nothing where none is asked for."""
-    if tune.open_searches(asked.runs):
-        trials = command.trials(words, asked.runs[0].tune)
-        train(command.expand(trials), trials)
-    return tune.conclude(asked.runs)
+    if planning.open_searches(asked.runs):
+        trials = compose.trials(words, asked.runs[0].tune)
+        train(compose.expand(trials), trials)
+    return planning.conclude(asked.runs)
 
 
-def foresee(asked: command.Command, arguments: Sequence[str]) -> int:
+def foresee(asked: compose.Command, arguments: Sequence[str]) -> int:
     """Say what a command would run, without running it. Raises Mistake for what would make it one."""
-    from bench import forecast
+    from bench.execution import dry_run
 
-    disk.check_placed(Path(asked.runs[0].results) / asked.runs[0].suite / "runs", room(asked))
+    files.check_placed(Path(asked.runs[0].results) / asked.runs[0].suite / "runs", room(asked))
     look(asked)
-    runs = plans.make(asked.runs, keep=False)
-    trials = command.expand(command.trials(arguments, asked.runs[0].tune)).runs if tune.open_searches(runs) else []
-    print(forecast.table([*runs, *trials], asked.sweep, asked.elsewhere, say))
+    runs = budget.make(asked.runs, keep=False)
+    trials = (
+        compose.expand(compose.trials(arguments, asked.runs[0].tune)).runs
+        if planning.open_searches(runs)
+        else []
+    )
+    print(dry_run.table([*runs, *trials], asked.sweep, asked.elsewhere, say))
     return 0
 
 
-Errand = Callable[[command.Command, Sequence[str]], int]  # what a door does with a command and its words; returns the exit code
+Errand = Callable[
+    [compose.Command, Sequence[str]], int
+]  # what a door does with a command and its words; returns the exit code
 
 
 def door(arguments: Sequence[str], errand: Errand = compare) -> int:
     """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
-        with refusals.plain_words():
+        with hydra_errors.plain_words():
             by_hydra()
         return 0
-    asked = command.expand(arguments)
-    if crew.here():
-        crew.check(asked.workers)
+    asked = compose.expand(arguments)
+    if torchrun.here():
+        torchrun.check(asked.workers)
     # what every job has to know of the whole command, in whatever process its launcher starts it
-    flags, overrides = command.in_order(arguments)
-    os.environ["BENCH_DOOR"] = job.process_name()
+    flags, overrides = compose.in_order(arguments)
+    os.environ["BENCH_DOOR"] = runner.process_name()
     os.environ["BENCH_BEGAN"] = str(time.time())
     os.environ["BENCH_THREADS"] = str(asked.runs[0].threads * asked.runs[0].train.ranks)
     os.environ["BENCH_RANKS"] = str(asked.runs[0].train.ranks)
     os.environ["BENCH_WORDS"] = json.dumps([*flags, *overrides])
-    os.environ["BENCH_FLAGS"] = json.dumps([flag for flag in flags if flag not in ("-m", "--multirun")])
+    os.environ["BENCH_FLAGS"] = json.dumps(
+        [flag for flag in flags if flag not in ("-m", "--multirun")]
+    )
     os.environ["BENCH_TWICE"] = json.dumps(asked.twice)
     if asked.runs[0].dry:
         return foresee(asked, arguments)
-    return errand(asked._replace(runs=plans.make(asked.runs)), [*flags, *overrides])
+    return errand(asked._replace(runs=budget.make(asked.runs)), [*flags, *overrides])
 
 
 def main(errand: Errand = compare) -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
-        flags, overrides = command.in_order(sys.argv[1:])
-        if crew.follows():
-            return crew.follow(say)
-        sys.argv[1:] = [*flags, *(crew.words(overrides) if crew.here() else overrides)]
-        with stop.ended_by(stop.terminate, stop.ENDING):
+        flags, overrides = compose.in_order(sys.argv[1:])
+        if torchrun.follows():
+            return torchrun.follow(say)
+        sys.argv[1:] = [*flags, *(torchrun.words(overrides) if torchrun.here() else overrides)]
+        with signals.ended_by(signals.terminate, signals.ENDING):
             return door(sys.argv[1:], errand)
     except Mistake as mistake:
         say(f"error: {mistake}")
         return 2
     except KeyboardInterrupt as ended:
-        say("stopped: what is finished stays, the same command goes on; python -m bench.report makes the report of what there is")
-        return 128 + (ended.number if isinstance(ended, stop.Terminated) else signal.SIGINT)
+        say(
+            "stopped: what is finished stays, the same command goes on; python -m bench.report makes the report of what there is"
+        )
+        return 128 + (ended.number if isinstance(ended, signals.Terminated) else signal.SIGINT)
     finally:
-        crew.dismiss()
+        torchrun.dismiss()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shape
 import torch
 import turns
 
-from bench.generate import write
+from bench.evaluation.generation import write
 
 GIVEN = 1
 WRITTEN = shape.CONTEXT - GIVEN
@@ -20,13 +20,21 @@ WRITTEN = shape.CONTEXT - GIVEN
 def bench() -> turns.Works:
     model = shape.ours().eval()
     kinds = {"greedy": 0.0, "drawn": 1.0}
-    return {kind: (lambda heat=heat: write(model, [1], WRITTEN, heat), float(WRITTEN)) for kind, heat in kinds.items()}
+    return {
+        kind: (lambda heat=heat: write(model, [1], WRITTEN, heat), float(WRITTEN))
+        for kind, heat in kinds.items()
+    }
 
 
 def hugging_face() -> turns.Works:
     model, prompt = shape.hugging_face().eval(), torch.ones(1, GIVEN, dtype=torch.long)
     kinds = {"greedy": {"do_sample": False}, "drawn": {"do_sample": True, "top_k": 0}}
-    both = {"attention_mask": torch.ones_like(prompt), "min_new_tokens": WRITTEN, "max_new_tokens": WRITTEN, "pad_token_id": 0}
+    both = {
+        "attention_mask": torch.ones_like(prompt),
+        "min_new_tokens": WRITTEN,
+        "max_new_tokens": WRITTEN,
+        "pad_token_id": 0,
+    }
 
     def written(kind: str) -> None:
         assert model.generate(prompt, **both, **kinds[kind]).shape[1] == shape.CONTEXT

@@ -20,7 +20,7 @@ from mixers import CONF, VOCABULARY, subject
 from torch.utils import _pytree as pytree
 
 from architectures.interface import State, Unsupported
-from bench.model import LanguageModel
+from bench.model.language_model import LanguageModel
 
 LENGTHS = (128, 512, 2048, 8192)
 FURTHER = 16
@@ -29,14 +29,19 @@ FURTHER = 16
 def grows(model: LanguageModel) -> bool:
     """Whether the state is longer for a longer text, or there is none."""
     try:
-        sizes = {model.backbone.state_bytes(model.init_state(1, length)) for length in (LENGTHS[0], LENGTHS[-1])}
+        sizes = {
+            model.backbone.state_bytes(model.init_state(1, length))
+            for length in (LENGTHS[0], LENGTHS[-1])
+        }
     except Unsupported:
         return True
     return len(sizes) > 1
 
 
 def copied(state: State) -> State:
-    return pytree.tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, state)
+    return pytree.tree_map(
+        lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, state
+    )
 
 
 def tokens_a_second(model: LanguageModel, state: State) -> tuple[float, float]:
@@ -50,7 +55,11 @@ def tokens_a_second(model: LanguageModel, state: State) -> tuple[float, float]:
 
 def contest(model: LanguageModel, rounds: int) -> dict[int, np.ndarray]:
     """(R, 2) for each length."""
-    order, taken, states = random.Random(0), dict[int, list[tuple[float, float]]](), dict[int, State]()
+    order, taken, states = (
+        random.Random(0),
+        dict[int, list[tuple[float, float]]](),
+        dict[int, State](),
+    )
     text = torch.randint(VOCABULARY, (1, LENGTHS[-1]), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         for length in LENGTHS:
@@ -77,8 +86,13 @@ def main() -> None:
         model = subject(name, asked.parameters, shape.CONTEXT).model.eval()
         if model.backbone.causal and not grows(model):
             print(f"\r{name:<20}", end="", file=sys.stderr, flush=True)
-            rates |= {(name, str(length)): found for length, found in contest(model, asked.rounds).items()}
-            pairs |= {f"{name}: {n} / {LENGTHS[0]}": ((name, str(n)), (name, str(LENGTHS[0]))) for n in LENGTHS[1:]}
+            rates |= {
+                (name, str(length)): found for length, found in contest(model, asked.rounds).items()
+            }
+            pairs |= {
+                f"{name}: {n} / {LENGTHS[0]}": ((name, str(n)), (name, str(LENGTHS[0])))
+                for n in LENGTHS[1:]
+            }
     print(file=sys.stderr)
     turns.table(rates, pairs, "tokens/s")
 

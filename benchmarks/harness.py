@@ -2,7 +2,7 @@
 
     python benchmarks/harness.py --rounds 30
 
-A run of the bench as `python -m bench.cell` has it (its data read from the cache, a line of the curve and one of progress every
+A run of the bench as `python -m bench.execution.worker` has it (its data read from the cache, a line of the curve and one of progress every
 20 steps, the loss gathered), beside forward, backward, clipping and the same optimizer on batches at hand. The GPT-2 shape,
 bytes, float32, one thread. Looks at the validation part are left out, being more work by design; so are the first steps, and
 checkpoints, of which there is one in five minutes.
@@ -19,12 +19,14 @@ import torch
 import turns
 from torch import nn
 
-from bench import cell, optimizer, record
-from bench.config import Data, Run
-from bench.identity import run_name
-from bench.launch import PROGRESS
-from bench.model import build
-from bench.sizing import count
+from bench.config.identity import run_name
+from bench.config.schema import Data, Run
+from bench.execution import worker
+from bench.model.language_model import build
+from bench.model.sizing import count
+from bench.records import store
+from bench.system.processes import PROGRESS
+from bench.training import optimizer
 
 BYTES = 257  # the vocabulary of the tokenizer `bytes`
 LOGGED = 20  # steps of a pass: what lies between two lines of the curve
@@ -33,7 +35,13 @@ LOGGED = 20  # steps of a pass: what lies between two lines of the curve
 def whole_run(folder: Path) -> Run:
     """The run that is trained, on a made-up text."""
     draw, text = random.Random(0), folder / "text.txt"
-    text.write_text(" ".join(draw.choices("the a small large red tree river stone walks sleeps sings".split(), k=100_000)))
+    text.write_text(
+        " ".join(
+            draw.choices(
+                "the a small large red tree river stone walks sleeps sings".split(), k=100_000
+            )
+        )
+    )
     run = shape.run(steps=20_000, validations=0, log_every=LOGGED)
     run.data = Data(path=str(text), cache=str(folder / "cache"))
     run.size.parameters = count(build(run.arch, shape.WIDTH, shape.CONTEXT, BYTES, 0))["parameters"]
@@ -58,8 +66,8 @@ def harness() -> None:
 
         run = whole_run(Path(place))
         folder = Path(place) / run_name(run)
-        record.begin(folder, run, {}, {"digests": {}})
-        cell.run(run, folder, say)
+        store.begin(folder, run, {}, {"digests": {}})
+        worker.run(run, folder, say)
         raise SystemExit("the run is over: fewer rounds, or shorter ones")
 
 
@@ -84,8 +92,12 @@ def main() -> None:
     if asked.inside:
         shape.settle()
         harness() if asked.inside == "harness" else turns.serve(bare)
-    rates = turns.contest(__file__, ["bare", "bare again", "harness"], [], asked.rounds, asked.seconds)
-    pairs = {f"{one} / bare": ((one, "steps"), ("bare", "steps")) for one in ("bare again", "harness")}
+    rates = turns.contest(
+        __file__, ["bare", "bare again", "harness"], [], asked.rounds, asked.seconds
+    )
+    pairs = {
+        f"{one} / bare": ((one, "steps"), ("bare", "steps")) for one in ("bare again", "harness")
+    }
     turns.table(rates, pairs, "steps/s")
 
 

@@ -19,8 +19,8 @@ import torch
 import turns
 import yaml
 
-from bench.config import Run, Size, Train
-from bench.measure.subject import Subject
+from bench.config.schema import Run, Size, Train
+from bench.performance.workload import Subject
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
 REFERENCE, TOKENS, VOCABULARY = "transformer", 768, 257
@@ -62,11 +62,19 @@ def main() -> None:
     asked = parser.parse_args()
     shape.settle()
     names = asked.arch or sorted(path.stem for path in CONF.glob("*.yaml"))
-    subjects = {name: subject(name, asked.parameters, asked.context) for name in [REFERENCE, *names]}
+    subjects = {
+        name: subject(name, asked.parameters, asked.context) for name in [REFERENCE, *names]
+    }
     subjects = {name: made for name, made in subjects.items() if made.model.backbone.causal}
     again = f"{REFERENCE} again"
-    rates = contest({again: subject(REFERENCE, asked.parameters, asked.context), **subjects}, asked.rounds)
-    pairs = {f"{name} / {REFERENCE}": ((name, "step"), (REFERENCE, "step")) for name in [again, *subjects] if name != REFERENCE}
+    rates = contest(
+        {again: subject(REFERENCE, asked.parameters, asked.context), **subjects}, asked.rounds
+    )
+    pairs = {
+        f"{name} / {REFERENCE}": ((name, "step"), (REFERENCE, "step"))
+        for name in [again, *subjects]
+        if name != REFERENCE
+    }
     turns.table(rates, pairs, "steps/s")
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import objective, optimizer, train
-from bench.config import ObjectiveOptions, Run, Size, Train
-from bench.model import LanguageModel, build
-from bench.objective import Objective
+from bench.config.schema import ObjectiveOptions, Run, Size, Train
+from bench.model.language_model import LanguageModel, build
+from bench.training import loop as train
+from bench.training import objective, optimizer
+from bench.training.objective import Objective
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCABULARY = 4, 4, 128, 64, 12, 65
 RATE = 1e-6  # weights hardly move: what is timed stays the same
@@ -39,7 +40,13 @@ def blocks() -> list[Tensor]:
 
 def run(**options: Any) -> Run:
     arch = yaml.safe_load(ARCH.read_text(encoding="utf-8")) | {"layers": LAYERS, "heads": HEADS}
-    chosen = {"steps": 10**6, "batch": BATCH, "device": "cpu", "learning_rate": RATE, "clip": CLIP} | options
+    chosen = {
+        "steps": 10**6,
+        "batch": BATCH,
+        "device": "cpu",
+        "learning_rate": RATE,
+        "clip": CLIP,
+    } | options
     return Run(arch=arch, size=Size(context=CONTEXT), train=Train(**chosen))
 
 
@@ -67,7 +74,9 @@ def step(asked: Run, module: Objective, compiled: bool = False) -> Step:
     return one
 
 
-def loop(model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], chosen: torch.optim.Optimizer) -> Step:
+def loop(
+    model: nn.Module, loss: Callable[[Tensor, Tensor], Tensor], chosen: torch.optim.Optimizer
+) -> Step:
     """A training step as a script has it: forward, backward, clipping, optimizer."""
     pairs = [(block[:, :-1].contiguous(), block[:, 1:].contiguous()) for block in blocks()]
     model.train()
@@ -86,8 +95,20 @@ def hugging_face() -> Any:
     """GPT2LMHeadModel of the shape, without dropout."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    nothing = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "bos_token_id": 0, "eos_token_id": None}
-    sizes = {"n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_positions": CONTEXT, "vocab_size": VOCABULARY}
+    nothing = {
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+        "bos_token_id": 0,
+        "eos_token_id": None,
+    }
+    sizes = {
+        "n_embd": WIDTH,
+        "n_layer": LAYERS,
+        "n_head": HEADS,
+        "n_positions": CONTEXT,
+        "vocab_size": VOCABULARY,
+    }
     return GPT2LMHeadModel(GPT2Config(**sizes, **nothing))
 
 
@@ -95,7 +116,9 @@ def hugging_face_step(compiled: bool, fused: bool = False) -> Step:
     """A plain loop over it with AdamW, as it comes or fused."""
     model = hugging_face()
     called = torch.compile(model) if compiled else model
-    chosen = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1, fused=fused or None)
+    chosen = torch.optim.AdamW(
+        model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1, fused=fused or None
+    )
 
     def loss(tokens: Tensor, targets: Tensor) -> Tensor:
         logits = called(input_ids=tokens, use_cache=False).logits
@@ -108,7 +131,9 @@ def nanogpt_step(checkout: Path, compiled: bool, biases: bool = False) -> Step:
     """The model and the optimizer of a checkout of github.com/karpathy/nanoGPT: its CPU recipe, or with biases as GPT-2."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", checkout / "model.py")
     if spec is None or spec.loader is None or not (checkout / "model.py").exists():
-        raise SystemExit(f"--nanogpt {checkout}: there is no model.py; give the folder of a checkout")
+        raise SystemExit(
+            f"--nanogpt {checkout}: there is no model.py; give the folder of a checkout"
+        )
     peer = importlib.util.module_from_spec(spec)
     sys.modules["nanogpt_model"] = peer  # its dataclass looks its own module up
     spec.loader.exec_module(peer)

@@ -21,7 +21,10 @@ import turns
 EAGER = {"bench": partial(shape.our_step, False), "bench again": partial(shape.our_step, False)}
 EAGER |= {"hugging face": partial(shape.hugging_face_step, False)}
 EAGER |= {"hugging face fused": partial(shape.hugging_face_step, False, fused=True)}
-COMPILED = {"bench compiled": partial(shape.our_step, True), "hugging face compiled": partial(shape.hugging_face_step, True)}
+COMPILED = {
+    "bench compiled": partial(shape.our_step, True),
+    "hugging face compiled": partial(shape.hugging_face_step, True),
+}
 PAIRS = [
     ("bench again", "bench"),
     ("bench", "hugging face"),
@@ -50,7 +53,9 @@ def main() -> None:
         for biases, name in ((True, "nanogpt with biases"), (False, "nanogpt")):
             makers[name] = partial(shape.nanogpt_step, asked.nanogpt, False, biases)
             if not asked.no_compile:
-                makers[f"{name}, compiled"] = partial(shape.nanogpt_step, asked.nanogpt, True, biases)
+                makers[f"{name}, compiled"] = partial(
+                    shape.nanogpt_step, asked.nanogpt, True, biases
+                )
     if asked.inside:
         shape.settle()
         turns.serve(lambda: {"steps": (makers[asked.inside](), 1.0)})

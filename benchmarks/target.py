@@ -17,10 +17,11 @@ from pathlib import Path
 import quality
 import torch
 
-from bench import compilation, data, evaluate, optimizer, train
-from bench.config import Run
+from bench import data, evaluation
+from bench.config.schema import Run
 from bench.data import Blocks
-from bench.measure.speed import synchronise
+from bench.performance.timing import synchronise
+from bench.training import compilation, loop, optimizer
 
 NATS = 1.4697  # nanoGPT's
 RECIPE = [
@@ -32,22 +33,24 @@ RECIPE = [
 
 def trained(run: Run) -> tuple[float, float, float]:
     """Seconds of training, seconds before its first step for compiling, nats a character of the whole validation part."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), train.plan(run)
-    train.settle(plan)
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.plan(run)
+    loop.settle(plan)
     objective = quality.built(run, corpus.vocabulary.size, plan.device)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
     compilation.prepare(objective, plan, run.data.cache)
-    compiling = 0.0 if plan.compile == "none" else compilation.first_pass(objective, plan, blocks.at(0))
+    compiling = (
+        0.0 if plan.compile == "none" else compilation.first_pass(objective, plan, blocks.at(0))
+    )
     chosen = optimizer.build(objective, run.optimizer, plan.learning_rate)
     synchronise(plan.device)
     began = time.perf_counter()
-    for step in train.train(objective, chosen, blocks, plan):
+    for step in loop.train(objective, chosen, blocks, plan):
         print(f"\rstep {step.step} of {plan.steps}", end="", file=sys.stderr, flush=True)
     synchronise(plan.device)
     seconds, part = time.perf_counter() - began, corpus.parts["validation"].tokens
     print(file=sys.stderr)
-    whole = evaluate.spread_blocks(corpus.parts["validation"], run.size.context, len(part))
-    return seconds, compiling, evaluate.validation_nats(objective, whole, plan)
+    whole = evaluation.spread_blocks(corpus.parts["validation"], run.size.context, len(part))
+    return seconds, compiling, evaluation.validation_nats(objective, whole, plan)
 
 
 def main() -> None:
@@ -56,17 +59,23 @@ def main() -> None:
     parser.add_argument("--text", type=Path, required=True, help="tiny Shakespeare as one file")
     parser.add_argument("--target", type=float, default=NATS)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("overrides", nargs="*", help="what is changed of the recipe: arch=gpt train.steps=500 …")
+    parser.add_argument(
+        "overrides", nargs="*", help="what is changed of the recipe: arch=gpt train.steps=500 …"
+    )
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(asked.seeds):
             run = quality.asked_for(asked.text, [*RECIPE, *asked.overrides], seed, cache)
-            plan = train.plan(run)
-            device = torch.cuda.get_device_name() if plan.device.type == "cuda" else "one thread of a processor"
+            plan = loop.plan(run)
+            device = (
+                torch.cuda.get_device_name()
+                if plan.device.type == "cuda"
+                else "one thread of a processor"
+            )
             seconds, compiling, nats = trained(run)
             said = "reached" if nats <= asked.target else "missed"
             print(
-                f"{run.names['arch']}, seed {seed}, {run.train.steps} steps, {device}, {train.precision_name(plan)}: "
+                f"{run.names['arch']}, seed {seed}, {run.train.steps} steps, {device}, {loop.precision_name(plan)}: "
                 f"{nats:.4f} nats, {asked.target} {said}, {seconds:.1f} s of training, {compiling:.1f} s of compiling",
                 flush=True,
             )

@@ -26,10 +26,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import machine
-from bench.config import Data
-from bench.data import encoding, prepare, tokenizer
-from bench.data.spool import Spool
+from bench.config.schema import Data
+from bench.data import prepare, tokenization, tokenizer
+from bench.data.document_store import Spool
+from bench.system import host
 
 KINDS = 200_000  # different words
 ROUNDS = 12
@@ -53,7 +53,10 @@ def made_text(size: int, seed: int) -> Iterator[bytes]:
     """About a megabyte at a time: sentences of made-up words whose frequencies fall as those of a language do."""
     random = np.random.default_rng(seed)
     letters = np.array(list("etaoinshrdlucmfwygpbvk"))
-    words = np.array(["".join(random.choice(letters, length)) for length in random.integers(2, 12, KINDS)], dtype=object)
+    words = np.array(
+        ["".join(random.choice(letters, length)) for length in random.integers(2, 12, KINDS)],
+        dtype=object,
+    )
     words[50::100] += "é日"
     marks = np.array([" "] * 11 + [".\n"], dtype=object)
     while size > 0:
@@ -76,7 +79,11 @@ def family(process: int) -> list[int]:
     """A process and all that it started."""
     try:
         tasks = list(Path(f"/proc/{process}/task").iterdir())
-        started = [int(child) for task in tasks for child in (task / "children").read_text(encoding="ascii").split()]
+        started = [
+            int(child)
+            for task in tasks
+            for child in (task / "children").read_text(encoding="ascii").split()
+        ]
     except OSError:
         started = []
     return [process, *(below for child in started for below in family(child))]
@@ -84,7 +91,12 @@ def family(process: int) -> list[int]:
 
 def prepared(path: Path, kind: str, vocabulary: int, cache: Path) -> dict[str, float]:
     """Prepare the text in a fresh process. Seconds in sum and of learning, the text's bytes, and the peaks of memory."""
-    command = [sys.executable, __file__, "--inside", json.dumps([str(path), kind, vocabulary, str(cache)])]
+    command = [
+        sys.executable,
+        __file__,
+        "--inside",
+        json.dumps([str(path), kind, vocabulary, str(cache)]),
+    ]
     together = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         while running.poll() is None:
@@ -121,20 +133,27 @@ def rounds(path: Path, description: dict[str, str]) -> tuple[np.ndarray, np.ndar
     vocabulary, peer = tokenizer.load(description), library(description).tokenizer
     with Spool(path) as text:
         size = min(PIECE, text.length // 2)
-        step = max(encoding.BLOCK, (text.length - size) // (ROUNDS + 1))
+        step = max(tokenization.BLOCK, (text.length - size) // (ROUNDS + 1))
         starts = [low for low, _ in text.cut(0, text.length - size, step)][:ROUNDS]
         seconds = np.zeros((2, len(starts)))
-        with encoding.encoder(text, vocabulary, encoding.POOLED) as encode:
+        with tokenization.encoder(text, vocabulary, tokenization.POOLED) as encode:
             for number, begin in enumerate([0, *starts]):  # the first is a warm-up
                 _, end = next(text.cut(begin, text.length, size // 2))
-                batches = list(encoding.batches(text, np.array([[begin, end]]), encoding.BLOCK))
+                batches = list(
+                    tokenization.batches(text, np.array([[begin, end]]), tokenization.BLOCK)
+                )
                 for who in (0, 1) if number % 2 else (1, 0):
                     start = time.perf_counter()
                     if who == 0:
                         tokens = sum(len(found.tokens) for _, found in encode(batches, False)) - 1
                     else:
-                        pieces = [text.read(*span) for batch in batches for span in batch.spans.tolist()]
-                        count = sum(len(found.ids) for found in peer.encode_batch_fast(pieces, add_special_tokens=False))
+                        pieces = [
+                            text.read(*span) for batch in batches for span in batch.spans.tolist()
+                        ]
+                        count = sum(
+                            len(found.ids)
+                            for found in peer.encode_batch_fast(pieces, add_special_tokens=False)
+                        )
                     seconds[who, number - 1] = (time.perf_counter() - start) / (end - begin)
                 assert tokens == count, (tokens, count)  # the two did the same work
     return seconds[0], seconds[1]
@@ -143,15 +162,30 @@ def rounds(path: Path, description: dict[str, str]) -> tuple[np.ndarray, np.ndar
 def row(path: Path, kind: str, vocabulary: int, cache: Path) -> list[str]:
     """One line of the table."""
     found = prepared(path, kind, vocabulary, cache)
-    description = json.loads((Path(str(found["folder"])) / "vocabulary.json").read_text(encoding="utf-8"))
+    description = json.loads(
+        (Path(str(found["folder"])) / "vocabulary.json").read_text(encoding="utf-8")
+    )
     own, peer = rounds(path, description)
     ratios = peer / own
     drawn = np.median(np.random.default_rng(0).choice(ratios, (2000, len(ratios))), axis=1)
     size = found["bytes"] / 1e6
-    numbers = [size, found["learn"], found["whole"], size / found["whole"], 1e-6 / np.median(own), 1e-6 / np.median(peer)]
+    numbers = [
+        size,
+        found["learn"],
+        found["whole"],
+        size / found["whole"],
+        1e-6 / np.median(own),
+        1e-6 / np.median(peer),
+    ]
     interval = " to ".join(f"{edge:.2f}" for edge in np.quantile(drawn, [0.025, 0.975]))
     peaks = [f"{found[name] / 2**20:.0f}" for name in ("peak", "together")]
-    return [kind, *(f"{number:.1f}" for number in numbers), f"{np.median(ratios):.2f}", interval, *peaks]
+    return [
+        kind,
+        *(f"{number:.1f}" for number in numbers),
+        f"{np.median(ratios):.2f}",
+        interval,
+        *peaks,
+    ]
 
 
 def main() -> None:
@@ -159,7 +193,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--megabytes", type=float, default=2000)
     parser.add_argument("--text", type=Path, help="a .txt of your own instead of a made-up one")
-    parser.add_argument("--tokenizers", nargs="+", default=["bytes", "bpe"], choices=["bytes", "bpe"])
+    parser.add_argument(
+        "--tokenizers", nargs="+", default=["bytes", "bpe"], choices=["bytes", "bpe"]
+    )
     parser.add_argument("--vocabulary", type=int, default=8192)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where text and caches lie while this runs")
@@ -173,8 +209,14 @@ def main() -> None:
         if not asked.text:
             with open(path, "wb") as file:
                 file.writelines(made_text(int(asked.megabytes * 1e6), asked.seed))
-        print(f"{machine.processor()}, {machine.cores()} cores, tokenizers {machine.version('tokenizers')}", file=sys.stderr)
-        rows = [row(path, kind, asked.vocabulary, Path(folder, f"cache-{kind}")) for kind in asked.tokenizers]
+        print(
+            f"{host.processor()}, {host.cores()} cores, tokenizers {host.version('tokenizers')}",
+            file=sys.stderr,
+        )
+        rows = [
+            row(path, kind, asked.vocabulary, Path(folder, f"cache-{kind}"))
+            for kind in asked.tokenizers
+        ]
     widths = [max(map(len, column)) for column in zip(HEAD, *rows, strict=True)]
     for line in (HEAD, *rows):
         print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))

@@ -16,12 +16,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench import machine
-from bench.measure.worker import channel
-from bench.report.statistics import paired_ratios
+from bench.performance.worker import channel
+from bench.stats.intervals import paired_ratios
+from bench.system import host
 
-Works = Mapping[str, tuple[Callable[[], object], float]]  # what a contender can do, and how much of it a pass is
-Rates = dict[tuple[str, str], np.ndarray]  # (R, 2) by contender and work: amounts a second of wall and of processor time
+Works = Mapping[
+    str, tuple[Callable[[], object], float]
+]  # what a contender can do, and how much of it a pass is
+Rates = dict[
+    tuple[str, str], np.ndarray
+]  # (R, 2) by contender and work: amounts a second of wall and of processor time
 Pair = tuple[tuple[str, str], tuple[str, str]]  # a rate over another
 
 
@@ -72,10 +76,15 @@ class Contender:
 
     def __init__(self, script: str, name: str, options: Sequence[str]) -> None:
         command = [sys.executable, script, *options, "--inside", name]
-        environment = machine.process_environment(1) | {"TRANSFORMERS_VERBOSITY": "error"}
+        environment = host.process_environment(1) | {"TRANSFORMERS_VERBOSITY": "error"}
         self.name, self.passes = name, dict[str, int]()
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
 
     def hear(self) -> list[float]:
@@ -113,7 +122,9 @@ class Contender:
         self.process.communicate()
 
 
-def contest(script: str, names: Sequence[str], options: Sequence[str], rounds: int, seconds: float) -> Rates:
+def contest(
+    script: str, names: Sequence[str], options: Sequence[str], rounds: int, seconds: float
+) -> Rates:
     """Rounds of windows: everyone once a round in an order drawn anew, after a round that warms up."""
     order, taken = random.Random(0), dict[tuple[str, str], list[tuple[float, float]]]()
     with ExitStack() as stack:
@@ -134,15 +145,29 @@ def contest(script: str, names: Sequence[str], options: Sequence[str], rounds: i
 
 def table(rates: Rates, pairs: Mapping[str, Pair], unit: str) -> None:
     """One line for each pair: the median of the paired ratio with its 95 % interval, by both clocks."""
-    print(f"{machine.processor()}, {machine.cores()} cores, torch {machine.version('torch')}, one thread a process")
+    print(
+        f"{host.processor()}, {host.cores()} cores, torch {host.version('torch')}, one thread a process"
+    )
     lines = [("", unit, "over", "ratio", "95 %", "by processor time", "95 %", "rounds")]
     for name, (first, second) in pairs.items():
-        found = paired_ratios([rates[first][:, clock] / rates[second][:, clock] for clock in (0, 1)])
-        cells = [cell for ratio in found if ratio for cell in (f"{ratio.value:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}")]
+        found = paired_ratios(
+            [rates[first][:, clock] / rates[second][:, clock] for clock in (0, 1)]
+        )
+        cells = [
+            cell
+            for ratio in found
+            if ratio
+            for cell in (f"{ratio.value:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}")
+        ]
         speeds = [f"{np.median(rates[one][:, 0]):,.1f}" for one in (first, second)]
         lines.append((name, *speeds, *cells, str(len(rates[first]))))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         print(
-            "  ".join([line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+            "  ".join(
+                [
+                    line[0].ljust(widths[0]),
+                    *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+                ]
+            )
         )

@@ -19,23 +19,32 @@ import torch
 import turns
 import yaml
 
-from bench.config import Run, Size, Train
-from bench.measure import speed
-from bench.measure.peak import Peak
-from bench.measure.subject import Subject
+from bench.config.schema import Run, Size, Train
+from bench.performance import timing
+from bench.performance.hardware_peak import Peak
+from bench.performance.workload import Subject
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
 
 
-PRODUCTS = {"cpu": 1, "cuda": 50}  # a pass: waiting for the device between single ones would make its peak look lower
+PRODUCTS = {
+    "cpu": 1,
+    "cuda": 50,
+}  # a pass: waiting for the device between single ones would make its peak look lower
 
 
 def works(arch: str, asked: argparse.Namespace) -> turns.Works:
     """A step and products, in FLOPs."""
     options = yaml.safe_load((CONF / f"{arch}.yaml").read_text(encoding="utf-8"))
-    options |= {name: yaml.safe_load(value) for name, _, value in (word.partition("=") for word in asked.options)}
+    options |= {
+        name: yaml.safe_load(value)
+        for name, _, value in (word.partition("=") for word in asked.options)
+    }
     recipe = Train(batch=asked.batch, device=asked.device, compile=asked.compile)
-    subject = Subject(Run(arch=options, size=Size(asked.parameters, asked.context), train=recipe), asked.vocabulary)
+    subject = Subject(
+        Run(arch=options, size=Size(asked.parameters, asked.context), train=recipe),
+        asked.vocabulary,
+    )
     subject.objective.train()
     peak = Peak(subject.device, subject.plan.precision)
     first, second, result = peak.factors
@@ -43,19 +52,22 @@ def works(arch: str, asked: argparse.Namespace) -> turns.Works:
 
     def step() -> None:
         subject.step()
-        speed.synchronise(subject.device)
+        timing.synchronise(subject.device)
 
     def product() -> None:
         for _ in range(products):
             torch.mm(first, second, out=result)
-        speed.synchronise(subject.device)
+        timing.synchronise(subject.device)
 
     step()
     step()
     if subject.device.type == "cuda":
         card = torch.cuda.get_device_name(subject.device)
         most = torch.cuda.max_memory_allocated(subject.device)
-        print(f"{arch}, {card}, width {subject.width}: at most {most:,} bytes allocated", file=sys.stderr)
+        print(
+            f"{arch}, {card}, width {subject.width}: at most {most:,} bytes allocated",
+            file=sys.stderr,
+        )
     return {
         "step": (step, 3 * subject.model.flops(asked.context) * subject.step_tokens / 1e9),
         "product": (product, products * 2e-9 * first.shape[0] ** 3),
@@ -70,20 +82,31 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--vocabulary", type=int, default=257)
-    parser.add_argument("--options", nargs="*", default=[], help="of the architectures: layers=12 heads=12 …")
+    parser.add_argument(
+        "--options", nargs="*", default=[], help="of the architectures: layers=12 heads=12 …"
+    )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", default="none", choices=["none", "default", "reduce-overhead"])
     parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one turn; a step takes longer")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="of one turn; a step takes longer"
+    )
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.inside:
         shape.settle()
         turns.serve(lambda: works(asked.inside, asked))
-    sizes = [f"--{name}={getattr(asked, name)}" for name in ("parameters", "context", "batch", "vocabulary", "device", "compile")]
+    sizes = [
+        f"--{name}={getattr(asked, name)}"
+        for name in ("parameters", "context", "batch", "vocabulary", "device", "compile")
+    ]
     sizes += ["--options", *asked.options]
     rates = turns.contest(__file__, asked.arch, sizes, asked.rounds, asked.seconds)
-    turns.table(rates, {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in asked.arch}, "GFLOP/s")
+    turns.table(
+        rates,
+        {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in asked.arch},
+        "GFLOP/s",
+    )
 
 
 if __name__ == "__main__":

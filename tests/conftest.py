@@ -14,7 +14,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 WORDS = "the a small large red green house tree river stone walks sleeps sings falls under over near and but slowly".split()
 Command = Callable[..., subprocess.CompletedProcess]
-OWN = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if not path.stem.startswith("huggingface")]
+OWN = [
+    path
+    for path in sorted((ROOT / "conf" / "arch").glob("*.yaml"))
+    if not path.stem.startswith("huggingface")
+]
 WRAPPED = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if path not in OWN]
 QUICK = ("huggingface",)  # the others are the same wrapper
 
@@ -22,12 +26,19 @@ QUICK = ("huggingface",)  # the others are the same wrapper
 def each_architecture() -> list[Any]:
     """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models all but one are slow."""
     slow = [path for path in WRAPPED if path.stem not in QUICK]
-    return [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow)) for path in [*OWN, *WRAPPED]]
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow))
+        for path in [*OWN, *WRAPPED]
+    ]
 
 
-if not os.environ.get("BENCH_TEST_CUDA"):  # what is compared by the bit is compared on a processor, wherever the tests run
+if not os.environ.get(
+    "BENCH_TEST_CUDA"
+):  # what is compared by the bit is compared on a processor, wherever the tests run
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so a shell starts what it puts behind: no test of Ctrl-C would end
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so a shell starts what it puts behind: no test of Ctrl-C would end
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -60,7 +71,9 @@ def text(tmp_path: Path) -> Path:
 def command_in(folder: Path) -> Command:
     """The real command in a folder."""
 
-    def call(*arguments: str, module: str = "bench.run", timeout: float = 240, **environment: str) -> subprocess.CompletedProcess:
+    def call(
+        *arguments: str, module: str = "bench.run", timeout: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess:
         return subprocess.run(
             [sys.executable, "-m", module, *arguments],
             cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
@@ -77,7 +90,9 @@ def bench(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     """`bench` without a process of its own, at a tenth of the cost: for what ends before any run begins."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
@@ -85,7 +100,14 @@ def door(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["bench.run", *arguments])
-        for name in ("HYDRA_FULL_ERROR", "BENCH_DOOR", "BENCH_BEGAN", "BENCH_THREADS", "BENCH_WORDS", "BENCH_FLAGS"):
+        for name in (
+            "HYDRA_FULL_ERROR",
+            "BENCH_DOOR",
+            "BENCH_BEGAN",
+            "BENCH_THREADS",
+            "BENCH_WORDS",
+            "BENCH_FLAGS",
+        ):
             monkeypatch.setenv(name, "")  # the door sets them; afterwards they are as they were
         code = run.main()
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())

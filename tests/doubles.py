@@ -23,7 +23,9 @@ class Sound(Backbone):
         self.hidden = nn.Linear(width, 4 * width)
         self.out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         past = x.new_zeros(x.shape[0], self.kernel - 1, self.width) if state is None else state
         inputs = torch.cat([past, x], dim=1)  # (B, past + T, D)
         x = x + self.convolution(inputs.transpose(1, 2)).transpose(1, 2)
@@ -40,7 +42,9 @@ class Sound(Backbone):
 class LooksAhead(Sound):
     """A convolution padded on both sides that says it is causal."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         inputs = functional.pad(x.transpose(1, 2), (1, 1))  # (B, D, 1 + T + 1)
         return x + self.convolution(inputs).transpose(1, 2), None
 
@@ -48,7 +52,9 @@ class LooksAhead(Sound):
 class LooksAheadFar(Sound):
     """The last token of the text reaches the first, and no other does."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed + functional.pad(1e-3 * x[:, -1:], (0, 0, 0, x.shape[1] - 1)), after
 
@@ -56,7 +62,9 @@ class LooksAheadFar(Sound):
 class LooksAheadBehindANorm(Sound):
     """Sees the next token through a norm: a constant that is added to it changes nothing, other numbers do."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         following = functional.pad(x[:, 1:], (0, 0, 0, 1))
         return mixed + 0.1 * functional.layer_norm(following, (self.width,)), after
@@ -65,7 +73,9 @@ class LooksAheadBehindANorm(Sound):
 class LooksAheadAcrossChunks(Sound):
     """Sees the next chunk's first token from the last one of a chunk of 64: a short text never shows it."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         following = functional.pad(x[:, 1:], (0, 0, 0, 1))
         last = torch.arange(x.shape[1]) % 64 == 63  # (T,)
@@ -77,17 +87,23 @@ class OnlyClaimsBothWays(Sound):
 
 
 class WrongShape(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0][:, 1:], None
 
 
 class WrongType(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0].double(), None
 
 
 class NotFinite(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0] / 0.0, None
 
 
@@ -97,18 +113,24 @@ class NoPair(Sound):
 
 
 class Raises(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         raise RuntimeError("not written yet")
 
 
 class MixesRows(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed - x.mean(dim=0, keepdim=True), after
 
 
 class LosesGradients(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         with torch.no_grad():
             mixed, after = super().forward(x, state)
         return x + mixed, after
@@ -121,7 +143,9 @@ class HoldsLayersInAList(Sound):
         super().__init__(width, context)
         self.layers = [nn.Linear(width, width)]
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed + self.layers[0](mixed), after
 
@@ -131,17 +155,23 @@ class LooksAtPadding(Sound):
 
     causal = False
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x)[0] + x.mean(dim=1, keepdim=True), None
 
 
 class ForgetsItsState(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x)[0], state
 
 
 class GrowsItsState(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         if state is None:
             return super().forward(x)
         mixed, _ = super().forward(x, state[:, state.shape[1] - self.kernel + 1 :])
@@ -151,13 +181,17 @@ class GrowsItsState(Sound):
 class ForgetsAcrossChunks(Sound):
     """Goes on from its state, but for what comes in one piece of more than 32 tokens: only its last 32 reach the state."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed, after if state is None or x.shape[1] <= 32 else torch.zeros_like(after)
 
 
 class ReturnsNoState(Sound):
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0], None
 
 
@@ -169,7 +203,9 @@ class RefusesWithoutAReason(Sound):
 class DrawsInEvaluation(Sound):
     """Noise that stays when training is over."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed + 0.01 * torch.randn_like(mixed), after
 
@@ -179,7 +215,9 @@ class DrawsOutside(Sound):
 
     dice = random.Random(0)
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed * (1 + 0.01 * self.dice.random()), after
 
@@ -191,7 +229,9 @@ class HidesWeights(Sound):
         super().__init__(width, context)
         self.hidden_scale = torch.randn(width)
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x * self.hidden_scale.to(x.dtype), state)
 
 
@@ -200,7 +240,9 @@ class KeepsItsWeights(Sound):
 
     copies: tuple[list[int], nn.Module] | None = None
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         versions = [self.out.weight._version]
         if torch.is_grad_enabled():
@@ -216,7 +258,9 @@ class KeepsItsWeights(Sound):
 class GrowsInForward(Sound):
     """Parameters that are made after they were counted."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         if not hasattr(self, "late"):
             self.late = nn.Linear(self.width, 40 * self.width).to(x.dtype)
         mixed, after = super().forward(x, state)
@@ -231,7 +275,9 @@ class Understates(Sound):
 class CannotLearn(Sound):
     """Gradients reach every parameter, and nothing of the text reaches the output."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return 1 + 1e-6 * mixed, after
 
@@ -250,14 +296,18 @@ class StaysInPython(Sound):
     """Nothing of it may be compiled."""
 
     @torch.compiler.disable
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x, state)
 
 
 class BranchesOnValues(Sound):
     """Looks at its numbers in Python: it traces in two graphs."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return (mixed + 1 if x.sum() > 0 else mixed - 1), after
 
@@ -265,7 +315,9 @@ class BranchesOnValues(Sound):
 class DoesNotTrace(Sound):
     """Computes something else while it is traced."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         mixed, after = super().forward(x, state)
         return mixed + 1 if torch.compiler.is_compiling() else mixed, after
 
@@ -298,8 +350,12 @@ class NoBackbone(nn.Module):
 class ByFourier(Sound):
     """Causal, by a long convolution through a Fourier transform: every output's rounding depends on the whole text."""
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         T = x.shape[1]
         decay = 0.9 ** torch.arange(T, dtype=x.dtype)[:, None]  # (T, 1)
-        mixed = torch.fft.irfft(torch.fft.rfft(x, 2 * T, dim=1) * torch.fft.rfft(decay, 2 * T, dim=0), 2 * T, dim=1)
+        mixed = torch.fft.irfft(
+            torch.fft.rfft(x, 2 * T, dim=1) * torch.fft.rfft(decay, 2 * T, dim=0), 2 * T, dim=1
+        )
         return super().forward(mixed[:, :T])[0], None

@@ -3,10 +3,12 @@
 import time
 from types import SimpleNamespace
 
-from bench.measure import speed, worker
+from bench.performance import timing, worker
 
-FAST = SimpleNamespace(perf_counter=lambda: 1.1 * time.perf_counter(), process_time=time.process_time)
+FAST = SimpleNamespace(
+    perf_counter=lambda: 1.1 * time.perf_counter(), process_time=time.process_time
+)
 
 if __name__ == "__main__":
-    speed.time = FAST  # type: ignore[assignment]
+    timing.time = FAST  # type: ignore[assignment]
     worker.main()

@@ -21,7 +21,9 @@ class Sum(Backbone):
         print("words on standard output")  # must not disturb the talk with the worker
         self.mix = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         before = torch.zeros_like(x[:, :1]) if state is None else state[:, None]  # (B, 1, D)
         sums = before + x.cumsum(1)  # (B, T, D)
         return torch.tanh(self.mix(sums)), None if state is None else sums[:, -1]
@@ -43,7 +45,9 @@ class Short(Sum):
             raise ValueError("no further than 16 tokens")
         super().__init__(width, context)
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         if x.shape[1] == 1:
             raise RuntimeError("no single\ntokens")
         return super().forward(x, state, lengths)
@@ -54,7 +58,9 @@ class Encoder(Sum):
 
     causal = False
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         return torch.tanh(self.mix(x.sum(1, keepdim=True) + x)), None
 
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
@@ -64,7 +70,9 @@ class Encoder(Sum):
 class Greedy(Sum):
     """Takes so much for training on more than 16 tokens that the system kills its process."""
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         if self.training and torch.is_grad_enabled() and self.context > 16:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().forward(x, state, lengths)
@@ -75,7 +83,9 @@ class Trouble(Sum):
 
     steps = 0
 
-    def forward(self, x: Tensor, state: State | None = None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
         if self.training and torch.is_grad_enabled():
             self.steps += 1
             if self.steps > 2:

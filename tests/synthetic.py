@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import record
-from bench.config import Data, Evaluate, ObjectiveOptions, Run, Size, Train
-from bench.identity import digest, subject
-from bench.metric import Metric
+from bench.config.identity import digest, subject
+from bench.config.schema import Data, Evaluate, ObjectiveOptions, Run, Size, Train
+from bench.records import store
+from bench.records.metric import Metric
 
 HOSTILE = "<script>alert(1)</script>"
 HORIZON = {"nats": 1.25, "rate": 20_000.0, "memory": 60e6, "growth": 0.0}
@@ -42,13 +42,24 @@ DATA_FACTS = {
 
 def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
     """A resolved run of a made-up architecture. `changes`: learning_rate, data, tokenizer, parameters, steps."""
-    names = {"arch": arch, "data": changes.get("data", "python_docs"), "size": "small", "objective": "auto"}
+    names = {
+        "arch": arch,
+        "data": changes.get("data", "python_docs"),
+        "size": "small",
+        "objective": "auto",
+    }
     return Run(
         arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
-        data=Data(source="python_docs", path=changes.get("data", ""), tokenizer=changes.get("tokenizer", "bytes")),
+        data=Data(
+            source="python_docs",
+            path=changes.get("data", ""),
+            tokenizer=changes.get("tokenizer", "bytes"),
+        ),
         size=Size(parameters=changes.get("parameters", 800_000), context=128),
         objective=ObjectiveOptions(),
-        train=Train(learning_rate=changes.get("learning_rate", 4e-3), steps=changes.get("steps", 1000)),
+        train=Train(
+            learning_rate=changes.get("learning_rate", 4e-3), steps=changes.get("steps", 1000)
+        ),
         evaluate=Evaluate(prompt="The function returns"),
         names=names,
         seed=seed,
@@ -59,7 +70,12 @@ def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
 
 def _provenance(run: Run, data_digest: str, order: str, source: str) -> dict[str, Any]:
     return {
-        "digests": {"data": data_digest, "order": order, "source": source, "config": digest(run.names)},
+        "digests": {
+            "data": data_digest,
+            "order": order,
+            "source": source,
+            "config": digest(run.names),
+        },
         "git": {"commit": "0123456789abcdef", "dirty": True},
         "command": f"python -m bench.run arch={run.names['arch']} seed={run.seed}",
         "rerun": f"python -m bench.run arch={run.names['arch']} seed={run.seed} again=failed data.path='{HOSTILE}'",
@@ -74,7 +90,10 @@ def write_curve(folder: Path, nats: float, seed: int, steps: int = 1000) -> None
     for step in range(20, steps + 1, 20):
         loss = nats + 2.5 * np.exp(-step / 120) + 0.25 * np.exp(-step / 600)
         line = {"step": step, "tokens": step * 1024, "nats": float(loss + noise.normal(0, 0.02))}
-        lines.append(line | ({"validation_nats": float(loss + noise.normal(0, 0.004))} if step % 100 == 0 else {}))
+        lines.append(
+            line
+            | ({"validation_nats": float(loss + noise.normal(0, 0.004))} if step % 100 == 0 else {})
+        )
     (folder / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -84,7 +103,14 @@ def make_documents(nats: float, seed: int, count: int = 120) -> pd.DataFrame:
     size = np.exp(shared.normal(5.5, 1.0, count)).astype(int) + 20
     hardness = shared.normal(1.0, 0.15, count)
     noise = own.normal(1.0, 0.01, count)
-    return pd.DataFrame({"document": range(count), "bytes": size, "tokens": size, "nats": size * nats * hardness * noise})
+    return pd.DataFrame(
+        {
+            "document": range(count),
+            "bytes": size,
+            "tokens": size,
+            "nats": size * nats * hardness * noise,
+        }
+    )
 
 
 def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
@@ -95,9 +121,16 @@ def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
         Metric("parameters_in_products", "parameters", "neither", (755_000.0,)),
         Metric("width", "features", "neither", (128.0,)),
         Metric("budget_slack", "share", "lower", (0.00625 if arch != "pairs" else 0.11,)),
-        Metric("train_seconds", "s", "lower", (95.0,), "not comparable: runs may share the machine"),
+        Metric(
+            "train_seconds", "s", "lower", (95.0,), "not comparable: runs may share the machine"
+        ),
         Metric("tokens_seen", "tokens", "neither", (1_024_000.0,)),
-        Metric("tokens_with_loss", "tokens", "neither", (516_000.0 if arch in ENCODERS else 1_024_000.0,)),
+        Metric(
+            "tokens_with_loss",
+            "tokens",
+            "neither",
+            (516_000.0 if arch in ENCODERS else 1_024_000.0,),
+        ),
         Metric("flops_per_token", "FLOPs/token", "lower", (4.8e6,)),
         Metric("a_metric_from_the_future", "parsec", "higher", (12.0,)),
     ]
@@ -112,7 +145,12 @@ def quality(arch: str, nats: float, documents: pd.DataFrame) -> list[Metric]:
     per_token = float(documents["nats"].sum() / documents["tokens"].sum())
     return [
         *shape,
-        Metric("bits_per_byte", "bits/byte", "lower", (float(documents["nats"].sum() / documents["bytes"].sum() / np.log(2)),)),
+        Metric(
+            "bits_per_byte",
+            "bits/byte",
+            "lower",
+            (float(documents["nats"].sum() / documents["bytes"].sum() / np.log(2)),),
+        ),
         Metric("perplexity", "per token", "lower", (float(np.exp(per_token)),)),
         Metric("nats_per_token", "nats/token", "lower", (per_token,)),
         Metric("separator_nats", "nats/separator", "lower", (0.4,)),
@@ -131,26 +169,42 @@ def write_run(
 ) -> Path:
     """One record, as the harness writes it. `changes`: of make_run, and data_digest, order, source, environment, folder."""
     run = make_run(root, arch, seed, **changes)
-    folder = changes.get("folder", root / "runs" / record.run_name(run))
+    folder = changes.get("folder", root / "runs" / store.run_name(run))
     failed = status != "done"
-    digests = ("", "") if failed else (changes.get("data_digest", "d1d1d1d1"), changes.get("order", f"order-{seed}"))
+    digests = (
+        ("", "")
+        if failed
+        else (changes.get("data_digest", "d1d1d1d1"), changes.get("order", f"order-{seed}"))
+    )
     provenance = _provenance(run, *digests, changes.get("source", ""))
-    record.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
+    store.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
     if failed:
         if status != "unfinished":
-            record.finish(folder, status, reason, facts={"diverged": 340} if reason.startswith("diverged") else {})
+            store.finish(
+                folder,
+                status,
+                reason,
+                facts={"diverged": 340} if reason.startswith("diverged") else {},
+            )
         return folder
-    nats = PROFILES.get(arch, HORIZON)["nats"] * (1 + 0.002 * np.random.default_rng(seed + len(arch)).normal())
+    nats = PROFILES.get(arch, HORIZON)["nats"] * (
+        1 + 0.002 * np.random.default_rng(seed + len(arch)).normal()
+    )
     write_curve(folder, nats, seed)
     table = make_documents(nats, seed) if documents is None else documents
     if arch not in ENCODERS:
         table.to_parquet(folder / "documents.parquet")
         (folder / "text.txt").write_text(
-            f"The function returns the {arch} of {HOSTILE} & a value.\n\n    >>> print(1)\n" + "more " * 60
+            f"The function returns the {arch} of {HOSTILE} & a value.\n\n    >>> print(1)\n"
+            + "more " * 60
         )
-    kind, protocol = ("masked", "pseudo(128, 2000 positions)") if arch in ENCODERS else ("causal", "chunk(128)")
+    kind, protocol = (
+        ("masked", "pseudo(128, 2000 positions)") if arch in ENCODERS else ("causal", "chunk(128)")
+    )
     found = quality(arch, nats, table) if metrics is None else metrics
-    record.finish(folder, "done", "", found, {"objective": kind, "protocol": protocol, "part": "test"})
+    store.finish(
+        folder, "done", "", found, {"objective": kind, "protocol": protocol, "part": "test"}
+    )
     return folder
 
 
@@ -169,7 +223,9 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
         "activations": profile["memory"] - 14e6,
         "temporary": 1.2e6,
     }
-    memory = [Metric(f"memory_{name}_bytes", "bytes", "lower", (size,)) for name, size in parts.items()]
+    memory = [
+        Metric(f"memory_{name}_bytes", "bytes", "lower", (size,)) for name, size in parts.items()
+    ]
     common = [
         rate("train_tokens_per_second", profile["rate"]),
         Metric("peak_train_memory_bytes", "bytes", "lower", (profile["memory"],)),
@@ -179,12 +235,19 @@ def speeds(arch: str, rounds: int, seed: int, factor: float = 1.0) -> list[Metri
     if arch in ENCODERS:
         why = f"reads both directions, so it can not write a token at a time {HOSTILE}"
         return common + [
-            Metric(n, "tokens/s", "higher", (), why) for n in ("prefill_tokens_per_second", "decode_tokens_per_second")
+            Metric(n, "tokens/s", "higher", (), why)
+            for n in ("prefill_tokens_per_second", "decode_tokens_per_second")
         ]
     lengths = (32, 64, 128, 256)
     growth = profile["growth"]
     decode = [
-        Metric("decode_seconds_per_token", "s", "lower", (30 / profile["rate"] + growth * n,) * 3, at={"length": n})
+        Metric(
+            "decode_seconds_per_token",
+            "s",
+            "lower",
+            (30 / profile["rate"] + growth * n,) * 3,
+            at={"length": n},
+        )
         for n in lengths
     ]
     state = Metric("state_bytes", "bytes", "lower", (2048.0 if growth == 0 else 524_288.0,))
@@ -210,23 +273,54 @@ def write_references(root: Path, ngram: float = 2.05, digest: str = "d1d1d1d1") 
             Metric("perplexity", "per token", "lower", (float(np.exp(nats)),)),
             Metric("validation_nats", "nats/token", "lower", (nats,)),
         ]
-        lines.append({"name": name, "context": context, "note": f"{name} {HOSTILE}", "metrics": [m.as_json() for m in metrics]})
+        lines.append(
+            {
+                "name": name,
+                "context": context,
+                "note": f"{name} {HOSTILE}",
+                "metrics": [m.as_json() for m in metrics],
+            }
+        )
     packed = [Metric("bits_per_byte", "bits/byte", "lower", (2.4,)).as_json()]
-    lines.append({"name": "lzma", "context": "unlimited", "note": "a compressor", "metrics": packed})
-    about = {"schema": 1, "data_digest": digest, "part": "test", "context": 128, "reason": "", "lines": lines}
+    lines.append(
+        {"name": "lzma", "context": "unlimited", "note": "a compressor", "metrics": packed}
+    )
+    about = {
+        "schema": 1,
+        "data_digest": digest,
+        "part": "test",
+        "context": 128,
+        "reason": "",
+        "lines": lines,
+    }
     path = root / "references" / f"{digest}-128.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    record.write_json(path, about)
+    store.write_json(path, about)
     return path
 
 
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192, 16384)
-DEEP: dict[str, dict[str, float]] = {  # growth: of training seconds a token, by its token of context; longest: supported length
+DEEP: dict[
+    str, dict[str, float]
+] = {  # growth: of training seconds a token, by its token of context; longest: supported length
     "lstm": {"growth": 0.0, "flops": 4.4e6, "unchecked": 0.0, "operators": 310, "gain": 0.62},
     "gru": {"growth": 0.0, "flops": 4.5e6, "unchecked": 0.0, "operators": 330, "gain": 0.55},
-    "convolution": {"growth": 1e-10, "flops": 4.9e6, "unchecked": 0.4e6, "operators": 240, "gain": 0.04},
+    "convolution": {
+        "growth": 1e-10,
+        "flops": 4.9e6,
+        "unchecked": 0.4e6,
+        "operators": 240,
+        "gain": 0.04,
+    },
     "decoder": {"growth": 2.5e-8, "flops": 4.8e6, "unchecked": 0.0, "operators": 420, "gain": 0.12},
-    "classic": {"growth": 3e-8, "flops": 4.7e6, "unchecked": 0.0, "operators": 380, "gain": 0.18, "longest": 1024},
+    "classic": {
+        "growth": 3e-8,
+        "flops": 4.7e6,
+        "unchecked": 0.0,
+        "operators": 380,
+        "gain": 0.18,
+        "longest": 1024,
+    },
     "encoder": {"growth": 2.7e-8, "flops": 4.8e6, "unchecked": 0.0, "operators": 360, "gain": 0.01},
     "pairs": {"growth": 0.0, "flops": 0.2e6, "unchecked": 0.0, "operators": 90, "gain": 1.4},
 }
@@ -243,13 +337,20 @@ DOCTOR = {
 def deep(arch: str, rounds: int = 60, few: int = 7, seed: int = 0, shared: int = 5) -> list[Metric]:
     """Everything that a full measurement holds. `shared`: seeds what disturbs all architectures of a round alike."""
     about, profile = DEEP[arch], PROFILES[arch]
-    own, weather = np.random.default_rng([seed, len(arch), ord(arch[0])]), np.random.default_rng(shared)
+    own, weather = (
+        np.random.default_rng([seed, len(arch), ord(arch[0])]),
+        np.random.default_rng(shared),
+    )
     drift = {count: 1 + 0.05 * weather.normal(size=count) for count in dict.fromkeys((rounds, few))}
 
-    def samples(name: str, value: float, unit: str, better: Any, at: Any = None, count: int = rounds) -> Metric:
+    def samples(
+        name: str, value: float, unit: str, better: Any, at: Any = None, count: int = rounds
+    ) -> Metric:
         way = -1 if better == "lower" else 1
         values = value * drift[count] ** way * (1 + 0.004 * own.normal(size=count))
-        return Metric(name, unit, better, tuple(map(float, values)), at=at or {}, rounds=tuple(range(count)))
+        return Metric(
+            name, unit, better, tuple(map(float, values)), at=at or {}, rounds=tuple(range(count))
+        )
 
     def one(name: str, unit: str, value: float, note: str = "") -> Metric:
         return Metric(name, unit, "lower", (value,), note)
@@ -259,12 +360,29 @@ def deep(arch: str, rounds: int = 60, few: int = 7, seed: int = 0, shared: int =
 
     causal, rate = arch not in ENCODERS, profile["rate"]
     alone = f"reads both directions, so it can not write a token at a time {HOSTILE}"
-    found = [metric for metric in speeds(arch, rounds, seed) if "per_second" not in metric.name and not metric.at]
+    found = [
+        metric
+        for metric in speeds(arch, rounds, seed)
+        if "per_second" not in metric.name and not metric.at
+    ]
     for stem, speed in (("train", rate), ("prefill", 3 * rate), ("decode", rate / 30)):
         for clock, unit in (("second", "tokens/s"), ("cpu_second", "tokens/CPU s")):
             name = f"{stem}_tokens_per_{clock}"
-            found.append(samples(name, speed, unit, "higher") if causal or stem == "train" else refused(name, unit, alone))
-    found.append(samples("train_tokens_per_second", rate * (1 + about["gain"]), "tokens/s", "higher", {"batch": 32}, few))
+            found.append(
+                samples(name, speed, unit, "higher")
+                if causal or stem == "train"
+                else refused(name, unit, alone)
+            )
+    found.append(
+        samples(
+            "train_tokens_per_second",
+            rate * (1 + about["gain"]),
+            "tokens/s",
+            "higher",
+            {"batch": 32},
+            few,
+        )
+    )
     for length in LENGTHS:
         at = {"length": length}
         if length > about.get("longest", 1e9):
@@ -283,11 +401,32 @@ def deep(arch: str, rounds: int = 60, few: int = 7, seed: int = 0, shared: int =
     if causal:
         found.append(samples("first_token_seconds", 128 / rate / 3, "s", "lower", count=few))
         for batch in (8, 32, 128):
-            found.append(samples("decode_tokens_per_second", rate / 30 * batch**0.8, "tokens/s", "higher", {"batch": batch}, few))
-            found.append(samples("first_token_seconds", batch**0.9 * 128 / rate / 3, "s", "lower", {"batch": batch}, few))
+            found.append(
+                samples(
+                    "decode_tokens_per_second",
+                    rate / 30 * batch**0.8,
+                    "tokens/s",
+                    "higher",
+                    {"batch": batch},
+                    few,
+                )
+            )
+            found.append(
+                samples(
+                    "first_token_seconds",
+                    batch**0.9 * 128 / rate / 3,
+                    "s",
+                    "lower",
+                    {"batch": batch},
+                    few,
+                )
+            )
         found.append(one("state_bytes_per_token", "bytes", 4096.0 if profile["growth"] else 0.0))
     parts = {"forward": 0.31, "backward": 0.55, "optimizer": 0.14}
-    found += [samples(f"{part}_seconds", share * 1024 / rate, "s/step", "lower", count=few) for part, share in parts.items()]
+    found += [
+        samples(f"{part}_seconds", share * 1024 / rate, "s/step", "lower", count=few)
+        for part, share in parts.items()
+    ]
     return [
         *found,
         one("first_step_seconds", "s", 0.8),
@@ -300,7 +439,11 @@ def deep(arch: str, rounds: int = 60, few: int = 7, seed: int = 0, shared: int =
         one("memory_allocator_peak_bytes", "bytes", 1.1 * profile["memory"]),
         one("memory_process_rise_bytes", "bytes", 1.6 * profile["memory"]),
         one("largest_batch", "sequences", 512.0),
-        refused("train_joules_per_token", "J/token", "not available: this system has no counter of energy that can be read"),
+        refused(
+            "train_joules_per_token",
+            "J/token",
+            "not available: this system has no counter of energy that can be read",
+        ),
     ]
 
 
@@ -321,21 +464,35 @@ def write_measure(
     sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
-    before, after = {"load": [0.4, 0.5, 0.6], "clocks_megahertz": [2250.0, 2350.0]}, {"load": [1.1, 0.8, 0.7]}
-    around = {"before": before, "after": after | {"temperature_celsius": "not available: no sensor"}}
-    around |= {"process_starts": changes.get("starts", [])} | ({"stopped": True} if changes.get("stopped") else {})
+    before, after = (
+        {"load": [0.4, 0.5, 0.6], "clocks_megahertz": [2250.0, 2350.0]},
+        {"load": [1.1, 0.8, 0.7]},
+    )
+    around = {
+        "before": before,
+        "after": after | {"temperature_celsius": "not available: no sensor"},
+    }
+    around |= {"process_starts": changes.get("starts", [])} | (
+        {"stopped": True} if changes.get("stopped") else {}
+    )
     about = {
         "machine": machine, "subject": name, "arch": arch, "twin": twin, "environment": {**ENVIRONMENT, "machine": machine},
         "surroundings": around,
         "options": changes.get("options", {}), "facts": {"device": "cpu", "precision": "float32"},
     }  # fmt: skip
-    record.write_json(folder / "subject.json", about)
-    found = speeds(arch, changes.get("rounds", 40), len(arch) + 7 * twin, factor) if metrics is None else metrics
-    record.finish(folder, "failed" if reason else "done", reason, () if reason else found)
+    store.write_json(folder / "subject.json", about)
+    found = (
+        speeds(arch, changes.get("rounds", 40), len(arch) + 7 * twin, factor)
+        if metrics is None
+        else metrics
+    )
+    store.finish(folder, "failed" if reason else "done", reason, () if reason else found)
     return folder
 
 
-def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), machines: int = 2) -> Path:
+def write(
+    root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), machines: int = 2
+) -> Path:
     """A whole suite: finished runs, one failed, one skipped, one unfinished, measurements with an A/A twin."""
     for arch in archs:
         for seed in range(seeds):
@@ -352,11 +509,18 @@ def write(root: Path, seeds: int = 3, archs: Sequence[str] = tuple(PROFILES), ma
     return root
 
 
-def write_deep(root: Path, archs: Sequence[str] = tuple(PROFILES), twin: str = "lstm", machine: str = "0a1b2c3d") -> Path:
+def write_deep(
+    root: Path,
+    archs: Sequence[str] = tuple(PROFILES),
+    twin: str = "lstm",
+    machine: str = "0a1b2c3d",
+) -> Path:
     """A sitting of full depth with its twin and its doctor; of archs alone, without any run."""
     options = {"depth": "full", "memory_limit": 2_000_000_000}
     for arch in archs:
         write_measure(root, arch, metrics=deep(arch), machine=machine, options=options)
-    again = write_measure(root, twin, twin=True, metrics=deep(twin, seed=1), machine=machine, options=options)
-    record.write_json(again.parent / "doctor.json", DOCTOR)
+    again = write_measure(
+        root, twin, twin=True, metrics=deep(twin, seed=1), machine=machine, options=options
+    )
+    store.write_json(again.parent / "doctor.json", DOCTOR)
     return root

@@ -33,7 +33,10 @@ def made(backbone: Backbone, seed: int = 0) -> Backbone:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in backbone.parameters():
-            parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator) + (parameter.dim() == 1) * 0.5)
+            parameter.copy_(
+                0.2 * torch.randn(parameter.shape, generator=generator)
+                + (parameter.dim() == 1) * 0.5
+            )
     return backbone.eval()
 
 
@@ -41,7 +44,9 @@ def noise(length: int = CONTEXT, width: int = WIDTH) -> Tensor:
     return torch.randn(3, length, width, generator=torch.Generator().manual_seed(1))
 
 
-def copied(weights: Mapping[str, Tensor], names: Mapping[str, str | tuple[str, ...]], layers: int = LAYERS) -> dict[str, Tensor]:
+def copied(
+    weights: Mapping[str, Tensor], names: Mapping[str, str | tuple[str, ...]], layers: int = LAYERS
+) -> dict[str, Tensor]:
     """Weights under other names: `#` stands for the layer, and a tuple of names joins what is split over there."""
     filled = {}
     for ours, theirs in names.items():
@@ -75,7 +80,9 @@ def test_cnn_parity_with_sums_written_out() -> None:
         for t in range(CONTEXT):
             for back in range(3):
                 if t - back * 2**layer >= 0:
-                    both[:, t] += inputs[:, t - back * 2**layer] @ block.convolution.weight[:, :, 2 - back].T
+                    both[:, t] += (
+                        inputs[:, t - back * 2**layer] @ block.convolution.weight[:, :, 2 - back].T
+                    )
         value, gate = (both + block.convolution.bias).chunk(2, dim=-1)
         expected = expected + value * gate.sigmoid()
     close(ours(x)[0], expected)
@@ -83,7 +90,9 @@ def test_cnn_parity_with_sums_written_out() -> None:
 
 def test_transformer_2017_parity_with_torch() -> None:
     ours = made(Transformer2017(WIDTH, CONTEXT, LAYERS, HEADS))
-    layer = nn.TransformerEncoderLayer(WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="relu", batch_first=True)
+    layer = nn.TransformerEncoderLayer(
+        WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="relu", batch_first=True
+    )
     theirs = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
     names = {
         "self_attn.in_proj_": "attention.into.",
@@ -93,7 +102,11 @@ def test_transformer_2017_parity_with_torch() -> None:
         "norm1.": "attention_norm.",
         "norm2.": "feed_norm.",
     }
-    both = {f"layers.#.{a}{end}": f"blocks.#.{b}{end}" for a, b in names.items() for end in ("weight", "bias")}
+    both = {
+        f"layers.#.{a}{end}": f"blocks.#.{b}{end}"
+        for a, b in names.items()
+        for end in ("weight", "bias")
+    }
     theirs.load_state_dict(copied(ours.state_dict(), both))
     x = noise()
     mask = nn.Transformer.generate_square_subsequent_mask(CONTEXT)
@@ -103,7 +116,9 @@ def test_transformer_2017_parity_with_torch() -> None:
 def test_gpt_parity_with_transformers() -> None:
     from transformers import GPT2Config, GPT2Model
 
-    theirs = GPT2Model(GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, vocab_size=2)).eval()
+    theirs = GPT2Model(
+        GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, vocab_size=2)
+    ).eval()
     theirs.ln_f = nn.Identity()
     ours = made(GPT(WIDTH, CONTEXT, LAYERS, HEADS))
     theirs.load_state_dict(made(theirs).state_dict())  # type: ignore[arg-type]
@@ -115,9 +130,16 @@ def test_gpt_parity_with_transformers() -> None:
         "attention_norm.": "ln_1.",
         "feed_norm.": "ln_2.",
     }
-    both: dict[str, Any] = {f"blocks.#.{a}{end}": f"h.#.{b}{end}" for a, b in names.items() for end in ("weight", "bias")}
+    both: dict[str, Any] = {
+        f"blocks.#.{a}{end}": f"h.#.{b}{end}"
+        for a, b in names.items()
+        for end in ("weight", "bias")
+    }
     weights = copied(theirs.state_dict(), both | {"positions.weight": "wpe.weight"})
-    turned = {key: value.T if value.dim() == 2 and "positions" not in key else value for key, value in weights.items()}
+    turned = {
+        key: value.T if value.dim() == 2 and "positions" not in key else value
+        for key, value in weights.items()
+    }
     ours.load_state_dict(turned)  # theirs keeps its matrices the other way round
     close(ours(noise())[0], theirs(inputs_embeds=noise()).last_hidden_state)
 
@@ -127,7 +149,11 @@ def test_transformer_parity_with_transformers() -> None:
 
     ours = Transformer(WIDTH, CONTEXT, LAYERS, HEADS, normed=False)
     config = LlamaConfig(
-        hidden_size=WIDTH, intermediate_size=ours.hidden, num_hidden_layers=LAYERS, num_attention_heads=HEADS, vocab_size=2
+        hidden_size=WIDTH,
+        intermediate_size=ours.hidden,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        vocab_size=2,
     )
     theirs = LlamaModel(config).eval()
     theirs.norm = nn.Identity()
@@ -135,9 +161,14 @@ def test_transformer_parity_with_transformers() -> None:
     weights = copied(
         theirs.state_dict(),
         {
-            "blocks.#.attention.into.weight": tuple(f"layers.#.self_attn.{part}_proj.weight" for part in "qkv"),
+            "blocks.#.attention.into.weight": tuple(
+                f"layers.#.self_attn.{part}_proj.weight" for part in "qkv"
+            ),
             "blocks.#.attention.out.weight": "layers.#.self_attn.o_proj.weight",
-            "blocks.#.feed.into.weight": ("layers.#.mlp.gate_proj.weight", "layers.#.mlp.up_proj.weight"),
+            "blocks.#.feed.into.weight": (
+                "layers.#.mlp.gate_proj.weight",
+                "layers.#.mlp.up_proj.weight",
+            ),
             "blocks.#.feed.out.weight": "layers.#.mlp.down_proj.weight",
             "blocks.#.attention_norm.weight": "layers.#.input_layernorm.weight",
             "blocks.#.feed_norm.weight": "layers.#.post_attention_layernorm.weight",
@@ -167,15 +198,23 @@ def test_bert_parity_with_transformers() -> None:
     both: dict[str, Any] = {}
     for end in ("weight", "bias"):
         both |= {f"blocks.#.{a}{end}": f"encoder.layer.#.{b}{end}" for a, b in names.items()}
-        parts = tuple(f"encoder.layer.#.attention.self.{part}.{end}" for part in ("query", "key", "value"))
-        both |= {f"blocks.#.attention.into.{end}": parts, f"input_norm.{end}": f"embeddings.LayerNorm.{end}"}
+        parts = tuple(
+            f"encoder.layer.#.attention.self.{part}.{end}" for part in ("query", "key", "value")
+        )
+        both |= {
+            f"blocks.#.attention.into.{end}": parts,
+            f"input_norm.{end}": f"embeddings.LayerNorm.{end}",
+        }
     ours = Bert(WIDTH, CONTEXT, LAYERS, HEADS).eval()
     both["positions.weight"] = "embeddings.position_embeddings.weight"
     ours.load_state_dict(copied(theirs.state_dict(), both))
     lengths = torch.tensor([CONTEXT, 9, 1])
     seen = torch.arange(CONTEXT) < lengths[:, None]  # (B, T)
     close(ours(noise())[0], theirs(inputs_embeds=noise()).last_hidden_state)
-    close(ours(noise(), None, lengths)[0][seen], theirs(inputs_embeds=noise(), attention_mask=seen).last_hidden_state[seen])
+    close(
+        ours(noise(), None, lengths)[0][seen],
+        theirs(inputs_embeds=noise(), attention_mask=seen).last_hidden_state[seen],
+    )
 
 
 def test_gelu_is_torchs_with_its_slope() -> None:
@@ -221,7 +260,11 @@ def test_a_leaf_is_torchs_and_hears_its_hooks(kind: type[nn.Module]) -> None:
     theirs.load_state_dict(ours.state_dict())
     x = noise()
     assert torch.equal(ours(x), theirs(x))
-    for register in (ours.register_forward_hook, ours.register_full_backward_hook, ours.register_forward_pre_hook):
+    for register in (
+        ours.register_forward_hook,
+        ours.register_full_backward_hook,
+        ours.register_forward_pre_hook,
+    ):
         heard: list[int] = []
         handle = register(lambda *_, heard=heard: heard.append(1))  # type: ignore[arg-type, misc]
         ours(x.requires_grad_()).sum().backward()
@@ -246,7 +289,9 @@ def test_one_more_token_does_not_copy_the_cache(make: Callable[[], Backbone]) ->
             _, state = backbone(piece, state)
     assert [tensor.data_ptr() for cache in state.caches for tensor in cache] == places
     assert state.position == CONTEXT
-    assert backbone.state_bytes(state) == LAYERS * 2 * 3 * CONTEXT * WIDTH * 4  # keys and values, B, T, D, four bytes
+    assert (
+        backbone.state_bytes(state) == LAYERS * 2 * 3 * CONTEXT * WIDTH * 4
+    )  # keys and values, B, T, D, four bytes
 
 
 @pytest.mark.parametrize("make", DECODERS)
@@ -256,9 +301,13 @@ def test_a_full_cache_says_so(make: Callable[[], Backbone]) -> None:
         backbone(noise(6), backbone.init_state(3, 5, noise()))
 
 
-@pytest.mark.parametrize("backbone", [GPT(WIDTH, CONTEXT), Bert(WIDTH, CONTEXT)], ids=["gpt", "bert"])
+@pytest.mark.parametrize(
+    "backbone", [GPT(WIDTH, CONTEXT), Bert(WIDTH, CONTEXT)], ids=["gpt", "bert"]
+)
 def test_learned_positions_end_with_the_context(backbone: Backbone) -> None:
-    with pytest.raises(ValueError, match="learned positions for its context of 24 tokens, and cannot read token 25"):
+    with pytest.raises(
+        ValueError, match="learned positions for its context of 24 tokens, and cannot read token 25"
+    ):
         backbone(noise(CONTEXT + 1))
 
 
@@ -286,7 +335,9 @@ def test_causal_flops_are_the_mean_over_the_text() -> None:
     """Half the square and half its diagonal: the mean of 1 … T keys a token."""
     backbone = Transformer(WIDTH, CONTEXT, LAYERS, HEADS)
     keys = sum(range(1, CONTEXT + 1)) / CONTEXT
-    assert backbone.flops(CONTEXT) == backbone.flops(CONTEXT, full_mask=True) - LAYERS * 4 * WIDTH * (CONTEXT - keys)
+    assert backbone.flops(CONTEXT) == backbone.flops(
+        CONTEXT, full_mask=True
+    ) - LAYERS * 4 * WIDTH * (CONTEXT - keys)
 
 
 def test_heads_fit_any_width() -> None:
@@ -310,7 +361,9 @@ def test_dropout_acts_in_training_alone(kind: type[Backbone]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU"
+)
 @pytest.mark.parametrize("kind", [Transformer, GPT, Transformer2017, Bert, CNN, Bigram])
 def test_compiled_equals_eager(kind: type[Backbone]) -> None:
     backbone = made(kind(WIDTH, CONTEXT))

@@ -8,31 +8,55 @@ from typing import Any
 import pytest
 
 from architectures.interface import Unsupported
-from bench import model, plans, report, sizing
-from bench.config import Mistake, Run, Size, Train
-from bench.identity import identity, subject, weights_key
-from bench.limits import check
-from bench.report.fairness import differing
+from bench import reporting
+from bench.config.identity import identity, subject, weights_key
+from bench.config.schema import Mistake, Run, Size, Train
+from bench.config.validation import check
+from bench.model import language_model, sizing
+from bench.planning import budget as plans
+from bench.reporting.sections.fairness import differing
 from tests import synthetic
 from tests.conftest import Command, one_line
 
-RNN = {"_target_": "architectures.rnn.RNN", "cell": "lstm", "layers": 2, "tune": {"learning_rate": 0.006}}
-GPT = {"_target_": "architectures.gpt.GPT", "layers": 2, "heads": 4, "tune": {"learning_rate": 0.003}}
+RNN = {
+    "_target_": "architectures.rnn.RNN",
+    "cell": "lstm",
+    "layers": 2,
+    "tune": {"learning_rate": 0.006},
+}
+GPT = {
+    "_target_": "architectures.gpt.GPT",
+    "layers": 2,
+    "heads": 4,
+    "tune": {"learning_rate": 0.003},
+}
 BIGRAM = {"_target_": "architectures.bigram.Bigram", "tune": {"learning_rate": 0.003}}
-BERT = {"_target_": "architectures.bert.Bert", "layers": 1, "heads": 2, "tune": {"learning_rate": 0.001}}
+BERT = {
+    "_target_": "architectures.bert.Bert",
+    "layers": 1,
+    "heads": 2,
+    "tune": {"learning_rate": 0.001},
+}
 
 
 # --- width ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("arch", "numbers"), [(RNN, 2 * 2), (GPT, 2 * 2 * 64)], ids=["rnn", "gpt"])
-def test_the_width_by_state_is_the_largest_under_the_budget(arch: dict[str, Any], numbers: int) -> None:
+def test_the_width_by_state_is_the_largest_under_the_budget(
+    arch: dict[str, Any], numbers: int
+) -> None:
     """`numbers` a channel: two vectors a layer of an LSTM; keys and values of 64 tokens in each of two layers."""
     budget = 9_000
     width = sizing.fitting_width(arch, Size(context=64, match="state", state_bytes=budget), 67)
-    accepted = [w for w in range(1, 4 * width + 1) if sizing.offered(w) and (arch is RNN or w % 4 == 0)]
+    accepted = [
+        w for w in range(1, 4 * width + 1) if sizing.offered(w) and (arch is RNN or w % 4 == 0)
+    ]
     assert width == max(w for w in accepted if 4 * numbers * w <= budget)
-    assert sizing.state_bytes(model.build(arch, width, 64, 67, seed=0), 64) == 4 * numbers * width
+    assert (
+        sizing.state_bytes(language_model.build(arch, width, 64, 67, seed=0), 64)
+        == 4 * numbers * width
+    )
 
 
 @pytest.mark.parametrize("counted", ["without_embedding", "in_products"])
@@ -53,11 +77,13 @@ def test_what_keeps_no_state_says_so() -> None:
         sizing.fitting_width(BIGRAM, asked, 67)
 
 
-def test_budgets_of_state_that_no_machine_or_no_width_meets(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(model.CannotBuild, match=r"size\.state_bytes=3 is too small"):
+def test_budgets_of_state_that_no_machine_or_no_width_meets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(language_model.CannotBuild, match=r"size\.state_bytes=3 is too small"):
         sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=3), 67)
-    monkeypatch.setattr(sizing.machine, "memory_bytes", lambda: 1_000_000)
-    with pytest.raises(model.CannotBuild, match="more than this machine can train"):
+    monkeypatch.setattr(sizing.host, "memory_bytes", lambda: 1_000_000)
+    with pytest.raises(language_model.CannotBuild, match="more than this machine can train"):
         sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=50_000), 67)
 
 
@@ -65,8 +91,12 @@ def test_budgets_of_state_that_no_machine_or_no_width_meets(monkeypatch: pytest.
 
 
 def asked(tmp_path: Path, arch: dict[str, Any] = RNN, **train: Any) -> Run:
-    made = Run(arch=dict(arch), names={"arch": arch["_target_"].rpartition(".")[2], "data": "python_docs"})
-    made = dataclasses.replace(made, size=Size(parameters=30_000, context=32), train=Train(batch=4, **train))
+    made = Run(
+        arch=dict(arch), names={"arch": arch["_target_"].rpartition(".")[2], "data": "python_docs"}
+    )
+    made = dataclasses.replace(
+        made, size=Size(parameters=30_000, context=32), train=Train(batch=4, **train)
+    )
     return dataclasses.replace(made, results=str(tmp_path), suite="suite")
 
 
@@ -79,11 +109,13 @@ def bytes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("bytes_alone")
 @pytest.mark.parametrize("arch", [RNN, GPT, BERT], ids=["rnn", "gpt", "bert"])
-def test_planned_flops_are_within_one_step_below_the_budget(tmp_path: Path, arch: dict[str, Any]) -> None:
+def test_planned_flops_are_within_one_step_below_the_budget(
+    tmp_path: Path, arch: dict[str, Any]
+) -> None:
     budget = 3e9
     (run,) = plans.make([asked(tmp_path, arch, match="flops", budget=budget)])
     width = sizing.fitting_width(arch, run.size, 257)
-    step = 3 * model.build(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
+    step = 3 * language_model.build(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
     assert budget - step < run.train.steps * step <= budget
     assert run.train.planned == run.train.steps
 
@@ -97,17 +129,27 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     (made,) = plans.make([first])
     assert dry == made == plans.planned(first)
     content = json.loads(plans.place(first).read_text())
-    plans.place(first).write_text(json.dumps(content | {"steps": 7}))  # whatever a step would cost today
-    others = [first, dataclasses.replace(first, seed=5), asked(tmp_path, match="flops", budget=3e9, learning_rate=0.5)]
+    plans.place(first).write_text(
+        json.dumps(content | {"steps": 7})
+    )  # whatever a step would cost today
+    others = [
+        first,
+        dataclasses.replace(first, seed=5),
+        asked(tmp_path, match="flops", budget=3e9, learning_rate=0.5),
+    ]
     assert [run.train.steps for run in plans.make(others)] == [7, 7, 7]
-    assert identity(plans.planned(first)) == identity(asked(tmp_path, steps=7))  # however it was planned
+    assert identity(plans.planned(first)) == identity(
+        asked(tmp_path, steps=7)
+    )  # however it was planned
     with pytest.raises(Mistake, match="holds no plan"):
         plans.confirm(first)
     plans.confirm(made)
 
 
 @pytest.mark.usefixtures("bytes_alone")
-def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = asked(tmp_path, match="seconds", budget=10.0)
     with pytest.raises(Mistake, match=r"no training rate of arch=RNN.*python -m bench\.measure"):
         plans.make([run])
@@ -117,17 +159,31 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(tmp_path: 
         for machine, factor in (("here", 1), ("there", 9)):
             folder = root / "measure" / f"{machine}-{sitting}" / "rnn-x"
             folder.mkdir(parents=True)
-            about = {"machine": machine, "subject": subject(run), "arch": "rnn", "surroundings": {"stopped": sitting == "later"}}
+            about = {
+                "machine": machine,
+                "subject": subject(run),
+                "arch": "rnn",
+                "surroundings": {"stopped": sitting == "later"},
+            }
             (folder / "subject.json").write_text(json.dumps(about))
             rows = [
                 {"at": {}, "values": [0.5 * rate * factor, rate * factor, 1.5 * rate * factor]},
                 {"at": {"length": 8}, "values": [9e9]},
             ]
             metrics = [
-                {"name": "train_tokens_per_second", "unit": "tokens/s", "better": "higher", "note": "", **row} for row in rows
+                {
+                    "name": "train_tokens_per_second",
+                    "unit": "tokens/s",
+                    "better": "higher",
+                    "note": "",
+                    **row,
+                }
+                for row in rows
             ]
-            (folder / "result.json").write_text(json.dumps({"schema": 1, "status": "done", "reason": "", "metrics": metrics}))
-    monkeypatch.setattr(plans.machine, "machine_digest", lambda: "here")
+            (folder / "result.json").write_text(
+                json.dumps({"schema": 1, "status": "done", "reason": "", "metrics": metrics})
+            )
+    monkeypatch.setattr(plans.host, "machine_digest", lambda: "here")
     (made,) = plans.make([run])
     assert made.train.steps == 10 * 1000 // (4 * 32)
     assert json.loads(plans.place(run).read_text())["sitting"] == "here-late"
@@ -147,7 +203,10 @@ def test_a_budget_that_no_number_of_steps_meets(tmp_path: Path, budget: float, s
         ({"train": Train(budget=5.0)}, r"train\.match=tokens"),
         ({"size": Size(match="state")}, r"size\.state_bytes=0"),
         ({"size": Size(state_bytes=5)}, r"size\.match=parameters"),
-        ({"size": Size(match="state", state_bytes=5, count="in_products")}, r"size\.count=in_products"),
+        (
+            {"size": Size(match="state", state_bytes=5, count="in_products")},
+            r"size\.count=in_products",
+        ),
     ],
 )
 def test_half_a_budget_is_a_mistake(words: dict[str, Any], said: str) -> None:
@@ -165,8 +224,15 @@ def test_keys_that_came_later_leave_older_records_their_names() -> None:
 
 
 @pytest.mark.slow
-def test_the_same_command_twice_trains_what_was_planned(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    words = ["arch=bigram", "train.match=flops", "train.budget=2e8", *(word for word in tiny if "train.steps" not in word)]
+def test_the_same_command_twice_trains_what_was_planned(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    words = [
+        "arch=bigram",
+        "train.match=flops",
+        "train.budget=2e8",
+        *(word for word in tiny if "train.steps" not in word),
+    ]
     assert bench(*words).returncode == 0
     (plan,) = tmp_path.glob("results/single/plans/*.json")
     (curve,) = tmp_path.glob("results/single/runs/*/curve.jsonl")
@@ -191,9 +257,16 @@ def test_only_what_was_not_the_question_is_marked() -> None:
 
 def test_the_sheet_is_in_the_report(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=1, machines=1)
-    page = report.make(root)[0].read_text()
+    page = reporting.make(root)[0].read_text()
     assert "Matched: the size, 800,000 parameters at most; the length, tokens." in page
     sheet = page[page.index("Fairness sheet") : page.index("Order of the training blocks")]
-    assert sheet.count('class="bad"') == 4  # of the encoder: what had a loss, objective, protocol; of one: unused parameters
-    for words in ("objective: masked: encoder", "with loss: 516 k: encoder", "more than 3 % unused by pairs", "by hand"):
+    assert (
+        sheet.count('class="bad"') == 4
+    )  # of the encoder: what had a loss, objective, protocol; of one: unused parameters
+    for words in (
+        "objective: masked: encoder",
+        "with loss: 516 k: encoder",
+        "more than 3 % unused by pairs",
+        "by hand",
+    ):
         assert words in sheet

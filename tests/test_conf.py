@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import command
-from bench.config import RESERVED, Mistake, options
-from bench.identity import subject
-from bench.limits import check
+from bench.cli import compose
+from bench.config.identity import subject
+from bench.config.schema import RESERVED, Mistake, options
+from bench.config.validation import check
 from tests.conftest import OWN
 
 CONF = Path(__file__).parent.parent / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
-command.register()
+compose.register()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONF)))
@@ -24,12 +24,14 @@ def test_a_file_opens_with_what_it_is(path: Path) -> None:
     assert len(first) > 30
 
 
-CHOICES = [path for path in FILES if path.parent.name in command.GROUPS and path.parent.name != "arch"]  # suite=all has those
+CHOICES = [
+    path for path in FILES if path.parent.name in compose.GROUPS and path.parent.name != "arch"
+]  # suite=all has those
 
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: path.stem)
 def test_every_choice_of_every_group_composes(path: Path) -> None:
-    asked = command.expand([f"{path.parent.name}={path.stem}"])
+    asked = compose.expand([f"{path.parent.name}={path.stem}"])
     assert asked.runs[0].names[path.parent.name] == path.stem
     check(asked.runs[0])
 
@@ -43,7 +45,7 @@ SUITES = [
 
 @pytest.mark.parametrize("path", SUITES)
 def test_a_suite_is_a_sweep_into_a_folder_of_its_name(path: Path) -> None:
-    asked = command.expand([f"suite={path.stem}", "seed=0"])
+    asked = compose.expand([f"suite={path.stem}", "seed=0"])
     assert asked.sweep
     assert len(asked.runs) > 1
     assert {run.suite for run in asked.runs} == {path.stem}
@@ -60,34 +62,51 @@ def test_an_architecture_says_what_it_is(path: Path) -> None:
     assert not set(options(arch)) & set(RESERVED)
 
 
-def test_the_first_architecture_of_a_suite_is_the_reference_of_its_speeds_whatever_the_control_repeats() -> None:
-    runs = command.expand(["suite=default"]).runs
-    assert [run.names["arch"] for run in command.distinct(runs, subject)][:2] == ["rnn", "gru"]
-    assert command.distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
+def test_the_first_architecture_of_a_suite_is_the_reference_of_its_speeds_whatever_the_control_repeats() -> (
+    None
+):
+    runs = compose.expand(["suite=default"]).runs
+    assert [run.names["arch"] for run in compose.distinct(runs, subject)][:2] == ["rnn", "gru"]
+    assert compose.distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
 
 
 def test_the_command_line_wins_over_a_suite() -> None:
-    asked = command.expand(["suite=default", "arch=gpt", "seed=7", "train.steps=3"])
+    asked = compose.expand(["suite=default", "arch=gpt", "seed=7", "train.steps=3"])
     assert [(run.names["arch"], run.seed, run.train.steps) for run in asked.runs] == [("gpt", 7, 3)]
 
 
 def test_sweeps_of_every_kind() -> None:
-    runs = command.expand(["-m", "arch=glob(g*,exclude=gr*)", "seed=range(0,2)"]).runs
+    runs = compose.expand(["-m", "arch=glob(g*,exclude=gr*)", "seed=range(0,2)"]).runs
     assert {run.seed for run in runs} == {0, 1}
-    assert {run.names["arch"] for run in runs} == {p.stem for p in (CONF / "arch").glob("g*.yaml") if not p.stem.startswith("gr")}
+    assert {run.names["arch"] for run in runs} == {
+        p.stem for p in (CONF / "arch").glob("g*.yaml") if not p.stem.startswith("gr")
+    }
 
 
 def test_flags_may_stand_between_overrides() -> None:
-    assert command.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == (["-m"], ["arch=rnn,gpt", "seed=1"])
-    assert command.in_order(["a=1", "--config-dir", "x", "b=2"]) == (["--config-dir", "x"], ["a=1", "b=2"])
+    assert compose.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == (
+        ["-m"],
+        ["arch=rnn,gpt", "seed=1"],
+    )
+    assert compose.in_order(["a=1", "--config-dir", "x", "b=2"]) == (
+        ["--config-dir", "x"],
+        ["a=1", "b=2"],
+    )
 
 
 def test_several_values_without_the_flag_is_a_mistake() -> None:
     with pytest.raises(Mistake, match="add -m"):
-        command.expand(["arch=rnn,gpt"])
+        compose.expand(["arch=rnn,gpt"])
 
 
-@pytest.mark.parametrize("words", [["suite=null"], ["data=null", "seed=1"], ["-m", "suite=null,smoke"], ["arch=3"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["suite=null"], ["data=null", "seed=1"], ["-m", "suite=null,smoke"], ["arch=3"]],
+    ids=" ".join,
+)
 def test_a_choice_that_is_no_word_is_a_mistake(words: list[str]) -> None:
-    with pytest.raises(Mistake, match=r"(suite=null|data=null|arch=3) is no name of a YAML: leave it out, or name one of conf/"):
-        command.expand(words)
+    with pytest.raises(
+        Mistake,
+        match=r"(suite=null|data=null|arch=3) is no name of a YAML: leave it out, or name one of conf/",
+    ):
+        compose.expand(words)

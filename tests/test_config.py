@@ -5,11 +5,17 @@ from operator import attrgetter
 
 import pytest
 
-from bench.config import Measure, Mistake, Optimizer, Run, Train, from_plain, nearest
-from bench.identity import digest, identity, run_name, subject, variant
-from bench.limits import CHOICES, RANGES, check
+from bench.config.identity import digest, identity, run_name, subject, variant
+from bench.config.schema import Measure, Mistake, Optimizer, Run, Train, from_plain, nearest
+from bench.config.validation import CHOICES, RANGES, check
 
-ARCH = {"_target_": "module.Class", "layers": 2, "family": "x", "card": {"summary": "s"}, "tune": {"learning_rate": 0.01}}
+ARCH = {
+    "_target_": "module.Class",
+    "layers": 2,
+    "family": "x",
+    "card": {"summary": "s"},
+    "tune": {"learning_rate": 0.01},
+}
 NAMES = {"arch": "mine", "data": "text", "size": "small", "objective": "auto"}
 
 

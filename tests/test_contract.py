@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from bench.contract import CHECKS, Check, Subject, check_before_training, examine
-from bench.model import CannotBuild
-from bench.probe import mix, noise
+from bench.contract.probes import mix, noise
+from bench.model.language_model import CannotBuild
 from tests.conftest import each_architecture
 
 
@@ -20,7 +20,10 @@ def sound(path: Path) -> Subject:
     Two layers show what more would: the first reads the embedding, the second a layer. Where layers differ, all of them stay.
     """
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
-    alike = "layers" in arch and not {"pattern", "every", "layer_types"} & {*arch, *arch.get("settings", {})}
+    alike = "layers" in arch and not {"pattern", "every", "layer_types"} & {
+        *arch,
+        *arch.get("settings", {}),
+    }
     return Subject(arch | ({"layers": min(arch["layers"], 2)} if alike else {}))
 
 
@@ -41,7 +44,15 @@ def test_yaml_says_what_it_is(path: Path) -> None:
     first, arch = path.read_text(encoding="utf-8").splitlines()[0], sound(path).arch
     assert first.startswith("# ")
     assert len(first) > 40
-    assert arch["family"] in ("attention", "recurrent", "linear", "convolution", "encoder", "hybrid", "control")
+    assert arch["family"] in (
+        "attention",
+        "recurrent",
+        "linear",
+        "convolution",
+        "encoder",
+        "hybrid",
+        "control",
+    )
     assert arch["card"]["summary"].strip().count(". ") == 1, "two sentences"
     low, high = arch["tune"]["space"]["learning_rate"]
     assert low < arch["tune"]["learning_rate"] < high
@@ -99,13 +110,17 @@ BROKEN = [  # the double, the promise that it breaks, and words of the reason
 ]
 
 
-@pytest.mark.parametrize(("name", "promise", "words"), BROKEN, ids=["-".join(row[:2]) for row in BROKEN])
+@pytest.mark.parametrize(
+    ("name", "promise", "words"), BROKEN, ids=["-".join(row[:2]) for row in BROKEN]
+)
 def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, words: str) -> None:
     check = next(check for check in CHECKS if check.name == promise)
     finding = examine(check, double(name))
     assert finding.status == "broken", finding.sentence()
     assert words in finding.came
-    assert finding.sentence().startswith(f"{promise}: {check.done}; expected: {check.expected}; came: ")
+    assert finding.sentence().startswith(
+        f"{promise}: {check.done}; expected: {check.expected}; came: "
+    )
     assert finding.sentence().endswith(f"to mend it: {check.mend}")
 
 
@@ -147,7 +162,9 @@ def test_a_constant_probe_would_miss_what_a_random_one_finds() -> None:
         changed = x.clone()
         changed[:, 9] += change
         with torch.no_grad():
-            moved.append((mix(model.backbone, changed) - mix(model.backbone, x))[:, :9].abs().max().item())
+            moved.append(
+                (mix(model.backbone, changed) - mix(model.backbone, x))[:, :9].abs().max().item()
+            )
     assert moved[0] < 1e-6
     assert moved[1] > 1e-2
 

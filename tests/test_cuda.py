@@ -7,36 +7,53 @@ import torch
 import yaml
 
 from architectures.rnn import RNN
-from bench import objective, train
-from bench.config import ObjectiveOptions, Run, Size, Train
+from bench.config.schema import ObjectiveOptions, Run, Size, Train
 from bench.data import Blocks
-from bench.measure.scales import weigh_subject
-from bench.measure.subject import Subject
-from bench.model import build
-from bench.optimizer import build as optimizer
+from bench.model.language_model import build
+from bench.performance.memory_profile import weigh_subject
+from bench.performance.workload import Subject
+from bench.training import loop, objective
+from bench.training.optimizer import build as optimizer
 from tests.conftest import OWN
 
-pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 CONTEXT, BATCH, STEPS = 64, 8, 60
 
 
 def asked(path: Path, device: str, precision: str) -> Run:
-    recipe = Train(steps=STEPS, batch=BATCH, warmup=10, learning_rate=3e-3, device=device, precision=precision, log_every=STEPS)
+    recipe = Train(
+        steps=STEPS,
+        batch=BATCH,
+        warmup=10,
+        learning_rate=3e-3,
+        device=device,
+        precision=precision,
+        log_every=STEPS,
+    )
     options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    kept = {name: "reference" for name in options if name == "kernels"}  # theirs choose for minutes: tests/test_kernels.py
+    kept = {
+        name: "reference" for name in options if name == "kernels"
+    }  # theirs choose for minutes: tests/test_kernels.py
     return Run(arch=options | kept, size=Size(60_000, CONTEXT), train=recipe)
 
 
 def loss(run: Run) -> float:
     """Mean nats over a training on a text of a few words that come again."""
-    plan = train.plan(run)
-    train.settle(plan)
+    plan = loop.plan(run)
+    loop.settle(plan)
     model = build(run.arch, 32, CONTEXT, 128, seed=0, device=plan.device)
     module = objective.build(ObjectiveOptions(), model)
     words = torch.randint(128, (7, 5), generator=torch.Generator().manual_seed(0))
-    text = words[torch.randint(7, (40_000,), generator=torch.Generator().manual_seed(1))].flatten().numpy()
+    text = (
+        words[torch.randint(7, (40_000,), generator=torch.Generator().manual_seed(1))]
+        .flatten()
+        .numpy()
+    )
     blocks = Blocks(text, CONTEXT, BATCH, 0)
-    steps = list(train.train(module, optimizer(module, run.optimizer, 3e-3), blocks, plan))
+    steps = list(loop.train(module, optimizer(module, run.optimizer, 3e-3), blocks, plan))
     return steps[-1].nats
 
 
@@ -54,7 +71,9 @@ def test_cells_under_autocast_are_bfloat16_by_cudnn(cell: str) -> None:
     with torch.autocast("cuda", dtype=torch.bfloat16):
         mixed, _ = network(x)
         _, after = network(x, network.init_state(4, CONTEXT, x))
-    assert mixed.dtype == (torch.bfloat16 if (torch.backends.cudnn.version() or 0) >= 91300 else torch.float32)
+    assert mixed.dtype == (
+        torch.bfloat16 if (torch.backends.cudnn.version() or 0) >= 91300 else torch.float32
+    )
     assert mixed.grad_fn is not None
     assert "Cudnn" in mixed.grad_fn.name()  # and not token by token
     assert (mixed.float() - expected).abs().max() <= 0.05 * expected.abs().max()
@@ -72,9 +91,14 @@ def test_memory_is_what_the_allocator_counts() -> None:
     torch.cuda.reset_peak_memory_stats()
     subject.step()
     torch.cuda.synchronize()
-    assert found["peak_train_memory_bytes"] == pytest.approx(torch.cuda.max_memory_allocated(), rel=0.02)
+    assert found["peak_train_memory_bytes"] == pytest.approx(
+        torch.cuda.max_memory_allocated(), rel=0.02
+    )
     kinds = ("parameters", "gradients", "optimizer", "activations", "temporary")
-    assert sum(float(found[f"memory_{kind}_bytes"]) for kind in kinds) == found["peak_train_memory_bytes"]
+    assert (
+        sum(float(found[f"memory_{kind}_bytes"]) for kind in kinds)
+        == found["peak_train_memory_bytes"]
+    )
 
 
 def test_windows_of_every_kind_are_timed() -> None:

@@ -9,19 +9,28 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from bench import job, reading, record, report, sound
+from bench import reporting
 from bench import run as door
-from bench.report import speeds, tables
+from bench.analysis import aggregate, sessions
+from bench.execution import runner
+from bench.records import loading, store
+from bench.records import tables as reading
 from tests import synthetic
 
 pytestmark = pytest.mark.xdist_group("damage")  # one report for all
 
 Damage = Callable[[Path], object]
-WHOLE, SPOILED, BESIDE = "gru", "lstm", "decoder"  # nothing happens to the first; the others lose results, or what stands beside
+WHOLE, SPOILED, BESIDE = (
+    "gru",
+    "lstm",
+    "decoder",
+)  # nothing happens to the first; the others lose results, or what stands beside
 
 
 def content(name: str, value: Any) -> Damage:
-    return lambda folder: (folder / name).write_text(value if isinstance(value, str) else json.dumps(value))
+    return lambda folder: (folder / name).write_text(
+        value if isinstance(value, str) else json.dumps(value)
+    )
 
 
 def raw(name: str, value: bytes = b"\xff\xfe\x80 spoiled") -> Damage:
@@ -32,8 +41,10 @@ def key(name: str, **changes: Any) -> Damage:
     """Other values of some keys of a JSON file; ... takes one away."""
 
     def spoil(folder: Path) -> None:
-        tree = record.read_json(folder / name) | changes
-        (folder / name).write_text(json.dumps({key: value for key, value in tree.items() if value is not ...}))
+        tree = store.read_json(folder / name) | changes
+        (folder / name).write_text(
+            json.dumps({key: value for key, value in tree.items() if value is not ...})
+        )
 
     return spoil
 
@@ -42,11 +53,13 @@ def metric(name: str, **changes: Any) -> Damage:
     """Other values of some keys of one metric of a run; without any it is taken away."""
 
     def spoil(folder: Path) -> None:
-        tree = record.read_json(folder / "result.json")
+        tree = store.read_json(folder / "result.json")
         others = [one for one in tree["metrics"] if one["name"] != name]
         (one,) = (one for one in tree["metrics"] if one["name"] == name)
         kept = {key: value for key, value in (one | changes).items() if value is not ...}
-        (folder / "result.json").write_text(json.dumps(tree | {"metrics": [*others, *([kept] if changes else [])]}))
+        (folder / "result.json").write_text(
+            json.dumps(tree | {"metrics": [*others, *([kept] if changes else [])]})
+        )
 
     return spoil
 
@@ -95,7 +108,10 @@ LOST: dict[str, tuple[Damage, str]] = {
 # what stands beside its scores is gone: they stand
 LESS: dict[str, tuple[Damage, str]] = {
     "a sample that is no text": (raw("text.txt"), "text.txt is left out"),
-    "an environment that is a list": (content("environment.json", [1]), "environment.json is left out"),
+    "an environment that is a list": (
+        content("environment.json", [1]),
+        "environment.json is left out",
+    ),
     "a curve that is no text": (raw("curve.jsonl"), "1 of the lines of curve.jsonl is left out"),
     "a curve with lines that are no steps": (
         content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n'),
@@ -107,12 +123,15 @@ LESS: dict[str, tuple[Damage, str]] = {
         "documents.parquet is left out",
     ),
     "documents in words": (
-        lambda folder: pd.DataFrame({"document": ["a"], "bytes": ["b"], "tokens": [1], "nats": ["x"]}).to_parquet(
-            folder / "documents.parquet"
-        ),
+        lambda folder: pd.DataFrame(
+            {"document": ["a"], "bytes": ["b"], "tokens": [1], "nats": ["x"]}
+        ).to_parquet(folder / "documents.parquet"),
         "documents.parquet is left out",
     ),
-    "another scoring that is a list": (content("evaluations/stride-12345678/result.json", [1]), "stride-12345678/result.json"),
+    "another scoring that is a list": (
+        content("evaluations/stride-12345678/result.json", [1]),
+        "stride-12345678/result.json",
+    ),
 }
 
 MEASURED = {  # by architecture: which file, what stands in it, and the reason
@@ -136,13 +155,15 @@ class Told(NamedTuple):
 
     def line(self, name: str) -> str:
         """The one line of the terminal about a record, which the page and runs.csv have too."""
-        (line,) = (line for line in self.text.splitlines() if f": {name}: " in line)  # status: name: reason
+        (line,) = (
+            line for line in self.text.splitlines() if f": {name}: " in line
+        )  # status: name: reason
         assert name in self.failures
         return line
 
 
 def tell(root: Path) -> Told:
-    page, text = report.make(root)
+    page, text = reporting.make(root)
     html = page.read_text(encoding="utf-8")
     failures = html[html.index("Without a result") :]
     return Told(root, pd.read_csv(page.parent / "runs.csv"), failures, text)
@@ -150,7 +171,9 @@ def tell(root: Path) -> Told:
 
 def summary(root: Path) -> pd.DataFrame:
     records = reading.read(root)
-    return tables.build(records, speeds.sittings(records.measures, records.doctors)).summary.set_index("arch")
+    return aggregate.build(
+        records, sessions.sittings(records.measures, records.doctors)
+    ).summary.set_index("arch")
 
 
 def write_beside(root: Path, number: int) -> Path:
@@ -190,7 +213,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Told:
     first, second = (next(root.glob(f"runs/{WHOLE}-*-s{seed}-*")) for seed in range(2))
     for name in COPIES:
         shutil.copytree(first, first.with_name(name.format(first.name)))
-    synthetic.write_run(root, WHOLE, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2"))
+    synthetic.write_run(
+        root, WHOLE, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2")
+    )
     synthetic.write_run(root, WHOLE, 1, "unfinished", folder=second.with_name(f"{second.name}-a3"))
     return tell(root)
 
@@ -200,7 +225,9 @@ def test_the_others_keep_their_numbers(tmp_path: Path, bad: Told) -> None:
     good, found = summary(tmp_path / "suite"), summary(bad.root)
     pd.testing.assert_frame_equal(found.loc[[WHOLE]], good.loc[[WHOLE]], check_dtype=False)
     kept = ["seeds", "bits_per_byte", "perplexity", "parameters", "train_tokens_per_second"]
-    pd.testing.assert_frame_equal(found.loc[[SPOILED, BESIDE], kept], good.loc[[SPOILED, BESIDE], kept])
+    pd.testing.assert_frame_equal(
+        found.loc[[SPOILED, BESIDE], kept], good.loc[[SPOILED, BESIDE], kept]
+    )
     assert found.loc[SPOILED, "seeds_asked"] > 2 == found.loc[SPOILED, "seeds"]
     assert "seed 10 unreadable: result.json: it is [1, 2]" in found.loc[SPOILED, "reason"]
     assert bad.numbers[bad.numbers["status"] == "unreadable"]["value"].isna().all()
@@ -223,7 +250,7 @@ def test_what_stands_beside_a_score_is_left_out_alone(name: str, bad: Told) -> N
     line = bad.line(folder.name)
     assert line.startswith("damaged: ")
     assert LESS[name][1] in line
-    assert record.status(folder) == "done"
+    assert store.status(folder) == "done"
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -244,14 +271,14 @@ def test_damaged_references_and_searches_are_named(number: int, bad: Told) -> No
 def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> None:
     root = tmp_path / "suite"
     folder, asked = synthetic.write_run(root, SPOILED, 2), synthetic.make_run(root, SPOILED, 2)
-    assert record.wanted(asked) == (folder, False)
+    assert store.wanted(asked) == (folder, False)
     LOST[name][0](folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert record.status(folder) == "unreadable"
-    assert record.wanted(asked) == (folder.with_name(f"{folder.name}-a2"), True)
+    assert store.status(folder) == "unreadable"
+    assert store.wanted(asked) == (folder.with_name(f"{folder.name}-a2"), True)
     assert not door.scored(folder)
     door.refuse(folder)
-    assert job.outcome(folder).startswith("unreadable: ")
+    assert runner.outcome(folder).startswith("unreadable: ")
     written = synthetic.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
     records = reading.read(root)
     assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]
@@ -272,13 +299,18 @@ def test_a_copied_folder_is_no_further_seed(name: str, bad: Told) -> None:
 def test_a_finished_attempt_stands_where_later_ones_are_not(bad: Told) -> None:
     (folder,) = bad.root.glob(f"runs/{WHOLE}-*-s1-????????")
     failed, unfinished = (bad.line(f"{folder.name}-a{number}") for number in (2, 3))
-    assert failed == f"failed: {folder.name}-a2: out of memory; {folder.name}, which is done, counts in its place"
+    assert (
+        failed
+        == f"failed: {folder.name}-a2: out of memory; {folder.name}, which is done, counts in its place"
+    )
     assert unfinished.startswith("unfinished: ")
 
 
 def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
     folder = synthetic.write_run(tmp_path, SPOILED, 0, "failed", "first")
-    synthetic.write_run(tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2"))
+    synthetic.write_run(
+        tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2")
+    )
     records = reading.read(tmp_path)
     assert records.runs["reason"].tolist() == ["second"]
     assert records.aside.empty
@@ -300,23 +332,29 @@ def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -
 
 def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> None:
     asked = synthetic.make_run(tmp_path / "suite", SPOILED, 0)
-    folder, _ = record.wanted(asked)
-    record.begin(folder, asked, {}, {})
-    for name, value in (("provenance.json", b"[]"), ("config.yaml", b"\xff"), ("curve.jsonl", b'[1]\n\xff\n{"step": 2}\n{"st')):
+    folder, _ = store.wanted(asked)
+    store.begin(folder, asked, {}, {})
+    for name, value in (
+        ("provenance.json", b"[]"),
+        ("config.yaml", b"\xff"),
+        ("curve.jsonl", b'[1]\n\xff\n{"step": 2}\n{"st'),
+    ):
         (folder / name).write_bytes(value)
-    assert record.wanted(asked) == (folder, True)
-    record.begin(folder, asked, {}, {})
-    record.note(folder, {"data": "d"}, {})
-    record.cut_curve(folder, 5)
-    assert record.read_curve(folder) == [{"step": 2}]
-    assert sound.look(folder).reason == ""
+    assert store.wanted(asked) == (folder, True)
+    store.begin(folder, asked, {}, {})
+    store.note(folder, {"data": "d"}, {})
+    store.cut_curve(folder, 5)
+    assert store.read_curve(folder) == [{"step": 2}]
+    assert loading.look(folder).reason == ""
 
 
 def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
     """As scoring writes them: the bytes of a window are its tokens times what a token of the whole part has of them."""
     folder = synthetic.write_run(tmp_path, "lstm", 0)
-    windows = pd.DataFrame({"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]})
-    record.write_table(folder / "windows.parquet", windows)
+    windows = pd.DataFrame(
+        {"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]}
+    )
+    store.write_table(folder / "windows.parquet", windows)
     found = reading.read(tmp_path)
     assert found.aside.empty
     assert found.windows["bytes"].tolist() == [62.754, 62.754]

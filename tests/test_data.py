@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.config import Data, Mistake
-from bench.data import Blocks, Part, blocks, copies, per_unit, prepare, windows
-from bench.data.source import Piece
-from bench.data.split import by_documents, strata
-from bench.data.spool import Documents, Spool, fill
+from bench.config.schema import Data, Mistake
+from bench.data import Blocks, Part, blocks, dedup, per_unit, prepare, windows
+from bench.data.document_store import Documents, Spool, fill
+from bench.data.sources.base import Piece
+from bench.data.splits import by_documents, strata
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,9 @@ def words(number: int, seed: int = 0) -> str:
     """Lines of made-up words."""
     random = np.random.default_rng(seed)
     alphabet = np.array(list("etaoinshrdlu"))
-    return "".join("".join(random.choice(alphabet, 5)) + (" " if at % 8 else "\n") for at in range(number))
+    return "".join(
+        "".join(random.choice(alphabet, 5)) + (" " if at % 8 else "\n") for at in range(number)
+    )
 
 
 def library(folder: Path, documents: int) -> Path:
@@ -43,7 +45,9 @@ def library(folder: Path, documents: int) -> Path:
 def test_each_block_is_seen_once_an_epoch() -> None:
     blocks = Blocks(np.arange(1001, dtype=np.uint16), context=10, batch=7, seed=3)
     assert blocks.per_epoch == 100
-    seen = np.concatenate([blocks.at(step) for step in range(100)])  # 700 blocks: 7 epochs, batches run across their borders
+    seen = np.concatenate(
+        [blocks.at(step) for step in range(100)]
+    )  # 700 blocks: 7 epochs, batches run across their borders
     assert seen.shape == (700, 11)
     assert seen.dtype == np.int64
     for epoch in range(7):
@@ -63,7 +67,9 @@ def test_order_is_a_function_of_the_seed_and_the_step() -> None:
     assert first.digest(20) != first.digest(21)
 
 
-@pytest.mark.parametrize(("context", "batch", "word"), [(100, 1, "size.context=100"), (10, 10, "train.batch=10")])
+@pytest.mark.parametrize(
+    ("context", "batch", "word"), [(100, 1, "size.context=100"), (10, 10, "train.batch=10")]
+)
 def test_a_text_too_short_for_context_or_batch(context: int, batch: int, word: str) -> None:
     with pytest.raises(Mistake, match=word):
         Blocks(np.zeros(100, np.uint16), context, batch, seed=0)
@@ -90,7 +96,9 @@ def test_every_target_once(length: int, batch: int) -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 3, 100])
-def test_nats_are_summed_by_unit_and_separators_stand_apart(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nats_are_summed_by_unit_and_separators_stand_apart(
+    piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(blocks, "PIECE", piece)
     nine = 9  # the separator
     tokens = np.array([nine, 1, 2, nine, 3, nine, 4, 5, 6], np.uint16)
@@ -103,15 +111,21 @@ def test_nats_are_summed_by_unit_and_separators_stand_apart(piece: int, monkeypa
 
 
 def test_units_of_a_corpus_hold_all_its_tokens_and_bytes(tmp_path: Path) -> None:
-    corpus = prepare(Data(path=str(library(tmp_path / "texts", 60)), tokenizer="bpe", vocabulary=300), "mine")
+    corpus = prepare(
+        Data(path=str(library(tmp_path / "texts", 60)), tokenizer="bpe", vocabulary=300), "mine"
+    )
     for name, part in corpus.parts.items():
-        frame, _, separators = per_unit(part, np.ones(len(part.tokens)), corpus.vocabulary.separator)
+        frame, _, separators = per_unit(
+            part, np.ones(len(part.tokens)), corpus.vocabulary.separator
+        )
         assert (part.tokens[part.starts - 1] == corpus.vocabulary.separator).all()
         assert frame["tokens"].sum() + separators + 1 == len(part.tokens)
         assert frame["bytes"].sum() == corpus.facts["bytes"][name]
         for at, size in zip(part.starts, part.sizes, strict=True):
             ends = np.flatnonzero(part.tokens[at:] == corpus.vocabulary.separator)
-            text = corpus.vocabulary.decode(part.tokens[at : at + ends[0]] if len(ends) else part.tokens[at:])
+            text = corpus.vocabulary.decode(
+                part.tokens[at : at + ends[0]] if len(ends) else part.tokens[at:]
+            )
             assert len(text.encode()) == size
 
 
@@ -162,8 +176,15 @@ def fake(sizes: list[int], names: list[int]) -> Documents:
 def test_documents_are_split_80_10_10_in_every_class_of_size() -> None:
     documents = fake([2 ** (number % 10) + 3 for number in range(1000)], list(range(1000)))
     parts = by_documents(documents)
-    assert {name: len(spans) for name, spans in parts.items()} == {"train": 800, "validation": 100, "test": 100}
-    sizes = {name: sorted({end - begin for begin, end in spans.tolist()}) for name, spans in parts.items()}
+    assert {name: len(spans) for name, spans in parts.items()} == {
+        "train": 800,
+        "validation": 100,
+        "test": 100,
+    }
+    sizes = {
+        name: sorted({end - begin for begin, end in spans.tolist()})
+        for name, spans in parts.items()
+    }
     assert sizes["test"] == sizes["validation"] == sizes["train"]
     assert sorted(np.concatenate(strata(documents))) == list(range(1000))
 
@@ -172,7 +193,10 @@ def test_one_document_more_leaves_nearly_all_others_where_they_were() -> None:
     sizes = [20 + number % 400 for number in range(500)]
     before = by_documents(fake(sizes, list(range(500))))
     after = by_documents(fake([333, *sizes[::-1]], [777, *range(499, -1, -1)]))
-    moved = sum(len(set(map(tuple, spans.tolist())) - set(map(tuple, after[name].tolist()))) for name, spans in before.items())
+    moved = sum(
+        len(set(map(tuple, spans.tolist())) - set(map(tuple, after[name].tolist())))
+        for name, spans in before.items()
+    )
     assert moved <= 2
 
 
@@ -185,7 +209,11 @@ def test_copies_and_near_copies_go_before_the_split(tmp_path: Path) -> None:
     (folder / "blank.txt").write_text(" \n")
     corpus = prepare(Data(path=str(folder), deduplicate="near"), "mine")
     facts = corpus.facts
-    assert (facts["duplicates_exact"], facts["duplicates_near"], facts["documents_empty"]) == (1, 1, 1)
+    assert (facts["duplicates_exact"], facts["duplicates_near"], facts["documents_empty"]) == (
+        1,
+        1,
+        1,
+    )
     assert sum(facts["documents"].values()) == 41
     exact = prepare(Data(path=str(folder)), "mine")
     assert sum(exact.facts["documents"].values()) == 42
@@ -194,22 +222,27 @@ def test_copies_and_near_copies_go_before_the_split(tmp_path: Path) -> None:
 def test_near_copies_are_those_that_a_plain_reading_of_the_rule_finds(tmp_path: Path) -> None:
     """Longest first, by sets in memory, against the pass that keeps its runs on the disk; words straddle pieces and chunks."""
     random, longs = np.random.default_rng(5), [words(120, seed=seed).split() for seed in range(6)]
-    texts = [" ".join(words(60, seed=100 + number).split()[: random.integers(5, 60)]) for number in range(60)]
+    texts = [
+        " ".join(words(60, seed=100 + number).split()[: random.integers(5, 60)])
+        for number in range(60)
+    ]
     for number in range(0, 60, 2):  # a share of a long text, from nothing to all of it
         texts[number] += " " + " ".join(longs[number % 6][: random.integers(10, 80)])
     documents, _ = fill(tmp_path / "spool", [Piece(text.encode()) for text in texts])
     seen: set[tuple[str, ...]] = set()
     kept = []
-    for place in sorted(range(60), key=lambda place: (-documents.sizes[place], documents.digests[place])):
+    for place in sorted(
+        range(60), key=lambda place: (-documents.sizes[place], documents.digests[place])
+    ):
         said = texts[place].split()
         runs = {tuple(said[at : at + 13]) for at in range(len(said) - 12)}
         if len(runs & seen) <= 0.2 * len(runs):
             seen |= runs
             kept.append(place)
     with Spool(tmp_path / "spool") as spool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(copies, "READ", 64)
-        patch.setattr(copies, "HELD", 200)
-        different = copies.without_near_copies(documents, spool)
+        patch.setattr(dedup, "READ", 64)
+        patch.setattr(dedup, "HELD", 200)
+        different = dedup.without_near_copies(documents, spool)
     assert 10 < len(kept) < 55
     assert different.begins.tolist() == documents.begins[sorted(kept)].tolist()
 
@@ -231,15 +264,21 @@ def test_the_same_text_gives_the_same_digest_from_anywhere(tmp_path: Path) -> No
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(words(500))
     (tmp_path / "c.txt").write_text(words(500, seed=1))
-    first, same, other = (prepare(Data(path=str(tmp_path / f"{name}.txt")), "mine") for name in "abc")
-    elsewhere = prepare(Data(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "elsewhere")), "mine")
+    first, same, other = (
+        prepare(Data(path=str(tmp_path / f"{name}.txt")), "mine") for name in "abc"
+    )
+    elsewhere = prepare(
+        Data(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "elsewhere")), "mine"
+    )
     assert first.digest == same.digest == elsewhere.digest != other.digest
     assert len(first.digest) == 16
     assert same.folder == first.folder != elsewhere.folder
     assert same.facts["path"].endswith("b.txt")
 
 
-@pytest.mark.parametrize("file", ["train.tokens", "validation.units.npy", "vocabulary.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "file", ["train.tokens", "validation.units.npy", "vocabulary.json", "manifest.json"]
+)
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone"])
 def test_a_broken_cache_is_made_again(file: str, harm: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(500))
@@ -255,14 +294,19 @@ def test_a_broken_cache_is_made_again(file: str, harm: str, tmp_path: Path) -> N
     corpus = prepare(options, "mine", lines.append)
     assert corpus.digest == digest
     assert place.read_bytes() == content
-    assert any("making it again" in line for line in lines) == (file != "manifest.json" or harm != "gone")
+    assert any("making it again" in line for line in lines) == (
+        file != "manifest.json" or harm != "gone"
+    )
 
 
 def test_processes_at_once_share_one_cache(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(20_000))
     options = f"path={str(tmp_path / 'a.txt')!r}, tokenizer='bpe', vocabulary=400"
-    code = f"from bench.config import Data; from bench.data import prepare; print(prepare(Data({options}), 'mine', print).digest)"
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    code = f"from bench.config.schema import Data; from bench.data import prepare; print(prepare(Data({options}), 'mine', print).digest)"
+    running = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     printed = [process.communicate(timeout=60)[0].splitlines() for process in running]
     assert len({lines[-1] for lines in printed}) == 1
     assert sorted(len(lines) for lines in printed) == [1, 1, 4]  # one of them said what it made
@@ -286,11 +330,15 @@ def test_a_context_longer_than_the_text_is_said_early(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(100))
     corpus = prepare(Data(path=str(tmp_path / "a.txt")), "mine")
     corpus.check(59)
-    with pytest.raises(Mistake, match=r"size\.context=61 is longer than the validation part \(61 tokens\)"):
+    with pytest.raises(
+        Mistake, match=r"size\.context=61 is longer than the validation part \(61 tokens\)"
+    ):
         corpus.check(61)
 
 
 def test_importing_the_data_stage_needs_neither_torch_nor_datasets() -> None:
     code = "import json, sys, bench.data; print(json.dumps(sorted({'torch', 'datasets', 'pandas'} & set(sys.modules))))"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert json.loads(printed) == []

@@ -13,16 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import doctor, model
-from bench.config import Measure, Run
-from bench.measure import conversation, examination, peak, rulers, speed, truth
-from bench.measure.conversation import Failed, Refused
-from bench.measure.peak import Peak
-from bench.measure.seat import Seat
-from bench.measure.storages import LiveStorages
-from bench.measure.subject import Subject
-from bench.measure.truth import Bad, Logbook
-from bench.measure.worker import Desk
+from bench import doctor
+from bench.config.schema import Measure, Run
+from bench.model import language_model
+from bench.performance import hardware_peak, timing, worker_client
+from bench.performance.calibration import checks, harness, reference_models
+from bench.performance.calibration.harness import Bad, Logbook
+from bench.performance.entry import Seat
+from bench.performance.hardware_peak import Peak
+from bench.performance.tensor_tracker import LiveStorages
+from bench.performance.worker import Desk
+from bench.performance.worker_client import Failed, Refused
+from bench.performance.workload import Subject
 from tests.conftest import ROOT, Command, one_line
 from tests.lying_worker import FAST
 
@@ -37,7 +39,7 @@ ON_THE_WALL = {
 }
 
 
-class Here(conversation.Worker):
+class Here(worker_client.Worker):
     """A worker without a process: the desk itself, spoken to in the same words."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
@@ -47,7 +49,9 @@ class Here(conversation.Worker):
         pass
 
     def ask(self, what: str, **request: Any) -> Any:
-        answer = json.loads(json.dumps(self.desk.answer(json.loads(json.dumps({"ask": what, **request})))))
+        answer = json.loads(
+            json.dumps(self.desk.answer(json.loads(json.dumps({"ask": what, **request}))))
+        )
         for key, kind in {"refused": Refused, "failed": Failed}.items():
             if key in answer:
                 raise kind(answer[key])
@@ -61,12 +65,12 @@ class Here(conversation.Worker):
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Workers in this process, with a lock that no real measurement uses, and shorter naps and copies."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(conversation, "Worker", Here)
-    monkeypatch.setattr(truth, "TRIES", 4)
-    monkeypatch.setattr(examination, "NAP", 0.03)
-    monkeypatch.setattr(examination, "COPIED", 8 << 20)
-    monkeypatch.setattr(peak, "BYTES", {"cpu": 1 << 20})
-    monkeypatch.setattr(peak, "SIDE", {"cpu": 64})
+    monkeypatch.setattr(worker_client, "Worker", Here)
+    monkeypatch.setattr(harness, "TRIES", 4)
+    monkeypatch.setattr(checks, "NAP", 0.03)
+    monkeypatch.setattr(checks, "COPIED", 8 << 20)
+    monkeypatch.setattr(hardware_peak, "BYTES", {"cpu": 1 << 20})
+    monkeypatch.setattr(hardware_peak, "SIDE", {"cpu": 64})
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -79,13 +83,21 @@ def test_right_rulers_are_found_right(bench: Command, tmp_path: Path) -> None:
     done = bench("--quick", module="bench.doctor", TMPDIR=str(tmp_path))
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "OFF" not in done.stdout
-    for words in ("The rulers", "This machine", "GFLOP/s", "GB/s", "The noise floor", "rulers are right."):
+    for words in (
+        "The rulers",
+        "This machine",
+        "GFLOP/s",
+        "GB/s",
+        "The noise floor",
+        "rulers are right.",
+    ):
         assert words in done.stdout, done.stdout
     assert done.stdout.count("\n  right  ") == 13
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("--quik", "--quik"), ("threads=0", "threads=0 is out of range"), ("threads=x", "'x'")]
+    ("word", "said"),
+    [("--quik", "--quik"), ("threads=0", "threads=0 is out of range"), ("threads=x", "'x'")],
 )
 def test_a_mistake_in_the_command_is_one_line(bench: Command, word: str, said: str) -> None:
     one_line(bench(word, module="bench.doctor"), 2, said)
@@ -96,7 +108,7 @@ def test_a_process_with_a_clock_that_lies_is_found_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(conversation, "MODULE", "tests.lying_worker")
+    monkeypatch.setattr(worker_client, "MODULE", "tests.lying_worker")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     assert doctor.main(["--quick"]) == 1
     last = capsys.readouterr().out.strip().splitlines()[-1]
@@ -108,12 +120,14 @@ def test_a_process_with_a_clock_that_lies_is_found_out(
 
 
 def fast_clock(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(speed, "time", FAST)
+    patch.setattr(timing, "time", FAST)
 
 
 def slow_processor_clock(patch: pytest.MonkeyPatch) -> None:
-    crooked = SimpleNamespace(perf_counter=time.perf_counter, process_time=lambda: 0.9 * time.process_time())
-    patch.setattr(speed, "time", crooked)
+    crooked = SimpleNamespace(
+        perf_counter=time.perf_counter, process_time=lambda: 0.9 * time.process_time()
+    )
+    patch.setattr(timing, "time", crooked)
 
 
 def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
@@ -122,7 +136,10 @@ def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
 
     def overlooking(self: LiveStorages, tensor: Tensor, *rest: Any, **more: Any) -> None:
         key = tensor.untyped_storage()._cdata
-        if tensor.untyped_storage().nbytes() > 1 << 20 and vars(self).setdefault("overlooked", key) == key:
+        if (
+            tensor.untyped_storage().nbytes() > 1 << 20
+            and vars(self).setdefault("overlooked", key) == key
+        ):
             return
         hold(self, tensor, *rest, **more)
 
@@ -130,17 +147,17 @@ def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_the_formula(patch: pytest.MonkeyPatch) -> None:
-    flops = model.LanguageModel.flops
-    patch.setattr(model.LanguageModel, "flops", lambda self, *rest: flops(self, *rest) / 2)
+    flops = language_model.LanguageModel.flops
+    patch.setattr(language_model.LanguageModel, "flops", lambda self, *rest: flops(self, *rest) / 2)
 
 
 def generous_counting(patch: pytest.MonkeyPatch) -> None:
     """Writing is said to have given twice the tokens."""
     decode = Subject.decode
 
-    def generous(self: Subject, batch: int = 1) -> speed.Window:
+    def generous(self: Subject, batch: int = 1) -> timing.Window:
         window = decode(self, batch)
-        return speed.Window(2 * window.tokens + 1, window.wall, window.cpu, window.passes)
+        return timing.Window(2 * window.tokens + 1, window.wall, window.cpu, window.passes)
 
     patch.setattr(Subject, "decode", generous)
 
@@ -162,11 +179,15 @@ def test_a_ruler_broken_on_purpose_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found: list[examination.Examination] = []
-    examine = examination.examine
-    monkeypatch.setattr(examination, "examine", lambda *words: found.append(examine(*words)) or found[-1])
+    found: list[checks.Examination] = []
+    examine = checks.examine
+    monkeypatch.setattr(
+        checks, "examine", lambda *words: found.append(examine(*words)) or found[-1]
+    )
     lie(monkeypatch)
-    for _ in range(3):  # a busy machine may put a clock off by itself, or hide one lie of several: then it is asked again
+    for _ in range(
+        3
+    ):  # a busy machine may put a clock off by itself, or hide one lie of several: then it is asked again
         assert doctor.main(["--quick"]) == 1
         last = capsys.readouterr().out.strip().splitlines()[-1]
         if {finding.name for finding in found[-1].off} == off:
@@ -178,8 +199,8 @@ def test_a_ruler_broken_on_purpose_is_named(
 
 
 def test_a_process_that_does_not_start_is_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "MODULE", "bench.no_such_module")
-    (finding,) = examination.examine(1, 10.0, quick=True).findings
+    monkeypatch.setattr(worker_client, "MODULE", "bench.no_such_module")
+    (finding,) = checks.examine(1, 10.0, quick=True).findings
     assert finding.off
     assert "no_such_module" in finding.sentence
 
@@ -199,13 +220,15 @@ def test_the_logbook_gives_the_time_between_two_ends_of_forwards(tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "options", "state_bytes"),
     [
-        (rulers.Sleep, {"seconds": 0.001}, 0),
-        (rulers.Product, {"side": 8, "times": 2}, 0),
-        (rulers.Copy, {"size": 16}, 0),
-        (rulers.Hold, {"sizes": [100], "state": 10, "growth": 3}, 2 * (10 + 3 * 5)),
+        (reference_models.Sleep, {"seconds": 0.001}, 0),
+        (reference_models.Product, {"side": 8, "times": 2}, 0),
+        (reference_models.Copy, {"size": 16}, 0),
+        (reference_models.Hold, {"sizes": [100], "state": 10, "growth": 3}, 2 * (10 + 3 * 5)),
     ],
 )
-def test_a_ruler_is_an_architecture_like_any_other(kind: type, options: dict[str, Any], state_bytes: int) -> None:
+def test_a_ruler_is_an_architecture_like_any_other(
+    kind: type, options: dict[str, Any], state_bytes: int
+) -> None:
     ruler, x = kind(4, 5, **options), torch.randn(2, 5, 4, requires_grad=True)
     whole, none = ruler(x, lengths=torch.tensor([5, 2]))
     assert none is None
@@ -222,10 +245,12 @@ def test_a_ruler_is_an_architecture_like_any_other(kind: type, options: dict[str
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_the_machine_s_own_rates_count_what_is_done(precision: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peak, "SIDE", {"cpu": 16})
-    monkeypatch.setattr(peak, "BYTES", {"cpu": 1000})
-    monkeypatch.setattr(peak, "SECONDS", 0.05)
+def test_the_machine_s_own_rates_count_what_is_done(
+    precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware_peak, "SIDE", {"cpu": 16})
+    monkeypatch.setattr(hardware_peak, "BYTES", {"cpu": 1000})
+    monkeypatch.setattr(hardware_peak, "SECONDS", 0.05)
     machine = Peak(torch.device("cpu"), precision)
     for window, amount in ((machine.product(), 2 * 16**3), (machine.copy(), 2 * 1000)):
         assert window.tokens == amount * window.passes
@@ -237,13 +262,20 @@ def test_the_machine_s_own_rates_count_what_is_done(precision: torch.dtype, monk
     assert torch.equal(*machine.places)
 
 
-@pytest.mark.parametrize(("factor", "said"), [(1.0, "differences in speed can be told"), (1.1, "no claim about speed is made")])
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [(1.0, "differences in speed can be told"), (1.1, "no claim about speed is made")],
+)
 def test_what_the_noise_floor_says_of_two_identical_models(factor: float, said: str) -> None:
     noise = np.random.default_rng(0).normal(1, 0.005, size=(2, 40))
     seats = [
         SimpleNamespace(
             samples=SimpleNamespace(
-                windows={"train": [(i, {"tokens": 1, "wall": w * times, "cpu": w}) for i, w in enumerate(row)]}
+                windows={
+                    "train": [
+                        (i, {"tokens": 1, "wall": w * times, "cpu": w}) for i, w in enumerate(row)
+                    ]
+                }
             )
         )
         for row, times in zip(noise, (factor, 1.0), strict=True)
@@ -274,6 +306,7 @@ def test_two_seats_are_compared_by_token_and_not_by_window() -> None:
     table = [Seat(Run(), 8, Measure()) for _ in range(2)]
     for seat, steps in zip(table, (7, 8), strict=True):  # what one step takes is the same
         seat.samples.windows["train"] = [
-            (round_, {"tokens": 64 * steps, "wall": 0.01 * steps, "cpu": 0.01 * steps}) for round_ in range(12)
+            (round_, {"tokens": 64 * steps, "wall": 0.01 * steps, "cpu": 0.01 * steps})
+            for round_ in range(12)
         ]
     assert "one takes 1.0000 of the other's time" in doctor.compared(table, [0, 6], "wall")

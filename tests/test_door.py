@@ -10,28 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from bench import check, checked, command, model, new
-from bench.config import Mistake
+from bench import check, new
+from bench.cli import compose
+from bench.config.plugins import how_to_install
+from bench.config.schema import Mistake
 from bench.contract import CHECKS, Check, Subject, examine
-from bench.installed import how_to_install
+from bench.model import language_model
+from bench.records import contract_results
 
 from . import doubles
 from .conftest import ROOT, Command, one_line
 
-command.register()
+compose.register()
 
 
 def write_arch(folder: Path, name: str, target: str) -> Path:
     path = folder / "arch" / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"_target_: {target}\nfamily: own\ncard: {{summary: A test., paper: ''}}\ntune: {{learning_rate: 1.0e-3}}\n")
+    path.write_text(
+        f"_target_: {target}\nfamily: own\ncard: {{summary: A test., paper: ''}}\ntune: {{learning_rate: 1.0e-3}}\n"
+    )
     return path
 
 
 # --- the check --------------------------------------------------------------------------------------------------------
 
 
-def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(bench: Command, tmp_path: Path) -> None:
+def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(
+    bench: Command, tmp_path: Path
+) -> None:
     write_arch(tmp_path / "conf", "good", "tests.doubles.Sound")
     write_arch(tmp_path / "conf", "bad", "tests.doubles.MixesRows")
     done = bench("--config-dir", "conf", "arch=good,bad", "--keep", module="bench.check")
@@ -41,7 +48,10 @@ def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(bench: C
     assert "bad: BROKEN: rows;" in text
     assert "to mend it: take no mean, norm or sort over the first axis" in text
     assert "2 architectures: 1 not sound: bad" in text
-    kept = {found["arch"]: found for found in checked.read(tmp_path / "results/single").values()}
+    kept = {
+        found["arch"]: found
+        for found in contract_results.read(tmp_path / "results/single").values()
+    }
     assert [f["name"] for f in kept["bad"]["findings"] if f["status"] == "broken"] == ["rows"]
     assert not kept["good"]["stale"]
     assert {f["status"] for f in kept["good"]["findings"]} == {"holds"}
@@ -57,16 +67,26 @@ def test_every_double_is_caught_by_the_command(bench: Command, tmp_path: Path) -
     }
     for name in bad:
         write_arch(tmp_path / "conf", name.lower(), f"tests.doubles.{name}")
-    done = bench("--config-dir", "conf", f"arch={','.join(sorted(name.lower() for name in bad))}", module="bench.check")
+    done = bench(
+        "--config-dir",
+        "conf",
+        f"arch={','.join(sorted(name.lower() for name in bad))}",
+        module="bench.check",
+    )
     assert done.returncode == 1, done.stderr
     assert f"{len(bad)} architectures: {len(bad)} not sound" in done.stdout
 
 
-def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_mistakes_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     write_arch(tmp_path / "conf", "lost", "no_such_module.Model")
     for words, said in (
-        (["--config-dir", "conf", "arch=lost"], "no_such_module.Model does not import: ModuleNotFoundError"),
+        (
+            ["--config-dir", "conf", "arch=lost"],
+            "no_such_module.Model does not import: ModuleNotFoundError",
+        ),
         (["arch=nothing_of_the_kind"], "arch=nothing_of_the_kind is not known"),
         (["--config-dir", "nowhere", "arch=rnn"], "is no folder"),
     ):
@@ -82,7 +102,9 @@ def test_help_of_both_commands_needs_no_torch() -> None:
         "import sys, bench.check, bench.new; assert not bench.check.main(['--help']); bench.new.parsed(['mine']); "
         "assert not {'torch', 'datasets', 'transformers'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert "python -m bench.check arch=mine" in done.stdout
 
 
@@ -109,7 +131,9 @@ def test_what_is_written_keeps_the_contract(check: Check, started: Subject) -> N
     assert finding.status == "holds", finding.sentence()
 
 
-def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert new.main(["mine", "--into", "a/b"]) == 0
     said = capsys.readouterr().out
@@ -123,7 +147,9 @@ def test_nothing_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert not (tmp_path / "a/b/conf/arch/mine.yaml").exists()
 
 
-@pytest.mark.parametrize("name", ["Mine", "my-mixer", "1st", "class", "torch", "json", "bench", "../up", ""])
+@pytest.mark.parametrize(
+    "name", ["Mine", "my-mixer", "1st", "class", "torch", "json", "bench", "../up", ""]
+)
 def test_a_name_that_would_not_do_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -148,19 +174,29 @@ def install(folder: Path, package: str, value: str, arches: dict[str, str]) -> N
     (about / "entry_points.txt").write_text(f"[bench.architectures]\n{package} = {value}\n")
 
 
-def test_an_installed_package_brings_its_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_installed_package_brings_its_architectures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "their_mixers", "their_mixers.conf", {"theirs": "tests.doubles.Sound"})
     monkeypatch.syspath_prepend(tmp_path)
-    assert command.expand(["arch=theirs"]).runs[0].arch["_target_"] == "tests.doubles.Sound"
-    assert "theirs" in {run.names["arch"] for run in command.expand(["-m", "arch=glob(*)"]).runs}
+    assert compose.expand(["arch=theirs"]).runs[0].arch["_target_"] == "tests.doubles.Sound"
+    assert "theirs" in {run.names["arch"] for run in compose.expand(["-m", "arch=glob(*)"]).runs}
     assert "their_mixers" not in sys.modules
 
 
 @pytest.mark.parametrize(
     ("value", "name", "words"),
     [
-        ("their_mixers.nowhere", "theirs", "there is no arch/[*].yaml in .*their_mixers/nowhere.*pip uninstall their_mixers"),
-        ("no_such_package.conf", "theirs", "there is no arch/[*].yaml in a package no_such_package"),
+        (
+            "their_mixers.nowhere",
+            "theirs",
+            "there is no arch/[*].yaml in .*their_mixers/nowhere.*pip uninstall their_mixers",
+        ),
+        (
+            "no_such_package.conf",
+            "theirs",
+            "there is no arch/[*].yaml in a package no_such_package",
+        ),
         (
             "their_mixers.conf",
             "bigram",
@@ -168,35 +204,47 @@ def test_an_installed_package_brings_its_architectures(tmp_path: Path, monkeypat
         ),
     ],
 )
-def test_a_broken_package_is_one_line(value: str, name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_package_is_one_line(
+    value: str, name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, "their_mixers", value, {name: "tests.doubles.Sound"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(Mistake, match=words):
-        command.expand(["arch=rnn"])
+        compose.expand(["arch=rnn"])
 
 
-def test_two_packages_with_one_name_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_packages_with_one_name_are_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for package in ("first_mixers", "second_mixers"):
         install(tmp_path, package, f"{package}.conf", {"theirs": "tests.doubles.Sound"})
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(Mistake, match=r"arch=theirs is named twice, by the installed package first_mixers .* second_mixers"):
-        command.expand(["arch=rnn"])
+    with pytest.raises(
+        Mistake,
+        match=r"arch=theirs is named twice, by the installed package first_mixers .* second_mixers",
+    ):
+        compose.expand(["arch=rnn"])
 
 
 def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
     write_arch(tmp_path, "bigram", "tests.doubles.Sound")
-    with pytest.raises(Mistake, match=r"arch=bigram is named twice, by the project .* and by --config-dir"):
-        command.expand(["--config-dir", str(tmp_path), "arch=bigram"])
+    with pytest.raises(
+        Mistake, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
+    ):
+        compose.expand(["--config-dir", str(tmp_path), "arch=bigram"])
 
 
-def test_a_missing_extra_says_what_brings_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_extra_says_what_brings_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "needs_an_extra.py").write_text("import transformers\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        model.CannotBuild, match=r"does not import.*; python -m pip install 'architecture-bench\[huggingface\]' brings it"
+        language_model.CannotBuild,
+        match=r"does not import.*; python -m pip install 'architecture-bench\[huggingface\]' brings it",
     ):
-        model.constructor({"_target_": "needs_an_extra.Model"})
+        language_model.constructor({"_target_": "needs_an_extra.Model"})
     assert how_to_install(ModuleNotFoundError("No module", name="nobody_knows_it")) == ""
     assert how_to_install(ValueError("no")) == ""
 
@@ -218,7 +266,9 @@ their_mixers = ["conf/arch/*.yaml"]
 
 
 @pytest.mark.slow
-def test_a_package_in_a_fresh_environment_is_checked_trained_measured_and_reported(tmp_path: Path, tiny: list[str]) -> None:
+def test_a_package_in_a_fresh_environment_is_checked_trained_measured_and_reported(
+    tmp_path: Path, tiny: list[str]
+) -> None:
     work, python = tmp_path / "work", tmp_path / "environment" / "bin" / "python"
     work.mkdir()
     assert new.main(["theirs", "--into", str(tmp_path / "source" / "their_mixers")]) == 0
@@ -227,11 +277,21 @@ def test_a_package_in_a_fresh_environment_is_checked_trained_measured_and_report
     yaml = package / "conf" / "arch" / "theirs.yaml"
     yaml.write_text(yaml.read_text().replace("theirs.Theirs", "their_mixers.theirs.Theirs"))
     (package.parent / "pyproject.toml").write_text(PYPROJECT)
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(python.parent.parent)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(python.parent.parent)], check=True
+    )
     present = [path for path in sys.path if path.endswith("site-packages")]
     link = next(python.parent.parent.rglob("site-packages")) / "present.pth"
-    link.write_text("\n".join([str(ROOT), *(f"import site; site.addsitedir({path!r})" for path in present)]))
-    flags = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    link.write_text(
+        "\n".join([str(ROOT), *(f"import site; site.addsitedir({path!r})" for path in present)])
+    )
+    flags = [
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--disable-pip-version-check",
+    ]
     before = {
         path: path.stat().st_mtime_ns
         for folder in ("bench", "conf", "architectures")
@@ -239,25 +299,44 @@ def test_a_package_in_a_fresh_environment_is_checked_trained_measured_and_report
     }
 
     def call(*words: str, code: int = 0) -> str:
-        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([str(python), "-m", *words], cwd=work, env=environment, capture_output=True, text=True, check=False)
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {
+            "PYTHONDONTWRITEBYTECODE": "1"
+        }
+        done = subprocess.run(
+            [str(python), "-m", *words],
+            cwd=work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout if code == 0 else one_line(done, code)
 
     call("pip", "install", *flags, str(package.parent))
     assert "theirs: all 13 promises hold" in call("bench.check", "arch=theirs", "--keep")
     quick = [word for word in tiny if not word.startswith("measure=")]
-    quick += ["measure=quick", "measure.rounds=2", "measure.cap_seconds=5", "measure.lengths=[32,64]", "measure.processes=1"]
+    quick += [
+        "measure=quick",
+        "measure.rounds=2",
+        "measure.cap_seconds=5",
+        "measure.lengths=[32,64]",
+        "measure.processes=1",
+    ]
     call("bench.run", "-m", "arch=theirs,bigram", *quick)
     call("bench.measure", "-m", "arch=theirs,bigram", *quick)
-    page = call("bench.report", "results/single") and (work / "results/single/report/index.html").read_text(encoding="utf-8")
+    page = call("bench.report", "results/single") and (
+        work / "results/single/report/index.html"
+    ).read_text(encoding="utf-8")
     assert "theirs" in page
     assert "bigram" in page
     summary = (work / "results/single/report/summary.csv").read_text(encoding="utf-8")
     assert re.search(r"^theirs,.*,done,", summary, re.M)
     after = {path: path.stat().st_mtime_ns for path in before}
     assert after == before
-    for path in next(python.parent.parent.rglob("site-packages")).glob("their_mixers/conf/arch/*.yaml"):
+    for path in next(python.parent.parent.rglob("site-packages")).glob(
+        "their_mixers/conf/arch/*.yaml"
+    ):
         path.unlink()
     assert "pip uninstall their-mixers" in call("bench.run", "arch=rnn", code=2)
 
@@ -273,9 +352,14 @@ def section(title: str) -> str:
 @pytest.mark.slow
 def test_the_readme_is_followed_word_for_word(tmp_path: Path) -> None:
     """Files are written where their first line says; commands run as they stand, each must succeed."""
-    blocks = re.findall(r"^```(\w*)\n(.*?)^```", section("Your own architecture in ten minutes"), re.M | re.S)
+    blocks = re.findall(
+        r"^```(\w*)\n(.*?)^```", section("Your own architecture in ten minutes"), re.M | re.S
+    )
     assert {kind for kind, _ in blocks} == {"", "python", "yaml", "toml"}
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     for kind, block in blocks:
         if kind in ("python", "yaml"):
             path = tmp_path / re.match(r"# (\S+)", block)[1].rstrip(":,")  # type: ignore[index]
@@ -284,9 +368,16 @@ def test_the_readme_is_followed_word_for_word(tmp_path: Path) -> None:
         elif not kind:
             for line in block.strip().splitlines():
                 done = subprocess.run(
-                    ["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+                    ["bash", "-c", line],
+                    cwd=tmp_path,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
                 )
                 assert done.returncode == 0, line + done.stdout + done.stderr
     rows = (tmp_path / "results/single/report/summary.csv").read_text(encoding="utf-8")
     assert all(re.search(rf"^{name},.*,done,", rows, re.M) for name in ("mine", "mean", "rnn"))
-    assert json.loads(next((tmp_path / "results/single/checks").glob("mean-*.json")).read_text())["findings"]
+    assert json.loads(next((tmp_path / "results/single/checks").glob("mean-*.json")).read_text())[
+        "findings"
+    ]

@@ -9,37 +9,46 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import evaluate, regret, train
-from bench.config import Run, Synthetic, Train
+from bench import evaluation
+from bench.config.schema import Run, Synthetic, Train
 from bench.data import Corpus, Part
-from bench.data.synthetic.law import law
+from bench.data.synthetic.base import law
 from bench.data.tokenizer import Bytes, Characters, Vocabulary
-from bench.evaluate import filling, sample, unmasking
-from bench.metric import Metric
-from bench.objective import Batch, Causal, Masked
+from bench.evaluation import infilling, masked_likelihood, regret, sampling
+from bench.records.metric import Metric
+from bench.training import loop
+from bench.training.objective import Batch, Causal, Masked
 from tests.test_objective import World
 
-PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
 TEXTS = np.array(list(itertools.product(range(3), repeat=4)))  # (81, 4)
 
 
 class InOrder(World):
     """The same world, known from left to right: each position answers with its next token, from those before it."""
 
-    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def hidden(
+        self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         rows = []
         for row in tokens.tolist():
             seen, answers = self.joint, []
             for token in row:
                 seen = seen[token]
-                answers.append(seen.reshape(3, -1).sum(1) / seen.sum() if seen.dim() else torch.full((3,), 1 / 3).double())
+                answers.append(
+                    seen.reshape(3, -1).sum(1) / seen.sum()
+                    if seen.dim()
+                    else torch.full((3,), 1 / 3).double()
+                )
             rows.append(torch.stack(answers).log())
         return torch.stack(rows), None
 
 
 @pytest.fixture
 def joint() -> Tensor:
-    world = torch.rand(3, 3, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 3
+    world = (
+        torch.rand(3, 3, 3, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64) ** 3
+    )
     return world / world.sum()
 
 
@@ -78,16 +87,19 @@ def value(metrics: list[Metric], name: str) -> float:
 
 
 def test_unmasking_from_left_to_right_is_the_exact_likelihood(joint: Tensor) -> None:
-    nats = unmasking.left_to_right(masked(joint), TEXTS, PLAN)
+    nats = masked_likelihood.left_to_right(masked(joint), TEXTS, PLAN)
     exact = -joint.log().numpy()[tuple(TEXTS.T)]
     assert nats.shape == (81, 4)
     assert nats.sum(axis=1) == pytest.approx(exact, abs=1e-6)
 
 
-def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihood(joint: Tensor) -> None:
+def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihood(
+    joint: Tensor,
+) -> None:
     corpus, part = small()
     (encoder, table), (decoder, other) = (
-        evaluate.same_windows(asked, corpus, part, 4, 50, PLAN) for asked in (masked(joint), causal(joint))
+        evaluation.same_windows(asked, corpus, part, 4, 50, PLAN)
+        for asked in (masked(joint), causal(joint))
     )
     assert table["window"].equals(other["window"])
     assert table["nats"].to_numpy() == pytest.approx(other["nats"].to_numpy(), abs=1e-5)
@@ -98,8 +110,12 @@ def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihoo
     scale = 1 / np.log(2)
     for metrics in (encoder, decoder):
         assert value(metrics, "left_to_right_nats") == pytest.approx(mean, abs=1e-6)
-        assert value(metrics, "left_to_right_bits_per_byte") == pytest.approx(scale * mean, abs=1e-6)
-        assert value(metrics, "left_to_right_standard_error") == pytest.approx(scale * error, abs=1e-6)
+        assert value(metrics, "left_to_right_bits_per_byte") == pytest.approx(
+            scale * mean, abs=1e-6
+        )
+        assert value(metrics, "left_to_right_standard_error") == pytest.approx(
+            scale * error, abs=1e-6
+        )
     assert not [metric for metric in decoder if metric.name.startswith("any_order")]
 
 
@@ -114,13 +130,15 @@ def test_the_bound_over_all_orders_is_the_likelihood_of_a_perfect_model(joint: T
             weight = torch.zeros(81, 4)
             weight[:, list(hidden)] = 1
             targets = torch.from_numpy(TEXTS)
-            bound = asked.bound(Batch(targets.masked_fill(weight.bool(), 3), targets, weight), 3).double()
+            bound = asked.bound(
+                Batch(targets.masked_fill(weight.bool(), 3), targets, weight), 3
+            ).double()
             found += float((joint.flatten() * bound).sum()) / (3 * len(masks))
     assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_draws_of_the_bound_have_its_mean(joint: Tensor) -> None:
-    draws = unmasking.any_order(masked(joint), TEXTS, PLAN, draws=60)  # (81, 60)
+    draws = masked_likelihood.any_order(masked(joint), TEXTS, PLAN, draws=60)  # (81, 60)
     weights = joint.flatten().numpy()
     mean, error = weights @ draws.mean(axis=1), np.sqrt(weights**2 @ draws.var(axis=1) / 60)
     expected = entropy(joint) - entropy(joint.sum((1, 2, 3)))
@@ -132,14 +150,16 @@ def test_the_bound_of_a_model_that_contradicts_itself_lies_above(joint: Tensor) 
     """One that is sure of its neighbours only from the left: drawn orders cost it more than its best one."""
 
     class LeftOnly(World):
-        def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+        def hidden(
+            self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+        ) -> tuple[Tensor, None]:
             first = (tokens == self.mask).int().argmax(dim=1, keepdim=True)
             later = torch.arange(tokens.shape[1])[None] > first
             return super().hidden(tokens.masked_fill(later, self.mask))
 
     asked = Masked(LeftOnly(joint, causal=False))  # type: ignore[arg-type]
-    exact = unmasking.left_to_right(asked, TEXTS, PLAN)[:, 1:].sum(axis=1)
-    bound = unmasking.any_order(asked, TEXTS, PLAN, draws=30).mean(axis=1)
+    exact = masked_likelihood.left_to_right(asked, TEXTS, PLAN)[:, 1:].sum(axis=1)
+    bound = masked_likelihood.any_order(asked, TEXTS, PLAN, draws=30).mean(axis=1)
     weights = joint.flatten().numpy()
     assert weights @ bound > weights @ exact + 0.02
 
@@ -168,7 +188,9 @@ def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_
     noise = np.random.default_rng(1).normal(0.7, 0.1, 50)
     found = regret.of_windows(known, tokens, best + noise)
     assert value(found, "left_to_right_regret") == pytest.approx(noise.mean() / 7, abs=1e-9)
-    assert value(found, "left_to_right_regret_standard_error") == pytest.approx(noise.std(ddof=1) / 7 / np.sqrt(50), rel=1e-6)
+    assert value(found, "left_to_right_regret_standard_error") == pytest.approx(
+        noise.std(ddof=1) / 7 / np.sqrt(50), rel=1e-6
+    )
     with pytest.raises(regret.Leak, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
         regret.of_windows(known, tokens, best - noise)
 
@@ -178,17 +200,20 @@ def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_
 
 def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Tensor) -> None:
     corpus, part = small()
-    asked = filling.candidates(corpus)
+    asked = infilling.candidates(corpus)
     assert np.flatnonzero(asked).tolist() == [0, 1, 2]
-    windows, places = sample.fillings(part, "00ff", 4, 40, asked, seed=0)
+    windows, places = sampling.fillings(part, "00ff", 4, 40, asked, seed=0)
     assert set(places.tolist()) == {1, 2, 3}
     seen, inferred = (
         way(model, windows, places, np.flatnonzero(asked), PLAN)
-        for way, model in ((filling.encoded, masked(joint)), (filling.by_bayes, causal(joint)))
+        for way, model in ((infilling.encoded, masked(joint)), (infilling.by_bayes, causal(joint)))
     )
     assert np.exp(-seen).sum(axis=1) == pytest.approx(np.ones(40), abs=1e-6)
     assert inferred == pytest.approx(seen, abs=1e-5)
-    both = [evaluate.fill_in(model, corpus, part, 4, 40, 0, PLAN) for model in (masked(joint), causal(joint))]
+    both = [
+        evaluation.fill_in(model, corpus, part, 4, 40, 0, PLAN)
+        for model in (masked(joint), causal(joint))
+    ]
     assert value(both[0], "filling_accuracy") == value(both[1], "filling_accuracy")
     assert value(both[0], "filling_nats") == pytest.approx(value(both[1], "filling_nats"), abs=1e-5)
 
@@ -201,4 +226,4 @@ def test_a_large_vocabulary_is_not_asked(joint: Tensor) -> None:
 
     large: Vocabulary = Large()
     changed = Corpus(corpus.folder, corpus.digest, large, corpus.parts, {})
-    assert evaluate.fill_in(masked(joint), changed, part, 4, 40, 0, PLAN) == []
+    assert evaluation.fill_in(masked(joint), changed, part, 4, 40, 0, PLAN) == []

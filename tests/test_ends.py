@@ -5,14 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from bench import cell, check, command, forecast, job, launch, model, record, run, sizing
-from bench.config import Data, Mistake, Run, Size, Train
-from bench.probe import check_before_training
+from bench import check, run
+from bench.cli import compose
+from bench.config.schema import Data, Mistake, Run, Size, Train
+from bench.contract.probes import check_before_training
+from bench.execution import dry_run, runner, worker
+from bench.model import language_model, sizing
+from bench.records import store
+from bench.system import processes
 
 from . import doubles
 from .conftest import Command, one_line
 
-command.register()
+compose.register()
 ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 1e-3}}
 
 
@@ -34,24 +39,35 @@ def a_run(folder: Path, **train: object) -> Run:
 # --- sys.exit in an architecture --------------------------------------------------------------------------------------
 
 
-def test_a_module_that_exits_while_it_is_imported_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_that_exits_while_it_is_imported_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "leaves_on_import.py").write_text("import sys; sys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(model.CannotBuild, match=r"leaves_on_import.Model does not import: SystemExit: it called sys.exit\(3\)"):
-        model.constructor({"_target_": "leaves_on_import.Model"})
+    with pytest.raises(
+        language_model.CannotBuild,
+        match=r"leaves_on_import.Model does not import: SystemExit: it called sys.exit\(3\)",
+    ):
+        language_model.constructor({"_target_": "leaves_on_import.Model"})
 
 
 def test_an_architecture_that_exits_when_it_is_made_is_a_line() -> None:
     arch = {"_target_": "tests.test_ends.LeavesWhenMade"}
-    with pytest.raises(model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"):
-        model.build(arch, 16, 8, 11, seed=0)
-    with pytest.raises(model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"):
+    with pytest.raises(
+        language_model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+    ):
+        language_model.build(arch, 16, 8, 11, seed=0)
+    with pytest.raises(
+        language_model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+    ):
         sizing.solve_width(arch, 20_000, 8, 11)
 
 
 def test_an_architecture_that_exits_in_forward_is_found_before_training() -> None:
-    made = model.build({"_target_": "tests.test_ends.LeavesInForward"}, 16, 8, 11, seed=0)
-    with pytest.raises(model.CannotBuild, match=r"it raised SystemExit: it called sys.exit\(0\)"):
+    made = language_model.build({"_target_": "tests.test_ends.LeavesInForward"}, 16, 8, 11, seed=0)
+    with pytest.raises(
+        language_model.CannotBuild, match=r"it raised SystemExit: it called sys.exit\(0\)"
+    ):
         check_before_training(made)
 
 
@@ -66,49 +82,60 @@ def test_the_check_passes_nobody_who_exits(tmp_path: Path, capsys: pytest.Captur
     assert "BROKEN" in capsys.readouterr().out
 
 
-def test_an_exit_while_it_trains_stands_in_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exit_while_it_trains_stands_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def leaves(*_: object) -> None:
         sys.exit(0)
 
-    monkeypatch.setattr(cell, "run", leaves)
-    assert cell.recorded(a_run(tmp_path), tmp_path, print) == 4
-    result = record.read_json(tmp_path / "result.json")
+    monkeypatch.setattr(worker, "run", leaves)
+    assert worker.recorded(a_run(tmp_path), tmp_path, print) == 4
+    result = store.read_json(tmp_path / "result.json")
     assert (result["status"], result["reason"]) == ("failed", "SystemExit: it called sys.exit(0)")
 
 
 @pytest.mark.parametrize("code", [0, 2, 4])
-def test_a_code_without_a_result_is_a_failure(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_launched", lambda *_: launch.End(code))
+def test_a_code_without_a_result_is_a_failure(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_launched", lambda *_: processes.End(code))
     asked = a_run(tmp_path)
-    job._train(asked, [])
-    result = record.read_json(record.attempts(asked)[-1] / "result.json")
-    assert (result["status"], result["reason"]) == ("failed", f"its process ended with code {code} and left no result")
+    runner._train(asked, [])
+    result = store.read_json(store.attempts(asked)[-1] / "result.json")
+    assert (result["status"], result["reason"]) == (
+        "failed",
+        f"its process ended with code {code} and left no result",
+    )
 
 
 @pytest.mark.parametrize("code", [3, 5])
-def test_a_run_that_was_stopped_is_taken_up_again(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_launched", lambda *_: launch.End(code))
+def test_a_run_that_was_stopped_is_taken_up_again(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "_launched", lambda *_: processes.End(code))
     asked = a_run(tmp_path)
-    job._train(asked, [])
-    assert record.status(record.attempts(asked)[-1]) == "unfinished"
+    runner._train(asked, [])
+    assert store.status(store.attempts(asked)[-1]) == "unfinished"
 
 
 def test_a_cell_that_nobody_named_is_a_line(capsys: pytest.CaptureFixture) -> None:
     for words in ([], ["nowhere.json", "here"], [__file__, "here"]):
-        assert cell.main(words) == 2
+        assert worker.main(words) == 2
         assert capsys.readouterr().err.startswith("error: no run is named")
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_no_words_at_all_ask_for_the_default_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_words_at_all_ask_for_the_default_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     swept: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["bench.run"])
     monkeypatch.setattr(run, "prepare", lambda asked: None)
     monkeypatch.setattr(run, "by_hydra", lambda: swept.append(sys.argv[1:]))
-    run.train(command.Command([a_run(tmp_path)], False), [])
-    run.train(command.Command([a_run(tmp_path)], True), ["-m", "a=1"], ["-m", "b=2"])
+    run.train(compose.Command([a_run(tmp_path)], False), [])
+    run.train(compose.Command([a_run(tmp_path)], True), ["-m", "a=1"], ["-m", "b=2"])
     assert swept == [[], ["-m", "a=1"], ["-m", "b=2"]]
 
 
@@ -120,20 +147,37 @@ def test_no_words_at_all_ask_for_the_default_run(tmp_path: Path, monkeypatch: py
         (["size.parameters=100"], "size.parameters=100 is too small"),
     ],
 )
-def test_dry_promises_no_run_that_can_not_start(door: Command, tiny: list[str], words: list[str], said: str) -> None:
+def test_dry_promises_no_run_that_can_not_start(
+    door: Command, tiny: list[str], words: list[str], said: str
+) -> None:
     kept = [word for word in tiny if word.partition("=")[0] != "train.batch"]
     one_line(door("arch=bigram", "dry=true", *kept, *words), 2, said)
 
 
-def test_dry_makes_no_folder_and_sees_where_none_can_be(door: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_dry_makes_no_folder_and_sees_where_none_can_be(
+    door: Command, tiny: list[str], tmp_path: Path
+) -> None:
     assert door("arch=bigram", "dry=true", *tiny).returncode == 0
     assert not (tmp_path / "results").exists()
     (tmp_path / "taken").touch()
-    one_line(door("arch=bigram", "dry=true", "results=taken", *tiny), 2, "results=taken", "can not be written")
+    one_line(
+        door("arch=bigram", "dry=true", "results=taken", *tiny),
+        2,
+        "results=taken",
+        "can not be written",
+    )
 
 
-def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(door: Command, tiny: list[str]) -> None:
-    done = door("-m", "arch=bigram", "train.batch=4,1000000", "dry=true", *[w for w in tiny if not w.startswith("train.batch")])
+def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(
+    door: Command, tiny: list[str]
+) -> None:
+    done = door(
+        "-m",
+        "arch=bigram",
+        "train.batch=4,1000000",
+        "dry=true",
+        *[w for w in tiny if not w.startswith("train.batch")],
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("can not start: the training part fills") == 1
 
@@ -142,7 +186,7 @@ def test_dry_needs_no_learning_rate_that_a_search_is_to_find(text: Path, tmp_pat
     searched = a_run(tmp_path)
     searched.arch = {"_target_": "tests.doubles.Sound"}
     searched.data, searched.size, searched.tune.trials = Data(path=str(text)), Size(30_000, 32), 2
-    assert "mine-text-s0-" in forecast.table([searched])
+    assert "mine-text-s0-" in dry_run.table([searched])
     searched.size = Size(10, 32)
     with pytest.raises(Mistake, match="too small"):
-        forecast.table([searched], sweep=False)
+        dry_run.table([searched], sweep=False)

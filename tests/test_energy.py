@@ -8,8 +8,8 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from architectures.interface import Unsupported
-from bench.measure import energy
-from bench.measure.energy import Counter, counter
+from bench.performance import energy
+from bench.performance.energy import Counter, counter
 
 RANGE = 262_143_328_850
 
@@ -18,7 +18,11 @@ def domain(root: Path, folder: str, name: str, microjoules: int, highest: int = 
     """A power domain as the kernel shows it."""
     place = root / folder
     place.mkdir(parents=True)
-    for file, content in {"name": name, "energy_uj": microjoules, "max_energy_range_uj": highest}.items():
+    for file, content in {
+        "name": name,
+        "energy_uj": microjoules,
+        "max_energy_range_uj": highest,
+    }.items():
         (place / file).write_text(f"{content}\n")
     return place
 
@@ -42,7 +46,12 @@ def test_packages_are_added_up_and_nothing_is_counted_twice(powercap: Path) -> N
     found = counter("cpu", root=powercap)
     assert isinstance(found, Counter)
     with found.window() as spent:
-        for folder, microjoules in {"0": 6_500_000, "0:0": 5_400_000, "1": 7_250_000, "2": 29_000_000}.items():
+        for folder, microjoules in {
+            "0": 6_500_000,
+            "0:0": 5_400_000,
+            "1": 7_250_000,
+            "2": 29_000_000,
+        }.items():
             taken(powercap / f"intel-rapl:{folder}", microjoules)
     assert spent.joules == pytest.approx(1.75)
     assert "RAPL" in found.method
@@ -79,12 +88,18 @@ def test_what_may_not_be_read_is_a_reason(powercap: Path, monkeypatch: pytest.Mo
     assert "intel-rapl:1/energy_uj may be read by the administrator alone" in reason
 
 
-def test_without_any_counter_both_reasons_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_counter_both_reasons_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "zeus.monitor", None)  # not to be imported
     (tmp_path / "intel-rapl:0").mkdir()  # a domain without files
     reason = counter(root=tmp_path)
     assert isinstance(reason, str)
-    for words in ("no counter of energy can be read", "zeus is not installed", "no readable package domain"):
+    for words in (
+        "no counter of energy can be read",
+        "zeus is not installed",
+        "no readable package domain",
+    ):
         assert words in reason
     assert "does not exist" in str(counter("cpu", root=tmp_path / "absent"))
 
@@ -97,7 +112,9 @@ class Monitor:
 
     cards = 1
 
-    def __init__(self, gpu_indices: list[int], cpu_indices: list[int], approx_instant_energy: bool) -> None:
+    def __init__(
+        self, gpu_indices: list[int], cpu_indices: list[int], approx_instant_energy: bool
+    ) -> None:
         if gpu_indices[0] >= self.cards:
             raise ValueError("no such card")
         assert not approx_instant_energy  # would be an estimate
@@ -113,7 +130,9 @@ class Monitor:
         self.open[name] = self.read()
 
     def end_window(self, name: str) -> SimpleNamespace:
-        return SimpleNamespace(gpu_energy={self.indices[0]: self.read() - self.open.pop(name)}, time=1.0)
+        return SimpleNamespace(
+            gpu_energy={self.indices[0]: self.read() - self.open.pop(name)}, time=1.0
+        )
 
 
 @pytest.fixture
@@ -136,8 +155,11 @@ def test_a_card_is_read_through_zeus(zeus: type[Monitor], powercap: Path) -> Non
         assert "NVML" in found.method
 
 
-def test_a_card_that_zeus_can_not_read_is_not_replaced_by_the_processor(zeus: type[Monitor], powercap: Path) -> None:
+def test_a_card_that_zeus_can_not_read_is_not_replaced_by_the_processor(
+    zeus: type[Monitor], powercap: Path
+) -> None:
     assert (
-        counter("cuda", 3, powercap) == "no counter of energy can be read: zeus can not read this card: ValueError: no such card"
+        counter("cuda", 3, powercap)
+        == "no counter of energy can be read: zeus can not read this card: ValueError: no such card"
     )
     assert isinstance(counter("cpu", root=powercap), energy.Packages)

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import evaluate, train
-from bench.config import Run, Train
+from bench import evaluation
+from bench.config.schema import Run, Train
 from bench.data import Part
 from bench.data.tokenizer import Bytes, Characters, Symbols
-from bench.evaluate.score import perplexity
-from bench.objective import Causal, Masked
+from bench.evaluation.likelihood import perplexity
+from bench.training import loop
+from bench.training.objective import Causal, Masked
 
-PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
 
 
 class Chain(nn.Module):
@@ -24,13 +25,19 @@ class Chain(nn.Module):
     def __init__(self, transition: Tensor, causal: bool, vocabulary: int = 257) -> None:
         super().__init__()
         self.transition, self.vocabulary, self.mask = transition, vocabulary, vocabulary
-        self.backbone = type("Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)})()
+        self.backbone = type(
+            "Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)}
+        )()
 
-    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def hidden(
+        self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         size = len(self.transition)
         whole = torch.full((*tokens.shape, self.vocabulary), -30.0)
         after = torch.where(
-            (tokens < size)[..., None], self.transition[tokens.clamp(max=size - 1)], torch.full((size,), 1 / size)
+            (tokens < size)[..., None],
+            self.transition[tokens.clamp(max=size - 1)],
+            torch.full((size,), 1 / size),
         )
         if self.backbone.causal:
             whole[..., :size] = after.log()
@@ -45,7 +52,9 @@ class Chain(nn.Module):
     def head(self, hidden: Tensor) -> Tensor:
         return hidden
 
-    def forward(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def forward(
+        self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         return self.hidden(tokens)
 
 
@@ -62,13 +71,17 @@ def chain(size: int = 4, length: int = 6000) -> tuple[Tensor, Part]:
 
 def test_a_likelihood_is_the_sum_over_every_token_once() -> None:
     transition, part = chain()
-    score = evaluate.likelihood(Causal(Chain(transition, True)), part, Bytes(), 50, PLAN)  # type: ignore[arg-type]
+    score = evaluation.likelihood(Causal(Chain(transition, True)), part, Bytes(), 50, PLAN)  # type: ignore[arg-type]
     tokens = part.tokens.astype(int)
-    by_hand = math.log(4) - sum(math.log(transition[a, b]) for a, b in itertools.pairwise(tokens[1:]))
+    by_hand = math.log(4) - sum(
+        math.log(transition[a, b]) for a, b in itertools.pairwise(tokens[1:])
+    )
     found = {metric.name: metric.values[0] for metric in score.metrics}
     assert found["scored_tokens"] == len(tokens) - 1
     assert found["nats_per_token"] == pytest.approx(by_hand / (len(tokens) - 1), rel=1e-5)
-    assert found["bits_per_byte"] == pytest.approx(by_hand / math.log(2) / part.sizes.sum(), rel=1e-5)
+    assert found["bits_per_byte"] == pytest.approx(
+        by_hand / math.log(2) / part.sizes.sum(), rel=1e-5
+    )
     assert found["perplexity"] == pytest.approx(math.exp(by_hand / (len(tokens) - 1)), rel=1e-5)
     assert score.documents is not None
     assert score.documents["nats"].sum() == pytest.approx(by_hand, rel=1e-5)
@@ -76,11 +89,16 @@ def test_a_likelihood_is_the_sum_over_every_token_once() -> None:
 
 
 @pytest.mark.parametrize("context", [7, 50, 5000, 6000])
-def test_a_model_that_needs_one_token_of_context_scores_the_same_in_every_window(context: int) -> None:
+def test_a_model_that_needs_one_token_of_context_scores_the_same_in_every_window(
+    context: int,
+) -> None:
     transition, part = chain()
-    scores = [evaluate.likelihood(Causal(Chain(transition, True)), part, Bytes(), c, PLAN) for c in (context, 50)]  # type: ignore[arg-type]
-    assert evaluate.value(scores[0].metrics, "nats_per_token") == pytest.approx(
-        evaluate.value(scores[1].metrics, "nats_per_token")
+    scores = [
+        evaluation.likelihood(Causal(Chain(transition, True)), part, Bytes(), c, PLAN)
+        for c in (context, 50)
+    ]  # type: ignore[arg-type]
+    assert evaluation.value(scores[0].metrics, "nats_per_token") == pytest.approx(
+        evaluation.value(scores[1].metrics, "nats_per_token")
     )
 
 
@@ -89,9 +107,9 @@ def test_separators_stand_apart() -> None:
     tokens = part.tokens.copy()
     tokens[3000] = 256
     cut = Part(tokens, np.array([1, 3001]), np.array([2999, len(tokens) - 3001]))
-    score = evaluate.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN)  # type: ignore[arg-type]
-    assert evaluate.value(score.metrics, "scored_tokens") == len(tokens) - 2
-    assert evaluate.value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
+    score = evaluation.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN)  # type: ignore[arg-type]
+    assert evaluation.value(score.metrics, "scored_tokens") == len(tokens) - 2
+    assert evaluation.value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
 
 
 def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
@@ -104,9 +122,13 @@ def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
         return float(-(stationary[:, None] * matrix * np.log(matrix)).sum())
 
     closed = 2 * entropy(rows) - entropy(rows @ rows)
-    score = evaluate.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 200, PLAN, positions=4000)  # type: ignore[arg-type]
-    found = evaluate.value(score.metrics, "pseudo_nats_per_token")
-    error = evaluate.value(score.metrics, "pseudo_perplexity_standard_error") / evaluate.value(score.metrics, "pseudo_perplexity")  # type: ignore[operator]
+    score = evaluation.pseudo_likelihood(
+        Masked(Chain(transition, False)), part, Bytes(), 200, PLAN, positions=4000
+    )  # type: ignore[arg-type]
+    found = evaluation.value(score.metrics, "pseudo_nats_per_token")
+    error = evaluation.value(score.metrics, "pseudo_perplexity_standard_error") / evaluation.value(
+        score.metrics, "pseudo_perplexity"
+    )  # type: ignore[operator]
     assert found == pytest.approx(closed, abs=4 * error)
     assert 0 < error < 0.03
     assert score.documents is None
@@ -119,7 +141,9 @@ class AnswersNothing(Chain):
         super().__init__(transition, causal)
         self.silent = silent
 
-    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def hidden(
+        self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         whole, _ = super().hidden(tokens)
         return whole.masked_fill((tokens == self.silent).any(dim=1)[:, None, None], math.nan), None
 
@@ -130,18 +154,20 @@ def test_a_model_without_an_answer_for_some_tokens_has_no_score(stride: int) -> 
     tokens = part.tokens.copy()
     tokens[100] = 9  # one document of two has it
     cut = Part(tokens, part.starts, part.sizes)
-    score = evaluate.likelihood(Causal(AnswersNothing(transition, True, 9)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
-    assert math.isnan(evaluate.value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
-    assert evaluate.lost(score.metrics) == "bits_per_byte"
-    sound = evaluate.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
-    assert evaluate.lost(sound.metrics) == ""
+    score = evaluation.likelihood(
+        Causal(AnswersNothing(transition, True, 9)), cut, Bytes(), 50, PLAN, stride
+    )  # type: ignore[arg-type]
+    assert math.isnan(evaluation.value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
+    assert evaluation.lost(score.metrics) == "bits_per_byte"
+    sound = evaluation.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
+    assert evaluation.lost(sound.metrics) == ""
 
 
 def test_an_encoder_without_an_answer_for_some_positions_has_no_score() -> None:
     transition, part = chain()
     model = AnswersNothing(transition, False, 1)
-    score = evaluate.pseudo_likelihood(Masked(model), part, Bytes(), 10, PLAN, 200)  # type: ignore[arg-type]
-    assert evaluate.lost(score.metrics) == "pseudo_perplexity"
+    score = evaluation.pseudo_likelihood(Masked(model), part, Bytes(), 10, PLAN, 200)  # type: ignore[arg-type]
+    assert evaluation.lost(score.metrics) == "pseudo_perplexity"
 
 
 def test_a_perplexity_is_never_cut() -> None:
@@ -153,25 +179,28 @@ def test_a_perplexity_is_never_cut() -> None:
 
 def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:
     transition, part = chain()
-    twice = [evaluate.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 50, PLAN, 200) for _ in range(2)]  # type: ignore[arg-type]
+    twice = [
+        evaluation.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 50, PLAN, 200)
+        for _ in range(2)
+    ]  # type: ignore[arg-type]
     assert twice[0].metrics == twice[1].metrics
 
 
 def test_blocks_for_looks_are_spread_over_the_part() -> None:
     part = Part(np.arange(1001, dtype=np.uint16), np.array([0]), np.array([1001]))
-    blocks = evaluate.spread_blocks(part, 10, 5)
+    blocks = evaluation.spread_blocks(part, 10, 5)
     assert blocks[:, 0].tolist() == [0, 240, 490, 740, 990]
     assert blocks.shape == (5, 11)
-    assert evaluate.spread_blocks(part, 5000, 5).shape == (1, 1001)
+    assert evaluation.spread_blocks(part, 5000, 5).shape == (1, 1001)
 
 
 def test_the_look_at_the_validation_part_is_the_training_loss() -> None:
     transition, part = chain()
-    blocks = evaluate.spread_blocks(part, 50, 1000)
+    blocks = evaluation.spread_blocks(part, 50, 1000)
     objective = Causal(Chain(transition, True))  # type: ignore[arg-type]
-    whole = evaluate.likelihood(objective, part, Bytes(), 50, PLAN)
-    nats = evaluate.value(whole.metrics, "nats_per_token")
-    assert evaluate.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)
+    whole = evaluation.likelihood(objective, part, Bytes(), 50, PLAN)
+    nats = evaluation.value(whole.metrics, "nats_per_token")
+    assert evaluation.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)
 
 
 def test_what_training_looks_at_has_the_bytes_of_its_own_targets() -> None:
@@ -182,7 +211,13 @@ def test_what_training_looks_at_has_the_bytes_of_its_own_targets() -> None:
         ids = vocabulary.encode(text)
         tokens = np.concatenate([[vocabulary.separator], ids, [vocabulary.separator]])
         part = Part(tokens, np.array([1]), np.array([size]))
-        (found,) = evaluate.look_bytes(Causal(Chain(matrix, causal=True)), part, vocabulary, len(tokens) - 1)
-        assert found.values == pytest.approx((size / (targets + 1),))  # the separator at the end is a target without bytes
-        assert evaluate.look_bytes(Masked(Chain(matrix, causal=False)), part, vocabulary, 20) == []
-        assert evaluate.look_bytes(Causal(Chain(matrix, causal=True)), part, Symbols(4), 20) == []
+        (found,) = evaluation.look_bytes(
+            Causal(Chain(matrix, causal=True)), part, vocabulary, len(tokens) - 1
+        )
+        assert found.values == pytest.approx(
+            (size / (targets + 1),)
+        )  # the separator at the end is a target without bytes
+        assert (
+            evaluation.look_bytes(Masked(Chain(matrix, causal=False)), part, vocabulary, 20) == []
+        )
+        assert evaluation.look_bytes(Causal(Chain(matrix, causal=True)), part, Symbols(4), 20) == []

@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import data, ngram, reading, references, report
-from bench.config import Data
+from bench import data, reporting
+from bench.analysis import aggregate, comparisons, sessions
+from bench.analysis import baselines as floors
+from bench.config.schema import Data
 from bench.data.blocks import windows
-from bench.report import comparisons, floors, headline, speeds, tables
+from bench.evaluation import baselines, ngram
+from bench.records import tables as reading
+from bench.reporting import summary_text
 from tests import synthetic
 from tests.conftest import write_words
 
@@ -26,7 +30,9 @@ def plain(train: list[int], history: tuple[int, ...], order: int) -> np.ndarray:
         grams = [tuple(train[i : i + n]) for i in range(len(train) - n + 1)]
         if top:
             return Counter(grams)
-        return Counter(gram[1:] for gram in {tuple(train[i : i + n + 1]) for i in range(len(train) - n)})
+        return Counter(
+            gram[1:] for gram in {tuple(train[i : i + n + 1]) for i in range(len(train) - n)}
+        )
 
     def given(history: tuple[int, ...], top: bool) -> np.ndarray:
         counts = count(len(history) + 1, top)
@@ -36,7 +42,10 @@ def plain(train: list[int], history: tuple[int, ...], order: int) -> np.ndarray:
         own = np.array([counts[(*history, word)] for word in range(OF)], dtype=float)
         if not own.sum():
             return shorter
-        return np.maximum(own - discount, 0) / own.sum() + discount * (own > 0).sum() / own.sum() * shorter
+        return (
+            np.maximum(own - discount, 0) / own.sum()
+            + discount * (own > 0).sum() / own.sum() * shorter
+        )
 
     return given(history[len(history) - order + 1 :] if order > 1 else (), True)
 
@@ -55,15 +64,23 @@ def test_probabilities_sum_to_one_whatever_came_before(modified: bool) -> None:
     train = drawn(300)
     for history in ([0, 1, 2], [4, 4, 4], [3, 0, 0]):
         lasts = np.array([[*history, word] for word in range(OF)])
-        for n, found in enumerate(zip(*(ngram.probabilities(train, one, OF, 4, modified) for one in lasts), strict=True), 1):
-            assert sum(float(one[-1]) for one in found) == pytest.approx(1.0, abs=1e-12), (history, n)
+        for n, found in enumerate(
+            zip(*(ngram.probabilities(train, one, OF, 4, modified) for one in lasts), strict=True),
+            1,
+        ):
+            assert sum(float(one[-1]) for one in found) == pytest.approx(1.0, abs=1e-12), (
+                history,
+                n,
+            )
 
 
 def test_the_sorted_version_is_the_definition() -> None:
     train, held = drawn(200), drawn(40, seed=1)
     for n, found in enumerate(ngram.probabilities(train, held, OF, 4, modified=False), 1):
         for place in range(n - 1, len(held)):
-            expected = plain([int(one) for one in train], tuple(int(one) for one in held[:place]), n)[held[place]]
+            expected = plain(
+                [int(one) for one in train], tuple(int(one) for one in held[:place]), n
+            )[held[place]]
             assert found[place] == pytest.approx(expected, abs=1e-12), (n, place)
 
 
@@ -86,8 +103,14 @@ def test_six_grams_on_tiny_shakespeare(modified: bool, expected: float) -> None:
     ids = np.unique(list(text), return_inverse=True)[1]
     border = int(0.9 * len(ids))
     kept = np.empty(0)
-    for n, probability in enumerate(ngram.probabilities(ids[:border], ids[border:], int(ids.max()) + 1, 6, modified), 1):
-        kept = probability if n == 1 else np.where(np.arange(len(probability)) >= n - 1, probability, kept)
+    for n, probability in enumerate(
+        ngram.probabilities(ids[:border], ids[border:], int(ids.max()) + 1, 6, modified), 1
+    ):
+        kept = (
+            probability
+            if n == 1
+            else np.where(np.arange(len(probability)) >= n - 1, probability, kept)
+        )
     assert -np.log(kept).mean() == pytest.approx(expected, abs=0.005)
 
 
@@ -108,10 +131,10 @@ def values(entry: dict) -> dict[str, float]:
 
 def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
     said: list[str] = []
-    references.ensure(tmp_path, corpus, 16, said.append)
-    place = references.path(tmp_path, corpus.digest, 16)
+    baselines.ensure(tmp_path, corpus, 16, said.append)
+    place = baselines.path(tmp_path, corpus.digest, 16)
     before = place.read_bytes()
-    references.ensure(tmp_path, corpus, 16, said.append)
+    baselines.ensure(tmp_path, corpus, 16, said.append)
     assert place.read_bytes() == before
     assert len(said) == 1
     found = {entry["name"]: values(entry) for entry in json.loads(before)["lines"]}
@@ -124,11 +147,14 @@ def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
     assert bits[0] == pytest.approx(math.log2(257))
     assert bits[0] > bits[1] > bits[2] > bits[3]
     assert 0 < bits[4] < bits[1]
-    assert all(found[name]["perplexity"] == pytest.approx(2 ** found[name]["bits_per_byte"]) for name in names[:4])  # of bytes
+    assert all(
+        found[name]["perplexity"] == pytest.approx(2 ** found[name]["bits_per_byte"])
+        for name in names[:4]
+    )  # of bytes
 
 
 def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
-    held, context = references.hold(corpus, 16), 16
+    held, context = baselines.hold(corpus, 16), 16
     scored, last = corpus.parts["test"], held.parts[-1]
     assert len(held.parts) == 2
     for window in windows(scored, context, 7):
@@ -136,30 +162,38 @@ def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
         seen = np.broadcast_to(np.arange(1, context + 1), window.positions.shape)
         assert (held.limited[last][window.positions[real]] == seen[real]).all()
     assert (held.unlimited[last] == np.arange(len(scored.tokens))).all()
-    first = next(iter(references.lines(corpus, 16)))
+    first = next(iter(baselines.lines(corpus, 16)))
     assert len(first.scored) == len(scored.tokens)
 
 
 def test_the_tail_of_one_text_chooses_its_order_on_itself_and_says_so(tmp_path: Path) -> None:
     path = write_words(tmp_path / "one.txt", 4000)
-    corpus = data.prepare(Data(path=str(path), tokenizer="characters", cache=str(tmp_path / "cache")), "one")
-    references.ensure(tmp_path, corpus, 16, print)
-    found = json.loads(references.path(tmp_path, corpus.digest, 16).read_text())
+    corpus = data.prepare(
+        Data(path=str(path), tokenizer="characters", cache=str(tmp_path / "cache")), "one"
+    )
+    baselines.ensure(tmp_path, corpus, 16, print)
+    found = json.loads(baselines.path(tmp_path, corpus.digest, 16).read_text())
     assert found["part"] == "validation"
-    assert all("chosen on the scored text itself" in entry["note"] for entry in found["lines"] if "-gram" in entry["name"])
+    assert all(
+        "chosen on the scored text itself" in entry["note"]
+        for entry in found["lines"]
+        if "-gram" in entry["name"]
+    )
 
 
-def test_a_text_too_long_leaves_the_reason(corpus: data.Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(references, "MOST", 1000)
-    references.ensure(tmp_path, corpus, 16, print)
-    found = json.loads(references.path(tmp_path, corpus.digest, 16).read_text())
+def test_a_text_too_long_leaves_the_reason(
+    corpus: data.Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baselines, "MOST", 1000)
+    baselines.ensure(tmp_path, corpus, 16, print)
+    found = json.loads(baselines.path(tmp_path, corpus.digest, 16).read_text())
     assert found["lines"] == []
     assert "up to 1,000" in found["reason"]
 
 
 def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
     text = " ".join(f"{number * number}" for number in range(3000)).encode()
-    assert references.packed(text + text) - references.packed(text) < 0.02 * len(text)
+    assert baselines.packed(text + text) - baselines.packed(text) < 0.02 * len(text)
 
 
 # --- in the report ----------------------------------------------------------------------------------------------------
@@ -167,30 +201,49 @@ def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = synthetic.write(tmp_path_factory.mktemp("floors") / "suite", seeds=2, archs=("lstm", "gru", "pairs"), machines=1)
+    root = synthetic.write(
+        tmp_path_factory.mktemp("floors") / "suite",
+        seeds=2,
+        archs=("lstm", "gru", "pairs"),
+        machines=1,
+    )
     synthetic.write_references(root)
     return root
 
 
 def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
-    page = report.make(suite)[0].read_text()
+    page = reporting.make(suite)[0].read_text()
     assert page.count(">reference</span>") == 5
     assert synthetic.HOSTILE not in page
     assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
     drawings = page[: page.index("What they write")]
     assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1
-    assert "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: all but pairs are clearly better." in page
+    assert (
+        "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: all but pairs are clearly better."
+        in page
+    )
 
 
 def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path) -> None:
     records = reading.read(suite)
-    part = comparisons.comparisons(tables.build(records, speeds.sittings(records.measures)))[0]
+    part = comparisons.comparisons(aggregate.build(records, sessions.sittings(records.measures)))[0]
     found = floors.floors(records, part.likelihoods[0])
-    assert [line.name for line in found.lines] == ["uniform", "unigram", "lzma", "7-gram", "7-gram, unlimited"]
+    assert [line.name for line in found.lines] == [
+        "uniform",
+        "unigram",
+        "lzma",
+        "7-gram",
+        "7-gram, unlimited",
+    ]
     assert found.best is not None
     assert found.best.name == "7-gram"
     other = part.likelihoods[0].assign(data_digest="0ther")
-    assert floors.floors(records, other) == floors.Floors((), "the command that trained these runs made none")
+    assert floors.floors(records, other) == floors.Floors(
+        (), "the command that trained these runs made none"
+    )
     carried = floors.floors(records, part.likelihoods[0].assign(protocol="stateful"))
     assert [line.context for line in carried.lines if line.context == "windows"] == []
-    assert "every architecture is better" in headline.sentences(part, [], [found._replace(lines=found.lines[:2])])[-1]
+    assert (
+        "every architecture is better"
+        in summary_text.sentences(part, [], [found._replace(lines=found.lines[:2])])[-1]
+    )

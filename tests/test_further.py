@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import record, report
-from bench.metric import Metric
+from bench import reporting
+from bench.records import store
+from bench.records.metric import Metric
 from tests import synthetic
 
 TRUE = {"lstm": 2.0, "classic": 2.2, "encoder": 2.6}  # bits per byte, left to right
@@ -34,22 +35,59 @@ def further(arch: str, nats: np.ndarray) -> list[Metric]:
         ]
         return [*found, *bound]
     for place in (1, 2, 4, 128):
-        found.append(Metric("position_nats", "nats/token", "lower", (TRUE[arch] - 0.1 * np.log(place),), at={"position": place}))
+        found.append(
+            Metric(
+                "position_nats",
+                "nats/token",
+                "lower",
+                (TRUE[arch] - 0.1 * np.log(place),),
+                at={"position": place},
+            )
+        )
     why = "Classic learned positions for its context of 128 tokens, and cannot read token 256"
     for place in (64, 128, 256):
         refused = arch == "classic" and place > 128
         values = () if refused else (TRUE[arch] - 0.01 * np.log(place),)
-        found.append(Metric("context_nats", "nats/token", "lower", values, why if refused else "", {"context": place}))
-    found.append(Metric("chunk_bits_per_byte", "bits/byte", "lower", (1.95,), "sample: 8 stretches of 1,024 tokens, chunk(128)"))
+        found.append(
+            Metric(
+                "context_nats",
+                "nats/token",
+                "lower",
+                values,
+                why if refused else "",
+                {"context": place},
+            )
+        )
     found.append(
-        Metric("stride_bits_per_byte", "bits/byte", "lower", (1.91,), "sample: 8 stretches of 1,024 tokens, stride(128, 32)")
+        Metric(
+            "chunk_bits_per_byte",
+            "bits/byte",
+            "lower",
+            (1.95,),
+            "sample: 8 stretches of 1,024 tokens, chunk(128)",
+        )
+    )
+    found.append(
+        Metric(
+            "stride_bits_per_byte",
+            "bits/byte",
+            "lower",
+            (1.91,),
+            "sample: 8 stretches of 1,024 tokens, stride(128, 32)",
+        )
     )
     found.append(Metric("stride_gain", "bits/byte", "higher", (0.04,)))
     found.append(Metric("stride_gain_standard_error", "bits/byte", "neither", (0.002,)))
     state = (1.88,) if arch == "lstm" else ()
     return [
         *found,
-        Metric("stateful_bits_per_byte", "bits/byte", "lower", state, "" if state else "its state grows with the text"),
+        Metric(
+            "stateful_bits_per_byte",
+            "bits/byte",
+            "lower",
+            state,
+            "" if state else "its state grows with the text",
+        ),
     ]
 
 
@@ -58,8 +96,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results") / "suite"
     for arch, bits in TRUE.items():
         for seed in range(3):
-            hard = np.random.default_rng(5).normal(1, 0.1, WINDOWS)  # of the windows, and so the same for all
-            nats = 127 * np.log(2) * bits * hard * np.random.default_rng(seed + len(arch)).normal(1, 0.005, WINDOWS)
+            hard = np.random.default_rng(5).normal(
+                1, 0.1, WINDOWS
+            )  # of the windows, and so the same for all
+            nats = (
+                127
+                * np.log(2)
+                * bits
+                * hard
+                * np.random.default_rng(seed + len(arch)).normal(1, 0.005, WINDOWS)
+            )
             documents = synthetic.make_documents(1.3, seed)
             profile = synthetic.PROFILES[arch]["nats"]
             folder = synthetic.write_run(
@@ -69,18 +115,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 metrics=[*synthetic.quality(arch, profile, documents), *further(arch, nats)],
                 documents=documents,
             )
-            table = pd.DataFrame({"window": 1 + 128 * np.arange(WINDOWS), "tokens": 127, "bytes": 127.0, "nats": nats})
-            record.write_table(folder / "windows.parquet", table)
+            table = pd.DataFrame(
+                {
+                    "window": 1 + 128 * np.arange(WINDOWS),
+                    "tokens": 127,
+                    "bytes": 127.0,
+                    "nats": nats,
+                }
+            )
+            store.write_table(folder / "windows.parquet", table)
             if arch != "encoder":
                 state = Metric("bits_per_byte", "bits/byte", "lower", (1.7,))
                 facts = {"protocol": "stateful", "part": "test"}
                 again = folder / "evaluations" / "stateful-0a0a0a0a"
                 again.mkdir(parents=True)
                 if arch == "lstm":
-                    record.finish(again, "done", metrics=[state], facts=facts)
+                    store.finish(again, "done", metrics=[state], facts=facts)
                 else:
-                    record.finish(again, "skipped", "its state grows with the text", facts=facts)
-    report.make(root)
+                    store.finish(again, "skipped", "its state grows with the text", facts=facts)
+    reporting.make(root)
     return root
 
 
@@ -102,7 +155,9 @@ def test_encoders_are_ranked_beside_causal_models_on_the_same_windows(page: str)
     hard = np.random.default_rng(5).normal(1, 0.1, WINDOWS).mean()
     assert found == pytest.approx([0.2 * hard, 0.6 * hard], abs=0.02)
     assert shown.count("≤ 2.900") == 1
-    assert page.index("not a likelihood and is never ranked beside perplexity") < page.index("The same windows, left to right")
+    assert page.index("not a likelihood and is never ranked beside perplexity") < page.index(
+        "The same windows, left to right"
+    )
 
 
 def test_an_encoder_stands_in_no_other_ranking(page: str) -> None:
@@ -115,18 +170,33 @@ def test_other_windows_are_another_table(root: Path, tmp_path: Path) -> None:
         nats = np.full(WINDOWS, 180.0)
         documents = synthetic.make_documents(1.3, 0)
         metrics = [*synthetic.quality(arch, 1.3, documents), *further(arch, nats)]
-        folder = synthetic.write_run(tmp_path / "suite", arch, 0, metrics=metrics, documents=documents)
+        folder = synthetic.write_run(
+            tmp_path / "suite", arch, 0, metrics=metrics, documents=documents
+        )
         first = 1 if arch == "lstm" else 2
-        changed = pd.DataFrame({"window": first + 128 * np.arange(WINDOWS), "tokens": 127, "bytes": 127.0, "nats": nats})
-        record.write_table(folder / "windows.parquet", changed)
-    report.make(tmp_path / "suite")
+        changed = pd.DataFrame(
+            {
+                "window": first + 128 * np.arange(WINDOWS),
+                "tokens": 127,
+                "bytes": 127.0,
+                "nats": nats,
+            }
+        )
+        store.write_table(folder / "windows.parquet", changed)
+    reporting.make(tmp_path / "suite")
     page = (tmp_path / "suite" / "report" / "index.html").read_text(encoding="utf-8")
     assert ">lstm" not in table(page, "The same windows, left to right").partition("</table>")[0]
 
 
 def test_each_protocol_has_a_column_and_each_gap_its_reason(page: str) -> None:
     shown = table(page, "Further protocols")
-    for words in ("chunk, sample", "stride, sample", "stateful, sample", "best legal, sample", "stateful, all text"):
+    for words in (
+        "chunk, sample",
+        "stride, sample",
+        "stateful, sample",
+        "best legal, sample",
+        "stateful, all text",
+    ):
         assert words in shown
     assert "gains 0.040 ± 0.002" in shown
     assert "1.700" in shown
@@ -153,4 +223,7 @@ def test_the_new_columns_stand_in_the_csv(root: Path) -> None:
     assert summary.loc["encoder", "any_order_bits_per_byte"] == pytest.approx(2.9)
     assert summary.loc["lstm", "stateful_bits_per_byte"] == pytest.approx(1.88)
     assert np.isnan(summary.loc["classic", "stateful_bits_per_byte"])
-    assert summary.loc["lstm", "left_to_right_bits_per_byte"] < summary.loc["encoder", "left_to_right_bits_per_byte"]
+    assert (
+        summary.loc["lstm", "left_to_right_bits_per_byte"]
+        < summary.loc["encoder", "left_to_right_bits_per_byte"]
+    )

@@ -13,13 +13,14 @@ from torch import Tensor
 from architectures.gpt import GPT
 from architectures.huggingface import HuggingFace, held_bytes
 from architectures.interface import Unsupported
-from bench import command, model, sizing
-from bench.config import options
+from bench.cli import compose
+from bench.config.schema import options
 from bench.contract import CHECKS, Subject, examine
+from bench.model import language_model, sizing
 from tests.conftest import WRAPPED, Command
 
 WIDTH, CONTEXT = 32, 16
-command.register()
+compose.register()
 
 
 @cache
@@ -27,7 +28,7 @@ def made(name: str) -> HuggingFace:
     """A family's backbone in the middle of a model, as its YAML says."""
     path = next(path for path in WRAPPED if path.stem == name)
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
-    backbone = model.build(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
+    backbone = language_model.build(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
     assert isinstance(backbone, HuggingFace)
     return backbone
 
@@ -46,10 +47,14 @@ def test_parity_with_the_whole_model_before_its_final_norm(name: str) -> None:
         theirs.get_input_embeddings(),
         theirs.get_submodule(ours.shape.final_norm),
     }
-    theirs.get_submodule(ours.shape.final_norm).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    theirs.get_submodule(ours.shape.final_norm).register_forward_pre_hook(
+        lambda _, given: seen.append(given[0])
+    )
     with torch.no_grad():
         theirs(inputs_embeds=noise(), use_cache=False)
-        torch.testing.assert_close(ours(noise())[0], seen[0].view(2, CONTEXT, WIDTH), rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            ours(noise())[0], seen[0].view(2, CONTEXT, WIDTH), rtol=0, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", [path.stem for path in WRAPPED[1:]])
@@ -72,7 +77,10 @@ def test_gpt2_has_the_size_and_the_cost_of_our_own() -> None:
 
 def test_initial_values_follow_the_rule_and_the_family_where_the_rule_says_nothing() -> None:
     gpt2, mamba2 = made("huggingface_gpt2").model, made("huggingface_mamba2").model
-    for weight, inputs in ((gpt2.h[0].mlp.c_fc.weight, WIDTH), (gpt2.h[0].mlp.c_proj.weight, 4 * WIDTH)):  # (inputs, outputs)
+    for weight, inputs in (
+        (gpt2.h[0].mlp.c_fc.weight, WIDTH),
+        (gpt2.h[0].mlp.c_proj.weight, 4 * WIDTH),
+    ):  # (inputs, outputs)
         assert weight.std().item() == pytest.approx(0.5 / inputs**0.5, rel=0.1)
     assert mamba2.layers[0].mixer.A_log.exp().tolist() == pytest.approx([1, 2, 3, 4])
     assert bool((mamba2.layers[0].mixer.dt_bias != 0).all())
@@ -82,13 +90,18 @@ def test_the_same_run_under_two_names_is_run_once() -> None:
     trees = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in WRAPPED[:2]]
     assert [path.stem for path in WRAPPED[:2]] == ["huggingface", "huggingface_gpt2"]
     assert options(trees[0]) == options(trees[1])
-    asked = command.expand(["-m", "arch=huggingface,huggingface_gpt2", "seed=0,1"])
-    assert [(run.names["arch"], run.seed) for run in asked.runs] == [("huggingface", 0), ("huggingface", 1)]
+    asked = compose.expand(["-m", "arch=huggingface,huggingface_gpt2", "seed=0,1"])
+    assert [(run.names["arch"], run.seed) for run in asked.runs] == [
+        ("huggingface", 0),
+        ("huggingface", 1),
+    ]
     assert [name.partition("-")[0] for name in asked.twice] == 2 * ["huggingface_gpt2"]
 
 
 @pytest.mark.slow
-def test_the_command_trains_what_has_two_names_once(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_the_command_trains_what_has_two_names_once(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     done = bench("arch=huggingface,huggingface_gpt2", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert "under another name" in done.stderr
@@ -100,7 +113,9 @@ def test_the_command_trains_what_has_two_names_once(bench: Command, tiny: list[s
 
 @pytest.mark.parametrize("name", ["output", "causality", "padding", "pieces", "flops"])
 def test_an_encoder_keeps_the_contract(name: str) -> None:
-    subject = Subject({"_target_": "architectures.huggingface.HuggingFace", "model_type": "bert", "layers": 2})
+    subject = Subject(
+        {"_target_": "architectures.huggingface.HuggingFace", "model_type": "bert", "layers": 2}
+    )
     assert not subject.build().backbone.causal
     finding = examine(next(check for check in CHECKS if check.name == name), subject)
     assert finding.status == ("not asked" if name == "pieces" else "holds"), finding.sentence()
@@ -110,7 +125,9 @@ def test_an_encoder_keeps_the_contract(name: str) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize("family", ["modernbert", "mistral", "gpt_neox", "qwen3"])
 def test_families_without_a_yaml_keep_the_contract(family: str, check: Any) -> None:
-    finding = examine(check, Subject({"_target_": "architectures.huggingface.HuggingFace", "model_type": family}))
+    finding = examine(
+        check, Subject({"_target_": "architectures.huggingface.HuggingFace", "model_type": family})
+    )
     assert finding.status != "broken", finding.sentence()
 
 
@@ -133,11 +150,17 @@ def test_a_cache_of_single_tokens_is_fed_one_by_one() -> None:
 
 def test_a_cache_that_forgets_is_refused_with_what_to_do() -> None:
     backbone = HuggingFace(WIDTH, CONTEXT, "gpt2", layers=1).eval()
-    backbone.cache_name = "cache_position"  # goes nowhere: the family then begins anew with every piece
+    backbone.cache_name = (
+        "cache_position"  # goes nowhere: the family then begins anew with every piece
+    )
     forward = backbone.model.forward
-    backbone.model.forward = lambda inputs_embeds, **_: {0: forward(inputs_embeds=inputs_embeds)[0], "cache_position": None}
+    backbone.model.forward = lambda inputs_embeds, **_: {
+        0: forward(inputs_embeds=inputs_embeds)[0],
+        "cache_position": None,
+    }
     with pytest.raises(
-        Unsupported, match=r"cache of gpt2 does not go on from a text \(off by 1\): try arch.cache=tokens or none"
+        Unsupported,
+        match=r"cache of gpt2 does not go on from a text \(off by 1\): try arch.cache=tokens or none",
     ):
         backbone.init_state(1, 8, noise())
     with pytest.raises(Unsupported, match="is not used"):
@@ -145,7 +168,9 @@ def test_a_cache_that_forgets_is_refused_with_what_to_do() -> None:
 
 
 def test_positions_and_room_end_with_a_line() -> None:
-    with pytest.raises(ValueError, match="learned positions for its context of 16 tokens, and cannot read token 17"):
+    with pytest.raises(
+        ValueError, match="learned positions for its context of 16 tokens, and cannot read token 17"
+    ):
         made("huggingface_gpt2")(noise(17))
     llama = made("huggingface_llama")
     with pytest.raises(ValueError, match="room for 5 tokens, and token 6"):
@@ -156,15 +181,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"model_type": "lama"}, "is no family of transformers .*; did you mean llama"),
     ({"model_type": "t5"}, "t5 is no single stack of layers"),
     ({"model_type": "vit"}, "vit can not take embeddings"),
-    ({"model_type": "opt"}, "2.5 times the parameters, and not 4: sizes do not follow the width; .* for ffn_dim"),
+    (
+        {"model_type": "opt"},
+        "2.5 times the parameters, and not 4: sizes do not follow the width; .* for ffn_dim",
+    ),
     ({"settings": {"n_iner": 64}}, "n_iner is no key of a gpt2; did you mean n_inner"),
 ]
 
 
-@pytest.mark.parametrize(("given", "words"), REFUSED, ids=["unknown", "two-stacks", "pictures", "sizes", "key"])
+@pytest.mark.parametrize(
+    ("given", "words"), REFUSED, ids=["unknown", "two-stacks", "pictures", "sizes", "key"]
+)
 def test_what_can_not_be_is_said_in_one_line(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(model.CannotBuild, match=words):
-        sizing.solve_width({"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11)
+    with pytest.raises(language_model.CannotBuild, match=words):
+        sizing.solve_width(
+            {"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11
+        )
 
 
 def test_sizes_that_follow_the_width_by_a_multiple_are_accepted() -> None:
@@ -176,5 +208,8 @@ def test_without_the_package_the_line_that_installs_it(monkeypatch: pytest.Monke
     for name in [name for name in sys.modules if name.startswith("architectures.huggingface")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(model.CannotBuild, match=r"does not import: .*pip install 'architecture-bench\[huggingface\]' brings it"):
-        model.constructor({"_target_": "architectures.huggingface.HuggingFace"})
+    with pytest.raises(
+        language_model.CannotBuild,
+        match=r"does not import: .*pip install 'architecture-bench\[huggingface\]' brings it",
+    ):
+        language_model.constructor({"_target_": "architectures.huggingface.HuggingFace"})

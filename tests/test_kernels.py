@@ -18,8 +18,9 @@ from architectures.gated_deltanet import gated_delta_rule
 from architectures.kernels import KERNELS, Kernels, Recurrence, trial
 from architectures.linear import linear_attention
 from architectures.rwkv7 import generalised_delta_rule
-from bench import identity, model
-from bench.closing import ran_on
+from bench.config import identity
+from bench.execution.finalize import ran_on
+from bench.model import language_model
 from tests.conftest import OWN, ROOT
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -30,7 +31,14 @@ RULES: dict[str, Callable[..., Any]] = {
 NAMES = ["mamba2", "retnet", "gla", "gated_deltanet", "rwkv7"]
 
 
-def given(name: str, keys: int = 4, values: int = 6, rows: bool = False, length: int = 9, device: str = "cpu") -> tuple[Any, ...]:
+def given(
+    name: str,
+    keys: int = 4,
+    values: int = 6,
+    rows: bool = False,
+    length: int = 9,
+    device: str = "cpu",
+) -> tuple[Any, ...]:
     """Inputs of a rule for two texts, a state and a chunk length. `rows`: a decay for each row of a head's matrix."""
     generator, heads = torch.Generator().manual_seed(3), 2
 
@@ -51,7 +59,9 @@ def given(name: str, keys: int = 4, values: int = 6, rows: bool = False, length:
 # --- a package of our own in the place of theirs: the recurrences step by step, under their names -----------------------
 
 
-def stepped(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor | None, erase: Any) -> tuple[Tensor, Tensor]:
+def stepped(
+    q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor | None, erase: Any
+) -> tuple[Tensor, Tensor]:
     S = q.new_zeros(*q.shape[:1], *q.shape[2:], v.shape[-1]) if state is None else state
     reads = []
     for t in range(q.shape[1]):
@@ -64,12 +74,27 @@ def stepped(q: Tensor, k: Tensor, v: Tensor, decay: Tensor, state: Tensor | None
 def package(fault: float = 1.0) -> dict[str, ModuleType]:
     """Modules by their names; `fault` is what every output is multiplied by."""
 
-    def gla(q: Tensor, k: Tensor, v: Tensor, g: Tensor, scale: float, initial_state: Any, output_final_state: bool) -> Any:
+    def gla(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor,
+        scale: float,
+        initial_state: Any,
+        output_final_state: bool,
+    ) -> Any:
         read, after = stepped(q * scale * fault, k, v, g, initial_state, lambda faded, S, t: faded)
         return read, after if output_final_state else None
 
     def delta(
-        q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, scale: float, initial_state: Any, output_final_state: bool
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        g: Tensor,
+        beta: Tensor,
+        scale: float,
+        initial_state: Any,
+        output_final_state: bool,
     ) -> Any:
         def erase(faded: Tensor, S: Tensor, t: int) -> Tensor:
             known = k[:, t].unsqueeze(-2) @ faded
@@ -102,7 +127,10 @@ def package(fault: float = 1.0) -> dict[str, ModuleType]:
         "gated_delta_rule": {"chunk_gated_delta_rule": delta},
         "rwkv7": {"chunk_rwkv7": rwkv7},
     }
-    made = {name: ModuleType(name) for name in ("fla", "fla.ops", *(f"fla.ops.{part}" for part in operators))}
+    made = {
+        name: ModuleType(name)
+        for name in ("fla", "fla.ops", *(f"fla.ops.{part}" for part in operators))
+    }
     made["fla"].__spec__ = importlib.machinery.ModuleSpec("fla", None)
     for part, functions in operators.items():
         vars(made[f"fla.ops.{part}"]).update(functions)
@@ -130,12 +158,16 @@ def test_a_kernel_that_agrees_runs_and_gives_what_the_reference_does(
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_a_kernel_that_does_not_agree_never_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_does_not_agree_never_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(monkeypatch, package(fault=1.1))
     recurrence, inputs = Recurrence(RULES[name], name, "auto"), given(name)
     assert torch.equal(recurrence.by_kernel(*inputs)[0], RULES[name](*inputs)[0])
     assert "reference (fla is off by 0." in recurrence.ran
-    with pytest.raises(RuntimeError, match=r"kernels=fla: fla is off by 0.*; take kernels=reference"):
+    with pytest.raises(
+        RuntimeError, match=r"kernels=fla: fla is off by 0.*; take kernels=reference"
+    ):
         Recurrence(RULES[name], name, "fla").by_kernel(*inputs)
     del sys.modules["fla.ops.gla"].chunk_gla, sys.modules["fla.ops.simple_gla"].chunk_simple_gla
     if name == "linear_attention":
@@ -145,39 +177,58 @@ def test_a_kernel_that_does_not_agree_never_runs(name: str, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("asked", ["auto", "reference"])
-def test_on_a_processor_it_is_the_reference(asked: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_processor_it_is_the_reference(
+    asked: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(monkeypatch, package(fault=1.1))
-    recurrence, inputs = Recurrence(linear_attention, "linear_attention", asked), given("linear_attention")
+    recurrence, inputs = (
+        Recurrence(linear_attention, "linear_attention", asked),
+        given("linear_attention"),
+    )
     assert torch.equal(recurrence(*inputs)[0], linear_attention(*inputs)[0])
     assert (recurrence.ran, recurrence.trials) == ("reference", {})
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_can_not_be_is_said_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    arch = yaml.safe_load(next(path for path in OWN if path.stem == name).read_text(encoding="utf-8"))
+    arch = yaml.safe_load(
+        next(path for path in OWN if path.stem == name).read_text(encoding="utf-8")
+    )
     assert arch["kernels"] == "auto"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
     lines = [f"{line}; extra == '{extra}'" for extra, needed in extras.items() for line in needed]
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: lines)  # as once this version is installed
-    with pytest.raises(model.CannotBuild, match=r"kernels=fla needs flash-linear-attention; .*architecture-bench\[fla\]"):
-        model.build(arch | {"kernels": "fla"}, 8, 8, 5, 0)
+    monkeypatch.setattr(
+        importlib.metadata, "requires", lambda name: lines
+    )  # as once this version is installed
+    with pytest.raises(
+        language_model.CannotBuild,
+        match=r"kernels=fla needs flash-linear-attention; .*architecture-bench\[fla\]",
+    ):
+        language_model.build(arch | {"kernels": "fla"}, 8, 8, 5, 0)
     monkeypatch.undo()
     install(monkeypatch, package())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(model.CannotBuild, match="needs a CUDA device, and there is none: take kernels=auto or"):
-        model.build(arch | {"kernels": "fla"}, 8, 8, 5, 0)
-    with pytest.raises(model.Mistake, match="kernels=fast is not known; "):
-        model.build(arch | {"kernels": "fast"}, 8, 8, 5, 0)
+    with pytest.raises(
+        language_model.CannotBuild,
+        match="needs a CUDA device, and there is none: take kernels=auto or",
+    ):
+        language_model.build(arch | {"kernels": "fla"}, 8, 8, 5, 0)
+    with pytest.raises(language_model.Mistake, match="kernels=fast is not known; "):
+        language_model.build(arch | {"kernels": "fast"}, 8, 8, 5, 0)
 
 
 def test_the_record_says_what_ran_and_auto_is_as_good_as_not_given() -> None:
-    arch = yaml.safe_load(next(path for path in OWN if path.stem == "retnet").read_text(encoding="utf-8"))
-    built = model.build(arch, 8, 8, 5, 0)
+    arch = yaml.safe_load(
+        next(path for path in OWN if path.stem == "retnet").read_text(encoding="utf-8")
+    )
+    built = language_model.build(arch, 8, 8, 5, 0)
     assert ran_on(built) == {"kernels": "reference"}
     next(module for module in built.modules() if isinstance(module, Recurrence)).ran = "fla"
     assert ran_on(built) == {"kernels": "fla, reference"}
-    assert ran_on(model.build({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0)) == {}
+    assert ran_on(language_model.build({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0)) == {}
     unsaid = {key: value for key, value in arch.items() if key != "kernels"}
     assert identity.architecture(arch) == identity.architecture(unsaid)
     assert identity.architecture(arch | {"kernels": "reference"}) != identity.architecture(unsaid)
@@ -185,7 +236,8 @@ def test_the_record_says_what_ran_and_auto_is_as_good_as_not_given() -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(
-    not torch.cuda.is_available() or importlib.util.find_spec("fla") is None, reason="needs CUDA and flash-linear-attention"
+    not torch.cuda.is_available() or importlib.util.find_spec("fla") is None,
+    reason="needs CUDA and flash-linear-attention",
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("name", "rows"), CASES)

@@ -48,7 +48,9 @@ class Place:
         return subprocess.CompletedProcess(more, process.returncode, out, error)
 
     def runs(self) -> list[Path]:
-        return sorted(path for path in self.folder.glob("results/single/runs/*") if path.name != ".locks")
+        return sorted(
+            path for path in self.folder.glob("results/single/runs/*") if path.name != ".locks"
+        )
 
     def steps(self) -> int:
         """Steps logged in the last of the curves."""
@@ -79,7 +81,7 @@ def cells(process: subprocess.Popen) -> list[int]:
     found = []
     for number in children(process.pid):
         try:
-            if b"bench.cell" in Path(f"/proc/{number}/cmdline").read_bytes():
+            if b"bench.execution.worker" in Path(f"/proc/{number}/cmdline").read_bytes():
                 found.append(number)
         except OSError:
             continue
@@ -116,21 +118,35 @@ def whole(folder: Path) -> None:
 def same(one: Path, other: Path) -> None:
     """Assert that two runs left the same, bit for bit, but for the clock; and nothing behind."""
     curves = [
-        [json.loads(line) | {"seconds": 0} for line in (run / "curve.jsonl").read_text().splitlines()] for run in (one, other)
+        [
+            json.loads(line) | {"seconds": 0}
+            for line in (run / "curve.jsonl").read_text().splitlines()
+        ]
+        for run in (one, other)
     ]
     assert curves[0] == curves[1]
-    weights = [torch.load(run / "checkpoint" / "weights.pt", weights_only=True)["model"] for run in (one, other)]
+    weights = [
+        torch.load(run / "checkpoint" / "weights.pt", weights_only=True)["model"]
+        for run in (one, other)
+    ]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
-    assert pd.read_parquet(one / "documents.parquet").equals(pd.read_parquet(other / "documents.parquet"))
+    assert pd.read_parquet(one / "documents.parquet").equals(
+        pd.read_parquet(other / "documents.parquet")
+    )
     found = [json.loads((run / "result.json").read_text()) for run in (one, other)]
-    metrics = [[row for row in result["metrics"] if row["name"] != "train_seconds"] for result in found]
+    metrics = [
+        [row for row in result["metrics"] if row["name"] != "train_seconds"] for result in found
+    ]
     assert metrics[0] == metrics[1]
     assert found[0]["status"] == found[1]["status"] == "done"
     for run in (one, other):
         whole(run)
         assert not [path for path in run.rglob(".*") if path.name != ".lock"]
-        assert sorted(path.name for path in (run / "checkpoint").iterdir()) == ["vocabulary.json", "weights.pt"]
+        assert sorted(path.name for path in (run / "checkpoint").iterdir()) == [
+            "vocabulary.json",
+            "weights.pt",
+        ]
 
 
 def starts(run: Path) -> list[dict]:
@@ -152,7 +168,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- kills ------------------------------------------------------------------------------------------------------------
 
 
-def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(undisturbed: Path, tmp_path: Path) -> None:
+def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     place, draw = Place(tmp_path / "killed"), random.Random(20)
     at_steps = [("steps", float(step)) for step in sorted(draw.sample(range(1, STEPS), 13))]
     at_starts = [("seconds", draw.uniform(0, 4)) for _ in range(4)]
@@ -177,7 +195,9 @@ def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(undistu
     assert 16 <= len(starts(place.runs()[0])) <= 21
 
 
-def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkpoint(undisturbed: Path, tmp_path: Path) -> None:
+def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkpoint(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     place = Place(tmp_path / "cell")
     process = place.start()
     until(lambda: place.steps() > STEPS // 2, process)
@@ -186,7 +206,9 @@ def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkp
     assert process.returncode == 1, error
     assert "failed: killed (SIGKILL)" in out
     assert place.run().returncode == 1  # as before: it is failed
-    words = shlex.split(next(line for line in out.splitlines() if line.startswith("  again: ")).partition(":")[2])
+    words = shlex.split(
+        next(line for line in out.splitlines() if line.startswith("  again: ")).partition(":")[2]
+    )
     assert words[:3] == ["python", "-m", "bench.run"]
     place.words = []
     done = place.run(*words[3:])
@@ -202,7 +224,9 @@ def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkp
 
 @pytest.mark.parametrize("whom", ["command", "cell", "everyone"])
 @pytest.mark.parametrize("when", ["start", "training", "scoring"])
-def test_asked_to_end_a_run_saves_and_the_next_start_goes_on(undisturbed: Path, tmp_path: Path, whom: str, when: str) -> None:
+def test_asked_to_end_a_run_saves_and_the_next_start_goes_on(
+    undisturbed: Path, tmp_path: Path, whom: str, when: str
+) -> None:
     place = Place(tmp_path / "asked", WORDS.replace("seconds=0.02", "seconds=1000"))
     process = place.start()
     until(lambda: cells(process), process)
@@ -230,11 +254,16 @@ def test_asked_to_end_a_run_saves_and_the_next_start_goes_on(undisturbed: Path, 
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_workers_of_a_launcher_do_not_outlive_their_command(tmp_path: Path, end: signal.Signals) -> None:
+def test_workers_of_a_launcher_do_not_outlive_their_command(
+    tmp_path: Path, end: signal.Signals
+) -> None:
     place = Place(tmp_path / "workers", WORDS.replace(f"steps={STEPS}", "steps=4000"))
     sweep = ["seed=0,1,2", "-m", "hydra.launcher.n_jobs=2"]
     process = place.start(*sweep)
-    until(lambda: sum((run / "checkpoint" / "training.pt").exists() for run in place.runs()) == 2, process)
+    until(
+        lambda: sum((run / "checkpoint" / "training.pt").exists() for run in place.runs()) == 2,
+        process,
+    )
     trained, everyone = cells(process), children(process.pid)
     assert len(trained) == 2
     os.kill(process.pid, end)
@@ -264,12 +293,16 @@ def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
     assert [len(each) for each in began] == [1] * 4
     assert {each[0]["process"] for each in began} == {command.pid for command in commands}
     for run in place.runs():
-        steps = [json.loads(line)["step"] for line in (run / "curve.jsonl").read_text().splitlines()]
+        steps = [
+            json.loads(line)["step"] for line in (run / "curve.jsonl").read_text().splitlines()
+        ]
         assert steps == sorted({*range(7, STEPS, 7), STEPS})
         assert json.loads((run / "result.json").read_text())["status"] == "done"
 
 
-def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(undisturbed: Path, tmp_path: Path) -> None:
+def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(
+    undisturbed: Path, tmp_path: Path
+) -> None:
     place = Place(tmp_path / "stale")
     first = place.start()
     until(lambda: place.steps() > STEPS // 3, first)
@@ -277,7 +310,9 @@ def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(undi
     for number in everyone:
         os.kill(number, signal.SIGSTOP)
     second = place.start("seed=0,1", "-m", "hydra/launcher=basic")
-    until(lambda: len(results_of(place)) == 1 and not cells(second), second)  # the other cell is done
+    until(
+        lambda: len(results_of(place)) == 1 and not cells(second), second
+    )  # the other cell is done
     time.sleep(1)
     assert second.poll() is None
     kill(first, everyone)
@@ -291,7 +326,11 @@ def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(undi
 
 
 def results_of(place: Place) -> list[str]:
-    return [json.loads((run / "result.json").read_text())["status"] for run in place.runs() if (run / "result.json").exists()]
+    return [
+        json.loads((run / "result.json").read_text())["status"]
+        for run in place.runs()
+        if (run / "result.json").exists()
+    ]
 
 
 # --- full disks -------------------------------------------------------------------------------------------------------
@@ -333,22 +372,37 @@ def test_a_disk_that_fills_up_while_training(undisturbed: Path, tmp_path: Path) 
     alone = ["unshare", "-Urm", sys.executable, "-c", SMALL_DISK, *place.words]
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
-        done = subprocess.run(alone, cwd=place.folder, env=path, capture_output=True, text=True, timeout=LONG, check=False)
+        done = subprocess.run(
+            alone,
+            cwd=place.folder,
+            env=path,
+            capture_output=True,
+            text=True,
+            timeout=LONG,
+            check=False,
+        )
     except FileNotFoundError:
         pytest.skip("no unshare on this machine")
     if "mounted" not in done.stdout:
         pytest.skip(f"no file system can be mounted here: {done.stderr}")
     assert done.returncode == 0, done.stderr
-    first, second, third, fourth = ((place.folder / name).read_text() for name in ("first", "second", "third", "fourth"))
+    first, second, third, fourth = (
+        (place.folder / name).read_text() for name in ("first", "second", "third", "fourth")
+    )
     assert first.startswith("1\n"), first
     assert "Traceback" not in first + second + third + fourth
-    assert "can not be written (No space left on device): mend that, and the same command goes on" in first
+    assert (
+        "can not be written (No space left on device): mend that, and the same command goes on"
+        in first
+    )
     assert ": unfinished" in first
     run = next((place.folder / "while-full").glob("single/runs/gru*"))
     whole(run)
     assert not (run / "result.json").exists()
     assert second.startswith("2\n"), second
-    assert re.search(r"error: results=results/single/runs.*(free some space|No space left on device)", second)
+    assert re.search(
+        r"error: results=results/single/runs.*(free some space|No space left on device)", second
+    )
     assert third.startswith("2\n"), third
     assert "Read-only file system" in third
     assert fourth.startswith("0\n"), fourth
@@ -370,7 +424,11 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     same(undisturbed, place.runs()[0])
     limit = 1000
-    one_line(place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))), 2, "can not be written")
+    one_line(
+        place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
+        2,
+        "can not be written",
+    )
 
 
 # --- bad cells --------------------------------------------------------------------------------------------------------
@@ -401,17 +459,30 @@ FAULTS = {
 """  # fmt: skip
 
 
-def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them(tmp_path: Path) -> None:
+def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them(
+    tmp_path: Path,
+) -> None:
     place = Place(tmp_path / "bad", WORDS.replace("arch=gru", "").replace(str(STEPS), "30"))
     flags = own(place.folder, BAD)
     (place.folder / "faulty").touch()
     faults = ["crash", "memory", "number", "hang", "killed", "exception", "none"]
-    sweep = ["arch=mean", f"+arch.fault={','.join(faults)}", "-m", "hydra/launcher=basic", "train.limit_seconds=40"]
+    sweep = [
+        "arch=mean",
+        f"+arch.fault={','.join(faults)}",
+        "-m",
+        "hydra/launcher=basic",
+        "train.limit_seconds=40",
+    ]
     done = place.run(*flags, *sweep)
     assert done.returncode == 1, done.stderr
     configs = {run: json.loads((run / "result.json").read_text()) for run in place.runs()}
-    found = {re.search(r"fault: (\w+)", (run / "config.yaml").read_text()).group(1): result for run, result in configs.items()}  # type: ignore[union-attr]
-    assert {name: result["status"] for name, result in found.items()} == dict.fromkeys(faults, "failed") | {"none": "done"}
+    found = {
+        re.search(r"fault: (\w+)", (run / "config.yaml").read_text()).group(1): result
+        for run, result in configs.items()
+    }  # type: ignore[union-attr]
+    assert {name: result["status"] for name, result in found.items()} == dict.fromkeys(
+        faults, "failed"
+    ) | {"none": "done"}
     said = {
         "crash": "SIGABRT",
         "memory": "out of memory",
@@ -424,7 +495,9 @@ def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them
         assert found[name]["reason"] in done.stdout
     assert "6 of 7 runs are not done" in done.stdout
     (place.folder / "faulty").unlink()
-    commands = [line.partition("again: ")[2] for line in done.stdout.splitlines() if "again: python" in line]
+    commands = [
+        line.partition("again: ")[2] for line in done.stdout.splitlines() if "again: python" in line
+    ]
     assert len(commands) == 7
     place.words = []
     one = place.run(*shlex.split(commands[0])[3:])

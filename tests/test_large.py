@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from bench.config import Data, Mistake
-from bench.data import cache, corpus, encoding, files, prepare, spool
+from bench.config.schema import Data, Mistake
+from bench.data import cache, corpus, corpus_files, document_store, prepare, tokenization
 from bench.data.tokenizer import Pieces, learn_bpe
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ print(highest() - before)
 """
 ROOM = """
 import resource, sys
-from bench.config import Data, Mistake
+from bench.config.schema import Data, Mistake
 from bench.data import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 try:
@@ -51,9 +51,15 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def sentences(number: int, seed: int) -> str:
     """Lines of made-up words, some of them with characters of two, three and four bytes, and one that looks special."""
     random = np.random.default_rng(seed)
-    words = ["".join(random.choice(list("etaoinshrdlu"), length)) for length in random.integers(1, 8, 200)]
+    words = [
+        "".join(random.choice(list("etaoinshrdlu"), length))
+        for length in random.integers(1, 8, 200)
+    ]
     words += ["é" * 3, "日本語", "👩‍👩‍👧", "<|endoftext|>"]
-    return "".join(word + ("\n" if at % 9 == 8 else " ") for at, word in enumerate(random.choice(words, number)))
+    return "".join(
+        word + ("\n" if at % 9 == 8 else " ")
+        for at, word in enumerate(random.choice(words, number))
+    )
 
 
 def written(folder: Path, kind: str) -> Path:
@@ -62,7 +68,9 @@ def written(folder: Path, kind: str) -> Path:
         (folder / "a.txt").write_text(sentences(8000, 0), encoding="utf-8")
     else:
         rows = [{"text": sentences(3 + (number**3) % 700, number)} for number in range(60)]
-        (folder / "a.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        (folder / "a.jsonl").write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
     return folder / f"a.{kind}"
 
 
@@ -75,21 +83,31 @@ def existing(folder: Path) -> Path:
 
 
 def numbers(made: corpus.Corpus) -> dict[str, list[list[int]]]:
-    return {name: [part.tokens.tolist(), part.starts.tolist(), part.sizes.tolist()] for name, part in made.parts.items()}
+    return {
+        name: [part.tokens.tolist(), part.starts.tolist(), part.sizes.tolist()]
+        for name, part in made.parts.items()
+    }
 
 
-@pytest.mark.parametrize(("kind", "split"), [("txt", "tail"), ("jsonl", "tail"), ("jsonl", "documents")])
+@pytest.mark.parametrize(
+    ("kind", "split"), [("txt", "tail"), ("jsonl", "tail"), ("jsonl", "documents")]
+)
 def test_pieces_that_cut_documents_and_characters_change_nothing(
     kind: str, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path, kind)
-    whole = {word: prepare(Data(path=str(path), split=split, tokenizer=word), "mine") for word in ("bytes", "characters")}
-    monkeypatch.setattr(files, "READ", 7)
-    monkeypatch.setattr(spool, "READ", 5)
-    monkeypatch.setattr(encoding, "LARGE", 50)
+    whole = {
+        word: prepare(Data(path=str(path), split=split, tokenizer=word), "mine")
+        for word in ("bytes", "characters")
+    }
+    monkeypatch.setattr(corpus_files, "READ", 7)
+    monkeypatch.setattr(document_store, "READ", 5)
+    monkeypatch.setattr(tokenization, "LARGE", 50)
     monkeypatch.setattr(corpus, "LARGE", 50)
     for word, before in whole.items():
-        after = prepare(Data(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")), "mine")
+        after = prepare(
+            Data(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")), "mine"
+        )
         assert after.folder != before.folder
         assert after.digest == before.digest
         assert numbers(after) == numbers(before)
@@ -97,19 +115,28 @@ def test_pieces_that_cut_documents_and_characters_change_nothing(
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
-def test_the_number_of_processes_changes_nothing(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_processes_changes_nothing(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used = []
-    in_order = encoding.in_order
-    monkeypatch.setattr(encoding, "in_order", lambda *given: used.append(given[-1]) or in_order(*given))
-    monkeypatch.setattr(encoding, "LARGE", 3000)  # many batches, of which two processes finish some in another order
+    in_order = tokenization.in_order
+    monkeypatch.setattr(
+        tokenization, "in_order", lambda *given: used.append(given[-1]) or in_order(*given)
+    )
+    monkeypatch.setattr(
+        tokenization, "LARGE", 3000
+    )  # many batches, of which two processes finish some in another order
     monkeypatch.setattr(corpus, "LARGE", 3000)
-    options: dict[str, Any] = {"path": str(written(tmp_path, kind)), "tokenizer": str(existing(tmp_path))}
+    options: dict[str, Any] = {
+        "path": str(written(tmp_path, kind)),
+        "tokenizer": str(existing(tmp_path)),
+    }
     one = prepare(Data(**options), "mine")
     assert not used
-    monkeypatch.setattr(encoding, "POOLED", 0)
-    monkeypatch.setattr("bench.machine.cores", lambda: 2)
+    monkeypatch.setattr(tokenization, "POOLED", 0)
+    monkeypatch.setattr("bench.system.host.cores", lambda: 2)
     two = prepare(Data(**options, cache=str(tmp_path / "anew")), "mine")
-    assert used == [2 * encoding.AHEAD] * len(two.parts)
+    assert used == [2 * tokenization.AHEAD] * len(two.parts)
     assert two.digest == one.digest
     assert numbers(two) == numbers(one)
     assert two.facts == one.facts
@@ -117,27 +144,36 @@ def test_the_number_of_processes_changes_nothing(kind: str, tmp_path: Path, monk
     assert "<|endoftext|>" in said  # as text, in this process and in others
 
 
-def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(corpus, "LARGE", 500)
-    (tmp_path / "a.txt").write_text("".join(f"{word} " * 4000 + "\n" for word in ("alphabet", "brimstone", "curlicue")))
+    (tmp_path / "a.txt").write_text(
+        "".join(f"{word} " * 4000 + "\n" for word in ("alphabet", "brimstone", "curlicue"))
+    )
     options = Data(path=str(tmp_path / "a.txt"), tokenizer="bpe", vocabulary=300)
     size = prepare(options, "mine").facts["bytes"]["train"]
     assert prepare(options, "mine").facts["vocabulary_learned_on"] == {"bytes": size, "of": size}
     monkeypatch.setattr(corpus, "LEARNED", 20_000)
-    parts = [prepare(Data(**{**vars(options), "cache": str(tmp_path / name)}), "mine") for name in ("one", "two")]
+    parts = [
+        prepare(Data(**{**vars(options), "cache": str(tmp_path / name)}), "mine")
+        for name in ("one", "two")
+    ]
     assert parts[0].digest == parts[1].digest  # the lot is always the same
     learned = parts[0].facts["vocabulary_learned_on"]
     assert learned["of"] == size
     assert 10_000 < learned["bytes"] < 30_000
     assert isinstance(parts[0].vocabulary, Pieces)
     names = parts[0].vocabulary.tokenizer.get_vocab()
-    assert {"Ġalphabet", "Ġbrimstone", "Ġcurlicue"} <= set(names)  # the last one stands behind the first 20,000 bytes
+    assert {"Ġalphabet", "Ġbrimstone", "Ġcurlicue"} <= set(
+        names
+    )  # the last one stands behind the first 20,000 bytes
 
 
 def test_a_sample_is_made_of_pieces_of_the_text(tmp_path: Path) -> None:
-    pieces = [files.Piece(f"{number:06}\n".encode()) for number in range(5000)]
-    documents, _ = spool.fill(tmp_path / "spool", pieces)
-    with spool.Spool(tmp_path / "spool") as text:
+    pieces = [corpus_files.Piece(f"{number:06}\n".encode()) for number in range(5000)]
+    documents, _ = document_store.fill(tmp_path / "spool", pieces)
+    with document_store.Spool(tmp_path / "spool") as text:
         everything = corpus.sample(text, documents.spans, 35_000)
         some = corpus.sample(text, documents.spans, 7000)
         assert everything.tolist() == documents.spans.tolist()
@@ -154,7 +190,9 @@ def child(code: str, *arguments: object, **environment: str) -> str:
     """What a fresh process prints. Its errors are ours."""
     words = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    done = subprocess.run(words, env=settings, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        words, env=settings, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     return done.stdout.strip()
@@ -176,7 +214,10 @@ def test_a_long_text_takes_less_memory_than_its_length(tokenizer: str, tmp_path:
 def test_many_documents_take_few_bytes_each(tmp_path: Path) -> None:
     count = 500_000
     with open(tmp_path / "a.jsonl", "w", encoding="utf-8") as file:
-        file.writelines(f'{{"text": "{number} {number * 7919 % 104729} {number**2}"}}\n' for number in range(count))
+        file.writelines(
+            f'{{"text": "{number} {number * 7919 % 104729} {number**2}"}}\n'
+            for number in range(count)
+        )
     rise = int(child(MEMORY, tmp_path / "a.jsonl", "bytes"))
     assert rise < 160 * count  # an object each would take three times as much
 
@@ -189,8 +230,12 @@ def nothing_left(own_cache: Path) -> bool:
     return not own_cache.exists() or not [path for path in own_cache.iterdir() if path.is_dir()]
 
 
-@pytest.mark.parametrize(("tokenizer", "share"), [("bytes", 0.02), ("bytes", 0.3), ("bpe", 0.3), ("bytes", 1.05)])
-def test_a_disk_without_room_is_said_in_one_line(tokenizer: str, share: float, tmp_path: Path, own_cache: Path) -> None:
+@pytest.mark.parametrize(
+    ("tokenizer", "share"), [("bytes", 0.02), ("bytes", 0.3), ("bpe", 0.3), ("bytes", 1.05)]
+)
+def test_a_disk_without_room_is_said_in_one_line(
+    tokenizer: str, share: float, tmp_path: Path, own_cache: Path
+) -> None:
     """Files may have a share of the text's length: the text itself does not fit, or as bytes its tokens do not."""
     path = written(tmp_path, "txt")
     said = child(ROOM, path, int(share * path.stat().st_size), tokenizer)
@@ -200,7 +245,9 @@ def test_a_disk_without_room_is_said_in_one_line(tokenizer: str, share: float, t
     assert nothing_left(own_cache)
 
 
-FULL = [(name, 1) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES")] + [("ENOSPC", 2)]
+FULL = [(name, 1) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES")] + [
+    ("ENOSPC", 2)
+]
 
 
 @pytest.mark.parametrize(("name", "processes"), FULL)
@@ -208,8 +255,8 @@ def test_a_disk_that_fills_while_tokens_are_written(
     name: str, processes: int, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = getattr(errno, name)
-    monkeypatch.setattr(encoding, "POOLED", 0)
-    monkeypatch.setattr("bench.machine.cores", lambda: processes)
+    monkeypatch.setattr(tokenization, "POOLED", 0)
+    monkeypatch.setattr("bench.system.host.cores", lambda: processes)
 
     def fails(file: object) -> None:
         raise OSError(error, os.strerror(error))
@@ -222,7 +269,12 @@ def test_a_disk_that_fills_while_tokens_are_written(
 
 
 @pytest.mark.parametrize(
-    "error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "no"), PermissionError(errno.EACCES, "no")]
+    "error",
+    [
+        NotImplementedError("no flock"),
+        OSError(errno.ENOLCK, "no"),
+        PermissionError(errno.EACCES, "no"),
+    ],
 )
 def test_a_folder_without_locks_or_rights(
     error: Exception, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
@@ -242,13 +294,17 @@ def test_a_cache_where_no_folder_can_be_made(tmp_path: Path) -> None:
         prepare(Data(path=str(written(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
 
 
-def test_a_file_that_goes_away_is_not_the_caches_fault(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_away_is_not_the_caches_fault(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(file: Path) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied")
         yield
 
-    monkeypatch.setattr(files, "read_plain", fails)
-    with pytest.raises(Mistake, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"):
+    monkeypatch.setattr(corpus_files, "read_plain", fails)
+    with pytest.raises(
+        Mistake, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"
+    ):
         prepare(Data(path=str(written(tmp_path, "txt"))), "mine")
     assert nothing_left(own_cache)
 
@@ -256,9 +312,9 @@ def test_a_file_that_goes_away_is_not_the_caches_fault(tmp_path: Path, own_cache
 def test_a_process_that_dies_ends_the_work_with_one_line(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encoding, "POOLED", 0)
-    monkeypatch.setattr("bench.machine.cores", lambda: 2)
-    monkeypatch.setattr(encoding, "work", lambda batch, held_out: os._exit(9))
+    monkeypatch.setattr(tokenization, "POOLED", 0)
+    monkeypatch.setattr("bench.system.host.cores", lambda: 2)
+    monkeypatch.setattr(tokenization, "work", lambda batch, held_out: os._exit(9))
     with pytest.raises(Mistake, match=r"a process that tokenized died .*memory") as caught:
         prepare(Data(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine")
     assert "\n" not in str(caught.value)
@@ -267,7 +323,9 @@ def test_a_process_that_dies_ends_the_work_with_one_line(
 
 def test_the_benchmark_prints_one_table() -> None:
     words = ["benchmarks/tokenizing.py", "--megabytes", "0.5", "--vocabulary", "300"]
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     head, *rows = [line.split() for line in done.stdout.splitlines()]
     assert head[0] == "tokenizer"

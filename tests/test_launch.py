@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from bench.launch import alone
+from bench.system.processes import alone
 
 
 @pytest.fixture
@@ -54,7 +54,12 @@ def test_a_process_that_hangs_is_ended(module) -> None:  # type: ignore[no-untyp
 
 
 def test_progress_is_not_taken_for_last_words(module, capsys: pytest.CaptureFixture) -> None:  # type: ignore[no-untyped-def]
-    end = alone(module("print('why', file=sys.stderr); print('~ 3/4 steps', file=sys.stderr); os._exit(9)"), [], 1, name="run")
+    end = alone(
+        module("print('why', file=sys.stderr); print('~ 3/4 steps', file=sys.stderr); os._exit(9)"),
+        [],
+        1,
+        name="run",
+    )
     assert end.reason == "ended with exit code 9: why"
     assert "run: 3/4 steps" in capsys.readouterr().err
 
@@ -77,11 +82,13 @@ def test_ctrl_c_ends_what_was_started(module, tmp_path: Path) -> None:  # type: 
         os.kill(int(pid_file.read_text()), 0)
 
 
-def test_a_launcher_whose_time_is_up_acts_once_what_trains_has_saved(module, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_launcher_whose_time_is_up_acts_once_what_trains_has_saved(
+    module, tmp_path: Path
+) -> None:  # type: ignore[no-untyped-def]
     """As submitit does: its signal comes, and what it does then ends every process of the job."""
     ready, saved, seen = tmp_path / "ready", tmp_path / "saved", list[bool]()
     module(f"""
-from bench import stop
+from bench.system import signals as stop
 stop.listen()
 with stop.later():
     open({str(ready)!r}, "w").close()

@@ -18,37 +18,45 @@ import torch
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from bench import command, job, launchers
-from bench.config import Mistake
+from bench.cli import compose, launchers
+from bench.config.schema import Mistake
+from bench.execution import runner
 from tests.conftest import Command, one_line
 
 SWEEP = ["-m", "arch=gru,bigram", "seed=0,1"]
-command.register()
+compose.register()
 
 
 # --- before any work --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
-def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(launchers, "_there", lambda module: False)
     with pytest.raises(Mistake) as caught:
-        command.expand([*SWEEP, f"hydra/launcher={name}"])
+        compose.expand([*SWEEP, f"hydra/launcher={name}"])
     assert f"hydra/launcher={name} needs a plug-in: python -m pip install" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"), [("slurm", "submitit_slurm"), ("submitit_local", "submitit_local"), ("local", "joblib")]
+    ("name", "theirs"),
+    [("slurm", "submitit_slurm"), ("submitit_local", "submitit_local"), ("local", "joblib")],
 )
-def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(name: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(
+    name: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Our YAMLs build on what a plug-in brings: Hydra fails before anybody can look at the launcher."""
-    command.expand(SWEEP)  # now Hydra has looked for plug-ins
+    compose.expand(SWEEP)  # now Hydra has looked for plug-ins
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{theirs}.yaml")
     monkeypatch.setattr(launchers, "_there", lambda module: False)
     with pytest.raises(Mistake) as caught:
-        command.expand([*SWEEP, f"hydra/launcher={name}"])
-    assert str(caught.value).startswith(f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-")
+        compose.expand([*SWEEP, f"hydra/launcher={name}"])
+    assert str(caught.value).startswith(
+        f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-"
+    )
     assert "\n" not in str(caught.value)
 
 
@@ -57,23 +65,27 @@ def test_a_launcher_that_builds_on_nothing_is_named(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults:\n  - nothing\n")
     with pytest.raises(Mistake, match="hydra/launcher=mine builds on nothing, which is not there"):
-        command.expand(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
+        compose.expand(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
 def test_a_launcher_without_a_sweep_does_not_train_here(name: str) -> None:
     with pytest.raises(Mistake, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
-        command.expand(["arch=gru", f"hydra/launcher={name}"])
+        compose.expand(["arch=gru", f"hydra/launcher={name}"])
 
 
-@pytest.mark.parametrize("words", [[], ["hydra/launcher=local"], ["hydra/launcher=basic"], ["hydra/launcher=joblib"]])
+@pytest.mark.parametrize(
+    "words", [[], ["hydra/launcher=local"], ["hydra/launcher=basic"], ["hydra/launcher=joblib"]]
+)
 def test_the_launchers_of_this_machine_take_one_run(words: list[str]) -> None:
-    assert len(command.expand(["arch=gru", *words]).runs) == 1
+    assert len(compose.expand(["arch=gru", *words]).runs) == 1
 
 
 def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
-    with pytest.raises(Mistake, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"):
-        command.expand([*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"])
+    with pytest.raises(
+        Mistake, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"
+    ):
+        compose.expand([*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
@@ -85,9 +97,9 @@ def test_the_command_ends_there(bench: Command, tiny: list[str], tmp_path: Path)
 def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(Mistake, match="no sbatch"):
-        command.expand([*SWEEP, "hydra/launcher=slurm"])
+        compose.expand([*SWEEP, "hydra/launcher=slurm"])
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert len(command.expand([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
+    assert len(compose.expand([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
 
 
 # --- a cluster that takes nothing ----------------------------------------------------------------------------------------
@@ -103,7 +115,9 @@ def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
         ("", "it ended with exit code 1"),
     ],
 )
-def test_what_sbatch_refuses_is_one_line(bench: Command, tiny: list[str], tmp_path: Path, words: str, said: str) -> None:
+def test_what_sbatch_refuses_is_one_line(
+    bench: Command, tiny: list[str], tmp_path: Path, words: str, said: str
+) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("sbatch", "srun"):
@@ -128,8 +142,18 @@ def start_ray(init_cfg: dict, error: Exception) -> None:
             ConnectionError("Could not find"),
             "no Ray cluster answers at auto: start one with `ray start --head`, or leave",
         ),
-        (None, "one:6379", ConnectionError("Could not find"), "no Ray cluster answers at one:6379: "),
-        ("auto", "", RuntimeError("\nVersion mismatch: 1\n2"), "Ray did not start: Version mismatch: 1"),
+        (
+            None,
+            "one:6379",
+            ConnectionError("Could not find"),
+            "no Ray cluster answers at one:6379: ",
+        ),
+        (
+            "auto",
+            "",
+            RuntimeError("\nVersion mismatch: 1\n2"),
+            "Ray did not start: Version mismatch: 1",
+        ),
         (None, "", ValueError(), "Ray did not start: ValueError"),
     ],
 )
@@ -145,8 +169,13 @@ def test_a_ray_that_does_not_answer_is_one_line(
 
 def test_an_address_without_a_ray_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchers, "_there", lambda module: True)
-    with pytest.raises(Mistake, match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave"):
-        command.expand([*SWEEP, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"])
+    with pytest.raises(
+        Mistake,
+        match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave",
+    ):
+        compose.expand(
+            [*SWEEP, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"]
+        )
 
 
 def test_what_no_launcher_said_is_not_taken_for_it() -> None:
@@ -156,13 +185,19 @@ def test_what_no_launcher_said_is_not_taken_for_it() -> None:
 # --- what a process on another machine is told ------------------------------------------------------------------------
 
 
-def test_a_task_brings_along_what_its_process_has_to_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_brings_along_what_its_process_has_to_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     there = []
-    monkeypatch.setattr(job, "task", lambda config: there.append((os.getcwd(), os.environ["BENCH_WORDS"], job.words())))
+    monkeypatch.setattr(
+        runner,
+        "task",
+        lambda config: there.append((os.getcwd(), os.environ["BENCH_WORDS"], runner.words())),
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_WORDS", '["arch=gru"]')
     monkeypatch.setenv("BENCH_DOOR", "another machine:1")
-    posted = pickle.dumps(job.Task())
+    posted = pickle.dumps(runner.Task())
     monkeypatch.chdir("/")
     monkeypatch.delenv("BENCH_WORDS")
     monkeypatch.delenv("BENCH_DOOR")
@@ -176,10 +211,10 @@ def test_a_machine_without_the_command_s_folder_says_so(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    posted = job.Task()
+    posted = runner.Task()
     monkeypatch.chdir("/")
     here.rmdir()
-    monkeypatch.setattr(job, "task", lambda config: pytest.fail("ran without its folder"))
+    monkeypatch.setattr(runner, "task", lambda config: pytest.fail("ran without its folder"))
     posted(OmegaConf.create())
     assert f"error: {here} can not be entered on" in capsys.readouterr().err
 
@@ -196,7 +231,9 @@ def lacks(name: str) -> str:
 
 
 @pytest.mark.slow
-def test_every_launcher_trains_the_same_by_bit(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_every_launcher_trains_the_same_by_bit(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     losses = {}
     for name in ("basic", "local", "submitit_local", "slurm", "ray"):
         if why := lacks(name):
@@ -222,7 +259,9 @@ def ray_cluster() -> Iterator[str]:
         port = taken.getsockname()[1]
     words = f"start --head --block --port={port} --num-cpus=2 --include-dashboard=false".split()
     head = subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "ray.scripts.scripts", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         end = time.monotonic() + 60
@@ -237,14 +276,27 @@ def ray_cluster() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_ray_cluster_takes_a_sweep(ray_cluster: str, bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    done = bench(*tiny, *SWEEP, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={ray_cluster}", timeout=300)
+def test_a_ray_cluster_takes_a_sweep(
+    ray_cluster: str, bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = bench(
+        *tiny,
+        *SWEEP,
+        "hydra/launcher=ray",
+        f"hydra.launcher.ray.init.address={ray_cluster}",
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
-    assert len(list((tmp_path / "results" / "single" / "runs").glob("*/checkpoint/weights.pt"))) == 4
+    assert (
+        len(list((tmp_path / "results" / "single" / "runs").glob("*/checkpoint/weights.pt"))) == 4
+    )
 
 
 def left(folder: Path) -> tuple[list[dict], dict[str, list]]:
     """What a run left that must not depend on who launched it: its curve but for the clock, and its weights."""
-    rows = [json.loads(line) | {"seconds": 0} for line in (folder / "curve.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) | {"seconds": 0}
+        for line in (folder / "curve.jsonl").read_text().splitlines()
+    ]
     weights = torch.load(folder / "checkpoint" / "weights.pt", weights_only=True)["model"]
     return rows, {name: value.tolist() for name, value in weights.items()}

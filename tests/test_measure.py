@@ -16,19 +16,20 @@ import pytest
 import torch
 from filelock import FileLock
 
-from bench import reading, record
-from bench.config import Measure, Run, Size, Train
-from bench.identity import subject
-from bench.measure import filing, needed, sit, speed
-from bench.measure.conversation import Ended, Failed, Refused, Worker
-from bench.measure.curves import forecast, left_out
-from bench.measure.memory import KINDS
-from bench.measure.rounds import Order, half_width, lowest_rank, settled
-from bench.measure.seat import Seat
-from bench.measure.sitting import LOCK, affordable, only_sitting, seats
-from bench.measure.subject import Subject
-from bench.measure.worker import Desk
-from bench.stop import Terminated
+from bench.config import plugins
+from bench.config.identity import subject
+from bench.config.schema import Measure, Run, Size, Train
+from bench.performance import needed, sit, timing
+from bench.performance.entry import Seat
+from bench.performance.length_sweep import forecast, left_out
+from bench.performance.memory import KINDS
+from bench.performance.rounds import Order, half_width, lowest_rank, settled
+from bench.performance.session import LOCK, affordable, only_sitting, seats
+from bench.performance.worker import Desk
+from bench.performance.worker_client import Ended, Failed, Refused, Worker
+from bench.performance.workload import Subject
+from bench.records import source, store, tables
+from bench.system.signals import Terminated
 from tests import measure_doubles
 
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
@@ -44,7 +45,12 @@ OPTIONS = Measure(
     energy_seconds=0.01,
     limit_seconds=12.0,
 )
-RATES = ("train_tokens_per_second", "train_tokens_per_cpu_second", "prefill_tokens_per_second", "decode_tokens_per_second")
+RATES = (
+    "train_tokens_per_second",
+    "train_tokens_per_cpu_second",
+    "prefill_tokens_per_second",
+    "decode_tokens_per_second",
+)
 DOUBLES = ("Sum", "Short", "Encoder", "Greedy", "Hangs", "Dies")
 
 
@@ -73,7 +79,10 @@ def own_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def sitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One sitting of every double, in the suite's folder that it returns."""
-    suite, runs = tmp_path_factory.mktemp("results") / "suite", [make_run(double) for double in DOUBLES]
+    suite, runs = (
+        tmp_path_factory.mktemp("results") / "suite",
+        [make_run(double) for double in DOUBLES],
+    )
     folder = sit([*runs, runs[0]], {subject(run): 30 for run in runs}, suite, OPTIONS)
     assert folder is not None
     assert folder.parent == suite / "measure"
@@ -84,7 +93,7 @@ def read(suite: Path, double: str, twin: bool = False) -> tuple[dict, dict[str, 
     """The result of a double, and its metrics by name."""
     name = f"{double.lower()}-{subject(make_run(double))}" + ("-again" if twin else "")
     (path,) = suite.glob(f"measure/*/{name}/result.json")
-    result = record.read_json(path)
+    result = store.read_json(path)
     metrics: dict[str, list[dict]] = {}
     for metric in result["metrics"]:
         metrics.setdefault(metric["name"], []).append(metric)
@@ -106,20 +115,35 @@ def test_every_quantity_has_its_samples_unit_and_rounds(sitting: Path, twin: boo
         assert metric["better"] == "higher"
     assert metrics["train_tokens_per_second"][0]["unit"] == "tokens/s"
     assert metrics["train_tokens_per_cpu_second"][0]["unit"] == "tokens/CPU s"
-    width = record.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
+    width = store.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
     assert metrics["flops_per_token"][0]["values"] == [2.0 * width**2 + 2 * width * 30]
     assert metrics["parameters"][0]["values"][0] <= 3000
 
 
 def test_what_stands_beside_the_rates(sitting: Path) -> None:
     _, metrics = read(sitting, "Sum")
-    for name in ("forward_seconds", "backward_seconds", "optimizer_seconds", "product_flops_per_second", "copy_bytes_per_second"):
+    for name in (
+        "forward_seconds",
+        "backward_seconds",
+        "optimizer_seconds",
+        "product_flops_per_second",
+        "copy_bytes_per_second",
+    ):
         (metric,) = metrics[name]
         assert metric["rounds"] == [0, 1], name
         assert min(metric["values"]) > 0
-    assert {metric["at"].get("batch") for metric in metrics["decode_tokens_per_second"]} == {None, 3}
-    assert {metric["at"].get("batch") for metric in metrics["first_token_seconds"] if "length" not in metric["at"]} == {None, 3}
-    assert 16 in {metric["at"].get("batch") for metric in metrics["train_tokens_per_second"]}  # four times the recipe's
+    assert {metric["at"].get("batch") for metric in metrics["decode_tokens_per_second"]} == {
+        None,
+        3,
+    }
+    assert {
+        metric["at"].get("batch")
+        for metric in metrics["first_token_seconds"]
+        if "length" not in metric["at"]
+    } == {None, 3}
+    assert 16 in {
+        metric["at"].get("batch") for metric in metrics["train_tokens_per_second"]
+    }  # four times the recipe's
     assert metrics["first_step_seconds"][0]["values"][0] > 0
     peak = metrics["peak_train_memory_bytes"][0]["values"][0]
     assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in KINDS)
@@ -130,23 +154,27 @@ def test_what_stands_beside_the_rates(sitting: Path) -> None:
 def test_curves_have_a_point_at_each_length(sitting: Path) -> None:
     _, metrics = read(sitting, "Sum")
     for name in ("train_tokens_per_second", "first_token_seconds", "decode_seconds_per_token"):
-        curve = {metric["at"]["length"]: metric for metric in metrics[name] if "length" in metric["at"]}
+        curve = {
+            metric["at"]["length"]: metric for metric in metrics[name] if "length" in metric["at"]
+        }
         assert set(curve) == {4, 16, 24, 32}, name
         assert all(metric["rounds"] == [0, 1] for metric in curve.values())
-    width = record.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
+    width = store.read_json(next(sitting.glob("measure/*/sum-*/subject.json")))["width"]
     states = {metric["at"].get("length"): metric["values"] for metric in metrics["state_bytes"]}
     assert all(states[length] == [4.0 * width] for length in (None, 4, 16, 24, 32))
 
 
 def test_the_first_is_entered_twice(sitting: Path) -> None:
     (place,) = sitting.glob("measure/*/*-again")
-    about = record.read_json(place / "subject.json")
+    about = store.read_json(place / "subject.json")
     assert about["twin"]
     assert about["arch"] == "sum"
     assert about["options"]["rounds"] == 5
     assert about["environment"]["openmp_wait_policy"] == "PASSIVE"
     assert about["environment"]["torch_threads"] == 1
-    assert "product_flops_per_second" not in read(sitting, "Sum", twin=True)[1]  # only what ratios are formed of
+    assert (
+        "product_flops_per_second" not in read(sitting, "Sum", twin=True)[1]
+    )  # only what ratios are formed of
     assert (place.parent / "doctor.json").is_file()
 
 
@@ -154,8 +182,16 @@ def test_what_an_encoder_can_not_do_has_its_reason(sitting: Path) -> None:
     result, metrics = read(sitting, "Encoder")
     assert result["status"] == "done"
     assert metrics["train_tokens_per_second"][0]["values"]
-    for name in ("prefill_tokens_per_second", "decode_tokens_per_second", "decode_seconds_per_token", "state_bytes"):
-        assert all(metric["values"] == [] and metric["note"] == "an encoder keeps no state" for metric in metrics[name]), name
+    for name in (
+        "prefill_tokens_per_second",
+        "decode_tokens_per_second",
+        "decode_seconds_per_token",
+        "state_bytes",
+    ):
+        assert all(
+            metric["values"] == [] and metric["note"] == "an encoder keeps no state"
+            for metric in metrics[name]
+        ), name
 
 
 def test_what_fails_in_decoding_alone_leaves_the_rest(sitting: Path) -> None:
@@ -163,7 +199,11 @@ def test_what_fails_in_decoding_alone_leaves_the_rest(sitting: Path) -> None:
     assert result["status"] == "done"
     assert metrics["prefill_tokens_per_second"][0]["values"]
     assert metrics["decode_tokens_per_second"][0]["note"] == "RuntimeError: no single tokens"
-    trained = {metric["at"]["length"]: metric for metric in metrics["train_tokens_per_second"] if "length" in metric["at"]}
+    trained = {
+        metric["at"]["length"]: metric
+        for metric in metrics["train_tokens_per_second"]
+        if "length" in metric["at"]
+    }
     assert trained[16]["values"]
     assert "no further than 16 tokens" in trained[24]["note"]
     curve = {metric["at"]["length"]: metric for metric in metrics["decode_seconds_per_token"]}
@@ -176,11 +216,19 @@ def test_one_that_dies_at_a_length_keeps_everything_else(sitting: Path) -> None:
     assert result["status"] == "done"
     assert metrics["train_tokens_per_second"][0]["values"]
     assert metrics["peak_train_memory_bytes"][0]["values"], "a fresh process weighed it"
-    trained = {metric["at"]["length"]: metric for metric in metrics["train_tokens_per_second"] if "length" in metric["at"]}
+    trained = {
+        metric["at"]["length"]: metric
+        for metric in metrics["train_tokens_per_second"]
+        if "length" in metric["at"]
+    }
     assert trained[16]["values"]
     assert "was killed by signal 9 (out of memory?)" in trained[24]["note"]
     assert trained[32]["note"].startswith("left out: at 24: its process was killed")
-    read_ = {metric["at"]["length"]: metric for metric in metrics["first_token_seconds"] if "length" in metric["at"]}
+    read_ = {
+        metric["at"]["length"]: metric
+        for metric in metrics["first_token_seconds"]
+        if "length" in metric["at"]
+    }
     assert read_[32]["values"], "only training takes so much"
 
 
@@ -197,7 +245,9 @@ def test_the_worker_tells_refusals_from_failures() -> None:
     assert desk.answer({"ask": "dance"})["failed"].startswith("AttributeError")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system: a worker is started anew instead")
+@pytest.mark.skipif(
+    not hasattr(os, "fork"), reason="no fork on this system: a worker is started anew instead"
+)
 def test_a_renewed_worker_is_another_process_and_none_is_left_over() -> None:
     seat = Seat(make_run("Sum"), 30, OPTIONS)
     seat.sit_down()
@@ -269,7 +319,9 @@ def test_a_length_that_would_take_too_long_is_left_out() -> None:
     assert forecast({64: 0.2, 128: 0.6}, 512) == pytest.approx(5.4)
     (said,) = left_out(seat, [64, 128], 256).values()
     assert said == "left out: one pass would take about 2 s, more than measure.point_seconds=1.5"
-    assert not left_out(seat_with("train@length={}", {64: 0.2, 128: 0.3}, point_seconds=1.5), [64, 128], 256)
+    assert not left_out(
+        seat_with("train@length={}", {64: 0.2, 128: 0.3}, point_seconds=1.5), [64, 128], 256
+    )
 
 
 def test_rounds_end_when_the_ratio_is_known() -> None:
@@ -306,7 +358,9 @@ def test_an_order_and_its_mirror_image_follow_each_other() -> None:
         ("Dies", "train: its process ended with exit code 7: the last words"),
     ],
 )
-def test_one_that_fails_is_recorded_and_the_others_stand(sitting: Path, double: str, reason: str) -> None:
+def test_one_that_fails_is_recorded_and_the_others_stand(
+    sitting: Path, double: str, reason: str
+) -> None:
     result, metrics = read(sitting, double)
     assert result["status"] == "failed"
     assert result["reason"].startswith(reason)
@@ -314,8 +368,12 @@ def test_one_that_fails_is_recorded_and_the_others_stand(sitting: Path, double: 
 
 
 def test_the_records_are_read_as_a_table(sitting: Path) -> None:
-    table = reading.read(sitting).measures
-    rates = table[(table["metric"] == "train_tokens_per_second") & (table["arch"] == "sum") & ~table["at"].astype(bool)]
+    table = tables.read(sitting).measures
+    rates = table[
+        (table["metric"] == "train_tokens_per_second")
+        & (table["arch"] == "sum")
+        & ~table["at"].astype(bool)
+    ]
     assert sorted(rates["round"]) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert set(rates["twin"]) == {False, True}
 
@@ -323,7 +381,9 @@ def test_the_records_are_read_as_a_table(sitting: Path) -> None:
 # --- when it is needed, and when it may run ---------------------------------------------------------------------------
 
 
-def test_needed_unless_one_sitting_holds_them_all(sitting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_needed_unless_one_sitting_holds_them_all(
+    sitting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = [make_run("Sum"), make_run("Encoder")]
     assert not needed(done, sitting, OPTIONS)
     assert needed(done, sitting, replace(OPTIONS, rounds=6))
@@ -331,15 +391,20 @@ def test_needed_unless_one_sitting_holds_them_all(sitting: Path, tmp_path: Path,
     assert needed([*done, make_run("Hangs")], sitting, OPTIONS)
     assert needed(done, tmp_path, OPTIONS)
     assert not needed(done, tmp_path, replace(OPTIONS, depth="off"))
-    monkeypatch.setattr("bench.machine.machine_digest", lambda: "another1")
+    monkeypatch.setattr("bench.system.host.machine_digest", lambda: "another1")
     assert needed(done, sitting, OPTIONS)
 
 
-def test_needed_again_when_a_source_has_changed(sitting: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert filing.module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
-    assert filing.module_file("architectures.interface.Backbone") == filing.ROOT / "architectures" / "interface.py"
-    assert filing.module_file("no_such_module.Model") is None
-    monkeypatch.setattr(filing, "module_file", lambda target: None)  # as good as other content
+def test_needed_again_when_a_source_has_changed(
+    sitting: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert plugins.module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
+    assert (
+        plugins.module_file("architectures.interface.Backbone")
+        == source.ROOT / "architectures" / "interface.py"
+    )
+    assert plugins.module_file("no_such_module.Model") is None
+    monkeypatch.setattr(source, "module_file", lambda target: None)  # as good as other content
     assert needed([make_run("Sum")], sitting, OPTIONS)
 
 
@@ -365,11 +430,19 @@ def test_a_second_sitting_waits_for_the_first_and_says_so() -> None:
 def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     runs = [make_run("Sum"), make_run("Short"), replace(make_run("Sum"), seed=1)]
     table = seats(runs, {subject(run): 30 for run in runs}, OPTIONS)
-    assert [(seat.run.names["arch"], seat.twin) for seat in table] == [("sum", False), ("short", False), ("sum", True)]
+    assert [(seat.run.names["arch"], seat.twin) for seat in table] == [
+        ("sum", False),
+        ("short", False),
+        ("sum", True),
+    ]
     assert table[-1].name == table[0].name + "-again"
     encoder = replace(runs[1], arch=runs[1].arch | {"family": "encoder"})
     table = seats([encoder, runs[0]], {subject(run): 30 for run in (encoder, runs[0])}, OPTIONS)
-    assert [seat.run.names["arch"] for seat in table] == ["sum", "short", "sum"]  # an encoder has no rate of writing to compare
+    assert [seat.run.names["arch"] for seat in table] == [
+        "sum",
+        "short",
+        "sum",
+    ]  # an encoder has no rate of writing to compare
 
 
 @pytest.mark.parametrize(("count", "processes"), [(2, 6), (8, 6), (12, 5), (20, 3), (34, 3)])
@@ -394,8 +467,12 @@ def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("when", "weighed"), [("parts of a step", False), ("the rulers themselves", True)])
-def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(when: str, weighed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("when", "weighed"), [("parts of a step", False), ("the rulers themselves", True)]
+)
+def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(
+    when: str, weighed: bool, tmp_path: Path
+) -> None:
     run, told = make_run("Sum"), list[str]()
 
     def stop(line: str) -> None:
@@ -409,7 +486,11 @@ def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(wh
     assert (result["status"], len(metrics["train_tokens_per_second"][0]["values"])) == ("done", 5)
     assert bool(metrics["peak_train_memory_bytes"][0]["values"]) == weighed
     assert told[-1].startswith("stopped: what was measured until now is kept in ")
-    (about,) = (record.read_json(path) for path in tmp_path.glob("measure/*/sum-*/subject.json") if "-again" not in str(path))
+    (about,) = (
+        store.read_json(path)
+        for path in tmp_path.glob("measure/*/sum-*/subject.json")
+        if "-again" not in str(path)
+    )
     assert about["surroundings"]["stopped"] is True
     assert about["surroundings"]["process_starts"][0] == 0
     assert needed([run], tmp_path, OPTIONS)
@@ -427,7 +508,7 @@ def _noting(start: Callable[..., None], begun: list[Worker]) -> Callable[..., No
 
 
 def test_a_window_knows_waiting_from_working() -> None:
-    window = speed.clocked(lambda: time.sleep(0.02), 10, torch.device("cpu"), passes=3)
+    window = timing.clocked(lambda: time.sleep(0.02), 10, torch.device("cpu"), passes=3)
     assert (window.tokens, window.passes) == (30, 3)
     assert window.wall >= 0.06
     assert window.cpu < window.wall
@@ -436,12 +517,14 @@ def test_a_window_knows_waiting_from_working() -> None:
 def test_writing_from_a_state_goes_on_where_reading_stopped() -> None:
     subject_ = Subject(make_run("Sum"), 30)
     prompt = subject_.prompt(6)
-    token, state = speed.prefill(subject_.model, prompt, 16)
+    token, state = timing.prefill(subject_.model, prompt, 16)
     with torch.no_grad():
         logits, _ = subject_.model(prompt)
         assert torch.equal(token, logits[:, -1:].argmax(-1))
-        following, _ = speed.write(subject_.model, token, state, 1)
-        assert torch.equal(following, subject_.model(torch.cat([prompt, token], 1))[0][:, -1:].argmax(-1))
+        following, _ = timing.write(subject_.model, token, state, 1)
+        assert torch.equal(
+            following, subject_.model(torch.cat([prompt, token], 1))[0][:, -1:].argmax(-1)
+        )
 
 
 def test_training_hardly_moves_what_is_measured() -> None:
@@ -452,5 +535,5 @@ def test_training_hardly_moves_what_is_measured() -> None:
 
 
 def test_measuring_is_imported_without_torch() -> None:
-    script = "import sys, bench.measure; sys.exit('torch' in sys.modules)"
+    script = "import sys, bench.performance; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -12,13 +12,13 @@ import yaml
 from torch import Tensor, nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from bench.config import Run, Size, Train
-from bench.machine import process_environment
-from bench.measure import memory, process
-from bench.measure.memory import Weight, allocator_peak, cpu_peak, weigh_step
-from bench.measure.scales import training_step
-from bench.measure.storages import LiveStorages
-from bench.measure.subject import Subject
+from bench.config.schema import Run, Size, Train
+from bench.performance import memory, process_memory
+from bench.performance.memory import Weight, allocator_peak, cpu_peak, weigh_step
+from bench.performance.memory_profile import training_step
+from bench.performance.tensor_tracker import LiveStorages
+from bench.performance.workload import Subject
+from bench.system.host import process_environment
 from tests.conftest import OWN
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
@@ -50,7 +50,10 @@ class Attention(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.layer = nn.Embedding(50, 16), nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True)
+        self.table, self.layer = (
+            nn.Embedding(50, 16),
+            nn.TransformerEncoderLayer(16, 2, 32, 0.0, batch_first=True),
+        )
         self.register_buffer("mask", torch.ones(12, 12, dtype=torch.bool).triu(1))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -82,10 +85,14 @@ def test_a_linear_stack_is_its_closed_form(width: int, layers: int, rows: int) -
     numbers, row, scalar = 4 * layers * width**2, 4 * rows * width, 4
     found = cpu_peak(*stack(width, layers, rows))
     assert (found.parameters, found.gradients) == (numbers, numbers)
-    assert found.optimizer == 2 * numbers + scalar * layers  # two moments, and a count of steps for each matrix
+    assert (
+        found.optimizer == 2 * numbers + scalar * layers
+    )  # two moments, and a count of steps for each matrix
     # highest when the last gradient is there, and with it the input, the gradient of the first layer's output, the loss
     # and its gradient; in a stack of one layer those last two gradients are one number that stands for all
-    assert found.activations + found.temporary == (row + 2 * scalar if layers == 1 else 2 * row + 2 * scalar)
+    assert found.activations + found.temporary == (
+        row + 2 * scalar if layers == 1 else 2 * row + 2 * scalar
+    )
     assert found.total == sum(astuple(found)[1:])
 
 
@@ -102,7 +109,11 @@ def test_with_many_rows_the_activations_have_their_closed_form() -> None:
 def test_the_allocator_agrees_where_operators_hold_nothing_of_their_own() -> None:
     step, model, adam, inputs = stack(64, 4, 3)
     found = cpu_peak(step, model, adam, inputs)
-    assert allocator_peak(step, model, adam, inputs) == allocator_peak(step, model, adam, inputs) == found.total
+    assert (
+        allocator_peak(step, model, adam, inputs)
+        == allocator_peak(step, model, adam, inputs)
+        == found.total
+    )
 
 
 def test_the_foreach_optimizer_takes_more() -> None:
@@ -115,8 +126,14 @@ MODELS: dict[str, Callable[[], Setup]] = {
     "linear": lambda: stack(16, 3, 300),
     "recurrent": lambda: setup(Recurrent(), torch.randint(50, (4, 12))),
     "attention": lambda: setup(Attention(), torch.randint(50, (4, 12))),
-    "bfloat16": lambda: setup(nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16)), torch.randn(40, 16), half=True),
-    "convolution": lambda: setup(nn.Sequential(nn.Conv1d(4, 8, 3), nn.ReLU(), nn.Conv1d(8, 4, 3)), torch.randn(5, 4, 30)),
+    "bfloat16": lambda: setup(
+        nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 16)),
+        torch.randn(40, 16),
+        half=True,
+    ),
+    "convolution": lambda: setup(
+        nn.Sequential(nn.Conv1d(4, 8, 3), nn.ReLU(), nn.Conv1d(8, 4, 3)), torch.randn(5, 4, 30)
+    ),
 }
 
 
@@ -142,10 +159,14 @@ def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path)
         kept.numel() * kept.element_size() for kept in objective.buffers()
     )
     assert once.kept > 0
-    assert allocator_peak(step, objective, adam, inputs) >= once.peak.total  # it sees buffers inside operators as well
+    assert (
+        allocator_peak(step, objective, adam, inputs) >= once.peak.total
+    )  # it sees buffers inside operators as well
 
 
-def tracked(step: Callable[[], object], model: nn.Module, adam: memory.Stateful, inputs: list[Tensor]) -> int:
+def tracked(
+    step: Callable[[], object], model: nn.Module, adam: memory.Stateful, inputs: list[Tensor]
+) -> int:
     """The total peak that torch's own tracker sees. What it says of the kinds is not comparable: it has other ones."""
     tracker = MemTracker()
     tracker.track_external(model, adam, *inputs)
@@ -163,18 +184,35 @@ def weighed(setting: Setup) -> Weight:
 
 
 @pytest.mark.parametrize(("width", "layers", "rows"), [(32, 3, 2), (64, 4, 3), (16, 2, 500)])
-def test_what_a_linear_stack_moves_and_keeps_is_counted_by_hand(width: int, layers: int, rows: int) -> None:
-    found, row, matrix, scalar = weighed(stack(width, layers, rows)), 4 * rows * width, 4 * width**2, 4
-    forward = layers * (row + matrix + row) + (row + scalar)  # each product reads an input and a matrix; then the sum
+def test_what_a_linear_stack_moves_and_keeps_is_counted_by_hand(
+    width: int, layers: int, rows: int
+) -> None:
+    found, row, matrix, scalar = (
+        weighed(stack(width, layers, rows)),
+        4 * rows * width,
+        4 * width**2,
+        4,
+    )
+    forward = layers * (row + matrix + row) + (
+        row + scalar
+    )  # each product reads an input and a matrix; then the sum
     # the gradient of the sum is one number, and stands for the gradients of all outputs; one product for the gradient of each
     # matrix, and one for that of each input but the first
-    backward = scalar + layers * (row + matrix) + (layers - 1) * (matrix + row) + 2 * (scalar + (layers - 2) * row) + row
+    backward = (
+        scalar
+        + layers * (row + matrix)
+        + (layers - 1) * (matrix + row)
+        + 2 * (scalar + (layers - 2) * row)
+        + row
+    )
     # the counts of steps; then fused AdamW reads parameters, gradients, two moments and the counts, and writes all but
     # the gradients and the counts
     adam = 2 * scalar * layers + 7 * layers * matrix + scalar * layers
     assert found.traffic == forward + backward + adam
     assert found.operators == (layers + 1) + (1 + 2 * layers - 1) + 2
-    assert found.kept == (layers - 1) * row + 2 * scalar  # what goes into each layer but the first; the loss and its gradient
+    assert (
+        found.kept == (layers - 1) * row + 2 * scalar
+    )  # what goes into each layer but the first; the loss and its gradient
 
 
 TABLE, ROW, CHOICE = torch.ones(1000, 8), torch.ones(8), torch.tensor([7, 2])
@@ -210,7 +248,7 @@ def test_what_an_operator_moves(name: str) -> None:
 
 RISE = """
 import torch
-from bench.measure.process import process_before, process_rise
+from bench.performance.process_memory import process_before, process_rise
 kept = [torch.ones(1 << 22) for _ in range(8)]  # 128 MiB that the process keeps when they are given back
 del kept
 before = process_before()
@@ -227,33 +265,46 @@ print(process_rise(before))
 """
 
 
-@pytest.mark.skipif(not process.RESET.exists(), reason="this system has no /proc")
+@pytest.mark.skipif(not process_memory.RESET.exists(), reason="this system has no /proc")
 def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
     words = [sys.executable, "-c", RISE]
-    done = subprocess.run(words, env=process_environment(1), cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run(
+        words,
+        env=process_environment(1),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     without, with_tensor = (int(line) for line in done.stdout.split())
-    assert 0 <= without < 8 << 20  # what torch loads at its first step (75 MB and more) is no part of it
+    assert (
+        0 <= without < 8 << 20
+    )  # what torch loads at its first step (75 MB and more) is no part of it
     assert 64 << 20 <= with_tensor < (64 + 16) << 20
 
 
 def test_without_counters_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(process, "RESET", tmp_path / "clear_refs")
-    before = process.process_before()
+    monkeypatch.setattr(process_memory, "RESET", tmp_path / "clear_refs")
+    before = process_memory.process_before()
     assert before == f"not available: {tmp_path}/clear_refs: No such file or directory"
-    assert process.process_rise(before) == before
+    assert process_memory.process_rise(before) == before
     assert not (tmp_path / "clear_refs").exists()
 
-    monkeypatch.setattr(process, "STATUS", tmp_path / "status")
-    assert process.process_rise(5) == f"not available: {tmp_path}/status: No such file or directory"
-    process.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
-    assert process.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
-    process.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
-    assert process.process_rise(5) == 314_000 * 1024 - 5
-    assert process.process_rise(314_000 * 1024) == 0
+    monkeypatch.setattr(process_memory, "STATUS", tmp_path / "status")
+    assert (
+        process_memory.process_rise(5)
+        == f"not available: {tmp_path}/status: No such file or directory"
+    )
+    process_memory.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
+    assert process_memory.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
+    process_memory.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
+    assert process_memory.process_rise(5) == 314_000 * 1024 - 5
+    assert process_memory.process_rise(314_000 * 1024) == 0
 
 
 def test_setting_out_draws_no_random_numbers() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    process.process_before()
+    process_memory.process_before()
     assert torch.equal(before, torch.get_rng_state())

@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
-from bench.config import Mistake, options
-from bench.model import CannotBuild, LanguageModel, build, constructor
-from bench.sizing import count, offered, solve_width
+from bench.config.schema import Mistake, options
+from bench.model.language_model import CannotBuild, LanguageModel, build, constructor
+from bench.model.sizing import count, offered, solve_width
 from tests.conftest import OWN, each_architecture
 from tests.doubles import OnlySixtyFour, Sound
 
@@ -116,9 +116,14 @@ def test_width_keeps_to_what_the_architecture_accepts() -> None:
 
 
 def test_too_small_a_budget_says_the_smallest() -> None:
-    with pytest.raises(CannotBuild, match=r"size.parameters=10 is too small for Sound: its smallest, width 1, has \d+"):
+    with pytest.raises(
+        CannotBuild,
+        match=r"size.parameters=10 is too small for Sound: its smallest, width 1, has \d+",
+    ):
         solve_width(SOUND, 10, 16, 7)
-    with pytest.raises(CannotBuild, match=r"too small for OnlySixtyFour: its smallest, width 64, has"):
+    with pytest.raises(
+        CannotBuild, match=r"too small for OnlySixtyFour: its smallest, width 64, has"
+    ):
         solve_width(double("OnlySixtyFour"), 1000, 16, 7)
 
 
@@ -128,7 +133,9 @@ def test_no_width_at_all_says_why() -> None:
 
 
 def test_a_constructor_that_raises_is_one_line() -> None:
-    with pytest.raises(CannotBuild, match=r"NoNumbers with width \d+ was not made: RuntimeError: where is my file"):
+    with pytest.raises(
+        CannotBuild, match=r"NoNumbers with width \d+ was not made: RuntimeError: where is my file"
+    ):
         solve_width(double("NoNumbers"), 100_000, 16, 7)
     with pytest.raises(CannotBuild, match="NoNumbers with width 8 was not made"):
         build(double("NoNumbers"), 8, 16, 7, 0)
@@ -162,7 +169,10 @@ def test_a_wrong_option_is_a_mistake_in_one_line(arch: dict[str, Any], words: st
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        ("nowhere.Model", "nowhere.Model does not import: ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "nowhere.Model",
+            "nowhere.Model does not import: ModuleNotFoundError: No module named 'nowhere'",
+        ),
         ("tests.doubles.Missing", "does not import: AttributeError"),
         ("Lonely", "Lonely names no module"),
         ("tests.doubles.NoBackbone", "is no architectures.interface.Backbone"),
@@ -175,7 +185,12 @@ def test_a_class_that_cannot_be_had_fails_its_cell(target: str, words: str) -> N
 
 
 def test_reserved_keys_are_no_options() -> None:
-    arch = SOUND | {"family": "convolution", "card": {"summary": "", "paper": ""}, "tune": {"learning_rate": 1e-3}, "kernel": 2}
+    arch = SOUND | {
+        "family": "convolution",
+        "card": {"summary": "", "paper": ""},
+        "tune": {"learning_rate": 1e-3},
+        "kernel": 2,
+    }
     assert constructor(arch) is Sound
     assert build(arch, 8, 16, 7, 0).backbone.kernel == 2
 
@@ -183,7 +198,10 @@ def test_reserved_keys_are_no_options() -> None:
 @pytest.mark.parametrize("path", each_architecture())
 def test_half_precision_trains_and_decodes_without_a_warning(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
-    made, tokens = build(arch, 32, 16, 7, 0), torch.randint(7, (2, 16), generator=torch.Generator().manual_seed(0))
+    made, tokens = (
+        build(arch, 32, 16, 7, 0),
+        torch.randint(7, (2, 16), generator=torch.Generator().manual_seed(0)),
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         whole, _ = made(tokens)
         whole.float().logsumexp(-1).sum().backward()
@@ -196,6 +214,10 @@ def test_half_precision_trains_and_decodes_without_a_warning(path: Path) -> None
                 parts.append(logits)
     with torch.no_grad():
         exact, _ = made(tokens)
-    rounding = (whole.detach().float() - exact).abs().max()  # a norm over what is nearly nothing makes it larger for some
+    rounding = (
+        (whole.detach().float() - exact).abs().max()
+    )  # a norm over what is nearly nothing makes it larger for some
     assert rounding < 0.05, "half precision is near float32"
-    torch.testing.assert_close(torch.cat(parts, dim=1).float(), exact, rtol=0, atol=1.5 * rounding.item() + 1e-3)
+    torch.testing.assert_close(
+        torch.cat(parts, dim=1).float(), exact, rtol=0, atol=1.5 * rounding.item() + 1e-3
+    )

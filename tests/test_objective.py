@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Unsupported
-from bench import cross_entropy
-from bench.config import ObjectiveOptions
-from bench.measure.memory import cpu_peak
-from bench.model import build as build_model
-from bench.objective import Batch, Causal, Masked, build
+from bench.config.schema import ObjectiveOptions
+from bench.model.language_model import build as build_model
+from bench.performance.memory import cpu_peak
+from bench.training import cross_entropy
+from bench.training.objective import Batch, Causal, Masked, build
 
 
 class World(nn.Module):
@@ -20,8 +20,14 @@ class World(nn.Module):
 
     def __init__(self, joint: Tensor, causal: bool) -> None:
         super().__init__()
-        self.joint, self.vocabulary, self.mask = joint, joint.shape[0], joint.shape[0]  # joint: V in each of L dimensions
-        self.backbone = type("Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)})()
+        self.joint, self.vocabulary, self.mask = (
+            joint,
+            joint.shape[0],
+            joint.shape[0],
+        )  # joint: V in each of L dimensions
+        self.backbone = type(
+            "Knows", (), {"causal": causal, "auxiliary": staticmethod(lambda: None)}
+        )()
 
     def head(self, hidden: Tensor) -> Tensor:
         return hidden
@@ -37,7 +43,11 @@ class World(nn.Module):
                     seen = seen * index.view([-1 if a == axis else 1 for a in range(seen.dim())])
             total = seen.sum()
             axes = range(seen.dim())
-            rows.append(torch.stack([seen.sum([a for a in axes if a != axis]) / total for axis in axes]).log())
+            rows.append(
+                torch.stack(
+                    [seen.sum([a for a in axes if a != axis]) / total for axis in axes]
+                ).log()
+            )
         return torch.stack(rows), None
 
 
@@ -72,7 +82,10 @@ def test_masks_are_uniform_in_number_and_place() -> None:
     batch = objective.batch(block, generator)
     counts = batch.weight.sum(dim=1)
     assert torch.equal(batch.tokens == objective.model.mask, batch.weight.bool())
-    assert torch.bincount(counts.long(), minlength=9)[1:].float().div(4000).sub(1 / 8).abs().max() < 0.01  # stratified
+    assert (
+        torch.bincount(counts.long(), minlength=9)[1:].float().div(4000).sub(1 / 8).abs().max()
+        < 0.01
+    )  # stratified
     assert batch.weight.mean(dim=0).sub(counts.mean() / 8).abs().max() < 0.03
 
 
@@ -94,7 +107,9 @@ def test_causal_and_masked_predict_the_same_tokens() -> None:
     world = World(torch.ones(2, 2), causal=False)
     causal, masked = Causal(world), Masked(world)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
-    assert torch.equal(causal.batch(block, generator).targets, masked.batch(block, generator).targets)
+    assert torch.equal(
+        causal.batch(block, generator).targets, masked.batch(block, generator).targets
+    )
 
 
 def test_sums_and_counts_add_over_micro_batches(joint: Tensor) -> None:
@@ -108,7 +123,8 @@ def test_sums_and_counts_add_over_micro_batches(joint: Tensor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("causal", "asked", "given"), [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")]
+    ("causal", "asked", "given"),
+    [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")],
 )
 def test_auto_takes_what_the_architecture_can(causal: bool, asked: str, given: str) -> None:
     assert build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal)).kind == given  # type: ignore[arg-type]
@@ -131,29 +147,49 @@ def test_nats_of_a_uniform_answer() -> None:
 
 def trained(vocabulary: int, rows: int = 3, length: int = 7) -> tuple[Causal, Batch]:
     objective = Causal(build_model({"_target_": "tests.doubles.Sound"}, 8, 16, vocabulary, seed=0))
-    block = torch.randint(0, vocabulary, (rows, length + 1), generator=torch.Generator().manual_seed(0))
+    block = torch.randint(
+        0, vocabulary, (rows, length + 1), generator=torch.Generator().manual_seed(0)
+    )
     batch = objective.batch(block, torch.Generator())
-    return objective, batch._replace(weight=torch.rand(batch.weight.shape, generator=torch.Generator().manual_seed(1)))
+    return objective, batch._replace(
+        weight=torch.rand(batch.weight.shape, generator=torch.Generator().manual_seed(1))
+    )
 
 
 def gradients(objective: Causal, batch: Batch) -> list[Tensor]:
     objective.zero_grad()
     (objective(batch).nats * 0.3).backward()
-    return [parameter.grad.clone() for parameter in objective.parameters() if parameter.grad is not None]
+    return [
+        parameter.grad.clone() for parameter in objective.parameters() if parameter.grad is not None
+    ]
 
 
-@pytest.mark.parametrize("rows", [1, 4, 20])  # of 21 targets: the last piece is a smaller one, or not
+@pytest.mark.parametrize(
+    "rows", [1, 4, 20]
+)  # of 21 targets: the last piece is a smaller one, or not
 @pytest.mark.parametrize("half", [False, True])
-def test_pieces_give_the_loss_and_the_gradients_of_the_whole(monkeypatch: pytest.MonkeyPatch, rows: int, half: bool) -> None:
+def test_pieces_give_the_loss_and_the_gradients_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, rows: int, half: bool
+) -> None:
     objective, batch = trained(50)
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
-        nats, each, expected = objective(batch).nats, objective.token_nats(batch), gradients(objective, batch)
+        nats, each, expected = (
+            objective(batch).nats,
+            objective.token_nats(batch),
+            gradients(objective, batch),
+        )
         monkeypatch.setattr(cross_entropy, "LOGITS", rows * 50)
-        found, in_pieces, gradient = objective(batch).nats, objective.token_nats(batch), gradients(objective, batch)
+        found, in_pieces, gradient = (
+            objective(batch).nats,
+            objective.token_nats(batch),
+            gradients(objective, batch),
+        )
     torch.testing.assert_close(in_pieces, each, rtol=0, atol=1e-6)
     torch.testing.assert_close(found, nats, rtol=1e-6, atol=0)
     for ours, theirs in zip(gradient, expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=0.05 if half else 1e-4, atol=0.02 if half else 1e-6)
+        torch.testing.assert_close(
+            ours, theirs, rtol=0.05 if half else 1e-4, atol=0.02 if half else 1e-6
+        )
 
 
 def test_pieces_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:

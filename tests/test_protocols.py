@@ -17,29 +17,41 @@ from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
-from bench import evaluate, record, train
-from bench.config import Evaluate, Run, Train
+from bench import evaluation
+from bench.config.schema import Evaluate, Run, Train
 from bench.data import Corpus, Part, windows
 from bench.data.tokenizer import Bytes
-from bench.evaluate import sample
-from bench.metric import Metric
-from bench.model import LanguageModel, initialise
-from bench.objective import Causal
+from bench.evaluation import sampling
+from bench.model.language_model import LanguageModel, initialise
+from bench.records import store
+from bench.records.metric import Metric
+from bench.training import loop
+from bench.training.objective import Causal
 from tests.conftest import Command, one_line
 from tests.doubles import GrowsItsState
 
-PLAN = train.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
 CONTEXT = 16
 
 
 def part(length: int = 700) -> Part:
     tokens = np.random.default_rng(0).integers(97, 110, length).astype(np.uint16)
     tokens[[0, length // 2]] = 256
-    return Part(tokens, np.array([1, length // 2 + 1]), np.array([length // 2 - 1, length - length // 2 - 1]))
+    return Part(
+        tokens,
+        np.array([1, length // 2 + 1]),
+        np.array([length // 2 - 1, length - length // 2 - 1]),
+    )
 
 
 def corpus(held: Part) -> Corpus:
-    return Corpus(Path("."), "00ff00ff00ff00ff", Bytes(), {"train": held, "validation": held, "test": held}, {})
+    return Corpus(
+        Path("."),
+        "00ff00ff00ff00ff",
+        Bytes(),
+        {"train": held, "validation": held, "test": held},
+        {},
+    )
 
 
 def causal(make: Callable[..., Backbone], **options: Any) -> Causal:
@@ -57,9 +69,13 @@ class CountsContext(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vocabulary = self.mask = 257
-        self.backbone = type("Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)})()
+        self.backbone = type(
+            "Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)}
+        )()
 
-    def hidden(self, tokens: Tensor, state: None = None, lengths: Tensor | None = None) -> tuple[Tensor, None]:
+    def hidden(
+        self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, None]:
         share = torch.exp(-torch.arange(1, tokens.shape[1] + 1) / 10)  # (T,)
         likely = ((1 - share) / 256)[:, None].repeat(1, 257)
         likely[:, 97] = share
@@ -70,7 +86,9 @@ class CountsContext(torch.nn.Module):
 
 
 def values(metrics: list[Metric], name: str) -> dict[float, float]:
-    return {next(iter(m.at.values()), 0.0): m.values[0] for m in metrics if m.name == name and m.values}
+    return {
+        next(iter(m.at.values()), 0.0): m.values[0] for m in metrics if m.name == name and m.values
+    }
 
 
 # --- stride -----------------------------------------------------------------------------------------------------------
@@ -78,7 +96,9 @@ def values(metrics: list[Metric], name: str) -> dict[float, float]:
 
 @pytest.mark.parametrize("length", [33, 40, 48, 49, 50])
 @pytest.mark.parametrize("stride", [1, 5, 8, 16])
-def test_windows_that_overlap_score_every_token_once_with_at_least_so_much_context(length: int, stride: int) -> None:
+def test_windows_that_overlap_score_every_token_once_with_at_least_so_much_context(
+    length: int, stride: int
+) -> None:
     seen = [
         w
         for batch in windows(part(length), 16, 3, stride)
@@ -95,9 +115,14 @@ def test_windows_that_overlap_score_every_token_once_with_at_least_so_much_conte
 
 
 @pytest.mark.parametrize("make", [RNN, Transformer])
-def test_a_stride_of_the_whole_context_is_windows_side_by_side(make: Callable[..., Backbone]) -> None:
+def test_a_stride_of_the_whole_context_is_windows_side_by_side(
+    make: Callable[..., Backbone],
+) -> None:
     asked, held = causal(make), part()
-    chunk, stride = (evaluate.likelihood(asked, held, Bytes(), CONTEXT, PLAN, stride=stride) for stride in (0, CONTEXT))
+    chunk, stride = (
+        evaluation.likelihood(asked, held, Bytes(), CONTEXT, PLAN, stride=stride)
+        for stride in (0, CONTEXT)
+    )
     assert [chunk.protocol, stride.protocol] == ["chunk(16)", "stride(16, 16)"]
     assert chunk.documents is not None
     assert chunk.documents.equals(stride.documents)
@@ -113,7 +138,7 @@ def test_a_stride_of_the_whole_context_is_windows_side_by_side(make: Callable[..
 )
 def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> None:
     held = Part(np.array([256, *[97] * 30], np.uint16), np.array([1]), np.array([30]))
-    score = evaluate.likelihood(Causal(CountsContext()), held, Bytes(), 16, PLAN, stride)  # type: ignore[arg-type]
+    score = evaluation.likelihood(Causal(CountsContext()), held, Bytes(), 16, PLAN, stride)  # type: ignore[arg-type]
     assert score.documents is not None
     assert score.documents["nats"].sum() == pytest.approx(sum(read) / 10, abs=1e-5)
     assert score.documents["tokens"].sum() == len(read) == 30
@@ -125,40 +150,50 @@ def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> Non
 @pytest.mark.parametrize("make", [RNN, CNN])
 def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone]) -> None:
     asked, held = causal(make), part(300)
-    score = evaluate.by_protocol(asked, corpus(held), held, Evaluate(protocol="stateful"), CONTEXT, PLAN)
+    score = evaluation.by_protocol(
+        asked, corpus(held), held, Evaluate(protocol="stateful"), CONTEXT, PLAN
+    )
     whole = torch.from_numpy(held.tokens.astype(np.int64))[None]
     with torch.no_grad():
         logits, _ = asked.model(whole[:, :-1])
     nats = torch.nn.functional.cross_entropy(logits[0], whole[0, 1:], reduction="none")
     text = whole[0, 1:] != 256
     assert score.protocol == "stateful"
-    assert evaluate.value(score.metrics, "nats_per_token") == pytest.approx(float(nats[text].mean()), abs=1e-5)
-    assert evaluate.value(score.metrics, "separator_nats") == pytest.approx(float(nats[~text].mean()), abs=1e-4)
+    assert evaluation.value(score.metrics, "nats_per_token") == pytest.approx(
+        float(nats[text].mean()), abs=1e-5
+    )
+    assert evaluation.value(score.metrics, "separator_nats") == pytest.approx(
+        float(nats[~text].mean()), abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("protocol", ["chunk", "stride", "stateful"])
 def test_an_encoder_has_a_likelihood_under_none(protocol: str) -> None:
     with pytest.raises(Unsupported, match="an encoder reads both ways"):
-        evaluate.check(LanguageModel(Bert(16, CONTEXT), 11), protocol, CONTEXT)
+        evaluation.check(LanguageModel(Bert(16, CONTEXT), 11), protocol, CONTEXT)
 
 
-@pytest.mark.parametrize(("make", "legal"), [(RNN, True), (CNN, True), (Transformer, False), (GPT, False)])
-def test_only_a_state_that_does_not_grow_is_carried_through_a_part(make: Callable[..., Backbone], legal: bool) -> None:
+@pytest.mark.parametrize(
+    ("make", "legal"), [(RNN, True), (CNN, True), (Transformer, False), (GPT, False)]
+)
+def test_only_a_state_that_does_not_grow_is_carried_through_a_part(
+    make: Callable[..., Backbone], legal: bool
+) -> None:
     model = causal(make).model
     if legal:
-        evaluate.check(model, "stateful", CONTEXT)
+        evaluation.check(model, "stateful", CONTEXT)
     else:
         with pytest.raises(Unsupported, match="its state grows with the text"):
-            evaluate.check(model, "stateful", CONTEXT)
+            evaluation.check(model, "stateful", CONTEXT)
 
 
 def test_a_state_that_grows_as_it_reads_is_not_carried_either() -> None:
     with pytest.raises(Unsupported, match="its state grows with the text"):
-        evaluate.check(causal(GrowsItsState).model, "stateful", CONTEXT)
+        evaluation.check(causal(GrowsItsState).model, "stateful", CONTEXT)
 
 
 def test_a_window_of_attention_carries_its_state() -> None:
-    evaluate.check(causal(Transformer, window=4).model, "stateful", CONTEXT)
+    evaluation.check(causal(Transformer, window=4).model, "stateful", CONTEXT)
 
 
 # --- beside the headline ----------------------------------------------------------------------------------------------
@@ -166,33 +201,41 @@ def test_a_window_of_attention_carries_its_state() -> None:
 
 def test_the_curve_over_positions_adds_up_to_the_headline() -> None:
     asked, held = causal(RNN), part(16 * 40 + 1)
-    score = evaluate.likelihood(asked, held, Bytes(), CONTEXT, PLAN)
+    score = evaluation.likelihood(asked, held, Bytes(), CONTEXT, PLAN)
     curve = values(score.metrics, "position_nats")
     assert list(curve) == [1, 2, 3, 4, 6, 8, 11, 16]
     counts = np.diff([0, *curve]) * 40
-    counts[0] -= 0 if (len(held.tokens) // 2 - 1) % 16 else 1  # the separator between the documents is none of them
+    counts[0] -= (
+        0 if (len(held.tokens) // 2 - 1) % 16 else 1
+    )  # the separator between the documents is none of them
     place = (len(held.tokens) // 2 - 1) % 16 + 1
     counts[np.searchsorted(list(curve), place)] -= 1 if place > 1 else 0
     mean = float((counts * np.array(list(curve.values()))).sum() / counts.sum())
-    assert mean == pytest.approx(evaluate.value(score.metrics, "nats_per_token"), abs=1e-9)
+    assert mean == pytest.approx(evaluation.value(score.metrics, "nats_per_token"), abs=1e-9)
 
 
 @pytest.mark.parametrize("make", [RNN, Transformer, GPT])
-def test_beside_the_headline_every_protocol_scores_the_same_tokens(make: Callable[..., Backbone]) -> None:
+def test_beside_the_headline_every_protocol_scores_the_same_tokens(
+    make: Callable[..., Backbone],
+) -> None:
     asked, held = causal(make), part(2000)
-    found = evaluate.beside(asked, corpus(held), held, Evaluate(stretches=3), CONTEXT, PLAN)
-    pieces = sample.stretches(held, corpus(held).digest, CONTEXT, 3)
+    found = evaluation.beside(asked, corpus(held), held, Evaluate(stretches=3), CONTEXT, PLAN)
+    pieces = sampling.stretches(held, corpus(held).digest, CONTEXT, 3)
     assert (pieces.length, pieces.lead) == (128, 64)
     by_hand = []
     for start in pieces.starts:
         for first in range(start, start + 128, 16):
             block = torch.from_numpy(held.tokens[first : first + 17].astype(np.int64))[None]
             with torch.no_grad():
-                nats = torch.nn.functional.cross_entropy(asked.model(block[:, :-1])[0][0], block[0, 1:], reduction="none")
+                nats = torch.nn.functional.cross_entropy(
+                    asked.model(block[:, :-1])[0][0], block[0, 1:], reduction="none"
+                )
             by_hand += nats[block[0, 1:] != 256].tolist()
     assert values(found, "context_nats")[16] == pytest.approx(np.mean(by_hand), abs=1e-5)
     scale = 1998 / 1998 / math.log(2)
-    assert values(found, "chunk_bits_per_byte")[0] == pytest.approx(scale * np.mean(by_hand), rel=2e-3)
+    assert values(found, "chunk_bits_per_byte")[0] == pytest.approx(
+        scale * np.mean(by_hand), rel=2e-3
+    )
     beyond = [m for m in found if m.name == "context_nats" and m.at["context"] > 16]
     assert [m.at["context"] for m in beyond] == [32, 64]
     if make is GPT:
@@ -208,10 +251,12 @@ def test_beside_the_headline_every_protocol_scores_the_same_tokens(make: Callabl
 
 def test_the_sample_is_a_function_of_the_data_and_the_context() -> None:
     held = part(3000)
-    one, again = (sample.windows(held, "00ff00ff00ff00ff", 16, count)[0].tolist() for count in (8, 20))
+    one, again = (
+        sampling.windows(held, "00ff00ff00ff00ff", 16, count)[0].tolist() for count in (8, 20)
+    )
     assert set(one) < set(again)
-    assert sample.windows(held, "00ff00ff00ff00fe", 16, 8)[0].tolist() != one
-    pieces = sample.stretches(held, "00ff00ff00ff00ff", 16, 1000)
+    assert sampling.windows(held, "00ff00ff00ff00fe", 16, 8)[0].tolist() != one
+    pieces = sampling.stretches(held, "00ff00ff00ff00ff", 16, 1000)
     ends = list(itertools.pairwise(pieces.starts.tolist()))
     assert all(after - before >= pieces.length + pieces.lead for before, after in ends)
     assert pieces.starts[0] >= pieces.lead
@@ -221,10 +266,10 @@ def test_the_sample_is_a_function_of_the_data_and_the_context() -> None:
 @pytest.mark.parametrize("length", [17, 20, 33, 60, 150, 193])
 def test_a_short_part_has_a_sample_too(length: int) -> None:
     held = part(length)
-    pieces = sample.stretches(held, "00ff", 16, 5)
+    pieces = sampling.stretches(held, "00ff", 16, 5)
     assert len(pieces.starts) > 0
     assert pieces.starts[-1] + pieces.length < length
-    found = evaluate.beside(causal(RNN), corpus(held), held, Evaluate(stretches=5), CONTEXT, PLAN)
+    found = evaluation.beside(causal(RNN), corpus(held), held, Evaluate(stretches=5), CONTEXT, PLAN)
     assert values(found, "context_nats")[16] > 0
 
 
@@ -236,21 +281,48 @@ def test_a_finished_run_is_scored_again(bench: Command, tiny: list[str], tmp_pat
     assert done.returncode == 0, done.stderr
     folder = next((tmp_path / "results" / "single" / "runs").glob("rnn-*"))
     before = (folder / "result.json").read_bytes()
-    for words in (["evaluate.protocol=stride", "evaluate.stride=8"], ["evaluate.protocol=stateful"]):
+    for words in (
+        ["evaluate.protocol=stride", "evaluate.stride=8"],
+        ["evaluate.protocol=stateful"],
+    ):
         again = bench("results/single", *words, module="bench.evaluate")
         assert again.returncode == 0, again.stderr
     assert (folder / "result.json").read_bytes() == before
-    found = {path.name.partition("-")[0]: record.read_json(path / "result.json") for path in (folder / "evaluations").iterdir()}
-    assert {name: one["facts"]["protocol"] for name, one in found.items()} == {"stride": "stride(32, 8)", "stateful": "stateful"}
-    assert "not scored again" in bench("results/single", "evaluate.protocol=stateful", module="bench.evaluate").stderr
+    found = {
+        path.name.partition("-")[0]: store.read_json(path / "result.json")
+        for path in (folder / "evaluations").iterdir()
+    }
+    assert {name: one["facts"]["protocol"] for name, one in found.items()} == {
+        "stride": "stride(32, 8)",
+        "stateful": "stateful",
+    }
+    assert (
+        "not scored again"
+        in bench("results/single", "evaluate.protocol=stateful", module="bench.evaluate").stderr
+    )
     page = (tmp_path / "results" / "single" / "report" / "index.html").read_text(encoding="utf-8")
     assert "stride(32, 8)" in page
     one_line(
-        bench("results/single", "evaluate.protocl=stride", module="bench.evaluate"), 2, "evaluate.protocl", "evaluate.protocol"
+        bench("results/single", "evaluate.protocl=stride", module="bench.evaluate"),
+        2,
+        "evaluate.protocl",
+        "evaluate.protocol",
     )
-    one_line(bench("results/single", "evaluate.protocol=strid", module="bench.evaluate"), 2, "strid", "stride")
+    one_line(
+        bench("results/single", "evaluate.protocol=strid", module="bench.evaluate"),
+        2,
+        "strid",
+        "stride",
+    )
     one_line(bench("results/none", module="bench.evaluate"), 2, "results/none", "no finished run")
 
 
-def test_a_protocol_that_does_not_suit_is_said_before_training(bench: Command, tiny: list[str]) -> None:
-    one_line(bench("arch=gpt", *tiny, "evaluate.protocol=stateful"), 2, "evaluate.protocol=stateful", "its state grows")
+def test_a_protocol_that_does_not_suit_is_said_before_training(
+    bench: Command, tiny: list[str]
+) -> None:
+    one_line(
+        bench("arch=gpt", *tiny, "evaluate.protocol=stateful"),
+        2,
+        "evaluate.protocol=stateful",
+        "its state grows",
+    )

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import devices, machine, ranks
-from bench.config import Data, Mistake, Run, Size, Train
-from bench.identity import identity
-from bench.launch import alone
-from bench.limits import check
-from bench.objective import Batch
+from bench.config.identity import identity
+from bench.config.schema import Data, Mistake, Run, Size, Train
+from bench.config.validation import check
+from bench.system import gpus, host
+from bench.system.processes import alone
+from bench.training import distributed
+from bench.training.objective import Batch
 from tests.conftest import ROOT, Command, one_line
 from tests.test_kill import Place, cells, same, whole
 from tests.test_survival import until
@@ -26,7 +27,13 @@ CARDS = '#!/bin/sh\nfor n in 0 1 2 3; do echo "GPU-$n$n, NVIDIA Test, 600.1"; do
 
 
 def asked(**train: object) -> Run:
-    return Run(arch=dict(ARCH), data=Data(), size=Size(), train=Train(**{"batch": 8, **train}), names={"arch": "bigram"})  # type: ignore[arg-type]
+    return Run(
+        arch=dict(ARCH),
+        data=Data(),
+        size=Size(),
+        train=Train(**{"batch": 8, **train}),
+        names={"arch": "bigram"},
+    )  # type: ignore[arg-type]
 
 
 # --- before any process starts ----------------------------------------------------------------------------------------
@@ -50,8 +57,14 @@ def test_what_can_not_be_split_is_said(train: dict, words: str) -> None:
     assert words in str(caught.value)
 
 
-def test_the_command_says_it_before_anything_is_trained(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    one_line(bench(*tiny, "arch=gru", "train.ranks=3"), 2, "train.batch=4 does not divide into train.ranks=3")
+def test_the_command_says_it_before_anything_is_trained(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    one_line(
+        bench(*tiny, "arch=gru", "train.ranks=3"),
+        2,
+        "train.batch=4 does not divide into train.ranks=3",
+    )
     assert not (tmp_path / "results").exists()
 
 
@@ -71,43 +84,49 @@ def four_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    machine._cards.cache_clear()
+    host._cards.cache_clear()
     yield
-    machine._cards.cache_clear()
+    host._cards.cache_clear()
 
 
 @pytest.mark.usefixtures("four_cards")
 def test_devices_are_those_that_the_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert machine.devices() == ("GPU-00", "GPU-11", "GPU-22", "GPU-33")
-    assert machine.accelerators() == ("NVIDIA Test, 600.1",) * 4
-    assert machine.parallel_jobs(1) == 4
-    assert machine.parallel_jobs(1, 2) == 2
-    for given, seen in {"2,0": ("GPU-22", "GPU-00"), "": (), "-1": (), "1,9,2": ("GPU-11",), "GPU-3": ("GPU-33",)}.items():
+    assert host.devices() == ("GPU-00", "GPU-11", "GPU-22", "GPU-33")
+    assert host.accelerators() == ("NVIDIA Test, 600.1",) * 4
+    assert host.parallel_jobs(1) == 4
+    assert host.parallel_jobs(1, 2) == 2
+    for given, seen in {
+        "2,0": ("GPU-22", "GPU-00"),
+        "": (),
+        "-1": (),
+        "1,9,2": ("GPU-11",),
+        "GPU-3": ("GPU-33",),
+    }.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-        assert machine.devices() == seen
+        assert host.devices() == seen
 
 
 @pytest.mark.usefixtures("four_cards")
 def test_each_run_has_devices_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def shown(run: Run) -> dict[str, str]:
-        with devices.held(run, pytest.fail) as seen:
+        with gpus.held(run, pytest.fail) as seen:
             return seen
 
-    with devices.held(asked(), pytest.fail) as first, devices.held(asked(ranks=2), pytest.fail) as second:
+    with gpus.held(asked(), pytest.fail) as first, gpus.held(asked(ranks=2), pytest.fail) as second:
         assert first == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
         assert second == {"CUDA_VISIBLE_DEVICES": "GPU-11,GPU-22"}
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}
         assert shown(asked(device="cpu")) == {}
         waited: list[str] = []
         monkeypatch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(InterruptedError))
-        with pytest.raises(InterruptedError), devices.held(asked(ranks=2), waited.append):
+        with pytest.raises(InterruptedError), gpus.held(asked(ranks=2), waited.append):
             pass
         assert waited == ["waiting for 2 of 4 CUDA devices to be free"]
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}  # who waits holds none
     assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
     with pytest.raises(Mistake, match=r"this machine shows 4 CUDA devices: use train\.ranks=4"):
-        devices.check(asked(ranks=8))
-    devices.check(asked(ranks=8, device="cpu"))
+        gpus.check(asked(ranks=8))
+    gpus.check(asked(ranks=8, device="cpu"))
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -120,15 +139,23 @@ def test_each_run_has_devices_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         ("rank or sys.exit(4); time.sleep(600)", 4, ""),
         ("sys.exit(0 if rank else 2)", 2, ""),
         ("rank or time.sleep(600); os.kill(os.getpid(), 9)", -9, "rank 1 of 2 killed (SIGKILL)"),
-        ("rank and os.kill(os.getpid(), 11); raise RuntimeError('the other is gone')", -11, "rank 1 of 2 killed by SIGSEGV"),
+        (
+            "rank and os.kill(os.getpid(), 11); raise RuntimeError('the other is gone')",
+            -11,
+            "rank 1 of 2 killed by SIGSEGV",
+        ),
         ("rank and sys.exit('no device'); raise RuntimeError('the other is gone')", 1, "no device"),
     ],
 )
-def test_the_end_of_a_rank(body: str, code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.launch.GRACE", 0.5)
+def test_the_end_of_a_rank(
+    body: str, code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.system.processes.GRACE", 0.5)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     wait = "time.sleep(0.4 * (not rank))\n" if "other is gone" in body else ""
-    (tmp_path / "body.py").write_text(f"import os, sys, time\nrank = int(os.environ['RANK'])\n{wait}{body}\n")
+    (tmp_path / "body.py").write_text(
+        f"import os, sys, time\nrank = int(os.environ['RANK'])\n{wait}{body}\n"
+    )
     end = alone("body", [], 1, ranks=2)
     assert end.code == code
     assert reason in end.reason
@@ -138,7 +165,7 @@ def test_the_end_of_a_rank(body: str, code: int, reason: str, tmp_path: Path, mo
 def test_a_share_is_some_rows_of_the_global_batch() -> None:
     block = torch.arange(24).view(6, 4)
     batch = Batch(block, block + 1, torch.ones(6, 4))
-    shares = [ranks.Team(rank, 3).share(batch) for rank in range(3)]
+    shares = [distributed.Team(rank, 3).share(batch) for rank in range(3)]
     assert all(share.lengths is None for share in shares)
     for field in range(3):
         assert torch.equal(torch.cat([share[field] for share in shares]), batch[field])
@@ -160,7 +187,9 @@ def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
         expected = trained(case)
         assert first[case]["nats"] == second[case]["nats"], case
         assert first[case]["weights"] == second[case]["weights"], case
-        near = 2e-4 if case == "muon" else 1e-5  # its products in bfloat16 make more of a rounding; so do micro-batches of one
+        near = (
+            2e-4 if case == "muon" else 1e-5
+        )  # its products in bfloat16 make more of a rounding; so do micro-batches of one
         assert first[case]["nats"] == pytest.approx(expected["nats"], abs=near, rel=0), case
         assert expected["nats"][-1] < expected["nats"][0]
         shards = [each[case]["held"] for each in (first, second)]
@@ -182,7 +211,10 @@ def curve(place: Place) -> list[dict]:
 @pytest.mark.slow
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_one_record_by_rank_0_however_often_it_is_stopped(tmp_path: Path, sharding: str) -> None:
-    one, two = Place(tmp_path / "one", WORDS.replace("ranks=2", "ranks=1")), Place(tmp_path / "two", WORDS)
+    one, two = (
+        Place(tmp_path / "one", WORDS.replace("ranks=2", "ranks=1")),
+        Place(tmp_path / "two", WORDS),
+    )
     two.words.append(f"train.sharding={sharding}")
     assert one.run().returncode == 0
     process = two.start()
@@ -227,11 +259,27 @@ def test_a_dead_rank_is_the_run_s_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     """Two agents with a process each, as on two machines; a sweep of two runs."""
-    assert bench(*tiny, "-m", "arch=gru,bigram", "train.ranks=2", "results=here", "hydra/launcher=basic").returncode == 0
+    assert (
+        bench(
+            *tiny, "-m", "arch=gru,bigram", "train.ranks=2", "results=here", "hydra/launcher=basic"
+        ).returncode
+        == 0
+    )
     meet = "--nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-id=test --rdzv-endpoint=127.0.0.1:29433"
-    words = [*meet.split(), "-m", "bench.run", *tiny, "-m", "arch=gru,bigram", "results=there", "hydra/launcher=basic"]
+    words = [
+        *meet.split(),
+        "-m",
+        "bench.run",
+        *tiny,
+        "-m",
+        "arch=gru,bigram",
+        "results=there",
+        "hydra/launcher=basic",
+    ]
     agents = [
         subprocess.Popen(
             [sys.executable, "-m", "torch.distributed.run", *words], cwd=tmp_path, stdout=subprocess.PIPE,
@@ -242,7 +290,9 @@ def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(bench: Command, ti
     said = [agent.communicate(timeout=240)[0] for agent in agents]
     assert [agent.returncode for agent in agents] == [0, 0], said
     assert "".join(said).count(": done") == 2
-    runs = [sorted((tmp_path / name / "single" / "runs").glob("[a-z]*")) for name in ("here", "there")]
+    runs = [
+        sorted((tmp_path / name / "single" / "runs").glob("[a-z]*")) for name in ("here", "there")
+    ]
     assert [run.name for run in runs[0]] == [run.name for run in runs[1]]
     for one, other in zip(*runs, strict=True):
         same(one, other)

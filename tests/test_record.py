@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import disk, reading, record
-from bench.config import Mistake, Run, Train
-from bench.identity import run_name
-from bench.metric import Metric
+from bench.config.identity import run_name
+from bench.config.schema import Mistake, Run, Train
+from bench.records import source, store, tables
+from bench.records.metric import Metric
+from bench.system import files
 
 
 def run(results: Path, **changes: object) -> Run:
@@ -19,35 +20,42 @@ def run(results: Path, **changes: object) -> Run:
 
 
 def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object) -> Path:
-    folder, _ = record.wanted(asked)
-    record.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
-    record.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
-    record.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
+    folder, _ = store.wanted(asked)
+    store.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
+    store.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
+    store.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
     metrics = [Metric("bits_per_byte", "bits/byte", "lower", (value,))]
-    record.finish(folder, status, "because" if status != "done" else "", metrics, facts)
+    store.finish(folder, status, "because" if status != "done" else "", metrics, facts)
     return folder
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(run(tmp_path), protocol="chunk(8)", objective="causal", part="test")
-    records = reading.read(tmp_path / "single")
+    records = tables.read(tmp_path / "single")
     row = records.runs.iloc[0]
     found = row[["arch", "status", "data_digest", "order_digest", "protocol"]].tolist()
     assert found == ["mine", "done", "d", "o", "chunk(8)"]
-    assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == ["bits_per_byte", "bits/byte", "lower", 1.5]
+    assert records.values.iloc[0][["metric", "unit", "better", "value"]].tolist() == [
+        "bits_per_byte",
+        "bits/byte",
+        "lower",
+        1.5,
+    ]
     assert records.curves.iloc[0][["step", "tokens", "nats"]].tolist() == [2, 20, 3.0]
 
 
 def test_no_result_file_no_result(tmp_path: Path) -> None:
     asked = run(tmp_path)
     folder = tmp_path / "single" / "runs" / run_name(asked)
-    assert record.status(folder) == "absent"
-    record.begin(folder, asked, {}, {})
-    assert record.status(folder) == "unfinished"
-    (folder / "result.json").write_text('{"status": "do')  # as a crash of something else might leave it
-    assert record.status(folder) == "unfinished"
-    assert record.wanted(asked) == (folder, True)
-    assert reading.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
+    assert store.status(folder) == "absent"
+    store.begin(folder, asked, {}, {})
+    assert store.status(folder) == "unfinished"
+    (folder / "result.json").write_text(
+        '{"status": "do'
+    )  # as a crash of something else might leave it
+    assert store.status(folder) == "unfinished"
+    assert store.wanted(asked) == (folder, True)
+    assert tables.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
 
 
 @pytest.mark.parametrize(
@@ -64,39 +72,39 @@ def test_no_result_file_no_result(tmp_path: Path) -> None:
 )
 def test_what_is_run_again(tmp_path: Path, status: str, again: str, runs: bool) -> None:
     first = write(run(tmp_path), status)
-    folder, needed = record.wanted(run(tmp_path, again=again))
+    folder, needed = store.wanted(run(tmp_path, again=again))
     assert needed is runs
     assert folder == (first.with_name(first.name + "-a2") if runs else first)
 
 
 def test_a_run_that_could_not_start_is_tried_again_in_its_folder(tmp_path: Path) -> None:
     first = write(run(tmp_path), "failed", started=False)
-    assert record.wanted(run(tmp_path)) == (first, True)
+    assert store.wanted(run(tmp_path)) == (first, True)
 
 
 def test_the_last_attempt_counts(tmp_path: Path) -> None:
     write(run(tmp_path), "failed")
     write(run(tmp_path, again="all"), value=2.5)
     write(run(tmp_path, again="all"), value=3.5)
-    records = reading.read(tmp_path / "single")
+    records = tables.read(tmp_path / "single")
     assert records.values["value"].tolist() == [3.5]
     assert len(list((tmp_path / "single" / "runs").iterdir())) == 3
 
 
 def test_a_curve_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     for step in (2, 4, 6):
-        record.log(tmp_path, {"step": step, "seconds": step / 2})
+        store.log(tmp_path, {"step": step, "seconds": step / 2})
     with open(tmp_path / "curve.jsonl", "a") as file:
         file.write('{"step": 8, "sec')  # the kill came here
-    record.cut_curve(tmp_path, 4)
-    assert [row["step"] for row in record.read_curve(tmp_path)] == [2, 4]
+    store.cut_curve(tmp_path, 4)
+    assert [row["step"] for row in store.read_curve(tmp_path)] == [2, 4]
 
 
 def test_a_whole_file_or_none(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    record.write_json(path, {"a": 1})
+    store.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
-        record.write_json(path, {1: "x", "b": 2})  # keys that do not sort
+        store.write_json(path, {1: "x", "b": 2})  # keys that do not sort
     assert json.loads(path.read_text()) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
@@ -106,14 +114,14 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
     write(run(tmp_path, seed=1))
     write(run(tmp_path, arch={**run(tmp_path).arch, "layers": 3}))
     write(run(tmp_path, train=Train(steps=7), names={**run(tmp_path).names, "arch": "other"}))
-    labels = reading.read(tmp_path / "single").runs["label"].tolist()
+    labels = tables.read(tmp_path / "single").runs["label"].tolist()
     assert sorted(labels) == ["mine (layers=2)", "mine (layers=2)", "mine (layers=3)", "other"]
 
 
 def test_a_folder_that_can_not_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Mistake, match="can not be written"):
-        disk.check_writable(tmp_path / "file" / "results")
+        files.check_writable(tmp_path / "file" / "results")
 
 
 def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -> None:
@@ -122,19 +130,27 @@ def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -
     broken.mkdir()
     (broken / "config.yaml").write_text("{: : ][")
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
-    assert len(reading.read(tmp_path / "single").runs) == 1
+    assert len(tables.read(tmp_path / "single").runs) == 1
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
 
 
 def test_an_empty_folder_gives_empty_tables(tmp_path: Path) -> None:
-    records = reading.read(tmp_path)
+    records = tables.read(tmp_path)
     assert records.runs.empty
     assert records.measures.empty
     assert "label" in records.curves.columns
 
 
-def test_the_source_digest_sees_a_changed_line(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("x = 1\n")
-    first = record.source_digest([tmp_path])
-    (tmp_path / "a.py").write_text("x = 2\n")
-    assert record.source_digest([tmp_path]) != first
+def test_the_source_digest_covers_every_module_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("architectures/a.py", "bench/training/optimizer.py", "bench/training/loop.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x = 1\n")
+    monkeypatch.setattr(source, "ROOT", tmp_path)
+    first = source.training_source()
+    for path in tmp_path.rglob("*.py"):
+        path.write_text("x = 2\n")
+        assert source.training_source() != first, path
+        path.write_text("x = 1\n")
+    assert source.training_source() == first

@@ -18,7 +18,7 @@ from architectures.scan import init_memory as init_vector
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
 from bench.contract import CHECKS, Subject, examine
-from bench.model import CannotBuild
+from bench.model.language_model import CannotBuild
 
 ARCH = Path(__file__).parent.parent / "conf" / "arch"
 WIDTH, CONTEXT, HEADS = 32, 24, 4
@@ -37,7 +37,9 @@ def made(module: nn.Module) -> Any:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "elman"])
-def test_cells_by_autocast_are_the_cells_in_that_precision(cell: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_by_autocast_are_the_cells_in_that_precision(
+    cell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
     torch.manual_seed(0)
     network, x = RNN(WIDTH, CONTEXT, cell=cell), random(2, CONTEXT, WIDTH, dtype=torch.float32)
@@ -48,7 +50,9 @@ def test_cells_by_autocast_are_the_cells_in_that_precision(cell: Any, monkeypatc
         assert mixed.dtype == dtype
         close(mixed.float(), plain, far)
         close(network.parts(onward)[0].float(), network.parts(after)[0], far)
-        assert len(torch.autograd.grad(mixed.float().sum(), list(network.parameters()))) == len(list(network.parameters()))
+        assert len(torch.autograd.grad(mixed.float().sum(), list(network.parameters()))) == len(
+            list(network.parameters())
+        )
         with torch.no_grad():
             close(network.on_cuda(x, None, dtype)[0], mixed, 1e-2 if far else 1e-6)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 90100)
@@ -112,7 +116,11 @@ def test_scan_parity_with_its_recurrence() -> None:
         expected.append(memory)
     close(linear_scan(decay, drive, start), torch.stack(expected, dim=1), 1e-12)
     first = drive[:, :1] + decay[:, :1] * start[:, None]
-    close(_doubled(decay, torch.cat([first, drive[:, 1:]], dim=1)), torch.stack(expected, dim=1), 1e-12)
+    close(
+        _doubled(decay, torch.cat([first, drive[:, 1:]], dim=1)),
+        torch.stack(expected, dim=1),
+        1e-12,
+    )
 
 
 @pytest.mark.parametrize("length", [1, 2, 7])
@@ -122,16 +130,22 @@ def test_scan_has_the_gradient_of_its_recurrence(length: int) -> None:
 
 
 def test_scan_is_one_operation_to_a_compiler() -> None:
-    arguments = [each.requires_grad_() for each in (random(2, 7, 3).sigmoid(), random(2, 7, 3, seed=1), random(2, 3, seed=2))]
+    arguments = [
+        each.requires_grad_()
+        for each in (random(2, 7, 3).sigmoid(), random(2, 7, 3, seed=1), random(2, 3, seed=2))
+    ]
     compiled = torch.compile(linear_scan, backend="aot_eager", fullgraph=True)
     (plain,), (traced,) = (
-        torch.autograd.grad(scan(*arguments).square().sum(), arguments[:1]) for scan in (linear_scan, compiled)
+        torch.autograd.grad(scan(*arguments).square().sum(), arguments[:1])
+        for scan in (linear_scan, compiled)
     )
     close(traced, plain, 1e-12)
 
 
 def test_scan_sums_in_float32_what_comes_in_bfloat16() -> None:
-    slow = torch.full((1, 300, 1), 0.996, dtype=torch.bfloat16)  # 0.996 itself is representable; sums of 1/16 soon are not
+    slow = torch.full(
+        (1, 300, 1), 0.996, dtype=torch.bfloat16
+    )  # 0.996 itself is representable; sums of 1/16 soon are not
     memory = linear_scan(slow, torch.full_like(slow, 1 / 16), init_vector(1, 1, slow))
     assert memory.dtype == torch.float32
     kept = slow[0, 0, 0].item()
@@ -146,34 +160,53 @@ def test_minimal_parity_with_the_papers_recurrence(cell: Any) -> None:
     ours = made(MinimalRNN(8, CONTEXT, layers=1, cell=cell, expansion=2, kernel=3).double())
     x, block, inner = random(2, CONTEXT, 8), ours.blocks[0], 16
     inputs, h, mixed = block.cell_norm(x), torch.zeros(2, inner, dtype=torch.float64), []
-    maps = list(zip(block.cell.into.weight.split(inner), block.cell.into.bias.split(inner), strict=True))
+    maps = list(
+        zip(block.cell.into.weight.split(inner), block.cell.into.bias.split(inner), strict=True)
+    )
     for t in range(CONTEXT):
-        seen = [inputs[:, t - 2 + i] * block.convolution.weight[:, i] for i in range(3) if t - 2 + i >= 0]
-        candidate, *gates = (sum(seen) + block.convolution.bias) @ torch.stack([w.T for w, _ in maps])
-        candidate, gates = candidate + maps[0][1], [torch.sigmoid(g + b) for g, (_, b) in zip(gates, maps[1:], strict=True)]
+        seen = [
+            inputs[:, t - 2 + i] * block.convolution.weight[:, i]
+            for i in range(3)
+            if t - 2 + i >= 0
+        ]
+        candidate, *gates = (sum(seen) + block.convolution.bias) @ torch.stack(
+            [w.T for w, _ in maps]
+        )
+        candidate, gates = (
+            candidate + maps[0][1],
+            [torch.sigmoid(g + b) for g, (_, b) in zip(gates, maps[1:], strict=True)],
+        )
         if cell == "mingru":  # h = (1 - z) · h + z · candidate
             h = (1 - gates[0]) * h + gates[0] * candidate
         else:  # h = f / (f + i) · h + i / (f + i) · candidate
             h = gates[0] / (gates[0] + gates[1]) * h + gates[1] / (gates[0] + gates[1]) * candidate
         mixed.append(h)
     between = x + block.out(torch.stack(mixed, dim=1))
-    expected = between + block.feed_out(nn.functional.gelu(block.feed_in(block.feed_norm(between)), approximate="tanh"))
+    expected = between + block.feed_out(
+        nn.functional.gelu(block.feed_in(block.feed_norm(between)), approximate="tanh")
+    )
     close(ours(x)[0], expected, 1e-9)
 
 
 def test_minlstm_gates_far_from_zero_still_share_out() -> None:
     ours = MinimalRNN(8, CONTEXT, layers=1, cell="minlstm")
     with torch.no_grad():
-        ours.blocks[0].cell.into.bias[8:] = -200.0  # both gates round to nothing, and 0 / 0 would be no number
+        ours.blocks[0].cell.into.bias[
+            8:
+        ] = -200.0  # both gates round to nothing, and 0 / 0 would be no number
     assert ours(random(1, CONTEXT, 8).float())[0].isfinite().all()
 
 
 def test_a_convolution_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a popular minGRU's once did: padded on both sides."""
 
-    def both_sides(self: ShortConvolution, x: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def both_sides(
+        self: ShortConvolution, x: Tensor, past: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         around = nn.functional.pad(x.mT, (self.weight.shape[1] - 2, 1))
-        return nn.functional.conv1d(around, self.weight[:, None], self.bias, groups=x.shape[2]).mT, past
+        return nn.functional.conv1d(
+            around, self.weight[:, None], self.bias, groups=x.shape[2]
+        ).mT, past
 
     assert "nothing before a change moves" in finding("causality", **read("mingru"))
     monkeypatch.setattr(ShortConvolution, "forward", both_sides)
@@ -212,7 +245,9 @@ def feed_forward(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of one layer of theirs; the weight of their norms is the distance from 1."""
     return {
         "feed_norm.weight": 1 + weights["channel_pre_norm.weight"],
-        "feed.into.weight": joined(weights, "mlp_block.gate_proj.weight", "mlp_block.up_proj.weight"),
+        "feed.into.weight": joined(
+            weights, "mlp_block.gate_proj.weight", "mlp_block.up_proj.weight"
+        ),
         "feed.out.weight": weights["mlp_block.down_proj.weight"],
     }
 
@@ -220,26 +255,37 @@ def feed_forward(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 def recurrent(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {"recurrence_norm.weight": 1 + weights["temporal_pre_norm.weight"]}
     for end in ("weight", "bias"):
-        ours[f"into.{end}"] = joined(weights, f"temporal_block.linear_y.{end}", f"temporal_block.linear_x.{end}")
+        ours[f"into.{end}"] = joined(
+            weights, f"temporal_block.linear_y.{end}", f"temporal_block.linear_x.{end}"
+        )
         ours[f"out.{end}"] = weights[f"temporal_block.linear_out.{end}"]
         ours[f"convolution.{end}"] = weights[f"temporal_block.conv_1d.{end}"].squeeze()
     gates = {part: weights[f"temporal_block.rg_lru.{part}"] for part in (
         "recurrent_gate_weight", "input_gate_weight", "recurrent_gate_bias", "input_gate_bias")}  # fmt: skip
-    ours["recurrence.gates"] = torch.cat([gates["recurrent_gate_weight"], gates["input_gate_weight"]], dim=2)
-    ours["recurrence.gate_bias"] = torch.cat([gates["recurrent_gate_bias"].flatten(), gates["input_gate_bias"].flatten()])
+    ours["recurrence.gates"] = torch.cat(
+        [gates["recurrent_gate_weight"], gates["input_gate_weight"]], dim=2
+    )
+    ours["recurrence.gate_bias"] = torch.cat(
+        [gates["recurrent_gate_bias"].flatten(), gates["input_gate_bias"].flatten()]
+    )
     ours["recurrence.decay"] = weights["temporal_block.rg_lru.recurrent_param"]
     return ours | feed_forward(weights)
 
 
 def local(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     ours = {"attention_norm.weight": 1 + weights["temporal_pre_norm.weight"]}
-    ours["attention.into.weight"] = joined(weights, *(f"temporal_block.{part}_proj.weight" for part in "qkv"))
+    ours["attention.into.weight"] = joined(
+        weights, *(f"temporal_block.{part}_proj.weight" for part in "qkv")
+    )
     ours["attention.out.weight"] = weights["temporal_block.o_proj.weight"]
     return ours | feed_forward(weights)
 
 
 def test_rglru_parity_with_transformers() -> None:
-    theirs, ours = recurrent_gemma(num_hidden_layers=2, block_types=["recurrent"]), RGLRU(WIDTH, CONTEXT, 2, HEADS).eval()
+    theirs, ours = (
+        recurrent_gemma(num_hidden_layers=2, block_types=["recurrent"]),
+        RGLRU(WIDTH, CONTEXT, 2, HEADS).eval(),
+    )
     for block, layer in zip(ours.blocks, theirs.layers, strict=True):
         block.load_state_dict(recurrent(layer.state_dict()))
     x = random(2, CONTEXT, WIDTH).float()
@@ -253,7 +299,9 @@ def test_griffin_parity_with_transformers() -> None:
     theirs = recurrent_gemma(num_hidden_layers=4, attention_window_size=7)
     ours = Hybrid(WIDTH, CONTEXT, arch["pattern"], arch["parts"], layers=4).eval()
     for part, layer in zip(ours.layers, theirs.layers, strict=True):
-        part.blocks[0].load_state_dict((local if isinstance(part, Transformer) else recurrent)(layer.state_dict()))
+        part.blocks[0].load_state_dict(
+            (local if isinstance(part, Transformer) else recurrent)(layer.state_dict())
+        )
     assert [type(part) for part in ours.layers] == [RGLRU, RGLRU, Transformer, RGLRU]
     x = random(2, CONTEXT, WIDTH).float()
     close(ours(x)[0], theirs(inputs_embeds=x, use_cache=False).last_hidden_state)
@@ -266,9 +314,15 @@ def test_rglru_parity_with_its_recurrence() -> None:
     for fresh, memory in ((True, torch.zeros_like(start)), (False, start)):
         expected, before = [], memory
         for t in range(CONTEXT):
-            halves = torch.stack([x[:, t, :4] @ unit.gates[0], x[:, t, 4:] @ unit.gates[1]])  # (2, B, 2·K)
-            r = torch.sigmoid(torch.cat([halves[0, :, :4], halves[1, :, :4]], dim=1) + unit.gate_bias[:8])
-            i = torch.sigmoid(torch.cat([halves[0, :, 4:], halves[1, :, 4:]], dim=1) + unit.gate_bias[8:])
+            halves = torch.stack(
+                [x[:, t, :4] @ unit.gates[0], x[:, t, 4:] @ unit.gates[1]]
+            )  # (2, B, 2·K)
+            r = torch.sigmoid(
+                torch.cat([halves[0, :, :4], halves[1, :, :4]], dim=1) + unit.gate_bias[:8]
+            )
+            i = torch.sigmoid(
+                torch.cat([halves[0, :, 4:], halves[1, :, 4:]], dim=1) + unit.gate_bias[8:]
+            )
             a = torch.sigmoid(-unit.decay) ** (8 * r)
             memory = a * memory + (1.0 if fresh and t == 0 else (1 - a**2).sqrt()) * (i * x[:, t])
             expected.append(memory)
@@ -287,10 +341,23 @@ def test_a_hybrid_is_the_sum_of_its_parts() -> None:
     parts = {
         "recurrent": {"_target_": "architectures.rglru.RGLRU", "layers": 1},
         "feed": {"_target_": "architectures.hybrid.FeedForward"},
-        "attention": {"_target_": "architectures.transformer.Transformer", "layers": 1, "window": 4},
+        "attention": {
+            "_target_": "architectures.transformer.Transformer",
+            "layers": 1,
+            "window": 4,
+        },
     }
-    hybrid, x = Hybrid(8, CONTEXT, ["recurrent", "feed", "attention"], parts, layers=5), random(2, CONTEXT, 8).float()
-    assert [type(layer) for layer in hybrid.layers] == [RGLRU, FeedForward, Transformer, RGLRU, FeedForward]
+    hybrid, x = (
+        Hybrid(8, CONTEXT, ["recurrent", "feed", "attention"], parts, layers=5),
+        random(2, CONTEXT, 8).float(),
+    )
+    assert [type(layer) for layer in hybrid.layers] == [
+        RGLRU,
+        FeedForward,
+        Transformer,
+        RGLRU,
+        FeedForward,
+    ]
     expected = x
     for layer in hybrid.layers:
         expected = layer(expected)[0]
@@ -298,12 +365,19 @@ def test_a_hybrid_is_the_sum_of_its_parts() -> None:
     assert hybrid.flops(64) == sum(layer.flops(64) for layer in hybrid.layers)
     assert hybrid.unchecked_flops(64) == 2 * hybrid.layers[0].unchecked_flops(64) > 0
     sizes = {hybrid.state_bytes(hybrid.init_state(1, length, x)) for length in (8, 8192)}
-    assert sizes == {4 * (2 * (8 + 3 * 8) + 2 * 4 * 8)}  # two memories and their convolutions, and a ring of keys and values
-    assert finding("pieces", _target_="architectures.hybrid.Hybrid", pattern=list(parts), parts=parts).startswith("pieces: ")
+    assert sizes == {
+        4 * (2 * (8 + 3 * 8) + 2 * 4 * 8)
+    }  # two memories and their convolutions, and a ring of keys and values
+    assert finding(
+        "pieces", _target_="architectures.hybrid.Hybrid", pattern=list(parts), parts=parts
+    ).startswith("pieces: ")
 
 
 def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
-    parts = {"one": {"_target_": "architectures.rglru.RGLRU"}, "both": {"_target_": "architectures.bert.Bert", "layers": 1}}
+    parts = {
+        "one": {"_target_": "architectures.rglru.RGLRU"},
+        "both": {"_target_": "architectures.bert.Bert", "layers": 1},
+    }
     assert Hybrid(8, CONTEXT, ["one"], parts).causal
     assert not Hybrid(8, CONTEXT, ["one", "both"], parts).causal
 
@@ -311,12 +385,22 @@ def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
 @pytest.mark.parametrize(
     ("pattern", "parts", "words"),
     [
-        (["far"], {"near": {"_target_": "architectures.rglru.RGLRU"}}, r"pattern=\['far'\] must name layers out of parts: near"),
-        ([], {"near": {"_target_": "architectures.rglru.RGLRU"}}, "must name layers out of parts: near"),
+        (
+            ["far"],
+            {"near": {"_target_": "architectures.rglru.RGLRU"}},
+            r"pattern=\['far'\] must name layers out of parts: near",
+        ),
+        (
+            [],
+            {"near": {"_target_": "architectures.rglru.RGLRU"}},
+            "must name layers out of parts: near",
+        ),
         (["near"], {"near": {"layers": 1}}, "each part needs a _target_"),
         (["near"], {"near": {"_target_": "torch.nn.Linear"}}, "torch.nn.Linear is no Backbone"),
     ],
 )
-def test_a_hybrid_that_can_not_be_made_says_why(pattern: list[str], parts: dict[str, Any], words: str) -> None:
+def test_a_hybrid_that_can_not_be_made_says_why(
+    pattern: list[str], parts: dict[str, Any], words: str
+) -> None:
     with pytest.raises(CannotBuild, match=words):
         Subject({"_target_": "architectures.hybrid.Hybrid", "pattern": pattern, "parts": parts})

@@ -6,22 +6,29 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import checkpoint, command, generate, model, new, report
-from bench.config import Mistake, Run, Size
+from bench import generate, new, reporting
+from bench.cli import compose
+from bench.config.schema import Mistake, Run, Size
 from bench.data.tokenizer import Bytes
+from bench.model import language_model
+from bench.training import checkpoint
 
 from . import synthetic
 
-command.register()
+compose.register()
 RNN = "_target_: architectures.rnn.RNN\nlayers: 2\n"
 
 
 def refused(*words: str) -> str:
     with pytest.raises(Mistake) as caught:
-        command.expand(words)
+        compose.expand(words)
     said = str(caught.value)
     assert "\n" not in said
-    assert not [jargon for jargon in ("full_key", "object_type", "Exception", "Error merging", "ListConfig") if jargon in said]
+    assert not [
+        jargon
+        for jargon in ("full_key", "object_type", "Exception", "Error merging", "ListConfig")
+        if jargon in said
+    ]
     return said
 
 
@@ -42,7 +49,10 @@ def refused(*words: str) -> str:
         (["-m", "results=a,b"], "results=a,b: one command writes into one folder"),
         (["-m", "suite=default,smoke"], "suite=default,smoke: one command writes into one folder"),
         (["train.steps=null"], "train.steps=null: train.steps can not be empty"),
-        (["train.steps=abc"], "train.steps: value 'abc' of type 'str' could not be converted to integer"),
+        (
+            ["train.steps=abc"],
+            "train.steps: value 'abc' of type 'str' could not be converted to integer",
+        ),
         (["train.steps=???"], "train.steps has no value"),
         (["data.path=null"], "data.path=null: data.path can not be empty"),
         (["data.path=[a,b]"], "data.path=[a,b]: data.path takes one word"),
@@ -57,7 +67,10 @@ def refused(*words: str) -> str:
         (["arch={a:b}"], "arch takes one name of a YAML"),
         (["suite=../../x"], "suite=../../x is not known; known: all, default, "),
         (["train@x=standard"], "leave @x out"),
-        (["results=a,b"], "add -m to run them all; a comma that belongs to one value is quoted, as in 'results=\"a,b\"'"),
+        (
+            ["results=a,b"],
+            "add -m to run them all; a comma that belongs to one value is quoted, as in 'results=\"a,b\"'",
+        ),
         (["results=a=b"], "into quotes of its own, as in 'results=\"a=b\"'"),
         (["data.path=/x/(1).txt"], "into quotes of its own, as in 'data.path=\"/x/(1).txt\"'"),
         (["results='a"], "close its quotes"),
@@ -72,7 +85,9 @@ def test_a_mistake_in_the_words_is_one_line(words: list[str], said: str) -> None
 
 
 def test_a_plus_stays_where_it_is_meant() -> None:
-    run = command.expand(["+arch.further=3", "+data.parts.train=x", "+hydra.job.foo=1", 'results="a,b=c"']).runs[0]
+    run = compose.expand(
+        ["+arch.further=3", "+data.parts.train=x", "+hydra.job.foo=1", 'results="a,b=c"']
+    ).runs[0]
     assert run.arch["further"] == 3
     assert run.data.parts == {"train": "x"}
     assert run.results == "a,b=c"
@@ -86,18 +101,38 @@ def test_a_plus_stays_where_it_is_meant() -> None:
         ("- 1\n", "arch/mine.yaml can not be taken in (it is a list)"),
         ("# \udce9\n", "mine.yaml: byte 2 is no UTF-8"),
         (f"{RNN}tune: 5\n", "arch=mine: tune=5 must be a learning_rate"),
-        (f"{RNN}tune: {{learning_rate: abc}}\n", "arch=mine: tune.learning_rate=abc must be a number from 1e-08 to 10"),
+        (
+            f"{RNN}tune: {{learning_rate: abc}}\n",
+            "arch=mine: tune.learning_rate=abc must be a number from 1e-08 to 10",
+        ),
         (f"{RNN}tune: {{learning_rate: .nan}}\n", "arch=mine: tune.learning_rate=nan must be"),
-        (f"{RNN}tune: {{learning_rate: {{adamw: 1.0e-3, muon: 99}}}}\n", "arch=mine: tune.learning_rate=99 must be"),
-        (f"{RNN}tune: {{learning_rate: 0.01, trials: many}}\n", "arch=mine: tune.trials=many must be a whole number"),
+        (
+            f"{RNN}tune: {{learning_rate: {{adamw: 1.0e-3, muon: 99}}}}\n",
+            "arch=mine: tune.learning_rate=99 must be",
+        ),
+        (
+            f"{RNN}tune: {{learning_rate: 0.01, trials: many}}\n",
+            "arch=mine: tune.trials=many must be a whole number",
+        ),
         (f"{RNN}tune: {{learning_rate: 0.01, space: 3}}\n", "arch=mine: tune.space=3 must be"),
-        (f"{RNN}tune: {{learning_rate: 0.01}}\ncard: 7\n", "arch=mine: card=7 must be summary and paper"),
-        (f"{RNN}tune: {{learning_rate: 0.01}}\ncard: {{summary: [1]}}\n", "arch=mine: card.summary=[1] must be a text"),
-        (f"{RNN}tune: {{learning_rate: 0.01}}\nfamily: [1,2]\n", "arch=mine: family=[1, 2] must be a word"),
+        (
+            f"{RNN}tune: {{learning_rate: 0.01}}\ncard: 7\n",
+            "arch=mine: card=7 must be summary and paper",
+        ),
+        (
+            f"{RNN}tune: {{learning_rate: 0.01}}\ncard: {{summary: [1]}}\n",
+            "arch=mine: card.summary=[1] must be a text",
+        ),
+        (
+            f"{RNN}tune: {{learning_rate: 0.01}}\nfamily: [1,2]\n",
+            "arch=mine: family=[1, 2] must be a word",
+        ),
         ("a word\n", "arch=mine has no _target_"),
     ],
 )
-def test_a_mistake_in_an_architectures_yaml_is_one_line(text: str, said: str, tmp_path: Path) -> None:
+def test_a_mistake_in_an_architectures_yaml_is_one_line(
+    text: str, said: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "arch"
     folder.mkdir()
     (folder / "mine.yaml").write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -106,14 +141,18 @@ def test_a_mistake_in_an_architectures_yaml_is_one_line(text: str, said: str, tm
 
 def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    for name, more in (("lstm", {"card": 7}), ("gru", {"family": [1, 2]}), ("decoder", {"tune": {"trials": "many"}})):
+    for name, more in (
+        ("lstm", {"card": 7}),
+        ("gru", {"family": [1, 2]}),
+        ("decoder", {"tune": {"trials": "many"}}),
+    ):
         synthetic.write_run(root, name, 0)
         config = next(root.glob(f"runs/{name}-*/config.yaml"))
         tree = yaml.safe_load(config.read_text())
         tree["arch"] |= more
         tree["train"]["learning_rate"] = None
         config.write_text(yaml.safe_dump(tree))
-    page = report.make(root)[0].read_text(encoding="utf-8")
+    page = reporting.make(root)[0].read_text(encoding="utf-8")
     assert all(folder.name in page for folder in root.glob("runs/*"))
 
 
@@ -124,8 +163,10 @@ def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Pa
 def trained(tmp_path: Path) -> Path:
     """The folder of a run as training leaves it, of a model that was never trained."""
     arch = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 1e-3}}
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=Size(context=32)))))
-    made = model.build(arch, 16, 32, Bytes.size, seed=0)
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=Size(context=32))))
+    )
+    made = language_model.build(arch, 16, 32, Bytes.size, seed=0)
     checkpoint.save_weights(tmp_path / "checkpoint", made, Bytes(), 16)
     return tmp_path
 
@@ -140,8 +181,16 @@ def test_what_is_whole_writes(trained: Path, capsys: pytest.CaptureFixture) -> N
     [
         ("vocabulary.json", "[]", "vocabulary.json is damaged or missing"),
         ("vocabulary.json", "{", "vocabulary.json is damaged or missing"),
-        ("vocabulary.json", '{"kind": "bpe", "tokenizer": "?"}', "vocabulary.json is damaged or missing"),
-        ("vocabulary.json", '{"kind": "symbols", "count": 3}', "weights.pt does not fit the model that config.yaml"),
+        (
+            "vocabulary.json",
+            '{"kind": "bpe", "tokenizer": "?"}',
+            "vocabulary.json is damaged or missing",
+        ),
+        (
+            "vocabulary.json",
+            '{"kind": "symbols", "count": 3}',
+            "weights.pt does not fit the model that config.yaml",
+        ),
         ("vocabulary.json", None, "vocabulary.json is damaged or missing"),
         ("weights.pt", "?", "weights.pt is damaged or missing"),
         ("weights.pt", None, "has no weights"),

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import cell, contract, data, evaluate, generate, regret
-from bench.config import Data, Mistake, Run, Size, Synthetic, Train
+from bench import contract, data, evaluation, generate
+from bench.config.identity import identity
+from bench.config.schema import Data, Mistake, Run, Size, Synthetic, Train
+from bench.config.validation import check
 from bench.data import Corpus
-from bench.identity import identity
-from bench.limits import check
-from bench.objective import Causal, Masked
-from bench.train import plan
+from bench.evaluation import regret
+from bench.execution import worker
+from bench.training.loop import plan
+from bench.training.objective import Causal, Masked
 from tests.conftest import Command
 
 ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 0.01}}
@@ -29,8 +31,14 @@ class Says(nn.Module):
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
-        self.table, self.vocabulary, self.mask = torch.cat([table, table[:1]]), len(table), len(table)
-        self.backbone = type("Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)})()
+        self.table, self.vocabulary, self.mask = (
+            torch.cat([table, table[:1]]),
+            len(table),
+            len(table),
+        )
+        self.backbone = type(
+            "Knows", (), {"causal": True, "auxiliary": staticmethod(lambda: None)}
+        )()
 
     def hidden(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, None]:
         return self.table[tokens], None
@@ -40,7 +48,9 @@ class Says(nn.Module):
 
 
 def corpus(kind: str, **numbers: int) -> Corpus:
-    synthetic = Synthetic(**({"kind": kind, "length": 16, "tokens": 4000, "held_out": 3000} | numbers))  # type: ignore[arg-type]
+    synthetic = Synthetic(
+        **({"kind": kind, "length": 16, "tokens": 4000, "held_out": 3000} | numbers)
+    )  # type: ignore[arg-type]
     return data.prepare(Data(source="synthetic", tokenizer="symbols", synthetic=synthetic), kind)
 
 
@@ -101,9 +111,15 @@ def test_the_error_is_over_windows() -> None:
 def test_the_alarm_rings_beyond_four_standard_errors(errors: float, leaks: bool) -> None:
     noise = np.tile([-1.0, 1.0], 200)
     _, error = regret.ratio(noise, np.ones(400))
-    sums = np.stack([np.ones(400), noise - errors * error + 2, np.ones(400), np.full(400, 2.0), np.ones(400)], axis=1)
+    sums = np.stack(
+        [np.ones(400), noise - errors * error + 2, np.ones(400), np.full(400, 2.0), np.ones(400)],
+        axis=1,
+    )
     if leaks:
-        with pytest.raises(regret.Leak, match=r"^leak: 0\.\d+ nats per token below the best that is possible \(4 standard"):
+        with pytest.raises(
+            regret.Leak,
+            match=r"^leak: 0\.\d+ nats per token below the best that is possible \(4 standard",
+        ):
             regret.compared(sums)
     else:
         assert regret.compared(sums)[0].values[0] < 0
@@ -114,8 +130,12 @@ def test_a_perfect_model_scored_on_few_windows_is_hardly_ever_called_a_leak(wind
     draw, caught = np.random.default_rng(windows), 0
     for _ in range(1000):
         best = draw.uniform(20, 30, windows)
-        nats = best + draw.normal(0, 1, windows)  # as good as the oracle but for the luck of the tokens
-        sums = np.stack([np.full(windows, 10.0), nats, np.zeros(windows), best, np.zeros(windows)], axis=1)
+        nats = best + draw.normal(
+            0, 1, windows
+        )  # as good as the oracle but for the luck of the tokens
+        sums = np.stack(
+            [np.full(windows, 10.0), nats, np.zeros(windows), best, np.zeros(windows)], axis=1
+        )
         try:
             regret.behind(sums)
         except regret.Leak:
@@ -133,7 +153,7 @@ def recorded(double: str, folder: Path) -> dict[str, Any]:
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
     )  # fmt: skip
     (folder / "checkpoint").mkdir()
-    assert cell.recorded(run, folder, lambda line: None) == 4
+    assert worker.recorded(run, folder, lambda line: None) == 4
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 
@@ -150,7 +170,10 @@ def test_a_model_that_looks_ahead_is_caught_without_the_check_of_causality(
 def test_a_model_that_does_not_compute_what_its_weights_say_is_not_scored(tmp_path: Path) -> None:
     result = recorded("KeepsItsWeights", tmp_path)
     assert result["status"] == "failed"
-    assert "it keeps something that training changed, and does not renew or save it" in result["reason"]
+    assert (
+        "it keeps something that training changed, and does not renew or save it"
+        in result["reason"]
+    )
     assert not result["metrics"]
 
 
@@ -170,8 +193,22 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
         ({"source": "text", "synthetic": Synthetic(kind="markov")}, "take data=markov"),
         ({"source": "text", "tokenizer": "symbols"}, "symbols are of synthetic"),
         ({"source": "synthetic", "synthetic": Synthetic(kind="markov")}, "data.tokenizer=bytes"),
-        ({"source": "synthetic", "tokenizer": "symbols", "synthetic": Synthetic(kind="dyck", length=64)}, "size.context=128"),
-        ({"source": "synthetic", "tokenizer": "symbols", "synthetic": Synthetic(kind="markov", symbols=1)}, "out of range"),
+        (
+            {
+                "source": "synthetic",
+                "tokenizer": "symbols",
+                "synthetic": Synthetic(kind="dyck", length=64),
+            },
+            "size.context=128",
+        ),
+        (
+            {
+                "source": "synthetic",
+                "tokenizer": "symbols",
+                "synthetic": Synthetic(kind="markov", symbols=1),
+            },
+            "out of range",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_said(changes: dict[str, object], words: str) -> None:
@@ -183,13 +220,20 @@ def test_an_encoder_is_asked_only_what_is_asked() -> None:
     made = corpus("recall", symbols=16, pairs=3)
     objective = Masked(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
     objective.model.table[:, :8] = 5.0  # every answer is one of the last eight symbols
-    score = evaluate.pseudo_likelihood(objective, made.parts["test"], made.vocabulary, 16, plan(Run(arch=ARCH)), 300)
+    score = evaluation.pseudo_likelihood(
+        objective, made.parts["test"], made.vocabulary, 16, plan(Run(arch=ARCH)), 300
+    )
     wrong = math.log(8 * math.exp(5) + 8)  # the separator is known to be none
-    assert {metric.name: metric.values[0] for metric in score.metrics}["pseudo_nats_per_token"] == pytest.approx(wrong)
+    assert {metric.name: metric.values[0] for metric in score.metrics}[
+        "pseudo_nats_per_token"
+    ] == pytest.approx(wrong)
 
 
 def test_the_real_command_on_a_known_floor(
-    bench: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bench: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny = ["size=tiny", "size.context=24", "measure=off", "train.steps=6", "train.batch=4"]
     done = bench("arch=bigram", "data=recall", *SMALL, *tiny)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import report
-from bench.metric import Metric
-from bench.reading import read
-from bench.report import comparisons, regret_figures, regrets, tables
-from bench.report.comparisons import Comparison
+from bench import reporting
+from bench.analysis import aggregate, comparisons
+from bench.analysis.comparisons import Comparison
+from bench.records.metric import Metric
+from bench.records.tables import read
+from bench.reporting.plots import regret_figures
+from bench.reporting.sections import regrets
 from tests.synthetic import make_run, quality, write_run
 
 SOURCES = ("markov", "recall", "parity")
@@ -40,7 +42,7 @@ def write_floors(root: Path, seeds: int = 1) -> None:
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Comparison]:
     write_floors(tmp_path)
-    return comparisons.comparisons(tables.build(read(tmp_path), []))
+    return comparisons.comparisons(aggregate.build(read(tmp_path), []))
 
 
 def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Comparison]) -> None:
@@ -78,15 +80,17 @@ def test_a_panel_for_each_source(parts: list[Comparison]) -> None:
 
 def test_the_error_over_seeds_joins_the_one_over_windows(tmp_path: Path) -> None:
     write_floors(tmp_path, seeds=2)
-    summary = tables.build(read(tmp_path), []).summary.set_index(["data", "arch"])
+    summary = aggregate.build(read(tmp_path), []).summary.set_index(["data", "arch"])
     row = summary.loc[("markov", "lstm")]
     assert row["regret"] == pytest.approx(0.022)
-    assert row["regret_standard_error"] == pytest.approx((0.002**2 + 0.002**2) ** 0.5)  # seeds: 0.020 and 0.024
+    assert row["regret_standard_error"] == pytest.approx(
+        (0.002**2 + 0.002**2) ** 0.5
+    )  # seeds: 0.020 and 0.024
 
 
 def test_the_page_and_the_terminal(tmp_path: Path) -> None:
     write_floors(tmp_path)
-    page, text = report.make(tmp_path)
+    page, text = reporting.make(tmp_path)
     html = page.read_text()
     assert html.count("<figure><h4>") >= 3
     assert "Who can do what" in html
@@ -98,6 +102,6 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
 
 def test_the_records_of_texts_have_none_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm", 0)
-    page, _ = report.make(tmp_path)
+    page, _ = reporting.make(tmp_path)
     assert "Who can do what" not in page.read_text()
     assert make_run(tmp_path, "lstm").data.synthetic.kind == "none"

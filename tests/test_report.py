@@ -14,9 +14,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench import reading, record, report
-from bench.metric import Metric
-from bench.report import comparisons, drawing, headline, lettering, speeds, statistics, tables, wording
+from bench import reporting
+from bench.analysis import aggregate, comparisons, formatting, sessions
+from bench.records import source
+from bench.records import tables as reading
+from bench.records.metric import Metric
+from bench.reporting import summary_text
+from bench.reporting.plots import drawing, lettering
+from bench.stats import intervals
 from tests import synthetic
 
 SUMMARY = (
@@ -31,7 +36,7 @@ RUNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic suite with its report."""
     root = synthetic.write(tmp_path_factory.mktemp("results") / "suite")
-    report.make(root)[0]
+    reporting.make(root)[0]
     return root
 
 
@@ -45,10 +50,12 @@ def summary(suite: Path) -> pd.DataFrame:
     return pd.read_csv(suite / "report" / "summary.csv").set_index("arch")
 
 
-def built(root: Path) -> tuple[reading.Records, list[speeds.Sitting], tables.Tables, list[comparisons.Comparison]]:
+def built(
+    root: Path,
+) -> tuple[reading.Records, list[sessions.Sitting], aggregate.Tables, list[comparisons.Comparison]]:
     records = reading.read(root)
-    sittings = speeds.sittings(records.measures)
-    found = tables.build(records, sittings)
+    sittings = sessions.sittings(records.measures)
+    found = aggregate.build(records, sittings)
     return records, sittings, found, comparisons.comparisons(found)
 
 
@@ -62,7 +69,9 @@ def section(page: str, start: str, end: str) -> str:
 def test_every_stated_column_is_there_in_order(suite: Path) -> None:
     assert list(pd.read_csv(suite / "report" / "summary.csv").columns)[: len(SUMMARY)] == SUMMARY
     assert list(pd.read_csv(suite / "report" / "runs.csv").columns)[: len(RUNS)] == RUNS
-    assert {"run", "step", "tokens", "nats", "validation_nats"} <= set(pd.read_csv(suite / "report" / "curves.csv").columns)
+    assert {"run", "step", "tokens", "nats", "validation_nats"} <= set(
+        pd.read_csv(suite / "report" / "curves.csv").columns
+    )
 
 
 def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path) -> None:
@@ -80,8 +89,14 @@ def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path
 
 
 def test_speeds_are_medians_of_the_sitting_without_the_twin(summary: pd.DataFrame) -> None:
-    samples = next(m for m in synthetic.speeds("decoder", 40, len("decoder")) if m.name == "train_tokens_per_second").values
-    assert summary.loc["decoder", "train_tokens_per_second"] == pytest.approx(float(np.median(samples)))
+    samples = next(
+        m
+        for m in synthetic.speeds("decoder", 40, len("decoder"))
+        if m.name == "train_tokens_per_second"
+    ).values
+    assert summary.loc["decoder", "train_tokens_per_second"] == pytest.approx(
+        float(np.median(samples))
+    )
     assert summary.loc["decoder", "state_bytes"] == 524_288
     assert math.isnan(summary.loc["encoder", "decode_tokens_per_second"])
 
@@ -118,13 +133,19 @@ def test_runs_csv_holds_every_number(suite: Path) -> None:
 
 
 def test_writes_only_its_own_folder(tmp_path: Path) -> None:
-    root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1)
+    root = synthetic.write(
+        tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1
+    )
 
     def state() -> dict[str, bytes]:
-        return {str(p): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file() and "report" not in p.parts}
+        return {
+            str(p): p.read_bytes()
+            for p in sorted(tmp_path.rglob("*"))
+            if p.is_file() and "report" not in p.parts
+        }
 
     before = state()
-    report.make(root)[0]
+    reporting.make(root)[0]
     first = {p.name: p.read_bytes() for p in (root / "report").iterdir()}
     assert state() == before
     assert sorted(first) == [
@@ -138,7 +159,7 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
         "summary.csv",
         "verdicts.csv",
     ]
-    report.make(root)[0]
+    reporting.make(root)[0]
     assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
 
 
@@ -148,28 +169,33 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
 def test_interval_of_seeds_alone_is_the_t_interval() -> None:
     seeds = np.array([2.0, 2.1, 2.3])
     low, high = stats.t.interval(0.95, 2, loc=seeds.mean(), scale=stats.sem(seeds))
-    found = statistics.interval(seeds)
+    found = intervals.interval(seeds)
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.basis == "seeds"
 
 
 def test_interval_of_one_seed_is_over_documents_alone() -> None:
-    found = statistics.interval(np.array([2.0]), 0.01, 50)
+    found = intervals.interval(np.array([2.0]), 0.01, 50)
     assert found.half == pytest.approx(stats.t.ppf(0.975, 49) * 0.1)
     assert found.basis == "documents"
-    assert math.isnan(statistics.interval(np.array([2.0])).low)
+    assert math.isnan(intervals.interval(np.array([2.0])).low)
 
 
 def test_interval_of_both_is_welch_satterthwaite() -> None:
     seeds, variance, documents = np.array([2.0, 2.1, 2.3]), 0.004, 40
     part = seeds.var(ddof=1) / 3
     freedom = (part + variance) ** 2 / (part**2 / 2 + variance**2 / 39)
-    found = statistics.interval(seeds, variance, documents)
+    found = intervals.interval(seeds, variance, documents)
     assert found.half == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(part + variance))
 
 
 def test_pareto() -> None:
-    assert list(statistics.pareto(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [True, True, False, True]
+    assert list(intervals.pareto(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 # --- what may stand beside what ---------------------------------------------------------------------------------------
@@ -201,7 +227,7 @@ def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -
 
 def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
-    page = report.make(root)[0].read_text()
+    page = reporting.make(root)[0].read_text()
     assert "train tokens/s" in section(page, "Summary", "Encoders")
     assert "never put on one axis" not in page
 
@@ -212,7 +238,7 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
         synthetic.write_run(root, arch, 0)
         synthetic.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
         synthetic.write_run(root, arch, 0, parameters=100_000)
-    page = report.make(root)[0].read_text()
+    page = reporting.make(root)[0].read_text()
     assert "The text differs" in page
     assert "The budget differs" in page
     _, _, _, parts = built(root)
@@ -225,10 +251,10 @@ def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     synthetic.write_run(root, "lstm", 0, order="order-a")
     synthetic.write_run(root, "gru", 0, order="order-b")
-    page = report.make(root)[0].read_text()
+    page = reporting.make(root)[0].read_text()
     assert "this comparison is not fair" in page
     assert "order-a ≠ order-b" in page
-    assert "WARNING" in report.make(root)[1]
+    assert "WARNING" in reporting.make(root)[1]
 
 
 def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
@@ -236,7 +262,9 @@ def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
     for arch in ("lstm", "gru"):
         synthetic.write_run(root, arch, 0)
         synthetic.write_measure(root, arch, sitting="20260101T000000")
-    rate = Metric("train_tokens_per_second", "tokens/s", "higher", (5.0, 7.0, 6.0), rounds=(0, 1, 2))
+    rate = Metric(
+        "train_tokens_per_second", "tokens/s", "higher", (5.0, 7.0, 6.0), rounds=(0, 1, 2)
+    )
     synthetic.write_measure(root, "lstm", sitting="20260202T000000", metrics=[rate])
     _, sittings, found, _ = built(root)
     assert len(sittings) == 2
@@ -247,15 +275,26 @@ def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
 
 def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    rounds = {"lstm": {0: 10.0, 1: 20.0, 2: 40.0, 5: 7.0}, "gru": {4: 900.0, 2: 20.0, 1: 10.0, 0: 5.0}}
+    rounds = {
+        "lstm": {0: 10.0, 1: 20.0, 2: 40.0, 5: 7.0},
+        "gru": {4: 900.0, 2: 20.0, 1: 10.0, 0: 5.0},
+    }
     for arch, samples in rounds.items():
-        rate = Metric("train_tokens_per_second", "tokens/s", "higher", tuple(samples.values()), rounds=tuple(samples))
+        rate = Metric(
+            "train_tokens_per_second",
+            "tokens/s",
+            "higher",
+            tuple(samples.values()),
+            rounds=tuple(samples),
+        )
         synthetic.write_run(root, arch, 0)
         synthetic.write_measure(root, arch, metrics=[rate])
     synthetic.write_measure(root, "lstm", twin=True, reason="the worker gave no answer for 120 s")
     _, (sitting,), found, _ = built(root)
     slow = found.summary.set_index("arch").loc["gru", "subject"]
-    assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx((0.5, 0.5, 0.5))
+    assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx(
+        (0.5, 0.5, 0.5)
+    )
     assert not sitting.claims("train_tokens_per_second")
 
 
@@ -264,17 +303,22 @@ def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
 
 def test_the_best_is_named_with_the_verdict_on_the_next_and_who_is_dominated(suite: Path) -> None:
     _, sittings, _, parts = built(suite)
-    said = headline.sentences(parts[0], sittings)
-    assert said[1].startswith("Best quality: lstm, 1.741 bits per byte on the test part: better than gru by 0.010 ± 0.008")
+    said = summary_text.sentences(parts[0], sittings)
+    assert said[1].startswith(
+        "Best quality: lstm, 1.741 bits per byte on the test part: better than gru by 0.010 ± 0.008"
+    )
     assert said[1].endswith("and than 4 further by more.")
     assert "All 15 pairs can be told apart." in said
-    assert "speed of training and peak memory alike: gru, decoder, convolution and classic by lstm." in " ".join(said)
+    assert (
+        "speed of training and peak memory alike: gru, decoder, convolution and classic by lstm."
+        in " ".join(said)
+    )
 
 
 def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
     for arch in ("lstm", "pairs"):
         synthetic.write_run(tmp_path / "suite", arch, 0)
-    page = report.make(tmp_path / "suite")[0].read_text()
+    page = reporting.make(tmp_path / "suite")[0].read_text()
     assert "over documents only" in page
     assert "seeds were not sampled" in page
     assert "no speed or memory was measured" in page
@@ -287,8 +331,11 @@ def test_no_claim_on_a_noisy_machine(tmp_path: Path) -> None:
         synthetic.write_measure(root, arch)
     synthetic.write_measure(root, "gru", twin=True, factor=1.3)
     _, sittings, _, parts = built(root)
-    said = " ".join(headline.sentences(parts[0], sittings))
-    assert "No speed claim on this machine today about training and decoding: the same model entered twice gave 1.3" in said
+    said = " ".join(summary_text.sentences(parts[0], sittings))
+    assert (
+        "No speed claim on this machine today about training and decoding: the same model entered twice gave 1.3"
+        in said
+    )
     assert "Fastest" not in said
 
 
@@ -312,7 +359,11 @@ class Reader(HTMLParser):
         named = dict(attributes)
         self.scripts += tag == "script"
         self.ids += [named["id"] or ""] if "id" in named else []
-        self.addresses += [named[key] or "" for key in ("href", "src", "xlink:href", "srcset", "data") if key in named]
+        self.addresses += [
+            named[key] or ""
+            for key in ("href", "src", "xlink:href", "srcset", "data")
+            if key in named
+        ]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -338,8 +389,20 @@ def test_page_is_whole_and_stands_alone(page: str) -> None:
     assert not reader.wrong
     assert not reader.open
     assert len(reader.ids) == len(set(reader.ids))
-    inside = {"summary.csv", "verdicts.csv", "runs.csv", "curves.csv", "speeds.csv", "crossovers.csv", "scaling.csv", "laws.csv"}
-    assert all(address in inside or (address.startswith("#") and address[1:] in reader.ids) for address in reader.addresses)
+    inside = {
+        "summary.csv",
+        "verdicts.csv",
+        "runs.csv",
+        "curves.csv",
+        "speeds.csv",
+        "crossovers.csv",
+        "scaling.csv",
+        "laws.csv",
+    }
+    assert all(
+        address in inside or (address.startswith("#") and address[1:] in reader.ids)
+        for address in reader.addresses
+    )
     for words in ("http:", "https:", "//www", "@import", "url(http", "file:"):
         assert words not in page
 
@@ -355,7 +418,7 @@ def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
     for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
         synthetic.write_run(root, arch.replace("/", ""), 0)
         synthetic.write_measure(root, arch)
-    text = report.make(root)[0].read_text()
+    text = reporting.make(root)[0].read_text()
     reader = read_page(text)
     assert not reader.wrong
     assert "<b>$x$" not in text
@@ -366,15 +429,18 @@ def test_figures_follow_the_page_colours(page: str) -> None:
     drawings = page[page.index('<div class="figures">') :]
     assert "var(--s28)" in drawings  # the first shade of families that have no hue of their own
     assert "currentColor" in drawings
-    assert not any(code in drawings for code in (drawing.INK, drawing.RULE, drawing.FAINT, drawing.PAPER, *drawing.PALETTE))
+    assert not any(
+        code in drawings
+        for code in (drawing.INK, drawing.RULE, drawing.FAINT, drawing.PAPER, *drawing.PALETTE)
+    )
 
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0, source=record.training_source())
-    assert '<span class="badge">stale' not in report.make(root)[0].read_text()
+    synthetic.write_run(root, "lstm", 0, source=source.training_source())
+    assert '<span class="badge">stale' not in reporting.make(root)[0].read_text()
     synthetic.write_run(root, "gru", 0, source="0ld50urc")
-    assert '<span class="badge">stale' in report.make(root)[0].read_text()
+    assert '<span class="badge">stale' in reporting.make(root)[0].read_text()
 
 
 def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
@@ -385,19 +451,26 @@ def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
 
 def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path / "suite", "lstm", 0)
-    synthetic.write_measure(tmp_path / "suite", "lstm", metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))])
-    page = report.make(tmp_path / "suite")[0].read_text()
-    assert "<strong>Time of a further token over length</strong> is left out: no decoding time was measured" in page
+    synthetic.write_measure(
+        tmp_path / "suite",
+        "lstm",
+        metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))],
+    )
+    page = reporting.make(tmp_path / "suite")[0].read_text()
+    assert (
+        "<strong>Time of a further token over length</strong> is left out: no decoding time was measured"
+        in page
+    )
     assert "<h4>Quality against memory</h4>" not in page
     assert "<h4>Time of a further token over length</h4>" not in page
 
 
 def test_a_suite_where_nothing_finished_still_has_a_page(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
-    page = report.make(tmp_path / "suite")[0].read_text()
+    page = reporting.make(tmp_path / "suite")[0].read_text()
     assert "No run has finished yet." in page
     assert "out of memory" in page
-    assert "out of memory" in report.make(tmp_path / "suite")[1]
+    assert "out of memory" in reporting.make(tmp_path / "suite")[1]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -426,25 +499,29 @@ def test_command_makes_every_suite_below_a_folder(tmp_path: Path) -> None:
     assert "lstm" in end.stdout
 
 
-def test_terminal_text_is_compact_and_can_not_steer_the_terminal(suite: Path, tmp_path: Path) -> None:
-    lines = report.make(suite)[1].splitlines()
+def test_terminal_text_is_compact_and_can_not_steer_the_terminal(
+    suite: Path, tmp_path: Path
+) -> None:
+    lines = reporting.make(suite)[1].splitlines()
     assert max(map(len, lines)) < 130
     assert any(line.startswith("decoder") and "1.813" in line for line in lines)
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
-    assert "\x1b" not in report.make(tmp_path / "suite")[1]
+    assert "\x1b" not in reporting.make(tmp_path / "suite")[1]
 
 
 def test_numbers_read_well() -> None:
-    assert [wording.number(value) for value in (0.0, 1234567.0, 0.01234, -2.5, float("nan"))] == [
+    assert [
+        formatting.number(value) for value in (0.0, 1234567.0, 0.01234, -2.5, float("nan"))
+    ] == [
         "0",
         "1,234,567",
         "0.0123",
         "−2.50",
         "—",
     ]
-    assert wording.size(524_288) == "524 kB"
-    assert wording.large(1_024_000) == "1.02 M"
-    assert wording.listed(["a", "b", "c"]) == "a, b and c"
+    assert formatting.size(524_288) == "524 kB"
+    assert formatting.large(1_024_000) == "1.02 M"
+    assert formatting.listed(["a", "b", "c"]) == "a, b and c"
 
 
 def test_labels_keep_apart() -> None:
@@ -454,19 +531,34 @@ def test_labels_keep_apart() -> None:
 
 
 def test_report_imports_no_torch_and_names_no_architecture() -> None:
-    folder = Path(report.__file__).parent
+    folder = Path(reporting.__file__).parent
     names = {path.stem for path in (folder.parents[1] / "conf" / "arch").glob("*.yaml")}
     for path in folder.glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        strings = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        strings = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
         assert not strings & names
-        roots = {alias.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-        roots |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+        roots = {
+            alias.name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        }
+        roots |= {
+            (node.module or "").split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+        }
         assert "torch" not in roots
 
 
 @pytest.mark.slow
-def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(tmp_path: Path) -> None:
+def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(
+    tmp_path: Path,
+) -> None:
     """1,000 runs of 168 variants, and a sitting of full depth. Processor time: it does not depend on who else is at work."""
     root, archs = tmp_path / "suite", list(synthetic.PROFILES)
     for number in range(1000):

@@ -50,7 +50,9 @@ finally:
 """
 
 
-def own(folder: Path, body: str = OWN, name: str = "mean", target: str = "my_module.Mean") -> list[str]:
+def own(
+    folder: Path, body: str = OWN, name: str = "mean", target: str = "my_module.Mean"
+) -> list[str]:
     """A user's own architecture: one Python file and one YAML, outside the repo."""
     (folder / "my_module.py").write_text(body)
     (folder / "my_conf" / "arch").mkdir(parents=True, exist_ok=True)
@@ -64,7 +66,10 @@ def results(folder: Path, suite: str = "single") -> dict[str, dict]:
 
 
 def statuses(folder: Path) -> list[str]:
-    return sorted(json.loads(path.read_text())["status"] for path in folder.glob("results/single/runs/*/result.json"))
+    return sorted(
+        json.loads(path.read_text())["status"]
+        for path in folder.glob("results/single/runs/*/result.json")
+    )
 
 
 def curve(folder: Path) -> list[dict]:
@@ -80,16 +85,24 @@ FAST = (
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], subprocess.CompletedProcess]:
+def swept(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, list[str], subprocess.CompletedProcess]:
     """One real sweep with its measurements, which several tests look at: its folder, its words, the finished process."""
     folder = tmp_path_factory.mktemp("swept")
-    options = [word for word in tiny_run(write_words(folder / "words.txt", 20_000)) if word != "measure=off"]
+    options = [
+        word
+        for word in tiny_run(write_words(folder / "words.txt", 20_000))
+        if word != "measure=off"
+    ]
     words = ["arch=rnn,transformer", "-m", *options, *FAST]
     return folder, words, command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
 
 
 @pytest.mark.xdist_group("sweep")
-def test_a_sweep_leaves_records_and_a_report(swept: tuple[Path, list[str], subprocess.CompletedProcess]) -> None:
+def test_a_sweep_leaves_records_and_a_report(
+    swept: tuple[Path, list[str], subprocess.CompletedProcess],
+) -> None:
     folder, words, done = swept
     assert done.returncode == 0, done.stderr
     root = folder / "results" / "single"
@@ -117,12 +130,23 @@ def test_a_sweep_leaves_records_and_a_report(swept: tuple[Path, list[str], subpr
 
 
 @pytest.mark.xdist_group("sweep")
-def test_the_same_run_twice_gives_the_same_losses_by_bit(swept: tuple[Path, list[str], subprocess.CompletedProcess]) -> None:
+def test_the_same_run_twice_gives_the_same_losses_by_bit(
+    swept: tuple[Path, list[str], subprocess.CompletedProcess],
+) -> None:
     folder, words, _ = swept
     options = [word for word in words[2:] if not word.startswith("measure.")]
-    alone = command_in(folder)("arch=transformer", "results=alone", "measure=off", *options, BENCH_CACHE=str(folder / "cache"))
+    alone = command_in(folder)(
+        "arch=transformer",
+        "results=alone",
+        "measure=off",
+        *options,
+        BENCH_CACHE=str(folder / "cache"),
+    )
     assert alone.returncode == 0, alone.stderr
-    first, second = (next((folder / name / "single" / "runs").glob("transformer*")) for name in ("results", "alone"))
+    first, second = (
+        next((folder / name / "single" / "runs").glob("transformer*"))
+        for name in ("results", "alone")
+    )
     assert first.name == second.name
     assert curve(first) == curve(second)
     documents = [pd.read_parquet(run / "documents.parquet") for run in (first, second)]
@@ -133,7 +157,9 @@ def test_the_same_run_twice_gives_the_same_losses_by_bit(swept: tuple[Path, list
     ("change", "word"),
     [
         (("x.cumsum(dim=1) / counts", "x.mean(dim=1, keepdim=True)"), "look"),
-        pytest.param(("return x + self", "return x[:, 1:] + self"), "shape", marks=pytest.mark.slow),
+        pytest.param(
+            ("return x + self", "return x[:, 1:] + self"), "shape", marks=pytest.mark.slow
+        ),
         pytest.param(
             ("import torch\n", "import a_module_that_is_not_there\nimport torch\n", 1),
             "a_module_that_is_not_there",
@@ -142,11 +168,15 @@ def test_the_same_run_twice_gives_the_same_losses_by_bit(swept: tuple[Path, list
     ],
     ids=["looks ahead", "wrong shape", "does not import"],
 )
-def test_in_a_sweep_only_the_bad_cell_fails(bench: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str) -> None:
+def test_in_a_sweep_only_the_bad_cell_fails(
+    bench: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str
+) -> None:
     flags = own(tmp_path, OWN.replace(*change))
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     if word == "shape":
-        (tmp_path / "my_module.py").write_text(OWN.replace(*change).replace("self.mix(x.cumsum(dim=1) / counts)", "0"))
+        (tmp_path / "my_module.py").write_text(
+            OWN.replace(*change).replace("self.mix(x.cumsum(dim=1) / counts)", "0")
+        )
     done = bench(*flags, "arch=mean,bigram", "-m", *tiny, **path)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
@@ -162,7 +192,9 @@ def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
 ) -> None:
     done = bench("arch=bert", "objective=auto,causal", "-m", *tiny)
     assert done.returncode == 0, done.stderr
-    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").set_index("status")
+    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").set_index(
+        "status"
+    )
     assert "bidirectional" in table.loc["skipped"]["reason"]
     row = table.loc["done"]
     assert row["pseudo_perplexity"] > 1
@@ -171,9 +203,13 @@ def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
 
 
 @pytest.mark.slow
-def test_a_cell_that_diverges_is_failed_and_the_others_stand(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_cell_that_diverges_is_failed_and_the_others_stand(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     moved = "bool((self.mix.bias != 0).any()) and self.training"  # from the second step on
-    body = OWN.replace("return x + self.mix", f"return x * (float('nan') if {moved} else 1.0) + self.mix")
+    body = OWN.replace(
+        "return x + self.mix", f"return x * (float('nan') if {moved} else 1.0) + self.mix"
+    )
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     done = bench(*own(tmp_path, body), "arch=mean,bigram", "-m", *tiny, **path)
     assert done.returncode == 1, done.stderr
@@ -182,7 +218,9 @@ def test_a_cell_that_diverges_is_failed_and_the_others_stand(bench: Command, tin
     assert "diverged at step 2" in found["mean"]["reason"]
 
 
-def test_dry_says_what_would_run_and_runs_nothing(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_dry_says_what_would_run_and_runs_nothing(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     done = bench("arch=rnn,gpt", "dry=true", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
@@ -196,7 +234,10 @@ def test_a_trained_model_writes(
     swept: tuple[Path, list[str], subprocess.CompletedProcess], bench: Command, tmp_path: Path
 ) -> None:
     folder = next((swept[0] / "results" / "single" / "runs").glob("rnn*"))
-    first, second = (bench(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate") for _ in range(2))
+    first, second = (
+        bench(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate")
+        for _ in range(2)
+    )
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("The tree")
     assert len(first.stdout) > 40
@@ -205,9 +246,14 @@ def test_a_trained_model_writes(
 
 
 def test_help_and_configuration_answer_without_torch() -> None:
-    for flags, word in [("'--help'", "python -m bench.run arch=rnn,transformer -m"), ("'--cfg', 'job'", "learning_rate: null")]:
+    for flags, word in [
+        ("'--help'", "python -m bench.run arch=rnn,transformer -m"),
+        ("'--cfg', 'job'", "learning_rate: null"),
+    ]:
         body = LIGHT.format(flags=flags)
-        done = subprocess.run([sys.executable, "-c", body], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", body], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         assert word in done.stdout
         assert "AssertionError" not in done.stderr
 
@@ -264,8 +310,12 @@ def text_of(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
     return path, {"no field": ["text", "title"], "no files": ["folder"]}.get(kind, [path.name])
 
 
-@pytest.mark.parametrize("kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"])
-def test_a_text_that_can_not_be_used_is_one_line(door: Command, tiny: list[str], tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    "kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"]
+)
+def test_a_text_that_can_not_be_used_is_one_line(
+    door: Command, tiny: list[str], tmp_path: Path, kind: str
+) -> None:
     path, said = text_of(tmp_path, kind)
     one_line(door(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
@@ -276,7 +326,9 @@ def test_a_size_that_can_not_be_is_one_line(bench: Command, tiny: list[str], wor
     one_line(bench(*tiny, word), 2, word)
 
 
-def test_in_a_sweep_only_the_sizes_that_can_not_be_fail(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_in_a_sweep_only_the_sizes_that_can_not_be_fail(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     done = bench(*tiny, "size.context=100000,32", "size.parameters=100,30000", "arch=bigram", "-m")
     assert done.returncode == 1, done.stderr
     assert statuses(tmp_path) == ["done", "failed", "failed", "failed"]
@@ -287,13 +339,17 @@ def test_a_hub_set_without_a_network_names_what_works(bench: Command, tiny: list
     one_line(bench(*words, "data=wikitext2", HF_HUB_OFFLINE="1"), 2, "data=text", "data.path")
 
 
-def test_a_results_folder_that_can_not_be_written(door: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_results_folder_that_can_not_be_written(
+    door: Command, tiny: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     one_line(door(*tiny, "results=file/results"), 2, "results=file/results")
 
 
 @pytest.mark.slow  # test_data.py shows the same without a command
-def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: list[str], tmp_path: Path, cache: Path) -> None:
+def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(
+    bench: Command, tiny: list[str], tmp_path: Path, cache: Path
+) -> None:
     private = {"BENCH_CACHE": str(tmp_path / "cache")}
     assert bench("arch=bigram", *tiny, **private).returncode == 0
     files = list((tmp_path / "cache").rglob("*.tokens"))
@@ -302,7 +358,10 @@ def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(bench: Command, tiny: li
         path.write_bytes(path.read_bytes()[:-7])
     done = bench("arch=bigram", "seed=1", *tiny, **private)
     assert done.returncode == 0, done.stderr
-    digests = {json.loads(path.read_text())["digests"]["data"] for path in tmp_path.glob("results/single/runs/*/provenance.json")}
+    digests = {
+        json.loads(path.read_text())["digests"]["data"]
+        for path in tmp_path.glob("results/single/runs/*/provenance.json")
+    }
     assert len(digests) == 1
 
 
@@ -314,15 +373,32 @@ def test_a_run_past_its_limit_is_failed(bench: Command, tiny: list[str], tmp_pat
 
 
 @pytest.mark.parametrize("sweep", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path, sweep: bool) -> None:
+def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
+    tiny: list[str], tmp_path: Path, sweep: bool
+) -> None:
     words = [word for word in tiny if not word.startswith(("train.steps", "train.log_every"))]
     several = ["seed=0,1", "-m"] if sweep else []
-    command = [sys.executable, "-m", "bench.run", "arch=bigram", "train.steps=1500", "train.log_every=10", *words, *several]
-    options = {"cwd": tmp_path, "env": {**os.environ, "PYTHONPATH": str(ROOT)}, "stderr": subprocess.PIPE, "text": True}
+    command = [
+        sys.executable,
+        "-m",
+        "bench.run",
+        "arch=bigram",
+        "train.steps=1500",
+        "train.log_every=10",
+        *words,
+        *several,
+    ]
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, "PYTHONPATH": str(ROOT)},
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
     process = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
     until = time.monotonic() + 120
     while (
-        not any(path.stat().st_size for path in tmp_path.glob("results/single/runs/*/curve.jsonl")) and time.monotonic() < until
+        not any(path.stat().st_size for path in tmp_path.glob("results/single/runs/*/curve.jsonl"))
+        and time.monotonic() < until
     ):
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal does
@@ -332,10 +408,15 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tiny: list[str], tmp_
     assert "stopped: what is finished stays" in said
     assert not results(tmp_path)
     until = time.monotonic() + 30
-    while not list(tmp_path.glob("results/single/runs/*/checkpoint/training.pt")) and time.monotonic() < until:
+    while (
+        not list(tmp_path.glob("results/single/runs/*/checkpoint/training.pt"))
+        and time.monotonic() < until
+    ):
         time.sleep(0.05)  # a job that lost its launcher saves what it has, then ends
     assert list(tmp_path.glob("results/single/runs/*/checkpoint/training.pt"))
-    report = subprocess.run([sys.executable, "-m", "bench.report", "results/single"], check=False, **options)  # type: ignore[call-overload]
+    report = subprocess.run(
+        [sys.executable, "-m", "bench.report", "results/single"], check=False, **options
+    )  # type: ignore[call-overload]
     assert report.returncode == 0, report.stderr
     assert subprocess.run(command, check=False, **options).returncode == 0  # type: ignore[call-overload]
     assert results(tmp_path)["bigram"]["status"] == "done"
@@ -346,7 +427,11 @@ def test_a_long_text_of_ours_is_learned(bench: Command, tmp_path: Path, tiny: li
     """From end to end: more training tells more, and the text's own statistics are the floor."""
     path = write_words(tmp_path / "long.txt", 30_000)
     words = [word for word in tiny if not word.startswith(("data.path", "train.steps"))]
-    assert bench("arch=gru", f"data.path={path}", "train.steps=20,300", "-m", *words).returncode == 0
-    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").sort_values("tokens_seen")
+    assert (
+        bench("arch=gru", f"data.path={path}", "train.steps=20,300", "-m", *words).returncode == 0
+    )
+    table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").sort_values(
+        "tokens_seen"
+    )
     assert table["bits_per_byte"].is_monotonic_decreasing
     assert table["bits_per_byte"].iloc[-1] < 2.5

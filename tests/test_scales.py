@@ -11,11 +11,18 @@ from torch import Tensor, nn
 from architectures.gpt import GPT
 from architectures.interface import Backbone, State
 from architectures.rnn import RNN
-from bench.config import Measure, Run, Size, Train
-from bench.measure import memory, scales
-from bench.measure.scales import Work, largest_batch, state_bytes, state_growth, weigh, weigh_subject
-from bench.measure.subject import Subject
-from bench.model import LanguageModel
+from bench.config.schema import Measure, Run, Size, Train
+from bench.model.language_model import LanguageModel
+from bench.performance import memory, memory_profile
+from bench.performance.memory_profile import (
+    Work,
+    largest_batch,
+    state_bytes,
+    state_growth,
+    weigh,
+    weigh_subject,
+)
+from bench.performance.workload import Subject
 from tests.doubles import GrowsItsState
 from tests.measure_doubles import Encoder, Short, Sum
 
@@ -59,27 +66,40 @@ def test_a_linear_stack_is_weighed_to_the_byte() -> None:
     matrix, row = 4 * WIDTH**2, 4 * ROWS * WIDTH
     found = weigh(*stack(), tokens=ROWS, device=CPU, before="no counters")
     # highest in the backward of the last layer but one: see the closed forms in test_memory.py
-    kinds = {"parameters": LAYERS * matrix, "gradients": 2 * matrix, "optimizer": 2 * LAYERS * matrix + 4 * LAYERS}
+    kinds = {
+        "parameters": LAYERS * matrix,
+        "gradients": 2 * matrix,
+        "optimizer": 2 * LAYERS * matrix + 4 * LAYERS,
+    }
     kinds |= {"activations": (LAYERS - 1) * row + 8, "temporary": 2 * row}
     assert {kind: found.pop(f"memory_{kind}_bytes") for kind in kinds} == kinds
     assert found.pop("peak_train_memory_bytes") == sum(kinds.values())
     assert isinstance(seen := found.pop("memory_allocator_peak_bytes"), int)
-    assert seen >= sum(kinds.values())  # a product of so many rows packs them first, in a buffer of its own
+    assert seen >= sum(
+        kinds.values()
+    )  # a product of so many rows packs them first, in a buffer of its own
     assert found.pop("memory_process_rise_bytes") == "no counters"
     assert found.pop("activation_bytes_per_token") == ((LAYERS - 1) * row + 8) / ROWS
     assert found.pop("operators_per_step") == 3 * LAYERS + 3
     assert set(found) == {"traffic_bytes_per_token"}
 
 
-def test_on_cuda_what_the_allocator_holds_beyond_the_tensors_is_temporary(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_cuda_what_the_allocator_holds_beyond_the_tensors_is_temporary(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The arithmetic of it, with a double of the device."""
     weigh_step, here = memory.weigh_step, weigh(*stack(), tokens=ROWS, device=CPU, before=0)
     total = here["peak_train_memory_bytes"]
     assert isinstance(total, int)
-    monkeypatch.setattr(memory, "weigh_step", lambda *given: weigh_step(*given[:4], {"cuda": "cpu"}[given[4]]))
+    monkeypatch.setattr(
+        memory, "weigh_step", lambda *given: weigh_step(*given[:4], {"cuda": "cpu"}[given[4]])
+    )
     monkeypatch.setattr(memory, "cuda_peak", lambda step: (total + 5_000, total + 90_000))
     there = weigh(*stack(), tokens=ROWS, device=torch.device("cuda"), before="no counters")
-    assert (there["peak_train_memory_bytes"], there["memory_reserved_bytes"]) == (total + 5_000, total + 90_000)
+    assert (there["peak_train_memory_bytes"], there["memory_reserved_bytes"]) == (
+        total + 5_000,
+        total + 90_000,
+    )
     names = [f"memory_{kind}_bytes" for kind in memory.KINDS]
     assert [there[name] for name in names[:4]] == [here[name] for name in names[:4]]
     assert sum(there[name] for name in names) == total + 5_000  # type: ignore[misc]
@@ -92,7 +112,9 @@ def test_tensors_of_another_device_are_not_counted() -> None:
     with memory.held(model, adam, [], "meta") as there, memory.held(model, adam, []) as here:
         (model(torch.ones(2, 4, device="meta")) + 1).sum()
         torch.ones(7)
-    assert there.highest == 4 * (16 + 8 + 8 + 8)  # the matrix, the ones, what it makes of them, one more
+    assert there.highest == 4 * (
+        16 + 8 + 8 + 8
+    )  # the matrix, the ones, what it makes of them, one more
     assert here.highest == 28
 
 
@@ -108,7 +130,10 @@ def test_gpt2_keeps_36_864_bytes_a_token() -> None:
     with torch.device("meta"):
         model = model_of(GPT(768, 1024, layers=12, heads=12), 50_257).bfloat16()
     assert 124_000_000 < sum(p.numel() for p in model.parameters()) < 125_000_000
-    assert state_growth(model, 1024) == {"state_bytes": 36_864 * 1024, "state_bytes_per_token": 36_864.0}
+    assert state_growth(model, 1024) == {
+        "state_bytes": 36_864 * 1024,
+        "state_bytes_per_token": 36_864.0,
+    }
 
 
 def test_a_recurrent_state_does_not_grow() -> None:
@@ -125,14 +150,19 @@ class Keeps(Sum):
         super().init_state(batch, length, like)
         return [torch.zeros(batch, length, self.width), 0]
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         if state is not None:
             state[0][:, state[1] : state[1] + x.shape[1]] = x
         return super().forward(x)[0], None if state is None else [state[0], state[1] + x.shape[1]]
 
 
 def test_where_no_longer_state_is_made_growth_is_from_half_the_context() -> None:
-    assert state_growth(model_of(Keeps(4, 9)), 9) == {"state_bytes": 4 * 4 * 9, "state_bytes_per_token": 16.0}
+    assert state_growth(model_of(Keeps(4, 9)), 9) == {
+        "state_bytes": 4 * 4 * 9,
+        "state_bytes_per_token": 16.0,
+    }
 
 
 def test_a_state_that_is_not_what_it_says_is_refused() -> None:
@@ -142,7 +172,9 @@ def test_a_state_that_is_not_what_it_says_is_refused() -> None:
 
 def test_the_reason_of_an_architecture_without_a_state_is_given() -> None:
     found = state_growth(model_of(Encoder(4, 6)), 6)
-    assert found == dict.fromkeys(("state_bytes", "state_bytes_per_token"), "an encoder keeps no state")
+    assert found == dict.fromkeys(
+        ("state_bytes", "state_bytes_per_token"), "an encoder keeps no state"
+    )
     failed = state_bytes(model_of(Short(4, 16)), 1)
     assert failed == "no state for 1 tokens: RuntimeError: no single tokens"
 
@@ -159,7 +191,9 @@ class Opaque(Keeps):
     def state_bytes(self, state: State) -> int:
         return state.again.numel() * 4 + self.too_much
 
-    def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         return super().forward(x)[0], state
 
 
@@ -179,10 +213,17 @@ ROW, BASE = 1000, 16  # bytes
 class Known:
     """A training step that holds 16 bytes and a thousand for each sequence, and fails above so many sequences."""
 
-    def __init__(self, fails_above: int = 10**9, error: Exception | None = None, floor: int = 0) -> None:
+    def __init__(
+        self, fails_above: int = 10**9, error: Exception | None = None, floor: int = 0
+    ) -> None:
         self.model = nn.Linear(2, 2, bias=False)
         self.adam = torch.optim.AdamW(self.model.parameters())
-        self.fails_above, self.error, self.floor, self.tried = fails_above, error, floor, list[int]()
+        self.fails_above, self.error, self.floor, self.tried = (
+            fails_above,
+            error,
+            floor,
+            list[int](),
+        )
 
     def step_of(self, rows: int) -> tuple[Work, list[Tensor]]:
         inputs = torch.zeros(rows, ROW // 8)
@@ -193,7 +234,9 @@ class Known:
             if rows > self.fails_above and self.error is not None:
                 raise self.error
             self.adam.zero_grad(set_to_none=True)
-            torch.zeros(self.floor // 4)  # given back at once: another moment, as high for one sequence as for many
+            torch.zeros(
+                self.floor // 4
+            )  # given back at once: another moment, as high for one sequence as for many
             inputs + 1
 
         return step, [inputs]
@@ -204,7 +247,11 @@ class Known:
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 37, 64, 100])
 def test_the_largest_batch_is_found_to_the_sequence(rows: int) -> None:
-    for limit, expected in ((BASE + ROW * rows, rows), (BASE + ROW * rows + ROW - 1, rows), (BASE + ROW * rows - 1, rows - 1)):
+    for limit, expected in (
+        (BASE + ROW * rows, rows),
+        (BASE + ROW * rows + ROW - 1, rows),
+        (BASE + ROW * rows - 1, rows - 1),
+    ):
         known = Known()
         number, note = known.largest(limit)
         assert number == expected
@@ -228,14 +275,19 @@ def test_where_another_moment_is_the_highest_for_few_sequences(floor: int) -> No
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
         MemoryError(),
     ],
 )
 def test_a_machine_without_room_ends_the_search(error: Exception) -> None:
     known = Known(fails_above=21, error=error)
     number, note = known.largest(BASE + 1000 * ROW)
-    assert (number, note) == (21, "at least 21: 22 sequences are more than this machine has memory for")
+    assert (number, note) == (
+        21,
+        "at least 21: 22 sequences are more than this machine has memory for",
+    )
     assert known.model.weight.grad is None  # what the failed step left was given back
 
 
@@ -246,23 +298,29 @@ def test_another_error_is_no_answer() -> None:
 
 
 def test_the_search_keeps_to_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scales, "memory_bytes", lambda: 40_000)
+    monkeypatch.setattr(memory_profile, "memory_bytes", lambda: 40_000)
     known = Known()
     number, note = known.largest(BASE + 1000 * ROW)
-    assert (number, note) == (29, "at least 29: 30 sequences are more than this machine has memory for")
+    assert (number, note) == (
+        29,
+        "at least 29: 30 sequences are more than this machine has memory for",
+    )
     assert max(known.tried) == 30
 
 
 def test_the_search_keeps_to_its_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    known, clock = Known(), SimpleNamespace(monotonic=lambda: float(sum(known.tried)))  # a sequence takes a second
-    monkeypatch.setattr(scales, "time", clock)
+    known, clock = (
+        Known(),
+        SimpleNamespace(monotonic=lambda: float(sum(known.tried))),
+    )  # a sequence takes a second
+    monkeypatch.setattr(memory_profile, "time", clock)
     number, note = known.largest(BASE + 1000 * ROW, seconds=40)
     assert (number, note) == (16, "at least 16: the 40 seconds for the search were over")
     assert sum(known.tried[1:]) <= 40
 
 
 def test_the_search_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scales, "MOST", 50)
+    monkeypatch.setattr(memory_profile, "MOST", 50)
     assert Known().largest(BASE + 1000 * ROW) == (50, "at least 50: no larger batch was tried")
 
 
@@ -272,7 +330,9 @@ def test_the_search_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 def subject(limit: int = 0) -> Subject:
     arch = {"_target_": "tests.measure_doubles.Sum", "tune": {"learning_rate": 1e-3}}
     train, measure = Train(batch=6, device="cpu"), Measure(memory_limit=limit)
-    return Subject(Run(arch=arch, size=Size(parameters=3_000, context=16), train=train, measure=measure), 40)
+    return Subject(
+        Run(arch=arch, size=Size(parameters=3_000, context=16), train=train, measure=measure), 40
+    )
 
 
 def test_a_subject_is_weighed_by_the_names_of_the_metrics() -> None:

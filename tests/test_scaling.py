@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench import reading, report
-from bench.metric import Metric
-from bench.report import comparisons, laws, scaling, scaling_tables, tables
-from bench.report.laws import DATA, FLOPS, SIZE, Law
-from bench.report.scaling import Crossing, Scale
+from bench import reporting
+from bench.analysis import aggregate, comparisons, scaling
+from bench.analysis.scaling import Crossing, Scale
+from bench.records import tables as reading
+from bench.records.metric import Metric
+from bench.reporting.sections import scaling_tables
+from bench.stats import scaling_laws
+from bench.stats.scaling_laws import DATA, FLOPS, SIZE, Law
 from tests import synthetic
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -31,10 +34,14 @@ def loss(law: np.ndarray, size: float, tokens: float) -> float:
     return float(floor + of_size * (size / CENTER[0]) ** -a + of_data * (tokens / CENTER[1]) ** -b)
 
 
-def grid(law: np.ndarray, noise: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def grid(
+    law: np.ndarray, noise: float = 0.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     draw = np.random.default_rng(seed)
     cells = np.array([(size, steps * A_STEP) for size in SIZES for steps in STEPS], dtype=float)
-    losses = np.array([loss(law, *cell) for cell in cells]) * np.exp(draw.normal(0, noise, len(cells)))
+    losses = np.array([loss(law, *cell) for cell in cells]) * np.exp(
+        draw.normal(0, noise, len(cells))
+    )
     return cells[:, 0], cells[:, 1], losses
 
 
@@ -43,7 +50,11 @@ def exact(law: np.ndarray) -> Law:
 
 
 def write(
-    root: Path, truth: Mapping[str, np.ndarray], steps: Sequence[int] = STEPS, seeds: int = 1, noise: float = 0.002
+    root: Path,
+    truth: Mapping[str, np.ndarray],
+    steps: Sequence[int] = STEPS,
+    seeds: int = 1,
+    noise: float = 0.002,
 ) -> None:
     """A suite of runs whose bits per byte follow known laws."""
     draw = np.random.default_rng(0)
@@ -52,15 +63,22 @@ def write(
             for length in steps:
                 for seed in range(seeds):
                     value = loss(law, size, length * A_STEP) * float(np.exp(draw.normal(0, noise)))
-                    found = {"bits_per_byte": value, "parameters": size, "tokens_seen": length * A_STEP}
+                    found = {
+                        "bits_per_byte": value,
+                        "parameters": size,
+                        "tokens_seen": length * A_STEP,
+                    }
                     found |= {"flops_per_token": 2.0 * size, "perplexity": 2.0**value}
-                    metrics = [Metric(name, "", "lower", (float(number),)) for name, number in found.items()]
+                    metrics = [
+                        Metric(name, "", "lower", (float(number),))
+                        for name, number in found.items()
+                    ]
                     changes = {"parameters": size, "steps": length, "order": f"{seed}-{length}"}
                     synthetic.write_run(root, arch, seed, metrics=metrics, **changes)
 
 
 def scale(root: Path) -> Scale:
-    (found,) = scaling.scales(tables.build(reading.read(root), []))
+    (found,) = scaling.scales(aggregate.build(reading.read(root), []))
     return found
 
 
@@ -68,7 +86,7 @@ def scale(root: Path) -> Scale:
 
 
 def test_without_noise_the_law_comes_back() -> None:
-    law = laws.fit(*grid(TRUTH["lstm"]))
+    law = scaling_laws.fit(*grid(TRUTH["lstm"]))
     assert law.best[[0, 2, 4]] == pytest.approx(TRUTH["lstm"][[0, 2, 4]], rel=1e-3)
     expected = [loss(TRUTH["lstm"], 10**6, tokens) for tokens in (1e5, 1e7)]
     assert law.along(DATA, np.array([1e5, 1e7]), 10**6)[0] == pytest.approx(expected, rel=1e-3)
@@ -76,12 +94,12 @@ def test_without_noise_the_law_comes_back() -> None:
 
 
 def test_a_floor_that_is_known_is_held() -> None:
-    law = laws.fit(*grid(TRUTH["lstm"], 0.003), floor=1.2)
+    law = scaling_laws.fit(*grid(TRUTH["lstm"], 0.003), floor=1.2)
     assert law.interval(0) == (1.2, 1.2, 1.2)
     for place in (2, 4):
         value, low, high = law.interval(place)
         assert low < TRUTH["lstm"][place] < high
-        free = laws.fit(*grid(TRUTH["lstm"], 0.003)).interval(place)
+        free = scaling_laws.fit(*grid(TRUTH["lstm"], 0.003)).interval(place)
         assert high - low < free[2] - free[1]  # what is known need not be guessed
         assert low < value < high
 
@@ -89,8 +107,10 @@ def test_a_floor_that_is_known_is_held() -> None:
 @pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 3, 6, 9], [0, 1, 3, 4, 6, 8]])
 def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
     sizes, tokens, losses = grid(TRUTH["lstm"])
-    with pytest.raises(laws.TooFew, match=r"no law is fitted: \d sizes × \d amounts of data in \d cells"):
-        laws.fit(sizes[kept], tokens[kept], losses[kept])
+    with pytest.raises(
+        scaling_laws.TooFew, match=r"no law is fitted: \d sizes × \d amounts of data in \d cells"
+    ):
+        scaling_laws.fit(sizes[kept], tokens[kept], losses[kept])
 
 
 @pytest.mark.slow
@@ -98,28 +118,42 @@ def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
 def test_intervals_hold_the_truth(noise: float) -> None:
     """Nominally 95 %: floor, both exponents, and where two laws meet."""
     times, held = 100, np.zeros(4)
-    _, true = laws.meeting(exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 9.2e5)
+    _, true = scaling_laws.meeting(
+        exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 9.2e5
+    )
     for seed in range(times):
-        one, other = (laws.fit(*grid(TRUTH[name], noise, 2 * seed + n)) for n, name in enumerate(TRUTH))
+        one, other = (
+            scaling_laws.fit(*grid(TRUTH[name], noise, 2 * seed + n))
+            for n, name in enumerate(TRUTH)
+        )
         spans = [one.interval(place)[1:] for place in (0, 2, 4)]
-        held[:3] += [low <= value <= high for (low, high), value in zip(spans, TRUTH["lstm"][[0, 2, 4]], strict=True)]
-        _, met = laws.meeting(one, other, DATA, 320_000, 1e5, 9.2e5)
+        held[:3] += [
+            low <= value <= high
+            for (low, high), value in zip(spans, TRUTH["lstm"][[0, 2, 4]], strict=True)
+        ]
+        _, met = scaling_laws.meeting(one, other, DATA, 320_000, 1e5, 9.2e5)
         held[3] += met.low <= true.place <= met.high
     print(f"noise {noise}: E, a, b, crossing held in {held / times}")
-    assert (held / times >= 0.87).all()  # a binomial allowance below 95 %, and the approximation's own
+    assert (
+        held / times >= 0.87
+    ).all()  # a binomial allowance below 95 %, and the approximation's own
 
 
 # --- where two laws meet ----------------------------------------------------------------------------------------------
 
 
 def test_two_known_laws_meet_where_they_do() -> None:
-    ahead, met = laws.meeting(exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 2e5)
+    ahead, met = scaling_laws.meeting(
+        exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 2e5
+    )
     expected = 3e5 * (0.55 / 0.50) ** (1 / 0.20)  # 0.50·x^−0.25 = 0.55·x^−0.45
     assert ahead
     assert met.place == pytest.approx(expected, rel=1e-3)
     assert met.beyond == pytest.approx(expected / 2e5, rel=1e-3)
     assert (met.low, met.high) == pytest.approx((expected, expected), rel=1e-3)
-    assert not laws.meeting(exact(TRUTH["decoder"]), exact(TRUTH["lstm"]), DATA, 320_000, 1e5, 2e5)[0]
+    assert not scaling_laws.meeting(
+        exact(TRUTH["decoder"]), exact(TRUTH["lstm"]), DATA, 320_000, 1e5, 2e5
+    )[0]
 
 
 def test_along_flops_the_split_is_the_best_one() -> None:
@@ -127,12 +161,14 @@ def test_along_flops_the_split_is_the_best_one() -> None:
     compute = 6.0 * 80_000 * 400_000
     sizes = np.geomspace(1e3, 1e7, 20_001)
     best = min(loss(TRUTH["lstm"], size, compute / 6.0 / size) for size in sizes)
-    assert law.along(FLOPS, np.array([compute]), float("nan"))[0, 0] == pytest.approx(best, rel=1e-6)
+    assert law.along(FLOPS, np.array([compute]), float("nan"))[0, 0] == pytest.approx(
+        best, rel=1e-6
+    )
 
 
 def test_laws_that_do_not_meet_are_infinitely_far() -> None:
     worse = TRUTH["lstm"] + np.array([0.1, 0, 0, 0, 0])
-    _, met = laws.meeting(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
+    _, met = scaling_laws.meeting(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
     assert (met.place, met.low, met.high) == (np.inf, np.inf, np.inf)
 
 
@@ -144,7 +180,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two architectures at four sizes with three amounts of data, and their report."""
     root = tmp_path_factory.mktemp("scaling") / "suite"
     write(root, TRUTH, seeds=2)
-    report.make(root)
+    reporting.make(root)
     return root
 
 
@@ -166,7 +202,12 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
     assert "The larger the dataset, the better: at every size" in said
     assert "decoder overtakes lstm with more data at 320 k parameters, at about" in said
     page = (suite / "report" / "index.html").read_text()
-    for words in ("How loss falls with size and data", "Who leads, measured", "Who overtakes whom", "The larger the dataset"):
+    for words in (
+        "How loss falls with size and data",
+        "Who leads, measured",
+        "Who overtakes whom",
+        "The larger the dataset",
+    ):
         assert words in page
     assert len(pd.read_csv(suite / "report" / "scaling.csv")) == 24
     table = pd.read_csv(suite / "report" / "laws.csv").set_index("architecture")
@@ -193,10 +234,19 @@ def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None
     law = TRUTH["lstm"]
     for size in SIZES:
         for steps in STEPS:
-            found = {"nats_per_token": loss(law, size, steps * A_STEP), "oracle_nats_per_token": float(law[0])}
+            found = {
+                "nats_per_token": loss(law, size, steps * A_STEP),
+                "oracle_nats_per_token": float(law[0]),
+            }
             found["regret"] = found["nats_per_token"] - found["oracle_nats_per_token"]
-            found |= {"parameters": size, "tokens_seen": steps * A_STEP, "flops_per_token": 2.0 * size}
-            metrics = [Metric(name, "", "lower", (float(number),)) for name, number in found.items()]
+            found |= {
+                "parameters": size,
+                "tokens_seen": steps * A_STEP,
+                "flops_per_token": 2.0 * size,
+            }
+            metrics = [
+                Metric(name, "", "lower", (float(number),)) for name, number in found.items()
+            ]
             synthetic.write_run(tmp_path, "lstm", 0, metrics=metrics, parameters=size, steps=steps)
     found_scale = scale(tmp_path)
     (one,) = found_scale.series
@@ -214,20 +264,29 @@ def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
     found = scale(tmp_path)
     assert all(one.law is None for one in found.series)
     assert not found.crossings
-    assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(scaling_tables.sentences(found))
+    assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(
+        scaling_tables.sentences(found)
+    )
 
 
 def test_a_law_that_misfits_predicts_nothing() -> None:
     """Neither where they would meet, nor that they never do."""
     for place in (1e6, math.inf):
-        met = laws.Meeting(place, 1e5, math.inf, place / 1e6, 1.0)
-        said = scaling_tables.crossing_sentence(Crossing(laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met))
-        turns = scaling_tables.WAYS[laws.SIZE]
-        assert said == f"lstm leads gru after 1.00 M tokens; whether this turns {turns} is not predicted."
+        met = scaling_laws.Meeting(place, 1e5, math.inf, place / 1e6, 1.0)
+        said = scaling_tables.crossing_sentence(
+            Crossing(scaling_laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met)
+        )
+        turns = scaling_tables.WAYS[scaling_laws.SIZE]
+        assert (
+            said
+            == f"lstm leads gru after 1.00 M tokens; whether this turns {turns} is not predicted."
+        )
 
 
 def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
-    law = Law(np.array([1.0, 1.0, 0.5, 1.0, 0.5]), np.ones((1, 5)), (1e5, 1e6), False, 0.01, 12, 6.0)
+    law = Law(
+        np.array([1.0, 1.0, 0.5, 1.0, 0.5]), np.ones((1, 5)), (1e5, 1e6), False, 0.01, 12, 6.0
+    )
     size, tokens = law.split(6e11)
     assert (size, tokens) == pytest.approx((1e5, 1e6))  # equal slopes: at the center
     assert law.split(6e13) == pytest.approx((1e6, 1e7))
@@ -235,7 +294,7 @@ def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
 
 def test_one_size_is_no_sweep(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
-    assert scaling.scales(tables.build(reading.read(root), [])) == []
+    assert scaling.scales(aggregate.build(reading.read(root), [])) == []
 
 
 def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
@@ -245,16 +304,20 @@ def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
     assert "The length of training differs" in page
 
 
-def test_architectures_that_were_trained_for_unlike_lengths_are_never_compared(tmp_path: Path) -> None:
+def test_architectures_that_were_trained_for_unlike_lengths_are_never_compared(
+    tmp_path: Path,
+) -> None:
     write(tmp_path, {"lstm": TRUTH["lstm"]}, steps=STEPS[:1])
     write(tmp_path, {"decoder": TRUTH["decoder"]}, steps=STEPS[1:2])
-    parts = comparisons.comparisons(tables.build(reading.read(tmp_path), []))
+    parts = comparisons.comparisons(aggregate.build(reading.read(tmp_path), []))
     assert len(parts) == 2 * len(SIZES)
     assert all(part.rows["tokens_seen"].nunique() == 1 for part in parts)
 
 
 def test_the_suite_sweeps_four_sizes_and_three_amounts() -> None:
-    swept = yaml.safe_load((CONF / "suite" / "scaling.yaml").read_text())["hydra"]["sweeper"]["params"]
+    swept = yaml.safe_load((CONF / "suite" / "scaling.yaml").read_text())["hydra"]["sweeper"][
+        "params"
+    ]
     assert len(str(swept["arch"]).split(",")) >= 3
     assert len(str(swept["size.parameters"]).split(",")) >= 4
     assert len(str(swept["train.steps"]).split(",")) >= 3

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.config import Data, Mistake, Synthetic
+from bench.config.schema import Data, Mistake, Synthetic
+from bench.config.validation import CHOICES
 from bench.data import Corpus, prepare
-from bench.data.python_docs import docstrings
-from bench.data.source import clean
+from bench.data.sources.base import clean
+from bench.data.sources.python_docs import docstrings
 from bench.data.tokenizer import check_tokenizer
-from bench.limits import CHOICES
 
 CONF = sorted((Path(__file__).parents[1] / "conf" / "data").glob("*.yaml"))
 TEXTS = [f"document number {number}: {'words ' * (number % 7)}" for number in range(30)]
@@ -45,7 +45,9 @@ def test_every_form_of_file_gives_the_same_documents(kind: str, tmp_path: Path) 
         (folder / ".hidden.txt").write_text("not this")
         (folder / "picture.png").write_bytes(b"\x89PNG\0")
     elif kind == "jsonl":
-        (folder / "a.jsonl").write_text("\n".join(json.dumps({"body": text, "id": 1}) for text in TEXTS) + "\n\n")
+        (folder / "a.jsonl").write_text(
+            "\n".join(json.dumps({"body": text, "id": 1}) for text in TEXTS) + "\n\n"
+        )
     else:
         pd.DataFrame({"body": TEXTS}).to_parquet(folder / "a.parquet")
     path = str(folder / "*.txt") if kind == "glob" else str(folder)
@@ -65,7 +67,11 @@ BAD = {
     "short": (b"abc", "a.txt", "too short to split"),
     "no json": (b'{"text": "a"}\n{oops\n', "a.jsonl", "line 2 is no JSON"),
     "no object": (b"[1]\n", "a.jsonl", "line 1 is a JSON list"),
-    "no field": (b'{"body": "a", "id": 3}\n', "a.jsonl", "line 1 has no field 'text'; it has body, id"),
+    "no field": (
+        b'{"body": "a", "id": 3}\n',
+        "a.jsonl",
+        "line 1 has no field 'text'; it has body, id",
+    ),
     "no text": (b'{"text": 3}\n', "a.jsonl", "the field 'text' is no text .int"),
     "few": (b'{"text": "a"}\n', "a.jsonl", "needs 3 different documents, and there are 1"),
     "latin line": (b'{"text": "a"}\n{"text": "\xe9"}\n', "a.jsonl", "byte offset 24"),
@@ -130,7 +136,11 @@ def hub_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     (tmp_path / "set").mkdir()
-    for part, texts in {"train": TEXTS[:20], "validation": TEXTS[20:25], "test": TEXTS[24:]}.items():
+    for part, texts in {
+        "train": TEXTS[:20],
+        "validation": TEXTS[20:25],
+        "test": TEXTS[24:],
+    }.items():
         pd.DataFrame({"text": texts}).to_parquet(tmp_path / "set" / f"{part}.parquet")
     return str(tmp_path / "set")
 
@@ -140,17 +150,27 @@ PARTS = {part: part for part in ("train", "validation", "test")}
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_set_that_comes_in_parts_keeps_them(hub_set: str, streamed: bool) -> None:
-    corpus = prepare(Data(source="hub", repository=hub_set, split="given", parts=PARTS, streamed=streamed), "mine")
+    corpus = prepare(
+        Data(source="hub", repository=hub_set, split="given", parts=PARTS, streamed=streamed),
+        "mine",
+    )
     assert corpus.facts["documents"] == {"train": 20, "validation": 5, "test": 6}
     assert said(corpus) == set(TEXTS)
     assert corpus.facts["held_out_seen_in_training"] == 0
 
 
 def test_joined_rows_are_one_text(hub_set: str) -> None:
-    corpus = prepare(Data(source="hub", repository=hub_set, split="given", parts=PARTS, joined=True, streamed=True), "mine")
+    corpus = prepare(
+        Data(
+            source="hub", repository=hub_set, split="given", parts=PARTS, joined=True, streamed=True
+        ),
+        "mine",
+    )
     assert corpus.facts["documents"] == {"train": 1, "validation": 1, "test": 1}
     assert corpus.vocabulary.decode(corpus.parts["validation"].tokens) == "".join(TEXTS[20:25])
-    tail = prepare(Data(source="hub", repository=hub_set, parts=PARTS, joined=True, streamed=True), "mine")
+    tail = prepare(
+        Data(source="hub", repository=hub_set, parts=PARTS, joined=True, streamed=True), "mine"
+    )
     text = "".join(TEXTS[:25] + TEXTS[24:])
     assert tail.vocabulary.decode(tail.parts["train"].tokens) == text[: int(0.9 * len(text))]
 
@@ -166,16 +186,20 @@ def test_mistakes_about_a_set_are_one_line(hub_set: str, streamed: bool) -> None
     with pytest.raises(Mistake, match="no column 'body'; it has text"):
         prepare(Data(source="hub", repository=hub_set, column="body", streamed=streamed), "mine")
     with pytest.raises(Mistake, match="can not be read") as caught:
-        prepare(Data(source="hub", repository=hub_set, parts={"": "nowhere"}, streamed=streamed), "mine")
+        prepare(
+            Data(source="hub", repository=hub_set, parts={"": "nowhere"}, streamed=streamed), "mine"
+        )
     assert "\n" not in str(caught.value)
     with pytest.raises(Mistake, match=r"data\.repository"):
         prepare(Data(source="hub"), "mine")
 
 
 def test_without_a_network_one_line_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.data.hub.reachable", lambda name: False)
+    monkeypatch.setattr("bench.data.sources.hub.reachable", lambda name: False)
     start = time.monotonic()
-    with pytest.raises(Mistake, match=r"needs a network, and there is none: .*data=text data\.path=") as caught:
+    with pytest.raises(
+        Mistake, match=r"needs a network, and there is none: .*data=text data\.path="
+    ) as caught:
         prepare(Data(source="hub", repository="nobody/nothing_of_this_name"), "mine")
     assert "\n" not in str(caught.value)
     assert time.monotonic() - start < 15  # most of it the import of datasets

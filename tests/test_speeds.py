@@ -10,25 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import reading, record, report
-from bench.metric import Metric
-from bench.report import (
-    columns,
-    comparisons,
-    cost_tables,
-    costs,
-    crossovers,
-    groups,
-    headline,
-    speed_figures,
-    speed_tables,
-    speeds,
-    statistics,
-    tables,
-    trust,
-)
-from bench.report.groups import Group
-from bench.report.speeds import Sitting
+from bench import reporting
+from bench.analysis import aggregate, comparisons, crossovers, efficiency, sessions, speed_groups
+from bench.analysis.sessions import Sitting
+from bench.analysis.speed_groups import Group
+from bench.records import store
+from bench.records import tables as reading
+from bench.records.metric import Metric
+from bench.reporting import columns, summary_text
+from bench.reporting.plots import speed_figures
+from bench.reporting.sections import cost_tables, speed_tables, trust
+from bench.stats import intervals
 from tests import synthetic
 
 TRAIN = "train_tokens_per_second"
@@ -42,9 +34,13 @@ def same_noise() -> None:
     NOISE.bit_generator.state = FIRST
 
 
-def rate(values: Any, name: str = TRAIN, at: dict[str, float] | None = None, rounds: Sequence[int] = ()) -> Metric:
+def rate(
+    values: Any, name: str = TRAIN, at: dict[str, float] | None = None, rounds: Sequence[int] = ()
+) -> Metric:
     samples = tuple(float(value) for value in values)
-    return Metric(name, "", "higher", samples, at=at or {}, rounds=tuple(rounds) or tuple(range(len(samples))))
+    return Metric(
+        name, "", "higher", samples, at=at or {}, rounds=tuple(rounds) or tuple(range(len(samples)))
+    )
 
 
 def one(name: str, value: float) -> Metric:
@@ -62,16 +58,18 @@ def sat(
     for arch, metrics in entered.items():
         synthetic.write_measure(root, arch, metrics=metrics, starts=list(starts))
     if again:
-        folder = synthetic.write_measure(root, next(iter(entered)), twin=True, metrics=again, starts=list(starts))
+        folder = synthetic.write_measure(
+            root, next(iter(entered)), twin=True, metrics=again, starts=list(starts)
+        )
         if doctor is not None:
-            record.write_json(folder.parent / "doctor.json", doctor)
+            store.write_json(folder.parent / "doctor.json", doctor)
     records = reading.read(root)
-    (sitting,) = speeds.sittings(records.measures, records.doctors)
+    (sitting,) = sessions.sittings(records.measures, records.doctors)
     return sitting
 
 
 def grouped(sitting: Sitting) -> Group:
-    (group,) = groups.groups([sitting], [], frozenset())
+    (group,) = speed_groups.groups([sitting], [], frozenset())
     return group
 
 
@@ -87,7 +85,7 @@ def noisy(value: float, rounds: int = 40, share: float = 0.004, weather: Any = 1
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder that holds a full measurement and no run, with its report; and what a terminal shows of it."""
     root = synthetic.write_deep(tmp_path_factory.mktemp("results") / "suite")
-    return root, report.make(root)[1]
+    return root, reporting.make(root)[1]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +101,7 @@ def page(alone: Path) -> str:
 @pytest.fixture(scope="module")
 def full(alone: Path) -> Group:
     records = reading.read(alone)
-    return grouped(speeds.sittings(records.measures, records.doctors)[0])
+    return grouped(sessions.sittings(records.measures, records.doctors)[0])
 
 
 # --- ratios -----------------------------------------------------------------------------------------------------------
@@ -124,7 +122,7 @@ def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) ->
     assert 0 < found.half < 0.004
     assert found.mean_low < found.mean < found.mean_high
     assert found.rounds == 60
-    direct = sitting.ratio(speeds.flat(TRAIN), gru, decoder)
+    direct = sitting.ratio(sessions.flat(TRAIN), gru, decoder)
     assert direct is not None
     assert direct.low < 1.6 < direct.high
     assert (lstm, TRAIN) not in sitting.ratios
@@ -132,7 +130,7 @@ def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) ->
 
 def test_the_other_way_round_is_the_inverse() -> None:
     ratios = np.exp(NOISE.normal(0.1, 0.05, size=24))
-    there, back = statistics.paired_ratio(ratios), statistics.paired_ratio(1 / ratios)
+    there, back = intervals.paired_ratio(ratios), intervals.paired_ratio(1 / ratios)
     assert there is not None
     assert back is not None
     assert there.value == pytest.approx(1 / back.value)
@@ -143,7 +141,7 @@ def test_the_other_way_round_is_the_inverse() -> None:
 def test_intervals_are_those_of_a_plain_bootstrap() -> None:
     ratios = np.exp(NOISE.normal(0.0, 0.05, size=31))
     picks = np.random.default_rng(8).integers(0, 31, size=(20_000, 31))
-    found = statistics.paired_ratio(ratios)
+    found = intervals.paired_ratio(ratios)
     assert found is not None
     plain = np.quantile(np.median(ratios[picks], axis=1), [0.025, 0.975])
     mean = np.quantile(np.exp(np.log(ratios)[picks].mean(axis=1)), [0.025, 0.975])
@@ -152,7 +150,9 @@ def test_intervals_are_those_of_a_plain_bootstrap() -> None:
 
 
 def test_rounds_of_unequal_number_are_drawn_apart_and_nothing_stays_nothing() -> None:
-    found = statistics.paired_ratios([np.full(5, 2.0), np.empty(0), np.array([3.0]), np.array([np.nan, 4.0, 4.0])])
+    found = intervals.paired_ratios(
+        [np.full(5, 2.0), np.empty(0), np.array([3.0]), np.array([np.nan, 4.0, 4.0])]
+    )
     assert found[1] is None
     assert [ratio.rounds for ratio in found if ratio] == [5, 1, 2]
     assert [ratio.value for ratio in found if ratio] == pytest.approx([2, 3, 4])
@@ -164,13 +164,13 @@ def test_an_interval_over_processes_knows_that_each_keeps_an_advantage_of_its_ow
     draw, processes = np.random.default_rng(5), np.repeat(np.arange(6.0), 10)
     advantages = draw.normal(0, 0.015, size=(300, 6)).repeat(10, axis=1)
     samples = list(0.8 * np.exp(advantages + draw.normal(0, 0.02, size=advantages.shape)))
-    by_process = [one for one in statistics.paired_ratios(samples, [processes] * 300) if one]
-    by_round = [one for one in statistics.paired_ratios(samples) if one]
+    by_process = [one for one in intervals.paired_ratios(samples, [processes] * 300) if one]
+    by_round = [one for one in intervals.paired_ratios(samples) if one]
     assert len(by_process) == len(by_round) == 300
     assert 0.91 < np.mean([one.low < 0.8 < one.high for one in by_process]) < 0.99
     assert 0.91 < np.mean([one.mean_low < 0.8 < one.mean_high for one in by_process]) < 0.99
     assert np.mean([one.low < 0.8 < one.high for one in by_round]) < 0.8
-    alone = statistics.paired_ratios(samples[:1], [np.ones(60)])[0]
+    alone = intervals.paired_ratios(samples[:1], [np.ones(60)])[0]
     assert alone == pytest.approx(by_round[0])
 
 
@@ -178,28 +178,38 @@ def test_a_few_rounds_of_one_process_claim_as_little_as_they_know() -> None:
     draw, known = np.random.default_rng(3), (2 * 0.01**2, 25.0)
     kept = draw.normal(0, 0.01 * np.sqrt(2), size=2000)
     drawn = [np.exp(one + draw.normal(0, 0.02, size=3)) for one in kept]  # of identical arms
-    found = [statistics.within_a_process(ratios, known) for ratios in drawn]
+    found = [intervals.within_a_process(ratios, known) for ratios in drawn]
     assert np.mean([one is not None and one.side != 0 for one in found]) <= 0.06
-    assert np.mean([one is not None and one.side != 0 for one in statistics.paired_ratios(drawn)]) > 0.2  # what a bootstrap says
-    clear = statistics.within_a_process(np.array([1.3, 1.31, 1.29]), known)
+    assert (
+        np.mean([one is not None and one.side != 0 for one in intervals.paired_ratios(drawn)]) > 0.2
+    )  # what a bootstrap says
+    clear = intervals.within_a_process(np.array([1.3, 1.31, 1.29]), known)
     assert clear is not None
     assert clear.side == 1
     assert clear.value == pytest.approx(1.3)
-    assert statistics.within_a_process(np.array([np.nan]), known) is None
+    assert intervals.within_a_process(np.array([np.nan]), known) is None
 
 
 def test_what_a_ratio_keeps_is_pooled_over_the_processes_of_a_sitting() -> None:
     draw, processes = np.random.default_rng(4), np.repeat(np.arange(6.0), 10)
     kept = draw.normal(0, 0.02, size=(400, 6)).repeat(10, axis=1)
-    variance, freedom = statistics.between_processes(list(np.exp(kept)), [processes] * 400)
+    variance, freedom = intervals.between_processes(list(np.exp(kept)), [processes] * 400)
     assert variance == pytest.approx(0.02**2, rel=0.1)
     assert freedom == 400 * 5
-    alone = statistics.between_processes([np.ones(10)], [np.zeros(10)])
-    assert alone == (pytest.approx(2 * statistics.KEPT**2), np.inf)  # one process of each tells nothing
+    alone = intervals.between_processes([np.ones(10)], [np.zeros(10)])
+    assert alone == (
+        pytest.approx(2 * intervals.KEPT**2),
+        np.inf,
+    )  # one process of each tells nothing
 
 
-def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_entries(tmp_path: Path) -> None:
-    entered = {"lstm": [rate(np.full(12, 1000.0))], "gru": [rate(np.repeat([700.0, 800.0, 900.0], 4))]}
+def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_entries(
+    tmp_path: Path,
+) -> None:
+    entered = {
+        "lstm": [rate(np.full(12, 1000.0))],
+        "gru": [rate(np.repeat([700.0, 800.0, 900.0], 4))],
+    }
     sitting = sat(tmp_path, entered, [rate(np.full(12, 1000.0) * 1.02)], starts=[0, 4, 8])
     found = sitting.ratios[subject(sitting, "gru"), TRAIN]
     both = 1000 * 1.02**0.5
@@ -207,7 +217,10 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     spread = np.log([0.7, 0.8, 0.9]).std(ddof=1) * 4.3027 / 3**0.5
     assert np.log(found.high / found.low) / 2 == pytest.approx(spread, rel=1e-3)
     assert sitting.twins[TRAIN].value == pytest.approx(1.02)
-    assert sitting.ratio(speeds.flat(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm")) == found
+    assert (
+        sitting.ratio(sessions.flat(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm"))
+        == found
+    )
 
 
 # --- what may be claimed ----------------------------------------------------------------------------------------------
@@ -223,7 +236,7 @@ def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> Sitting:
 
 def said(sitting: Sitting) -> str:
     group = grouped(sitting)
-    return " ".join([*headline.measured_only([group]), *trust.alarms(sitting)])
+    return " ".join([*summary_text.measured_only([group]), *trust.alarms(sitting)])
 
 
 def test_a_quiet_pair_lets_it_rank(tmp_path: Path) -> None:
@@ -236,10 +249,16 @@ def test_a_quiet_pair_lets_it_rank(tmp_path: Path) -> None:
 def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050))
     assert not sitting.claims(TRAIN)
-    assert "No speed claim on this machine today about training: the same model entered twice gave 1.0" in said(sitting)
+    assert (
+        "No speed claim on this machine today about training: the same model entered twice gave 1.0"
+        in said(sitting)
+    )
     assert "not inside 0.97 to 1.03" in said(sitting)
     assert "Fastest" not in said(sitting)
-    assert speed_tables.order(grouped(sitting)) == [subject(sitting, "gru"), subject(sitting, "lstm")]  # by name, not by rank
+    assert speed_tables.order(grouped(sitting)) == [
+        subject(sitting, "gru"),
+        subject(sitting, "lstm"),
+    ]  # by name, not by rank
 
 
 def test_median_and_mean_that_disagree_refuse(tmp_path: Path) -> None:
@@ -255,7 +274,9 @@ def test_median_and_mean_that_disagree_refuse(tmp_path: Path) -> None:
 
 def test_one_pair_whose_intervals_disagree_is_no_claim_of_its_own(tmp_path: Path) -> None:
     hogged = np.where(np.arange(40) % 4 == 0, 300.0, 800.0)
-    sitting = sat(tmp_path, {"lstm": [rate(np.full(40, 1000.0))], "gru": [rate(hogged)]}, [rate(noisy(1000))])
+    sitting = sat(
+        tmp_path, {"lstm": [rate(np.full(40, 1000.0))], "gru": [rate(hogged)]}, [rate(noisy(1000))]
+    )
     assert sitting.claims(TRAIN)
     assert "Fastest in training is not distinguishable here: lstm and gru" in said(sitting)
     cell = speed_tables.speeds(grouped(sitting)).rows[1][1]
@@ -271,37 +292,51 @@ def test_quiet_cpu_time_is_said_and_does_not_rank(tmp_path: Path) -> None:
 
 
 def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None:
-    off = {"name": "seconds", "expected": 1.0, "came": 1.1, "unit": "s", "off": True, "sentence": "seconds come out 10 % long"}
+    off = {
+        "name": "seconds",
+        "expected": 1.0,
+        "came": 1.1,
+        "unit": "s",
+        "off": True,
+        "sentence": "seconds come out 10 % long",
+    }
     sitting = two(tmp_path, noisy(1000), {"schema": 1, "findings": [off], "sentences": []})
     assert not sitting.claims(TRAIN)
     assert "The doctor found a ruler off: seconds come out 10 % long." in trust.alarms(sitting)
     assert "the doctor found 1 ruler off" in said(sitting)
     assert "Fastest" not in said(sitting)
     assert "Smallest" not in said(sitting)
-    report.make(tmp_path)
+    reporting.make(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
     assert '<p class="alarm">The doctor found a ruler off' in text
 
 
-def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whole_one_does(tmp_path: Path) -> None:
+def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whole_one_does(
+    tmp_path: Path,
+) -> None:
     def write(root: Path, at: str, rate_: float, stopped: bool) -> None:
         for twin in (False, True):
             found = [rate(noisy(rate_))]
-            synthetic.write_measure(root, "lstm", twin=twin, metrics=found, sitting=at, stopped=stopped)
+            synthetic.write_measure(
+                root, "lstm", twin=twin, metrics=found, sitting=at, stopped=stopped
+            )
 
     def used(root: Path) -> Sitting:
         records = reading.read(root)
-        (sitting,) = speeds.sittings(records.measures, records.doctors)
+        (sitting,) = sessions.sittings(records.measures, records.doctors)
         return sitting
 
     write(tmp_path, "20260102T101010", 1000, stopped=True)
     assert not used(tmp_path).claims(TRAIN)
-    assert "No speed claim on this machine today about training: the measuring was stopped before its end." in said(
-        used(tmp_path)
+    assert (
+        "No speed claim on this machine today about training: the measuring was stopped before its end."
+        in said(used(tmp_path))
     )
     write(tmp_path, "20260101T101010", 500, stopped=False)  # though it is the older one
     assert used(tmp_path).claims(TRAIN)
-    assert used(tmp_path).value(subject(used(tmp_path), "lstm"), TRAIN) == pytest.approx(500, rel=0.01)
+    assert used(tmp_path).value(subject(used(tmp_path), "lstm"), TRAIN) == pytest.approx(
+        500, rel=0.01
+    )
 
 
 def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_path: Path) -> None:
@@ -316,14 +351,20 @@ LENGTHS = (128, 256, 512, 1024, 2048)
 
 
 def curves(seconds: Any, metric: str, shared: Any, rounds: int = 7) -> list[Metric]:
-    values = [np.array([seconds(length)]) * shared * (1 + 0.002 * NOISE.normal(size=rounds)) for length in LENGTHS]
-    return [rate(1 / v if metric == TRAIN else v, metric, {"length": n}) for n, v in zip(LENGTHS, values, strict=True)]
+    values = [
+        np.array([seconds(length)]) * shared * (1 + 0.002 * NOISE.normal(size=rounds))
+        for length in LENGTHS
+    ]
+    return [
+        rate(1 / v if metric == TRAIN else v, metric, {"length": n})
+        for n, v in zip(LENGTHS, values, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("metric", [TRAIN, "first_token_seconds", "decode_seconds_per_token"])
 def test_a_crossover_is_read_off_where_it_is(tmp_path: Path, metric: str) -> None:
     shared = 1 + 0.3 * NOISE.random(size=7)
-    base = [rate(noisy(1000), name) for name in speeds.RATES]
+    base = [rate(noisy(1000), name) for name in sessions.RATES]
     entered = {
         "lstm": [*base, *curves(lambda n: 1.0, metric, shared)],
         "decoder": [*base, *curves(lambda n: (n / 600) ** 0.5, metric, shared)],
@@ -336,17 +377,25 @@ def test_a_crossover_is_read_off_where_it_is(tmp_path: Path, metric: str) -> Non
     assert (crossing.low, crossing.high) == (512, 1024)
     assert crossing.length == pytest.approx(600, rel=0.02)
     verb = crossovers.CURVES[metric]
-    assert crossovers.sentence(found[0], group) == f"decoder {verb} than lstm below about 600 tokens (between 512 and 1,024)."
+    assert (
+        crossovers.sentence(found[0], group)
+        == f"decoder {verb} than lstm below about 600 tokens (between 512 and 1,024)."
+    )
     others = [crossovers.sentence(pair, group) for pair in found[1:]]
     assert f"pairs {verb} than lstm at every measured length (128 to 2,048 tokens)." in others
 
 
 def test_an_unclear_length_lies_between_two_clear_ones(tmp_path: Path) -> None:
-    wild = {n: rate(np.full(7, v), at={"length": n}) for n, v in ((128, 2.0), (256, 1.5), (1024, 0.7), (2048, 0.5))}
+    wild = {
+        n: rate(np.full(7, v), at={"length": n})
+        for n, v in ((128, 2.0), (256, 1.5), (1024, 0.7), (2048, 0.5))
+    }
     wild[512] = rate((0.5, 2, 0.6, 1.7, 1.0, 0.7, 1.5), at={"length": 512})
     flat = [rate(np.full(7, 1.0), at={"length": n}) for n in LENGTHS]
     base = rate(noisy(1000))
-    group = grouped(sat(tmp_path, {"lstm": [base, *flat], "decoder": [base, *wild.values()]}, [base]))
+    group = grouped(
+        sat(tmp_path, {"lstm": [base, *flat], "decoder": [base, *wild.values()]}, [base])
+    )
     (pair,) = crossovers.pairs(group)
     assert pair.sides == (1, 1, 0, -1, -1)
     assert [(one.low, one.high) for one in pair.crossings] == [(256, 1024)]
@@ -354,12 +403,28 @@ def test_an_unclear_length_lies_between_two_clear_ones(tmp_path: Path) -> None:
 
 def test_twice_across_and_never_clear_are_said(tmp_path: Path) -> None:
     base, flat = rate(noisy(1000)), [rate(np.full(7, 1.0), at={"length": n}) for n in LENGTHS]
-    there = [rate(np.full(7, v), at={"length": n}) for n, v in zip(LENGTHS, (2, 0.5, 0.5, 2, 3), strict=True)]
+    there = [
+        rate(np.full(7, v), at={"length": n})
+        for n, v in zip(LENGTHS, (2, 0.5, 0.5, 2, 3), strict=True)
+    ]
     unclear = [rate((0.5, 0.7, 1.0, 1.0, 1.0, 1.5, 2.0), at={"length": n}) for n in LENGTHS]
-    group = grouped(sat(tmp_path, {"lstm": [base, *flat], "gru": [base, *there], "classic": [base, *unclear]}, [base]))
-    said = {(pair.first, pair.second): crossovers.sentence(pair, group) for pair in crossovers.pairs(group)}
+    group = grouped(
+        sat(
+            tmp_path,
+            {"lstm": [base, *flat], "gru": [base, *there], "classic": [base, *unclear]},
+            [base],
+        )
+    )
+    said = {
+        (pair.first, pair.second): crossovers.sentence(pair, group)
+        for pair in crossovers.pairs(group)
+    }
     lines = sorted(said.values())
-    assert any(line.startswith("gru trains faster than lstm below about 180 tokens") and "again above" in line for line in lines)
+    assert any(
+        line.startswith("gru trains faster than lstm below about 180 tokens")
+        and "again above" in line
+        for line in lines
+    )
     assert any("is not distinguishable at any of 5 lengths" in line for line in lines)
 
 
@@ -385,10 +450,16 @@ def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
     assert len(crossovers.pairs(group)) == crossovers.MOST
 
 
-def test_a_figure_holds_no_more_lines_than_can_be_told_apart(full: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
+    full: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(speed_figures, "MOST", 3)
     found = speed_figures.few(full)
-    assert [found.label(subject) for subject in found.subjects] == ["lstm", "classic", "convolution"]
+    assert [found.label(subject) for subject in found.subjects] == [
+        "lstm",
+        "classic",
+        "convolution",
+    ]
     assert "Drawn: 3 of 7 architectures." in speed_figures.drawings(full, [])[0].caption
 
 
@@ -402,10 +473,13 @@ def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) ->
     }
     sitting = sat(tmp_path, entered)
     lstm, gru = subject(sitting, "lstm"), subject(sitting, "gru")
-    assert costs.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
-    assert np.isnan(costs.utilisation(sitting, gru))
+    assert efficiency.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
+    assert np.isnan(efficiency.utilisation(sitting, gru))
     table = cost_tables.why_slower(grouped(sitting))
-    shown = {row[0].text: row[[title for title, _ in table.columns].index("utilisation")] for row in table.rows}
+    shown = {
+        row[0].text: row[[title for title, _ in table.columns].index("utilisation")]
+        for row in table.rows
+    }
     assert shown["lstm"].text == "20.0 %"
     assert shown["gru"].text == "unknown"
     assert any("gru: unknown: no peak was measured" in note for note in table.notes)
@@ -414,16 +488,26 @@ def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) ->
 def test_traffic_and_shares_are_quotients_of_one_process(tmp_path: Path) -> None:
     parts = {"forward_seconds": 0.02, "backward_seconds": 0.05, "optimizer_seconds": 0.03}
     numbers = {"traffic_bytes_per_token": 4e5, "copy_bytes_per_second": 8e9, **parts}
-    sitting = sat(tmp_path, {"lstm": [rate([1e4]), *(one(name, value) for name, value in numbers.items())]})
+    sitting = sat(
+        tmp_path, {"lstm": [rate([1e4]), *(one(name, value) for name, value in numbers.items())]}
+    )
     lstm = subject(sitting, "lstm")
-    assert costs.traffic(sitting, lstm) == pytest.approx(0.5)
-    assert costs.shares(sitting, lstm) == pytest.approx((0.2, 0.5, 0.3))
+    assert efficiency.traffic(sitting, lstm) == pytest.approx(0.5)
+    assert efficiency.shares(sitting, lstm) == pytest.approx((0.2, 0.5, 0.3))
 
 
-@pytest.mark.parametrize(("larger", "text"), [(1160.0, "launch-bound"), (1140.0, "compute-bound"), (900.0, "compute-bound")])
-def test_a_rate_that_a_larger_batch_lifts_is_launch_bound(tmp_path: Path, larger: float, text: str) -> None:
-    sitting = sat(tmp_path, {"lstm": [rate([1000.0]), rate([larger], at={"batch": 32}), one("busy_share", 0.4)]})
-    found = costs.mark(sitting, subject(sitting, "lstm"), TRAIN)
+@pytest.mark.parametrize(
+    ("larger", "text"),
+    [(1160.0, "launch-bound"), (1140.0, "compute-bound"), (900.0, "compute-bound")],
+)
+def test_a_rate_that_a_larger_batch_lifts_is_launch_bound(
+    tmp_path: Path, larger: float, text: str
+) -> None:
+    sitting = sat(
+        tmp_path,
+        {"lstm": [rate([1000.0]), rate([larger], at={"batch": 32}), one("busy_share", 0.4)]},
+    )
+    found = efficiency.mark(sitting, subject(sitting, "lstm"), TRAIN)
     assert found is not None
     assert found.text == text
     small = speed_tables.speeds(grouped(sitting)).rows[0][1].small
@@ -443,7 +527,10 @@ def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
     ]
     sitting = sat(tmp_path, {"lstm": metrics})
     lstm = subject(sitting, "lstm")
-    decode, prefill = (costs.mark(sitting, lstm, f"{stem}_tokens_per_second") for stem in ("decode", "prefill"))
+    decode, prefill = (
+        efficiency.mark(sitting, lstm, f"{stem}_tokens_per_second")
+        for stem in ("decode", "prefill")
+    )
     assert decode is not None
     assert decode.batch == 8  # two sequences at once say too little
     assert decode.gain == pytest.approx(6)
@@ -454,10 +541,14 @@ def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_of_measurements_alone_has_a_page_and_a_table(made: tuple[Path, str], page: str) -> None:
+def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
+    made: tuple[Path, str], page: str
+) -> None:
     alone, text = made
-    assert report.suites(alone) == [alone]
-    assert "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
+    assert reporting.suites(alone) == [alone]
+    assert (
+        "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
+    )
     assert "Where the training ran" not in page
     for heading in ("Speed", "Crossovers", "Why is it slower?", "Decoding", "Memory and energy"):
         assert f"<h4>{heading}</h4>" in page
@@ -468,7 +559,10 @@ def test_a_folder_of_measurements_alone_has_a_page_and_a_table(made: tuple[Path,
 
 
 def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
-    assert "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. Half of the width" in page
+    assert (
+        "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. Half of the width"
+        in page
+    )
     assert "The same model entered twice (lstm), as a ratio that should be 1: training " in page
     assert "The doctor tried 2 rulers on models of known cost: all are right." in page
     assert "A large matrix product reaches 1.1 TFLOP/s here." in page
@@ -500,13 +594,19 @@ def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> No
 
 def test_who_has_no_curve_at_all_is_said_once(full: Group) -> None:
     captions = {figure.title: figure.caption for figure in speed_figures.drawings(full, [])}
-    assert "encoder everywhere: reads both directions" in captions["Time of a further token over length"]
+    assert (
+        "encoder everywhere: reads both directions"
+        in captions["Time of a further token over length"]
+    )
     assert "encoder" not in captions["Training speed over length"]
 
 
 def test_reasons_of_missing_numbers_stand_under_the_table_once(full: Group) -> None:
     notes = cost_tables.memory(full).notes
-    assert "— energy a token · all: not available: this system has no counter of energy that can be read" in notes
+    assert (
+        "— energy a token · all: not available: this system has no counter of energy that can be read"
+        in notes
+    )
     assert "energy a token" not in [title for title, _ in cost_tables.memory(full).columns]
     decoding = speed_tables.decode_card(full)
     assert sum("reads both directions" in note for note in decoding.notes) == 1
@@ -518,12 +618,14 @@ def test_reasons_of_missing_numbers_stand_under_the_table_once(full: Group) -> N
 def test_the_process_rise_is_never_a_ranking(full: Group) -> None:
     about = dict(cost_tables.memory(full).columns)
     assert "never used for ranking" in about["process’s rise"]
-    assert not any("process" in line for line in headline.measured_only([full]))
+    assert not any("process" in line for line in summary_text.measured_only([full]))
 
 
 def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
     table = pd.read_csv(alone / "report" / "speeds.csv")
-    wanted = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(",")
+    wanted = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(
+        ","
+    )
     assert list(table.columns)[: len(wanted)] == wanted
     base = table[table["at"].isna() & (table["metric"] == TRAIN)].set_index("arch")
     assert base["ratio_to_reference"]["lstm"] == 1
@@ -536,7 +638,11 @@ def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
     assert {"length=512", "batch=8"} <= set(table["at"].dropna())
     crossed = pd.read_csv(alone / "report" / "crossovers.csv")
     assert len(crossed.drop_duplicates(["metric", "first", "second"])) == 21 + 15 + 15
-    found = crossed[(crossed["first"] == "decoder") & (crossed["second"] == "gru") & (crossed["metric"] == TRAIN)].iloc[0]
+    found = crossed[
+        (crossed["first"] == "decoder")
+        & (crossed["second"] == "gru")
+        & (crossed["metric"] == TRAIN)
+    ].iloc[0]
     true = 128 + (1 / 19_500 - 1 / 20_500) / 2.5e-8
     assert found["length"] == pytest.approx(true, rel=0.2)
     assert found["faster_below"] == "decoder"
@@ -546,10 +652,12 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     for machine in ("0a1b2c3d", "1a1b2c3d"):
         synthetic.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
     records = reading.read(tmp_path)
-    found = groups.groups(speeds.sittings(records.measures, records.doctors), [], frozenset())
+    found = speed_groups.groups(
+        sessions.sittings(records.measures, records.doctors), [], frozenset()
+    )
     assert [group.sitting.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
     assert len({tuple(group.names["colour"]) for group in found}) == 1
-    report.make(tmp_path)
+    reporting.make(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
     assert "Speeds from different machines are never put on one axis" in text
     assert text.count("<h4>Training speed over length</h4>") == 2
@@ -558,8 +666,10 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
 
 
 def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
-    synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1)
-    page, text = report.make(tmp_path / "suite")
+    synthetic.write(
+        tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1
+    )
+    page, text = reporting.make(tmp_path / "suite")
     html = page.read_text()
     assert "No doctor’s result is stored with this sitting." in html
     assert "first step" not in html
@@ -574,9 +684,9 @@ def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -
     for arch in ("lstm", "gru"):
         synthetic.write_measure(root, arch)
     records = reading.read(root)
-    sittings = speeds.sittings(records.measures, records.doctors)
-    parts = comparisons.comparisons(tables.build(records, sittings))
-    found = groups.groups(sittings, parts, frozenset())
+    sittings = sessions.sittings(records.measures, records.doctors)
+    parts = comparisons.comparisons(aggregate.build(records, sittings))
+    found = speed_groups.groups(sittings, parts, frozenset())
     assert [list(group.names["label"]) for group in found] == [["lstm"], ["gru"]]
     assert found[1].title == "Measured without a finished run"
     assert len({int(colour) for group in found for colour in group.names["colour"]}) == 2
@@ -587,7 +697,7 @@ def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
     for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
         (folder.parent / "doctor.json").write_text(content)
         records = reading.read(tmp_path)
-        (sitting,) = speeds.sittings(records.measures, records.doctors)
+        (sitting,) = sessions.sittings(records.measures, records.doctors)
         assert [one["name"] for one in sitting.broken] == ["doctor.json"]
         assert not sitting.claims("train_tokens_per_second")
 
@@ -609,5 +719,5 @@ def test_hundreds_of_architectures_in_one_sitting(tmp_path: Path) -> None:
         synthetic.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
     records = reading.read(tmp_path)
     assert len(records.measures) == 200 * (60 + 15)
-    (sitting,) = speeds.sittings(records.measures)
+    (sitting,) = sessions.sittings(records.measures)
     assert len(sitting.ratios) == 199

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure import surroundings
-from bench.measure.surroundings import Absent, Process, busy, family, others, state
+from bench.system import host_state
+from bench.system.host_state import Absent, Process, busy, family, others, state
 
 STAT = "cpu  100 0 50 800 10 0 5 35 3 0\ncpu0 100 0 50 800 10 0 5 35 3 0\n"
-HOG = (
-    "import time\nend = time.monotonic() + 10\nwhile time.monotonic() < end: pass"  # ends by itself, whatever becomes of the test
-)
+HOG = "import time\nend = time.monotonic() + 10\nwhile time.monotonic() < end: pass"  # ends by itself, whatever becomes of the test
 
 
 def write(path: Path, content: str) -> None:
@@ -42,44 +40,68 @@ def test_what_can_be_read_is_read(machine: tuple[Path, Path]) -> None:
     assert found["governor"] == "powersave"
     assert found["temperature_celsius"] == 61.5
     assert found["large_pages"] == "madvise"
-    assert found["steal_share"] == pytest.approx(0.035)  # of 1000: what guests took is in user time already
+    assert found["steal_share"] == pytest.approx(
+        0.035
+    )  # of 1000: what guests took is in user time already
 
 
 def test_what_can_not_be_read_has_its_reason(tmp_path: Path) -> None:
     found = state(tmp_path / "proc", tmp_path / "sys")
-    for key in ("clocks_megahertz", "temperature_celsius", "governor", "large_pages", "steal_share"):
+    for key in (
+        "clocks_megahertz",
+        "temperature_celsius",
+        "governor",
+        "large_pages",
+        "steal_share",
+    ):
         assert found[key].startswith("not available: "), key
     assert "there is no" in others(0.0, tmp_path / "proc")
     assert busy(0.0, tmp_path / "proc") == []
 
 
 def test_without_scaling_the_stated_clock_counts(tmp_path: Path) -> None:
-    write(tmp_path / "proc/cpuinfo", "model name\t: x\ncpu MHz\t\t: 2596.136\n\ncpu MHz\t\t: 2596.100\n")
-    assert surroundings.clocks(tmp_path / "proc", tmp_path / "sys") == [2596.136, 2596.1]
+    write(
+        tmp_path / "proc/cpuinfo",
+        "model name\t: x\ncpu MHz\t\t: 2596.136\n\ncpu MHz\t\t: 2596.100\n",
+    )
+    assert host_state.clocks(tmp_path / "proc", tmp_path / "sys") == [2596.136, 2596.1]
     write(tmp_path / "proc/cpuinfo", "cpu MHz\t\t: unknown\n")
     with pytest.raises(Absent):
-        surroundings.clocks(tmp_path / "proc", tmp_path / "sys")
+        host_state.clocks(tmp_path / "proc", tmp_path / "sys")
 
 
 def test_a_process_is_read_whatever_it_calls_itself(tmp_path: Path) -> None:
-    write(tmp_path / "7/stat", "7 (a (strange) name) S 1 7 7 0 -1 4194304 102 0 0 0 12 30 5 5 20 0 1 0 1256563 3133440 388")
+    write(
+        tmp_path / "7/stat",
+        "7 (a (strange) name) S 1 7 7 0 -1 4194304 102 0 0 0 12 30 5 5 20 0 1 0 1256563 3133440 388",
+    )
     write(tmp_path / "8/stat", "8 (cut short) S 1")
-    assert surroundings.processes(tmp_path) == {7: Process("a (strange) name", 1, 42)}
+    assert host_state.processes(tmp_path) == {7: Process("a (strange) name", 1, 42)}
 
 
 def test_the_family_is_ancestors_and_descendants_alone() -> None:
     parents = {1: 0, 10: 1, 11: 10, 12: 11, 13: 12, 20: 10, 21: 1}
     known = {pid: Process("", parent, 0) for pid, parent in parents.items()}
-    assert family(known, 11) == {1, 10, 11, 12, 13}  # 20 is a neighbour: another child of our parent's
+    assert family(known, 11) == {
+        1,
+        10,
+        11,
+        12,
+        13,
+    }  # 20 is a neighbour: another child of our parent's
 
 
-@pytest.mark.skipif(not surroundings.watched(), reason="this system has no /proc")
+@pytest.mark.skipif(not host_state.watched(), reason="this system has no /proc")
 def test_a_neighbour_that_is_busy_is_found_and_our_own_children_are_not() -> None:
     # started by a process that has ended, it is nobody's child of ours
     start = f"""import subprocess, sys
 quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
 print(subprocess.Popen([sys.executable, "-c", {HOG!r}], **quiet).pid)"""
-    neighbour = int(subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True, timeout=60).stdout)
+    neighbour = int(
+        subprocess.run(
+            [sys.executable, "-c", start], capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+    )
     child = subprocess.Popen([sys.executable, "-c", HOG])
     try:
         found = {one.pid: one for one in busy(0.5)}
@@ -89,4 +111,4 @@ print(subprocess.Popen([sys.executable, "-c", {HOG!r}], **quiet).pid)"""
         child.wait()
     assert child.pid not in found
     assert found[neighbour].name.startswith("python")
-    assert surroundings.NOTICED <= found[neighbour].share < 1.5
+    assert host_state.NOTICED <= found[neighbour].share < 1.5

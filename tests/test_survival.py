@@ -16,10 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import checkpoint, disk, measure, record, stop, train
-from bench.checkpoint import Keeper, Place
-from bench.config import Mistake
-from bench.measure.sitting import only_sitting
+from bench import performance
+from bench.config.schema import Mistake
+from bench.performance.session import only_sitting
+from bench.records import store
+from bench.system import files, signals
+from bench.training import checkpoint, loop
+from bench.training.checkpoint import Keeper, Place
 from tests.conftest import ROOT
 from tests.test_record import run as a_run
 from tests.test_record import write as write_record
@@ -42,21 +45,31 @@ def until(true: Callable[[], object], process: subprocess.Popen | None = None) -
 def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
     """Two training states, of steps 2 and 3: the newest, and the one before."""
     objective, adam, plan = make(log_every=1)
-    for step in train.train(objective, adam, Numbers(), plan):
+    for step in loop.train(objective, adam, Numbers(), plan):
         if step.step > steps:
             break
-        checkpoint.save_training(folder, Place(step.step, float(step.step)), objective, adam, ORIGIN)
+        checkpoint.save_training(
+            folder, Place(step.step, float(step.step)), objective, adam, ORIGIN
+        )
     newest, before = (folder / name for name in checkpoint.TRAINING)
     return newest, before
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "nothing", "another run"])
-def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path: Path, damage: str) -> None:
+def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(
+    tmp_path: Path, damage: str
+) -> None:
     newest, _ = saved(tmp_path)
     if damage == "another run":
-        torch.save(torch.load(newest, weights_only=True) | {"origin": ORIGIN | {"data": "e"}}, newest)
+        torch.save(
+            torch.load(newest, weights_only=True) | {"origin": ORIGIN | {"data": "e"}}, newest
+        )
     else:
-        newest.write_bytes({"cut": newest.read_bytes()[:-900], "noise": bytes(range(256)) * 40, "nothing": b""}[damage])
+        newest.write_bytes(
+            {"cut": newest.read_bytes()[:-900], "noise": bytes(range(256)) * 40, "nothing": b""}[
+                damage
+            ]
+        )
     objective, adam, plan = make(log_every=1)
     said: list[str] = []
     place = checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append)
@@ -67,7 +80,9 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(tmp_path: 
     assert newest.with_name("training.pt.broken").exists()
     whole, whole_adam, _ = make(log_every=1)
     assert run_all(objective, adam, plan, 2) == run_all(whole, whole_adam, plan)[2:]
-    assert all(torch.equal(a, b) for a, b in zip(objective.parameters(), whole.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(objective.parameters(), whole.parameters(), strict=True)
+    )
 
 
 def test_two_broken_checkpoints_are_set_aside_and_training_starts_anew(tmp_path: Path) -> None:
@@ -98,20 +113,28 @@ def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: i
     def after(step: int, unlogged: torch.Tensor) -> None:
         if step == at:
             nats, count = unlogged.tolist()
-            checkpoint.save_training(tmp_path, Place(step, 1.0, (nats, count)), stopped, half, ORIGIN)
-            raise stop.Stopped
+            checkpoint.save_training(
+                tmp_path, Place(step, 1.0, (nats, count)), stopped, half, ORIGIN
+            )
+            raise signals.Stopped
 
     seen = []
-    with pytest.raises(stop.Stopped):
-        seen.extend(train.train(stopped, half, Numbers(), plan, after=after))
+    with pytest.raises(signals.Stopped):
+        seen.extend(loop.train(stopped, half, Numbers(), plan, after=after))
     fresh, other, _ = make(log_every=4)
     place = checkpoint.resume(tmp_path, fresh, other, ORIGIN, pytest.fail)
-    seen = whole[: at // 4] + list(train.train(fresh, other, Numbers(), plan, place.step, unlogged=place.unlogged))
+    seen = whole[: at // 4] + list(
+        loop.train(fresh, other, Numbers(), plan, place.step, unlogged=place.unlogged)
+    )
     assert seen == whole
-    assert all(torch.equal(a, b) for a, b in zip(objective.parameters(), fresh.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(objective.parameters(), fresh.parameters(), strict=True)
+    )
 
 
-def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     places: list[Place] = []
     keeper = Keeper(places.append, 1000.0, Place(5, 7.0))
     keeper.after(6, torch.tensor([3.0, 2.0]), last=False)
@@ -121,8 +144,8 @@ def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(monkeypatch: p
     keeper.after(8, torch.tensor([3.0, 2.0]), last=True)
     assert (places[0].step, places[0].unlogged) == (8, (3.0, 2.0))
     assert places[0].seconds >= 7.0
-    monkeypatch.setattr(stop, "_asked", [signal.SIGTERM])
-    with pytest.raises(stop.Stopped):
+    monkeypatch.setattr(signals, "_asked", [signal.SIGTERM])
+    with pytest.raises(signals.Stopped):
         keeper.after(9, torch.tensor([4.0, 2.0]), last=False)
     assert [place.step for place in places] == [8, 9]
 
@@ -138,18 +161,21 @@ def small_files() -> Iterator[Callable[[int], None]]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path, small_files: Callable[[int], None]) -> None:
+def test_a_full_disk_leaves_what_was_there(
+    tmp_path: Path, small_files: Callable[[int], None]
+) -> None:
     newest, before = saved(tmp_path)
     contents = newest.read_bytes(), before.read_bytes()
     objective, adam, _ = make()
     small_files(4000)
     with pytest.raises(OSError, match="File too large") as caught:
         checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
-    assert "can not be written (File too large): mend that, and the same command goes on" in disk.unwritable(
-        caught.value, tmp_path
+    assert (
+        "can not be written (File too large): mend that, and the same command goes on"
+        in files.unwritable(caught.value, tmp_path)
     )
     with pytest.raises(OSError, match="File too large"):
-        record.write_json(tmp_path / "result.json", {"a": "b" * 5000})
+        store.write_json(tmp_path / "result.json", {"a": "b" * 5000})
     assert (newest.read_bytes(), before.read_bytes()) == contents
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoint.TRAINING)
 
@@ -158,7 +184,7 @@ def test_a_disk_without_room_locks_or_rights_is_said_before(
     tmp_path: Path, small_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Mistake, match=r"MB are free and the runs write up to .* MB"):
-        disk.check_room(tmp_path, 1 << 60)
+        files.check_room(tmp_path, 1 << 60)
     for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
         with monkeypatch.context() as patch:
 
@@ -167,11 +193,11 @@ def test_a_disk_without_room_locks_or_rights_is_said_before(
 
             patch.setattr(fcntl, "flock", refuse)
             with pytest.raises(Mistake, match="has no file locks"):
-                disk.check_locks(tmp_path)
-    disk.check_locks(tmp_path)
+                files.check_locks(tmp_path)
+    files.check_locks(tmp_path)
     small_files(1000)
     with pytest.raises(Mistake, match=r"can not be written \(File too large\)"):
-        disk.check_writable(tmp_path)
+        files.check_writable(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -180,8 +206,12 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     gone.wait()
     for name in (f".weights.pt.{gone.pid}", f".result.json.{os.getppid()}", ".lock", "result.json"):
         (tmp_path / name).touch()
-    disk.sweep_up(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {f".result.json.{os.getppid()}", ".lock", "result.json"}
+    files.sweep_up(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f".result.json.{os.getppid()}",
+        ".lock",
+        "result.json",
+    }
 
 
 # --- what is run again ------------------------------------------------------------------------------------------------
@@ -190,16 +220,19 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
 def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: Path) -> None:
     began = time.time() - 100
     first = write_record(a_run(tmp_path), "failed")
-    assert record.wanted(a_run(tmp_path, again="failed"), began) == (first, False)
-    assert record.wanted(a_run(tmp_path, again="failed"), began + 200) == (first.with_name(f"{first.name}-a2"), True)
+    assert store.wanted(a_run(tmp_path, again="failed"), began) == (first, False)
+    assert store.wanted(a_run(tmp_path, again="failed"), began + 200) == (
+        first.with_name(f"{first.name}-a2"),
+        True,
+    )
 
 
 @pytest.mark.parametrize("again", ["failed", "all"])
 def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> None:
     first = write_record(a_run(tmp_path), "failed")
     saved(first / "checkpoint")
-    folder, _ = record.wanted(a_run(tmp_path, again=again))
-    record.begin(folder, a_run(tmp_path, again=again), {}, {})
+    folder, _ = store.wanted(a_run(tmp_path, again=again))
+    store.begin(folder, a_run(tmp_path, again=again), {}, {})
     handed = [(folder / "checkpoint" / name).exists() for name in checkpoint.TRAINING]
     assert handed == [again == "failed"] * 2
     assert (folder / "curve.jsonl").exists() == (again == "failed")
@@ -211,7 +244,7 @@ def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> N
 
 WORKER = """
 import sys, time
-from bench import stop
+from bench.system import signals as stop
 stop.listen()
 try:
     with stop.later():
@@ -224,7 +257,7 @@ except stop.Stopped:
 """
 COMMAND = """
 import os, subprocess, sys, time
-from bench import stop
+from bench.system import signals as stop
 with stop.standing() as here:
     worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
     print(worker.pid, flush=True)
@@ -238,7 +271,11 @@ with stop.standing() as here:
 def test_who_trains_stops_with_its_command_however_that_ends(end: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        [sys.executable, "-c", COMMAND, WORKER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
     )
     assert command.stdin
     assert command.stdout
@@ -250,41 +287,52 @@ def test_who_trains_stops_with_its_command_however_that_ends(end: str) -> None:
         command.stdin.write("withdraw\n")
         command.stdin.flush()
     assert command.stdout.readline() == "saved\n"
-    until(lambda: not Path(f"/proc/{worker}/cmdline").exists() or not Path(f"/proc/{worker}/cmdline").read_bytes())
+    until(
+        lambda: (
+            not Path(f"/proc/{worker}/cmdline").exists()
+            or not Path(f"/proc/{worker}/cmdline").read_bytes()
+        )
+    )
     assert command.wait(LONG) == (0 if end == "withdraw" else -signal.SIGKILL)
     command.stdin.close()
     command.stdout.close()
 
 
-def test_a_command_is_there_while_it_stands_and_on_its_own_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not stop.gone()
-    assert not stop.leave("a", 1)
-    with stop.standing() as here:
-        assert not stop.gone()
-        assert stop.leave("a", [1, "b"])
+def test_a_command_is_there_while_it_stands_and_on_its_own_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not signals.gone()
+    assert not signals.leave("a", 1)
+    with signals.standing() as here:
+        assert not signals.gone()
+        assert signals.leave("a", [1, "b"])
         assert here.left() == [[1, "b"]]
-        place = os.environ[stop.COMMAND]
-    monkeypatch.setenv(stop.COMMAND, place)
-    assert stop.gone()
-    monkeypatch.setenv(stop.COMMAND, json.dumps(["another machine", "/tmp"]))
-    assert not stop.gone()
+        place = os.environ[signals.COMMAND]
+    monkeypatch.setenv(signals.COMMAND, place)
+    assert signals.gone()
+    monkeypatch.setenv(signals.COMMAND, json.dumps(["another machine", "/tmp"]))
+    assert not signals.gone()
 
 
-def test_who_trains_and_who_measures_on_a_machine_know_of_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_trains_and_who_measures_on_a_machine_know_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     said: list[str] = []
-    assert not measure.goes_on()
+    assert not performance.goes_on()
     with only_sitting(said.append):
-        assert measure.goes_on()
+        assert performance.goes_on()
     assert said == []
-    with stop.standing(elsewhere=True):
-        assert stop.others() == 0
-    with stop.standing():
-        assert stop.others() == 0  # itself
-        os.environ[stop.COMMAND] = '["", ""]'  # as another command sees it
+    with signals.standing(elsewhere=True):
+        assert signals.others() == 0
+    with signals.standing():
+        assert signals.others() == 0  # itself
+        os.environ[signals.COMMAND] = '["", ""]'  # as another command sees it
         with only_sitting(said.append):
             pass
-    assert said == ["other commands of the bench train on this machine now (1): beside them intervals are wider"]
-    (tmp_path / f"{stop.HERE}killed").mkdir()
-    (tmp_path / f"{stop.HERE}killed" / "alive").touch()
-    assert stop.others() == 0
+    assert said == [
+        "other commands of the bench train on this machine now (1): beside them intervals are wider"
+    ]
+    (tmp_path / f"{signals.HERE}killed").mkdir()
+    (tmp_path / f"{signals.HERE}killed" / "alive").touch()
+    assert signals.others() == 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bench import data
-from bench.config import Data, Mistake, Synthetic
+from bench.config.schema import Data, Mistake, Synthetic
 from bench.data import Blocks, windows
 from bench.data.synthetic import Law, law
 from bench.data.synthetic.chains import Markov
@@ -44,7 +44,9 @@ def test_markov_by_enumeration_over_what_stood_before() -> None:
     nats = known.oracle(rows).nats
     assert np.exp(-nats.sum(axis=1)) == pytest.approx(joint, abs=1e-12)
     assert np.exp(-nats[:, 0]) == pytest.approx(pairs.sum(axis=1)[a], abs=1e-12)
-    assert np.exp(-nats[:, 1]) == pytest.approx((pairs / pairs.sum(axis=1, keepdims=True))[a, b], abs=1e-12)
+    assert np.exp(-nats[:, 1]) == pytest.approx(
+        (pairs / pairs.sum(axis=1, keepdims=True))[a, b], abs=1e-12
+    )
 
 
 def test_markov_reaches_its_entropy_and_the_bigram_its_closed_form() -> None:
@@ -66,7 +68,11 @@ def test_hidden_markov_by_enumeration_over_paths() -> None:
     total = np.zeros(len(rows))
     for path in product(range(2), repeat=5):
         steps = np.prod([move[a, b] for a, b in pairwise(path)])
-        total += first[path[0]] * steps * np.prod([say[state, rows[:, place]] for place, state in enumerate(path)], axis=0)
+        total += (
+            first[path[0]]
+            * steps
+            * np.prod([say[state, rows[:, place]] for place, state in enumerate(path)], axis=0)
+        )
     assert np.exp(-known.oracle(rows).nats.sum(axis=1)) == pytest.approx(total, abs=1e-12)
 
 
@@ -80,7 +86,11 @@ def test_in_context_by_the_integral_over_all_laws() -> None:
     for row, text in enumerate(rows):
         counts = np.zeros((3, 3))
         np.add.at(counts, (text[:-1], text[1:]), 1)
-        expected[row] += (gammaln(3 * a) - gammaln(3 * a + counts.sum(1)) + (gammaln(counts + a) - gammaln(a)).sum(1)).sum()
+        expected[row] += (
+            gammaln(3 * a)
+            - gammaln(3 * a + counts.sum(1))
+            + (gammaln(counts + a) - gammaln(a)).sum(1)
+        ).sum()
     assert -known.oracle(rows).nats.sum(axis=1) == pytest.approx(expected, abs=1e-10)
 
 
@@ -88,7 +98,10 @@ def learned(count: int) -> list[float]:
     """Nats of the best in-context predictor of 8 symbols, a = 1, at three places."""
     known = made("in_context_markov", symbols=8, concentration=1.0, length=258)
     text = known.draw(count * 258, np.random.default_rng(7)).tokens[1:].reshape(count, 258)[:, :-1]
-    pieces = [known.oracle(piece).nats[:, [32, 128, 256]] for piece in np.array_split(text, max(1, count // 2000))]
+    pieces = [
+        known.oracle(piece).nats[:, [32, 128, 256]]
+        for piece in np.array_split(text, max(1, count // 2000))
+    ]
     return [float(value) for value in np.concatenate(pieces).mean(axis=0)]
 
 
@@ -119,7 +132,9 @@ def test_dyck_prefixes_by_enumeration_of_what_may_follow() -> None:
                 return 0.0
         return value
 
-    full = {text: worth(text) for text in product(range(4), repeat=6)}  # in the order of their prefixes
+    full = {
+        text: worth(text) for text in product(range(4), repeat=6)
+    }  # in the order of their prefixes
     for length in (1, 3, 5):
         rows = every(4, length)
         summed = np.array(list(full.values())).reshape(len(rows), -1).sum(axis=1)
@@ -132,7 +147,9 @@ def test_recall_asks_only_what_was_said() -> None:
     known = made("recall", symbols=16, pairs=3, length=16)
     drawn = known.draw(16 * 300, np.random.default_rng(0))
     assert drawn.counted is not None
-    for row, asked in zip(drawn.tokens[1:].reshape(-1, 16), drawn.counted[1:].reshape(-1, 16), strict=True):
+    for row, asked in zip(
+        drawn.tokens[1:].reshape(-1, 16), drawn.counted[1:].reshape(-1, 16), strict=True
+    ):
         said = dict(zip(row[:6:2].tolist(), row[1:6:2].tolist(), strict=True))
         assert len(said) == 3
         assert np.flatnonzero(asked).tolist() == [7, 9, 11, 13]
@@ -142,7 +159,9 @@ def test_recall_asks_only_what_was_said() -> None:
 def test_parity_counts_the_bits_so_far() -> None:
     drawn = made("parity", length=24).draw(24 * 300, np.random.default_rng(0))
     assert drawn.counted is not None
-    for row, asked in zip(drawn.tokens[1:].reshape(-1, 24), drawn.counted[1:].reshape(-1, 24), strict=True):
+    for row, asked in zip(
+        drawn.tokens[1:].reshape(-1, 24), drawn.counted[1:].reshape(-1, 24), strict=True
+    ):
         assert asked.any()
         for place in np.flatnonzero(asked):
             bits = row[:place]
@@ -151,7 +170,9 @@ def test_parity_counts_the_bits_so_far() -> None:
 
 
 def options(kind: str, **numbers: float) -> Data:
-    synthetic = Synthetic(**({"kind": kind, "length": 16, "tokens": 4000, "held_out": 1000} | numbers))  # type: ignore[arg-type]
+    synthetic = Synthetic(
+        **({"kind": kind, "length": 16, "tokens": 4000, "held_out": 1000} | numbers)
+    )  # type: ignore[arg-type]
     return Data(source="synthetic", tokenizer="symbols", synthetic=synthetic)
 
 
@@ -172,7 +193,9 @@ def test_a_block_and_a_window_are_one_sequence(kind: str) -> None:
     separator, part = corpus.vocabulary.separator, corpus.parts["train"]
     blocks = Blocks(part.tokens, 16, 5, 0, part.counted).at(0)
     tokens = np.where(blocks < 0, ~blocks, blocks)
-    assert ((tokens == separator) == (np.arange(17) % 16 == 0)).all()  # in front and behind, nowhere else
+    assert (
+        (tokens == separator) == (np.arange(17) % 16 == 0)
+    ).all()  # in front and behind, nowhere else
     assert (blocks[:, [0, -1]] < 0).all()  # and never asked
     assert (blocks >= 0).any(axis=1).all()
     for window in windows(corpus.parts["test"], 16, 7):
@@ -184,10 +207,14 @@ def test_a_block_and_a_window_are_one_sequence(kind: str) -> None:
 def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> None:
     """A row may hold what a carried state has seen."""
     known = made("in_context_markov", symbols=4, length=10)
-    text = known.draw(30, np.random.default_rng(0)).tokens  # a separator, then three sequences that end with one each
+    text = known.draw(
+        30, np.random.default_rng(0)
+    ).tokens  # a separator, then three sequences that end with one each
     together = known.oracle(text[None]).nats[0]
     for first in (0, 10, 20):
-        assert together[first + 1 : first + 10] == pytest.approx(known.oracle(text[None, first : first + 11]).nats[0, 1:10])
+        assert together[first + 1 : first + 10] == pytest.approx(
+            known.oracle(text[None, first : first + 11]).nats[0, 1:10]
+        )
 
 
 def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:

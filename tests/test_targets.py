@@ -10,37 +10,59 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import reading, record, report
-from bench.config import Mistake
-from bench.report import comparisons, speeds, tables, targets
-from bench.report.targets import Target
+from bench import reporting
+from bench.analysis import aggregate, comparisons, sessions, time_to_target
+from bench.analysis.time_to_target import Target
+from bench.config.schema import Mistake
+from bench.records import store
+from bench.records import tables as reading
 from tests import synthetic
 
 BYTES = 0.8  # a target
 LOOKS = 10
 
 
-def write(root: Path, arch: str, seed: int, ends: float, flops: float = 1000.0, known: bool = True) -> None:
+def write(
+    root: Path, arch: str, seed: int, ends: float, flops: float = 1000.0, known: bool = True
+) -> None:
     """A run whose validation curve falls evenly from 3 to `ends` bits per byte, in ten looks a thousand tokens apart."""
     folder = synthetic.write_run(root, arch, seed)
     lines = []
     for look in range(1, LOOKS + 1):
         bits = 3 + (ends - 3) * look / LOOKS
-        lines.append({"step": look, "tokens": 1000 * look, "nats": 1.0, "validation_nats": bits * BYTES * math.log(2)})
+        lines.append(
+            {
+                "step": look,
+                "tokens": 1000 * look,
+                "nats": 1.0,
+                "validation_nats": bits * BYTES * math.log(2),
+            }
+        )
     (folder / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    result = record.read_json(folder / "result.json")
+    result = store.read_json(folder / "result.json")
     assert result is not None
     more = {"flops_per_token": flops} | ({"validation_bytes_per_token": BYTES} if known else {})
     result["metrics"] = [one for one in result["metrics"] if one["name"] not in more] + [
-        {"name": n, "unit": "", "better": "neither", "values": [v], "note": "", "at": {}, "rounds": []} for n, v in more.items()
+        {
+            "name": n,
+            "unit": "",
+            "better": "neither",
+            "values": [v],
+            "note": "",
+            "at": {},
+            "rounds": [],
+        }
+        for n, v in more.items()
     ]
-    record.write_json(folder / "result.json", result)
+    store.write_json(folder / "result.json", result)
 
 
 def found(root: Path, given: float | None = None) -> Target:
     records = reading.read(root)
-    built = tables.build(records, speeds.sittings(records.measures))
-    ((target,),) = targets.targets(comparisons.comparisons(built), built, records.curves, given)
+    built = aggregate.build(records, sessions.sittings(records.measures))
+    ((target,),) = time_to_target.targets(
+        comparisons.comparisons(built), built, records.curves, given
+    )
     assert target is not None
     return target
 
@@ -53,7 +75,10 @@ def test_tokens_flops_and_seconds_at_the_first_look_that_reached_it(tmp_path: Pa
     rows = target.rows.set_index("label")
     assert target.unit == "bits per byte"
     assert not target.average
-    assert list(rows["tokens_to_target"]) == [3000, 5000]  # 2.7 at the third look; 2.75 at the fifth
+    assert list(rows["tokens_to_target"]) == [
+        3000,
+        5000,
+    ]  # 2.7 at the third look; 2.75 at the fifth
     assert list(rows["flops_to_target"]) == [3 * 1000 * 3000, 3 * 1000 * 5000]
     assert rows.loc["lstm", "seconds_to_target"] == pytest.approx(3000 / 31_000, rel=0.01)
     assert math.isnan(rows.loc["gru", "seconds_to_target"])  # no rate was measured for it
@@ -64,20 +89,34 @@ def test_a_miss_is_a_miss_and_the_median_over_seeds_decides(tmp_path: Path) -> N
         write(tmp_path, "lstm", seed, ends)
     for seed, ends in enumerate((2.0, 2.9, 2.9)):
         write(tmp_path, "gru", seed, ends)
-    for seed, ends in enumerate((2.0, 2.9)):  # of two seeds one: the middle of a number and a miss is a miss
+    for seed, ends in enumerate(
+        (2.0, 2.9)
+    ):  # of two seeds one: the middle of a number and a miss is a miss
         write(tmp_path, "decoder", seed, ends)
     rows = found(tmp_path, 2.5).rows.set_index("label")
-    assert rows["tokens_to_target"].to_dict() == {"lstm": 5000, "gru": math.inf, "decoder": math.inf}
+    assert rows["tokens_to_target"].to_dict() == {
+        "lstm": 5000,
+        "gru": math.inf,
+        "decoder": math.inf,
+    }
     assert rows["target_reached"].to_dict() == {"lstm": 2, "gru": 1, "decoder": 1}
-    text = targets.tabulate("t", found(tmp_path, 2.5))
+    text = time_to_target.tabulate("t", found(tmp_path, 2.5))
     said = {row[0].text: (row[1].text, row[2].text) for row in text.rows}
-    assert said == {"lstm": ("2 of 3", "5.00 k"), "gru": ("1 of 3", "missed"), "decoder": ("1 of 2", "missed")}
+    assert said == {
+        "lstm": ("2 of 3", "5.00 k"),
+        "gru": ("1 of 3", "missed"),
+        "decoder": ("1 of 2", "missed"),
+    }
 
 
 def test_a_seed_that_diverged_has_missed(tmp_path: Path) -> None:
     write(tmp_path, "lstm", 0, 2.0)
-    synthetic.write_run(tmp_path, "lstm", 1, "failed", "diverged at step 340: the loss is not finite")
-    synthetic.write_run(tmp_path, "lstm", 2, "failed", "diverged at step 20: the loss is not finite")
+    synthetic.write_run(
+        tmp_path, "lstm", 1, "failed", "diverged at step 340: the loss is not finite"
+    )
+    synthetic.write_run(
+        tmp_path, "lstm", 2, "failed", "diverged at step 20: the loss is not finite"
+    )
     rows = found(tmp_path, 2.5).rows.set_index("label")
     assert rows.loc["lstm", "seeds"] == 3
     assert rows.loc["lstm", "tokens_to_target"] == math.inf
@@ -99,14 +138,16 @@ def test_older_records_go_by_the_average_and_those_without_bytes_by_nats(tmp_pat
     assert target.unit == "nats per token"
     assert target.level == pytest.approx(math.ceil(100 * 2 * BYTES * math.log(2)) / 100)
     for path in tmp_path.glob("runs/*/provenance.json"):
-        provenance = record.read_json(path)
+        provenance = store.read_json(path)
         assert provenance is not None
         provenance["data"] |= {"bytes": {"validation": 90}, "tokens": {"validation": 100}}
-        record.write_json(path, provenance)
+        store.write_json(path, provenance)
     target = found(tmp_path)
     assert (target.unit, target.average) == ("bits per byte", True)
     assert target.level == pytest.approx(math.ceil(100 * 2 * BYTES / 0.9) / 100)
-    assert any("average bytes a token" in note for note in targets.tabulate("t", target).notes)
+    assert any(
+        "average bytes a token" in note for note in time_to_target.tabulate("t", target).notes
+    )
 
 
 def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Path) -> None:
@@ -124,12 +165,14 @@ def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Pat
     assert (table["target_reached"] == 0).all()
 
 
-@pytest.mark.parametrize("word", ["target=", "target=-1", "target=nan", "target=inf", "goal=2.2", "2.2"])
+@pytest.mark.parametrize(
+    "word", ["target=", "target=-1", "target=nan", "target=inf", "goal=2.2", "2.2"]
+)
 def test_a_wrong_word_is_one_line(word: str) -> None:
     with pytest.raises(Mistake, match=r"target=2\.2"):
-        targets.asked([word])
-    assert targets.asked(["target=2.2"]) == 2.2
-    assert targets.asked([]) is None
+        time_to_target.asked([word])
+    assert time_to_target.asked(["target=2.2"]) == 2.2
+    assert time_to_target.asked([]) is None
 
 
 def test_no_look_gives_no_table(tmp_path: Path) -> None:
@@ -137,4 +180,4 @@ def test_no_look_gives_no_table(tmp_path: Path) -> None:
     write(root, "lstm", 0, 2.0)
     for path in root.glob("runs/*/curve.jsonl"):
         path.write_text('{"step": 1, "tokens": 10, "nats": 2.0}\n')
-    assert "What it takes to reach a target" not in report.make(root)[0].read_text()
+    assert "What it takes to reach a target" not in reporting.make(root)[0].read_text()

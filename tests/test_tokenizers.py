@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.config import Data, Mistake
+from bench.config.schema import Data, Mistake
 from bench.data import prepare
 from bench.data.tokenizer import Bytes, Characters, Pieces, Vocabulary, learn_bpe, load
 
@@ -22,7 +22,10 @@ ODD = [
 
 
 def learned() -> Pieces:
-    return learn_bpe(lambda: iter(["the word of the words and the wording of it, said again and again. " * 20]), 300)
+    return learn_bpe(
+        lambda: iter(["the word of the words and the wording of it, said again and again. " * 20]),
+        300,
+    )
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -87,7 +90,9 @@ def test_characters_that_were_all_seen_are_not_lossy(tmp_path: Path) -> None:
 def test_an_existing_tokenizer_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(learned().content, encoding="utf-8")
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
-    corpus = prepare(Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "tokenizer.json")), "mine")
+    corpus = prepare(
+        Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "tokenizer.json")), "mine"
+    )
     assert corpus.vocabulary.size == learned().size
     assert not corpus.vocabulary.lossy
     assert corpus.facts["bytes_per_token"]["train"] > 2
@@ -100,7 +105,9 @@ def test_an_existing_tokenizer_that_loses_text_is_marked(tmp_path: Path) -> None
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(tmp_path / "lossy.json"))
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
-    assert prepare(Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "lossy.json")), "mine").facts["lossy"]
+    assert prepare(
+        Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "lossy.json")), "mine"
+    ).facts["lossy"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +119,9 @@ def test_an_existing_tokenizer_that_loses_text_is_marked(tmp_path: Path) -> None
         ("empty.json", "empty.json is no tokenizer.json"),
     ],
 )
-def test_a_tokenizer_that_is_not_there(tokenizer: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tokenizer_that_is_not_there(
+    tokenizer: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
     (tmp_path / "broken.json").write_text('{"version": "1.0"}')
     (tmp_path / "empty.json").write_text("")

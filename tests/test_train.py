@@ -10,16 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench import checkpoint, compilation, evaluate, train
-from bench.checkpoint import Place
-from bench.config import Mistake, ObjectiveOptions, Run, Train
-from bench.config import Optimizer as Options
-from bench.limits import CHOICES
-from bench.model import LanguageModel
-from bench.model import build as build_model
-from bench.objective import Objective, build
-from bench.optimizer import Optimizer, Together
-from bench.optimizer import build as build_optimizer
+from bench import evaluation
+from bench.config.schema import Mistake, ObjectiveOptions, Run, Train
+from bench.config.schema import Optimizer as Options
+from bench.config.validation import CHOICES
+from bench.model.language_model import LanguageModel
+from bench.model.language_model import build as build_model
+from bench.training import checkpoint, compilation
+from bench.training import loop as train
+from bench.training.checkpoint import Place
+from bench.training.objective import Objective, build
+from bench.training.optimizer import Optimizer, Together
+from bench.training.optimizer import build as build_optimizer
 
 ORIGIN = {"data": "d", "order": "o", "source": "s"}
 
@@ -31,17 +33,25 @@ class Numbers:
         return (np.arange(9)[None, :] + np.random.default_rng(step).integers(0, 5, (6, 1))) % 5
 
 
-def make(seed: int = 0, kind: str = "adamw", **changes: object) -> tuple[Objective, Optimizer, train.Plan]:
+def make(
+    seed: int = 0, kind: str = "adamw", **changes: object
+) -> tuple[Objective, Optimizer, train.Plan]:
     import yaml
 
     arch = yaml.safe_load((Path(__file__).parent.parent / "conf/arch/gru.yaml").read_text())
-    run = Run(arch=arch, seed=seed, train=Train(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}))  # type: ignore[arg-type]
+    run = Run(
+        arch=arch,
+        seed=seed,
+        train=Train(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}),
+    )  # type: ignore[arg-type]
     plan = train.plan(run)
     objective = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=seed))
     return objective, build_optimizer(objective, Options(kind=kind), plan.learning_rate), plan
 
 
-def run_all(objective: Objective, adam: Optimizer, plan: train.Plan, first: int = 0) -> list[train.Step]:
+def run_all(
+    objective: Objective, adam: Optimizer, plan: train.Plan, first: int = 0
+) -> list[train.Step]:
     return list(train.train(objective, adam, Numbers(), plan, first))
 
 
@@ -77,7 +87,9 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path, 
     first = checkpoint.resume(tmp_path, fresh, other, ORIGIN, said.append)
     assert (first, said) == (Place(6), [])
     assert run_all(fresh, other, plan, first.step) == whole[3:]
-    assert all(torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True))
+    assert all(
+        torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "another model", "another text"])
@@ -138,7 +150,9 @@ def test_the_constant_schedule_and_a_warm_up_longer_than_the_run() -> None:
 
 
 @pytest.mark.parametrize("validations", [1, 3, 10])
-def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_end(validations: int) -> None:
+def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_end(
+    validations: int,
+) -> None:
     *_, plan = make(steps=100, log_every=1, validations=validations)
     looks = [step for step in range(1, 101) if plan.validates(step)]
     assert len(looks) == validations
@@ -147,14 +161,22 @@ def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_e
 
 def test_weight_decay_is_for_matrices_only() -> None:
     objective, adam, _ = make()
-    assert all((p.dim() >= 2) == (group["weight_decay"] > 0) for group in adam.param_groups for p in group["params"])
-    assert sum(len(group["params"]) for group in adam.param_groups) == len(list(objective.parameters()))
+    assert all(
+        (p.dim() >= 2) == (group["weight_decay"] > 0)
+        for group in adam.param_groups
+        for p in group["params"]
+    )
+    assert sum(len(group["params"]) for group in adam.param_groups) == len(
+        list(objective.parameters())
+    )
 
 
 def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     objective, both, _ = make(kind="muon")
     assert isinstance(both, Together)
-    muon, adamw = ({id(p) for group in part.param_groups for p in group["params"]} for part in both.parts)
+    muon, adamw = (
+        {id(p) for group in part.param_groups for p in group["params"]} for part in both.parts
+    )
     named = dict(objective.named_parameters())
     assert {name for name, p in named.items() if id(p) in muon} == {
         name for name, p in named.items() if p.dim() == 2 and "embedding" not in name
@@ -170,11 +192,15 @@ def test_a_step_of_muon_is_orthogonal_in_the_scale_of_adamw() -> None:
     layer(torch.randn(64, 8, generator=torch.Generator().manual_seed(0))).square().sum().backward()
     optimizer.step()
     singular = torch.linalg.svdvals(before - layer.weight.detach()) / (0.01 * 0.2 * 24**0.5)
-    assert ((singular > 0.5) & (singular < 1.5)).all()  # five iterations bring them near 1, no further
+    assert (
+        (singular > 0.5) & (singular < 1.5)
+    ).all()  # five iterations bring them near 1, no further
 
 
 def test_a_generator_is_a_function_of_its_key() -> None:
-    draws = {key: float(torch.rand((), generator=train.seeded(*key))) for key in [(0, 1), (1, 0), (0, 2)]}
+    draws = {
+        key: float(torch.rand((), generator=train.seeded(*key))) for key in [(0, 1), (1, 0), (0, 2)]
+    }
     assert len(set(draws.values())) == 3
     assert float(torch.rand((), generator=train.seeded(0, 1))) == draws[(0, 1)]
 
@@ -187,8 +213,12 @@ def test_dropout_acts_in_every_step_whatever_was_done_to_the_model_between_them(
     objective, adam, plan = make(log_every=4)
     objective.model.eval()
     seen: list[bool] = []
-    objective.model.backbone.register_forward_pre_hook(lambda module, _: seen.append(module.training))
-    for _ in train.train(objective, adam, Numbers(), plan, validate=lambda: float(bool(objective.eval()))):
+    objective.model.backbone.register_forward_pre_hook(
+        lambda module, _: seen.append(module.training)
+    )
+    for _ in train.train(
+        objective, adam, Numbers(), plan, validate=lambda: float(bool(objective.eval()))
+    ):
         objective.eval()
     assert seen == [True] * 12
 
@@ -206,20 +236,31 @@ def test_reseeding_is_torchs_own() -> None:
 def test_without_a_compiler_it_says_so_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     *_, plan = make(compile="default")
     monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(Mistake, match=r"train.compile=default needs the C\+\+ compiler no-such-compiler .*: install it"):
+    with pytest.raises(
+        Mistake,
+        match=r"train.compile=default needs the C\+\+ compiler no-such-compiler .*: install it",
+    ):
         compilation.check(plan)
     compilation.check(make()[2])
 
 
 def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
-    with pytest.raises(Mistake, match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1"):
+    with pytest.raises(
+        Mistake, match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1"
+    ):
         compilation.check(make(compile="reduce-overhead", accumulate=2)[2])
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch itself while it traces; outside of pytest it is not seen
-def test_compiled_training_is_eager_training_but_for_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU"
+)
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute"
+)  # of torch itself while it traces; outside of pytest it is not seen
+def test_compiled_training_is_eager_training_but_for_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(compilation, "GIVEN", None)
     monkeypatch.setenv(compilation.FOLDER, "")  # given back at the end
     (eager, adam, plan), (compiled, other, same) = make(), make(compile="default", accumulate=2)
@@ -230,8 +271,10 @@ def test_compiled_training_is_eager_training_but_for_rounding(tmp_path: Path, mo
     assert all(parameter.grad is None for parameter in compiled.parameters())
     with torch.compiler.set_stance("fail_on_recompile"):
         steps = run_all(compiled, other, same)
-        look = evaluate.validation_nats(compiled, Numbers().at(3)[:2], same)
+        look = evaluation.validation_nats(compiled, Numbers().at(3)[:2], same)
     for ours, theirs in zip(steps, run_all(eager, adam, plan), strict=True):
         assert ours.nats == pytest.approx(theirs.nats, abs=1e-4)
-    assert look == pytest.approx(evaluate.validation_nats(eager, Numbers().at(3)[:2], plan), abs=1e-4)
+    assert look == pytest.approx(
+        evaluation.validation_nats(eager, Numbers().at(3)[:2], plan), abs=1e-4
+    )
     assert list((tmp_path / "compiled").iterdir())

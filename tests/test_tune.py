@@ -11,23 +11,31 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import command, report, tune
-from bench.config import Data, Mistake, Run, Train
-from bench.config import Tune as Options
+from bench import planning, reporting
+from bench.cli import compose
+from bench.config.schema import Data, Mistake, Run, Train
+from bench.config.schema import Tune as Options
+from bench.config.validation import check
 from bench.data import prepare
-from bench.limits import check
-from bench.report.tuning import expected_best
-from bench.tune import search, space
+from bench.planning import search, search_space
+from bench.reporting.sections.tuning import expected_best
 from tests import synthetic
 from tests.conftest import Command, one_line
 
-command.register()
-ARCH = {"_target_": "module.Class", "layers": 2, "dropout": 0.0, "tune": {"space": {"learning_rate": [1e-3, 1e-1]}}}
+compose.register()
+ARCH = {
+    "_target_": "module.Class",
+    "layers": 2,
+    "dropout": 0.0,
+    "tune": {"space": {"learning_rate": [1e-3, 1e-1]}},
+}
 
 
 def asked(axes: dict[str, Any] | None = None, **changes: Any) -> Run:
     arch = {**ARCH, "tune": {"space": axes}} if axes is not None else dict(ARCH)
-    made = Run(arch=arch, names={"arch": "mine", "data": "text", "size": "tiny"}, tune=Options(trials=4))
+    made = Run(
+        arch=arch, names={"arch": "mine", "data": "text", "size": "tiny"}, tune=Options(trials=4)
+    )
     return dataclasses.replace(made, **changes)
 
 
@@ -35,12 +43,18 @@ def asked(axes: dict[str, Any] | None = None, **changes: Any) -> Run:
 
 
 def test_rates_are_drawn_evenly_in_their_logarithm_and_alike_each_time() -> None:
-    rates = [values["learning_rate"] for values in space.draws(asked(), 400)]
-    assert rates[:3] == [values["learning_rate"] for values in space.draws(asked(), 3)]  # more trials change no earlier one
+    rates = [values["learning_rate"] for values in search_space.draws(asked(), 400)]
+    assert rates[:3] == [
+        values["learning_rate"] for values in search_space.draws(asked(), 3)
+    ]  # more trials change no earlier one
     shares = np.log10(np.array(rates) / 1e-3) / 2
     assert 0 <= shares.min() < shares.max() <= 1
-    assert np.abs(np.sort(shares) - np.linspace(0, 1, 400)).max() < 1.63 / math.sqrt(400)  # Kolmogorov, 1 %
-    assert space.draws(asked(tune=Options(trials=4, seed=7)), 3) != space.draws(asked(), 3)
+    assert np.abs(np.sort(shares) - np.linspace(0, 1, 400)).max() < 1.63 / math.sqrt(
+        400
+    )  # Kolmogorov, 1 %
+    assert search_space.draws(asked(tune=Options(trials=4, seed=7)), 3) != search_space.draws(
+        asked(), 3
+    )
 
 
 def test_other_axes_are_searched_too() -> None:
@@ -50,9 +64,11 @@ def test_other_axes_are_searched_too() -> None:
         "layers": {"choices": [1, 3]},
         "optimizer.beta2": [0.9, 0.99],
     }
-    trials = [space.trial(asked(axes, tune=Options(trials=9, trial=n))) for n in range(9)]
+    trials = [search_space.trial(asked(axes, tune=Options(trials=9, trial=n))) for n in range(9)]
     assert {run.arch["layers"] for run in trials} == {1, 3}
-    assert all(0 <= run.arch["dropout"] <= 0.5 and 0.9 <= run.optimizer.beta2 <= 0.99 for run in trials)
+    assert all(
+        0 <= run.arch["dropout"] <= 0.5 and 0.9 <= run.optimizer.beta2 <= 0.99 for run in trials
+    )
     assert len({run.train.learning_rate for run in trials}) == 9
 
 
@@ -62,21 +78,30 @@ def test_other_axes_are_searched_too() -> None:
         ({}, r"names no tune\.space\.learning_rate"),
         ({"learning_rate": [2e-3, 1e-3]}, "is no range"),
         ({"learning_rate": [0.0, 1e-3]}, "is no range"),
-        ({"learning_rate": [1e-3, 2e-3], "layerz": [1, 2]}, r"layerz can not be searched; did you mean layers"),
+        (
+            {"learning_rate": [1e-3, 2e-3], "layerz": [1, 2]},
+            r"layerz can not be searched; did you mean layers",
+        ),
         ({"learning_rate": [1e-3, 2e-3], "layers": {"choices": []}}, "is no range"),
     ],
 )
 def test_a_space_that_can_not_be_searched(axes: dict[str, Any], said: str) -> None:
     with pytest.raises(Mistake, match=said):
-        space.axes(asked(axes))
+        search_space.axes(asked(axes))
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"train": Train(learning_rate=0.1)}, r"train\.learning_rate=0\.1 leaves tune\.trials=4 nothing"),
+        (
+            {"train": Train(learning_rate=0.1)},
+            r"train\.learning_rate=0\.1 leaves tune\.trials=4 nothing",
+        ),
         ({"seed": 1000}, "seed=1000 belongs to the trials"),
-        ({"train": Train(match="flops", budget=1e9), "tune": Options(trials=4, steps=5)}, r"tune\.steps=5"),
+        (
+            {"train": Train(match="flops", budget=1e9), "tune": Options(trials=4, steps=5)},
+            r"tune\.steps=5",
+        ),
     ],
 )
 def test_a_search_that_can_not_mean_what_it_says(changes: dict[str, Any], said: str) -> None:
@@ -93,22 +118,30 @@ def test_a_trial_never_sees_what_runs_are_scored_on(text: Path, tmp_path: Path) 
     train, held = cut.parts["train"], cut.parts["validation"]
     every = whole.parts["train"]
     assert cut.digest != whole.digest
-    assert np.array_equal(np.concatenate([train.tokens, held.tokens[1:]]), every.tokens)  # what comes first is seen, no target
-    assert np.array_equal(held.tokens[held.starts[0] :], every.tokens[every.starts[len(train.starts)] :])
+    assert np.array_equal(
+        np.concatenate([train.tokens, held.tokens[1:]]), every.tokens
+    )  # what comes first is seen, no target
+    assert np.array_equal(
+        held.tokens[held.starts[0] :], every.tokens[every.starts[len(train.starts)] :]
+    )
     assert held.sizes.sum() + train.sizes.sum() == every.sizes.sum()
     assert 0.04 < held.sizes.sum() / every.sizes.sum() < 0.14  # a tenth, in blocks of 4,096 bytes
     folder = tmp_path / "many"
     folder.mkdir()
     for number in range(30):
-        (folder / f"{number}.txt").write_text(f"document {number} says {number * 7}, and little else " * 3)
+        (folder / f"{number}.txt").write_text(
+            f"document {number} says {number * 7}, and little else " * 3
+        )
     apart = prepare(Data(path=str(folder), searching=True), "many")
     assert set(apart.parts) == {"train", "validation"}
     assert apart.scored == "validation"
 
 
 def test_a_trial_is_a_run_of_its_own(tmp_path: Path) -> None:
-    run = asked(seed=3, suite="mine", results=str(tmp_path), tune=Options(trials=4, trial=2, steps=50))
-    made = tune.trial(run)
+    run = asked(
+        seed=3, suite="mine", results=str(tmp_path), tune=Options(trials=4, trial=2, steps=50)
+    )
+    made = planning.trial(run)
     assert (made.seed, made.suite, made.results) == (1000, "tune", str(tmp_path / "mine"))
     assert (made.train.steps, made.data.searching, made.measure.depth) == (50, True, "off")
 
@@ -140,33 +173,42 @@ def rows(scores: list[float | None], rates: list[float]) -> list[dict[str, Any]]
         ([None, None, None], ""),
     ],
 )
-def test_the_best_at_the_end_of_what_was_tried_is_an_edge(scores: list[float | None], edge: str) -> None:
+def test_the_best_at_the_end_of_what_was_tried_is_an_edge(
+    scores: list[float | None], edge: str
+) -> None:
     assert search.edge(rows(scores, [0.001, 0.01, 0.1])) == edge
 
 
 def test_a_run_takes_what_its_search_found(tmp_path: Path) -> None:
     run = asked(suite="mine", results=str(tmp_path))
-    assert tune.open_searches([run])
-    assert tune.found(run) == run
+    assert planning.open_searches([run])
+    assert planning.found(run) == run
     with pytest.raises(Mistake, match="found no learning rate"):
-        tune.confirm(run)
+        planning.confirm(run)
     path = search.place(run)
     path.parent.mkdir(parents=True)
-    path.write_text(json.dumps({"trials": rows([3.0, 2.5, 2.4, 2.0, 1.0], [0.001, 0.002, 0.04, 0.05, 0.01])}))
-    taken = tune.found(run)
-    assert (taken.train.learning_rate, taken.tune.edge) == (0.05, "high")  # of the four that were asked for
-    assert not tune.open_searches([run])
-    tune.confirm(taken)
+    path.write_text(
+        json.dumps({"trials": rows([3.0, 2.5, 2.4, 2.0, 1.0], [0.001, 0.002, 0.04, 0.05, 0.01])})
+    )
+    taken = planning.found(run)
+    assert (taken.train.learning_rate, taken.tune.edge) == (
+        0.05,
+        "high",
+    )  # of the four that were asked for
+    assert not planning.open_searches([run])
+    planning.confirm(taken)
     assert search.place(dataclasses.replace(run, seed=8)) == path
     assert search.place(dataclasses.replace(run, train=Train(steps=9))) != path
-    assert tune.open_searches([dataclasses.replace(run, tune=Options(trials=6))])
+    assert planning.open_searches([dataclasses.replace(run, tune=Options(trials=6))])
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
 def test_expected_best_is_the_mean_over_all_subsets(count: int) -> None:
     values = list(np.random.default_rng(count).normal(size=count))
     for n, came in enumerate(expected_best(values), 1):
-        assert came == pytest.approx(np.mean([min(subset) for subset in itertools.combinations(values, n)]), abs=1e-12)
+        assert came == pytest.approx(
+            np.mean([min(subset) for subset in itertools.combinations(values, n)]), abs=1e-12
+        )
 
 
 def test_expected_best_with_a_diverged_trial_is_known_once_it_can_not_be_the_best() -> None:
@@ -181,7 +223,9 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
     for arch, edge in (("lstm", "high"), ("gru", "")):
         folder = synthetic.write_run(root, arch, 0)
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        (folder / "config.yaml").write_text(yaml.safe_dump(config | {"tune": {"trials": 3, "edge": edge}}))
+        (folder / "config.yaml").write_text(
+            yaml.safe_dump(config | {"tune": {"trials": 3, "edge": edge}})
+        )
         made = rows([3.0, 2.2, 2.1 if edge else None], [0.001, 0.01, 0.1])
         about = {
             "arch": arch,
@@ -194,23 +238,30 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
         }
         path = root / "tune" / "searches" / f"{arch}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(about | {"part": "validation", "space": {"learning_rate": [0.001, 0.1]}, "trials": made}))
-    page = report.make(root)[0].read_text()
-    assert page.count("UNTUNED</span>") == 3  # in the table of scores, the fairness sheet and the search's own table
+        path.write_text(
+            json.dumps(
+                about
+                | {"part": "validation", "space": {"learning_rate": [0.001, 0.1]}, "trials": made}
+            )
+        )
+    page = reporting.make(root)[0].read_text()
+    assert (
+        page.count("UNTUNED</span>") == 3
+    )  # in the table of scores, the fairness sheet and the search's own table
     tuning = page[page.index('id="tuning"') :]
     assert "the highest rate tried" in tuning
     assert "1 diverged" in tuning
     assert tuning.count("<figure>") == 2
-    assert report.suites(root) == [root]
+    assert reporting.suites(root) == [root]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_words_of_the_trials() -> None:
-    words = command.trials(["arch=rnn,gpt", "-m", "seed=0,1", "dry=true"], Options(trials=2))
+    words = compose.trials(["arch=rnn,gpt", "-m", "seed=0,1", "dry=true"], Options(trials=2))
     assert words == ["-m", "arch=rnn,gpt", "seed=1000", "tune.trial=0,1", "control.arch="]
-    runs = command.expand([*words, "tune.trials=2"]).runs
+    runs = compose.expand([*words, "tune.trials=2"]).runs
     assert [(run.names["arch"], run.tune.trial, run.suite) for run in runs] == [
         ("rnn", 0, "tune"), ("rnn", 1, "tune"), ("gpt", 0, "tune"), ("gpt", 1, "tune"),
     ]  # fmt: skip
@@ -221,12 +272,17 @@ def test_a_search_of_nothing_is_one_line(bench: Command, tiny: list[str]) -> Non
 
 
 @pytest.mark.slow
-def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     words = ["arch=bigram,gpt", "-m", "tune.trials=3", "tune.steps=4", *tiny]
     done = bench(*words)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "single"
-    found = {path.name.partition("-")[0]: json.loads(path.read_text()) for path in root.glob("tune/searches/*.json")}
+    found = {
+        path.name.partition("-")[0]: json.loads(path.read_text())
+        for path in root.glob("tune/searches/*.json")
+    }
     assert {arch: [t["status"] for t in one["trials"]] for arch, one in found.items()} == {
         a: ["done"] * 3 for a in ("bigram", "gpt")
     }
@@ -237,7 +293,11 @@ def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(bench: Command,
         trials = found[config["names"]["arch"]]["trials"]
         best = min(trials, key=lambda trial: trial["score"])
         assert config["train"]["learning_rate"] == best["values"]["learning_rate"]
-        assert (config["seed"], config["train"]["steps"], config["data"]["searching"]) == (0, 8, False)
+        assert (config["seed"], config["train"]["steps"], config["data"]["searching"]) == (
+            0,
+            8,
+            False,
+        )
     again = bench(*words)
     assert again.stderr.count("done before, not run again") == 2  # no trial is looked at again
     assert again.returncode == 0

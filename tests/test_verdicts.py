@@ -13,12 +13,17 @@ import pytest
 import yaml
 from scipy import stats
 
-from bench import command, reading, record, report, run
-from bench.config import Mistake
-from bench.report import comparisons, headline, pairs, tables
-from bench.report.comparisons import Comparison
-from bench.report.pairs import Arms
-from bench.report.verdicts import sentence
+from bench import reporting, run
+from bench.analysis import aggregate, comparisons
+from bench.analysis.comparisons import Comparison
+from bench.analysis.verdicts import sentence
+from bench.cli import compose
+from bench.config.schema import Mistake
+from bench.records import store
+from bench.records import tables as reading
+from bench.reporting import summary_text
+from bench.stats import pairwise
+from bench.stats.pairwise import Arms
 from tests import synthetic
 from tests.conftest import Command
 
@@ -30,10 +35,16 @@ def alone(*seeds: Sequence[float]) -> Arms:
     return Arms([np.array(one) for one in seeds], np.empty((len(seeds), 0)), NOWHERE)
 
 
-def simulated(truth: Sequence[float], seeds: int, draw: np.random.Generator, documents: int = 200) -> Arms:
+def simulated(
+    truth: Sequence[float], seeds: int, draw: np.random.Generator, documents: int = 200
+) -> Arms:
     """Arms whose bits per byte are known: hard and easy documents of very unequal size, which suit one arm more than another."""
     sizes = np.exp(draw.normal(6, 1, documents))
-    levels = np.array(truth)[:, None] + draw.normal(0, 0.15, documents) + draw.normal(0, 0.02, (len(truth), documents))
+    levels = (
+        np.array(truth)[:, None]
+        + draw.normal(0, 0.15, documents)
+        + draw.normal(0, 0.02, (len(truth), documents))
+    )
     means = levels @ sizes / sizes.sum()
     scores = means[:, None] + draw.normal(0, 0.003, (len(truth), seeds))
     nats = (levels + (scores.mean(axis=1) - means)[:, None]) * sizes * math.log(2)
@@ -45,7 +56,7 @@ def simulated(truth: Sequence[float], seeds: int, draw: np.random.Generator, doc
 
 def test_two_arms_without_documents_are_the_t_test() -> None:
     first, second = [1.0, 1.1, 1.3], [2.0, 2.2]
-    pair = pairs.judge(alone(second, first)).iloc[0]
+    pair = pairwise.judge(alone(second, first)).iloc[0]
     expected = stats.ttest_ind(second, first)
     assert (pair["first"], pair["second"]) == (1, 0)
     assert pair["p"] == pytest.approx(expected.pvalue)
@@ -55,64 +66,81 @@ def test_two_arms_without_documents_are_the_t_test() -> None:
 
 def test_the_seed_variance_is_pooled_and_degrees_of_freedom_add_up() -> None:
     arms = alone([1.0, 1.1, 1.3], [2.0, 2.2], [5.0, 5.1, 5.15, 5.2], [3.0])
-    pair = pairs.judge(arms).iloc[0]
+    pair = pairwise.judge(arms).iloc[0]
     squares = sum(float(np.square(one - one.mean()).sum()) for one in arms.seeds)
-    assert pair["half"] == pytest.approx(stats.t.ppf(0.975, 6) * math.sqrt(squares / 6 * (1 / 3 + 1 / 2)))
+    assert pair["half"] == pytest.approx(
+        stats.t.ppf(0.975, 6) * math.sqrt(squares / 6 * (1 / 3 + 1 / 2))
+    )
 
 
 def test_documents_add_their_variance_by_welch_and_satterthwaite() -> None:
     sizes, seeds = np.full(50, 40.0), [np.array([1.0, 1.1, 1.3]), np.array([1.0, 1.3, 1.5])]
     nats = np.random.default_rng(0).normal(40, 3, (2, 50))
-    pair = pairs.judge(Arms(seeds, nats, sizes)).iloc[0]
+    pair = pairwise.judge(Arms(seeds, nats, sizes)).iloc[0]
     documents = np.var((nats[0] - nats[1]) / 40 / math.log(2), ddof=1) / 50
     shared = np.mean([one.var(ddof=1) for one in seeds]) * 2 / 3
     freedom = (documents + shared) ** 2 / (documents**2 / 49 + shared**2 / 4)
-    assert pair["half"] == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(documents + shared))
+    assert pair["half"] == pytest.approx(
+        stats.t.ppf(0.975, freedom) * math.sqrt(documents + shared)
+    )
 
 
 def test_the_variance_over_documents_is_the_jackknife_of_a_ratio_of_sums() -> None:
     draw = np.random.default_rng(0)
     sizes = np.exp(draw.normal(5, 1.5, 20))
     nats = draw.normal(1, 0.1, (3, 20)) * sizes
-    found = pairs.document_variances(nats, sizes)
+    found = pairwise.document_variances(nats, sizes)
     gap = nats[0] - nats[2]
-    left = np.array([np.delete(gap, place).sum() / np.delete(sizes, place).sum() for place in range(20)])
+    left = np.array(
+        [np.delete(gap, place).sum() / np.delete(sizes, place).sum() for place in range(20)]
+    )
     ratio = gap.sum() / sizes.sum()
     assert found[0, 2] == pytest.approx(19 / 20 * np.square(left - ratio).sum() / math.log(2) ** 2)
     assert found[1, 1] == pytest.approx(0)
-    assert np.isnan(pairs.document_variances(nats[:, :1], sizes[:1])).all()
-    assert pairs.worth(np.full(7, 3.0)) == pytest.approx(7)
+    assert np.isnan(pairwise.document_variances(nats[:, :1], sizes[:1])).all()
+    assert pairwise.worth(np.full(7, 3.0)) == pytest.approx(7)
     rows = pd.MultiIndex.from_product([[4], range(20)], names=["row", "document"])
-    alone = tables.variances(pd.DataFrame({"nats": nats[0], "bytes": sizes}, index=rows)).loc[4]
-    assert alone["document_variance"] == pytest.approx(pairs.document_variances(np.stack([nats[0], 0 * sizes]), sizes)[0, 1])
-    assert alone["documents"] == pytest.approx(pairs.worth(sizes))
+    alone = aggregate.variances(pd.DataFrame({"nats": nats[0], "bytes": sizes}, index=rows)).loc[4]
+    assert alone["document_variance"] == pytest.approx(
+        pairwise.document_variances(np.stack([nats[0], 0 * sizes]), sizes)[0, 1]
+    )
+    assert alone["documents"] == pytest.approx(pairwise.worth(sizes))
 
 
 def test_holm() -> None:
-    assert pairs.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert pairwise.holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
 
 
 def test_an_arm_that_spreads_unlike_the_others_leaves_the_pool() -> None:
     draw = np.random.default_rng(1)
     steady = [draw.normal(1 + 0.1 * arm, 0.002, 5) for arm in range(5)]
     unsteady = draw.normal(1.2, 0.1, 5)
-    table = pairs.judge(alone(*steady, unsteady))
-    without = pairs.judge(alone(*steady))
-    quiet, loud = table[table["second"].lt(5) & table["first"].lt(5)], table[table["second"].eq(5) | table["first"].eq(5)]
+    table = pairwise.judge(alone(*steady, unsteady))
+    without = pairwise.judge(alone(*steady))
+    quiet, loud = (
+        table[table["second"].lt(5) & table["first"].lt(5)],
+        table[table["second"].eq(5) | table["first"].eq(5)],
+    )
     assert quiet["half"].to_numpy() == pytest.approx(without["half"].to_numpy())
-    own = unsteady.var(ddof=1) / 5  # nearly all of the variance of its differences, on four degrees of freedom
-    assert loud["half"].to_numpy() == pytest.approx([stats.t.ppf(0.975, 4) * math.sqrt(own)] * 5, rel=0.01)
-    assert quiet["kind"].eq(pairs.BETTER).all()
-    assert not pairs.spread([*steady, unsteady], np.ones(6, bool)).pool[5]
+    own = (
+        unsteady.var(ddof=1) / 5
+    )  # nearly all of the variance of its differences, on four degrees of freedom
+    assert loud["half"].to_numpy() == pytest.approx(
+        [stats.t.ppf(0.975, 4) * math.sqrt(own)] * 5, rel=0.01
+    )
+    assert quiet["kind"].eq(pairwise.BETTER).all()
+    assert not pairwise.spread([*steady, unsteady], np.ones(6, bool)).pool[5]
 
 
 def test_one_seed_may_decide_where_many_seeds_overlap() -> None:
     draw = np.random.default_rng(0)
     noise = draw.normal(0, 1, (2, 40))
     noise -= noise.mean(axis=1, keepdims=True)
-    pair = pairs.judge(alone(noise[0], noise[1] + 0.6)).iloc[0]
+    pair = pairwise.judge(alone(noise[0], noise[1] + 0.6)).iloc[0]
     wins = np.mean([a < b for a in noise[0] for b in noise[1] + 0.6])
-    assert pair["kind"] == pairs.DECIDES
+    assert pair["kind"] == pairwise.DECIDES
     assert pair["wins"] == pytest.approx(wins)
     assert 0.5 < wins < 0.75
 
@@ -120,10 +148,10 @@ def test_one_seed_may_decide_where_many_seeds_overlap() -> None:
 def test_the_seeds_that_would_settle_a_difference_follow_the_rule_of_thumb() -> None:
     """About 15.7 variances over the squared difference, an arm, for a power of 0.8 at 5 %."""
     first = np.array([-1.0, 0.0, 1.0])
-    pair = pairs.judge(alone(first, first + 0.4)).iloc[0]
-    assert pair["kind"] == pairs.SAME
+    pair = pairwise.judge(alone(first, first + 0.4)).iloc[0]
+    assert pair["kind"] == pairwise.SAME
     assert pair["needed"] == pytest.approx(15.7 / 0.4**2, rel=0.05)
-    assert pairs.judge(alone(first, first + 0.01)).iloc[0]["needed"] == math.inf
+    assert pairwise.judge(alone(first, first + 0.01)).iloc[0]["needed"] == math.inf
 
 
 # --- a simulated truth ------------------------------------------------------------------------------------------------
@@ -134,11 +162,15 @@ def false_and_found(seeds: int, times: int) -> tuple[float, float]:
     draw = np.random.default_rng(seeds)
     false = found = 0
     for _ in range(times):
-        equal = pairs.judge(simulated([1.7] * 5, seeds, draw))
-        false += bool(equal["kind"].isin([pairs.BETTER, pairs.DECIDES]).any())
-        apart = pairs.judge(simulated([1.7, 1.7 + 2 * float(equal["detectable"].mean()), 1.7, 1.7, 1.7], seeds, draw))
+        equal = pairwise.judge(simulated([1.7] * 5, seeds, draw))
+        false += bool(equal["kind"].isin([pairwise.BETTER, pairwise.DECIDES]).any())
+        apart = pairwise.judge(
+            simulated(
+                [1.7, 1.7 + 2 * float(equal["detectable"].mean()), 1.7, 1.7, 1.7], seeds, draw
+            )
+        )
         pair = apart[(apart["first"] == 0) & (apart["second"] == 1)]
-        found += len(pair) == 1 and pair["adjusted"].iloc[0] <= pairs.ALPHA
+        found += len(pair) == 1 and pair["adjusted"].iloc[0] <= pairwise.ALPHA
     return false / times, found / times
 
 
@@ -147,7 +179,9 @@ def false_and_found(seeds: int, times: int) -> tuple[float, float]:
 def test_calibration(seeds: int) -> None:
     times = 2000
     false, found = false_and_found(seeds, times)
-    print(f"{seeds} seeds: claimed between equal arms {false:.4f}, found at twice the detectable size {found:.4f}")
+    print(
+        f"{seeds} seeds: claimed between equal arms {false:.4f}, found at twice the detectable size {found:.4f}"
+    )
     assert false * times <= stats.binom.ppf(0.99, times, 0.05)
     assert found >= 0.8
 
@@ -166,10 +200,10 @@ def test_many_arms_cost_little_more_than_few() -> None:
 
     def seconds(of: Arms) -> float:
         began = time.perf_counter()
-        pairs.judge(of)
+        pairwise.judge(of)
         return time.perf_counter() - began
 
-    pairs.judge(two)
+    pairwise.judge(two)
     assert min(seconds(arms) for _ in range(3)) < 50 * min(seconds(two) for _ in range(5))
 
 
@@ -178,19 +212,27 @@ def test_many_arms_cost_little_more_than_few() -> None:
 
 def compared(root: Path) -> Comparison:
     records = reading.read(root)
-    return comparisons.comparisons(tables.build(records, []))[0]
+    return comparisons.comparisons(aggregate.build(records, []))[0]
 
 
-def write(root: Path, arch: str, nats: float, seeds: Sequence[int], count: int = 120, **changes: str) -> None:
+def write(
+    root: Path, arch: str, nats: float, seeds: Sequence[int], count: int = 120, **changes: str
+) -> None:
     for seed in seeds:
-        synthetic.write_run(root, arch, seed, documents=synthetic.make_documents(nats, seed + 10 * len(arch), count), **changes)
+        synthetic.write_run(
+            root,
+            arch,
+            seed,
+            documents=synthetic.make_documents(nats, seed + 10 * len(arch), count),
+            **changes,
+        )
 
 
 def make_control(root: Path, arch: str, seeds: list[int]) -> None:
     """Say in every record that the suite has a control."""
     for path in root.glob("runs/*/config.yaml"):
         config = yaml.safe_load(path.read_text()) | {"control": {"arch": arch, "seeds": seeds}}
-        record.write_atomically(path, yaml.safe_dump(config))
+        store.write_atomically(path, yaml.safe_dump(config))
 
 
 def test_the_three_sentences(tmp_path: Path) -> None:
@@ -199,11 +241,19 @@ def test_the_three_sentences(tmp_path: Path) -> None:
     write(tmp_path, "convolution", 1.4, range(3))
     found = compared(tmp_path).verdicts[0].pairs.set_index(["label", "other_label"])["sentence"]
     better = found.xs("lstm", level="label")
-    assert all(line.startswith("lstm is better by 0.2") and line.endswith("bits per byte") for line in better)
+    assert all(
+        line.startswith("lstm is better by 0.2") and line.endswith("bits per byte")
+        for line in better
+    )
     other = found.drop("lstm", level="label").iloc[0]
     assert other.startswith("not distinguishable (could have seen 0.0")
-    pair = pd.Series({"label": "a", "other_label": "b", "kind": pairs.DECIDES, "wins": 0.6, "basis": "seeds"})
-    assert sentence(next(pair.to_frame().T.itertuples())) == "a is better on average, but one seed decides (P = 0.6)"
+    pair = pd.Series(
+        {"label": "a", "other_label": "b", "kind": pairwise.DECIDES, "wins": 0.6, "basis": "seeds"}
+    )
+    assert (
+        sentence(next(pair.to_frame().T.itertuples()))
+        == "a is better on average, but one seed decides (P = 0.6)"
+    )
 
 
 def test_one_seed_is_judged_over_documents_only_and_says_so(tmp_path: Path) -> None:
@@ -213,7 +263,7 @@ def test_one_seed_is_judged_over_documents_only_and_says_so(tmp_path: Path) -> N
     (pair,) = part.verdicts[0].pairs.itertuples()
     assert pair.sentence.endswith("bits per byte, over documents only")
     assert any("seeds were not sampled" in note for note in part.verdicts[0].notes)
-    assert "seeds were not sampled" in headline.sentences(part, [])[1]
+    assert "seeds were not sampled" in summary_text.sentences(part, [])[1]
 
 
 def test_without_seeds_and_documents_there_is_no_verdict(tmp_path: Path) -> None:
@@ -222,13 +272,19 @@ def test_without_seeds_and_documents_there_is_no_verdict(tmp_path: Path) -> None
     for path in tmp_path.glob("runs/*/documents.parquet"):
         path.unlink()
     (pair,) = compared(tmp_path).verdicts[0].pairs.itertuples()
-    assert pair.sentence == "no verdict on lstm and gru: one seed each, and no nats of the same documents"
+    assert (
+        pair.sentence
+        == "no verdict on lstm and gru: one seed each, and no nats of the same documents"
+    )
 
 
 def test_too_few_documents_are_said(tmp_path: Path) -> None:
     for arch, nats in (("lstm", 1.2), ("gru", 1.4)):
         write(tmp_path, arch, nats, range(3), count=6)
-    assert any(note.startswith("Too few documents: the 6 scored ones") for note in compared(tmp_path).verdicts[0].notes)
+    assert any(
+        note.startswith("Too few documents: the 6 scored ones")
+        for note in compared(tmp_path).verdicts[0].notes
+    )
 
 
 def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None:
@@ -237,20 +293,20 @@ def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None
         write(root, arch, nats, range(2))
         write(root, arch, nats, range(2), tokenizer="bpe", data_digest="b1b1b1b1")
     for path in root.glob("runs/*/provenance.json"):  # the same text under two tokenizers
-        provenance = record.read_json(path)
+        provenance = store.read_json(path)
         provenance["digests"]["text"] = "t1t1t1t1"
-        record.write_json(path, provenance)
+        store.write_json(path, provenance)
     part = compared(root)
     assert [len(table) for table in part.likelihoods] == [2, 2]
     assert [len(found.pairs) for found in part.verdicts] == [1, 1]
-    assert "The tokenizer differs (bpe · bytes)" in report.make(root)[0].read_text()
+    assert "The tokenizer differs (bpe · bytes)" in reporting.make(root)[0].read_text()
 
 
 # --- the answer first: odd tables -------------------------------------------------------------------------------------
 
 
 def answer(root: Path) -> list[str]:
-    return headline.sentences(compared(root), [])
+    return summary_text.sentences(compared(root), [])
 
 
 def test_one_architecture_has_a_score_and_no_verdict(tmp_path: Path) -> None:
@@ -282,8 +338,8 @@ def test_where_everything_is_tied_nothing_is_called_best(tmp_path: Path) -> None
         for seed in range(3):
             synthetic.write_run(tmp_path, arch, seed, documents=table)
     part = compared(tmp_path)
-    assert part.verdicts[0].pairs["kind"].eq(pairs.SAME).all()
-    said = " ".join(headline.sentences(part, []))
+    assert part.verdicts[0].pairs["kind"].eq(pairwise.SAME).all()
+    said = " ".join(summary_text.sentences(part, []))
     assert "Lowest mean: " in said
     assert "not distinguishable from" in said
     assert "Best quality" not in said
@@ -314,13 +370,21 @@ def test_the_control_is_a_row_of_its_own_outside_mean_count_pool_and_family(tmp_
     rows = part.rows.set_index("label")
     assert list(rows.index) == ["gru", "lstm", "lstm again"]
     assert rows.loc["lstm", "seeds"] == rows.loc["lstm again", "seeds"] == 3
-    assert rows.loc["lstm", "bits_per_byte"] == other.rows.set_index("label").loc["lstm", "bits_per_byte"]
+    assert (
+        rows.loc["lstm", "bits_per_byte"]
+        == other.rows.set_index("label").loc["lstm", "bits_per_byte"]
+    )
     found, plain = part.verdicts[0].pairs, other.verdicts[0].pairs
     assert list(found["control"]) == [False, True]
     columns = ["difference", "half", "p", "adjusted", "detectable"]
-    assert found.loc[~found["control"], columns].to_numpy() == pytest.approx(plain[columns].to_numpy())
-    assert set(found.loc[found["control"], ["label", "other_label"]].iloc[0]) == {"lstm", "lstm again"}
-    said = " ".join(headline.sentences(part, []))
+    assert found.loc[~found["control"], columns].to_numpy() == pytest.approx(
+        plain[columns].to_numpy()
+    )
+    assert set(found.loc[found["control"], ["label", "other_label"]].iloc[0]) == {
+        "lstm",
+        "lstm again",
+    }
+    said = " ".join(summary_text.sentences(part, []))
     assert "The A/A control, lstm" in said
     assert "as it has to be" in said
     assert "2 causal models" in said
@@ -332,7 +396,7 @@ def test_a_control_that_differs_is_said_loudly(tmp_path: Path) -> None:
     write(tmp_path, "lstm", 1.35, [100, 101, 102])
     make_control(tmp_path, "lstm", [100, 101, 102])
     part = compared(tmp_path)
-    said = " ".join(headline.sentences(part, []))
+    said = " ".join(summary_text.sentences(part, []))
     assert "else the intervals are too narrow" in said
     assert "Best quality: lstm," in said
 
@@ -342,7 +406,7 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
     for seed in (100, 101):
         synthetic.write_run(root, "lstm", seed)
     make_control(root, "lstm", [100, 101])
-    page = report.make(root)[0].read_text()
+    page = reporting.make(root)[0].read_text()
     assert page.count("A/A control</span>") == 2  # in the table of scores, and in that of verdicts
     drawn = page[page.index('<div class="figures">') : page.index("What they write")]
     assert "lstm again" not in drawn
@@ -351,9 +415,9 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
 
 
 def test_the_runs_carry_the_control_of_their_suite() -> None:
-    command.register()
+    compose.register()
     words = ["suite=default", "arch=rnn,bigram", "seed=0"]
-    runs = command.expand(words).runs
+    runs = compose.expand(words).runs
     assert [(run.names["arch"], run.seed) for run in runs] == [
         ("rnn", 0),
         ("bigram", 0),
@@ -362,14 +426,18 @@ def test_the_runs_carry_the_control_of_their_suite() -> None:
         ("rnn", 102),
     ]
     assert dataclasses.replace(runs[0], seed=100) == runs[2]
-    assert not command.expand(["suite=default", "arch=rnn", "seed=100"]).control  # what takes up a run of the control
+    assert not compose.expand(
+        ["suite=default", "arch=rnn", "seed=100"]
+    ).control  # what takes up a run of the control
     with pytest.raises(Mistake, match="seed=100 belongs to the A/A control"):
-        command.expand([*words[:2], "seed=100"])
+        compose.expand([*words[:2], "seed=100"])
     with pytest.raises(Mistake, match="has no seeds"):
-        command.expand([*words, "control.seeds=[]"])
+        compose.expand([*words, "control.seeds=[]"])
 
 
-def test_the_door_passes_through_hydra_once_more_for_the_control(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_door_passes_through_hydra_once_more_for_the_control(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     passes: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["run"])
     monkeypatch.setattr(run, "by_hydra", lambda: passes.append(sys.argv[1:]))
@@ -381,7 +449,9 @@ def test_the_door_passes_through_hydra_once_more_for_the_control(monkeypatch: py
 
 
 @pytest.mark.slow
-def test_a_sweep_trains_its_control_after_the_others(bench: Command, tiny: list[str], tmp_path: Path) -> None:
+def test_a_sweep_trains_its_control_after_the_others(
+    bench: Command, tiny: list[str], tmp_path: Path
+) -> None:
     words = ["arch=bigram,rnn", "-m", "control.arch=bigram", "control.seeds=[7]", *tiny]
     done = bench(*words)
     assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from architectures.slstm import Memory as ScalarMemory
 from architectures.slstm import init_memory as init_scalar
 from architectures.xlstm import XLSTM
 from bench.contract import CHECKS, Subject, examine
-from bench.model import CannotBuild
+from bench.model.language_model import CannotBuild
 from tests.test_recurrent import CONTEXT, HEADS, WIDTH, close, finding, joined, made, random, read
 
 
@@ -26,7 +26,10 @@ def test_xlstm_parity_with_transformers() -> None:
     theirs.out_norm = nn.Identity()
     for block, layer in zip(ours.blocks, theirs.blocks, strict=True):
         weights = layer.state_dict()
-        parts = {end: (f"mlstm_layer.igate_preact.{end}", f"mlstm_layer.fgate_preact.{end}") for end in ("weight", "bias")}
+        parts = {
+            end: (f"mlstm_layer.igate_preact.{end}", f"mlstm_layer.fgate_preact.{end}")
+            for end in ("weight", "bias")
+        }
         block.load_state_dict({
             "memory_norm.weight": weights["norm_mlstm.weight"],
             "memory.into.weight": joined(weights, *(f"mlstm_layer.{part}.weight" for part in ("q", "k", "v", "ogate_preact"))),
@@ -43,7 +46,13 @@ def test_xlstm_parity_with_transformers() -> None:
 
 def streams(length: int, spread: float = 2.0) -> list[Tensor]:
     """Queries, keys, values, and both gates before their bends."""
-    shapes = [(2, 3, length, 4), (2, 3, length, 4), (2, 3, length, 5), (2, 3, length), (2, 3, length)]
+    shapes = [
+        (2, 3, length, 4),
+        (2, 3, length, 4),
+        (2, 3, length, 5),
+        (2, 3, length),
+        (2, 3, length),
+    ]
     return [random(*shape, seed=i) * (spread if i > 2 else 1.0) for i, shape in enumerate(shapes)]
 
 
@@ -69,13 +78,23 @@ def test_mlstm_has_the_gradient_of_what_it_computes() -> None:
     """Chunk borders included; what is divided by comes out again, and passes no gradient on."""
     arguments = [each[:1, :1].requires_grad_() for each in streams(7)]
     for chunk in (3, 64):
-        assert torch.autograd.gradcheck(lambda *all_, chunk=chunk: mlstm(*all_, None, chunk)[0], arguments)
+        assert torch.autograd.gradcheck(
+            lambda *all_, chunk=chunk: mlstm(*all_, None, chunk)[0], arguments
+        )
 
 
 def test_mlstm_gates_at_their_limits_stay_finite() -> None:
     for enter, keep in ((15.0, 15.0), (15.0, -15.0), (-15.0, 15.0), (-15.0, -15.0)):
         queries, keys, values, gate, _ = (each.float() for each in streams(300))
-        mixed, _ = mlstm(queries, keys, values, torch.full_like(gate, enter), torch.full_like(gate, keep), None, 64)
+        mixed, _ = mlstm(
+            queries,
+            keys,
+            values,
+            torch.full_like(gate, enter),
+            torch.full_like(gate, keep),
+            None,
+            64,
+        )
         assert mixed.isfinite().all()
 
 
@@ -92,14 +111,20 @@ def test_slstm_parity_with_its_recurrence() -> None:
     mixed, after = slstm(inputs[:, :4], recurrent, start)
     mixed = torch.cat([mixed, slstm(inputs[:, 4:], recurrent, after)[0]], dim=1)
     for t in range(9):
-        i, f, z, o = (inputs[:, t] + torch.einsum("bhk,hkg->bhg", output, recurrent)).chunk(4, dim=-1)
+        i, f, z, o = (inputs[:, t] + torch.einsum("bhk,hkg->bhg", output, recurrent)).chunk(
+            4, dim=-1
+        )
         cell, weight = f.sigmoid() * cell + i.exp() * z.tanh(), f.sigmoid() * weight + i.exp()
         output = o.sigmoid() * cell / weight
         close(mixed[:, t], output, 1e-9)
-    arguments = [each.requires_grad_() for each in (inputs[:1, :5, :2].clone(), recurrent[:2].clone())]
+    arguments = [
+        each.requires_grad_() for each in (inputs[:1, :5, :2].clone(), recurrent[:2].clone())
+    ]
     later = ScalarMemory(*(each[:2, :1] for each in after))
     for memory in (init_scalar(1, 2, 4, inputs), later):
-        assert torch.autograd.gradcheck(lambda *both, memory=memory: slstm(*both, memory)[0], arguments)
+        assert torch.autograd.gradcheck(
+            lambda *both, memory=memory: slstm(*both, memory)[0], arguments
+        )
 
 
 def test_slstm_layer_parity_with_its_block() -> None:
@@ -121,14 +146,21 @@ def test_slstm_layer_parity_with_its_block() -> None:
 
 def test_xlstm_with_an_slstm_layer_keeps_the_contract() -> None:
     arch = read("xlstm") | {"layers": 2, "slstm_at": [1]}
-    assert [type(memory) for memory in XLSTM(WIDTH, CONTEXT, 2, slstm_at=[1]).memories()] == [MLSTM, SLSTM]
+    assert [type(memory) for memory in XLSTM(WIDTH, CONTEXT, 2, slstm_at=[1]).memories()] == [
+        MLSTM,
+        SLSTM,
+    ]
     subject, asked = Subject(arch), {"gradients", "causality", "pieces", "flops", "tracing"}
     found = [examine(check, subject) for check in CHECKS if check.name in asked]
-    assert [finding.status for finding in found] == ["holds"] * 5, [finding.sentence() for finding in found]
+    assert [finding.status for finding in found] == ["holds"] * 5, [
+        finding.sentence() for finding in found
+    ]
 
 
 def test_slstm_layers_that_are_not_there_are_named() -> None:
-    with pytest.raises(CannotBuild, match=r"slstm_at=\[4\] names layer 4, and the layers are 0 to 3"):
+    with pytest.raises(
+        CannotBuild, match=r"slstm_at=\[4\] names layer 4, and the layers are 0 to 3"
+    ):
         Subject(read("xlstm") | {"slstm_at": [4]})
     with pytest.raises(ValueError, match="heads=4 of an sLSTM must divide the width=30"):
         XLSTM(30, CONTEXT, slstm_at=[0])

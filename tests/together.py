@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import yaml
 
-from bench import checkpoint, ranks, train
-from bench.checkpoint import Keeper, Place
-from bench.config import ObjectiveOptions, Run, Train
-from bench.config import Optimizer as Options
-from bench.model import build as build_model
-from bench.objective import build
-from bench.optimizer import build as build_optimizer
+from bench.config.schema import ObjectiveOptions, Run, Train
+from bench.config.schema import Optimizer as Options
+from bench.model.language_model import build as build_model
+from bench.training import checkpoint, distributed, loop
+from bench.training.checkpoint import Keeper, Place
+from bench.training.objective import build
+from bench.training.optimizer import build as build_optimizer
 from tests.conftest import ROOT
 from tests.test_train import ORIGIN, Numbers
 
@@ -27,7 +27,13 @@ CASES: dict[str, tuple[str, str, str, int, int]] = {
     "masked": ("bert", "adamw", "none", 1, 1),
     "muon": ("gru", "muon", "none", 1, 1),
     "micro-batches": ("gru", "adamw", "none", 1, 3),
-    "auxiliary loss": ("moe", "adamw", "none", 2, 1),  # the loss of balance is one of a piece: cut alike, it is alike
+    "auxiliary loss": (
+        "moe",
+        "adamw",
+        "none",
+        2,
+        1,
+    ),  # the loss of balance is one of a piece: cut alike, it is alike
     "recurrent in shards": ("gru", "adamw", "fsdp", 1, 1),
     "attention in shards": ("transformer", "adamw", "fsdp", 1, 1),
     "masked in shards": ("bert", "adamw", "fsdp", 1, 3),
@@ -35,15 +41,25 @@ CASES: dict[str, tuple[str, str, str, int, int]] = {
 }
 
 
-def trained(case: str, team: ranks.Team = ranks.ALONE, folder: Path | None = None, first: int = 0) -> dict[str, Any]:
+def trained(
+    case: str,
+    team: distributed.Team = distributed.ALONE,
+    folder: Path | None = None,
+    first: int = 0,
+) -> dict[str, Any]:
     """The losses and the weights of a case, by a team, with a checkpoint in a folder after half of its steps."""
     arch_name, kind, sharding, alone, each = CASES[case]
     arch = yaml.safe_load((ROOT / "conf" / "arch" / f"{arch_name}.yaml").read_text())
     accumulate = alone if team.size == 1 else each
-    run = Run(arch=arch, train=Train(steps=STEPS, batch=6, log_every=10, warmup=5, accumulate=accumulate, learning_rate=3e-3))
-    plan = replace(train.plan(run), team=replace(team, sharded=sharding == "fsdp" and team.size > 1))
+    run = Run(
+        arch=arch,
+        train=Train(
+            steps=STEPS, batch=6, log_every=10, warmup=5, accumulate=accumulate, learning_rate=3e-3
+        ),
+    )
+    plan = replace(loop.plan(run), team=replace(team, sharded=sharding == "fsdp" and team.size > 1))
     asked = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=0))
-    ranks.shard(asked, plan.team)
+    distributed.shard(asked, plan.team)
     chosen = build_optimizer(asked, Options(kind=kind), plan.learning_rate)
     place = Place()
     if first:
@@ -56,21 +72,28 @@ def trained(case: str, team: ranks.Team = ranks.ALONE, folder: Path | None = Non
         keeper.after(step, unlogged, last=False)
         if step == STEPS // 2 + 2 and folder is not None and not first:  # between two logged steps
             nats, count = plan.team.whole(unlogged).tolist()
-            checkpoint.save_training(folder, Place(step, 0.0, (nats, count)), asked, chosen, ORIGIN, plan.team)
+            checkpoint.save_training(
+                folder, Place(step, 0.0, (nats, count)), asked, chosen, ORIGIN, plan.team
+            )
 
-    steps = list(train.train(asked, chosen, Numbers(), plan, place.step, after=after, unlogged=place.unlogged))
-    weights = ranks.gathered(asked.state_dict()) if plan.team.sharded else asked.state_dict()
+    steps = list(
+        loop.train(asked, chosen, Numbers(), plan, place.step, after=after, unlogged=place.unlogged)
+    )
+    weights = distributed.gathered(asked.state_dict()) if plan.team.sharded else asked.state_dict()
     return {
         "nats": [step.nats for step in steps],
         "weights": {name: value.tolist() for name, value in weights.items()},
-        "held": sum(p.to_local().numel() if hasattr(p, "to_local") else p.numel() for p in asked.parameters()),
+        "held": sum(
+            p.to_local().numel() if hasattr(p, "to_local") else p.numel()
+            for p in asked.parameters()
+        ),
         "parameters": sum(p.numel() for p in asked.parameters()),
     }
 
 
 def main(out: Path) -> None:
     torch.set_num_threads(1)
-    team = ranks.join(torch.device("cpu"), "none")
+    team = distributed.join(torch.device("cpu"), "none")
     found = {case: trained(case, team, out / case) for case in CASES}
     (out / f"rank-{team.rank}.json").write_text(json.dumps(found))
     team.leave()

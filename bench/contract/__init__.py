@@ -10,8 +10,17 @@ In a test file of your own:
         assert finding.status != "broken", finding.sentence()
 """
 
-from bench.contract import mixing, training
-from bench.probe import check_before_training
-from bench.promise import CHECKS, Check, Finding, Subject, examine
+from bench.contract import forward_checks, training_checks
+from bench.contract.checks import CHECKS, Check, Finding, Subject, examine
+from bench.contract.probes import check_before_training
 
-__all__ = ["CHECKS", "Check", "Finding", "Subject", "check_before_training", "examine", "mixing", "training"]
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Finding",
+    "Subject",
+    "check_before_training",
+    "examine",
+    "forward_checks",
+    "training_checks",
+]

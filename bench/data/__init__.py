@@ -5,4 +5,14 @@ from bench.data.corpus import Corpus, Part, prepare
 from bench.data.synthetic import Law
 from bench.data.tokenizer import Vocabulary
 
-__all__ = ["Blocks", "Corpus", "Law", "Part", "Vocabulary", "Window", "per_unit", "prepare", "windows"]
+__all__ = [
+    "Blocks",
+    "Corpus",
+    "Law",
+    "Part",
+    "Vocabulary",
+    "Window",
+    "per_unit",
+    "prepare",
+    "windows",
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.config import Mistake
+from bench.config.schema import Mistake
 from bench.data.corpus import Part, too_long
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 VALIDATION_BLOCKS = 64  # that training looks at now and then
-PIECE = 1 << 22  # tokens that are looked at together, so that a part of any length takes little room
+PIECE = (
+    1 << 22
+)  # tokens that are looked at together, so that a part of any length takes little room
 
 
 class Blocks:
@@ -25,20 +27,38 @@ class Blocks:
     one batch.
     """
 
-    def __init__(self, tokens: np.ndarray, context: int, batch: int, seed: int, counted: np.ndarray | None = None):
-        self.tokens, self.context, self.batch, self.seed, self.counted = tokens, context, batch, seed, counted
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        context: int,
+        batch: int,
+        seed: int,
+        counted: np.ndarray | None = None,
+    ):
+        self.tokens, self.context, self.batch, self.seed, self.counted = (
+            tokens,
+            context,
+            batch,
+            seed,
+            counted,
+        )
         self.per_epoch = (len(tokens) - 1) // context
         if self.per_epoch < 1:
             raise Mistake(too_long(context, "train", len(tokens)))
         if self.per_epoch < batch:
             known = f"the training part fills {self.per_epoch} sequences of size.context={context}"
-            raise Mistake(f"{known}, fewer than train.batch={batch}: give a longer text, or lower one of the two")
+            raise Mistake(
+                f"{known}, fewer than train.batch={batch}: give a longer text, or lower one of the two"
+            )
         self.known: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
 
     def epoch(self, number: int) -> np.ndarray:
         """(per_epoch,) the blocks of one epoch in their order."""
         if self.known[0] != number:
-            self.known = number, np.random.default_rng([self.seed, number]).permutation(self.per_epoch)
+            self.known = (
+                number,
+                np.random.default_rng([self.seed, number]).permutation(self.per_epoch),
+            )
         return self.known[1]
 
     def indices(self, step: int) -> np.ndarray:
@@ -52,7 +72,9 @@ class Blocks:
 
     def at(self, step: int) -> np.ndarray:
         """(batch, context + 1) int64: the tokens of one step, counted from 0."""
-        places = self.indices(step)[:, None] * self.context + np.arange(self.context + 1)  # (batch, context + 1)
+        places = self.indices(step)[:, None] * self.context + np.arange(
+            self.context + 1
+        )  # (batch, context + 1)
         return marked(self.tokens, self.counted, places)
 
     def digest(self, steps: int) -> str:
@@ -63,7 +85,9 @@ class Blocks:
         return digest.hexdigest()[:16]
 
 
-def marked(tokens: np.ndarray, counted: np.ndarray | None, places: np.ndarray | slice) -> np.ndarray:
+def marked(
+    tokens: np.ndarray, counted: np.ndarray | None, places: np.ndarray | slice
+) -> np.ndarray:
     """The tokens at some places as int64; the complement where a token does not count as a target."""
     found = np.asarray(tokens[places]).astype(np.int64)
     return found if counted is None else np.where(counted[places], found, ~found)
@@ -83,9 +107,7 @@ class Window:
     tokens: np.ndarray  # (b, context) int64
     targets: np.ndarray  # (b, context) int64
     lengths: np.ndarray  # (b,) int64: real tokens of each row
-    positions: (
-        np.ndarray
-    )  # (b, context) int64: token offset of each target in the part; -1 on padding, and where it was scored before
+    positions: np.ndarray  # (b, context) int64: token offset of each target in the part; -1 on padding, and where it was scored before
 
 
 def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[Window]:
@@ -96,7 +118,9 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
     targets, step = len(part.tokens) - 1, stride or context
     count = 1 + max(0, -(-(targets - context) // step))
     for first in range(0, count, batch):
-        starts = step * np.arange(first, min(first + batch, count))[:, None]  # (b, 1) offsets of the first inputs
+        starts = (
+            step * np.arange(first, min(first + batch, count))[:, None]
+        )  # (b, 1) offsets of the first inputs
         places = starts + np.arange(context)  # (b, context) offsets of the inputs
         real = places < targets
         new = real & ((places >= starts + context - step) | (starts == 0))

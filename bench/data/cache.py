@@ -12,10 +12,12 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from bench.config import Mistake
+from bench.config.schema import Mistake
 
 MANIFEST = "manifest.json"
-CHECKED = 256 << 20  # files up to this size are hashed on opening, of larger ones only the size is compared
+CHECKED = (
+    256 << 20
+)  # files up to this size are hashed on opening, of larger ones only the size is compared
 READ = 1 << 22
 UNWRITABLE = (  # what a system says of a folder without room, rights or locks
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ENOLCK,
@@ -36,7 +38,9 @@ def root(asked: str) -> Path:
 def place(asked: str, name: str, key: dict[str, Any]) -> Path:
     """The folder of a key. Raises Mistake where no folder can be made."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    readable = "".join(character if character.isalnum() or character in "_-" else "_" for character in name)
+    readable = "".join(
+        character if character.isalnum() or character in "_-" else "_" for character in name
+    )
     return root(asked) / f"{readable}-{digest}"
 
 
@@ -66,7 +70,9 @@ def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
     except NotImplementedError:  # what the locks say of a file system that has none
-        raise Mistake(unwritable(folder.parent, OSError(errno.ENOLCK, "it has no file locks"))) from None
+        raise Mistake(
+            unwritable(folder.parent, OSError(errno.ENOLCK, "it has no file locks"))
+        ) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -92,7 +98,9 @@ def finish(folder: Path, content: dict[str, Any], known: dict[str, str]) -> None
     """Write the manifest, by rename, over the files that now lie in the folder; of some the digest is known."""
     names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
     digests = {name: known.get(name) or hash_file(folder / name) for name in names}
-    files = {name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names}
+    files = {
+        name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names
+    }
     neighbour = folder / f".{MANIFEST}"
     write_json(neighbour, content | {"files": files})
     os.replace(neighbour, folder / MANIFEST)

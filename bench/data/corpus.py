@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from bench.config import Data, Mistake
-from bench.data import cache, spool, tokenizer
-from bench.data.encoding import BLOCK, LARGE, Batch, Encode, Encoded, batches, dtype_of, encoder
-from bench.data.source import Source, open_source
-from bench.data.split import divide, resolve
-from bench.data.spool import Spool, pairs
+from bench.config.schema import Data, Mistake
+from bench.data import cache, document_store, tokenizer
+from bench.data.document_store import Spool, pairs
+from bench.data.sources.base import Source, open_source
+from bench.data.splits import divide, resolve
+from bench.data.tokenization import BLOCK, LARGE, Batch, Encode, Encoded, batches, dtype_of, encoder
 
 if TYPE_CHECKING:
     from bench.data.synthetic import Law
@@ -44,7 +44,9 @@ class Part:
     tokens: np.ndarray  # (N,) uint16 or uint32, memory-mapped
     starts: np.ndarray  # (U,) int64: token offset of each unit's first token
     sizes: np.ndarray  # (U,) int64: UTF-8 bytes of each unit's text; their sum is the part's
-    counted: np.ndarray | None = None  # (N,) bool, memory-mapped: the tokens that are asked for, where that is not all of them
+    counted: np.ndarray | None = (
+        None  # (N,) bool, memory-mapped: the tokens that are asked for, where that is not all of them
+    )
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Corpus:
     vocabulary: tokenizer.Vocabulary
     parts: dict[str, Part]
     facts: dict[str, Any]
-    law: "Law | None" = None  # that drew it, where it is no text: what is best possible is known then
+    law: "Law | None" = (
+        None  # that drew it, where it is no text: what is best possible is known then
+    )
 
     @property
     def scored(self) -> str:
@@ -67,9 +71,15 @@ class Corpus:
         """What a search for a learning rate may see: no test part. Where there is none, the last tenth of the training part is
         scored, and not trained on: what the runs are scored on stays unseen."""
         if "test" in self.parts:
-            return replace(self, parts={name: part for name, part in self.parts.items() if name != "test"})
+            return replace(
+                self, parts={name: part for name, part in self.parts.items() if name != "test"}
+            )
         begins, kept = cut(self.parts["train"], 0.9)
-        return replace(self, digest=cache.combine([self.digest, "searching"]), parts={"train": begins, "validation": kept})
+        return replace(
+            self,
+            digest=cache.combine([self.digest, "searching"]),
+            parts={"train": begins, "validation": kept},
+        )
 
     def check(self, context: int) -> None:
         """Raise Mistake, before any work, where a part does not fill one window."""
@@ -84,7 +94,9 @@ def cut(part: Part, share: float) -> tuple[Part, Part]:
     unit = int(np.searchsorted(behind, share * behind[-1])) + 1  # units of the first
     unit = min(unit, len(part.starts) - 1)
     if unit < 1:
-        raise Mistake("the training part is too short to hold its last tenth back for tune.trials: give a longer text")
+        raise Mistake(
+            "the training part is too short to hold its last tenth back for tune.trials: give a longer text"
+        )
     at = int(part.starts[unit]) - 1  # the token before it is seen, and is no target
     counted = (None, None) if part.counted is None else (part.counted[: at + 1], part.counted[at:])
     first = Part(part.tokens[: at + 1], part.starts[:unit], part.sizes[:unit], counted[0])
@@ -97,15 +109,22 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
     Raises Mistake for a text, tokenizer or folder that can not be used.
     """
     if options.source == "synthetic":
-        from bench.data.synthetic import preparing
+        from bench.data.synthetic import corpus as preparing
 
         drawn = preparing.prepare(options, name, progress)
         return drawn.searching() if options.searching else drawn
     exists = tokenizer.check_tokenizer(options.tokenizer)
-    chosen = tokenizer.read_tokenizer(options.tokenizer).fingerprint() if exists else options.tokenizer
+    chosen = (
+        tokenizer.read_tokenizer(options.tokenizer).fingerprint() if exists else options.tokenizer
+    )
     source = open_source(options)
     split = resolve(options, source.single)
-    key = {"format": FORMAT, "source": [options.source, source.fingerprint()], "split": split, "tokenizer": chosen}
+    key = {
+        "format": FORMAT,
+        "source": [options.source, source.fingerprint()],
+        "split": split,
+        "tokenizer": chosen,
+    }
     key |= {"deduplicate": options.deduplicate if split != "given" else "", "block": BLOCK}
     key |= {"vocabulary": options.vocabulary if options.tokenizer == "bpe" else 0}
     folder = cache.place(options.cache, name, key)
@@ -121,7 +140,7 @@ def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
 def build(options: Data, source: Source, folder: Path, progress: Progress) -> None:
     """Fill the cache folder; the manifest comes last."""
     path = folder / "text.spool"
-    documents, blank = spool.fill(path, source.pieces())
+    documents, blank = document_store.fill(path, source.pieces())
     with Spool(path) as text:
         spans, facts = divide(options, documents, blank, text, source.single)
         del documents  # of millions of them, some hundred megabytes
@@ -129,34 +148,59 @@ def build(options: Data, source: Source, folder: Path, progress: Progress) -> No
         vocabulary, learned = learn(options, text, spans["train"], progress)
         progress(f"tokenizing {size / 1e6:.2f} MB into {options.tokenizer}")
         with encoder(text, vocabulary, size) as encode:
-            parts = {name: write_part(folder, name, text, spans[name], vocabulary, encode, progress) for name in spans}
+            parts = {
+                name: write_part(folder, name, text, spans[name], vocabulary, encode, progress)
+                for name in spans
+            }
     path.unlink()
-    finish(folder, vocabulary, parts, source.facts() | facts | learned | {"tokenizer": options.tokenizer})
+    finish(
+        folder,
+        vocabulary,
+        parts,
+        source.facts() | facts | learned | {"tokenizer": options.tokenizer},
+    )
 
 
-def learn(options: Data, text: Spool, spans: np.ndarray, progress: Progress) -> tuple[tokenizer.Vocabulary, dict[str, Any]]:
+def learn(
+    options: Data, text: Spool, spans: np.ndarray, progress: Progress
+) -> tuple[tokenizer.Vocabulary, dict[str, Any]]:
     """The vocabulary of a training part, and what it was learned from."""
     if options.tokenizer != "bpe":
         return tokenizer.build_vocabulary(options, lambda: texts(text, spans)), {}
     chosen = sample(text, spans, LEARNED)
     learned = {"bytes": int(np.diff(chosen).sum()), "of": int(np.diff(spans).sum())}
-    progress(f"learning byte pairs from {learned['bytes'] / 1e6:.2f} of {learned['of'] / 1e6:.2f} MB")
-    return tokenizer.build_vocabulary(options, lambda: texts(text, chosen)), {"vocabulary_learned_on": learned}
+    progress(
+        f"learning byte pairs from {learned['bytes'] / 1e6:.2f} of {learned['of'] / 1e6:.2f} MB"
+    )
+    return tokenizer.build_vocabulary(options, lambda: texts(text, chosen)), {
+        "vocabulary_learned_on": learned
+    }
 
 
-def finish(folder: Path, vocabulary: tokenizer.Vocabulary, parts: dict[str, dict[str, Any]], facts: dict[str, Any]) -> None:
+def finish(
+    folder: Path,
+    vocabulary: tokenizer.Vocabulary,
+    parts: dict[str, dict[str, Any]],
+    facts: dict[str, Any],
+) -> None:
     """Write the vocabulary and the manifest of a folder whose parts are written."""
     facts["unseen_characters"] = {name: part["losses"] for name, part in parts.items()}
     vocabulary.lossy = any(facts["unseen_characters"].values())
     facts |= {"vocabulary": vocabulary.size, "lossy": vocabulary.lossy}
-    facts["text_digest"] = cache.combine([f"{name} {part['text_sha256']}" for name, part in parts.items()])
+    facts["text_digest"] = cache.combine(
+        [f"{name} {part['text_sha256']}" for name, part in parts.items()]
+    )
     for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
         facts[fact] = {name: part[fact] for name, part in parts.items()}
     cache.write_json(folder / "vocabulary.json", vocabulary.describe())
-    digest = cache.combine([vocabulary.fingerprint(), *(f"{name} {part['sha256']}" for name, part in parts.items())])
+    digest = cache.combine(
+        [vocabulary.fingerprint(), *(f"{name} {part['sha256']}" for name, part in parts.items())]
+    )
     known = {f"{name}.tokens": part["sha256"] for name, part in parts.items()}
     kinds = {name: {"dtype": part["dtype"]} for name, part in parts.items()}
-    cache.finish(folder, {"format": FORMAT, "digest": digest, "parts": kinds, "facts": facts}, known)
+    cache.finish(
+        folder, {"format": FORMAT, "digest": digest, "parts": kinds, "facts": facts}, known
+    )
 
 
 def texts(text: Spool, spans: np.ndarray) -> Iterator[str]:
@@ -187,7 +231,9 @@ class Writer:
         self.text, self.tokens = hashlib.sha256(), hashlib.sha256()
 
     def append(self, batch: Batch, encoded: Encoded) -> None:
-        places = self.count + np.cumsum(encoded.counts) - encoded.counts + np.cumsum(batch.opens)  # of each stretch's first
+        places = (
+            self.count + np.cumsum(encoded.counts) - encoded.counts + np.cumsum(batch.opens)
+        )  # of each stretch's first
         sizes = np.diff(batch.spans)[:, 0]
         units = np.flatnonzero(batch.opens | self.in_blocks)
         before = int(sizes[: units[0] if len(units) else None].sum())
@@ -203,18 +249,28 @@ class Writer:
 
 
 def write_part(
-    folder: Path, name: str, text: Spool, spans: np.ndarray, vocabulary: tokenizer.Vocabulary, encode: Encode, progress: Progress
+    folder: Path,
+    name: str,
+    text: Spool,
+    spans: np.ndarray,
+    vocabulary: tokenizer.Vocabulary,
+    encode: Encode,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Encode the stretches of a part one after the other into its files. One long text is counted in blocks."""
     in_blocks, losses, size, spoke = len(spans) == 1, 0, int(np.diff(spans).sum()), time.monotonic()
     with open(folder / f"{name}.tokens", "wb") as file:
         writer = Writer(file, in_blocks)
-        for batch, encoded in encode(batches(text, spans, BLOCK if in_blocks else LARGE), name != "train"):
+        for batch, encoded in encode(
+            batches(text, spans, BLOCK if in_blocks else LARGE), name != "train"
+        ):
             writer.append(batch, encoded)
             losses += encoded.losses
             if time.monotonic() - spoke > SECONDS:
                 spoke = time.monotonic()
-                progress(f"tokenizing the {name} part: {sum(writer.sizes) / 1e6:.0f} of {size / 1e6:.0f} MB")
+                progress(
+                    f"tokenizing the {name} part: {sum(writer.sizes) / 1e6:.0f} of {size / 1e6:.0f} MB"
+                )
         cache.settle(file)
     write_units(folder / f"{name}.units.npy", writer)
     return {
@@ -249,7 +305,12 @@ def read(folder: Path) -> Corpus:
         starts, sizes = np.load(folder / f"{name}.units.npy")
         tokens = np.memmap(folder / f"{name}.tokens", dtype=part["dtype"], mode="r")
         asked = folder / f"{name}.counted"
-        parts[name] = Part(tokens, starts, sizes, np.memmap(asked, dtype=bool, mode="r") if asked.exists() else None)
+        parts[name] = Part(
+            tokens,
+            starts,
+            sizes,
+            np.memmap(asked, dtype=bool, mode="r") if asked.exists() else None,
+        )
     vocabulary = tokenizer.load(cache.read_json(folder / "vocabulary.json"))
     vocabulary.lossy = manifest["facts"]["lossy"]
     return Corpus(folder, manifest["digest"], vocabulary, parts, manifest["facts"])

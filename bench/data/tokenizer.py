@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.config import Data, Mistake, nearest
-from bench.data.source import clean
+from bench.config.schema import Data, Mistake, nearest
+from bench.data.sources.base import clean
 
 Texts = Callable[[], Iterator[str]]  # the text that a vocabulary is made from, in pieces
 WORDS = ("bytes", "characters", "bpe")
@@ -24,7 +24,9 @@ class Vocabulary(ABC):
     slow: bool = False  # encoding is worth several processes
     text: bool = True  # tokens stand for text: a prompt can be said, and bytes counted
     lossy: bool = False  # held-out text had characters that this vocabulary can not say
-    continues_word: np.ndarray | None = None  # bool (size,): the token goes on with a word, where tokens are pieces of words
+    continues_word: np.ndarray | None = (
+        None  # bool (size,): the token goes on with a word, where tokens are pieces of words
+    )
 
     @abstractmethod
     def encode(self, text: str) -> np.ndarray:
@@ -70,7 +72,9 @@ class Bytes(Vocabulary):
         return ids[ids < 256].astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def raw(self, ids: np.ndarray) -> bytes:
-        return ids[ids < 256].astype(np.uint8).tobytes()  # half a character is as many bytes as it is
+        return (
+            ids[ids < 256].astype(np.uint8).tobytes()
+        )  # half a character is as many bytes as it is
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "bytes"}
@@ -85,7 +89,9 @@ class Characters(Vocabulary):
         self.unknown = self.separator + 1
         self.size = self.separator + 2
         points = [ord(character) for character in self.characters]
-        self.table = np.full(max(points, default=0) + 2, self.unknown, np.int64)  # the last place stands for all higher ones
+        self.table = np.full(
+            max(points, default=0) + 2, self.unknown, np.int64
+        )  # the last place stands for all higher ones
         self.table[points] = np.arange(len(points))
 
     def encode(self, text: str) -> np.ndarray:
@@ -128,11 +134,18 @@ class Pieces(Vocabulary):
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
     def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
-        encoded = self.tokenizer.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        encoded = self.tokenizer.encode_batch_fast(
+            [text.decode() for text in texts], add_special_tokens=False
+        )
         return [np.asarray(encoding.ids, np.int64) for encoding in encoded]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        return str(self.tokenizer.decode([int(number) for number in ids if number < self.separator], skip_special_tokens=False))
+        return str(
+            self.tokenizer.decode(
+                [int(number) for number in ids if number < self.separator],
+                skip_special_tokens=False,
+            )
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "tokenizer": self.content}
@@ -156,7 +169,9 @@ class Symbols(Vocabulary):
         raise Mistake("the symbols of a synthetic source say no text: there is no prompt to give")
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        return " ".join(str(number) for number in np.asarray(ids).tolist() if number < self.separator)
+        return " ".join(
+            str(number) for number in np.asarray(ids).tolist() if number < self.separator
+        )
 
     def describe(self) -> dict[str, Any]:
         return {"kind": "symbols", "count": self.separator}
@@ -166,7 +181,9 @@ def byte_names() -> dict[str, int]:
     """The character that byte-level tokenizers write for each byte: itself where it prints, else one from U+0100 on."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]
-    return {chr(byte): byte for byte in printed} | {chr(256 + place): byte for place, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printed} | {
+        chr(256 + place): byte for place, byte in enumerate(others)
+    }
 
 
 BYTE_NAMES = byte_names()
@@ -201,9 +218,13 @@ def read_tokenizer(path: str) -> Pieces:
     try:
         return Pieces(Path(path).expanduser().read_text(encoding="utf-8"), "file")
     except OSError as error:
-        raise Mistake(f"data.tokenizer={path} can not be read ({error.strerror}): name an existing tokenizer.json") from None
+        raise Mistake(
+            f"data.tokenizer={path} can not be read ({error.strerror}): name an existing tokenizer.json"
+        ) from None
     except Exception as error:  # the library raises plain Exception for a broken file
-        raise Mistake(f"data.tokenizer={path} is no tokenizer.json ({str(error)[:120]}): save it again with tokenizers") from None
+        raise Mistake(
+            f"data.tokenizer={path} is no tokenizer.json ({str(error)[:120]}): save it again with tokenizers"
+        ) from None
 
 
 def check_tokenizer(word: str) -> bool:
@@ -212,7 +233,9 @@ def check_tokenizer(word: str) -> bool:
         return False
     if word.endswith(".json") or "/" in word or "\\" in word:
         return True
-    raise Mistake(f"data.tokenizer={word} is not known (or name a tokenizer.json); {nearest(word, WORDS)}")
+    raise Mistake(
+        f"data.tokenizer={word} is not known (or name a tokenizer.json); {nearest(word, WORDS)}"
+    )
 
 
 def build_vocabulary(options: Data, texts: Texts) -> Vocabulary:

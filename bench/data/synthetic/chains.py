@@ -4,8 +4,8 @@ from bisect import bisect_right
 
 import numpy as np
 
-from bench.config import Mistake, Synthetic
-from bench.data.synthetic.law import Drawn, Law, Numbers, Oracle, Rows, chosen
+from bench.config.schema import Mistake, Synthetic
+from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen
 
 LARGEST = 1 << 20  # numbers of a table of probabilities
 SETTLED = 1e-15
@@ -13,7 +13,9 @@ ROUNDS = 20_000
 TINY = 1e-12  # a probability below it is taken for it: a law without impossible symbols has one stationary law
 
 
-def random_rows(rows: int, width: int, concentration: float, random: np.random.Generator) -> Numbers:
+def random_rows(
+    rows: int, width: int, concentration: float, random: np.random.Generator
+) -> Numbers:
     """(rows, width) drawn from a symmetric Dirichlet distribution."""
     drawn = random.dirichlet(np.full(width, concentration), rows).clip(min=TINY)
     return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
@@ -23,7 +25,9 @@ def walk(cumulative: Numbers, start: int, lots: Numbers, states: int) -> np.ndar
     """(N,) the steps of a chain from a context: each context and step make the next context, modulo `states`."""
     table, width = cumulative.tolist(), cumulative.shape[1]
     context, steps = start, []
-    for lot in lots.tolist():  # each step waits for the one before it: a plain loop is the fastest there is
+    for lot in (
+        lots.tolist()
+    ):  # each step waits for the one before it: a plain loop is the fastest there is
         step = min(bisect_right(table[context], lot), width - 1)
         steps.append(step)
         context = (context * width + step) % states
@@ -40,7 +44,11 @@ class Markov(Law):
             said = f"data.synthetic.symbols={self.symbols} and order={self.order}"
             raise Mistake(f"{said} make {contexts:,} contexts: take fewer symbols or a lower order")
         random = np.random.default_rng([options.seed, 0])
-        drawn = random_rows(contexts, self.symbols, options.concentration, random) if transitions is None else transitions
+        drawn = (
+            random_rows(contexts, self.symbols, options.concentration, random)
+            if transitions is None
+            else transitions
+        )
         self.transitions = drawn  # (V^k, V)
         self.stationary = self._settle()  # (V^k,): of contexts, the oldest symbol first
         self.tables = [self._after(seen) for seen in range(self.order + 1)]
@@ -60,12 +68,21 @@ class Markov(Law):
 
     def _after(self, seen: int) -> Numbers:
         """(V^seen, V): the next symbol where only the last `seen` are known."""
-        joint = (self.stationary[:, None] * self.transitions).reshape(-1, self.symbols**seen, self.symbols).sum(axis=0)
+        joint = (
+            (self.stationary[:, None] * self.transitions)
+            .reshape(-1, self.symbols**seen, self.symbols)
+            .sum(axis=0)
+        )
         return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
     def draw(self, count: int, random: np.random.Generator) -> Drawn:
         start = int(random.choice(len(self.stationary), p=self.stationary))
-        return Drawn(walk(self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary)), None)
+        return Drawn(
+            walk(
+                self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary)
+            ),
+            None,
+        )
 
     def oracle(self, rows: Rows) -> Oracle:
         rows = rows.astype(np.int64)
@@ -74,12 +91,18 @@ class Markov(Law):
         for place in range(rows.shape[1]):
             seen = min(place, self.order)
             probabilities[:, place] = self.tables[seen][context]
-            context = (context * self.symbols + rows[:, place]) % self.symbols ** min(place + 1, self.order)
+            context = (context * self.symbols + rows[:, place]) % self.symbols ** min(
+                place + 1, self.order
+            )
         return chosen(probabilities, rows)
 
     def entropy(self, seen: int) -> float:
         """Nats of a symbol where only the last `seen` are known: what a model of that reach can get to."""
-        joint = (self.stationary[:, None] * self.transitions).reshape(-1, self.symbols**seen, self.symbols).sum(axis=0)
+        joint = (
+            (self.stationary[:, None] * self.transitions)
+            .reshape(-1, self.symbols**seen, self.symbols)
+            .sum(axis=0)
+        )
         return float(-(joint * np.log(self.tables[seen])).sum())
 
 
@@ -89,25 +112,37 @@ class HiddenMarkov(Law):
     def __init__(self, options: Synthetic):
         self.symbols = options.symbols
         random = np.random.default_rng([options.seed, 0])
-        self.transitions = random_rows(options.states, options.states, options.concentration, random)  # (S, S)
-        self.emissions = random_rows(options.states, self.symbols, options.concentration, random)  # (S, V)
+        self.transitions = random_rows(
+            options.states, options.states, options.concentration, random
+        )  # (S, S)
+        self.emissions = random_rows(
+            options.states, self.symbols, options.concentration, random
+        )  # (S, V)
         # a hidden chain is a Markov chain of order 1 over its states
-        self.stationary = Markov(Synthetic(symbols=options.states, order=1), self.transitions).stationary  # (S,)
+        self.stationary = Markov(
+            Synthetic(symbols=options.states, order=1), self.transitions
+        ).stationary  # (S,)
 
     def draw(self, count: int, random: np.random.Generator) -> Drawn:
         start = int(random.choice(len(self.stationary), p=self.stationary))
-        states = walk(self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary))
+        states = walk(
+            self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary)
+        )
         lots, said = random.random(count), np.empty(count, np.int64)
         for state, cumulative in enumerate(self.emissions.cumsum(axis=1)):
             here = states == state
-            said[here] = np.searchsorted(cumulative, lots[here], side="right").clip(max=self.symbols - 1)
+            said[here] = np.searchsorted(cumulative, lots[here], side="right").clip(
+                max=self.symbols - 1
+            )
         return Drawn(said, None)
 
     def oracle(self, rows: Rows) -> Oracle:
         """By the forward algorithm, begun afresh in each row."""
         rows = rows.astype(np.int64)
         probabilities = np.empty((*rows.shape, self.symbols))
-        believed = np.tile(self.stationary, (len(rows), 1))  # (B, S): the state, given what was said before
+        believed = np.tile(
+            self.stationary, (len(rows), 1)
+        )  # (B, S): the state, given what was said before
         for place in range(rows.shape[1]):
             probabilities[:, place] = believed @ self.emissions
             weighed = believed * self.emissions[:, rows[:, place]].T  # (B, S)

@@ -4,8 +4,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from bench.config import Mistake, Synthetic
-from bench.data.synthetic.law import Drawn, Law, Numbers, Oracle, Rows, chosen, picked
+from bench.config.schema import Mistake, Synthetic
+from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen, picked
 
 AT_ONCE = 4096  # sequences drawn together
 
@@ -27,7 +27,9 @@ class Sequences(Law):
         drawn = np.concatenate(pieces)  # (N, length - 1)
         stream = np.full((len(drawn), self.length), self.symbols)
         stream[:, :-1] = drawn
-        counted = np.zeros(stream.shape, bool)  # the separator is no target: where it stands is no question
+        counted = np.zeros(
+            stream.shape, bool
+        )  # the separator is no target: where it stands is no question
         counted[:, :-1] = self.counted(drawn)
         return Drawn(np.append(self.symbols, stream), np.append(False, counted))
 
@@ -75,7 +77,9 @@ class InContextMarkov(Sequences):
         self.concentration = options.concentration
 
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
-        gammas = random.standard_gamma(self.concentration, (count, self.symbols, self.symbols)) + 1e-300
+        gammas = (
+            random.standard_gamma(self.concentration, (count, self.symbols, self.symbols)) + 1e-300
+        )
         cumulative = (gammas / gammas.sum(axis=2, keepdims=True)).cumsum(axis=2)
         found, each = np.empty((count, self.length - 1), np.int64), np.arange(count)
         found[:, 0] = random.integers(self.symbols, size=count)
@@ -108,12 +112,18 @@ class Recall(Sequences):
         self.keys = options.symbols // 2
         if options.symbols % 2 or self.pairs > self.keys:
             said = f"data.synthetic.symbols={options.symbols} with {self.pairs} pairs"
-            raise Mistake(f"{said}: recall needs an even number of symbols, half of them keys, and no more pairs than keys")
+            raise Mistake(
+                f"{said}: recall needs an even number of symbols, half of them keys, and no more pairs than keys"
+            )
         if 2 * self.pairs + 2 > options.length - 1:
-            raise Mistake(f"{self.pairs} pairs and a question need a size.context of {2 * self.pairs + 3}, not {options.length}")
+            raise Mistake(
+                f"{self.pairs} pairs and a question need a size.context of {2 * self.pairs + 3}, not {options.length}"
+            )
 
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
-        keys = random.random((count, self.keys)).argsort(axis=1)[:, : self.pairs]  # (B, P) all different
+        keys = random.random((count, self.keys)).argsort(axis=1)[
+            :, : self.pairs
+        ]  # (B, P) all different
         values = random.integers(self.keys, self.symbols, (count, self.pairs))
         asked = random.integers(self.pairs, size=(count, self.length // 2 - self.pairs))
         shown = np.stack([keys, values], axis=2)  # (B, P, 2)
@@ -146,7 +156,10 @@ class Parity(Sequences):
 
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
         found = np.empty((count, self.length - 1), np.int64)
-        odd, asked = np.zeros(count, np.int64), np.zeros(count, bool)  # asked: a question stands before this place
+        odd, asked = (
+            np.zeros(count, np.int64),
+            np.zeros(count, bool),
+        )  # asked: a question stands before this place
         for place in range(self.length - 1):
             asks = ~asked & (random.random(count) < 1 / (self.GAP + 1)) & (place > 0)
             asks |= ~asked & (place == self.length - 3)  # at least one question
@@ -176,7 +189,9 @@ class Dyck(Sequences):
         super().__init__(options, options.symbols)
         self.kinds, self.depth = options.symbols // 2, options.depth
         if options.symbols % 2:
-            raise Mistake(f"data.synthetic.symbols={options.symbols}: brackets come in pairs, so take an even number")
+            raise Mistake(
+                f"data.synthetic.symbols={options.symbols}: brackets come in pairs, so take an even number"
+            )
 
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
         found = np.empty((count, self.length - 1), np.int64)
@@ -196,7 +211,11 @@ class Dyck(Sequences):
         return chosen(probabilities, rows)
 
     def _empty(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return np.zeros((count, self.depth + 1), np.int64), np.zeros(count, np.int64), np.arange(count)
+        return (
+            np.zeros((count, self.depth + 1), np.int64),
+            np.zeros(count, np.int64),
+            np.arange(count),
+        )
 
     def _next(self, stack: np.ndarray, depth: np.ndarray, each: np.ndarray) -> Numbers:
         """(B, V): what may come, given what stands open."""
@@ -206,7 +225,9 @@ class Dyck(Sequences):
         probabilities[each, self.kinds + stack[each, depth]] += 1 - opens
         return probabilities
 
-    def _push(self, stack: np.ndarray, depth: np.ndarray, each: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+    def _push(
+        self, stack: np.ndarray, depth: np.ndarray, each: np.ndarray, symbols: np.ndarray
+    ) -> np.ndarray:
         """Note the symbols on the stacks; returns the new depths."""
         opening = symbols < self.kinds
         after = np.asarray(np.where(opening, depth + 1, depth - 1).clip(0, self.depth))

@@ -1,0 +1,1 @@
+"""Turn records into comparable numbers: no HTML, no plotting."""

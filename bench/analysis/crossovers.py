@@ -1,0 +1,150 @@
+"""Where one architecture overtakes another as the context grows: read off paired samples, never off two separate curves."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+from math import exp, log
+
+from bench.analysis.formatting import plural
+from bench.analysis.sessions import SECONDS, Point, Sitting
+from bench.analysis.speed_groups import Group
+from bench.stats.intervals import Ratio
+
+MOST = 24  # architectures of which each pair is looked at; of more, each is set beside the reference alone
+CURVES = {
+    "train_tokens_per_second": "trains faster",
+    "first_token_seconds": "has its first token sooner",
+    "decode_seconds_per_token": "writes a further token faster",
+}
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The length at which two architectures change places, and the two measured lengths that it lies between."""
+
+    length: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two architectures along one curve. `sides`: at each length, 1 where the first is clearly faster, −1 the second, else 0."""
+
+    metric: str
+    first: str
+    second: str
+    lengths: tuple[float, ...]
+    sides: tuple[int, ...]
+    crossings: tuple[Crossing, ...]
+
+    @property
+    def faster_first(self) -> str:
+        """The one that is faster at the shortest length where this can be told; empty where it never can."""
+        side = next((side for side in self.sides if side), 0)
+        return {1: self.first, -1: self.second, 0: ""}[side]
+
+    @property
+    def other(self) -> str:
+        return self.second if self.faster_first == self.first else self.first
+
+
+def pairs(group: Group) -> list[Pair]:
+    """Every pair of a group along every curve that both have at two lengths or more; those that cross come first."""
+    sitting, subjects = group.sitting, sorted(group.subjects, key=group.label)
+    chosen = list(combinations(subjects, 2))
+    if len(subjects) > MOST:
+        chosen = [pair for pair in chosen if sitting.reference in pair]
+    found = [pair for metric in CURVES for pair in _along(sitting, metric, chosen)]
+    return sorted(found, key=lambda pair: -len(pair.crossings))
+
+
+def _along(sitting: Sitting, metric: str, chosen: Sequence[tuple[str, str]]) -> Iterator[Pair]:
+    """The pairs along one curve. All ratios of a curve are drawn together, which is a hundred times as fast."""
+    points: list[Point] = [(metric, "length", place) for place in sitting.places(metric, "length")]
+    turned = metric in SECONDS
+    asked = [(point, *(pair[::-1] if turned else pair)) for pair in chosen for point in points]
+    ratios = iter(sitting.all_ratios(asked))
+    for first, second in chosen:
+        there = [
+            (point[2], ratio)
+            for point, ratio in zip(points, ratios, strict=False)
+            if ratio is not None
+        ]
+        if len(there) > 1:
+            lengths, found = [length for length, _ in there], [ratio for _, ratio in there]
+            sides = tuple(ratio.side for ratio in found)
+            yield Pair(
+                metric, first, second, tuple(lengths), sides, tuple(_crossings(lengths, found))
+            )
+
+
+def _crossings(lengths: Sequence[float], ratios: Sequence[Ratio]) -> Iterator[Crossing]:
+    """A crossing lies between neighbours of which one is clearly above 1 and one clearly below; unclear ones may lie between."""
+    clear = [place for place, ratio in enumerate(ratios) if ratio.side]
+    for left, right in pairwise(clear):
+        if ratios[left].side != ratios[right].side:
+            yield Crossing(_read_off(lengths, ratios, left, right), lengths[left], lengths[right])
+
+
+def _read_off(lengths: Sequence[float], ratios: Sequence[Ratio], left: int, right: int) -> float:
+    """Where the line through the logarithms of ratio and length goes through a ratio of 1."""
+    heights = [log(ratio.value) for ratio in ratios]
+    changes = [place for place in range(left, right) if heights[place] * heights[place + 1] <= 0]
+    first, second = (
+        (changes[0], changes[0] + 1) if len(changes) == 1 else (left, right)
+    )  # else: unclear ones go to and fro
+    share = heights[first] / (heights[first] - heights[second])
+    return exp(log(lengths[first]) + share * (log(lengths[second]) - log(lengths[first])))
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def about(length: float) -> str:
+    """A length that was read off, no finer than it is known."""
+    return f"about {float(f'{length:.2g}'):,.0f}"
+
+
+def short(pair: Pair, group: Group) -> tuple[str, str]:
+    """A pair along one curve for a table: who is faster where, and the small print."""
+    names = [group.label(name) for name in (pair.faster_first, pair.other) if name]
+    clear = sum(side != 0 for side in pair.sides)
+    if not clear:
+        return "not distinguishable", f"at any of {plural(len(pair.lengths), 'length')}"
+    if pair.crossings:
+        ends = [
+            f"{'to' if place else 'below'} {about(one.length)}"
+            for place, one in enumerate(pair.crossings)
+        ] + ["above"]
+        turns = [f"{names[place % 2]} {end}" for place, end in enumerate(ends)]
+        places = [f"between {one.low:,.0f} and {one.high:,.0f}" for one in pair.crossings]
+        return "\n".join(turns), "; ".join(places)
+    lengths = f"{pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f}"
+    return names[0], lengths if clear == len(
+        pair.sides
+    ) else f"at {clear} of {len(pair.sides)} lengths"
+
+
+def sentence(pair: Pair, group: Group) -> str:
+    """The same in a sentence."""
+    verb = CURVES[pair.metric]
+    if not pair.faster_first:
+        names = f"{group.label(pair.first)} and {group.label(pair.second)}"
+        return f"{names}: which one {verb} is not distinguishable at any of {plural(len(pair.lengths), 'length')}."
+    first, other = group.label(pair.faster_first), group.label(pair.other)
+    if not pair.crossings:
+        clear = sum(side != 0 for side in pair.sides)
+        where = (
+            f"at every measured length ({pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f} tokens)"
+            if clear == len(pair.sides)
+            else f"at {clear} of {len(pair.sides)} lengths; at the others they are not distinguishable"
+        )
+        return f"{first} {verb} than {other} {where}."
+    said = []
+    for place, crossing in enumerate(pair.crossings):
+        side = "below" if place == 0 else ("again above" if place % 2 else "until")
+        said.append(
+            f"{side} {about(crossing.length)} tokens (between {crossing.low:,.0f} and {crossing.high:,.0f})"
+        )
+    return f"{first} {verb} than {other} {', '.join(said)}."

@@ -1,0 +1,82 @@
+"""Families of architectures: their order and titles, one hue for each, shades within, and the page's style for them.
+
+Hues and their lightness were searched so that any two families stay 0.09 apart in OKLab for normal sight and for each of the
+three dichromacies (Machado et al. 2009, doi:10.1109/TVCG.2009.113), on light and on dark paper; every shade has a contrast of 3
+to its paper. Within a family shades and dashes differ together, and every line and point has its name beside it.
+"""
+
+from collections.abc import Collection, Mapping
+
+SHADES = 4
+OWN = "own"  # the hue of every family that has none here
+TITLES = {
+    "attention": "Attention",
+    "recurrent": "Recurrent",
+    "linear": "Linear attention and state space",
+    "convolution": "Convolution",
+    "encoder": "Encoders",
+    "hybrid": "Hybrids",
+    "control": "Control",
+    OWN: "Of your own",
+}
+LIGHT = {
+    "attention": "#3072d0 #003478 #034da8 #498beb",
+    "recurrent": "#de6420 #5f2200 #883500 #b44901",
+    "linear": "#006940 #33a36d #004427 #018451",
+    "convolution": "#730052 #d15aa3 #af3b85 #8d1767",
+    "encoder": "#473500 #ad8604 #896a01 #674f00",
+    "hybrid": "#009eb9 #003f4b #005d6d #077c91",
+    "control": "#7a7a7a #383838 #525252 #8c8c8c",
+    OWN: "#682dac #a06aec #4a0085 #824aca",
+}
+DARK = {
+    "attention": "#6aa2f5 #cbe0fe #4980d0 #96c0fe",
+    "recurrent": "#ff9f73 #c45f2b #fed3c1 #e77e4c",
+    "linear": "#3b9466 #9df5c2 #7cd4a2 #5cb384",
+    "convolution": "#d26da9 #ffcee8 #ff96d3 #ba5894",
+    "encoder": "#f9d783 #9c7c22 #bb9a45 #dbba66",
+    "hybrid": "#a1ecfe #158fa6 #43aec6 #66cfe7",
+    "control": "#bebebe #808080 #9e9e9e #dedede",
+    OWN: "#9065d1 #e3d6fe #c9acfe #af84f3",
+}
+PALETTE = tuple(shade for shades in LIGHT.values() for shade in shades.split())
+DARK_PALETTE = tuple(shade for shades in DARK.values() for shade in shades.split())
+
+
+def title(family: str) -> str:
+    """What the page calls a family."""
+    return TITLES.get(family, family.capitalize() or "Of no family")
+
+
+def place(family: str) -> int:
+    """Where a family stands on the page: those that are not known stand last."""
+    return list(TITLES).index(family) if family in TITLES else len(TITLES)
+
+
+def colours(families: Mapping[str, str], taken: Collection[int] = ()) -> dict[str, int]:
+    """A number for each name, of its family's hue: its shade, and after four of those its dashes. None that is taken."""
+    held, found = set(taken), {}
+    for name, family in families.items():
+        first = list(TITLES).index(family if family in TITLES else OWN) * SHADES
+        turn = 0
+        while (number := turn // SHADES * len(PALETTE) + first + turn % SHADES) in held:
+            turn += 1
+        held.add(number)
+        found[name] = number
+    return found
+
+
+def style() -> str:
+    """The page's colours of all shades, for light and for dark paper, and the swatches that show them."""
+
+    def block(palette: Collection[str]) -> str:
+        return (
+            ":root { "
+            + " ".join(f"--s{number}: {code};" for number, code in enumerate(palette))
+            + " }"
+        )
+
+    swatches = " ".join(
+        f".s{number} {{ background: var(--s{number}); }}" for number in range(len(PALETTE))
+    )
+    return f"{block(PALETTE)}\n@media (prefers-color-scheme: dark) {{ {block(DARK_PALETTE)} }}\n{swatches}\n"

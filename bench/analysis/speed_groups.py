@@ -1,0 +1,97 @@
+"""Who stands in one table of speeds: the measured architectures of a sitting that share budget and context, and their names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from bench.analysis import families
+from bench.analysis.comparisons import SHORT, Comparison
+from bench.analysis.rows import each
+from bench.analysis.sessions import Sitting
+
+NAMES = ["label", "short", "colour", "arch", "stale"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Architectures of one sitting that may stand beside one another."""
+
+    name: str  # for ids
+    title: str
+    sitting: Sitting
+    names: pd.DataFrame  # indexed by subject: NAMES
+
+    def label(self, subject: str) -> str:
+        return str(self.names.at[subject, "label"])
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(subject) for subject in self.names.index]
+
+
+def groups(
+    sittings: Sequence[Sitting], parts: Sequence[Comparison], stale: frozenset[int]
+) -> list[Group]:
+    """One for each sitting and each budget and context; what was measured without a finished run stands apart."""
+    known = _known(parts, stale)
+    others = _others(sittings, set(known.index), set(known["colour"]))
+    found = []
+    for sitting in sittings:
+        there = known[known.index.isin(sitting.medians.index)]
+        tables = [(str(title), rows) for title, rows in there.groupby("title", sort=False)]
+        apart = others[others.index.isin(sitting.medians.index)]
+        if len(apart):
+            tables.append(("Measured without a finished run" if tables else "", apart))
+        for number, (title, rows) in enumerate(tables):
+            heading = title if len(tables) > 1 else ""
+            found.append(Group(f"{sitting.name}-{number}", heading, sitting, rows[NAMES]))
+    return found
+
+
+def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
+    """What the comparisons call each subject. One that stands in several (the same model, other text) is named by the first."""
+    tables = [
+        part.rows.assign(
+            title=f"At most {part.rows['matched'].iloc[0]}, a context of {part.rows['context'].iloc[0]} tokens",
+            stale=part.rows.index.isin(stale),
+        )
+        for part in parts
+    ]
+    empty = pd.DataFrame(columns=["subject", "title", *NAMES])
+    every = pd.concat(tables) if tables else empty.assign(control=pd.Series(dtype=bool))
+    return (
+        every[~every["control"].astype(bool)]
+        .drop_duplicates("subject")
+        .set_index("subject")[["title", *NAMES]]
+    )
+
+
+def _others(sittings: Sequence[Sitting], known: set[str], taken: set[int]) -> pd.DataFrame:
+    """Names for subjects that no finished run names: their architecture's, and where two share it, the subject too."""
+    arches = {
+        s: a
+        for sitting in sittings
+        for s, a in sitting.arches.items()
+        if s in sitting.medians.index and s not in known
+    }
+    table = pd.DataFrame({"subject": list(arches), "arch": list(arches.values())}).sort_values(
+        ["arch", "subject"]
+    )
+    shared = table["arch"].duplicated(keep=False)
+    table["label"] = [
+        f"{r.arch} {r.subject}" if twice else str(r.arch)
+        for r, twice in zip(each(table), shared, strict=True)
+    ]
+    table["short"] = [
+        label if len(label) <= SHORT else f"{arch[:12]} #{number}"
+        for number, (label, arch) in enumerate(zip(table["label"], table["arch"], strict=True), 1)
+    ]
+    described = {
+        subject: about for sitting in sittings for subject, about in sitting.described.items()
+    }
+    named = {
+        subject: str(described.get(subject, {}).get("family", "")) for subject in table["subject"]
+    }
+    table["colour"] = [*families.colours(named, taken).values()]
+    return table.assign(stale=False).set_index("subject")[NAMES]

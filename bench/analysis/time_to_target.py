@@ -1,0 +1,251 @@
+"""What it takes to reach a stated quality: tokens, training FLOPs and seconds, read off the looks at the validation part.
+
+The median over seeds; a seed that never reached it counts as infinite, and a median that is infinite is a miss, not a number
+(AlgoPerf, Dahl et al. 2023). The first look at or below the target counts: nothing is read between looks.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.analysis.aggregate import LOG2, Tables
+from bench.analysis.comparisons import Comparison
+from bench.analysis.formatting import NONE, fixed, large, number
+from bench.analysis.rows import each
+from bench.config.schema import Mistake
+from bench.records.metric import TRAINING
+from bench.reporting.html_table import Cell, Table
+
+BITS, NATS = "bits per byte", "nats per token"
+COLUMNS = [
+    "target",
+    "target_unit",
+    "target_reached",
+    "tokens_to_target",
+    "flops_to_target",
+    "seconds_to_target",
+]
+CLOCKS = {
+    "tokens_to_target": ("training tokens", large),
+    "flops_to_target": ("training FLOPs", large),
+    "seconds_to_target": ("seconds", number),
+}
+BLOCKS = "Held-out loss on the fixed blocks of the validation part that training looks at, separators between documents included"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One level of quality, and what each row of a table needed to reach it."""
+
+    level: float
+    unit: str
+    given: bool
+    looks: float  # the median number of looks a run
+    average: bool  # whether bytes are the part's average, since a record does not keep those of its blocks
+    rows: pd.DataFrame  # indexed by row: label, colour, seeds, lowest, and COLUMNS
+
+
+def asked(words: Sequence[str]) -> float | None:
+    """The target among the words behind a results folder: target=2.2. Raises Mistake for any other word."""
+    level = None
+    for word in words:
+        key, _, value = word.partition("=")
+        if key != "target":
+            raise Mistake(
+                f"{word} is not known: after the folder comes target=…, bits per byte to be reached, as in target=2.2"
+            )
+        try:
+            level = float(value)
+        except ValueError:
+            level = math.nan
+        if not 0 < level < math.inf:
+            raise Mistake(
+                f"target={value} is no quality: give bits per byte above 0, as in target=2.2"
+            )
+    return level
+
+
+def targets(
+    parts: Sequence[Comparison], tables: Tables, curves: pd.DataFrame, given: float | None
+) -> list[list[Target | None]]:
+    """For each comparison and each of its tables of likelihoods; None where no look was logged."""
+    looked = curves[["run", "tokens", "validation_nats"]].dropna()
+    looked = looked.astype({"tokens": float, "validation_nats": float})
+    return [
+        [_target(rows[~rows["control"]], tables, looked, given) for rows in part.likelihoods]
+        for part in parts
+    ]
+
+
+def _target(
+    rows: pd.DataFrame, tables: Tables, looked: pd.DataFrame, given: float | None
+) -> Target | None:
+    runs = tables.runs[tables.runs["row"].isin(rows.index)]
+    diverged = pd.Series(
+        ["diverged" in facts for facts in runs["facts"]], runs.index, dtype=bool
+    )  # it has missed
+    runs = runs[runs["status"].eq("done") | diverged].set_index("run")
+    curve = looked[looked["run"].isin(runs.index)]
+    if curve.empty:
+        return None
+    sizes, average = _bytes(runs)
+    unit = BITS if sizes.notna().all() else NATS
+    if (
+        given is not None and unit == NATS
+    ):  # what was asked for is in bits per byte, and bytes are not known
+        return None
+    scale = LOG2 * sizes if unit == BITS else sizes.notna() * 0.0 + 1.0
+    curve = curve.assign(
+        loss=curve["validation_nats"].to_numpy() / scale.reindex(curve["run"]).to_numpy()
+    )
+    lowest = (
+        curve.groupby("run")["loss"].min().reindex(runs.index).fillna(math.inf).groupby(runs["row"])
+    )
+    reach = lowest.agg(
+        lambda column: np.sort(column)[len(column) // 2]
+    )  # what more than half of the seeds reach
+    level = _common(reach) if given is None else given
+    if not math.isfinite(level):
+        return None
+    first = (
+        curve[curve["loss"] <= level]
+        .groupby("run")["tokens"]
+        .min()
+        .reindex(runs.index)
+        .fillna(math.inf)
+    )
+    found = rows[["label", "colour"]].assign(
+        seeds=first.groupby(runs["row"]).size(),
+        lowest=reach,
+        target=level,
+        target_unit=unit,
+        target_reached=np.isfinite(first).groupby(runs["row"]).sum(),
+        tokens_to_target=first.groupby(runs["row"]).median(),
+    )
+    found["flops_to_target"] = (
+        found["tokens_to_target"] * TRAINING * _flops(runs).reindex(found.index)
+    )
+    together = rows["sitting"].dropna().nunique() == 1  # rates of several sittings are not compared
+    rates = rows["train_tokens_per_second"].astype(float)
+    found["seconds_to_target"] = found["tokens_to_target"] / (rates if together else math.nan)
+    looks = float(curve.groupby("run").size().median())
+    return Target(
+        level,
+        unit,
+        given is not None,
+        looks,
+        average,
+        found.sort_values(["tokens_to_target", "lowest"]),
+    )
+
+
+def _common(reach: "pd.Series[float]") -> float:
+    """The best level that two rows reach, in steps of a hundredth; of one row its own."""
+    ordered = np.sort(reach.to_numpy(dtype=float))
+    return (
+        math.ceil(round(100 * float(ordered[min(1, len(ordered) - 1)]), 6)) / 100
+        if np.isfinite(ordered[:2]).all()
+        else math.inf
+    )
+
+
+def _bytes(runs: pd.DataFrame) -> tuple["pd.Series[float]", bool]:
+    """Bytes a target of the blocks that were looked at, and whether some are the average of their part."""
+    kept = runs.get("validation_bytes_per_token", pd.Series(math.nan, index=runs.index)).astype(
+        float
+    )
+    average = pd.Series(
+        [_average(one.get("data")) for one in runs["provenance"]], index=runs.index, dtype=float
+    )
+    same = kept.groupby(runs["row"]).transform("max")  # a seed that diverged never came to note it
+    return kept.fillna(same).fillna(average), bool((kept.isna() & same.isna()).any())
+
+
+def _average(data: Any) -> float:
+    """Bytes a token of the validation part, separators counted among the tokens."""
+    try:
+        return float(data["bytes"]["validation"]) / float(data["tokens"]["validation"])
+    except (TypeError, KeyError, ZeroDivisionError):
+        return math.nan
+
+
+def _flops(runs: pd.DataFrame) -> "pd.Series[float]":
+    return (
+        runs.get("flops_per_token", pd.Series(math.nan, index=runs.index))
+        .astype(float)
+        .groupby(runs["row"])
+        .median()
+    )
+
+
+def columns(found: Sequence[Sequence[Target | None]]) -> pd.DataFrame:
+    """The columns of summary.csv, by row; inf is a miss."""
+    known = [target.rows[COLUMNS] for part in found for target in part if target is not None]
+    return pd.concat(known) if known else pd.DataFrame(columns=COLUMNS)
+
+
+# --- the page's table -------------------------------------------------------------------------------------------------
+
+
+def tabulate(name: str, target: Target) -> Table:
+    """Who reached the target after how much; a miss is a word."""
+    shown = {key: about for key, about in CLOCKS.items() if target.rows[key].notna().any()}
+    heads = [
+        ("architecture", "seeds are taken by their median"),
+        ("reached by", "seeds that came to the target at some look"),
+        *[
+            (title, "at the first look at or below the target: the median over seeds")
+            for title, _ in shown.values()
+        ],
+        ("lowest look", f"{target.unit}: what more than half of the seeds came to"),
+    ]
+    rows = [
+        [
+            Cell(row.label, row.label, colour=int(row.colour)),
+            Cell(f"{row.target_reached:.0f} of {row.seeds:.0f}", row.target_reached / row.seeds),
+            *[_cell(float(getattr(row, key)), read) for key, (_, read) in shown.items()],
+            Cell(
+                fixed(row.lowest) if math.isfinite(row.lowest) else NONE,
+                row.lowest if math.isfinite(row.lowest) else None,
+            ),
+        ]
+        for row in each(target.rows)
+    ]
+    chosen = (
+        "as asked for"
+        if target.given
+        else "the best that two rows reach; python -m bench.report FOLDER target=… asks for another"
+    )
+    caption = f"Target: {fixed(target.level)} {target.unit}, {chosen}."
+    return Table(
+        name, caption, heads, rows, _notes(target, shown), "What it takes to reach a target"
+    )
+
+
+def _cell(value: float, read: Any) -> Cell:
+    if math.isinf(value):
+        return Cell("missed", None, mark="bad")
+    return Cell(read(value), value if math.isfinite(value) else None)
+
+
+def _notes(target: Target, shown: Mapping[str, Any]) -> list[str]:
+    notes = [
+        f"{BLOCKS}; {target.looks:.0f} looks a run, so a target may have been reached up to one look earlier."
+    ]
+    if target.unit == NATS:
+        notes.append("In nats per token: these records do not say how many bytes the blocks have.")
+    elif target.average:
+        notes.append(
+            "Bits per byte by the average bytes a token of the whole validation part: records without those of the blocks."
+        )
+    if "seconds_to_target" in shown:
+        notes.append(
+            "Seconds are tokens over the rate measured in its own stage, not the clock of the training run."
+        )
+    else:
+        notes.append("No seconds: no rate of training was measured for these rows.")
+    return notes

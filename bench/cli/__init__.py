@@ -1,0 +1,1 @@
+"""Turn a command line into runs."""

@@ -1,0 +1,1 @@
+"""Read documents from files, from a hub, or from the documentation of Python."""

@@ -1,0 +1,155 @@
+"""Text to tokens, a megabyte at a time, in several processes where that pays: the same tokens whatever their number."""
+
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.config.schema import Mistake
+from bench.data import tokenizer
+from bench.data.document_store import Spool, pairs
+from bench.system import host
+
+BLOCK = 4096  # bytes of a unit of one long text
+LARGE = 1 << 20  # bytes encoded at once
+POOLED = 16 << 20  # bytes of text that are worth several processes: to start them takes a second
+AHEAD = 2  # batches that a process has before it, or done behind it, until they are written
+# What a process of the pool must know before it starts: the pool is the parallelism, threads inside would be too many.
+ENVIRONMENT = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+
+
+class Batch(NamedTuple):
+    """Stretches of the spool that are encoded at once."""
+
+    spans: np.ndarray  # (S, 2) int64: begins and ends, bytes
+    opens: np.ndarray  # (S,) bool: a document begins here
+
+
+class Encoded(NamedTuple):
+    """What became of a batch."""
+
+    tokens: np.ndarray  # (N,) uint16 or uint32: each document behind its separator
+    counts: np.ndarray  # (S,) int64: tokens of each stretch, separators not among them
+    said: bytes  # the text itself, each document behind a zero byte
+    losses: int  # characters that the tokens can not give back
+
+
+Encode = Callable[
+    [Iterable[Batch], bool], Iterator[tuple[Batch, Encoded]]
+]  # batches, and whether to count their losses
+
+
+def batches(spool: Spool, spans: np.ndarray, at_least: int) -> Iterator[Batch]:
+    """The stretches of a part, cut where they have `at_least` bytes twice, about a megabyte together."""
+    cuts: list[tuple[int, int]] = []
+    opens: list[bool] = []
+    waiting = 0
+    for begin, end in pairs(spans):
+        for low, high in spool.cut(begin, end, at_least):
+            cuts.append((low, high))
+            opens.append(low == begin)
+            waiting += high - low
+            if waiting >= LARGE:
+                yield Batch(np.array(cuts), np.array(opens))
+                cuts, opens, waiting = [], [], 0
+    if cuts:
+        yield Batch(np.array(cuts), np.array(opens))
+
+
+def dtype_of(vocabulary: tokenizer.Vocabulary) -> np.dtype:
+    """The smallest kind of number that holds every token."""
+    return np.dtype(np.uint16 if vocabulary.size < 1 << 16 else np.uint32)
+
+
+def encode(spool: Spool, vocabulary: tokenizer.Vocabulary, batch: Batch, held_out: bool) -> Encoded:
+    """Read and encode a batch; losses are counted in held-out text."""
+    texts = [spool.raw(begin, end) for begin, end in batch.spans.tolist()]
+    encoded = vocabulary.encode_many(texts)
+    losses = (
+        sum(vocabulary.losses(text.decode(), ids) for text, ids in zip(texts, encoded, strict=True))
+        if held_out
+        else 0
+    )
+    counts = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    separators = (np.cumsum(counts) - counts)[batch.opens]
+    tokens = np.insert(
+        np.concatenate(encoded).astype(dtype_of(vocabulary)), separators, vocabulary.separator
+    )
+    said = b"".join(
+        b"\0" + text if opens else text
+        for text, opens in zip(texts, batch.opens.tolist(), strict=True)
+    )
+    return Encoded(tokens, counts, said, losses)
+
+
+@contextmanager
+def encoder(spool: Spool, vocabulary: tokenizer.Vocabulary, size: int) -> Iterator[Encode]:
+    """What encodes batches in their order: this process, or for `size` bytes of text that take long one on each core."""
+    processes = host.cores() if vocabulary.slow and size >= POOLED else 1
+    if processes == 1:
+        yield lambda asked, held_out: (
+            (batch, encode(spool, vocabulary, batch, held_out)) for batch in asked
+        )
+        return
+    from joblib.externals.loky import ProcessPoolExecutor, process_executor
+
+    start = (os.getpid(), str(spool.path), vocabulary.describe())
+    try:
+        with ProcessPoolExecutor(
+            processes, initializer=begin_work, initargs=start, env=ENVIRONMENT
+        ) as pool:
+            yield lambda asked, held_out: in_order(pool, asked, held_out, AHEAD * processes)
+    except process_executor.BrokenProcessPool as error:
+        name = type(error).__name__
+        raise Mistake(
+            f"a process that tokenized died ({name}), most often for want of memory: free some"
+        ) from None
+
+
+def in_order(
+    pool: Any, asked: Iterable[Batch], held_out: bool, ahead: int
+) -> Iterator[tuple[Batch, Encoded]]:
+    """The batches as they were asked for, however they were finished; no more than `ahead` of them wait in memory."""
+    waiting: deque[tuple[Batch, Any]] = deque()
+    for batch in asked:
+        waiting.append((batch, pool.submit(work, batch, held_out)))
+        if len(waiting) > ahead:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    while waiting:
+        first, future = waiting.popleft()
+        yield first, future.result()
+
+
+# --- inside a process of the pool -------------------------------------------------------------------------------------
+
+tools: list[tuple[Spool, tokenizer.Vocabulary]] = []  # of this process: one pair
+
+
+def begin_work(asker: int, path: str, description: dict[str, Any]) -> None:
+    """Open what every batch needs. Ctrl-C is for the process that asked; when that one is gone, this one goes too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=end_with, args=(asker,), daemon=True).start()
+    tools[:] = [(Spool(Path(path)), tokenizer.load(description))]
+
+
+def end_with(asker: int) -> None:
+    """Wait for the end of the process that asked: a killed one closes no pool, and its pipes would stay open for ever."""
+    while os.getppid() == asker:
+        time.sleep(1)
+    os._exit(1)
+
+
+def work(batch: Batch, held_out: bool) -> Encoded:
+    return encode(*tools[0], batch, held_out)

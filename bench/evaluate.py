@@ -1,0 +1,170 @@
+"""Score finished runs again, by another protocol, without training them.
+
+  python -m bench.evaluate results/single/runs/RUN evaluate.protocol=stride                overlapping windows
+  python -m bench.evaluate results/default evaluate.protocol=stride evaluate.stride=16     every finished run of a suite
+  python -m bench.evaluate results/default evaluate.protocol=stateful                      the state carried through the part
+
+What is found lies beside each run, under an identity of its own, RUN/evaluations/<protocol>-<digest8>, and is not looked for a
+second time. The report is made again; it never ranks across protocols. Exit code 0, or 2 with one line about what was wrong.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from architectures.interface import Unsupported
+from bench import data, evaluation, reporting
+from bench.config.identity import digest
+from bench.config.schema import Mistake, Run, nearest
+from bench.config.validation import check
+from bench.data import Corpus
+from bench.evaluation.protocols import stride_of
+from bench.execution.runner import say
+from bench.records import loading, store
+from bench.records.schema import in_result
+from bench.system import files
+from bench.training import checkpoint, loop, objective
+
+KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
+
+
+def parse(words: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
+    """The folders and the keys of a command. Raises Mistake for a word that is neither."""
+    folders = [Path(word) for word in words if "=" not in word]
+    keys = dict(word.split("=", 1) for word in words if "=" in word)
+    for key in keys.keys() - set(KEYS):
+        raise Mistake(f"{key} is no key of an evaluation; {nearest(key, KEYS)}")
+    for key in {"evaluate.stride", "threads"} & keys.keys():
+        if not keys[key].isdecimal():
+            raise Mistake(f"{key}={keys[key]} must be a whole number")
+    if not folders:
+        raise Mistake(
+            "name a run to score again: results/<suite>/runs/<run>, or results/<suite> for all that are finished"
+        )
+    return folders, keys
+
+
+def finished(folder: Path) -> list[Path]:
+    """The run in a folder, or every finished run of the suite in it. Raises Mistake where there is none."""
+    if (folder / "config.yaml").exists():
+        if store.status(folder) != "done":
+            raise Mistake(
+                f"{folder} is {store.status(folder)}: only a finished run can be scored again"
+            )
+        return [folder]
+    found = [
+        path.parent
+        for path in sorted(folder.glob("runs/*/config.yaml"))
+        if store.status(path.parent) == "done"
+    ]
+    if not found:
+        raise Mistake(
+            f"{folder} holds no finished run: name results/<suite>/runs/<run>, or results/<suite>"
+        )
+    return found
+
+
+def asked_of(folder: Path, keys: dict[str, str]) -> Run:
+    """The configuration of a run with what was asked for. Raises Mistake for a value out of its range."""
+    run = checkpoint.read_run(folder)
+    protocol, stride = keys.get("evaluate.protocol", "stride"), int(keys.get("evaluate.stride", 0))
+    changed = replace(
+        run,
+        evaluate=replace(run.evaluate, protocol=protocol, stride=stride),
+        threads=int(keys.get("threads", 1)),
+    )
+    check(changed)
+    return changed
+
+
+def place(folder: Path, run: Run, corpus: Corpus) -> Path:
+    """Where an evaluation lies: its identity is what changes its numbers."""
+    options, context = run.evaluate, run.size.context
+    key = {
+        "protocol": options.protocol,
+        "context": context,
+        "data": corpus.digest,
+        "part": corpus.scored,
+    }
+    key |= {"stride": stride_of(options, context)} if options.protocol == "stride" else {}
+    return folder / "evaluations" / f"{options.protocol}-{digest(key)}"
+
+
+def as_trained(folder: Path, run: Run) -> Run:
+    """The run in the precision that its own score was made in, whatever `auto` would mean on this machine. Raises Mistake."""
+    known = store.result(folder)["facts"].get("precision")
+    return replace(run, train=replace(run.train, precision=known)) if known else run
+
+
+def score(folder: Path, run: Run) -> str:
+    """Score one run and record it, unless that was done; says how it ended. Raises Mistake."""
+    corpus = data.prepare(run.data, run.names["data"], say)
+    known = loading.look(folder).provenance["digests"]["data"]  # a finished run has it
+    if known != corpus.digest:
+        raise Mistake(
+            f"{folder}: the text is not what it was trained and scored on (digest {known}, now {corpus.digest})"
+        )
+    into = place(folder, run, corpus)
+    if not in_result(before := store.read_json(into / "result.json")):
+        return f"{before['status']} before, not scored again"
+    files.check_writable(into)
+    plan = loop.plan(as_trained(folder, run))
+    loop.settle(plan)
+    torch.set_num_threads(run.threads)
+    torch.set_flush_denormal(True)
+    asked = objective.build(run.objective, checkpoint.load(folder, str(plan.device)).model)
+    facts = {
+        "objective": asked.name,
+        "part": corpus.scored,
+        "data_digest": corpus.digest,
+        "precision": loop.precision_name(plan),
+    }
+    try:
+        if corpus.law is not None:
+            raise Unsupported(
+                "beside its best possible loss a source of known law is scored by chunk alone"
+            )
+        found = evaluation.by_protocol(
+            asked, corpus, corpus.parts[corpus.scored], run.evaluate, run.size.context, plan
+        )
+    except Unsupported as reason:
+        store.finish(
+            into, "skipped", str(reason), facts=facts | {"protocol": run.evaluate.protocol}
+        )
+        return f"skipped: {reason}"
+    if lost := evaluation.lost(found.metrics):
+        store.finish(
+            into, "failed", f"{lost} is not finite", facts=facts | {"protocol": found.protocol}
+        )
+        return f"failed: {lost} is not finite"
+    store.write_table(into / "documents.parquet", found.documents)
+    store.finish(into, "done", metrics=found.metrics, facts=facts | {"protocol": found.protocol})
+    return (
+        f"{evaluation.value(found.metrics, 'bits_per_byte'):.4f} bits per byte by {found.protocol}"
+    )
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The door with its doormat: whatever a user did wrong is one line."""
+    words = sys.argv[1:] if words is None else words
+    if not words or {"--help", "-h"} & set(words):
+        print(__doc__)
+        return 0
+    try:
+        folders, keys = parse(words)
+        runs = {path: asked_of(path, keys) for folder in folders for path in finished(folder)}
+        for folder, run in runs.items():
+            say(f"{folder.name}: {score(folder, run)}")
+        for root in dict.fromkeys(folder.resolve().parent.parent for folder in runs):
+            print(f"report: {reporting.make(root)[0]}")
+    except Mistake as mistake:
+        say(f"error: {mistake}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""Reference lines: what needs no architecture reaches on the same scored text. Written after training, read by the report.
+
+uniform: every token alike · unigram: how often each is in the training part · n-gram: modified Kneser–Ney of its best order,
+under the context that the protocol allows and without that limit · lzma: a compressor that was given the training text.
+"""
+
+import lzma
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bench.data import Corpus, Part, Vocabulary, per_unit
+from bench.data.blocks import spread
+from bench.evaluation import ngram
+from bench.evaluation.ngram import Numbers
+from bench.records.metric import Metric
+from bench.records.store import SCHEMA, write_json
+
+ORDERS = 24  # at most
+PATIENCE = 2  # orders in a row that are no better end the search
+MOST = 4_000_000  # tokens of the training part that are counted, and of held-out parts that are scored: more would take minutes
+Progress = Callable[[str], None]
+
+
+class Line(NamedTuple):
+    """One reference: how it was made, and its nats of each token of the scored and of the validation part."""
+
+    name: str
+    context: str  # none | windows: as much as the protocol allows | unlimited
+    note: str
+    scored: Numbers
+    validation: Numbers
+
+
+class Held(NamedTuple):
+    """The held-out parts of a text, one after the other."""
+
+    ids: np.ndarray  # (N,)
+    parts: tuple[slice, ...]  # the validation part, and the scored one where that is another
+    limited: np.ndarray  # (N,): tokens that stand before each one in its window
+    unlimited: np.ndarray  # (N,): in its part
+
+
+def path(root: Path, digest: str, context: int) -> Path:
+    """Where the reference lines of a text under a context lie in a results folder."""
+    return root / "references" / f"{digest}-{context}.json"
+
+
+def ensure(root: Path, corpus: Corpus, context: int, progress: Progress) -> None:
+    """Write the reference lines of a text, unless they are there."""
+    place = path(root, corpus.digest, context)
+    if place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    scored = corpus.parts[corpus.scored]
+    about = {
+        "schema": SCHEMA,
+        "data_digest": corpus.digest,
+        "part": corpus.scored,
+        "context": context,
+        "reason": "",
+        "lines": [],
+    }
+    held = sum(len(part.tokens) for part in _held_out(corpus))
+    if held > MOST:
+        write_json(
+            place,
+            about
+            | {
+                "reason": f"the held-out parts have {held:,} tokens: reference lines are drawn up to {MOST:,}"
+            },
+        )
+        return
+    progress(f"reference lines: n-grams and a compressor on {len(scored.tokens):,} tokens")
+    look = _look(corpus.parts["validation"], context)
+    made = [_entry(line, scored, corpus.vocabulary, look) for line in lines(corpus, context)]
+    write_json(place, about | {"lines": [*made, _compressed(corpus, scored)]})
+
+
+def lines(corpus: Corpus, context: int) -> Iterator[Line]:
+    """Every reference that gives each token a probability."""
+    size, held = corpus.vocabulary.size, hold(corpus, context)
+    train = np.asarray(corpus.parts["train"].tokens)
+    counted = (
+        ""
+        if len(train) <= MOST
+        else f", counted in the last {MOST:,} of {len(train):,} training tokens"
+    )
+    yield _line(
+        "uniform", "none", "every token alike", np.full(len(held.ids), math.log(size)), held
+    )
+    chosen = "" if len(held.parts) > 1 else ", the order chosen on the scored text itself"
+    found = {"windows": Search(held.limited), "unlimited": Search(held.unlimited)}
+    for n, probability in enumerate(ngram.probabilities(train[-MOST:], held.ids, size, ORDERS), 1):
+        nats = -np.log(probability)
+        if n == 1:
+            yield _line(
+                "unigram",
+                "none",
+                f"how often each token is in the training part{counted}",
+                nats,
+                held,
+            )
+        for search in found.values():
+            search.look(n, nats, held.parts[0])
+        if all(search.ended(n) for search in found.values()):
+            break
+    for kind, search in found.items():
+        said = (
+            f"at most {context} tokens of context, as the windows give"
+            if kind == "windows"
+            else "unlimited context"
+        )
+        note = f"modified Kneser–Ney, interpolated, of its best order, {said}{chosen}{counted}"
+        name = f"{search.order}-gram" + (", unlimited" if kind == "unlimited" else "")
+        yield _line(name, kind, note, search.best, held)
+
+
+class Search:
+    """The best order so far, and the nats of each token by it: of a lower order where fewer tokens are `visible`."""
+
+    def __init__(self, visible: np.ndarray):
+        self.visible, self.order, self.least = visible, 0, math.inf
+        self.nats = self.best = np.full(len(visible), math.inf)
+
+    def look(self, order: int, nats: Numbers, chosen_on: slice) -> None:
+        """Take up the next order; the best is chosen on the validation part."""
+        self.nats = nats if order == 1 else np.where(self.visible >= order - 1, nats, self.nats)
+        if (total := float(self.nats[chosen_on].sum())) < self.least:
+            self.order, self.least, self.best = order, total, self.nats
+
+    def ended(self, order: int) -> bool:
+        return order - self.order >= PATIENCE
+
+
+def _held_out(corpus: Corpus) -> list[Part]:
+    names = ["validation"] if corpus.scored == "validation" else ["validation", corpus.scored]
+    return [corpus.parts[name] for name in names]
+
+
+def hold(corpus: Corpus, context: int) -> Held:
+    """The held-out parts, and how much each token may see: in windows of `context` side by side, and in the whole of its part."""
+    parts = _held_out(corpus)
+    ends = np.cumsum([0, *(len(part.tokens) for part in parts)])
+    unlimited = np.concatenate([np.arange(len(part.tokens)) for part in parts])
+    limited = np.where(unlimited > 0, (unlimited - 1) % context + 1, 0)
+    slices = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+    return Held(
+        np.concatenate([np.asarray(part.tokens) for part in parts]), slices, limited, unlimited
+    )
+
+
+def _line(name: str, context: str, note: str, nats: Numbers, held: Held) -> Line:
+    return Line(name, context, note, nats[held.parts[-1]], nats[held.parts[0]])
+
+
+def _look(part: Part, context: int) -> np.ndarray:
+    """The offsets of the tokens that training looks at now and then."""
+    starts, length = spread(part, context)
+    return np.asarray((starts[:, None] + 1 + np.arange(length)).ravel())
+
+
+def _entry(line: Line, scored: Part, vocabulary: Vocabulary, look: np.ndarray) -> dict[str, Any]:
+    documents, _, _ = per_unit(scored, line.scored, vocabulary.separator)
+    nats, tokens, size = (float(documents[name].sum()) for name in ("nats", "tokens", "bytes"))
+    seen = "on the fixed blocks of the validation part that training looks at, separators included"
+    metrics = [
+        Metric("bits_per_byte", "bits/byte", "lower", (nats / (size * math.log(2)),)),
+        Metric("nats_per_token", "nats/token", "lower", (nats / tokens,)),
+        Metric("perplexity", "per token", "lower", (math.exp(nats / tokens),)),
+        Metric(
+            "validation_nats", "nats/token", "lower", (float(line.validation[look].mean()),), seen
+        ),
+    ]
+    about = {"name": line.name, "context": line.context, "note": line.note}
+    return about | {"metrics": [metric.as_json() for metric in metrics]}
+
+
+def _compressed(corpus: Corpus, scored: Part) -> dict[str, Any]:
+    """What the scored text adds to the compressed training text."""
+    train = text(corpus.parts["train"], corpus.vocabulary)
+    size = int(scored.sizes.sum())
+    bits = 8 * (packed(train + text(scored, corpus.vocabulary)) - packed(train)) / size
+    note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text, unlimited context"
+    note += (
+        f", of which it has the last {MOST:,} tokens"
+        if len(corpus.parts["train"].tokens) > MOST
+        else ""
+    )
+    note += ". Unseen characters are one and the same to it" if corpus.vocabulary.lossy else ""
+    about = {"name": "lzma", "context": "unlimited", "note": note}
+    return about | {"metrics": [Metric("bits_per_byte", "bits/byte", "lower", (bits,)).as_json()]}
+
+
+def text(part: Part, vocabulary: Vocabulary) -> bytes:
+    """The text of the last tokens of a part, without separators."""
+    return vocabulary.raw(np.asarray(part.tokens[-MOST:]))
+
+
+def packed(content: bytes) -> int:
+    """Bytes of a text compressed without any container, with a dictionary that holds the whole."""
+    room = max(4096, 2 ** math.ceil(math.log2(len(content) + 1)))
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": room}]
+    return len(lzma.compress(content, format=lzma.FORMAT_RAW, filters=filters))

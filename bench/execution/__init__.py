@@ -1,0 +1,1 @@
+"""Execute runs in processes of their own, each ending in its record."""

@@ -1,0 +1,118 @@
+"""What a command would run and cost, without running it: `dry=true`."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from architectures.interface import Unsupported
+from bench import data
+from bench.config.identity import run_name, subject
+from bench.config.schema import Mistake, Run, tuned_rate
+from bench.execution import worker
+from bench.model import sizing
+from bench.model.language_model import LanguageModel
+from bench.planning.budget import Rate, measured
+from bench.records import store
+from bench.records.metric import TRAINING
+from bench.system import host
+from bench.training import compilation, loop
+
+SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
+
+
+def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
+    """Floating-point operations a second of a matrix product in float32, on one thread, now."""
+    torch.set_num_threads(1)
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    a @ b
+    rounds, began = 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        a @ b
+        rounds += 1
+    return 2 * size**3 * rounds / (time.perf_counter() - began)
+
+
+def ready(run: Run, elsewhere: bool) -> LanguageModel:
+    """The model of a run, once all is looked at that the run itself looks at before it trains. Raises Mistake, or Unsupported.
+
+    `elsewhere`: it runs on another machine than this, whose devices and compilers say nothing.
+    """
+    if elsewhere:
+        run = replace(
+            run, train=replace(run.train, device="auto", precision="auto", compile="none")
+        )
+    plan = loop.plan(run)
+    compilation.check(plan)
+    return worker.opened(run, data.prepare(run.data, run.names["data"]), plan)[0]
+
+
+def with_a_rate(run: Run) -> Run:
+    """The run, with any learning rate where a search is still to find its first one."""
+    known = (
+        run.train.learning_rate is not None or tuned_rate(run.arch, run.optimizer.kind) is not None
+    )
+    return run if known else replace(run, train=replace(run.train, learning_rate=1.0))
+
+
+def row(
+    run: Run, rates: Mapping[str, Rate], peak: float, sweep: bool, elsewhere: bool
+) -> dict[str, object]:
+    """One run: its size, its length, its time and the bytes it leaves behind. Raises Mistake where the only one can not start."""
+    run = with_a_rate(run)
+    name = {"run": run_name(run)}
+    try:
+        made = ready(run, elsewhere)
+        flops = made.flops(run.size.context)
+    except Unsupported as reason:
+        return {**name, "note": f"will be skipped: {reason}"}
+    except Mistake as reason:
+        if not sweep:
+            raise
+        return {**name, "note": f"can not start: {reason}"}
+    parameters = sizing.count(made)["parameters"]
+    tokens = run.train.steps * run.train.batch * run.size.context
+    rate = rates.get(subject(run))
+    flops *= TRAINING * tokens
+    seconds = tokens / rate.tokens_per_second if rate else flops / (SHARE * peak)
+    folder, needed = store.wanted(run)
+    return {
+        **name,
+        "width": made.backbone.width,
+        "parameters": f"{parameters:,}",
+        "steps": f"{run.train.steps:,}",
+        "tokens": f"{tokens:,}",
+        "flops": f"{flops:.3g}",
+        "minutes": round(seconds / 60, 1) if needed else 0.0,
+        "disk_bytes": f"{4 * parameters:,}" if needed else "0",
+        "note": ("" if rate else "time estimated from FLOPs")
+        if needed
+        else f"{store.status(folder)} before",
+    }
+
+
+def table(
+    runs: Sequence[Run],
+    sweep: bool = True,
+    elsewhere: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> str:
+    """The forecast as text: a line a run, then the whole. Raises Mistake where the only run of a command can not start.
+
+    `say`: hears of each run of several that is looked at, for building a large one takes seconds.
+    """
+    root = Path(runs[0].results) / runs[0].suite
+    rates, peak = measured(root), peak_flops()
+    rows = []
+    for number, run in enumerate(runs, 1):
+        if len(runs) > 1:
+            say(f"looking at run {number} of {len(runs)}: {run_name(run)}")
+        rows.append(row(run, rates, peak, sweep, elsewhere))
+    listed = pd.DataFrame(rows)
+    jobs = host.parallel_jobs(runs[0].threads)
+    minutes = listed.get("minutes", pd.Series(dtype=float)).sum()
+    whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, measuring not counted"
+    return f"{listed.fillna('').to_string(index=False)}\n{whole}; nothing was run"

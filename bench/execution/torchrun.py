@@ -1,0 +1,105 @@
+"""Under torchrun, on one machine or several: rank 0's command is the command, and the others train with it what it trains."""
+
+import itertools
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.config.identity import run_name
+from bench.config.schema import Mistake, Run, from_plain
+from bench.system import processes
+from bench.system.host import MEETING
+
+_numbers: Iterator[int] = itertools.count()  # of what rank 0 left on the board
+_dismissed: list[bool] = []
+
+
+def here() -> bool:
+    """Whether this command was started by torchrun, once for each rank."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def follows() -> bool:
+    """Whether this command is one that trains what rank 0's trains."""
+    return here() and os.environ["RANK"] != "0"
+
+
+def words(overrides: list[str]) -> list[str]:
+    """The overrides of a command with the number of its ranks. Raises Mistake where they say another one."""
+    word = f"train.ranks={os.environ['WORLD_SIZE']}"
+    given = [override for override in overrides if override.partition("=")[0] == "train.ranks"]
+    if given and given != [word]:
+        raise Mistake(
+            f"{given[0]}: torchrun started {os.environ['WORLD_SIZE']} ranks: leave it out, or give that many"
+        )
+    return [*overrides, *([] if given else [word])]
+
+
+def check(workers: bool) -> None:
+    """Raise Mistake where a launcher would start processes that torchrun knows nothing of."""
+    if workers:
+        raise Mistake(
+            "under torchrun runs are trained one after another, each by all ranks: add hydra/launcher=basic"
+        )
+
+
+def call(run: Run, folder: Path) -> dict[str, str]:
+    """Have all ranks train a run; the environment of the process by which this one does."""
+    number = str(next(_numbers))
+    _board().set(f"bench/{number}", json.dumps([asdict(run), str(folder.resolve())]))
+    return {MEETING: f"torchrun:{number}"}
+
+
+def death(seen: dict[str, str], reason: str) -> str:
+    """Why a run's training ended, given how it looked from here: what a rank that died said of itself."""
+    key = f"bench/{seen[MEETING].partition(':')[2]}/death"
+    return _board().get(key).decode() if _board().check([key]) else reason
+
+
+def dismiss() -> None:
+    """Let the other ranks end: there is no further run."""
+    if here() and not follows() and not _dismissed:
+        _dismissed.append(True)
+        _board().set(f"bench/{next(_numbers)}", "null")
+
+
+def follow(say: Callable[[str], None]) -> int:
+    """Train what rank 0 trains, run after run, until it has no more; the exit code."""
+    for number in _numbers:
+        called = json.loads(_board().get(f"bench/{number}"))
+        if called is None:
+            break
+        run, folder = from_plain(called[0]), called[1]
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "run.json"
+            path.write_text(json.dumps(called[0]), encoding="utf-8")
+            more = {MEETING: f"torchrun:{number}"}
+            end = processes.alone(
+                "bench.execution.worker",
+                [str(path), folder],
+                run.threads,
+                run.train.limit_seconds,
+                run_name(run),
+                more=more,
+            )
+        if end.reason:
+            said = f"rank {os.environ['RANK']} on {platform.node()} {end.reason}"
+            say(said)
+            _board().set(f"bench/{number}/death", said)
+            time.sleep(
+                processes.GRACE
+            )  # in which rank 0 may notice and write it down; else torchrun ends it
+            return 1
+    return 0
+
+
+def _board() -> Any:
+    from bench.training import distributed
+
+    return distributed.board()

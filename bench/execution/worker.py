@@ -1,0 +1,273 @@
+"""One run from start to end, in a process of its own: `python -m bench.execution.worker RUN.json FOLDER`."""
+
+import contextlib
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from architectures.interface import Unsupported
+from bench import contract, data, evaluation, planning
+from bench.config.identity import identity
+from bench.config.schema import Mistake, Run, from_plain
+from bench.data import Blocks, Corpus
+from bench.evaluation import regret, suite
+from bench.execution import finalize
+from bench.execution.finalize import Fitted
+from bench.model import language_model as model
+from bench.model import sizing
+from bench.planning import budget
+from bench.records import source, store
+from bench.system import signals
+from bench.system.files import sweep_up, unwritable
+from bench.system.processes import PROGRESS, UNWRITTEN
+from bench.training import checkpoint, compilation, distributed, loop, objective, optimizer
+from bench.training.checkpoint import Keeper, Place
+from bench.training.loop import Plan
+from bench.training.objective import Objective
+from bench.training.optimizer import Optimizer
+
+Say = Callable[[str], None]
+
+
+def run(run: Run, folder: Path, say: Say) -> None:
+    """Train, score and record one run. Raises Mistake before training, Diverged in it, Unsupported where it cannot be."""
+    plan = loop.plan(run)
+    plan = replace(plan, team=distributed.join(plan.device, run.train.sharding))
+    compilation.check(plan)
+    loop.settle(plan)
+    torch.set_num_threads(run.threads)
+    torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
+    corpus = data.prepare(run.data, run.names["data"], say)
+    language_model, asked, blocks = opened(run, corpus, plan)
+    budget.confirm(run)
+    planning.confirm(run)
+    digests = {
+        "data": corpus.digest,
+        "text": corpus.facts["text_digest"],
+        "order": blocks.digest(plan.steps),
+    }
+    origin = digests | {"source": source.training_source(), "config": identity(run)}
+    origin |= {
+        "device": plan.device.type,
+        "precision": loop.precision_name(plan),
+    }  # `auto` may mean another one elsewhere
+    plan.team.agree(origin)
+    if plan.team.first:
+        store.note(folder, digests, corpus.facts)
+    compilation.prepare(asked, plan, run.data.cache)
+    warms = (
+        plan.compile != "none" or plan.device.type == "cuda"
+    )  # there libraries are loaded and kernels chosen, seconds of it
+    compiling = compilation.first_pass(asked, plan, blocks.at(0)) if warms else None
+    distributed.shard(asked, plan.team)
+    fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
+    if plan.team.sharded:
+        language_model = together(language_model, run, corpus, plan)
+        asked = objective.build(run.objective, language_model)
+    plan.team.leave()
+    if plan.team.first:
+        finalize.close(
+            asked, corpus, run, replace(plan, team=distributed.ALONE), folder, fitted, compiling
+        )
+
+
+def opened(run: Run, corpus: Corpus, plan: Plan) -> tuple[model.LanguageModel, Objective, Blocks]:
+    """The model, its objective and what it is trained on. Raises Mistake for what is found wrong with them before training."""
+    corpus.check(run.size.context)
+    language_model = made(run, corpus, plan)
+    asked = objective.build(run.objective, language_model)
+    suite.check_protocol(language_model, run, corpus)
+    train_part = corpus.parts["train"]
+    return (
+        language_model,
+        asked,
+        Blocks(train_part.tokens, run.size.context, run.train.batch, run.seed, train_part.counted),
+    )
+
+
+def together(
+    shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan
+) -> model.LanguageModel:
+    """The whole model of what the team holds in shards. All of the team have to call it."""
+    states = distributed.gathered(shards.state_dict())
+    language_model = made(run, corpus, plan)
+    language_model.load_state_dict(states)
+    return language_model
+
+
+def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
+    """The model at its solved width, checked to be what it says. Raises Mistake."""
+    size = corpus.vocabulary.size
+    width = sizing.fitting_width(run.arch, run.size, size)
+    language_model = model.build(
+        run.arch, width, run.size.context, size, seed=run.seed, device=plan.device
+    )
+    contract.check_before_training(language_model)
+    return language_model
+
+
+def fit(
+    asked: Objective,
+    blocks: Blocks,
+    corpus: Corpus,
+    run: Run,
+    plan: Plan,
+    folder: Path,
+    say: Say,
+    origin: dict[str, str],
+) -> Fitted:
+    """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
+    chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
+    first = taken_up(folder, asked, chosen_optimizer, origin, say, plan.team)
+    look = evaluation.spread_blocks(corpus.parts["validation"], run.size.context)
+    tokens = run.train.batch * run.size.context
+
+    def save(place: Place) -> None:
+        store.settle_curve(folder)
+        checkpoint.save_training(
+            folder / "checkpoint", place, asked, chosen_optimizer, origin, plan.team
+        )
+
+    keeper = Keeper(save, run.train.checkpoint_seconds, first, plan.team)
+    steps = loop.train(
+        asked, chosen_optimizer, blocks, plan, first.step, lambda: evaluation.validation_nats(asked, look, plan),
+        after=lambda step, unlogged: keeper.after(step, unlogged, step == plan.steps), unlogged=first.unlogged,
+    )  # fmt: skip
+    with signals.later():
+        for step in steps:
+            if not plan.team.first:
+                continue
+            row = {name: value for name, value in step._asdict().items() if value is not None}
+            store.log(folder, row | {"seconds": round(keeper.seconds(), 3)})
+            taken = keeper.seconds() - first.seconds
+            say(progress(step, plan, (step.step - first.step) * tokens / taken, taken, first.step))
+    targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
+    return Fitted(round(keeper.seconds(), 3), plan.steps * tokens, targets)
+
+
+def taken_up(
+    folder: Path,
+    asked: Objective,
+    optimizer: Optimizer,
+    origin: dict[str, str],
+    say: Say,
+    team: distributed.Team,
+) -> Place:
+    """Where training stands by its checkpoint. The first of a team looks first: it sets aside what can not be used."""
+    if not team.first:
+        team.wait()
+    place = checkpoint.resume(folder / "checkpoint", asked, optimizer, origin, say)
+    if team.first:
+        store.cut_curve(folder, place.step)
+        team.wait()
+    team.agree({"checkpoint": place})
+    return place
+
+
+def progress(step: loop.Step, plan: Plan, rate: float, seconds: float, first: int) -> str:
+    """One line: how far, how fast, how good, how long still. The mark in front says that the next one may replace it."""
+    left = seconds / (step.step - first) * (plan.steps - step.step)
+    done = f"{PROGRESS}{step.step:,}/{plan.steps:,} steps"
+    return f"{done} · {rate:,.0f} tokens/s · {step.nats:.3f} nats · {left // 60:.0f}:{left % 60:02.0f} left"
+
+
+def main(arguments: list[str]) -> int:
+    """0: done or skipped. 2: could not start. 3: asked to stop. 4: failed. 5: could not write. All but 3 and 5 are in the record.
+
+    Python's own 1, for a traceback, is not among them: whoever started this process then records the death.
+    """
+    try:
+        asked, folder = (
+            from_plain(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))),
+            Path(arguments[1]),
+        )
+    except (IndexError, OSError, ValueError, AttributeError, TypeError):
+        print(
+            "error: no run is named: python -m bench.execution.worker RUN.json FOLDER is what python -m bench.run starts",
+            file=sys.stderr,
+        )
+        return 2
+
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
+            print(line, file=sys.stderr, flush=True)
+
+    try:
+        signals.listen()
+        if not distributed.is_first():
+            return followed(asked, folder, say)
+        with FileLock(
+            folder / ".lock"
+        ):  # one that lost its parent may still be writing its checkpoint
+            return recorded(asked, folder, say)
+    except signals.Stopped:
+        return signals.STOPPED
+    except OSError as error:
+        say(unwritable(error, folder))
+        return UNWRITTEN
+    finally:
+        signals.ending()
+
+
+def followed(asked: Run, folder: Path, say: Say) -> int:
+    """Train as one of those whose first writes the record, and says there why it came to no end; returns the exit code."""
+    try:
+        run(asked, folder, lambda line: None)
+    except Unsupported:
+        return 0
+    except Mistake as mistake:
+        say(str(mistake))
+        return 2
+    except SystemExit as ended:
+        say(model.told(ended))
+        return 4
+    except loop.Diverged:
+        return 4
+    return 0
+
+
+def recorded(asked: Run, folder: Path, say: Say) -> int:
+    """Run, and record why where that does not come to its end; returns the exit code."""
+    for place in (folder, folder / "checkpoint"):
+        sweep_up(place)
+    try:
+        run(asked, folder, say)
+    except Unsupported as reason:
+        store.finish(folder, "skipped", str(reason))
+    except Mistake as mistake:
+        store.finish(folder, "failed", str(mistake), facts={"started": False})
+        return 2
+    except loop.Diverged as reason:
+        store.finish(folder, "failed", str(reason), facts={"diverged": reason.step})
+        return 4
+    except (
+        SystemExit
+    ) as ended:  # of the architecture's: code 0 would pass for an end that went well
+        store.finish(folder, "failed", model.told(ended))
+        return 4
+    except (regret.Leak, finalize.Stale) as reason:
+        store.finish(folder, "failed", str(reason))
+        return 4
+    except (
+        MemoryError,
+        RuntimeError,
+    ) as error:  # torch has no class of its own for a processor's memory
+        line = str(error).partition("\n")[0]
+        if (
+            not isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            and "can't allocate memory" not in line
+        ):
+            raise
+        store.finish(folder, "failed", f"out of memory: {line}")
+        return 4
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

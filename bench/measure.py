@@ -1,0 +1,77 @@
+"""Speed, memory and decoding of architectures on this machine, in turns, without training them.
+
+  python -m bench.measure arch=rnn,transformer -m                the first is the reference, and is entered twice
+  python -m bench.measure arch=rnn,transformer measure=full -m   with all curves over context length
+  python -m bench.measure arch=gpt size.context=1024 threads=2   one, against itself
+
+Every key of python -m bench.run (its --help lists them) means the same here. It measures each time that it is called; records
+lie under results/<suite>/measure, the report under results/<suite>/report. Exit codes: 0 all measured, 1 one of them failed,
+2 a mistake in what was asked, 130 Ctrl-C.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli import compose
+from bench.config.identity import subject
+from bench.config.schema import Mistake
+from bench.execution.runner import say
+from bench.records import store
+from bench.system import files, signals
+
+
+def measure(arguments: Sequence[str]) -> int:
+    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    from bench import data, reporting
+    from bench.performance import sit
+
+    flags, overrides = compose.in_order(arguments)
+    asked = compose.expand([*flags, *overrides])
+    run = asked.runs[0]
+    if run.measure.depth == "off":
+        raise Mistake("measure=off measures nothing: use measure=quick or measure=full")
+    root = Path(run.results) / run.suite
+    files.check_writable(root / "measure")
+    runs = compose.distinct(asked.runs, subject)
+    vocabularies = {
+        subject(one): data.prepare(one.data, one.names["data"], say).vocabulary.size for one in runs
+    }
+    folder = sit(runs, vocabularies, root, run.measure, say)
+    assert folder is not None
+    page, summary = reporting.make(root)
+    print(summary)
+    results = {
+        path.parent.name: store.read_json(path) or {} for path in folder.glob("*/result.json")
+    }
+    for name, result in results.items():
+        if result.get("status") != "done":
+            print(f"{name}: {result.get('status')}: {result.get('reason')}")
+    print(f"records: {folder}\nreport: {page}")
+    return int(any(result.get("status") == "failed" for result in results.values()))
+
+
+def main() -> int:
+    """The door with its doormat: whatever a user did wrong is one line."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    compose.register()
+    try:
+        with signals.ended_by(signals.terminate, signals.ENDING):
+            return measure(sys.argv[1:])
+    except Mistake as mistake:
+        say(f"error: {mistake}")
+        return 2
+    except KeyboardInterrupt as ended:
+        say(
+            "stopped: the same command measures again; python -m bench.report makes the report of what there is"
+        )
+        return 128 + (ended.number if isinstance(ended, signals.Terminated) else signal.SIGINT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

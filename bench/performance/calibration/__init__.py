@@ -1,0 +1,1 @@
+"""Check the measurements against models of known cost."""

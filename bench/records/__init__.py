@@ -1,0 +1,1 @@
+"""Write, validate, load and select the records of runs and measurements."""

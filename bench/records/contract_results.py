@@ -1,0 +1,50 @@
+"""What the contract's checks found about an architecture, kept beside a suite's runs for the report's cards. Imports no torch."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.config.identity import architecture
+from bench.config.schema import Run
+from bench.records.source import CONTRACT, source_digest
+from bench.records.store import SCHEMA, read_json, write_json
+from bench.system.files import check_writable
+
+FOLDER = "checks"
+
+
+def write(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
+    """Keep what each check found (name, status, came), over what was found before. Raises Mistake where it can not be written."""
+    folder = Path(run.results) / run.suite / FOLDER
+    check_writable(folder)
+    path = folder / f"{run.names['arch']}-{architecture(run.arch)}.json".replace("/", "_")
+    about = {
+        "arch": run.names["arch"],
+        "architecture": architecture(run.arch),
+        "target": str(run.arch["_target_"]),
+    }
+    write_json(
+        path,
+        {
+            "schema": SCHEMA,
+            **about,
+            "source": source_digest(CONTRACT, about["target"]),
+            "findings": list(findings),
+        },
+    )
+    return path
+
+
+def read(root: Path) -> dict[str, dict[str, Any]]:
+    """What was kept below results/<suite>, by the identity of the architecture; `stale` where a source has changed since."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted((root / FOLDER).glob("*.json")):
+        content = read_json(path)
+        if (
+            isinstance(content, dict)
+            and {"architecture", "target", "source", "findings"} <= content.keys()
+        ):
+            found[str(content["architecture"])] = content | {
+                "stale": content["source"] != source_digest(CONTRACT, str(content["target"]))
+            }
+    return found

@@ -1,0 +1,94 @@
+"""Tables, figures and one page from records alone; writes nothing but <results>/<suite>/report/. Imports no torch."""
+
+from pathlib import Path
+
+from bench.config.schema import Mistake
+
+
+def suites(root: Path) -> list[Path]:
+    """The suites at or below a folder; Mistake where there is nothing to read."""
+    if not root.is_dir():
+        raise Mistake(
+            f"{root} is no folder: name results/<suite>, or results/ for every suite below it"
+        )
+    held = [
+        folder
+        for folder in (root, *sorted(root.iterdir()))
+        if any(any(folder.glob(record)) for record in RECORDS)
+    ]
+    found = [root] if root in held else held  # what lies below a suite is its own
+    if not found:
+        raise Mistake(
+            f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them"
+        )
+    return found
+
+
+RECORDS = (
+    "runs/*/config.yaml",
+    "measure/*/*/result.json",
+    "tune/searches/*.json",
+)  # of a run, of a measurement, of a search
+
+
+def make(root: Path, target: float | None = None) -> tuple[Path, str]:
+    """Make the report of one suite again: the path of its page, and its summary as a compact table for a terminal.
+
+    `target`: the bits per byte that the time to reach is told of; without one, the best that two rows reach.
+
+    Raises Mistake where there is nothing to read, or where it can not be written.
+    """
+    from bench.analysis import (
+        aggregate,
+        comparisons,
+        crossovers,
+        scaling,
+        sessions,
+        speed_groups,
+        time_to_target,
+    )
+    from bench.records.source import training_source
+    from bench.records.store import write_atomically
+    from bench.records.tables import read
+    from bench.reporting import csv_export, page, terminal
+    from bench.system.files import check_writable
+
+    suites(root)
+    records = read(root)
+    sittings = sessions.sittings(records.measures, records.doctors)
+    built = aggregate.build(records, sittings)
+    parts, stale = comparisons.comparisons(built), page.stale_rows(built, training_source())
+    measured = [
+        (group, crossovers.pairs(group)) for group in speed_groups.groups(sittings, parts, stale)
+    ]
+    aims, scales = (
+        time_to_target.targets(parts, built, records.curves, target),
+        scaling.scales(built),
+    )
+    folder = root / "report"
+    check_writable(folder)
+    for name, table in (
+        ("summary.csv", aggregate.summary(built, time_to_target.columns(aims))),
+        ("runs.csv", csv_export.numbers(records, built)),
+        ("curves.csv", csv_export.curves(records)),
+        ("verdicts.csv", csv_export.verdicts(parts)),
+        ("scaling.csv", scaling.cells_table(scales)),
+        ("laws.csv", scaling.laws_table(scales)),
+        ("speeds.csv", csv_export.speeds(sittings)),
+        ("crossovers.csv", csv_export.crossings(measured)),
+    ):
+        write_atomically(folder / name, table.to_csv(index=False))
+    text = page.render(
+        root.resolve().name,
+        records,
+        built,
+        sittings,
+        parts,
+        measured,
+        stale,
+        page.Laws(aims, scales),
+    )
+    write_atomically(folder / "index.html", text)
+    return folder / "index.html", terminal.text(
+        built, parts, measured, scales, terminal.unsound(records)
+    )

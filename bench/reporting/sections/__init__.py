@@ -1,0 +1,1 @@
+"""Format one section of the page each."""

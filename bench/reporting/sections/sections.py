@@ -1,0 +1,114 @@
+"""The page's part about speed and memory: a section for each sitting, and in it a block for each group that may be compared."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bench.analysis.crossovers import Pair
+from bench.analysis.formatting import number
+from bench.analysis.sessions import Sitting
+from bench.analysis.speed_groups import Group
+from bench.reporting.html_table import Table
+from bench.reporting.plots import speed_figures
+from bench.reporting.plots.figures import Drawn
+from bench.reporting.sections import cost_tables, facts, speed_tables, trust
+
+DRAWN = 6  # sittings that get figures: the largest ones; hundreds of single measurements would take minutes to draw
+
+
+def sections(
+    sittings: Sequence[Sitting], measured: Sequence[tuple[Group, list[Pair]]]
+) -> list[dict[str, Any]]:
+    """What the template needs for each sitting, in order."""
+    largest = sorted(
+        sittings, key=lambda sitting: (len(sitting.medians), sitting.name), reverse=True
+    )
+    drawn = {sitting.name for sitting in largest[:DRAWN]}
+    return [
+        _section(
+            sitting,
+            [(group, pairs) for group, pairs in measured if group.sitting is sitting],
+            sitting.name in drawn,
+        )
+        for sitting in sittings
+    ]
+
+
+def _section(
+    sitting: Sitting, measured: Sequence[tuple[Group, list[Pair]]], drawn: bool
+) -> dict[str, Any]:
+    whole = [group for group, _ in measured if sitting.reference in group.names.index]
+    named = (
+        whole[0].label(sitting.reference) if whole else sitting.arches.get(sitting.reference, "")
+    )
+    lines = [
+        *(
+            trust.depth_line(sitting, group)
+            for group in (whole or [group for group, _ in measured])[:1]
+        ),
+        trust.twin_line(sitting, named),
+        trust.doctor_line(sitting),
+        trust.surroundings(sitting),
+    ]
+    return {
+        "name": sitting.name,
+        "machine": sitting.machine,
+        "environment": facts.lines(sitting.environment | _states(sitting)),
+        "alarms": trust.alarms(sitting),
+        "lines": [line for line in lines if line],
+        "groups": [_block(group, pairs, drawn) for group, pairs in measured],
+        "findings": [_finding(one) for one in sitting.doctor.get("findings", [])],
+        "sentences": [str(line) for line in sitting.doctor.get("sentences", [])],
+    }
+
+
+def _states(sitting: Sitting) -> dict[str, Any]:
+    """The machine's own readings, before and after, by the names that the page uses."""
+    read = {when: sitting.surroundings.get(when) for when in ("before", "after")}
+    return {
+        f"{name}, {when}": value
+        for when, state in read.items()
+        if isinstance(state, dict)
+        for name, value in state.items()
+    }
+
+
+def _block(group: Group, pairs: list[Pair], drawn: bool) -> dict[str, Any]:
+    def filled(*tables: Table) -> list[Table]:
+        return [table for table in tables if table.rows or table.notes]
+
+    figures: list[Drawn] = speed_figures.drawings(group, pairs) if drawn else []
+    return {
+        "title": group.title,
+        "first": filled(speed_tables.speeds(group)),
+        "figures": figures,
+        "reasons": _left_out(figures),
+        "further": filled(
+            *speed_tables.overtaking(group, pairs),
+            cost_tables.why_slower(group),
+            speed_tables.decode_card(group),
+            cost_tables.memory(group),
+        ),
+    }
+
+
+def _left_out(figures: Sequence[Drawn]) -> list[tuple[str, str]]:
+    return [(figure.title, figure.reason) for figure in figures if not figure.svg]
+
+
+def _finding(one: dict[str, Any]) -> dict[str, Any]:
+    """A ruler of the doctor: what it measured, and what the truth was."""
+    unit = str(one.get("unit", ""))
+
+    def read(value: Any) -> str:
+        return (
+            f"{number(float(value), 4)} {unit}".strip()
+            if isinstance(value, int | float)
+            else str(value)
+        )
+
+    return {
+        "name": str(one.get("name", "")),
+        "expected": read(one.get("expected", "")),
+        "came": read(one.get("came", "")),
+        "off": bool(one.get("off")),
+    }

@@ -1,0 +1,314 @@
+"""The sentences at the top: what was compared, and only what the numbers carry."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis import budgets
+from bench.analysis.baselines import Floors
+from bench.analysis.comparisons import Comparison
+from bench.analysis.formatting import fixed, large, listed, number, plural, size
+from bench.analysis.rows import each
+from bench.analysis.sessions import Sitting, flat
+from bench.analysis.speed_groups import Group
+from bench.analysis.verdicts import ROWS_ONLY, Verdicts, gap, unsettled
+from bench.reporting.sections import regrets
+from bench.reporting.sections.trust import refusals
+from bench.stats.intervals import Ratio
+from bench.stats.pairwise import BETTER, DECIDES, SAME
+
+NAMED = 4  # so many rows are named in a sentence; the rest are counted
+METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
+
+
+def sentences(
+    comparison: Comparison, sittings: Sequence[Sitting], floors: Sequence[Floors] = ()
+) -> list[str]:
+    """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
+    said = [_compared(comparison), *regrets.sentences(comparison), *quality(comparison)]
+    said += [
+        _floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)
+    ]
+    real = comparison.rows[~comparison.rows["control"]]
+    for sitting in sittings:
+        measured = real[real["subject"].isin(sitting.medians.index)]
+        where = (
+            f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
+        )
+        said.append(
+            _cost(dict(zip(measured["subject"], measured["label"], strict=True)), sitting, where)
+        )
+        said += [
+            where + line
+            for table, found in _ranked(comparison)
+            if (line := _dominated(table, found, sitting))
+        ]
+    return [line for line in said if line]
+
+
+def quality(comparison: Comparison) -> list[str]:
+    """The best of each table, how sure that is, and what can not be told apart."""
+    said = [
+        line
+        for table, found in _ranked(comparison)
+        for line in (_best(table, found), _open(table, found))
+    ]
+    alone = [table for table in comparison.likelihoods if (~table["control"]).sum() == 1]
+    said += [_alone(table) for table in alone]
+    said += [_encoders(table) for table in comparison.pseudo] if not comparison.likelihoods else []
+    return [line for line in said if line]
+
+
+def _ranked(comparison: Comparison) -> list[tuple[pd.DataFrame, Verdicts]]:
+    return [
+        pair
+        for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True)
+        if len(pair[1].pairs)
+    ]
+
+
+def _alone(table: pd.DataFrame) -> str:
+    """Of a table of one row there is a score, and no verdict."""
+    row = next(each(table[~table["control"]]))
+    span = f" (95 % interval {fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)})"
+    known = span if row.bits_per_byte_low == row.bits_per_byte_low else ""
+    where = f"the {row.part} part" if row.part else "held-out text"
+    return f"{row.label}: {fixed(row.bits_per_byte)} bits per byte{known} on {where}, and nothing beside it to compare it with."
+
+
+def _encoders(table: pd.DataFrame) -> str:
+    """The lowest of the encoders: a number that is no likelihood, and so no verdict."""
+    row = next(each(table[~table["control"]].sort_values("pseudo_perplexity")), None)
+    if row is None:
+        return ""
+    error = number(row.pseudo_perplexity_standard_error, 2)
+    opening = "Of the encoders" if len(table) > 1 else "The encoder"
+    lowest = f"{number(row.pseudo_perplexity, 4)} ± {error}, {row.label}"
+    return f"{opening}, apart since it is no likelihood: pseudo-perplexity {lowest}."
+
+
+def measured_only(groups: Sequence[Group]) -> list[str]:
+    """What is said where nothing was trained: a sentence about each group of a sitting."""
+    said = []
+    for group in groups:
+        names = listed(sorted(group.label(subject) for subject in group.subjects))
+        where = f"Measured on machine {group.sitting.machine}, nothing was trained: {names}."
+        said.append(f"{where} {_cost(dict(group.names['label']), group.sitting, '')}".strip())
+    return said
+
+
+def _cost(labels: Mapping[str, str], sitting: Sitting, where: str) -> str:
+    """The fastest and the smallest of one sitting; nothing where there is but one, or where a ruler was off."""
+    if len(labels) < 2:
+        return ""
+    said = [*_speeds(labels, sitting), "" if sitting.broken else _memory(labels, sitting)]
+    return where + " ".join(line for line in said if line)
+
+
+def _compared(comparison: Comparison) -> str:
+    rows = comparison.rows[~comparison.rows["control"]]
+    scored = rows["bits_per_byte"].notna() | rows["regret"].notna()
+    causal, encoders = int(scored.sum()), int(rows["pseudo_perplexity"].notna().sum())
+    kinds = [
+        plural(amount, kind)
+        for amount, kind in ((causal, "causal model"), (encoders, "encoder"))
+        if amount
+    ]
+    seeds = sorted(set(rows["seeds"]))
+    length, tokens = (
+        str(rows["length"].iloc[0]),
+        rows["tokens_seen"].max(),
+    )  # one length: others are another comparison
+    each_saw = (
+        f"{large(tokens)} training tokens" if length == budgets.TOKENS else f"{length} of training"
+    )
+    times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    return (
+        f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "
+        f"at most {rows['matched'].iloc[0]}, a context of {rows['context'].iloc[0]} tokens,"
+        f" {each_saw} each, {times}."
+    )
+
+
+def _best(table: pd.DataFrame, found: Verdicts) -> str:
+    """The lowest mean, and what may be said of it against each other row; nothing where there is no other."""
+    best = table[~table["control"]].iloc[0]
+    mine = found.of(int(str(best.name)))
+    if mine.empty:
+        return ""
+    kinds = {
+        kind: mine[mine["kind"] == kind].sort_values("difference")
+        for kind in (BETTER, DECIDES, SAME)
+    }
+    where = f"the {best['part']} part" if best["part"] else "held-out text"
+    scored = f"{fixed(best['bits_per_byte'])} bits per byte on {where}"
+    clauses = [_beaten(kinds[BETTER])] if len(kinds[BETTER]) else []
+    clauses += [
+        f"one seed decides against {_named(kinds[DECIDES], lambda pair: f'P = {pair.wins:.1f}')}"
+    ] * bool(len(kinds[DECIDES]))
+    clauses += [f"not distinguishable from {_named(kinds[SAME], unsettled)}"] * bool(
+        len(kinds[SAME])
+    )
+    opening = (
+        f"Best quality: {best['label']}"
+        if len(kinds[BETTER]) == len(mine)
+        else f"Lowest mean: {best['label']}"
+    )
+    said = f"{opening}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
+    return said + (f" {ROWS_ONLY}" if (mine["basis"] == "documents").any() else "")
+
+
+def _beaten(pairs: pd.DataFrame) -> str:
+    """By how much the nearest one is beaten."""
+    nearest = next(each(pairs))
+    others = len(pairs) - 1
+    return f"better than {nearest.other_label} by {gap(nearest)}" + (
+        f", and than {others} further by more" if others else ""
+    )
+
+
+def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -> str:
+    """Each pair with its figures; of many the nearest alone, and how many more there are."""
+    shown = pairs if len(pairs) <= NAMED else pairs.head(1)
+    names = [
+        f"{pair.label} and {pair.other_label}" if both else pair.other_label for pair in each(shown)
+    ]
+    named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(shown), strict=True)]
+    left = len(pairs) - len(named)
+    return listed([*named, *([f"{left:,} further{' pairs' if both else ''}"] if left else [])])
+
+
+def _open(table: pd.DataFrame, found: Verdicts) -> str:
+    """Which other pairs can not be told apart, what would settle them, and whether the A/A control came out as it should."""
+    best = int(str(table[~table["control"]].index[0]))
+    family = found.pairs[~found.pairs["control"]]
+    others = family[(family["row"] != best) & (family["kind"] == SAME)].sort_values("difference")
+    said = (
+        [f"Not distinguishable either: {_named(others, unsettled, both=True)}."]
+        if len(others)
+        else []
+    )
+    if len(family) > 1 and family["kind"].eq(BETTER).all():
+        said.append(f"All {len(family):,} pairs can be told apart.")
+    for pair in each(found.control):
+        names = f"The A/A control, {pair.label} beside {pair.other_label},"
+        if pair.kind == SAME:
+            said.append(f"{names} is not distinguishable, as it has to be ({unsettled(pair)}).")
+        else:
+            said.append(
+                f"{names} differs by {gap(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
+            )
+    return " ".join(said)
+
+
+def _floored(table: pd.DataFrame, floors: Floors) -> str:
+    """Who is better than the best n-gram with the same context, and who is not."""
+    line, rows = floors.best, table[~table["control"]]
+    if line is None:
+        return ""
+    below = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < line.bits_per_byte
+    better, others = ([str(label) for label in rows.loc[side, "label"]] for side in (below, ~below))
+    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {fixed(line.bits_per_byte)}"
+    if not others:
+        return f"{opening}: every architecture is better."
+    if not better:
+        return f"{opening}: no architecture is clearly better."
+    few, side = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
+    verb = "is" if len(few) == 1 and side == "only" else "are"
+    return f"{opening}: {side} {listed(few[:NAMED] + _further(few))} {verb} clearly better."
+
+
+def _further(names: Sequence[str]) -> list[str]:
+    return [f"{len(names) - NAMED:,} further"] if len(names) > NAMED else []
+
+
+def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
+    """Who is beaten in quality, in the speed of training and in memory by one and the same row."""
+    rate, memory = "train_tokens_per_second", "peak_train_memory_bytes"
+    there = table[~table["control"] & table["subject"].isin(sitting.medians.index)]
+    if len(there) < 2 or not sitting.claims(rate) or memory not in sitting.medians:
+        return ""
+    subjects = dict(zip(there.index, there["subject"], strict=True))
+    better = found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]
+    better = better[better["row"].isin(there.index) & better["other_row"].isin(there.index)]
+    leaner = [
+        (pair, (subjects[pair.row], subjects[pair.other_row]))
+        for pair in each(better)
+        if sitting.value(subjects[pair.row], memory)
+        < sitting.value(subjects[pair.other_row], memory)
+    ]
+    asked = sorted({ends for _, ends in leaner})  # variants share their measurements
+    ratios = dict(
+        zip(asked, sitting.all_ratios([(flat(rate), *ends) for ends in asked]), strict=True)
+    )
+    beaten: dict[str, list[str]] = {}
+    for pair, ends in leaner:
+        ratio = ratios[ends]
+        if (
+            ratio is not None
+            and ratio.side == 1
+            and not any(pair.other_label in names for names in beaten.values())
+        ):
+            beaten.setdefault(pair.label, []).append(pair.other_label)
+    said = [
+        f"{listed(names[:NAMED] + _further(names))} by {label}" for label, names in beaten.items()
+    ]
+    return (
+        f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}."
+        if said
+        else ""
+    )
+
+
+def _speeds(labels: Mapping[str, str], sitting: Sitting) -> list[str]:
+    """A sentence for each clocked rate; where no claim may be made, one that says so and why."""
+    there = {
+        metric: [s for s in labels if s in sitting.samples.get(flat(metric), ())]
+        for metric in METRICS
+    }
+    asked = {metric: subjects for metric, subjects in there.items() if len(subjects) > 1}
+    said = [
+        _fastest(subjects, labels, sitting, metric)
+        for metric, subjects in asked.items()
+        if sitting.claims(metric)
+    ]
+    return said + refusals(sitting, {metric: METRICS[metric] for metric in asked})
+
+
+def _fastest(
+    subjects: Sequence[str], labels: Mapping[str, str], sitting: Sitting, metric: str
+) -> str:
+    """The first by its median rate, held against each other one in the rounds that both took part in."""
+    ranked = sorted(subjects, key=lambda subject: -sitting.value(subject, metric))
+    first, verb = ranked[0], METRICS[metric]
+    beaten: list[tuple[Ratio, str]] = []
+    same = [labels[first]]
+    for other in ranked[1:]:
+        ratio = sitting.ratio(flat(metric), first, other)
+        if ratio is not None and ratio.side == 1:
+            beaten.append((ratio, labels[other]))
+        else:
+            same.append(labels[other])
+    if len(same) > 1:
+        return f"Fastest in {verb} is not distinguishable here: {listed(same)}."
+    ratio, after = min(beaten)
+    span = f"{fixed(ratio.value, 2)} times the rate of the next, {after} (95 % interval {fixed(ratio.low)} to {fixed(ratio.high)})"
+    return f"Fastest in {verb}: {labels[first]}, {span}."
+
+
+def _memory(labels: Mapping[str, str], sitting: Sitting) -> str:
+    name = "peak_train_memory_bytes"
+    if name not in sitting.medians:
+        return ""
+    found = sitting.medians[name].reindex(list(labels)).dropna()
+    if len(found) < 2:
+        return ""
+    low, high = found.min(), found.max()
+    least = [labels[str(subject)] for subject in found.index[found == low]]
+    most = (
+        f"; the largest takes {number(high / low, 2)} times as much"
+        if high > low
+        else ", all the same"
+    )
+    return f"Smallest peak of memory in training: {listed(least)}, {size(low)}{most}."

@@ -1,0 +1,230 @@
+"""The summary as a few lines for a terminal."""
+
+import math
+from collections.abc import Sequence
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis import crossovers
+from bench.analysis.aggregate import Tables
+from bench.analysis.comparisons import Comparison
+from bench.analysis.crossovers import Pair
+from bench.analysis.formatting import count, fixed, large, number, seconds, size
+from bench.analysis.rows import each
+from bench.analysis.scaling import Scale
+from bench.analysis.sessions import RATES
+from bench.analysis.speed_groups import Group
+from bench.records.loading import UNREADABLE
+from bench.records.tables import Records
+from bench.reporting import summary_text
+from bench.reporting.html_table import Table
+from bench.reporting.sections import regrets, scaling_tables, trust
+from bench.reporting.sections.speed_tables import order
+
+MOST = 12  # crossings that are printed
+WIDE = 120  # letters of a line
+
+
+def text(
+    tables: Tables,
+    parts: list[Comparison],
+    measured: Sequence[tuple[Group, list[Pair]]],
+    scales: Sequence[Scale] = (),
+    told: Sequence[str] = (),
+) -> str:
+    """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
+    blocks = []
+    floors = regrets.overview(parts)
+    for part in parts:
+        if len(parts) > 1:
+            blocks.append(part.title)
+        blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [
+            _block(rows, "pseudo-ppl") for rows in part.pseudo
+        ]
+        blocks += [_regrets(rows) for rows in part.regrets if floors is None]
+        blocks += [
+            _wrapped(line) for line in (*regrets.sentences(part), *summary_text.quality(part))
+        ]
+        if not part.equal_order:
+            blocks.append(
+                "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
+            )
+    if floors is not None:
+        blocks.append(
+            _aligned([["regret", *(title for title, _ in floors.columns[1:])], *_texts(floors)])
+        )
+    blocks += [
+        block
+        for group, pairs in measured
+        for block in _measured(group, pairs, alone=not len(tables.runs))
+        if block
+    ]
+    blocks += [
+        "\n".join(_wrapped(line) for line in scaling_tables.sentences(scale)) for scale in scales
+    ]
+    wrong = tables.runs[tables.runs["status"] != "done"]
+    lines = [
+        *(f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)),
+        *told,
+    ]
+    return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
+
+
+def unsound(records: Records) -> list[str]:
+    """A line for each record that counts for nothing, or for less: damaged, a copy, an attempt that another one stands in for."""
+    lost = records.measures[records.measures["status"] == UNREADABLE]
+    lines = [
+        f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}"
+        for row in each(records.aside)
+    ]
+    return lines + [
+        f"{row.status}: measurement of {_one_line(row.arch)}: {_one_line(row.reason)}"
+        for row in each(lost)
+    ]
+
+
+def _one_line(value: object) -> str:
+    """Without control characters: what a name or reason holds must not steer the terminal."""
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
+
+
+def _measured(group: Group, pairs: Sequence[Pair], alone: bool) -> list[str]:
+    """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
+    sitting = group.sitting
+    crossing = [pair for pair in pairs if pair.crossings and sitting.claims(pair.metric)]
+    lines = [crossovers.sentence(pair, group) for pair in crossing[:MOST]]
+    lines += (
+        [f"{len(crossing) - MOST} further pairs cross: see crossovers.csv"]
+        if len(crossing) > MOST
+        else []
+    )
+    trusted = trust.alarms(sitting) if alone or len(group.names) > 1 else []
+    trusted += (
+        [trust.twin_line(sitting, sitting.arches.get(sitting.reference, ""))] if alone else []
+    )
+    table = [f"machine {sitting.machine}, sitting {sitting.name}", _speeds(group)] if alone else []
+    said = ["\n".join(_wrapped(line) for line in block if line) for block in (trusted, lines)]
+    return [block for block in ("\n".join(table), *said) if block]
+
+
+def _wrapped(line: str) -> str:
+    return fill(_one_line(line), WIDE, subsequent_indent="  ")
+
+
+def _speeds(group: Group) -> str:
+    """Rates with their ratios to the reference; the page has the rest."""
+    sitting = group.sitting
+    lines = [
+        [
+            "",
+            "train tok/s",
+            "ratio",
+            "95 % interval",
+            "prefill tok/s",
+            "decode tok/s",
+            "first step",
+            "peak memory",
+        ]
+    ]
+    for subject in order(group):
+        ratio = sitting.ratios.get((subject, "train_tokens_per_second"))
+        span = (
+            f"{fixed(ratio.low)} to {fixed(ratio.high)}"
+            if ratio
+            else "the reference"
+            if subject == sitting.reference
+            else ""
+        )
+        rates = [large(sitting.value(subject, metric)) for metric in RATES]
+        first, peak = (
+            sitting.value(subject, name)
+            for name in ("first_step_seconds", "peak_train_memory_bytes")
+        )
+        shown = fixed(ratio.value) if ratio else ""
+        lines.append(
+            [
+                _one_line(group.label(subject)),
+                rates[0],
+                shown,
+                span,
+                *rates[1:],
+                seconds(first),
+                size(peak),
+            ]
+        )
+    return _aligned(lines)
+
+
+def _block(rows: pd.DataFrame, title: str) -> str:
+    encoder = title == "pseudo-ppl"
+    head = [
+        "",
+        title,
+        "±" if encoder else "95 % interval",
+        "perplexity",
+        "parameters",
+        "seeds",
+        "train tok/s",
+        "decode tok/s",
+        "peak memory",
+    ]
+    lines = [head] + [_line(row, encoder) for row in each(rows)]
+    if encoder:
+        lines = [line[:3] + line[4:] for line in lines]
+    return _aligned(lines)
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """The rows of a table of the page as they are read."""
+    return [[_one_line(cell.text) for cell in row] for row in table.rows]
+
+
+def _regrets(rows: pd.DataFrame) -> str:
+    table = regrets.tabulate("", rows, frozenset())
+    return _aligned([["", *(title for title, _ in table.columns[1:])], *_texts(table)])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            [
+                line[0].ljust(widths[0]),
+                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+            ]
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _line(row: Any, encoder: bool) -> list[str]:
+    if encoder:
+        score, spread = (
+            number(row.pseudo_perplexity, 4),
+            number(row.pseudo_perplexity_standard_error, 2),
+        )
+    else:
+        known = math.isfinite(row.bits_per_byte_low)
+        spread = (
+            f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}"
+            if known
+            else "none"
+        )
+        score = fixed(row.bits_per_byte)
+    seeds = str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}"
+    speeds = [
+        large(row.train_tokens_per_second),
+        large(row.decode_tokens_per_second),
+        size(row.peak_train_memory_bytes),
+    ]
+    return [
+        _one_line(row.label),
+        score,
+        spread,
+        number(row.perplexity, 4),
+        count(row.parameters),
+        seeds,
+        *speeds,
+    ]

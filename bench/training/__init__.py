@@ -1,0 +1,1 @@
+"""Train one model: objectives, optimizers, precision, distribution, checkpoints."""
