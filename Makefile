@@ -9,7 +9,7 @@ RESULTS ?= results/default
 TEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench smoke report test test-all test-cuda lint type clean
+.PHONY: help install bench smoke report test test-all test-cuda snapshots lint type clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,9 +40,14 @@ test-all: $(READY) ## the tests, the slow ones too
 test-cuda: $(READY) ## the tests that need a CUDA device, and are skipped without one
 	BENCH_TEST_CUDA=1 $(RUN) -m pytest -m cuda
 
-lint: $(READY) ## style
+snapshots: $(READY) ## renew the pinned sentences and pages (tests/**/__snapshots__)
+	$(TEST) -m "not slow" --snapshot-update -k snapshot
+
+lint: $(READY) ## style, order of imports, limits of size
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(RUN) -m tests.code_metrics
 
 type: $(READY) ## types
 	$(RUN) -m mypy

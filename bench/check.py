@@ -18,8 +18,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bench.cli import compose
+from bench.config.errors import UserError
 from bench.config.identity import architecture
-from bench.config.schema import Mistake, Run
+from bench.config.schema import Run
 from bench.execution.runner import say
 from bench.records import contract_results
 
@@ -32,7 +33,7 @@ MARKS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
 
 
 def asked_for(arguments: Sequence[str]) -> list[Run]:
-    """The runs whose architectures are to be checked, each once. Raises Mistake."""
+    """The runs whose architectures are to be checked, each once. Raises UserError."""
     flags, overrides = compose.in_order(arguments)
     several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
     runs = compose.expand([*flags, *several, *overrides]).runs
@@ -97,7 +98,7 @@ def examined(run: Run) -> tuple["Subject", list["Finding"]]:
 
 
 def check(arguments: Sequence[str]) -> int:
-    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     keeps = "--keep" in arguments
     runs = asked_for([argument for argument in arguments if argument != "--keep"])
     import torch
@@ -141,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compose.register()
     try:
         return check(given)
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
         return 2
     except KeyboardInterrupt:
         say("stopped")

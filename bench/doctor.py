@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from bench.cli import compose
+from bench.config.errors import Parser, UserError
 from bench.config.identity import subject
-from bench.config.schema import Mistake, Parser
 from bench.config.validation import RANGES
 from bench.execution.runner import say
 from bench.performance import session
@@ -42,7 +42,7 @@ CLOCKS = {"wall": "the clock on the wall", "cpu": "processor time"}
 
 
 def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """What the command asks for. Raises Mistake."""
+    """What the command asks for. Raises UserError."""
     parser = Parser(
         prog="python -m bench.doctor",
         description="Hold the rulers of this machine against the truth, on one page.",
@@ -61,7 +61,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     )
     low, high = RANGES["threads"]
     if not low <= asked.threads <= high:
-        raise Mistake(f"threads={asked.threads} is out of range: it takes {low:g} to {high:g}")
+        raise UserError(f"threads={asked.threads} is out of range: it takes {low:g} to {high:g}")
     return asked
 
 
@@ -162,7 +162,7 @@ def verdict(found: Examination) -> str:
 
 
 def examine(arguments: Sequence[str]) -> int:
-    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     asked = parsed(arguments)
     with session.only_sitting(say):
         say("doctor: models of known cost are measured")
@@ -180,8 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     compose.register()
     try:
         return examine(sys.argv[1:] if arguments is None else arguments)
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
         return 2
     except KeyboardInterrupt:
         say("stopped: nothing was recorded")

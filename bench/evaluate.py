@@ -17,8 +17,9 @@ import torch
 
 from architectures.interface import Unsupported
 from bench import data, evaluation, reporting
+from bench.config.errors import UserError, nearest
 from bench.config.identity import digest
-from bench.config.schema import Mistake, Run, nearest
+from bench.config.schema import Run
 from bench.config.validation import check
 from bench.data import Corpus
 from bench.evaluation.protocols import stride_of
@@ -32,26 +33,26 @@ KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
 
 
 def parse(words: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
-    """The folders and the keys of a command. Raises Mistake for a word that is neither."""
+    """The folders and the keys of a command. Raises UserError for a word that is neither."""
     folders = [Path(word) for word in words if "=" not in word]
     keys = dict(word.split("=", 1) for word in words if "=" in word)
     for key in keys.keys() - set(KEYS):
-        raise Mistake(f"{key} is no key of an evaluation; {nearest(key, KEYS)}")
+        raise UserError(f"{key} is no key of an evaluation; {nearest(key, KEYS)}")
     for key in {"evaluate.stride", "threads"} & keys.keys():
         if not keys[key].isdecimal():
-            raise Mistake(f"{key}={keys[key]} must be a whole number")
+            raise UserError(f"{key}={keys[key]} must be a whole number")
     if not folders:
-        raise Mistake(
+        raise UserError(
             "name a run to score again: results/<suite>/runs/<run>, or results/<suite> for all that are finished"
         )
     return folders, keys
 
 
 def finished(folder: Path) -> list[Path]:
-    """The run in a folder, or every finished run of the suite in it. Raises Mistake where there is none."""
+    """The run in a folder, or every finished run of the suite in it. Raises UserError where there is none."""
     if (folder / "config.yaml").exists():
         if store.status(folder) != "done":
-            raise Mistake(
+            raise UserError(
                 f"{folder} is {store.status(folder)}: only a finished run can be scored again"
             )
         return [folder]
@@ -61,14 +62,14 @@ def finished(folder: Path) -> list[Path]:
         if store.status(path.parent) == "done"
     ]
     if not found:
-        raise Mistake(
+        raise UserError(
             f"{folder} holds no finished run: name results/<suite>/runs/<run>, or results/<suite>"
         )
     return found
 
 
 def asked_of(folder: Path, keys: dict[str, str]) -> Run:
-    """The configuration of a run with what was asked for. Raises Mistake for a value out of its range."""
+    """The configuration of a run with what was asked for. Raises UserError for a value out of its range."""
     run = checkpoint.read_run(folder)
     protocol, stride = keys.get("evaluate.protocol", "stride"), int(keys.get("evaluate.stride", 0))
     changed = replace(
@@ -94,17 +95,17 @@ def place(folder: Path, run: Run, corpus: Corpus) -> Path:
 
 
 def as_trained(folder: Path, run: Run) -> Run:
-    """The run in the precision that its own score was made in, whatever `auto` would mean on this machine. Raises Mistake."""
+    """The run in the precision that its own score was made in, whatever `auto` would mean on this machine. Raises UserError."""
     known = store.result(folder)["facts"].get("precision")
     return replace(run, train=replace(run.train, precision=known)) if known else run
 
 
 def score(folder: Path, run: Run) -> str:
-    """Score one run and record it, unless that was done; says how it ended. Raises Mistake."""
+    """Score one run and record it, unless that was done; says how it ended. Raises UserError."""
     corpus = data.prepare(run.data, run.names["data"], say)
     known = loading.look(folder).provenance["digests"]["data"]  # a finished run has it
     if known != corpus.digest:
-        raise Mistake(
+        raise UserError(
             f"{folder}: the text is not what it was trained and scored on (digest {known}, now {corpus.digest})"
         )
     into = place(folder, run, corpus)
@@ -160,8 +161,8 @@ def main(words: Sequence[str] | None = None) -> int:
             say(f"{folder.name}: {score(folder, run)}")
         for root in dict.fromkeys(folder.resolve().parent.parent for folder in runs):
             print(f"report: {reporting.make(root)[0]}")
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
         return 2
     return 0
 

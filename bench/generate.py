@@ -2,7 +2,7 @@
 
 import sys
 
-from bench.config.schema import Mistake, Parser
+from bench.config.errors import Parser, UserError
 from bench.evaluation.generation import continue_text
 
 
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asked = parser.parse_args(arguments)
         if asked.tokens < 0 or not asked.temperature >= 0:
-            raise Mistake("--tokens and --temperature take 0 or more")
+            raise UserError("--tokens and --temperature take 0 or more")
         from architectures.interface import Unsupported
         from bench.training import checkpoint
 
@@ -32,9 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
                 trained.model, trained.vocabulary, asked.prompt, asked.tokens, asked.temperature, asked.seed
             ))  # fmt: skip
         except Unsupported as reason:
-            raise Mistake(f"{asked.run} can not write: {reason}") from None
-    except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+            raise UserError(f"{asked.run} can not write: {reason}") from None
+    except UserError as mistake:
+        print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
         return 2
     return 0
 

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cli import compose
+from bench.config.errors import UserError
 from bench.config.identity import subject
-from bench.config.schema import Mistake
 from bench.execution.runner import say
 from bench.records import store
 from bench.system import files, signals
 
 
 def measure(arguments: Sequence[str]) -> int:
-    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     from bench import data, reporting
     from bench.performance import sit
 
@@ -32,7 +32,7 @@ def measure(arguments: Sequence[str]) -> int:
     asked = compose.expand([*flags, *overrides])
     run = asked.runs[0]
     if run.measure.depth == "off":
-        raise Mistake("measure=off measures nothing: use measure=quick or measure=full")
+        raise UserError("measure=off measures nothing: use measure=quick or measure=full")
     root = Path(run.results) / run.suite
     files.check_writable(root / "measure")
     runs = compose.distinct(asked.runs, subject)
@@ -63,8 +63,8 @@ def main() -> int:
     try:
         with signals.ended_by(signals.terminate, signals.ENDING):
             return measure(sys.argv[1:])
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
         return 2
     except KeyboardInterrupt as ended:
         say(

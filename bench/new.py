@@ -15,15 +15,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.cli.compose import conf_folder
+from bench.config.errors import Parser, UserError
 from bench.config.plugins import folders
-from bench.config.schema import Mistake, Parser
 
 INTO = "my_architectures"
 TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/arch/{name}.yaml"}
 
 
 def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
-    """The name and the folder. Raises Mistake for a name that Python or Hydra would not take."""
+    """The name and the folder. Raises UserError for a name that Python or Hydra would not take."""
     parser = Parser(
         prog="python -m bench.new",
         description=__doc__,
@@ -39,14 +39,16 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
     if not (
         asked.name.isidentifier() and asked.name.isascii() and asked.name.islower()
     ) or keyword.iskeyword(asked.name):
-        raise Mistake(
+        raise UserError(
             f"{asked.name} is no name for a module: take lower-case letters, digits and _, a letter first, as in my_mixer"
         )
     if asked.name in sys.stdlib_module_names or importlib.util.find_spec(asked.name) is not None:
-        raise Mistake(f"{asked.name} is a module already: take another name, as in my_{asked.name}")
+        raise UserError(
+            f"{asked.name} is a module already: take another name, as in my_{asked.name}"
+        )
     for who, folder in [("the project", conf_folder()), *folders()]:
         if (folder / "arch" / f"{asked.name}.yaml").exists():
-            raise Mistake(
+            raise UserError(
                 f"arch={asked.name} is there already, by {who} ({folder}): take another name, as in my_{asked.name}"
             )
     return asked.name, Path(asked.into)
@@ -63,7 +65,7 @@ def dotted(name: str, into: Path) -> tuple[str, str]:
 
 
 def write(name: str, into: Path) -> list[Path]:
-    """Write both files below a folder. Raises Mistake where one of them is there already, or can not be written."""
+    """Write both files below a folder. Raises UserError where one of them is there already, or can not be written."""
     module, _ = dotted(name, into)
     words = {
         "NAME": name,
@@ -73,7 +75,7 @@ def write(name: str, into: Path) -> list[Path]:
     paths = {into / target.format(name=name): template for template, target in TEMPLATES.items()}
     for path in paths:
         if path.exists():
-            raise Mistake(
+            raise UserError(
                 f"{path} is there already, and nothing was written: take another name or another --into"
             )
     for path, template in paths.items():
@@ -85,7 +87,7 @@ def write(name: str, into: Path) -> list[Path]:
             with open(path, "x", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise Mistake(
+            raise UserError(
                 f"{path} can not be written ({error.strerror}): name another folder with --into"
             ) from None
     return list(paths)
@@ -96,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         name, into = parsed(sys.argv[1:] if arguments is None else arguments)
         written = write(name, into)
-    except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+    except UserError as mistake:
+        print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
         return 2
     before, where = dotted(name, into)[1], f"--config-dir {into / 'conf'}"
     print("\n".join(f"wrote {path}" for path in written))

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from bench.config.schema import Mistake, Parser
+from bench.config.errors import Parser, UserError
 from bench.reporting import make, suites
 
 
@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
         for suite in suites(chosen.results):
             page, text = make(suite, target)
             print(text, f"\nreport: {page}", sep="\n")
-    except Mistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+    except UserError as mistake:
+        print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
         return 2
     return 0
 

@@ -19,8 +19,9 @@ import hydra
 
 from bench import planning
 from bench.cli import compose, hydra_errors, launchers
+from bench.config.errors import UserError
 from bench.config.identity import subject
-from bench.config.schema import Mistake, Run
+from bench.config.schema import Run
 from bench.execution import runner, torchrun
 from bench.execution.runner import say
 from bench.planning import budget
@@ -67,7 +68,7 @@ def patient(here: signals.Command) -> Iterator[None]:
             yield
     except Exception as error:
         if not heard and (said := launchers.refused(error)):
-            raise Mistake(said) from None
+            raise UserError(said) from None
         if not heard and not launchers.died(error):
             raise
         if not heard:
@@ -83,7 +84,7 @@ def patient(here: signals.Command) -> Iterator[None]:
 
 
 def prepare(asked: compose.Command) -> None:
-    """All that can be found wrong before any long work: folders, options, texts. Raises Mistake."""
+    """All that can be found wrong before any long work: folders, options, texts. Raises UserError."""
     folder = Path(asked.runs[0].results) / asked.runs[0].suite / "runs"
     files.check_writable(folder)
     files.check_locks(folder)
@@ -92,7 +93,7 @@ def prepare(asked: compose.Command) -> None:
 
 
 def look(asked: compose.Command) -> None:
-    """All that can be found wrong without writing: devices, options, texts. Raises Mistake."""
+    """All that can be found wrong without writing: devices, options, texts. Raises UserError."""
     from bench import data
     from bench.model import language_model
 
@@ -149,9 +150,9 @@ def finish(asked: compose.Command) -> int:
         page, summary = reporting.make(root)
         print(summary)
     except (
-        Mistake
+        UserError
     ) as mistake:  # what was asked for was right when the runs began: their outcome is still said
-        say(f"error: {mistake}")
+        say(f"error: {mistake} [{mistake.code}]")
     except OSError as error:
         say(
             f"error: {files.unwritable(error, root, f'python -m bench.report {root} makes the report')}"
@@ -192,14 +193,14 @@ def draw_references(root: Path, runs: Sequence[Run]) -> None:
 
 
 def refuse(folder: Path) -> None:
-    """Raise Mistake where a single run could not start; its record goes where it holds no more than that."""
+    """Raise UserError where a single run could not start; its record goes where it holds no more than that."""
     result = store.result(folder)
     if result["facts"].get("started") is False:
         if (folder / "checkpoint").exists():
             (folder / "result.json").unlink()
         else:
             shutil.rmtree(folder)
-        raise Mistake(result["reason"])
+        raise UserError(result["reason"])
 
 
 def compare(asked: compose.Command, words: Sequence[str]) -> int:
@@ -214,7 +215,7 @@ def compare(asked: compose.Command, words: Sequence[str]) -> int:
 
 
 def train(asked: compose.Command, words: Sequence[str], control: Sequence[str] = ()) -> None:
-    """Run what a command asks for through Hydra, then its A/A control where it has one. Raises Mistake before any long work."""
+    """Run what a command asks for through Hydra, then its A/A control where it has one. Raises UserError before any long work."""
     from bench import performance
 
     prepare(asked)
@@ -239,7 +240,7 @@ def search(asked: compose.Command, words: Sequence[str]) -> list[str]:
 
 
 def foresee(asked: compose.Command, arguments: Sequence[str]) -> int:
-    """Say what a command would run, without running it. Raises Mistake for what would make it one."""
+    """Say what a command would run, without running it. Raises UserError for what would make it one."""
     from bench.execution import dry_run
 
     files.check_placed(Path(asked.runs[0].results) / asked.runs[0].suite / "runs", room(asked))
@@ -260,7 +261,7 @@ Errand = Callable[
 
 
 def door(arguments: Sequence[str], errand: Errand = compare) -> int:
-    """One command from its words to its exit code. Raises Mistake and KeyboardInterrupt."""
+    """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     os.environ["HYDRA_FULL_ERROR"] = "1"
     if any(argument.partition("=")[0] in LOOK_ONLY for argument in arguments):
         with hydra_errors.plain_words():
@@ -294,8 +295,8 @@ def main(errand: Errand = compare) -> int:
         sys.argv[1:] = [*flags, *(torchrun.words(overrides) if torchrun.here() else overrides)]
         with signals.ended_by(signals.terminate, signals.ENDING):
             return door(sys.argv[1:], errand)
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
         return 2
     except KeyboardInterrupt as ended:
         say(

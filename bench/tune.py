@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench import run
 from bench.cli import compose
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def search(asked: compose.Command, words: Sequence[str]) -> int:
     from bench import reporting
 
     if not asked.runs[0].tune.trials:
-        raise Mistake(
+        raise UserError(
             "tune.trials=0 searches nothing: say how many trials each architecture gets, as in tune.trials=8"
         )
     lines = run.search(asked, words)

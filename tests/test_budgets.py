@@ -9,8 +9,9 @@ import pytest
 
 from architectures.interface import Unsupported
 from bench import reporting
+from bench.config.errors import UserError
 from bench.config.identity import identity, subject, weights_key
-from bench.config.schema import Mistake, Run, Size, Train
+from bench.config.schema import Run, Size, Train
 from bench.config.validation import check
 from bench.model import language_model, sizing
 from bench.planning import budget as plans
@@ -141,7 +142,7 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     assert identity(plans.planned(first)) == identity(
         asked(tmp_path, steps=7)
     )  # however it was planned
-    with pytest.raises(Mistake, match="holds no plan"):
+    with pytest.raises(UserError, match="holds no plan"):
         plans.confirm(first)
     plans.confirm(made)
 
@@ -151,7 +152,7 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = asked(tmp_path, match="seconds", budget=10.0)
-    with pytest.raises(Mistake, match=r"no training rate of arch=RNN.*python -m bench\.measure"):
+    with pytest.raises(UserError, match=r"no training rate of arch=RNN.*python -m bench\.measure"):
         plans.make([run])
     rates = {"early": 900.0, "late": 1000.0, "later": 1200.0}
     root = tmp_path / "suite"
@@ -192,7 +193,7 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
 @pytest.mark.usefixtures("bytes_alone")
 @pytest.mark.parametrize(("budget", "said"), [(10.0, "can not be reached"), (1e29, "out of range")])
 def test_a_budget_that_no_number_of_steps_meets(tmp_path: Path, budget: float, said: str) -> None:
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         plans.make([asked(tmp_path, match="flops", budget=budget)])
 
 
@@ -210,7 +211,7 @@ def test_a_budget_that_no_number_of_steps_meets(tmp_path: Path, budget: float, s
     ],
 )
 def test_half_a_budget_is_a_mistake(words: dict[str, Any], said: str) -> None:
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         check(Run(arch=dict(RNN), names={"arch": "rnn"}, **words))
 
 

@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from bench.cli import compose
+from bench.config.errors import UserError
 from bench.config.identity import subject
-from bench.config.schema import RESERVED, Mistake, options
+from bench.config.schema import RESERVED, options
 from bench.config.validation import check
 from tests.conftest import OWN
 
@@ -95,7 +96,7 @@ def test_flags_may_stand_between_overrides() -> None:
 
 
 def test_several_values_without_the_flag_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match="add -m"):
+    with pytest.raises(UserError, match="add -m"):
         compose.expand(["arch=rnn,gpt"])
 
 
@@ -106,7 +107,7 @@ def test_several_values_without_the_flag_is_a_mistake() -> None:
 )
 def test_a_choice_that_is_no_word_is_a_mistake(words: list[str]) -> None:
     with pytest.raises(
-        Mistake,
+        UserError,
         match=r"(suite=null|data=null|arch=3) is no name of a YAML: leave it out, or name one of conf/",
     ):
         compose.expand(words)

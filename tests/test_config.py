@@ -5,8 +5,9 @@ from operator import attrgetter
 
 import pytest
 
+from bench.config.errors import UserError, nearest
 from bench.config.identity import digest, identity, run_name, subject, variant
-from bench.config.schema import Measure, Mistake, Optimizer, Run, Train, from_plain, nearest
+from bench.config.schema import Measure, Optimizer, Run, Train, from_plain
 from bench.config.validation import CHOICES, RANGES, check
 
 ARCH = {
@@ -75,7 +76,7 @@ def test_every_range_is_checked(path: str) -> None:
     bad = run()
     group, _, name = path.rpartition(".")
     setattr(attrgetter(group)(bad) if group else bad, name, RANGES[path][1] * 2 + 1)
-    with pytest.raises(Mistake, match=path.replace(".", r"\.")):
+    with pytest.raises(UserError, match=path.replace(".", r"\.")):
         check(bad)
 
 
@@ -84,17 +85,17 @@ def test_every_choice_is_checked(path: str) -> None:
     bad = run()
     group, _, name = path.rpartition(".")
     setattr(attrgetter(group)(bad) if group else bad, name, "nonsense")
-    with pytest.raises(Mistake, match="nonsense is not known"):
+    with pytest.raises(UserError, match="nonsense is not known"):
         check(bad)
 
 
 def test_micro_batches_have_to_divide_the_batch() -> None:
-    with pytest.raises(Mistake, match="accumulate"):
+    with pytest.raises(UserError, match="accumulate"):
         check(run(train=Train(batch=8, accumulate=3)))
 
 
 def test_no_learning_rate_anywhere_is_a_mistake() -> None:
-    with pytest.raises(Mistake, match=r"tune\.learning_rate"):
+    with pytest.raises(UserError, match=r"tune\.learning_rate"):
         check(run(arch={"_target_": "module.Class"}))
 
 

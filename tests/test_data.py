@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data import Blocks, Part, blocks, dedup, per_unit, prepare, windows
 from bench.data.document_store import Documents, Spool, fill
 from bench.data.sources.base import Piece
@@ -71,7 +72,7 @@ def test_order_is_a_function_of_the_seed_and_the_step() -> None:
     ("context", "batch", "word"), [(100, 1, "size.context=100"), (10, 10, "train.batch=10")]
 )
 def test_a_text_too_short_for_context_or_batch(context: int, batch: int, word: str) -> None:
-    with pytest.raises(Mistake, match=word):
+    with pytest.raises(UserError, match=word):
         Blocks(np.zeros(100, np.uint16), context, batch, seed=0)
 
 
@@ -315,13 +316,13 @@ def test_processes_at_once_share_one_cache(tmp_path: Path) -> None:
 def test_a_cache_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(500))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(Mistake, match=r"data\.cache="):
+    with pytest.raises(UserError, match=r"data\.cache="):
         prepare(Data(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "file" / "deeper")), "mine")
 
 
 def test_nothing_is_left_behind_by_a_mistake(tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"text": 3}\n')
-    with pytest.raises(Mistake):
+    with pytest.raises(UserError):
         prepare(Data(path=str(tmp_path / "bad.jsonl")), "mine")
     assert not [path for path in own_cache.iterdir() if path.is_dir()]
 
@@ -331,7 +332,7 @@ def test_a_context_longer_than_the_text_is_said_early(tmp_path: Path) -> None:
     corpus = prepare(Data(path=str(tmp_path / "a.txt")), "mine")
     corpus.check(59)
     with pytest.raises(
-        Mistake, match=r"size\.context=61 is longer than the validation part \(61 tokens\)"
+        UserError, match=r"size\.context=61 is longer than the validation part \(61 tokens\)"
     ):
         corpus.check(61)
 

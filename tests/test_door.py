@@ -12,8 +12,8 @@ import pytest
 
 from bench import check, new
 from bench.cli import compose
+from bench.config.errors import UserError
 from bench.config.plugins import how_to_install
-from bench.config.schema import Mistake
 from bench.contract import CHECKS, Check, Subject, examine
 from bench.model import language_model
 from bench.records import contract_results
@@ -209,7 +209,7 @@ def test_a_broken_package_is_one_line(
 ) -> None:
     install(tmp_path, "their_mixers", value, {name: "tests.doubles.Sound"})
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         compose.expand(["arch=rnn"])
 
 
@@ -220,7 +220,7 @@ def test_two_packages_with_one_name_are_one_line(
         install(tmp_path, package, f"{package}.conf", {"theirs": "tests.doubles.Sound"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        Mistake,
+        UserError,
         match=r"arch=theirs is named twice, by the installed package first_mixers .* second_mixers",
     ):
         compose.expand(["arch=rnn"])
@@ -229,7 +229,7 @@ def test_two_packages_with_one_name_are_one_line(
 def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
     write_arch(tmp_path, "bigram", "tests.doubles.Sound")
     with pytest.raises(
-        Mistake, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
+        UserError, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
     ):
         compose.expand(["--config-dir", str(tmp_path), "arch=bigram"])
 

@@ -7,7 +7,8 @@ import pytest
 
 from bench import check, run
 from bench.cli import compose
-from bench.config.schema import Data, Mistake, Run, Size, Train
+from bench.config.errors import UserError
+from bench.config.schema import Data, Run, Size, Train
 from bench.contract.probes import check_before_training
 from bench.execution import dry_run, runner, worker
 from bench.model import language_model, sizing
@@ -188,5 +189,5 @@ def test_dry_needs_no_learning_rate_that_a_search_is_to_find(text: Path, tmp_pat
     searched.data, searched.size, searched.tune.trials = Data(path=str(text)), Size(30_000, 32), 2
     assert "mine-text-s0-" in dry_run.table([searched])
     searched.size = Size(10, 32)
-    with pytest.raises(Mistake, match="too small"):
+    with pytest.raises(UserError, match="too small"):
         dry_run.table([searched], sweep=False)

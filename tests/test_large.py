@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data import cache, corpus, corpus_files, document_store, prepare, tokenization
 from bench.data.tokenizer import Pieces, learn_bpe
 
@@ -32,12 +33,13 @@ print(highest() - before)
 """
 ROOM = """
 import resource, sys
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 try:
     prepare(Data(path=sys.argv[1], tokenizer=sys.argv[3], vocabulary=300), "mine")
-except Mistake as mistake:
+except UserError as mistake:
     print(mistake)
 """
 
@@ -262,7 +264,7 @@ def test_a_disk_that_fills_while_tokens_are_written(
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(cache, "settle", fails)
-    with pytest.raises(Mistake, match=rf"can not be written \({os.strerror(error)}\)") as caught:
+    with pytest.raises(UserError, match=rf"can not be written \({os.strerror(error)}\)") as caught:
         prepare(Data(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine")
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
@@ -283,14 +285,14 @@ def test_a_folder_without_locks_or_rights(
         raise error
 
     monkeypatch.setattr(cache, "FileLock", fails)
-    with pytest.raises(Mistake, match=r"can not be written \(.*data\.cache=") as caught:
+    with pytest.raises(UserError, match=r"can not be written \(.*data\.cache=") as caught:
         prepare(Data(path=str(written(tmp_path, "txt"))), "mine")
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
 
 
 def test_a_cache_where_no_folder_can_be_made(tmp_path: Path) -> None:
-    with pytest.raises(Mistake, match=r"the cache /proc/nowhere can not be written"):
+    with pytest.raises(UserError, match=r"the cache /proc/nowhere can not be written"):
         prepare(Data(path=str(written(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
 
 
@@ -303,7 +305,7 @@ def test_a_file_that_goes_away_is_not_the_caches_fault(
 
     monkeypatch.setattr(corpus_files, "read_plain", fails)
     with pytest.raises(
-        Mistake, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"
+        UserError, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"
     ):
         prepare(Data(path=str(written(tmp_path, "txt"))), "mine")
     assert nothing_left(own_cache)
@@ -315,7 +317,7 @@ def test_a_process_that_dies_ends_the_work_with_one_line(
     monkeypatch.setattr(tokenization, "POOLED", 0)
     monkeypatch.setattr("bench.system.host.cores", lambda: 2)
     monkeypatch.setattr(tokenization, "work", lambda batch, held_out: os._exit(9))
-    with pytest.raises(Mistake, match=r"a process that tokenized died .*memory") as caught:
+    with pytest.raises(UserError, match=r"a process that tokenized died .*memory") as caught:
         prepare(Data(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine")
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)

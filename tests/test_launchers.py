@@ -19,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from bench.cli import compose, launchers
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.execution import runner
 from tests.conftest import Command, one_line
 
@@ -35,7 +35,7 @@ def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launchers, "_there", lambda module: False)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         compose.expand([*SWEEP, f"hydra/launcher={name}"])
     assert f"hydra/launcher={name} needs a plug-in: python -m pip install" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -52,7 +52,7 @@ def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(
     compose.expand(SWEEP)  # now Hydra has looked for plug-ins
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{theirs}.yaml")
     monkeypatch.setattr(launchers, "_there", lambda module: False)
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         compose.expand([*SWEEP, f"hydra/launcher={name}"])
     assert str(caught.value).startswith(
         f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-"
@@ -64,13 +64,15 @@ def test_a_launcher_that_builds_on_nothing_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "hydra" / "launcher"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults:\n  - nothing\n")
-    with pytest.raises(Mistake, match="hydra/launcher=mine builds on nothing, which is not there"):
+    with pytest.raises(
+        UserError, match="hydra/launcher=mine builds on nothing, which is not there"
+    ):
         compose.expand(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
 def test_a_launcher_without_a_sweep_does_not_train_here(name: str) -> None:
-    with pytest.raises(Mistake, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
+    with pytest.raises(UserError, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
         compose.expand(["arch=gru", f"hydra/launcher={name}"])
 
 
@@ -83,7 +85,7 @@ def test_the_launchers_of_this_machine_take_one_run(words: list[str]) -> None:
 
 def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
     with pytest.raises(
-        Mistake, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"
+        UserError, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"
     ):
         compose.expand([*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"])
 
@@ -96,7 +98,7 @@ def test_the_command_ends_there(bench: Command, tiny: list[str], tmp_path: Path)
 
 def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(Mistake, match="no sbatch"):
+    with pytest.raises(UserError, match="no sbatch"):
         compose.expand([*SWEEP, "hydra/launcher=slurm"])
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert len(compose.expand([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
@@ -170,7 +172,7 @@ def test_a_ray_that_does_not_answer_is_one_line(
 def test_an_address_without_a_ray_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchers, "_there", lambda module: True)
     with pytest.raises(
-        Mistake,
+        UserError,
         match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave",
     ):
         compose.expand(

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from bench.config.schema import Mistake, options
+from bench.config.errors import UserError
+from bench.config.schema import options
 from bench.model.language_model import CannotBuild, LanguageModel, build, constructor
 from bench.model.sizing import count, offered, solve_width
 from tests.conftest import OWN, each_architecture
@@ -161,7 +162,7 @@ RNN = {"_target_": "architectures.rnn.RNN"}
     ids=lambda value: None if isinstance(value, str) else str(list(value)[-1]),
 )
 def test_a_wrong_option_is_a_mistake_in_one_line(arch: dict[str, Any], words: str) -> None:
-    with pytest.raises(Mistake, match=words) as caught:
+    with pytest.raises(UserError, match=words) as caught:
         constructor(arch)
     assert not isinstance(caught.value, CannotBuild)
 

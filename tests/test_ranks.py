@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Data, Mistake, Run, Size, Train
+from bench.config.schema import Data, Run, Size, Train
 from bench.config.validation import check
 from bench.system import gpus, host
 from bench.system.processes import alone
@@ -52,7 +53,7 @@ def asked(**train: object) -> Run:
     ],
 )
 def test_what_can_not_be_split_is_said(train: dict, words: str) -> None:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         check(asked(**train))
     assert words in str(caught.value)
 
@@ -124,7 +125,7 @@ def test_each_run_has_devices_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         assert waited == ["waiting for 2 of 4 CUDA devices to be free"]
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}  # who waits holds none
     assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
-    with pytest.raises(Mistake, match=r"this machine shows 4 CUDA devices: use train\.ranks=4"):
+    with pytest.raises(UserError, match=r"this machine shows 4 CUDA devices: use train\.ranks=4"):
         gpus.check(asked(ranks=8))
     gpus.check(asked(ranks=8, device="cpu"))
 

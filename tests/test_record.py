@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Mistake, Run, Train
+from bench.config.schema import Run, Train
 from bench.records import source, store, tables
 from bench.records.metric import Metric
 from bench.system import files
@@ -120,7 +121,7 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(Mistake, match="can not be written"):
+    with pytest.raises(UserError, match="can not be written"):
         files.check_writable(tmp_path / "file" / "results")
 
 

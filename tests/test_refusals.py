@@ -8,7 +8,8 @@ import yaml
 
 from bench import generate, new, reporting
 from bench.cli import compose
-from bench.config.schema import Mistake, Run, Size
+from bench.config.errors import UserError
+from bench.config.schema import Run, Size
 from bench.data.tokenizer import Bytes
 from bench.model import language_model
 from bench.training import checkpoint
@@ -20,7 +21,7 @@ RNN = "_target_: architectures.rnn.RNN\nlayers: 2\n"
 
 
 def refused(*words: str) -> str:
-    with pytest.raises(Mistake) as caught:
+    with pytest.raises(UserError) as caught:
         compose.expand(words)
     said = str(caught.value)
     assert "\n" not in said

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from bench import contract, data, evaluation, generate
+from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Data, Mistake, Run, Size, Synthetic, Train
+from bench.config.schema import Data, Run, Size, Synthetic, Train
 from bench.config.validation import check
 from bench.data import Corpus
 from bench.evaluation import regret
@@ -212,7 +213,7 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
     ],
 )
 def test_what_does_not_go_together_is_said(changes: dict[str, object], words: str) -> None:
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         check(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
 
 

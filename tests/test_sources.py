@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.config.schema import Data, Mistake, Synthetic
+from bench.config.errors import UserError
+from bench.config.schema import Data, Synthetic
 from bench.config.validation import CHOICES
 from bench.data import Corpus, prepare
 from bench.data.sources.base import clean
@@ -88,30 +89,30 @@ def test_bad_texts_get_one_line(case: str, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(Mistake, match=line) as caught:
+    with pytest.raises(UserError, match=line) as caught:
         prepare(Data(path=name), "mine")
     assert "\n" not in str(caught.value)
 
 
 def test_a_parquet_file_without_the_column(tmp_path: Path) -> None:
     pd.DataFrame({"body": TEXTS, "id": range(30)}).to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(Mistake, match="no column 'text'; it has body, id"):
+    with pytest.raises(UserError, match="no column 'text'; it has body, id"):
         prepare(Data(path="a.parquet"), "mine")
-    with pytest.raises(Mistake, match="'id' is no text"):
+    with pytest.raises(UserError, match="'id' is no text"):
         prepare(Data(path="a.parquet", column="id"), "mine")
 
 
 def test_bad_bytes_behind_the_first_block_are_found_at_their_offset(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("é".encode() * (2 << 20) + b"x" + "é".encode() * 10 + b"\xff")
-    with pytest.raises(Mistake, match=f"byte offset {(4 << 20) + 21}"):
+    with pytest.raises(UserError, match=f"byte offset {(4 << 20) + 21}"):
         prepare(Data(path="a.txt"), "mine")
 
 
 def test_words_that_do_not_go_together(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 100)
-    with pytest.raises(Mistake, match=r"data\.split=given"):
+    with pytest.raises(UserError, match=r"data\.split=given"):
         prepare(Data(path="a.txt", split="given"), "mine")
-    with pytest.raises(Mistake, match="did you mean python_docs"):
+    with pytest.raises(UserError, match="did you mean python_docs"):
         prepare(Data(source="python_doc"), "mine")
 
 
@@ -183,14 +184,14 @@ def test_only_as_many_documents_as_asked_are_read(hub_set: str) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_mistakes_about_a_set_are_one_line(hub_set: str, streamed: bool) -> None:
-    with pytest.raises(Mistake, match="no column 'body'; it has text"):
+    with pytest.raises(UserError, match="no column 'body'; it has text"):
         prepare(Data(source="hub", repository=hub_set, column="body", streamed=streamed), "mine")
-    with pytest.raises(Mistake, match="can not be read") as caught:
+    with pytest.raises(UserError, match="can not be read") as caught:
         prepare(
             Data(source="hub", repository=hub_set, parts={"": "nowhere"}, streamed=streamed), "mine"
         )
     assert "\n" not in str(caught.value)
-    with pytest.raises(Mistake, match=r"data\.repository"):
+    with pytest.raises(UserError, match=r"data\.repository"):
         prepare(Data(source="hub"), "mine")
 
 
@@ -198,7 +199,7 @@ def test_without_a_network_one_line_says_so_at_once(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("bench.data.sources.hub.reachable", lambda name: False)
     start = time.monotonic()
     with pytest.raises(
-        Mistake, match=r"needs a network, and there is none: .*data=text data\.path="
+        UserError, match=r"needs a network, and there is none: .*data=text data\.path="
     ) as caught:
         prepare(Data(source="hub", repository="nobody/nothing_of_this_name"), "mine")
     assert "\n" not in str(caught.value)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from bench import performance
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.performance.session import only_sitting
 from bench.records import store
 from bench.system import files, signals
@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_what_was_there(
 def test_a_disk_without_room_locks_or_rights_is_said_before(
     tmp_path: Path, small_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Mistake, match=r"MB are free and the runs write up to .* MB"):
+    with pytest.raises(UserError, match=r"MB are free and the runs write up to .* MB"):
         files.check_room(tmp_path, 1 << 60)
     for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
         with monkeypatch.context() as patch:
@@ -192,11 +192,11 @@ def test_a_disk_without_room_locks_or_rights_is_said_before(
                 raise OSError(number, os.strerror(number))
 
             patch.setattr(fcntl, "flock", refuse)
-            with pytest.raises(Mistake, match="has no file locks"):
+            with pytest.raises(UserError, match="has no file locks"):
                 files.check_locks(tmp_path)
     files.check_locks(tmp_path)
     small_files(1000)
-    with pytest.raises(Mistake, match=r"can not be written \(File too large\)"):
+    with pytest.raises(UserError, match=r"can not be written \(File too large\)"):
         files.check_writable(tmp_path)
     assert not list(tmp_path.iterdir())
 

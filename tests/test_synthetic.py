@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bench import data
-from bench.config.schema import Data, Mistake, Synthetic
+from bench.config.errors import UserError
+from bench.config.schema import Data, Synthetic
 from bench.data import Blocks, windows
 from bench.data.synthetic import Law, law
 from bench.data.synthetic.chains import Markov
@@ -219,7 +220,7 @@ def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> N
 
 def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:
     moves = np.array([[1 - 1e-9, 1e-9], [3e-9, 1 - 3e-9]])
-    with pytest.raises(Mistake, match="another seed"):
+    with pytest.raises(UserError, match="another seed"):
         Markov(Synthetic(symbols=2, order=1), moves)
 
 
@@ -236,5 +237,5 @@ def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:
     ],
 )
 def test_numbers_that_do_not_go_together(kind: str, numbers: dict[str, float], words: str) -> None:
-    with pytest.raises(Mistake, match=words):
+    with pytest.raises(UserError, match=words):
         data.prepare(options(kind, **numbers), kind)

@@ -13,7 +13,7 @@ import pytest
 from bench import reporting
 from bench.analysis import aggregate, comparisons, sessions, time_to_target
 from bench.analysis.time_to_target import Target
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
 from tests import synthetic
@@ -169,7 +169,7 @@ def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Pat
     "word", ["target=", "target=-1", "target=nan", "target=inf", "goal=2.2", "2.2"]
 )
 def test_a_wrong_word_is_one_line(word: str) -> None:
-    with pytest.raises(Mistake, match=r"target=2\.2"):
+    with pytest.raises(UserError, match=r"target=2\.2"):
         time_to_target.asked([word])
     assert time_to_target.asked(["target=2.2"]) == 2.2
     assert time_to_target.asked([]) is None

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data import prepare
 from bench.data.tokenizer import Bytes, Characters, Pieces, Vocabulary, learn_bpe, load
 
@@ -126,7 +127,7 @@ def test_a_tokenizer_that_is_not_there(
     (tmp_path / "broken.json").write_text('{"version": "1.0"}')
     (tmp_path / "empty.json").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Mistake, match=line):
+    with pytest.raises(UserError, match=line):
         prepare(Data(path="a.txt", tokenizer=tokenizer), "mine")
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from bench import evaluation
-from bench.config.schema import Mistake, ObjectiveOptions, Run, Train
+from bench.config.errors import UserError
+from bench.config.schema import ObjectiveOptions, Run, Train
 from bench.config.schema import Optimizer as Options
 from bench.config.validation import CHOICES
 from bench.model.language_model import LanguageModel
@@ -237,7 +238,7 @@ def test_without_a_compiler_it_says_so_before_training(monkeypatch: pytest.Monke
     *_, plan = make(compile="default")
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(
-        Mistake,
+        UserError,
         match=r"train.compile=default needs the C\+\+ compiler no-such-compiler .*: install it",
     ):
         compilation.check(plan)
@@ -246,7 +247,8 @@ def test_without_a_compiler_it_says_so_before_training(monkeypatch: pytest.Monke
 
 def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
     with pytest.raises(
-        Mistake, match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1"
+        UserError,
+        match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1",
     ):
         compilation.check(make(compile="reduce-overhead", accumulate=2)[2])
 

@@ -13,7 +13,8 @@ import yaml
 
 from bench import planning, reporting
 from bench.cli import compose
-from bench.config.schema import Data, Mistake, Run, Train
+from bench.config.errors import UserError
+from bench.config.schema import Data, Run, Train
 from bench.config.schema import Tune as Options
 from bench.config.validation import check
 from bench.data import prepare
@@ -86,7 +87,7 @@ def test_other_axes_are_searched_too() -> None:
     ],
 )
 def test_a_space_that_can_not_be_searched(axes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         search_space.axes(asked(axes))
 
 
@@ -105,7 +106,7 @@ def test_a_space_that_can_not_be_searched(axes: dict[str, Any], said: str) -> No
     ],
 )
 def test_a_search_that_can_not_mean_what_it_says(changes: dict[str, Any], said: str) -> None:
-    with pytest.raises(Mistake, match=said):
+    with pytest.raises(UserError, match=said):
         check(asked(**changes))
 
 
@@ -183,7 +184,7 @@ def test_a_run_takes_what_its_search_found(tmp_path: Path) -> None:
     run = asked(suite="mine", results=str(tmp_path))
     assert planning.open_searches([run])
     assert planning.found(run) == run
-    with pytest.raises(Mistake, match="found no learning rate"):
+    with pytest.raises(UserError, match="found no learning rate"):
         planning.confirm(run)
     path = search.place(run)
     path.parent.mkdir(parents=True)

@@ -18,7 +18,7 @@ from bench.analysis import aggregate, comparisons
 from bench.analysis.comparisons import Comparison
 from bench.analysis.verdicts import sentence
 from bench.cli import compose
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
 from bench.reporting import summary_text
@@ -429,9 +429,9 @@ def test_the_runs_carry_the_control_of_their_suite() -> None:
     assert not compose.expand(
         ["suite=default", "arch=rnn", "seed=100"]
     ).control  # what takes up a run of the control
-    with pytest.raises(Mistake, match="seed=100 belongs to the A/A control"):
+    with pytest.raises(UserError, match="seed=100 belongs to the A/A control"):
         compose.expand([*words[:2], "seed=100"])
-    with pytest.raises(Mistake, match="has no seeds"):
+    with pytest.raises(UserError, match="has no seeds"):
         compose.expand([*words, "control.seeds=[]"])
 
 

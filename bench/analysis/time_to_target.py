@@ -16,7 +16,7 @@ from bench.analysis.aggregate import LOG2, Tables
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import NONE, fixed, large, number
 from bench.analysis.rows import each
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.records.metric import TRAINING
 from bench.reporting.html_table import Cell, Table
 
@@ -50,12 +50,12 @@ class Target:
 
 
 def asked(words: Sequence[str]) -> float | None:
-    """The target among the words behind a results folder: target=2.2. Raises Mistake for any other word."""
+    """The target among the words behind a results folder: target=2.2. Raises UserError for any other word."""
     level = None
     for word in words:
         key, _, value = word.partition("=")
         if key != "target":
-            raise Mistake(
+            raise UserError(
                 f"{word} is not known: after the folder comes target=…, bits per byte to be reached, as in target=2.2"
             )
         try:
@@ -63,7 +63,7 @@ def asked(words: Sequence[str]) -> float | None:
         except ValueError:
             level = math.nan
         if not 0 < level < math.inf:
-            raise Mistake(
+            raise UserError(
                 f"target={value} is no quality: give bits per byte above 0, as in target=2.2"
             )
     return level

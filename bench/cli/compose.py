@@ -27,9 +27,10 @@ from bench.cli.hydra_errors import (
     parser,
     plain_words,
 )
+from bench.config.errors import UserError
 from bench.config.identity import architecture, digest, run_name
 from bench.config.plugins import InstalledArchitectures, check_apart, folders
-from bench.config.schema import Mistake, Run, Tune, from_plain
+from bench.config.schema import Run, Tune, from_plain
 from bench.config.validation import check
 from bench.planning import budget
 from bench.system import host
@@ -78,7 +79,7 @@ class Command(NamedTuple):
 
 
 def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
-    """The run that a composed configuration describes, checked. Raises Mistake."""
+    """The run that a composed configuration describes, checked. Raises UserError."""
     with plain_words():
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
@@ -110,7 +111,7 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def expand(arguments: Sequence[str]) -> Command:
-    """Every run that a command line asks for, before the first one starts. Raises Mistake for what it can not mean."""
+    """Every run that a command line asks for, before the first one starts. Raises UserError for what it can not mean."""
     asked = _expand(arguments)
     _check_one_folder(asked.runs)
     words = _control(arguments, asked)
@@ -122,10 +123,10 @@ def expand(arguments: Sequence[str]) -> Command:
 
 
 def _check_one_folder(runs: Sequence[Run]) -> None:
-    """Raise Mistake for a sweep over what decides where a command writes."""
+    """Raise UserError for a sweep over what decides where a command writes."""
     for key in ("results", "suite"):
         if len(values := list(dict.fromkeys(getattr(run, key) for run in runs))) > 1:
-            raise Mistake(
+            raise UserError(
                 f"{key}={','.join(values)}: one command writes into one folder; give a command for each"
             )
 
@@ -149,13 +150,13 @@ def _once(asked: Command) -> Command:
 def _control(arguments: Sequence[str], asked: Command) -> list[str]:
     """The words that run the suite's A/A control; none where it has none, or where its architecture is compared with no other.
 
-    Raises Mistake where the two can not be told apart.
+    Raises UserError where the two can not be told apart.
     """
     control, arches = asked.runs[0].control, {run.names["arch"] for run in asked.runs}
     if control.arch not in arches or len(arches) < 2 or not (asked.sweep and asked.complete):
         return []
     if shared := sorted({run.seed for run in asked.runs} & set(control.seeds)):
-        raise Mistake(
+        raise UserError(
             f"seed={shared[0]} belongs to the A/A control of this suite: take another one, or give control.seeds=[…]"
         )
     flags, overrides = in_order(arguments)
@@ -183,7 +184,7 @@ def _expand(arguments: Sequence[str]) -> Command:
     asked = parser().parse_args(arguments)
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():
-        raise Mistake(f"--config-dir {asked.config_dir} is no folder")
+        raise UserError(f"--config-dir {asked.config_dir} is no folder")
     sources = [
         ("the project", conf_folder()),
         *folders(),
@@ -254,7 +255,7 @@ def _composed(hydra: Any, name: str, overrides: Sequence[str], mode: RunMode) ->
         ]
         if not wrong or not str(error).startswith("Config group override"):
             raise
-        raise Mistake(
+        raise UserError(
             f"{wrong[0]} is no name of a YAML: leave it out, or name one of conf/{wrong[0].partition('=')[0]}"
         ) from None
 

@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.cli import launchers
-from bench.config.schema import Mistake, Run, nearest
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Run
 from bench.config.validation import CHOICES
 
 GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
@@ -32,10 +33,10 @@ OPEN = ("arch", "data.parts")  # keys below these are the user's own
 
 
 def parser() -> argparse.ArgumentParser:
-    """Hydra's own flags; what it can not take is a Mistake."""
+    """Hydra's own flags; what it can not take is a UserError."""
 
     def refuse(message: str) -> NoReturn:
-        raise Mistake(f"{message}: {HELP}")
+        raise UserError(f"{message}: {HELP}")
 
     made = get_args_parser()
     made.error = refuse  # type: ignore[method-assign]
@@ -43,20 +44,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_words(overrides: Sequence[Override]) -> None:
-    """Raise Mistake for a word without a key."""
+    """Raise UserError for a word without a key."""
     for override in overrides:
         if not override.key_or_group:
-            raise Mistake(f"{override.input_line} has no key: write key=value")
+            raise UserError(f"{override.input_line} has no key: write key=value")
 
 
 def check_values(overrides: Sequence[Override], options: Callable[[str], Sequence[str]]) -> None:
-    """Raise Mistake for a sweep that has no values to be gone through one by one. `options`: of a group."""
+    """Raise UserError for a sweep that has no values to be gone through one by one. `options`: of a group."""
     for override in overrides:
         line = override.input_line or ""
         if not override.is_sweep_override():
             continue
         if not override.is_discrete_sweep():
-            raise Mistake(
+            raise UserError(
                 f"{line} names no values one by one: list them, or take range(first,behind)"
             )
         if not any(True for _ in override.sweep_string_iterator()):
@@ -64,17 +65,19 @@ def check_values(overrides: Sequence[Override], options: Callable[[str], Sequenc
             then = (
                 nearest("", options(override.key_or_group)) if globbed else "name one value or more"
             )
-            raise Mistake(f"{line} names nothing; {then}")
+            raise UserError(f"{line} names nothing; {then}")
 
 
 def check_keys(tree: Mapping[str, Any]) -> None:
-    """Raise Mistake for a key that no run has, which only a + in front of it brings past Hydra."""
+    """Raise UserError for a key that no run has, which only a + in front of it brings past Hydra."""
     if tree.get("names"):
-        raise Mistake(f"names.{next(iter(tree['names']))} is filled in by the bench: leave it out")
+        raise UserError(
+            f"names.{next(iter(tree['names']))} is filled in by the bench: leave it out"
+        )
     known = dict(_dotted(asdict(Run())))
     for key, _ in _dotted(tree):
         if key not in known and not any(key.startswith(f"{name}.") for name in OPEN):
-            raise Mistake(_unknown(key, known))
+            raise UserError(_unknown(key, known))
 
 
 # --- what Hydra said --------------------------------------------------------------------------------------------------
@@ -84,17 +87,17 @@ def check_keys(tree: Mapping[str, Any]) -> None:
 def plain_words(
     loader: Any = None, name: str = "config", folders: Iterable[Path] = ()
 ) -> Iterator[None]:
-    """Turn what Hydra, OmegaConf and YAML raise into a Mistake of one line. `folders`: that the YAMLs lie in."""
+    """Turn what Hydra, OmegaConf and YAML raise into a UserError of one line. `folders`: that the YAMLs lie in."""
     try:
         yield
     except yaml.YAMLError as error:
-        raise Mistake(_broken(error)) from None
+        raise UserError(_broken(error)) from None
     except UnicodeDecodeError as error:
-        raise Mistake(_not_text(folders, error)) from None
+        raise UserError(_not_text(folders, error)) from None
     except OverrideParseException as error:
-        raise Mistake(_unread(error.override)) from None
+        raise UserError(_unread(error.override)) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise Mistake(_explained(error, loader, name)) from None
+        raise UserError(_explained(error, loader, name)) from None
 
 
 def _broken(error: yaml.YAMLError) -> str:

@@ -9,7 +9,7 @@ import traceback
 from concurrent.futures import BrokenExecutor
 from subprocess import CalledProcessError
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 SUBMITIT = (
     "hydra_plugins.hydra_submitit_launcher",
@@ -34,25 +34,25 @@ def missing(name: str) -> str:
 
 
 def check(target: str, name: str, address: str = "") -> None:
-    """Raise Mistake where the launcher with this class can not work here. `address`: of the Ray cluster that it is to use."""
+    """Raise UserError where the launcher with this class can not work here. `address`: of the Ray cluster that it is to use."""
     if said := missing(name):
-        raise Mistake(said)
+        raise UserError(said)
     if target.startswith(RAY[0]) and not _there("ray"):
-        raise Mistake(f"hydra/launcher={name} needs Ray itself: python -m pip install ray")
+        raise UserError(f"hydra/launcher={name} needs Ray itself: python -m pip install ray")
     place = re.fullmatch(r"([^:/]+):(\d+)", address)
     if place and not _answers(place[1], int(place[2])):  # Ray itself waits for minutes
-        raise Mistake(_no_cluster(address))
+        raise UserError(_no_cluster(address))
     if target.endswith(".SlurmLauncher") and not shutil.which("sbatch"):
         here = "hydra/launcher=submitit_local tries the same on this machine"
-        raise Mistake(
+        raise UserError(
             f"hydra/launcher={name}: this machine has no sbatch: give the command on one of the cluster's; {here}"
         )
 
 
 def check_single(target: str, name: str) -> None:
-    """Raise Mistake for one run with a launcher that starts sweeps elsewhere: without -m, Hydra would train it here."""
+    """Raise UserError for one run with a launcher that starts sweeps elsewhere: without -m, Hydra would train it here."""
     if not target.startswith(JOBLIB[0]) and not target.endswith(".BasicLauncher"):
-        raise Mistake(f"hydra/launcher={name}: launchers start sweeps: add -m")
+        raise UserError(f"hydra/launcher={name}: launchers start sweeps: add -m")
 
 
 def _there(module: str) -> bool:

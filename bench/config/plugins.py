@@ -16,7 +16,7 @@ from pathlib import Path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 GROUP = "bench.architectures"
 THIS = "architecture-bench"
@@ -28,7 +28,7 @@ Source = tuple[str, Path]  # who brings a folder of YAMLs, in words, and the fol
 
 
 def folders() -> list[Source]:
-    """The folders that installed packages bring. Raises Mistake for a package that names one which is not there."""
+    """The folders that installed packages bring. Raises UserError for a package that names one which is not there."""
     found = []
     for entry in sorted(
         importlib.metadata.entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)
@@ -41,7 +41,7 @@ def folders() -> list[Source]:
         folder = next((one for one in candidates if any(one.glob("arch/*.yaml"))), None)
         if folder is None:
             where = candidates[0] if candidates else f"a package {top}"
-            raise Mistake(
+            raise UserError(
                 f"the installed package {package} offers architectures in {entry.value}, but there is no arch/*.yaml in {where}: "
                 f"install it again, or python -m pip uninstall {package}"
             )
@@ -50,7 +50,7 @@ def folders() -> list[Source]:
 
 
 def check_apart(sources: Sequence[Source]) -> None:
-    """Raise Mistake where two folders hold a YAML of the same name: one of them would silently win."""
+    """Raise UserError where two folders hold a YAML of the same name: one of them would silently win."""
     seen: dict[Path, Source] = {}
     for source in sources:
         for path in sorted(source[1].rglob("*.yaml")):
@@ -58,7 +58,7 @@ def check_apart(sources: Sequence[Source]) -> None:
             who, folder = seen.setdefault(name, source)
             if folder != source[1]:
                 choice = f"{name.parent}={name.stem}"
-                raise Mistake(
+                raise UserError(
                     f"{choice} is named twice, by {who} ({folder}) and by {source[0]} ({source[1]}): rename or remove one"
                 )
 

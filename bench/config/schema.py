@@ -1,10 +1,10 @@
 """What a run is: the dataclasses behind conf/. Imports no torch."""
 
-import argparse
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NoReturn
+from typing import Any
+
+from bench.config.errors import UserError
 
 RESERVED = (
     "_target_",
@@ -12,24 +12,6 @@ RESERVED = (
     "card",
     "tune",
 )  # keys of an architecture's YAML that are not its constructor's
-
-
-class Mistake(Exception):
-    """Something that the user can mend. The message is the one line to print: what is wrong, where, what to do."""
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises a Mistake for what it can not take, in place of argparse's several lines."""
-
-    def error(self, message: str) -> NoReturn:
-        raise Mistake(f"{message}: {self.prog} --help tells what it takes")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word: the closest known names, or all of them."""
-    names = sorted(set(known))
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"
 
 
 def aside(default: Any) -> Any:
@@ -263,7 +245,7 @@ def learning_rate(run: Run) -> float:
     tuned = tuned_rate(run.arch, run.optimizer.kind)
     if tuned is None:
         name = run.names.get("arch", "?")
-        raise Mistake(
+        raise UserError(
             f"arch={name} names no tune.learning_rate for {run.optimizer.kind}: add it to its YAML, or give train.learning_rate=…"
         )
     return tuned

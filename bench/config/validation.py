@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bench.config.schema import Mistake, Run, learning_rate, nearest
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Run, learning_rate
 
 WINDOWED = (
     "in_context_markov",
@@ -111,7 +112,7 @@ DESCRIBED: dict[
 
 
 def check(run: Run) -> None:
-    """Raise Mistake for the first value that is out of its range or no known word."""
+    """Raise UserError for the first value that is out of its range or no known word."""
     values = asdict(run)
 
     def at(path: str) -> Any:
@@ -122,28 +123,28 @@ def check(run: Run) -> None:
 
     for path, known in CHOICES.items():
         if at(path) not in known:
-            raise Mistake(f"{path}={at(path)} is not known; {nearest(str(at(path)), known)}")
+            raise UserError(f"{path}={at(path)} is not known; {nearest(str(at(path)), known)}")
     for path, (low, high) in RANGES.items():
         value = at(path)
         if value is not None and not low <= value <= high:  # NaN fails too
-            raise Mistake(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
+            raise UserError(f"{path}={value} is out of range: it takes {low:g} to {high:g}")
     if not run.results.strip():
-        raise Mistake("results= names no folder: leave it out, or name one")
+        raise UserError("results= names no folder: leave it out, or name one")
     _check_described(run.names.get("arch", "?"), run.arch)
     for name, least in (("lengths", 2), ("batches", 1)):
         given = getattr(run.measure, name)
         if any(value < least for value in given):
-            raise Mistake(f"measure.{name}={given} is out of range: each takes {least} or more")
+            raise UserError(f"measure.{name}={given} is out of range: each takes {least} or more")
     if run.evaluate.stride > run.size.context:
-        raise Mistake(
+        raise UserError(
             f"evaluate.stride={run.evaluate.stride} leaves tokens out: at most size.context={run.size.context}"
         )
     if run.control.arch and not run.control.seeds:
-        raise Mistake(
+        raise UserError(
             f"control.arch={run.control.arch} has no seeds: give it other ones than the runs have, control.seeds=[100,101]"
         )
     if run.train.batch % run.train.accumulate:
-        raise Mistake(
+        raise UserError(
             f"train.batch={run.train.batch} does not divide into train.accumulate={run.train.accumulate} micro-batches"
         )
     _check_ranks(run)
@@ -154,43 +155,43 @@ def check(run: Run) -> None:
 
 
 def _check_described(name: str, arch: Mapping[str, Any]) -> None:
-    """Raise Mistake where a reserved key of an architecture's YAML is of another kind than what reads it, hours later, takes."""
+    """Raise UserError where a reserved key of an architecture's YAML is of another kind than what reads it, hours later, takes."""
     if not isinstance(arch.get("_target_"), str):
-        raise Mistake(
+        raise UserError(
             f"arch={name} has no _target_: name the class, as in _target_: my_module.MyBackbone"
         )
     for path, (kind, wanted) in DESCRIBED.items():
         group, _, key = path.rpartition(".")
         value = ((arch.get(group) or {}) if group else arch).get(key)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise Mistake(f"arch={name}: {path}={value} must be {wanted}: mend its YAML")
+            raise UserError(f"arch={name}: {path}={value} must be {wanted}: mend its YAML")
     found = (arch.get("tune") or {}).get("learning_rate")
     low, high = RANGES["train.learning_rate"]
     for rate in found.values() if isinstance(found, Mapping) else [found]:
         known = isinstance(rate, int | float) and not isinstance(rate, bool)
         if rate is not None and not (known and low <= rate <= high):  # NaN fails too
-            raise Mistake(
+            raise UserError(
                 f"arch={name}: tune.learning_rate={rate} must be a number from {low:g} to {high:g}: mend its YAML"
             )
 
 
 def _check_law(run: Run) -> None:
-    """Raise Mistake where source and law do not go together, or where windows would not be the law's sequences."""
+    """Raise UserError where source and law do not go together, or where windows would not be the law's sequences."""
     synthetic = run.data.synthetic
     if (run.data.source == "synthetic") != (synthetic.kind != "none"):
-        raise Mistake(
+        raise UserError(
             f"data.source={run.data.source} does not go with data.synthetic.kind={synthetic.kind}: take data=markov or another"
         )
     if (run.data.source == "synthetic") != (run.data.tokenizer == "symbols"):
-        raise Mistake(
+        raise UserError(
             f"data.tokenizer={run.data.tokenizer} does not go with data.source={run.data.source}: symbols are of synthetic ones"
         )
     if run.data.source == "synthetic" and run.evaluate.protocol != "chunk":
-        raise Mistake(
+        raise UserError(
             f"evaluate.protocol={run.evaluate.protocol} on a known law: regret is of windows side by side, so take chunk"
         )
     if synthetic.kind in WINDOWED and synthetic.length != run.size.context:
-        raise Mistake(
+        raise UserError(
             f"data.synthetic.length={synthetic.length} is not size.context={run.size.context}: here each window is one sequence"
         )
 
@@ -201,31 +202,31 @@ def _check_ranks(run: Run) -> None:
         pieces = f"train.ranks={train.ranks}" + f" times train.accumulate={train.accumulate}" * (
             train.accumulate > 1
         )
-        raise Mistake(f"train.batch={train.batch} does not divide into {pieces} pieces")
+        raise UserError(f"train.batch={train.batch} does not divide into {pieces} pieces")
     if train.sharding != "none" and train.ranks == 1:
-        raise Mistake(
+        raise UserError(
             f"train.sharding={train.sharding} spreads a model over several processes: give train.ranks=2 or more"
         )
     if train.sharding != "none" and (run.optimizer.kind != "adamw" or train.compile != "none"):
         other = "Muon and torch.compile need matrices whole"
-        raise Mistake(
+        raise UserError(
             f"train.sharding={train.sharding} goes with optimizer=adamw and train.compile=none: {other}"
         )
     if train.ranks > 1 and train.compile == "reduce-overhead":
-        raise Mistake(
+        raise UserError(
             "train.compile=reduce-overhead is for one process: use train.compile=default, or train.ranks=1"
         )
 
 
 def _check_budgets(run: Run) -> None:
-    """Raise Mistake for a budget that is not stated, or not asked for, and for a search that can not mean what it says."""
+    """Raise UserError for a budget that is not stated, or not asked for, and for a search that can not mean what it says."""
     size, train, tune = run.size, run.train, run.tune
     if (size.match == "state") != (size.state_bytes > 0):
-        raise Mistake(
+        raise UserError(
             f"size.match={size.match} and size.state_bytes={size.state_bytes} do not go together: give both, or neither"
         )
     if size.match == "state" and size.count != "all":
-        raise Mistake(
+        raise UserError(
             f"size.count={size.count} counts parameters, and size.match=state matches none: leave it out"
         )
     if (train.match != "tokens") != (train.budget > 0):
@@ -234,20 +235,20 @@ def _check_budgets(run: Run) -> None:
             "flops": "FLOPs a run",
             "seconds": "seconds a run",
         }[train.match]
-        raise Mistake(
+        raise UserError(
             f"train.match={train.match} and train.budget={train.budget:g} do not go together: it takes {unit}"
         )
     if not tune.trials:
         return
     if train.learning_rate is not None and tune.trial < 0:
-        raise Mistake(
+        raise UserError(
             f"train.learning_rate={train.learning_rate:g} leaves tune.trials={tune.trials} nothing to find: give one of the two"
         )
     if tune.steps and train.match != "tokens":
-        raise Mistake(
+        raise UserError(
             f"tune.steps={tune.steps} is no budget of train.match={train.match}: leave it out, trials are then as long as runs"
         )
     if tune.trial < 0 and run.seed == tune.seed:
-        raise Mistake(
+        raise UserError(
             f"seed={run.seed} belongs to the trials: runs are trained on fresh seeds; take another, or give tune.seed=…"
         )

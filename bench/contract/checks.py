@@ -24,7 +24,7 @@ BUDGETS = (
 
 @dataclass(frozen=True)
 class Subject:
-    """An architecture at a size small enough to check it in seconds. Raises Mistake where it can not be made."""
+    """An architecture at a size small enough to check it in seconds. Raises UserError where it can not be made."""
 
     arch: Mapping[str, Any]  # its YAML
     context: int = 16

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.data.corpus import Part, too_long
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PIECE = (
 class Blocks:
     """Training sequences of context + 1 tokens, `context` apart: each once an epoch, in an order that needs no state to be kept.
 
-    A token that is not `counted` as a target stands as its complement, −1 − token. Raises Mistake where the text does not fill
+    A token that is not `counted` as a target stands as its complement, −1 − token. Raises UserError where the text does not fill
     one batch.
     """
 
@@ -44,10 +44,10 @@ class Blocks:
         )
         self.per_epoch = (len(tokens) - 1) // context
         if self.per_epoch < 1:
-            raise Mistake(too_long(context, "train", len(tokens)))
+            raise UserError(too_long(context, "train", len(tokens)))
         if self.per_epoch < batch:
             known = f"the training part fills {self.per_epoch} sequences of size.context={context}"
-            raise Mistake(
+            raise UserError(
                 f"{known}, fewer than train.batch={batch}: give a longer text, or lower one of the two"
             )
         self.known: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from filelock import FileLock
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 MANIFEST = "manifest.json"
 CHECKED = (
@@ -25,18 +25,18 @@ UNWRITABLE = (  # what a system says of a folder without room, rights or locks
 
 
 def root(asked: str) -> Path:
-    """The cache's folder: as asked, or of the environment, or the user's. Raises Mistake where it can not be made."""
+    """The cache's folder: as asked, or of the environment, or the user's. Raises UserError where it can not be made."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
     folder = Path(asked or os.environ.get("BENCH_CACHE") or user).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Mistake(unwritable(folder, error)) from None
+        raise UserError(unwritable(folder, error)) from None
     return folder
 
 
 def place(asked: str, name: str, key: dict[str, Any]) -> Path:
-    """The folder of a key. Raises Mistake where no folder can be made."""
+    """The folder of a key. Raises UserError where no folder can be made."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     readable = "".join(
         character if character.isalnum() or character in "_-" else "_" for character in name
@@ -70,13 +70,13 @@ def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
     except NotImplementedError:  # what the locks say of a file system that has none
-        raise Mistake(
+        raise UserError(
             unwritable(folder.parent, OSError(errno.ENOLCK, "it has no file locks"))
         ) from None
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        raise Mistake(unwritable(folder.parent, error)) from None
+        raise UserError(unwritable(folder.parent, error)) from None
 
 
 def fault(folder: Path) -> str:

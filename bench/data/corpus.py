@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data import cache, document_store, tokenizer
 from bench.data.document_store import Spool, pairs
 from bench.data.sources.base import Source, open_source
@@ -82,19 +83,19 @@ class Corpus:
         )
 
     def check(self, context: int) -> None:
-        """Raise Mistake, before any work, where a part does not fill one window."""
+        """Raise UserError, before any work, where a part does not fill one window."""
         for name, part in self.parts.items():
             if len(part.tokens) <= context:
-                raise Mistake(too_long(context, name, len(part.tokens)))
+                raise UserError(too_long(context, name, len(part.tokens)))
 
 
 def cut(part: Part, share: float) -> tuple[Part, Part]:
-    """A part in two, between units: the first with about `share` of the bytes. Raises Mistake where it has but one unit."""
+    """A part in two, between units: the first with about `share` of the bytes. Raises UserError where it has but one unit."""
     behind = np.cumsum(part.sizes)
     unit = int(np.searchsorted(behind, share * behind[-1])) + 1  # units of the first
     unit = min(unit, len(part.starts) - 1)
     if unit < 1:
-        raise Mistake(
+        raise UserError(
             "the training part is too short to hold its last tenth back for tune.trials: give a longer text"
         )
     at = int(part.starts[unit]) - 1  # the token before it is seen, and is no target
@@ -106,7 +107,7 @@ def cut(part: Part, share: float) -> tuple[Part, Part]:
 def prepare(options: Data, name: str, progress: Progress = silent) -> Corpus:
     """Read, deduplicate, split and tokenize the text, or open what an earlier call left. `name` makes the folder readable.
 
-    Raises Mistake for a text, tokenizer or folder that can not be used.
+    Raises UserError for a text, tokenizer or folder that can not be used.
     """
     if options.source == "synthetic":
         from bench.data.synthetic import corpus as preparing

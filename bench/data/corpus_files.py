@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.data.sources.base import Piece, clean
 
 PLAIN = (".txt", ".md")  # a document a file
@@ -20,9 +20,9 @@ WHOLE = (
 
 
 def find(path: str) -> list[Path]:
-    """The files that `data.path` names, in the order of their names. Raises Mistake where there are none."""
+    """The files that `data.path` names, in the order of their names. Raises UserError where there are none."""
     if not path:
-        raise Mistake(
+        raise UserError(
             "data.path is empty: name a file, a folder or a glob, as in data.path=my_text.txt"
         )
     place = Path(path).expanduser()
@@ -44,7 +44,7 @@ def find(path: str) -> list[Path]:
         )
     files = sorted(file for file in found if file.is_file())
     if not files:
-        raise Mistake(missing)
+        raise UserError(missing)
     return files
 
 
@@ -58,7 +58,7 @@ class Files:
         for file in self.files:
             check_opens(file)
         if not any(file.stat().st_size for file in self.files):
-            raise Mistake(f"data.path={path} is empty (0 bytes): there is nothing to learn from")
+            raise UserError(f"data.path={path} is empty (0 bytes): there is nothing to learn from")
 
     def fingerprint(self) -> Any:
         column = self.column if any(file.suffix.lower() in ROWS for file in self.files) else ""
@@ -78,16 +78,16 @@ class Files:
                 else:
                     yield from read_plain(file)
             except OSError as error:
-                raise Mistake(unreadable(file, error)) from None
+                raise UserError(unreadable(file, error)) from None
 
 
 def check_opens(file: Path) -> None:
-    """Raise Mistake for a file that may not be read."""
+    """Raise UserError for a file that may not be read."""
     try:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise Mistake(unreadable(file, error)) from None
+        raise UserError(unreadable(file, error)) from None
 
 
 def unreadable(file: Path, error: OSError) -> str:
@@ -110,22 +110,22 @@ def identify(file: Path) -> list[str]:
 
 
 def decode(file: Path, block: bytes, offset: int) -> None:
-    """Raise Mistake where a block, which starts `offset` bytes into the file, is no UTF-8 text."""
+    """Raise UserError where a block, which starts `offset` bytes into the file, is no UTF-8 text."""
     zero = block.find(0)
     if zero >= 0:
-        raise Mistake(
+        raise UserError(
             f"{file} is binary or UTF-16 (a zero byte at offset {offset + zero}): give UTF-8 text"
         )
     try:
         block.decode()
     except UnicodeDecodeError as error:
-        raise Mistake(
+        raise UserError(
             f"{file} is not UTF-8 (byte offset {offset + error.start}): convert it, as with iconv -t UTF-8"
         ) from None
 
 
 def read_plain(file: Path) -> Iterator[Piece]:
-    """One document, checked to be UTF-8 while it is read. Raises Mistake with the byte offset where it is not."""
+    """One document, checked to be UTF-8 while it is read. Raises UserError with the byte offset where it is not."""
     decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
     with open(file, "rb") as stream:
         while block := stream.read(READ):
@@ -141,14 +141,14 @@ def read_plain(file: Path) -> Iterator[Piece]:
             offset += len(block)
             yield Piece(block, last=False)
     if decoder.getstate()[0]:
-        raise Mistake(
+        raise UserError(
             f"{file} is not UTF-8 (byte offset {offset - len(decoder.getstate()[0])}): its last character is cut off"
         )
     yield Piece(b"", last=True)
 
 
 def read_jsonl(file: Path, column: str) -> Iterator[Piece]:
-    """A document a line. Raises Mistake with the line's number where it is no JSON object with that field of text."""
+    """A document a line. Raises UserError with the line's number where it is no JSON object with that field of text."""
     offset = 0
     with open(file, "rb") as stream:
         for number, line in enumerate(stream, 1):
@@ -159,27 +159,27 @@ def read_jsonl(file: Path, column: str) -> Iterator[Piece]:
             try:
                 row = json.loads(line)
             except ValueError as error:
-                raise Mistake(
+                raise UserError(
                     f"{file} line {number} is no JSON ({error}): mend or remove that line"
                 ) from None
             if not isinstance(row, dict):
-                raise Mistake(
+                raise UserError(
                     f"{file} line {number} is a JSON {type(row).__name__}, not an object with a field {column!r}"
                 )
             if column not in row:
-                raise Mistake(
+                raise UserError(
                     f"{file} line {number} has no field {column!r}; it has {', '.join(row)}: set data.column=…"
                 )
             if not isinstance(row[column], str):
                 kind = type(row[column]).__name__
-                raise Mistake(
+                raise UserError(
                     f"{file} line {number}: the field {column!r} is no text ({kind}): set data.column=…"
                 )
             yield Piece(clean(row[column]))
 
 
 def read_parquet(file: Path, column: str) -> Iterator[Piece]:
-    """A document a row. Raises Mistake where the file is broken or has no such column of text."""
+    """A document a row. Raises UserError where the file is broken or has no such column of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -187,17 +187,17 @@ def read_parquet(file: Path, column: str) -> Iterator[Piece]:
         with pq.ParquetFile(file) as table:
             schema = table.schema_arrow
             if column not in schema.names:
-                raise Mistake(
+                raise UserError(
                     f"{file} has no column {column!r}; it has {', '.join(schema.names)}: set data.column=…"
                 )
             kind = schema.field(column).type
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise Mistake(
+                raise UserError(
                     f"{file}: the column {column!r} is no text ({kind}): set data.column=…"
                 )
             for batch in table.iter_batches(batch_size=256, columns=[column]):
                 yield from (Piece(clean(text)) for text in batch.column(0).to_pylist() if text)
     except (pa.ArrowException, OSError) as error:
-        raise Mistake(
+        raise UserError(
             f"{file} is no readable .parquet file ({str(error).splitlines()[0]}): write it again"
         ) from None

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data.dedup import without_copies, without_near_copies
 from bench.data.document_store import Documents, Spool, pairs
 
@@ -31,7 +32,7 @@ def strata(documents: Documents) -> list[np.ndarray]:
 def by_documents(documents: Documents) -> Spans:
     """80/10/10 of each class of size, by the digests of the texts: one document more moves at most two others."""
     if len(documents) < 3:
-        raise Mistake(
+        raise UserError(
             f"data.split=documents needs 3 different documents, and there are {len(documents)}: use data.split=tail"
         )
     parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
@@ -55,7 +56,7 @@ def by_tail(documents: Documents, spool: Spool, place: str) -> Spans:
     total = int(behind[-1])
     left = int(0.9 * total)
     if left < 2 or total - left < 2:
-        raise Mistake(
+        raise UserError(
             f"data.path={place} has {total} characters, too short to split at 90 %: give a longer text"
         )
     at = int(np.searchsorted(behind, left, side="right"))  # the document that holds the border
@@ -69,15 +70,17 @@ def by_tail(documents: Documents, spool: Spool, place: str) -> Spans:
 
 
 def as_given(documents: Documents) -> Spans:
-    """The parts that the source came in. Raises Mistake without a training and a validation part."""
+    """The parts that the source came in. Raises UserError without a training and a validation part."""
     known = ("train", "validation", "test")
     for name in documents.names:
         if name not in known:
-            raise Mistake(f"data.parts names {name!r}, which is no part; known: {', '.join(known)}")
+            raise UserError(
+                f"data.parts names {name!r}, which is no part; known: {', '.join(known)}"
+            )
     parts = {name: documents.spans[of_part(documents, name)] for name in known}
     for name in ("train", "validation"):
         if not len(parts[name]):
-            raise Mistake(
+            raise UserError(
                 f"data.split=given has no {name} part: name it in data.parts, or use data.split=documents or tail"
             )
     return {name: spans for name, spans in parts.items() if len(spans)}
@@ -89,14 +92,14 @@ def of_part(documents: Documents, name: str) -> np.ndarray:
 
 
 def resolve(options: Data, single: bool) -> str:
-    """documents, tail or given. Raises Mistake where the words do not go together."""
+    """documents, tail or given. Raises UserError where the words do not go together."""
     split = options.split if options.split != "auto" else ("tail" if single else "documents")
     if split == "given" and options.source != "hub":
-        raise Mistake(
+        raise UserError(
             f"data.split=given needs a set that comes in parts, not data.source={options.source}: use documents, tail"
         )
     if split == "given" and options.deduplicate == "near":
-        raise Mistake(
+        raise UserError(
             "data.deduplicate=near does not go with data.split=given, which keeps the set as it is: use documents, tail"
         )
     return split
@@ -109,7 +112,7 @@ def divide(
     split = resolve(options, single)
     place = options.path or options.repository
     if not len(documents):
-        raise Mistake(
+        raise UserError(
             f"data.path={place} holds nothing but white space: there is nothing to learn from"
         )
     facts: dict[str, object] = {

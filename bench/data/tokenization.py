@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.data import tokenizer
 from bench.data.document_store import Spool, pairs
 from bench.system import host
@@ -112,7 +112,7 @@ def encoder(spool: Spool, vocabulary: tokenizer.Vocabulary, size: int) -> Iterat
             yield lambda asked, held_out: in_order(pool, asked, held_out, AHEAD * processes)
     except process_executor.BrokenProcessPool as error:
         name = type(error).__name__
-        raise Mistake(
+        raise UserError(
             f"a process that tokenized died ({name}), most often for want of memory: free some"
         ) from None
 

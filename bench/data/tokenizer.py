@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from bench.config.schema import Data, Mistake, nearest
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Data
 from bench.data.sources.base import clean
 
 Texts = Callable[[], Iterator[str]]  # the text that a vocabulary is made from, in pieces
@@ -166,7 +167,7 @@ class Symbols(Vocabulary):
         self.separator, self.size = count, count + 1
 
     def encode(self, text: str) -> np.ndarray:
-        raise Mistake("the symbols of a synthetic source say no text: there is no prompt to give")
+        raise UserError("the symbols of a synthetic source say no text: there is no prompt to give")
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return " ".join(
@@ -214,26 +215,26 @@ def learn_bpe(texts: Texts, size: int) -> Pieces:
 
 
 def read_tokenizer(path: str) -> Pieces:
-    """An existing tokenizer.json. Raises Mistake where it is missing or broken."""
+    """An existing tokenizer.json. Raises UserError where it is missing or broken."""
     try:
         return Pieces(Path(path).expanduser().read_text(encoding="utf-8"), "file")
     except OSError as error:
-        raise Mistake(
+        raise UserError(
             f"data.tokenizer={path} can not be read ({error.strerror}): name an existing tokenizer.json"
         ) from None
     except Exception as error:  # the library raises plain Exception for a broken file
-        raise Mistake(
+        raise UserError(
             f"data.tokenizer={path} is no tokenizer.json ({str(error)[:120]}): save it again with tokenizers"
         ) from None
 
 
 def check_tokenizer(word: str) -> bool:
-    """True for the path of a file, False for one of our words. Raises Mistake for anything else."""
+    """True for the path of a file, False for one of our words. Raises UserError for anything else."""
     if word in WORDS:
         return False
     if word.endswith(".json") or "/" in word or "\\" in word:
         return True
-    raise Mistake(
+    raise UserError(
         f"data.tokenizer={word} is not known (or name a tokenizer.json); {nearest(word, WORDS)}"
     )
 

@@ -5,7 +5,8 @@ import pandas as pd
 
 from architectures.interface import Unsupported
 from bench import evaluation
-from bench.config.schema import Mistake, Run
+from bench.config.errors import UserError
+from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import Score, regret
 from bench.model.language_model import LanguageModel
@@ -15,18 +16,18 @@ from bench.training.objective import Objective
 
 
 def check_protocol(language_model: LanguageModel, run: Run, corpus: Corpus) -> None:
-    """Raises Mistake, before training, where a causal model can not be scored by the protocol that was asked for."""
+    """Raises UserError, before training, where a causal model can not be scored by the protocol that was asked for."""
     protocol = run.evaluate.protocol
     if not language_model.backbone.causal or protocol == "chunk":
         return
     if corpus.law is not None:
-        raise Mistake(
+        raise UserError(
             f"evaluate.protocol={protocol} is for text: beside its best possible loss a source is scored by chunk"
         )
     try:
         evaluation.check(language_model, protocol, run.size.context)
     except Unsupported as reason:
-        raise Mistake(
+        raise UserError(
             f"evaluate.protocol={protocol} does not suit arch={run.names['arch']}: {reason}"
         ) from None
 

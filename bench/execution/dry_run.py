@@ -10,8 +10,9 @@ import torch
 
 from architectures.interface import Unsupported
 from bench import data
+from bench.config.errors import UserError
 from bench.config.identity import run_name, subject
-from bench.config.schema import Mistake, Run, tuned_rate
+from bench.config.schema import Run, tuned_rate
 from bench.execution import worker
 from bench.model import sizing
 from bench.model.language_model import LanguageModel
@@ -37,7 +38,7 @@ def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
 
 
 def ready(run: Run, elsewhere: bool) -> LanguageModel:
-    """The model of a run, once all is looked at that the run itself looks at before it trains. Raises Mistake, or Unsupported.
+    """The model of a run, once all is looked at that the run itself looks at before it trains. Raises UserError, or Unsupported.
 
     `elsewhere`: it runs on another machine than this, whose devices and compilers say nothing.
     """
@@ -61,7 +62,7 @@ def with_a_rate(run: Run) -> Run:
 def row(
     run: Run, rates: Mapping[str, Rate], peak: float, sweep: bool, elsewhere: bool
 ) -> dict[str, object]:
-    """One run: its size, its length, its time and the bytes it leaves behind. Raises Mistake where the only one can not start."""
+    """One run: its size, its length, its time and the bytes it leaves behind. Raises UserError where the only one can not start."""
     run = with_a_rate(run)
     name = {"run": run_name(run)}
     try:
@@ -69,7 +70,7 @@ def row(
         flops = made.flops(run.size.context)
     except Unsupported as reason:
         return {**name, "note": f"will be skipped: {reason}"}
-    except Mistake as reason:
+    except UserError as reason:
         if not sweep:
             raise
         return {**name, "note": f"can not start: {reason}"}
@@ -100,7 +101,7 @@ def table(
     elsewhere: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> str:
-    """The forecast as text: a line a run, then the whole. Raises Mistake where the only run of a command can not start.
+    """The forecast as text: a line a run, then the whole. Raises UserError where the only run of a command can not start.
 
     `say`: hears of each run of several that is looked at, for building a large one takes seconds.
     """

@@ -19,8 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bench.cli import compose
+from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Mistake, Run, from_plain
+from bench.config.schema import Run, from_plain
 from bench.execution import torchrun
 from bench.records import loading, source, store
 from bench.system import gpus, host, processes, signals
@@ -87,8 +88,8 @@ def task(config: DictConfig) -> None:
             and signals.leave(run_name(run), [asdict(run), overrides])
         ):
             train_alone(run, overrides)
-    except Mistake as mistake:
-        say(f"error: {mistake}")
+    except UserError as mistake:
+        say(f"error: {mistake} [{mistake.code}]")
     except KeyboardInterrupt:
         if os.environ.get("BENCH_DOOR") == process_name():
             raise

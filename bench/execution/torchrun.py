@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Mistake, Run, from_plain
+from bench.config.schema import Run, from_plain
 from bench.system import processes
 from bench.system.host import MEETING
 
@@ -31,20 +32,20 @@ def follows() -> bool:
 
 
 def words(overrides: list[str]) -> list[str]:
-    """The overrides of a command with the number of its ranks. Raises Mistake where they say another one."""
+    """The overrides of a command with the number of its ranks. Raises UserError where they say another one."""
     word = f"train.ranks={os.environ['WORLD_SIZE']}"
     given = [override for override in overrides if override.partition("=")[0] == "train.ranks"]
     if given and given != [word]:
-        raise Mistake(
+        raise UserError(
             f"{given[0]}: torchrun started {os.environ['WORLD_SIZE']} ranks: leave it out, or give that many"
         )
     return [*overrides, *([] if given else [word])]
 
 
 def check(workers: bool) -> None:
-    """Raise Mistake where a launcher would start processes that torchrun knows nothing of."""
+    """Raise UserError where a launcher would start processes that torchrun knows nothing of."""
     if workers:
-        raise Mistake(
+        raise UserError(
             "under torchrun runs are trained one after another, each by all ranks: add hydra/launcher=basic"
         )
 

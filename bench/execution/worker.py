@@ -13,8 +13,9 @@ from filelock import FileLock
 
 from architectures.interface import Unsupported
 from bench import contract, data, evaluation, planning
+from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Mistake, Run, from_plain
+from bench.config.schema import Run, from_plain
 from bench.data import Blocks, Corpus
 from bench.evaluation import regret, suite
 from bench.execution import finalize
@@ -36,7 +37,7 @@ Say = Callable[[str], None]
 
 
 def run(run: Run, folder: Path, say: Say) -> None:
-    """Train, score and record one run. Raises Mistake before training, Diverged in it, Unsupported where it cannot be."""
+    """Train, score and record one run. Raises UserError before training, Diverged in it, Unsupported where it cannot be."""
     plan = loop.plan(run)
     plan = replace(plan, team=distributed.join(plan.device, run.train.sharding))
     compilation.check(plan)
@@ -78,7 +79,7 @@ def run(run: Run, folder: Path, say: Say) -> None:
 
 
 def opened(run: Run, corpus: Corpus, plan: Plan) -> tuple[model.LanguageModel, Objective, Blocks]:
-    """The model, its objective and what it is trained on. Raises Mistake for what is found wrong with them before training."""
+    """The model, its objective and what it is trained on. Raises UserError for what is found wrong with them before training."""
     corpus.check(run.size.context)
     language_model = made(run, corpus, plan)
     asked = objective.build(run.objective, language_model)
@@ -102,7 +103,7 @@ def together(
 
 
 def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
-    """The model at its solved width, checked to be what it says. Raises Mistake."""
+    """The model at its solved width, checked to be what it says. Raises UserError."""
     size = corpus.vocabulary.size
     width = sizing.fitting_width(run.arch, run.size, size)
     language_model = model.build(
@@ -221,7 +222,7 @@ def followed(asked: Run, folder: Path, say: Say) -> int:
         run(asked, folder, lambda line: None)
     except Unsupported:
         return 0
-    except Mistake as mistake:
+    except UserError as mistake:
         say(str(mistake))
         return 2
     except SystemExit as ended:
@@ -240,7 +241,7 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
         run(asked, folder, say)
     except Unsupported as reason:
         store.finish(folder, "skipped", str(reason))
-    except Mistake as mistake:
+    except UserError as mistake:
         store.finish(folder, "failed", str(mistake), facts={"started": False})
         return 2
     except loop.Diverged as reason:

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from architectures.interface import Backbone, State
 from architectures.layers import Lean, RMSNorm
+from bench.config.errors import UserError, nearest
 from bench.config.plugins import how_to_install
-from bench.config.schema import Mistake, nearest, options
+from bench.config.schema import options
 
 EMBEDDING_DEVIATION = 0.02
 MATRIX_GAIN = 0.5  # with 1, attention without normed queries and keys trains badly at a high rate; 0.25 was no better
@@ -25,7 +26,7 @@ FAULTS = (
 )  # whatever a user's module may raise: sys.exit in it must not end the command, least of all well
 
 
-class CannotBuild(Mistake):
+class CannotBuild(UserError):
     """An architecture that can not be made or trained. In a sweep it is this cell that fails, not the command."""
 
 
@@ -87,7 +88,7 @@ class LanguageModel(Lean):
 
 
 def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
-    """The class that `_target_` names, with its options checked. Raises Mistake, or CannotBuild where it does not import."""
+    """The class that `_target_` names, with its options checked. Raises UserError, or CannotBuild where it does not import."""
     target = str(arch["_target_"])
     module, _, name = target.rpartition(".")
     if not module:
@@ -107,7 +108,7 @@ def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
 
 
 def _check_options(made: type[Backbone], given: Mapping[str, Any]) -> None:
-    """Raise Mistake for an option that the class does not take, lacks, or takes as another type."""
+    """Raise UserError for an option that the class does not take, lacks, or takes as another type."""
     parameters = dict(
         list(inspect.signature(made).parameters.items())[2:]
     )  # the harness gives the first two
@@ -120,23 +121,23 @@ def _check_options(made: type[Backbone], given: Mapping[str, Any]) -> None:
     takes_any = any(p.kind is kinds.VAR_KEYWORD for p in parameters.values())
     for name, value in given.items():
         if name in ("width", "context"):
-            raise Mistake(
+            raise UserError(
                 f"arch.{name} is solved and given by the harness: set size.parameters or size.context instead"
             )
         if name not in named and not takes_any:
-            raise Mistake(f"arch.{name} is no option of {made.__name__}; {nearest(name, named)}")
+            raise UserError(f"arch.{name} is no option of {made.__name__}; {nearest(name, named)}")
         if name in named:
             _check_type(f"arch.{name}", value, named[name].annotation)
     missing = [name for name, p in named.items() if p.default is kinds.empty and name not in given]
     if missing:
-        raise Mistake(f"{made.__name__} needs arch.{missing[0]}: add it to its YAML")
+        raise UserError(f"{made.__name__} needs arch.{missing[0]}: add it to its YAML")
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:
-    """Raise Mistake where a plain annotation (int, float, bool, str, Literal) does not hold."""
+    """Raise UserError where a plain annotation (int, float, bool, str, Literal) does not hold."""
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     if get_origin(kind) is Literal and value not in get_args(kind):
-        raise Mistake(
+        raise UserError(
             f"{path}={value} is not known; {nearest(str(value), map(str, get_args(kind)))}"
         )
     if kind not in words:
@@ -145,7 +146,7 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         kind is bool or not isinstance(value, bool)
     )
     if not fits:
-        raise Mistake(f"{path}={value} must be {words[kind]}")
+        raise UserError(f"{path}={value} must be {words[kind]}")
 
 
 def not_made(made: type[Backbone], width: int, error: BaseException) -> CannotBuild:

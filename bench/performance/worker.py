@@ -22,7 +22,8 @@ from typing import IO, Any
 import torch
 
 from architectures.interface import Unsupported
-from bench.config.schema import Mistake, Run, from_plain
+from bench.config.errors import UserError
+from bench.config.schema import Run, from_plain
 from bench.model.language_model import FAULTS, told
 from bench.performance import energy, memory, memory_profile
 from bench.performance.hardware_peak import Peak
@@ -53,7 +54,7 @@ def reason(error: BaseException) -> str:
     said = " ".join(str(error).split())[:300]
     if memory.out_of_memory(error):
         return f"out of memory: {said}"
-    return said if isinstance(error, Mistake) else told(error)
+    return said if isinstance(error, UserError) else told(error)
 
 
 class Desk:

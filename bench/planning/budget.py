@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.config.errors import UserError
 from bench.config.identity import digest, subject
-from bench.config.schema import Mistake, Run
+from bench.config.schema import Run
 from bench.records import store, tables
 from bench.records.metric import TRAINING
 from bench.system import files, host
@@ -41,14 +42,14 @@ def planned(run: Run) -> Run:
 
 
 def confirm(run: Run) -> None:
-    """Raise Mistake for a run whose length was to be planned and was not."""
+    """Raise UserError for a run whose length was to be planned and was not."""
     if run.train.match != "tokens" and run.train.planned != run.train.steps:
         lacks = f"{place(run)} holds no plan of {run.train.steps:,} steps for this machine"
-        raise Mistake(f"train.match={run.train.match}: {lacks}; give the command again")
+        raise UserError(f"train.match={run.train.match}: {lacks}; give the command again")
 
 
 def make(runs: Sequence[Run], keep: bool = True) -> list[Run]:
-    """The runs with their lengths planned. What is new is stored, unless it is not to be kept. Raises Mistake, before any work.
+    """The runs with their lengths planned. What is new is stored, unless it is not to be kept. Raises UserError, before any work.
 
     What can not be built stays as it is: its own record says why.
     """
@@ -84,7 +85,7 @@ def _plan(run: Run, rates: Mapping[str, Rate]) -> dict[str, Any] | None:
     if run.train.match == "seconds":
         rate = rates.get(subject(run))
         if rate is None:
-            raise Mistake(_unmeasured(run))
+            raise UserError(_unmeasured(run))
         cost, basis = (
             tokens / rate.tokens_per_second,
             {"tokens_per_second": rate.tokens_per_second, "sitting": rate.sitting},
@@ -99,11 +100,11 @@ def _plan(run: Run, rates: Mapping[str, Rate]) -> dict[str, Any] | None:
     unit = {"flops": "FLOPs", "seconds": "seconds"}[run.train.match]
     about = f"train.budget={run.train.budget:g} {unit}"
     if steps < 1:
-        raise Mistake(
+        raise UserError(
             f"{about} can not be reached: one step of arch={run.names['arch']} costs {cost:.3g}; give more"
         )
     if steps > LONGEST:
-        raise Mistake(
+        raise UserError(
             f"{about} is out of range: {steps:,} steps of arch={run.names['arch']}; give less"
         )
     numbers = {

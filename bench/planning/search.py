@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.config.errors import UserError
 from bench.config.identity import digest, weights_key
-from bench.config.schema import Mistake, Run
+from bench.config.schema import Run
 from bench.planning.search_space import FOLDER, RATE, axes, taking, trial
 from bench.records import store
 from bench.records.loading import look
@@ -191,8 +192,8 @@ def found(run: Run) -> Run:
 
 
 def confirm(run: Run) -> None:
-    """Raise Mistake for a run that asks for a search and has not got what it found."""
+    """Raise UserError for a run that asks for a search and has not got what it found."""
     if run.tune.trials and run.train.learning_rate is None:
-        raise Mistake(
+        raise UserError(
             f"tune.trials={run.tune.trials}: the search for arch={run.names['arch']} found no learning rate"
         )

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import Control, Mistake, Optimizer, Run, nearest, options
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Control, Optimizer, Run, options
 
 FOLDER = "tune"  # of a suite: the trials' records, and what they found
 RATE = "learning_rate"
@@ -13,7 +14,7 @@ DIGITS = 4  # of a number that is drawn
 
 
 def axes(run: Run) -> dict[str, Any]:
-    """What is searched, by name: the learning rate always, then what else the architecture's YAML names. Raises Mistake.
+    """What is searched, by name: the learning rate always, then what else the architecture's YAML names. Raises UserError.
 
     A name is `learning_rate`, `optimizer.` and one of its keys, or an option of the architecture. It has two ends, or `choices`.
     """
@@ -22,18 +23,18 @@ def axes(run: Run) -> dict[str, Any]:
     rate = rate.get(run.optimizer.kind) if isinstance(rate, Mapping) else rate
     if rate is None:
         where = f"tune.space.{RATE} for {run.optimizer.kind}"
-        raise Mistake(
+        raise UserError(
             f"arch={name} names no {where}: add the two ends of its range to its YAML, as in [1.0e-3, 2.0e-2]"
         )
     found = {RATE: rate, **given}
     for axis, values in found.items():
         known = {f"optimizer.{f.name}" for f in fields(Optimizer)} | set(options(run.arch)) | {RATE}
         if axis not in known:
-            raise Mistake(
+            raise UserError(
                 f"arch={name}: tune.space.{axis} can not be searched; {nearest(axis, known)}"
             )
         if not _chosen(values) and not _ends(values, positive=axis == RATE):
-            raise Mistake(
+            raise UserError(
                 f"arch={name}: tune.space.{axis}={values} is no range: give two ends, the lower first, or choices: […]"
             )
     return found
@@ -54,11 +55,11 @@ def _ends(values: Any, positive: bool) -> bool:
 
 
 def draws(run: Run, trials: int) -> list[dict[str, Any]]:
-    """What the first trials of a search take, by the names of its axes. Raises Mistake where the library is missing."""
+    """What the first trials of a search take, by the names of its axes. Raises UserError where the library is missing."""
     try:
         import optuna
     except ImportError:
-        raise Mistake(
+        raise UserError(
             "a search needs the package optuna, and it is not installed: pip install 'architecture-bench[tune]'"
         ) from None
     kinds = optuna.distributions

@@ -14,7 +14,7 @@ FOLDER = "checks"
 
 
 def write(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
-    """Keep what each check found (name, status, came), over what was found before. Raises Mistake where it can not be written."""
+    """Keep what each check found (name, status, came), over what was found before. Raises UserError where it can not be written."""
     folder = Path(run.results) / run.suite / FOLDER
     check_writable(folder)
     path = folder / f"{run.names['arch']}-{architecture(run.arch)}.json".replace("/", "_")

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.config.errors import UserError
 from bench.config.identity import digest, variant
-from bench.config.schema import Mistake, from_plain
+from bench.config.schema import from_plain
 from bench.records.loading import UNREADABLE, Look, look
 
 ATTEMPT = re.compile(r"-[0-9a-f]{8}-a(\d+)$")  # the end of a folder's name
@@ -35,7 +36,7 @@ def identity(one: Found) -> tuple[str, int]:
     config = one.look.config
     try:
         return one.look.provenance.get("variant") or variant(from_plain(config)), config["seed"]
-    except Mistake:  # it names no learning rate: then it never had a variant
+    except UserError:  # it names no learning rate: then it never had a variant
         return digest(config), config["seed"]
 
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 
 def suites(root: Path) -> list[Path]:
-    """The suites at or below a folder; Mistake where there is nothing to read."""
+    """The suites at or below a folder; UserError where there is nothing to read."""
     if not root.is_dir():
-        raise Mistake(
+        raise UserError(
             f"{root} is no folder: name results/<suite>, or results/ for every suite below it"
         )
     held = [
@@ -18,7 +18,7 @@ def suites(root: Path) -> list[Path]:
     ]
     found = [root] if root in held else held  # what lies below a suite is its own
     if not found:
-        raise Mistake(
+        raise UserError(
             f"{root} holds no records: a suite has runs/<run>/config.yaml; python -m bench.run writes them"
         )
     return found
@@ -36,7 +36,7 @@ def make(root: Path, target: float | None = None) -> tuple[Path, str]:
 
     `target`: the bits per byte that the time to reach is told of; without one, the best that two rows reach.
 
-    Raises Mistake where there is nothing to read, or where it can not be written.
+    Raises UserError where there is nothing to read, or where it can not be written.
     """
     from bench.analysis import (
         aggregate,

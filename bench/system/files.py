@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 
 # what a system says of a folder without room or rights: whoever started the command can mend it, and lost nothing
 UNWRITABLE = (
@@ -60,7 +60,7 @@ def settle(path: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise Mistake where nothing can be written into a folder. What killed processes left half-written there goes."""
+    """Raise UserError where nothing can be written into a folder. What killed processes left half-written there goes."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,24 +71,24 @@ def check_writable(folder: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        raise Mistake(
+        raise UserError(
             f"results={folder} can not be written ({error.strerror}): name another folder with results=…"
         ) from None
 
 
 def check_placed(folder: Path, needed: int) -> None:
-    """Raise Mistake where a folder plainly can not be made, or has no room: what can be known of it without writing."""
+    """Raise UserError where a folder plainly can not be made, or has no room: what can be known of it without writing."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "no folder" if not there.is_dir() else "no right to"
-        raise Mistake(
+        raise UserError(
             f"results={folder} can not be written ({there}: {why}): name another folder with results=…"
         )
     check_room(there, needed)
 
 
 def check_locks(folder: Path) -> None:
-    """Raise Mistake where files can not be locked: two commands could not share the folder."""
+    """Raise UserError where files can not be locked: two commands could not share the folder."""
     from filelock import FileLock
 
     probe = folder / f".probe.{os.getpid()}"
@@ -101,7 +101,7 @@ def check_locks(folder: Path) -> None:
                 pass
     except (NotImplementedError, UserWarning, OSError) as error:
         why = getattr(error, "strerror", "") or error
-        raise Mistake(
+        raise UserError(
             f"results={folder}: its file system has no file locks ({why}): name another folder with results=…"
         ) from None
     finally:
@@ -109,11 +109,11 @@ def check_locks(folder: Path) -> None:
 
 
 def check_room(folder: Path, needed: int) -> None:
-    """Raise Mistake where less than `needed` bytes are free."""
+    """Raise UserError where less than `needed` bytes are free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         short = f"{free / 1e6:,.0f} MB are free and the runs write up to {needed / 1e6:,.0f} MB"
-        raise Mistake(
+        raise UserError(
             f"results={folder}: {short}: free some space, or name another folder with results=…"
         )
 

@@ -7,21 +7,22 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench.config.schema import Mistake, Run
+from bench.config.errors import UserError
+from bench.config.schema import Run
 from bench.system import host
 
 SECONDS = 0.5  # between two looks at whether a device has become free
 
 
 def check(run: Run) -> None:
-    """Raise Mistake where a run asks for more devices than this machine shows."""
+    """Raise UserError where a run asks for more devices than this machine shows."""
     there, wanted = (
         len(host.devices()),
         int(os.environ.get("LOCAL_WORLD_SIZE", run.train.ranks)),
     )  # under torchrun: here
     if run.train.device != "cpu" and 0 < there < wanted:
         fewer = f"use train.ranks={there}, train.device=cpu, or several machines (docs/scaling.md)"
-        raise Mistake(
+        raise UserError(
             f"train.ranks={wanted}: this machine shows {there} CUDA device{'s' * (there > 1)}: {fewer}"
         )
 

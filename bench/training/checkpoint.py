@@ -16,7 +16,8 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from bench.config.schema import Mistake, Run, from_plain
+from bench.config.errors import UserError
+from bench.config.schema import Run, from_plain
 from bench.data import Vocabulary, tokenizer
 from bench.model.language_model import LanguageModel, told
 from bench.model.language_model import build as build_model
@@ -170,22 +171,22 @@ class Trained:
 
 
 def read_run(folder: Path) -> Run:
-    """The configuration of a recorded run. Raises Mistake where the folder holds none."""
+    """The configuration of a recorded run. Raises UserError where the folder holds none."""
     try:
         return from_plain(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError):
-        raise Mistake(
+        raise UserError(
             f"{folder} is not the folder of a run: it has no config.yaml (runs lie in results/<suite>/runs)"
         ) from None
 
 
 def load(folder: str | Path, device: str = "cpu") -> Trained:
-    """A trained model from its run's folder. Raises Mistake where there is none, or where it is broken."""
+    """A trained model from its run's folder. Raises UserError where there is none, or where it is broken."""
     folder = Path(folder)
     run = read_run(folder)
     weights, words = folder / "checkpoint" / "weights.pt", folder / "checkpoint" / "vocabulary.json"
     if not weights.exists():
-        raise Mistake(f"{folder} has no weights: the run did not finish")
+        raise UserError(f"{folder} has no weights: the run did not finish")
     with _whole(words):
         vocabulary = tokenizer.load(json.loads(words.read_text(encoding="utf-8")))
     with _whole(weights):
@@ -202,7 +203,7 @@ def load(folder: str | Path, device: str = "cpu") -> Trained:
         RuntimeError,
         AssertionError,
     ) as error:  # torch's own, for a device that is none or has no room
-        raise Mistake(
+        raise UserError(
             f"device {device} can not be used ({told(error)}): leave it out to use cpu"
         ) from None
     return Trained(model.eval(), vocabulary, run)
@@ -214,6 +215,6 @@ def _whole(path: Path, what: str = "is damaged or missing") -> Iterator[None]:
     try:
         yield
     except Exception as error:  # tokenizers has no narrower kind
-        raise Mistake(
+        raise UserError(
             f"{path} {what} ({told(error)[:150]}): copy it from where it came, or train again with again=all"
         ) from None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils._triton import has_triton
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.data.cache import root
 from bench.training.loop import Plan, autocast, seeded
 from bench.training.objective import Objective
@@ -21,20 +21,20 @@ GIVEN = os.environ.get(
 
 
 def check(plan: Plan) -> None:
-    """Raise Mistake where what was asked for can not be compiled on this machine."""
+    """Raise UserError where what was asked for can not be compiled on this machine."""
     if plan.compile == "none":
         return
     off = "install it, or use train.compile=none"
     if plan.device.type == "cuda" and not has_triton():
-        raise Mistake(f"train.compile={plan.compile} needs the package triton for CUDA: {off}")
+        raise UserError(f"train.compile={plan.compile} needs the package triton for CUDA: {off}")
     compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
     if plan.device.type == "cpu" and shutil.which(compiler) is None:
-        raise Mistake(
+        raise UserError(
             f"train.compile={plan.compile} needs the C++ compiler {compiler} (or another one, named by CXX): {off}"
         )
     if plan.compile == "reduce-overhead" and plan.accumulate > 1:
         said = "records one graph a step, and the gradients of its micro-batches would overwrite each other"
-        raise Mistake(
+        raise UserError(
             f"train.compile=reduce-overhead {said}: use train.accumulate=1, or train.compile=default"
         )
 
@@ -57,7 +57,7 @@ def prepare(objective: Objective, plan: Plan, cache: str = "") -> None:
 def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
     """Seconds of a forward and a backward of which nothing stays: with them all is compiled and chosen before training begins.
 
-    Raises Mistake, with the compiler's reason, where it can not be.
+    Raises UserError, with the compiler's reason, where it can not be.
     """
     began = time.perf_counter()
     buffers = [buffer.clone() for buffer in objective.buffers()]
@@ -70,7 +70,7 @@ def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
         (total.nats if total.auxiliary is None else total.nats + total.auxiliary).backward()
     except torch._dynamo.exc.TorchDynamoException as error:
         reason = " ".join(str(error).split())[:300]
-        raise Mistake(
+        raise UserError(
             f"train.compile={plan.compile}: this model does not compile: {reason}; use train.compile=none"
         ) from None
     for buffer, kept in zip(objective.buffers(), buffers, strict=True):

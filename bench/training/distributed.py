@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.system.host import MEETING
 from bench.training.objective import Batch
 from bench.training.optimizer import Optimizer
@@ -58,7 +58,7 @@ class Team:
         self.most(0)
 
     def agree(self, what: dict[str, Any]) -> None:
-        """Raise Mistake where the processes do not have the same, as when their machines read different texts."""
+        """Raise UserError where the processes do not have the same, as when their machines read different texts."""
         if self.size == 1:
             return
         said: list[Any] = [None] * self.size
@@ -66,7 +66,7 @@ class Team:
         for rank, other in enumerate(said):
             if other != said[0]:
                 unlike = ", ".join(name for name in said[0] if other.get(name) != said[0][name])
-                raise Mistake(
+                raise UserError(
                     f"rank {rank} has another {unlike} than rank 0: give all machines the same files and folders"
                 )
 
@@ -99,7 +99,7 @@ def join(device: torch.device, sharding: str) -> Team:
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
-            raise Mistake(
+            raise UserError(
                 f"rank {rank} has no CUDA device of its own: there are {torch.cuda.device_count()} on its machine"
             )
         torch.cuda.set_device(local)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.config.schema import Mistake, Run, learning_rate
+from bench.config.errors import UserError
+from bench.config.schema import Run, learning_rate
 from bench.training.distributed import ALONE, Team, quietly
 from bench.training.objective import Batch, Objective
 from bench.training.optimizer import Optimizer
@@ -91,7 +92,7 @@ def plan(run: Run) -> Plan:
     """The plan of a run on this machine."""
     train = run.train
     if train.device == "cuda" and not torch.cuda.is_available():
-        raise Mistake(
+        raise UserError(
             "train.device=cuda: this machine, or this build of torch, has no CUDA device: use train.device=auto"
         )
     device = torch.device(
@@ -100,7 +101,7 @@ def plan(run: Run) -> Plan:
         else "cpu"
     )
     if train.precision == "tf32" and device.type != "cuda":
-        raise Mistake("train.precision=tf32: only CUDA devices have it: use train.precision=auto")
+        raise UserError("train.precision=tf32: only CUDA devices have it: use train.precision=auto")
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     fast = train.precision == "bfloat16" or (train.precision == "auto" and able)
     return Plan(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
-from bench.config.schema import Data, Mistake, nearest
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Data
 
 
 class Piece(NamedTuple):
@@ -15,7 +16,7 @@ class Piece(NamedTuple):
 
 
 class Source(Protocol):
-    """Where text comes from. Making one checks what is cheap to check; `pieces` reads, and raises Mistake for what it finds."""
+    """Where text comes from. Making one checks what is cheap to check; `pieces` reads, and raises UserError for what it finds."""
 
     single: bool  # one long text, not many documents
 
@@ -38,7 +39,7 @@ def clean(text: str) -> bytes:
 
 
 def open_source(options: Data) -> Source:
-    """The source that the configuration names. Raises Mistake for an unknown one, or one that can not be there."""
+    """The source that the configuration names. Raises UserError for an unknown one, or one that can not be there."""
     if options.source == "python_docs":
         from bench.data.sources.python_docs import PythonDocs
 
@@ -51,6 +52,6 @@ def open_source(options: Data) -> Source:
         from bench.data.sources.hub import Hub
 
         return Hub(options)
-    raise Mistake(
+    raise UserError(
         f"data.source={options.source} is not known; {nearest(options.source, ('python_docs', 'text', 'hub'))}"
     )

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import Data, Mistake
+from bench.config.errors import UserError
+from bench.config.schema import Data
 from bench.data.sources.base import Piece, clean
 
 PROBE_SECONDS = 5.0
@@ -20,7 +21,7 @@ class Hub:
 
     def __init__(self, options: Data):
         if not options.repository:
-            raise Mistake("data.source=hub needs data.repository=…: the set's name, or a folder")
+            raise UserError("data.source=hub needs data.repository=…: the set's name, or a folder")
         self.options = options
         self.local = Path(options.repository).expanduser().is_dir()
         name, _, revision = options.repository.partition("@")
@@ -64,19 +65,19 @@ class Hub:
             yield Piece(b"", last=True)
 
     def texts(self, expression: str) -> Iterator[str]:
-        """The text of each row of one split. Raises Mistake in one line for whatever the library or the network does."""
+        """The text of each row of one split. Raises UserError in one line for whatever the library or the network does."""
         online = self.local or reachable(self.name)
         try:
             with offline(not online):
                 for rows in self.load(expression).iter(ROWS):
                     yield from column_of(self.name, rows, self.options.column)
-        except Mistake:
+        except UserError:
             raise
         except Exception as error:  # the library raises dozens of kinds; each ends here in one line
             if not online:
-                raise Mistake(no_network(self.name)) from None
+                raise UserError(no_network(self.name)) from None
             reason = " ".join(str(error).split())[:200]
-            raise Mistake(
+            raise UserError(
                 f"data set {self.name} can not be read ({type(error).__name__}: {reason})"
             ) from None
 
@@ -100,14 +101,14 @@ class Hub:
 
 
 def column_of(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
-    """The texts of some rows; empty where one has none. Raises Mistake where there is no such column, or no text in it."""
+    """The texts of some rows; empty where one has none. Raises UserError where there is no such column, or no text in it."""
     if column not in rows:
-        raise Mistake(
+        raise UserError(
             f"the data set {name} has no column {column!r}; it has {', '.join(rows)}: set data.column=…"
         )
     for text in rows[column]:
         if text is not None and not isinstance(text, str):
-            raise Mistake(
+            raise UserError(
                 f"{name}: the column {column!r} is no text ({type(text).__name__}): set data.column=…"
             )
         yield text or ""
@@ -134,18 +135,20 @@ def no_network(name: str) -> str:
 
 
 def reachable(name: str) -> bool:
-    """Whether the hub answers for this set. Raises Mistake where it answers that there is none, or that it is closed."""
+    """Whether the hub answers for this set. Raises UserError where it answers that there is none, or that it is closed."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
     try:
         HfApi().dataset_info(name, timeout=PROBE_SECONDS)
     except GatedRepoError:
-        raise Mistake(
+        raise UserError(
             f"the data set {name} asks for an account with access: log in, or use data=text data.path=…"
         ) from None
     except RepositoryNotFoundError:
-        raise Mistake(f"there is no public data set named {name}: check data.repository") from None
+        raise UserError(
+            f"there is no public data set named {name}: check data.repository"
+        ) from None
     except (
         Exception
     ):  # no route, no name, a time-out, a proxy's page: all mean that it can not be reached now

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.config.schema import Mistake
+from bench.config.errors import UserError
 from bench.data.sources.base import Piece, clean
 
 # Tests, what distributors split off, and what is not the library: they would make the text differ between installations.
@@ -68,7 +68,7 @@ def docstrings(source: bytes) -> Iterator[str]:
 
 
 class PythonDocs:
-    """A document each: the topics of `pydoc_data`, then every docstring. Raises Mistake where the library has no source files."""
+    """A document each: the topics of `pydoc_data`, then every docstring. Raises UserError where the library has no source files."""
 
     single = False
 
@@ -76,7 +76,7 @@ class PythonDocs:
         self.library = Path(sysconfig.get_path("stdlib"))
         self.files = modules(self.library)
         if len(self.files) < 100:
-            raise Mistake(
+            raise UserError(
                 f"data=python_docs finds no library sources in {self.library}: use data=text data.path=…"
             )
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config.schema import Mistake, Synthetic
+from bench.config.errors import UserError
+from bench.config.schema import Synthetic
 
 Numbers = NDArray[np.float64]
 Rows = np.ndarray  # (B, S) of symbols
@@ -58,7 +59,7 @@ def picked(cumulative: Numbers, random: np.random.Generator) -> np.ndarray:
 
 
 def law(options: Synthetic) -> Law:
-    """The law that the configuration names, with its numbers. Raises Mistake for numbers that do not go together."""
+    """The law that the configuration names, with its numbers. Raises UserError for numbers that do not go together."""
     from bench.data.synthetic import chains, sequences
 
     known: dict[str, type[Law]] = {
@@ -66,5 +67,5 @@ def law(options: Synthetic) -> Law:
         "recall": sequences.Recall, "dyck": sequences.Dyck, "parity": sequences.Parity,
     }  # fmt: skip
     if options.kind not in known:
-        raise Mistake(f"data.synthetic.kind={options.kind} is no law; known: {', '.join(known)}")
+        raise UserError(f"data.synthetic.kind={options.kind} is no law; known: {', '.join(known)}")
     return known[options.kind](options)  # type: ignore[call-arg]  # each takes the options

@@ -4,7 +4,8 @@ from bisect import bisect_right
 
 import numpy as np
 
-from bench.config.schema import Mistake, Synthetic
+from bench.config.errors import UserError
+from bench.config.schema import Synthetic
 from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen
 
 LARGEST = 1 << 20  # numbers of a table of probabilities
@@ -42,7 +43,9 @@ class Markov(Law):
         contexts = self.symbols**self.order
         if contexts * self.symbols > LARGEST:
             said = f"data.synthetic.symbols={self.symbols} and order={self.order}"
-            raise Mistake(f"{said} make {contexts:,} contexts: take fewer symbols or a lower order")
+            raise UserError(
+                f"{said} make {contexts:,} contexts: take fewer symbols or a lower order"
+            )
         random = np.random.default_rng([options.seed, 0])
         drawn = (
             random_rows(contexts, self.symbols, options.concentration, random)
@@ -54,14 +57,14 @@ class Markov(Law):
         self.tables = [self._after(seen) for seen in range(self.order + 1)]
 
     def _settle(self) -> Numbers:
-        """By walking on until nothing changes. Raises Mistake where that takes too long: the oracle would not be exact."""
+        """By walking on until nothing changes. Raises UserError where that takes too long: the oracle would not be exact."""
         law = np.full(len(self.transitions), 1 / len(self.transitions))
         for _ in range(ROUNDS):
             after = (law[:, None] * self.transitions).reshape(self.symbols, -1).sum(axis=0)
             if np.abs(after - law).max() < SETTLED:
                 return np.asarray(after / after.sum())
             law = after
-        raise Mistake(
+        raise UserError(
             "the chain that data.synthetic.seed draws hardly ever leaves some of its states: take another seed, or a larger "
             "data.synthetic.concentration"
         )

@@ -20,7 +20,7 @@ PARTS = ("train", "validation", "test")
 
 
 def prepare(options: Data, name: str, progress: Callable[[str], None]) -> Corpus:
-    """Draw the parts, or open what an earlier call left. Raises Mistake for numbers that do not go together."""
+    """Draw the parts, or open what an earlier call left. Raises UserError for numbers that do not go together."""
     known = law(options.synthetic)
     folder = cache.place(options.cache, name, {"synthetic": FORMAT} | asdict(options.synthetic))
     with cache.build_once(folder, progress) as missing:

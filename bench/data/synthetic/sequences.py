@@ -4,7 +4,8 @@ from abc import abstractmethod
 
 import numpy as np
 
-from bench.config.schema import Mistake, Synthetic
+from bench.config.errors import UserError
+from bench.config.schema import Synthetic
 from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen, picked
 
 AT_ONCE = 4096  # sequences drawn together
@@ -112,11 +113,11 @@ class Recall(Sequences):
         self.keys = options.symbols // 2
         if options.symbols % 2 or self.pairs > self.keys:
             said = f"data.synthetic.symbols={options.symbols} with {self.pairs} pairs"
-            raise Mistake(
+            raise UserError(
                 f"{said}: recall needs an even number of symbols, half of them keys, and no more pairs than keys"
             )
         if 2 * self.pairs + 2 > options.length - 1:
-            raise Mistake(
+            raise UserError(
                 f"{self.pairs} pairs and a question need a size.context of {2 * self.pairs + 3}, not {options.length}"
             )
 
@@ -152,7 +153,7 @@ class Parity(Sequences):
     def __init__(self, options: Synthetic):
         super().__init__(options, 5)
         if options.length < 4:
-            raise Mistake(f"parity needs a size.context of 4 at least, not {options.length}")
+            raise UserError(f"parity needs a size.context of 4 at least, not {options.length}")
 
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
         found = np.empty((count, self.length - 1), np.int64)
@@ -189,7 +190,7 @@ class Dyck(Sequences):
         super().__init__(options, options.symbols)
         self.kinds, self.depth = options.symbols // 2, options.depth
         if options.symbols % 2:
-            raise Mistake(
+            raise UserError(
                 f"data.synthetic.symbols={options.symbols}: brackets come in pairs, so take an even number"
             )
 
