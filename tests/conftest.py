@@ -68,7 +68,7 @@ def text(tmp_path: Path) -> Path:
     return write_words(tmp_path / "words.txt", 20_000)
 
 
-def command_in(folder: Path) -> Command:
+def run_command_in(folder: Path) -> Command:
     """The real command in a folder."""
 
     def call(
@@ -84,16 +84,16 @@ def command_in(folder: Path) -> Command:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Command:
-    """Run the real command in an empty folder: bench("arch=rnn", …) -> the finished process."""
-    return command_in(tmp_path)
+def run_command(tmp_path: Path) -> Command:
+    """Run the real command in an empty folder: run_command("arch=rnn", …) -> the finished process."""
+    return run_command_in(tmp_path)
 
 
 @pytest.fixture
-def door(
+def call_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """`bench` without a process of its own, at a tenth of the cost: for what ends before any run begins."""
+    """`run_command` within this process, at a tenth of the cost: for what ends before any run begins."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         from bench import run
@@ -108,14 +108,14 @@ def door(
             "BENCH_WORDS",
             "BENCH_FLAGS",
         ):
-            monkeypatch.setenv(name, "")  # the door sets them; afterwards they are as they were
+            monkeypatch.setenv(name, "")  # the command sets them; they are restored afterwards
         code = run.main()
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return call
 
 
-def tiny_run(text: Path) -> list[str]:
+def tiny_overrides(text: Path) -> list[str]:
     """The overrides of a run that takes seconds."""
     words = (
         f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 train.log_every=2 train.validations=2 "
@@ -126,10 +126,10 @@ def tiny_run(text: Path) -> list[str]:
 
 @pytest.fixture
 def tiny(text: Path) -> list[str]:
-    return tiny_run(text)
+    return tiny_overrides(text)
 
 
-def one_line(done: subprocess.CompletedProcess, code: int, *words: str) -> str:
+def assert_one_error(done: subprocess.CompletedProcess, code: int, *words: str) -> str:
     """Assert that a command ended with one clear line that holds the words, and with the code."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr, done.stderr

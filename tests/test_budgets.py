@@ -17,7 +17,7 @@ from bench.model import language_model, sizing
 from bench.planning import budget as plans
 from bench.reporting.sections.fairness import differing
 from tests import synthetic
-from tests.conftest import Command, one_line
+from tests.conftest import Command, assert_one_error
 
 RNN = {
     "_target_": "architectures.rnn.RNN",
@@ -226,7 +226,7 @@ def test_keys_that_came_later_leave_older_records_their_names() -> None:
 
 @pytest.mark.slow
 def test_the_same_command_twice_trains_what_was_planned(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     words = [
         "arch=bigram",
@@ -234,14 +234,14 @@ def test_the_same_command_twice_trains_what_was_planned(
         "train.budget=2e8",
         *(word for word in tiny if "train.steps" not in word),
     ]
-    assert bench(*words).returncode == 0
+    assert run_command(*words).returncode == 0
     (plan,) = tmp_path.glob("results/single/plans/*.json")
     (curve,) = tmp_path.glob("results/single/runs/*/curve.jsonl")
     steps = json.loads(plan.read_text())["steps"]
     assert json.loads(curve.read_text().splitlines()[-1])["step"] == steps
-    again = bench(*words)
+    again = run_command(*words)
     assert "done before, not run again" in again.stderr
-    one_line(bench(*words, "train.budget=1"), 2, "can not be reached")
+    assert_one_error(run_command(*words, "train.budget=1"), 2, "can not be reached")
 
 
 # --- the sheet --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The whole contract on every architecture of conf/arch, and on doubles that break it one promise at a time."""
+"""The whole contract on every architecture of conf/arch, and on fake architectures that break it one promise at a time."""
 
 from functools import cache
 from pathlib import Path
@@ -28,8 +28,8 @@ def sound(path: Path) -> Subject:
 
 
 @cache
-def double(name: str) -> Subject:
-    return Subject({"_target_": f"tests.doubles.{name}"})
+def fake(name: str) -> Subject:
+    return Subject({"_target_": f"tests.fake_architectures.{name}"})
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
@@ -72,7 +72,7 @@ def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> Non
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_sound_double_keeps_the_contract(check: Check) -> None:
-    finding = examine(check, double("Sound"))
+    finding = examine(check, fake("Valid"))
     assert finding.status == "holds", finding.sentence()
 
 
@@ -115,7 +115,7 @@ BROKEN = [  # the double, the promise that it breaks, and words of the reason
 )
 def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, words: str) -> None:
     check = next(check for check in CHECKS if check.name == promise)
-    finding = examine(check, double(name))
+    finding = examine(check, fake(name))
     assert finding.status == "broken", finding.sentence()
     assert words in finding.came
     assert finding.sentence().startswith(
@@ -137,25 +137,25 @@ def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, wo
 )
 def test_refused_before_training(name: str, words: str) -> None:
     with pytest.raises(CannotBuild, match=f"^{name}: .*{words}"):
-        check_before_training(double(name).build())
+        check_before_training(fake(name).build())
 
 
 def test_rounding_alone_is_no_look_ahead() -> None:
     """A Fourier transform mixes the roundings of all positions; in float64 that is told from a leak."""
-    subject = double("ByFourier")
+    subject = fake("ByFourier")
     finding = examine(next(check for check in CHECKS if check.name == "causality"), subject)
     assert finding.status == "holds", finding.sentence()
 
 
 def test_graphs_are_counted() -> None:
     tracing = next(check for check in CHECKS if check.name == "tracing")
-    assert examine(tracing, double("Sound")).came.startswith("traced in 1 graph,")
-    assert examine(tracing, double("BranchesOnValues")).came.startswith("traced in 2 graphs,")
+    assert examine(tracing, fake("Valid")).came.startswith("traced in 1 graph,")
+    assert examine(tracing, fake("BranchesOnValues")).came.startswith("traced in 2 graphs,")
 
 
 def test_a_constant_probe_would_miss_what_a_random_one_finds() -> None:
     """Why inputs are changed at random: a constant that is added to a token hides behind a norm."""
-    model = double("LooksAheadBehindANorm").build()
+    model = fake("LooksAheadBehindANorm").build()
     x = noise(model, 16)
     moved = []
     for change in (torch.ones(2, model.backbone.width), noise(model, 1, seed=1)[:, 0]):
@@ -170,6 +170,6 @@ def test_a_constant_probe_would_miss_what_a_random_one_finds() -> None:
 
 
 def test_a_subject_is_as_large_as_its_smallest_width_needs() -> None:
-    assert double("Sound").parameters == 20_000
-    assert double("OnlySixtyFour").width == 64
-    assert double("OnlySixtyFour").parameters > 64 * 64 * 19
+    assert fake("Valid").parameters == 20_000
+    assert fake("OnlySixtyFour").width == 64
+    assert fake("OnlySixtyFour").parameters > 64 * 64 * 19

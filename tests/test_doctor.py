@@ -25,7 +25,7 @@ from bench.performance.tensor_tracker import LiveStorages
 from bench.performance.worker import Desk
 from bench.performance.worker_client import Failed, Refused
 from bench.performance.workload import Subject
-from tests.conftest import ROOT, Command, one_line
+from tests.conftest import ROOT, Command, assert_one_error
 from tests.lying_worker import FAST
 
 pytestmark = pytest.mark.xdist_group("measure")
@@ -79,8 +79,8 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 # --- through the door -------------------------------------------------------------------------------------------------
 
 
-def test_right_rulers_are_found_right(bench: Command, tmp_path: Path) -> None:
-    done = bench("--quick", module="bench.doctor", TMPDIR=str(tmp_path))
+def test_right_rulers_are_found_right(run_command: Command, tmp_path: Path) -> None:
+    done = run_command("--quick", module="bench.doctor", TMPDIR=str(tmp_path))
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "OFF" not in done.stdout
     for words in (
@@ -99,8 +99,8 @@ def test_right_rulers_are_found_right(bench: Command, tmp_path: Path) -> None:
     ("word", "said"),
     [("--quik", "--quik"), ("threads=0", "threads=0 is out of range"), ("threads=x", "'x'")],
 )
-def test_a_mistake_in_the_command_is_one_line(bench: Command, word: str, said: str) -> None:
-    one_line(bench(word, module="bench.doctor"), 2, said)
+def test_a_mistake_in_the_command_is_one_line(run_command: Command, word: str, said: str) -> None:
+    assert_one_error(run_command(word, module="bench.doctor"), 2, said)
 
 
 @pytest.mark.slow

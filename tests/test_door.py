@@ -17,9 +17,9 @@ from bench.config.plugins import how_to_install
 from bench.contract import CHECKS, Check, Subject, examine
 from bench.model import language_model
 from bench.records import contract_results
+from tests import fake_architectures
 
-from . import doubles
-from .conftest import ROOT, Command, one_line
+from .conftest import ROOT, Command, assert_one_error
 
 compose.register()
 
@@ -37,11 +37,11 @@ def write_arch(folder: Path, name: str, target: str) -> Path:
 
 
 def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(
-    bench: Command, tmp_path: Path
+    run_command: Command, tmp_path: Path
 ) -> None:
-    write_arch(tmp_path / "conf", "good", "tests.doubles.Sound")
-    write_arch(tmp_path / "conf", "bad", "tests.doubles.MixesRows")
-    done = bench("--config-dir", "conf", "arch=good,bad", "--keep", module="bench.check")
+    write_arch(tmp_path / "conf", "good", "tests.fake_architectures.Valid")
+    write_arch(tmp_path / "conf", "bad", "tests.fake_architectures.MixesRows")
+    done = run_command("--config-dir", "conf", "arch=good,bad", "--keep", module="bench.check")
     assert done.returncode == 1, done.stderr
     text = " ".join(done.stdout.split())
     assert f"good: all {len(CHECKS)} promises hold" in text
@@ -58,16 +58,18 @@ def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(
 
 
 @pytest.mark.slow
-def test_every_double_is_caught_by_the_command(bench: Command, tmp_path: Path) -> None:
-    sound = {"Sound", "ByFourier", "OnlySixtyFour", "BranchesOnValues"}
+def test_every_double_is_caught_by_the_command(run_command: Command, tmp_path: Path) -> None:
+    sound = {"Valid", "ByFourier", "OnlySixtyFour", "BranchesOnValues"}
     bad = {
         name
-        for name, kind in vars(doubles).items()
-        if isinstance(kind, type) and issubclass(kind, doubles.Sound) and name not in sound
+        for name, kind in vars(fake_architectures).items()
+        if isinstance(kind, type)
+        and issubclass(kind, fake_architectures.Valid)
+        and name not in sound
     }
     for name in bad:
-        write_arch(tmp_path / "conf", name.lower(), f"tests.doubles.{name}")
-    done = bench(
+        write_arch(tmp_path / "conf", name.lower(), f"tests.fake_architectures.{name}")
+    done = run_command(
         "--config-dir",
         "conf",
         f"arch={','.join(sorted(name.lower() for name in bad))}",
@@ -177,9 +179,13 @@ def install(folder: Path, package: str, value: str, arches: dict[str, str]) -> N
 def test_an_installed_package_brings_its_architectures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, "their_mixers", "their_mixers.conf", {"theirs": "tests.doubles.Sound"})
+    install(
+        tmp_path, "their_mixers", "their_mixers.conf", {"theirs": "tests.fake_architectures.Valid"}
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    assert compose.expand(["arch=theirs"]).runs[0].arch["_target_"] == "tests.doubles.Sound"
+    assert (
+        compose.expand(["arch=theirs"]).runs[0].arch["_target_"] == "tests.fake_architectures.Valid"
+    )
     assert "theirs" in {run.names["arch"] for run in compose.expand(["-m", "arch=glob(*)"]).runs}
     assert "their_mixers" not in sys.modules
 
@@ -207,7 +213,7 @@ def test_an_installed_package_brings_its_architectures(
 def test_a_broken_package_is_one_line(
     value: str, name: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    install(tmp_path, "their_mixers", value, {name: "tests.doubles.Sound"})
+    install(tmp_path, "their_mixers", value, {name: "tests.fake_architectures.Valid"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=words):
         compose.expand(["arch=rnn"])
@@ -217,7 +223,7 @@ def test_two_packages_with_one_name_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("first_mixers", "second_mixers"):
-        install(tmp_path, package, f"{package}.conf", {"theirs": "tests.doubles.Sound"})
+        install(tmp_path, package, f"{package}.conf", {"theirs": "tests.fake_architectures.Valid"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         UserError,
@@ -227,7 +233,7 @@ def test_two_packages_with_one_name_are_one_line(
 
 
 def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
-    write_arch(tmp_path, "bigram", "tests.doubles.Sound")
+    write_arch(tmp_path, "bigram", "tests.fake_architectures.Valid")
     with pytest.raises(
         UserError, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
     ):
@@ -311,7 +317,7 @@ def test_a_package_in_a_fresh_environment_is_checked_trained_measured_and_report
             check=False,
         )
         assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout if code == 0 else one_line(done, code)
+        return done.stdout if code == 0 else assert_one_error(done, code)
 
     call("pip", "install", *flags, str(package.parent))
     assert "theirs: all 13 promises hold" in call("bench.check", "arch=theirs", "--keep")

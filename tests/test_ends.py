@@ -14,20 +14,20 @@ from bench.execution import dry_run, runner, worker
 from bench.model import language_model, sizing
 from bench.records import store
 from bench.system import processes
+from tests import fake_architectures
 
-from . import doubles
-from .conftest import Command, one_line
+from .conftest import Command, assert_one_error
 
 compose.register()
-ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 1e-3}}
+ARCH = {"_target_": "tests.fake_architectures.Valid", "tune": {"learning_rate": 1e-3}}
 
 
-class LeavesWhenMade(doubles.Sound):
+class LeavesWhenMade(fake_architectures.Valid):
     def __init__(self, width: int, context: int) -> None:
         sys.exit(0)
 
 
-class LeavesInForward(doubles.Sound):
+class LeavesInForward(fake_architectures.Valid):
     def forward(self, x, state=None, lengths=None):  # type: ignore[no-untyped-def]
         sys.exit(0)
 
@@ -149,20 +149,20 @@ def test_no_words_at_all_ask_for_the_default_run(
     ],
 )
 def test_dry_promises_no_run_that_can_not_start(
-    door: Command, tiny: list[str], words: list[str], said: str
+    call_command: Command, tiny: list[str], words: list[str], said: str
 ) -> None:
     kept = [word for word in tiny if word.partition("=")[0] != "train.batch"]
-    one_line(door("arch=bigram", "dry=true", *kept, *words), 2, said)
+    assert_one_error(call_command("arch=bigram", "dry=true", *kept, *words), 2, said)
 
 
 def test_dry_makes_no_folder_and_sees_where_none_can_be(
-    door: Command, tiny: list[str], tmp_path: Path
+    call_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    assert door("arch=bigram", "dry=true", *tiny).returncode == 0
+    assert call_command("arch=bigram", "dry=true", *tiny).returncode == 0
     assert not (tmp_path / "results").exists()
     (tmp_path / "taken").touch()
-    one_line(
-        door("arch=bigram", "dry=true", "results=taken", *tiny),
+    assert_one_error(
+        call_command("arch=bigram", "dry=true", "results=taken", *tiny),
         2,
         "results=taken",
         "can not be written",
@@ -170,9 +170,9 @@ def test_dry_makes_no_folder_and_sees_where_none_can_be(
 
 
 def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(
-    door: Command, tiny: list[str]
+    call_command: Command, tiny: list[str]
 ) -> None:
-    done = door(
+    done = call_command(
         "-m",
         "arch=bigram",
         "train.batch=4,1000000",
@@ -185,7 +185,7 @@ def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(
 
 def test_dry_needs_no_learning_rate_that_a_search_is_to_find(text: Path, tmp_path: Path) -> None:
     searched = a_run(tmp_path)
-    searched.arch = {"_target_": "tests.doubles.Sound"}
+    searched.arch = {"_target_": "tests.fake_architectures.Valid"}
     searched.data, searched.size, searched.tune.trials = Data(path=str(text)), Size(30_000, 32), 2
     assert "mine-text-s0-" in dry_run.table([searched])
     searched.size = Size(10, 32)

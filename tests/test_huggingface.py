@@ -100,9 +100,9 @@ def test_the_same_run_under_two_names_is_run_once() -> None:
 
 @pytest.mark.slow
 def test_the_command_trains_what_has_two_names_once(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = bench("arch=huggingface,huggingface_gpt2", "-m", *tiny)
+    done = run_command("arch=huggingface,huggingface_gpt2", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert "under another name" in done.stderr
     assert len(list((tmp_path / "results/single/runs").glob("huggingface*"))) == 1

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import ROOT, one_line, write_words
+from tests.conftest import ROOT, assert_one_error, write_words
 from tests.test_run import OWN, own, results
 from tests.test_survival import LONG, until
 
@@ -424,7 +424,7 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     same(undisturbed, place.runs()[0])
     limit = 1000
-    one_line(
+    assert_one_error(
         place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
         2,
         "can not be written",

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from bench.cli import compose, launchers
 from bench.config.errors import UserError
 from bench.execution import runner
-from tests.conftest import Command, one_line
+from tests.conftest import Command, assert_one_error
 
 SWEEP = ["-m", "arch=gru,bigram", "seed=0,1"]
 compose.register()
@@ -91,8 +91,10 @@ def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
-def test_the_command_ends_there(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    one_line(bench(*tiny, *SWEEP, "hydra/launcher=ray"), 2, "pip install ray", "hydra-ray-launcher")
+def test_the_command_ends_there(run_command: Command, tiny: list[str], tmp_path: Path) -> None:
+    assert_one_error(
+        run_command(*tiny, *SWEEP, "hydra/launcher=ray"), 2, "pip install ray", "hydra-ray-launcher"
+    )
     assert not (tmp_path / "results").exists()
 
 
@@ -118,15 +120,17 @@ def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )
 def test_what_sbatch_refuses_is_one_line(
-    bench: Command, tiny: list[str], tmp_path: Path, words: str, said: str
+    run_command: Command, tiny: list[str], tmp_path: Path, words: str, said: str
 ) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("sbatch", "srun"):
         (programs / name).write_text(f"#!/bin/sh\nprintf '%s' '{words}' >&2\nexit 1\n")
         (programs / name).chmod(0o755)
-    done = bench(*tiny, *SWEEP, "hydra/launcher=slurm", PATH=f"{programs}:{os.environ['PATH']}")
-    one_line(done, 2, "error: sbatch refused: ", said)
+    done = run_command(
+        *tiny, *SWEEP, "hydra/launcher=slurm", PATH=f"{programs}:{os.environ['PATH']}"
+    )
+    assert_one_error(done, 2, "error: sbatch refused: ", said)
     assert "again=failed" not in done.stdout + done.stderr
 
 
@@ -234,7 +238,7 @@ def lacks(name: str) -> str:
 
 @pytest.mark.slow
 def test_every_launcher_trains_the_same_by_bit(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     losses = {}
     for name in ("basic", "local", "submitit_local", "slurm", "ray"):
@@ -242,7 +246,9 @@ def test_every_launcher_trains_the_same_by_bit(
             print(f"{name} was not tried: {why}")
             continue
         more = ["hydra.launcher.mem_gb=1"] if name == "slurm" else []
-        done = bench(*tiny, *SWEEP, f"hydra/launcher={name}", f"results={name}", *more, timeout=600)
+        done = run_command(
+            *tiny, *SWEEP, f"hydra/launcher={name}", f"results={name}", *more, timeout=600
+        )
         assert done.returncode == 0, (name, done.stderr)
         folders = sorted((tmp_path / name / "single" / "runs").glob("[a-z]*"))
         assert len(folders) == 4
@@ -279,9 +285,9 @@ def ray_cluster() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_ray_cluster_takes_a_sweep(
-    ray_cluster: str, bench: Command, tiny: list[str], tmp_path: Path
+    ray_cluster: str, run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = bench(
+    done = run_command(
         *tiny,
         *SWEEP,
         "hydra/launcher=ray",

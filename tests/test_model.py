@@ -12,17 +12,17 @@ from bench.config.schema import options
 from bench.model.language_model import CannotBuild, LanguageModel, build, constructor
 from bench.model.sizing import count, offered, solve_width
 from tests.conftest import OWN, each_architecture
-from tests.doubles import OnlySixtyFour, Sound
+from tests.fake_architectures import OnlySixtyFour, Valid
 
-SOUND = {"_target_": "tests.doubles.Sound"}
+VALID = {"_target_": "tests.fake_architectures.Valid"}
 
 
 def double(name: str, **options: Any) -> dict[str, Any]:
-    return {"_target_": f"tests.doubles.{name}", **options}
+    return {"_target_": f"tests.fake_architectures.{name}", **options}
 
 
 def model(vocabulary: int = 7, width: int = 8) -> LanguageModel:
-    return build(SOUND, width, 16, vocabulary, seed=0)
+    return build(VALID, width, 16, vocabulary, seed=0)
 
 
 def size(arch: dict[str, Any], width: int) -> int:
@@ -119,9 +119,9 @@ def test_width_keeps_to_what_the_architecture_accepts() -> None:
 def test_too_small_a_budget_says_the_smallest() -> None:
     with pytest.raises(
         CannotBuild,
-        match=r"size.parameters=10 is too small for Sound: its smallest, width 1, has \d+",
+        match=r"size.parameters=10 is too small for Valid: its smallest, width 1, has \d+",
     ):
-        solve_width(SOUND, 10, 16, 7)
+        solve_width(VALID, 10, 16, 7)
     with pytest.raises(
         CannotBuild, match=r"too small for OnlySixtyFour: its smallest, width 64, has"
     ):
@@ -157,7 +157,7 @@ RNN = {"_target_": "architectures.rnn.RNN"}
         (RNN | {"dropout": "much"}, "arch.dropout=much must be a number"),
         (RNN | {"cell": "lstn"}, "arch.cell=lstn is not known; did you mean lstm"),
         (RNN | {"width": 128}, "arch.width is solved and given by the harness"),
-        (double("Sound", kernels=3), "did you mean kernel"),
+        (double("Valid", kernels=3), "did you mean kernel"),
     ],
     ids=lambda value: None if isinstance(value, str) else str(list(value)[-1]),
 )
@@ -174,10 +174,10 @@ def test_a_wrong_option_is_a_mistake_in_one_line(arch: dict[str, Any], words: st
             "nowhere.Model",
             "nowhere.Model does not import: ModuleNotFoundError: No module named 'nowhere'",
         ),
-        ("tests.doubles.Missing", "does not import: AttributeError"),
+        ("tests.fake_architectures.Missing", "does not import: AttributeError"),
         ("Lonely", "Lonely names no module"),
-        ("tests.doubles.NoBackbone", "is no architectures.interface.Backbone"),
-        ("tests.doubles.torch", "is no architectures.interface.Backbone"),
+        ("tests.fake_architectures.NoBackbone", "is no architectures.interface.Backbone"),
+        ("tests.fake_architectures.torch", "is no architectures.interface.Backbone"),
     ],
 )
 def test_a_class_that_cannot_be_had_fails_its_cell(target: str, words: str) -> None:
@@ -186,13 +186,13 @@ def test_a_class_that_cannot_be_had_fails_its_cell(target: str, words: str) -> N
 
 
 def test_reserved_keys_are_no_options() -> None:
-    arch = SOUND | {
+    arch = VALID | {
         "family": "convolution",
         "card": {"summary": "", "paper": ""},
         "tune": {"learning_rate": 1e-3},
         "kernel": 2,
     }
-    assert constructor(arch) is Sound
+    assert constructor(arch) is Valid
     assert build(arch, 8, 16, 7, 0).backbone.kernel == 2
 
 

@@ -146,7 +146,9 @@ def test_nats_of_a_uniform_answer() -> None:
 
 
 def trained(vocabulary: int, rows: int = 3, length: int = 7) -> tuple[Causal, Batch]:
-    objective = Causal(build_model({"_target_": "tests.doubles.Sound"}, 8, 16, vocabulary, seed=0))
+    objective = Causal(
+        build_model({"_target_": "tests.fake_architectures.Valid"}, 8, 16, vocabulary, seed=0)
+    )
     block = torch.randint(
         0, vocabulary, (rows, length + 1), generator=torch.Generator().manual_seed(0)
     )

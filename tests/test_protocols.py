@@ -27,8 +27,8 @@ from bench.records import store
 from bench.records.metric import Metric
 from bench.training import loop
 from bench.training.objective import Causal
-from tests.conftest import Command, one_line
-from tests.doubles import GrowsItsState
+from tests.conftest import Command, assert_one_error
+from tests.fake_architectures import GrowsItsState
 
 PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
 CONTEXT = 16
@@ -276,8 +276,10 @@ def test_a_short_part_has_a_sample_too(length: int) -> None:
 # --- the door ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_is_scored_again(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    done = bench("arch=rnn", *tiny)
+def test_a_finished_run_is_scored_again(
+    run_command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = run_command("arch=rnn", *tiny)
     assert done.returncode == 0, done.stderr
     folder = next((tmp_path / "results" / "single" / "runs").glob("rnn-*"))
     before = (folder / "result.json").read_bytes()
@@ -285,7 +287,7 @@ def test_a_finished_run_is_scored_again(bench: Command, tiny: list[str], tmp_pat
         ["evaluate.protocol=stride", "evaluate.stride=8"],
         ["evaluate.protocol=stateful"],
     ):
-        again = bench("results/single", *words, module="bench.evaluate")
+        again = run_command("results/single", *words, module="bench.evaluate")
         assert again.returncode == 0, again.stderr
     assert (folder / "result.json").read_bytes() == before
     found = {
@@ -298,30 +300,34 @@ def test_a_finished_run_is_scored_again(bench: Command, tiny: list[str], tmp_pat
     }
     assert (
         "not scored again"
-        in bench("results/single", "evaluate.protocol=stateful", module="bench.evaluate").stderr
+        in run_command(
+            "results/single", "evaluate.protocol=stateful", module="bench.evaluate"
+        ).stderr
     )
     page = (tmp_path / "results" / "single" / "report" / "index.html").read_text(encoding="utf-8")
     assert "stride(32, 8)" in page
-    one_line(
-        bench("results/single", "evaluate.protocl=stride", module="bench.evaluate"),
+    assert_one_error(
+        run_command("results/single", "evaluate.protocl=stride", module="bench.evaluate"),
         2,
         "evaluate.protocl",
         "evaluate.protocol",
     )
-    one_line(
-        bench("results/single", "evaluate.protocol=strid", module="bench.evaluate"),
+    assert_one_error(
+        run_command("results/single", "evaluate.protocol=strid", module="bench.evaluate"),
         2,
         "strid",
         "stride",
     )
-    one_line(bench("results/none", module="bench.evaluate"), 2, "results/none", "no finished run")
+    assert_one_error(
+        run_command("results/none", module="bench.evaluate"), 2, "results/none", "no finished run"
+    )
 
 
 def test_a_protocol_that_does_not_suit_is_said_before_training(
-    bench: Command, tiny: list[str]
+    run_command: Command, tiny: list[str]
 ) -> None:
-    one_line(
-        bench("arch=gpt", *tiny, "evaluate.protocol=stateful"),
+    assert_one_error(
+        run_command("arch=gpt", *tiny, "evaluate.protocol=stateful"),
         2,
         "evaluate.protocol=stateful",
         "its state grows",

@@ -19,7 +19,7 @@ from bench.system import gpus, host
 from bench.system.processes import alone
 from bench.training import distributed
 from bench.training.objective import Batch
-from tests.conftest import ROOT, Command, one_line
+from tests.conftest import ROOT, Command, assert_one_error
 from tests.test_kill import Place, cells, same, whole
 from tests.test_survival import until
 
@@ -59,10 +59,10 @@ def test_what_can_not_be_split_is_said(train: dict, words: str) -> None:
 
 
 def test_the_command_says_it_before_anything_is_trained(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    one_line(
-        bench(*tiny, "arch=gru", "train.ranks=3"),
+    assert_one_error(
+        run_command(*tiny, "arch=gru", "train.ranks=3"),
         2,
         "train.batch=4 does not divide into train.ranks=3",
     )
@@ -261,11 +261,11 @@ def test_a_dead_rank_is_the_run_s_record(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     """Two agents with a process each, as on two machines; a sweep of two runs."""
     assert (
-        bench(
+        run_command(
             *tiny, "-m", "arch=gru,bigram", "train.ranks=2", "results=here", "hydra/launcher=basic"
         ).returncode
         == 0

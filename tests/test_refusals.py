@@ -163,7 +163,7 @@ def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Pa
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The folder of a run as training leaves it, of a model that was never trained."""
-    arch = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 1e-3}}
+    arch = {"_target_": "tests.fake_architectures.Valid", "tune": {"learning_rate": 1e-3}}
     (tmp_path / "config.yaml").write_text(
         yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=Size(context=32))))
     )

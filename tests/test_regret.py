@@ -23,7 +23,7 @@ from bench.training.loop import plan
 from bench.training.objective import Causal, Masked
 from tests.conftest import Command
 
-ARCH = {"_target_": "tests.doubles.Sound", "tune": {"learning_rate": 0.01}}
+ARCH = {"_target_": "tests.fake_architectures.Valid", "tune": {"learning_rate": 0.01}}
 SMALL = "data.synthetic.tokens=20000 data.synthetic.held_out=4000".split()
 
 
@@ -148,7 +148,7 @@ def recorded(double: str, folder: Path) -> dict[str, Any]:
     """What stands in the record of a small run of a double."""
     law = Synthetic(kind="markov", tokens=30_000, held_out=4000)
     run = Run(
-        arch={"_target_": f"tests.doubles.{double}", "tune": {"learning_rate": 0.01}},
+        arch={"_target_": f"tests.fake_architectures.{double}", "tune": {"learning_rate": 0.01}},
         data=Data(source="synthetic", tokenizer="symbols", synthetic=law),
         size=Size(parameters=10_000, context=16), train=Train(steps=120, batch=16, warmup=10, validations=1),
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
@@ -231,13 +231,13 @@ def test_an_encoder_is_asked_only_what_is_asked() -> None:
 
 
 def test_the_real_command_on_a_known_floor(
-    bench: Command,
+    run_command: Command,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny = ["size=tiny", "size.context=24", "measure=off", "train.steps=6", "train.batch=4"]
-    done = bench("arch=bigram", "data=recall", *SMALL, *tiny)
+    done = run_command("arch=bigram", "data=recall", *SMALL, *tiny)
     assert done.returncode == 0, done.stderr
     result = json.loads(next(tmp_path.glob("results/single/runs/*/result.json")).read_text())
     found = {metric["name"]: metric for metric in result["metrics"]}

@@ -12,7 +12,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, Command, command_in, one_line, tiny_run, write_words
+from tests.conftest import (
+    ROOT,
+    Command,
+    assert_one_error,
+    run_command_in,
+    tiny_overrides,
+    write_words,
+)
 
 OWN = """
 import torch
@@ -92,11 +99,11 @@ def swept(
     folder = tmp_path_factory.mktemp("swept")
     options = [
         word
-        for word in tiny_run(write_words(folder / "words.txt", 20_000))
+        for word in tiny_overrides(write_words(folder / "words.txt", 20_000))
         if word != "measure=off"
     ]
     words = ["arch=rnn,transformer", "-m", *options, *FAST]
-    return folder, words, command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
+    return folder, words, run_command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
 
 
 @pytest.mark.xdist_group("sweep")
@@ -123,7 +130,7 @@ def test_a_sweep_leaves_records_and_a_report(
     assert set(pd.read_csv(root / "report" / "curves.csv")["arch"]) == {"rnn", "transformer"}
     provenance = [json.loads(path.read_text()) for path in root.glob("runs/*/provenance.json")]
     assert len({p["digests"]["order"] for p in provenance}) == 1
-    again = command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
+    again = run_command_in(folder)(*words, BENCH_CACHE=str(folder / "cache"))
     assert again.returncode == 0
     assert again.stderr.count("done before, not run again") == 2
     assert len(list(root.glob("measure/*"))) == 1
@@ -135,7 +142,7 @@ def test_the_same_run_twice_gives_the_same_losses_by_bit(
 ) -> None:
     folder, words, _ = swept
     options = [word for word in words[2:] if not word.startswith("measure.")]
-    alone = command_in(folder)(
+    alone = run_command_in(folder)(
         "arch=transformer",
         "results=alone",
         "measure=off",
@@ -169,7 +176,7 @@ def test_the_same_run_twice_gives_the_same_losses_by_bit(
     ids=["looks ahead", "wrong shape", "does not import"],
 )
 def test_in_a_sweep_only_the_bad_cell_fails(
-    bench: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str
+    run_command: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str
 ) -> None:
     flags = own(tmp_path, OWN.replace(*change))
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
@@ -177,20 +184,20 @@ def test_in_a_sweep_only_the_bad_cell_fails(
         (tmp_path / "my_module.py").write_text(
             OWN.replace(*change).replace("self.mix(x.cumsum(dim=1) / counts)", "0")
         )
-    done = bench(*flags, "arch=mean,bigram", "-m", *tiny, **path)
+    done = run_command(*flags, "arch=mean,bigram", "-m", *tiny, **path)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     found = results(tmp_path)
     assert found["bigram"]["status"] == "done"
     assert found["mean"]["status"] == "failed"
     assert word in found["mean"]["reason"]
-    one_line(bench(*flags, "arch=mean", *tiny, **path), 2, word)
+    assert_one_error(run_command(*flags, "arch=mean", *tiny, **path), 2, word)
 
 
 def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = bench("arch=bert", "objective=auto,causal", "-m", *tiny)
+    done = run_command("arch=bert", "objective=auto,causal", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").set_index(
         "status"
@@ -204,14 +211,14 @@ def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
 
 @pytest.mark.slow
 def test_a_cell_that_diverges_is_failed_and_the_others_stand(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     moved = "bool((self.mix.bias != 0).any()) and self.training"  # from the second step on
     body = OWN.replace(
         "return x + self.mix", f"return x * (float('nan') if {moved} else 1.0) + self.mix"
     )
     path = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
-    done = bench(*own(tmp_path, body), "arch=mean,bigram", "-m", *tiny, **path)
+    done = run_command(*own(tmp_path, body), "arch=mean,bigram", "-m", *tiny, **path)
     assert done.returncode == 1, done.stderr
     found = results(tmp_path)
     assert (found["bigram"]["status"], found["mean"]["status"]) == ("done", "failed")
@@ -219,9 +226,9 @@ def test_a_cell_that_diverges_is_failed_and_the_others_stand(
 
 
 def test_dry_says_what_would_run_and_runs_nothing(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = bench("arch=rnn,gpt", "dry=true", "-m", *tiny)
+    done = run_command("arch=rnn,gpt", "dry=true", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
     assert "2 runs, about" in done.stdout
@@ -231,18 +238,20 @@ def test_dry_says_what_would_run_and_runs_nothing(
 
 @pytest.mark.xdist_group("sweep")
 def test_a_trained_model_writes(
-    swept: tuple[Path, list[str], subprocess.CompletedProcess], bench: Command, tmp_path: Path
+    swept: tuple[Path, list[str], subprocess.CompletedProcess], run_command: Command, tmp_path: Path
 ) -> None:
     folder = next((swept[0] / "results" / "single" / "runs").glob("rnn*"))
     first, second = (
-        bench(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate")
+        run_command(str(folder), "--prompt", "The tree", "--tokens", "80", module="bench.generate")
         for _ in range(2)
     )
     assert first.returncode == 0, first.stderr
     assert first.stdout.startswith("The tree")
     assert len(first.stdout) > 40
     assert first.stdout == second.stdout
-    one_line(bench(str(tmp_path), module="bench.generate"), 2, "not the folder of a run")
+    assert_one_error(
+        run_command(str(tmp_path), module="bench.generate"), 2, "not the folder of a run"
+    )
 
 
 def test_help_and_configuration_answer_without_torch() -> None:
@@ -285,9 +294,9 @@ def test_help_and_configuration_answer_without_torch() -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_mistake_in_the_words_is_one_line(
-    door: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]
+    call_command: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]
 ) -> None:
-    one_line(door(*tiny, *words), 2, *said)
+    assert_one_error(call_command(*tiny, *words), 2, *said)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
@@ -314,49 +323,57 @@ def text_of(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
     "kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"]
 )
 def test_a_text_that_can_not_be_used_is_one_line(
-    door: Command, tiny: list[str], tmp_path: Path, kind: str
+    call_command: Command, tiny: list[str], tmp_path: Path, kind: str
 ) -> None:
     path, said = text_of(tmp_path, kind)
-    one_line(door(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
+    assert_one_error(call_command(*tiny, f"data.path={path}", "arch=rnn,gpt", "-m"), 2, *said)
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
 @pytest.mark.parametrize("word", ["size.context=100000", "size.parameters=100"])
-def test_a_size_that_can_not_be_is_one_line(bench: Command, tiny: list[str], word: str) -> None:
-    one_line(bench(*tiny, word), 2, word)
+def test_a_size_that_can_not_be_is_one_line(
+    run_command: Command, tiny: list[str], word: str
+) -> None:
+    assert_one_error(run_command(*tiny, word), 2, word)
 
 
 def test_in_a_sweep_only_the_sizes_that_can_not_be_fail(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = bench(*tiny, "size.context=100000,32", "size.parameters=100,30000", "arch=bigram", "-m")
+    done = run_command(
+        *tiny, "size.context=100000,32", "size.parameters=100,30000", "arch=bigram", "-m"
+    )
     assert done.returncode == 1, done.stderr
     assert statuses(tmp_path) == ["done", "failed", "failed", "failed"]
 
 
-def test_a_hub_set_without_a_network_names_what_works(bench: Command, tiny: list[str]) -> None:
+def test_a_hub_set_without_a_network_names_what_works(
+    run_command: Command, tiny: list[str]
+) -> None:
     words = [word for word in tiny if not word.startswith("data")]
-    one_line(bench(*words, "data=wikitext2", HF_HUB_OFFLINE="1"), 2, "data=text", "data.path")
+    assert_one_error(
+        run_command(*words, "data=wikitext2", HF_HUB_OFFLINE="1"), 2, "data=text", "data.path"
+    )
 
 
 def test_a_results_folder_that_can_not_be_written(
-    door: Command, tiny: list[str], tmp_path: Path
+    call_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    one_line(door(*tiny, "results=file/results"), 2, "results=file/results")
+    assert_one_error(call_command(*tiny, "results=file/results"), 2, "results=file/results")
 
 
 @pytest.mark.slow  # test_data.py shows the same without a command
 def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(
-    bench: Command, tiny: list[str], tmp_path: Path, cache: Path
+    run_command: Command, tiny: list[str], tmp_path: Path, cache: Path
 ) -> None:
     private = {"BENCH_CACHE": str(tmp_path / "cache")}
-    assert bench("arch=bigram", *tiny, **private).returncode == 0
+    assert run_command("arch=bigram", *tiny, **private).returncode == 0
     files = list((tmp_path / "cache").rglob("*.tokens"))
     assert files
     for path in files:
         path.write_bytes(path.read_bytes()[:-7])
-    done = bench("arch=bigram", "seed=1", *tiny, **private)
+    done = run_command("arch=bigram", "seed=1", *tiny, **private)
     assert done.returncode == 0, done.stderr
     digests = {
         json.loads(path.read_text())["digests"]["data"]
@@ -366,8 +383,10 @@ def test_a_corrupt_cache_is_rebuilt_and_the_run_goes_on(
 
 
 @pytest.mark.slow
-def test_a_run_past_its_limit_is_failed(bench: Command, tiny: list[str], tmp_path: Path) -> None:
-    done = bench(*tiny, "arch=bigram", "train.steps=100000000", "train.limit_seconds=6")
+def test_a_run_past_its_limit_is_failed(
+    run_command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = run_command(*tiny, "arch=bigram", "train.steps=100000000", "train.limit_seconds=6")
     assert done.returncode == 1, done.stderr
     assert "train.limit_seconds=6" in results(tmp_path)["bigram"]["reason"]
 
@@ -423,12 +442,15 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
 
 
 @pytest.mark.slow
-def test_a_long_text_of_ours_is_learned(bench: Command, tmp_path: Path, tiny: list[str]) -> None:
+def test_a_long_text_of_ours_is_learned(
+    run_command: Command, tmp_path: Path, tiny: list[str]
+) -> None:
     """From end to end: more training tells more, and the text's own statistics are the floor."""
     path = write_words(tmp_path / "long.txt", 30_000)
     words = [word for word in tiny if not word.startswith(("data.path", "train.steps"))]
     assert (
-        bench("arch=gru", f"data.path={path}", "train.steps=20,300", "-m", *words).returncode == 0
+        run_command("arch=gru", f"data.path={path}", "train.steps=20,300", "-m", *words).returncode
+        == 0
     )
     table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv").sort_values(
         "tokens_seen"

@@ -23,7 +23,7 @@ from bench.performance.memory_profile import (
     weigh_subject,
 )
 from bench.performance.workload import Subject
-from tests.doubles import GrowsItsState
+from tests.fake_architectures import GrowsItsState
 from tests.measure_doubles import Encoder, Short, Sum
 
 CPU = torch.device("cpu")

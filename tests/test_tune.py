@@ -21,7 +21,7 @@ from bench.data import prepare
 from bench.planning import search, search_space
 from bench.reporting.sections.tuning import expected_best
 from tests import synthetic
-from tests.conftest import Command, one_line
+from tests.conftest import Command, assert_one_error
 
 compose.register()
 ARCH = {
@@ -268,16 +268,16 @@ def test_words_of_the_trials() -> None:
     ]  # fmt: skip
 
 
-def test_a_search_of_nothing_is_one_line(bench: Command, tiny: list[str]) -> None:
-    one_line(bench("arch=bigram", *tiny, module="bench.tune"), 2, "tune.trials=0")
+def test_a_search_of_nothing_is_one_line(run_command: Command, tiny: list[str]) -> None:
+    assert_one_error(run_command("arch=bigram", *tiny, module="bench.tune"), 2, "tune.trials=0")
 
 
 @pytest.mark.slow
 def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     words = ["arch=bigram,gpt", "-m", "tune.trials=3", "tune.steps=4", *tiny]
-    done = bench(*words)
+    done = run_command(*words)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "single"
     found = {
@@ -299,6 +299,6 @@ def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(
             8,
             False,
         )
-    again = bench(*words)
+    again = run_command(*words)
     assert again.stderr.count("done before, not run again") == 2  # no trial is looked at again
     assert again.returncode == 0

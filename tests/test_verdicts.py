@@ -450,10 +450,10 @@ def test_the_door_passes_through_hydra_once_more_for_the_control(
 
 @pytest.mark.slow
 def test_a_sweep_trains_its_control_after_the_others(
-    bench: Command, tiny: list[str], tmp_path: Path
+    run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     words = ["arch=bigram,rnn", "-m", "control.arch=bigram", "control.seeds=[7]", *tiny]
-    done = bench(*words)
+    done = run_command(*words)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "single" / "report" / "summary.csv")
     assert sorted(zip(table["arch"], table["control"], table["seeds"], strict=True)) == [

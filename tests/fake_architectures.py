@@ -11,7 +11,7 @@ from torch.nn import functional
 from architectures.interface import Backbone, Unsupported
 
 
-class Sound(Backbone):
+class Valid(Backbone):
     """A small causal convolution that keeps every promise; the others change one thing of it."""
 
     causal = True
@@ -39,7 +39,7 @@ class Sound(Backbone):
         return (2 * self.kernel + 16) * self.width**2
 
 
-class LooksAhead(Sound):
+class LooksAhead(Valid):
     """A convolution padded on both sides that says it is causal."""
 
     def forward(
@@ -49,7 +49,7 @@ class LooksAhead(Sound):
         return x + self.convolution(inputs).transpose(1, 2), None
 
 
-class LooksAheadFar(Sound):
+class LooksAheadFar(Valid):
     """The last token of the text reaches the first, and no other does."""
 
     def forward(
@@ -59,7 +59,7 @@ class LooksAheadFar(Sound):
         return mixed + functional.pad(1e-3 * x[:, -1:], (0, 0, 0, x.shape[1] - 1)), after
 
 
-class LooksAheadBehindANorm(Sound):
+class LooksAheadBehindANorm(Valid):
     """Sees the next token through a norm: a constant that is added to it changes nothing, other numbers do."""
 
     def forward(
@@ -70,7 +70,7 @@ class LooksAheadBehindANorm(Sound):
         return mixed + 0.1 * functional.layer_norm(following, (self.width,)), after
 
 
-class LooksAheadAcrossChunks(Sound):
+class LooksAheadAcrossChunks(Valid):
     """Sees the next chunk's first token from the last one of a chunk of 64: a short text never shows it."""
 
     def forward(
@@ -82,44 +82,44 @@ class LooksAheadAcrossChunks(Sound):
         return mixed + 0.1 * following * last[:, None], after
 
 
-class OnlyClaimsBothWays(Sound):
+class OnlyClaimsBothWays(Valid):
     causal = False
 
 
-class WrongShape(Sound):
+class WrongShape(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0][:, 1:], None
 
 
-class WrongType(Sound):
+class WrongType(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0].double(), None
 
 
-class NotFinite(Sound):
+class NotFinite(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0] / 0.0, None
 
 
-class NoPair(Sound):
+class NoPair(Valid):
     def forward(self, x: Tensor, state: Any = None, lengths: Tensor | None = None) -> Any:
         return super().forward(x, state)[0]
 
 
-class Raises(Sound):
+class Raises(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         raise RuntimeError("not written yet")
 
 
-class MixesRows(Sound):
+class MixesRows(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
@@ -127,7 +127,7 @@ class MixesRows(Sound):
         return mixed - x.mean(dim=0, keepdim=True), after
 
 
-class LosesGradients(Sound):
+class LosesGradients(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
@@ -136,7 +136,7 @@ class LosesGradients(Sound):
         return x + mixed, after
 
 
-class HoldsLayersInAList(Sound):
+class HoldsLayersInAList(Valid):
     """Its second layer is no part of the model: nobody counts, trains or saves it."""
 
     def __init__(self, width: int, context: int) -> None:
@@ -150,7 +150,7 @@ class HoldsLayersInAList(Sound):
         return mixed + self.layers[0](mixed), after
 
 
-class LooksAtPadding(Sound):
+class LooksAtPadding(Valid):
     """An encoder that forgets that some of its tokens are not there."""
 
     causal = False
@@ -161,14 +161,14 @@ class LooksAtPadding(Sound):
         return super().forward(x)[0] + x.mean(dim=1, keepdim=True), None
 
 
-class ForgetsItsState(Sound):
+class ForgetsItsState(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         return super().forward(x)[0], state
 
 
-class GrowsItsState(Sound):
+class GrowsItsState(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
@@ -178,7 +178,7 @@ class GrowsItsState(Sound):
         return mixed, torch.cat([state, x], dim=1)
 
 
-class ForgetsAcrossChunks(Sound):
+class ForgetsAcrossChunks(Valid):
     """Goes on from its state, but for what comes in one piece of more than 32 tokens: only its last 32 reach the state."""
 
     def forward(
@@ -188,19 +188,19 @@ class ForgetsAcrossChunks(Sound):
         return mixed, after if state is None or x.shape[1] <= 32 else torch.zeros_like(after)
 
 
-class ReturnsNoState(Sound):
+class ReturnsNoState(Valid):
     def forward(
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         return super().forward(x, state)[0], None
 
 
-class RefusesWithoutAReason(Sound):
+class RefusesWithoutAReason(Valid):
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
         raise Unsupported
 
 
-class DrawsInEvaluation(Sound):
+class DrawsInEvaluation(Valid):
     """Noise that stays when training is over."""
 
     def forward(
@@ -210,7 +210,7 @@ class DrawsInEvaluation(Sound):
         return mixed + 0.01 * torch.randn_like(mixed), after
 
 
-class DrawsOutside(Sound):
+class DrawsOutside(Valid):
     """Noise from a generator that no seed reaches."""
 
     dice = random.Random(0)
@@ -222,7 +222,7 @@ class DrawsOutside(Sound):
         return mixed * (1 + 0.01 * self.dice.random()), after
 
 
-class HidesWeights(Sound):
+class HidesWeights(Valid):
     """What it is made of is no parameter and no buffer: it is neither saved nor the same after loading."""
 
     def __init__(self, width: int, context: int) -> None:
@@ -235,7 +235,7 @@ class HidesWeights(Sound):
         return super().forward(x * self.hidden_scale.to(x.dtype), state)
 
 
-class KeepsItsWeights(Sound):
+class KeepsItsWeights(Valid):
     """Without gradients it reads copies, made again when its weights' versions change: fused optimizers count none."""
 
     copies: tuple[list[int], nn.Module] | None = None
@@ -255,7 +255,7 @@ class KeepsItsWeights(Sound):
         return mixed + last(functional.gelu(self.hidden(x))), after
 
 
-class GrowsInForward(Sound):
+class GrowsInForward(Valid):
     """Parameters that are made after they were counted."""
 
     def forward(
@@ -267,12 +267,12 @@ class GrowsInForward(Sound):
         return mixed + self.late(x)[..., : self.width], after
 
 
-class Understates(Sound):
+class Understates(Valid):
     def flops(self, length: int, full_mask: bool = False) -> float:
         return 0.5 * super().flops(length)
 
 
-class CannotLearn(Sound):
+class CannotLearn(Valid):
     """Gradients reach every parameter, and nothing of the text reaches the output."""
 
     def forward(
@@ -282,7 +282,7 @@ class CannotLearn(Sound):
         return 1 + 1e-6 * mixed, after
 
 
-class CannotBeSaved(Sound):
+class CannotBeSaved(Valid):
     """What it saves beside its parameters can not be loaded without running code."""
 
     def get_extra_state(self) -> Any:
@@ -292,7 +292,7 @@ class CannotBeSaved(Sound):
         pass
 
 
-class StaysInPython(Sound):
+class StaysInPython(Valid):
     """Nothing of it may be compiled."""
 
     @torch.compiler.disable
@@ -302,7 +302,7 @@ class StaysInPython(Sound):
         return super().forward(x, state)
 
 
-class BranchesOnValues(Sound):
+class BranchesOnValues(Valid):
     """Looks at its numbers in Python: it traces in two graphs."""
 
     def forward(
@@ -312,7 +312,7 @@ class BranchesOnValues(Sound):
         return (mixed + 1 if x.sum() > 0 else mixed - 1), after
 
 
-class DoesNotTrace(Sound):
+class DoesNotTrace(Valid):
     """Computes something else while it is traced."""
 
     def forward(
@@ -322,14 +322,14 @@ class DoesNotTrace(Sound):
         return mixed + 1 if torch.compiler.is_compiling() else mixed, after
 
 
-class NoNumbers(Sound):
+class NoNumbers(Valid):
     """A constructor that takes no width."""
 
     def __init__(self, width: int, context: int) -> None:
         raise RuntimeError("where is my file?")
 
 
-class OnlySixtyFour(Sound):
+class OnlySixtyFour(Valid):
     """Accepts multiples of 64."""
 
     def __init__(self, width: int, context: int) -> None:
@@ -338,7 +338,7 @@ class OnlySixtyFour(Sound):
         super().__init__(width, context)
 
 
-class NoWidth(Sound):
+class NoWidth(Valid):
     def __init__(self, width: int, context: int) -> None:
         raise ValueError("I accept none")
 
@@ -347,7 +347,7 @@ class NoBackbone(nn.Module):
     pass
 
 
-class ByFourier(Sound):
+class ByFourier(Valid):
     """Causal, by a long convolution through a Fourier transform: every output's rounding depends on the whole text."""
 
     def forward(
