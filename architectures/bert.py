@@ -9,10 +9,10 @@ from architectures.layers import (
     Attention,
     LayerNorm,
     Linear,
-    at_least_one,
     attention_flops,
     drop,
     learned_positions,
+    require_positive,
     sinusoids,
 )
 
@@ -49,7 +49,7 @@ class Bert(Backbone):
         self.positions = nn.Embedding(context, width)
         self.input_norm = LayerNorm(width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+            Block(width, heads, dropout) for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one, drop
+from architectures.layers import drop, require_positive
 
 
 class Block(nn.Module):
@@ -43,7 +43,10 @@ class CNN(Backbone):
         self, width: int, context: int, layers: int = 4, kernel: int = 5, dropout: float = 0.0
     ) -> None:
         super().__init__(width, context)
-        self.kernel, self.layers = at_least_one("kernel", kernel), at_least_one("layers", layers)
+        self.kernel, self.layers = (
+            require_positive("kernel", kernel),
+            require_positive("layers", layers),
+        )
         self.blocks = nn.ModuleList(Block(width, kernel, 2**layer) for layer in range(layers))
         self.dropout = dropout
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.linear import chunks, decays_between, in_float32, into_chunks, out_of_chunks
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import SwiGLU, feed_width
@@ -163,14 +163,14 @@ class GatedDeltaNet(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.heads, self.chunk = at_least_one("heads", heads), at_least_one("chunk", chunk)
+        self.heads, self.chunk = require_positive("heads", heads), require_positive("chunk", chunk)
         self.key_width = 2 * -(-3 * width // (8 * heads))  # 3/4·D / H, rounded up to an even number
         self.value_width, self.hidden = 2 * self.key_width, feed_width(width, 8 / 3)
         self.kernel, self.convolved = kernel, heads * (2 * self.key_width + self.value_width)
         mixer = (width, heads, self.key_width, self.value_width, kernel, chunk, kernels)
         blocks = (
             Block(width, Mixer(*mixer), self.hidden, dropout)
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 from architectures.weight_norm import CausalConvolution
 
 
@@ -52,9 +52,9 @@ class GCNN(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        inner = max(1, width // at_least_one("shrink", shrink))
+        inner = max(1, width // require_positive("shrink", shrink))
         blocks = [
-            Block(width, inner, kernel, dropout) for _ in range(at_least_one("layers", layers))
+            Block(width, inner, kernel, dropout) for _ in range(require_positive("layers", layers))
         ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
 

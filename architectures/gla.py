@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import RMSNorm, at_least_one, head_width
+from architectures.layers import RMSNorm, head_width, require_positive
 from architectures.linear import linear_attention, linear_attention_flops
 from architectures.transformer import SwiGLU, feed_width
 
@@ -88,13 +88,13 @@ class GLA(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.heads, self.chunk = heads, at_least_one("chunk", chunk)
+        self.heads, self.chunk = heads, require_positive("chunk", chunk)
         self.value_width, self.hidden = head_width(width, heads), feed_width(width, 8 / 3)
         self.key_width = 2 * -(-width // (4 * heads))
         mixer = (width, heads, self.key_width, self.value_width, chunk, kernels)
         blocks = (
             Block(width, GatedAttention(*mixer), self.hidden, dropout)
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

@@ -12,17 +12,17 @@ from architectures.layers import (
     AttentionState,
     Cache,
     LayerNorm,
-    Lean,
+    LightModule,
     Linear,
-    at_least_one,
     attention_flops,
     drop,
     init_attention_state,
     learned_positions,
+    require_positive,
 )
 
 
-class Block(Lean):
+class Block(LightModule):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = LayerNorm(width)
@@ -55,7 +55,7 @@ class GPT(Backbone):
         self.heads = heads
         self.positions = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+            Block(width, heads, dropout) for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 

@@ -18,7 +18,7 @@ CLOSE = 0.05  # of what the tokens before a piece change in it: a cache that has
 
 
 @dataclass
-class Filled:
+class CacheState:
     """A family's own cache, how many tokens it holds, and for how many rows and tokens it was asked."""
 
     cache: Any  # None before the first token where the family makes its own
@@ -70,8 +70,8 @@ class HuggingFace(Backbone):
         }
 
     def forward(
-        self, x: Tensor, state: Filled | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Filled | None]:
+        self, x: Tensor, state: CacheState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, CacheState | None]:
         end = x.shape[1] + (0 if state is None else state.position)
         if self.shape.tables and end > self.context:
             name, known = self.family.model_type, self.context
@@ -95,17 +95,17 @@ class HuggingFace(Backbone):
             found = self.model(inputs_embeds=piece, use_cache=True, **{self.cache_name: cache})
             cache = found[self.cache_name]
             mixed.append(found[0])
-        return torch.cat(mixed, dim=1), Filled(cache, end, state.batch, state.room)
+        return torch.cat(mixed, dim=1), CacheState(cache, end, state.batch, state.room)
 
     # --- the state ----------------------------------------------------------------------------------------------------
 
-    def init_state(self, batch: int, length: int, like: Tensor) -> Filled:
+    def init_state(self, batch: int, length: int, like: Tensor) -> CacheState:
         """The family's own cache, empty. Raises Unsupported where it has none, or where it does not go on from a text."""
         if self.refusal is None:
             self.refusal = self._tried(like)
         if self.refusal:
             raise Unsupported(self.refusal)
-        return Filled(empty_cache(self.model, batch, like), 0, batch, length)
+        return CacheState(empty_cache(self.model, batch, like), 0, batch, length)
 
     def _tried(self, like: Tensor) -> str:
         """Why it can keep no state; nothing where its cache gives what the text at once does."""
@@ -123,7 +123,7 @@ class HuggingFace(Backbone):
         self.eval()
         try:
             with torch.no_grad(), torch.autocast(like.device.type, enabled=False):
-                whole, state = self(x)[0], Filled(empty_cache(self.model, 2, like), 0, 2, TRIED)
+                whole, state = self(x)[0], CacheState(empty_cache(self.model, 2, like), 0, 2, TRIED)
                 for piece in x.split((2, 1, 1, 4), dim=1):
                     mixed, state = self(piece, state)
                     parts.append(mixed)
@@ -141,7 +141,7 @@ class HuggingFace(Backbone):
             else f"the cache of {name} does not go on from a text (off by {off:.2g}): try arch.cache={instead}"
         )
 
-    def state_bytes(self, state: Filled) -> int:
+    def state_bytes(self, state: CacheState) -> int:
         """Bytes of the cache once it is full: of the tensors that it keeps of such a text, seen without computing it."""
         dtype = next(self.model.parameters()).dtype
         key = (state.batch, state.room, dtype)

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from architectures.layers import at_least_one, head_width
+from architectures.layers import head_width, require_positive
 
 transformers.logging.set_verbosity_error()  # each process would tell which compiled kernels it does not find
 HEADS = ("num_attention_heads", "num_key_value_heads", "num_heads")
@@ -73,9 +73,9 @@ class Family:
                 raise TypeError(
                     f"{name} is no key of a {self.model_type}; {near(name, known.to_dict())}"
                 )
-        sizes: dict[str, Any] = dict.fromkeys(HEADS, at_least_one("heads", self.heads))
+        sizes: dict[str, Any] = dict.fromkeys(HEADS, require_positive("heads", self.heads))
         sizes |= {
-            "num_hidden_layers": at_least_one("layers", self.layers),
+            "num_hidden_layers": require_positive("layers", self.layers),
             "head_dim": head_width(width, self.heads),
         }
         sizes |= {"max_position_embeddings": context, "type_vocab_size": 1, "use_cache": False}
@@ -134,7 +134,7 @@ class Family:
     @cached_property
     def shape(self) -> Shape:
         """Seen on no device, at a width that suits any heads. Raises TypeError where the sizes do not follow the width."""
-        width = 128 * at_least_one("heads", self.heads)
+        width = 128 * require_positive("heads", self.heads)
         try:
             with torch.device("meta"), torch.random.fork_rng(devices=[]):
                 small, large = self.whole(width, CONTEXT), self.whole(2 * width, CONTEXT)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from architectures.interface import Backbone
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.transformer import SwiGLU, feed_width
 
 
@@ -33,8 +33,10 @@ class Hybrid(Backbone):
             raise TypeError(
                 f"pattern={list(pattern)} must name layers out of parts: {', '.join(parts)}"
             )
-        names = [pattern[layer % len(pattern)] for layer in range(at_least_one("layers", layers))]
-        self.layers = nn.ModuleList(_made(parts[name], width, context) for name in names)
+        names = [
+            pattern[layer % len(pattern)] for layer in range(require_positive("layers", layers))
+        ]
+        self.layers = nn.ModuleList(_build_part(parts[name], width, context) for name in names)
         self.causal = all(layer.causal for layer in self._layers())
 
     def _layers(self) -> list[Backbone]:
@@ -89,7 +91,7 @@ class FeedForward(Backbone):
         self.hidden = feed_width(width, 8 / 3)
         pairs = [
             (RMSNorm(width), SwiGLU(width, self.hidden))
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         ]
         self.norms, self.feeds = (
             nn.ModuleList(norm for norm, _ in pairs),
@@ -112,7 +114,7 @@ class FeedForward(Backbone):
         return len(self.feeds) * 6 * self.width * self.hidden
 
 
-def _made(part: Mapping[str, Any], width: int, context: int) -> Backbone:
+def _build_part(part: Mapping[str, Any], width: int, context: int) -> Backbone:
     """The architecture that a part describes. Raises TypeError where it is none."""
     module, _, name = str(part.get("_target_", "")).rpartition(".")
     if not module:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 from architectures.short_convolution import ShortConvolution
 
 FASTEST, SLOWEST, TARGET = (
@@ -95,7 +95,9 @@ class Operator(nn.Module):
         first, second, value = parts.chunk(3, dim=-1)  # each (B, T, D)
         inputs = (second * value).transpose(1, 2)  # (B, D, T)
         long = self.filter(x.shape[1]) if past is None else past.filter
-        mixed = convolve(inputs, long) if past is None else go_on(inputs, past, position)
+        mixed = (
+            convolve(inputs, long) if past is None else convolve_with_past(inputs, past, position)
+        )
         mixed = mixed + inputs * self.skip[:, None]
         after = None if past is None else Past(short, past.inputs, past.filter)
         return self.out(first * mixed.transpose(1, 2).to(first.dtype)), after
@@ -111,7 +113,7 @@ def convolve(inputs: Tensor, long: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum, 2 * T)[:, :, :T].to(inputs.dtype)
 
 
-def go_on(inputs: Tensor, past: Past, position: int) -> Tensor:
+def convolve_with_past(inputs: Tensor, past: Past, position: int) -> Tensor:
     """The same for T inputs behind `position` others, which are kept in `past`: they are written there as well."""
     T, room = inputs.shape[2], past.inputs.shape[2]
     end = position + T
@@ -166,10 +168,10 @@ class Hyena(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        waves, hidden = at_least_one("waves", waves), at_least_one("hidden", hidden)
+        waves, hidden = require_positive("waves", waves), require_positive("hidden", hidden)
         blocks = [
             Block(width, context, kernel, waves, hidden, dropout)
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
         self.dropout = nn.Dropout(dropout)

@@ -77,7 +77,7 @@ class Recurrence(nn.Module):
             torch.enable_grad(),
             torch.autocast(given[0].device.type, enabled=False),
         ):
-            inputs, state = trial(given)
+            inputs, state = trial_inputs(given)
             rounded = [x.to(dtype).float().requires_grad_() for x in inputs]
             expected = _with_gradients(lambda: self.reference(*rounded, state, given[-1]), rounded)
             try:
@@ -100,7 +100,7 @@ class Recurrence(nn.Module):
 # --- the trial --------------------------------------------------------------------------------------------------------
 
 
-def trial(given: tuple[Any, ...]) -> tuple[list[Tensor], Tensor]:
+def trial_inputs(given: tuple[Any, ...]) -> tuple[list[Tensor], Tensor]:
     """Random inputs for a rule, of the widths of `given` (queries, keys, values, …, state, chunk), and a state.
 
     Vectors are short. What follows the values is, in this order: decays, in logarithms; then directions of length 1 or
@@ -157,7 +157,7 @@ def _linear(given: Any, dtype: torch.dtype, state: Tensor | None) -> tuple[Tenso
         else _operator("gla", "chunk_gla")
     )
     decays = decays.float().expand(values.shape[0], *decays.shape[1:])
-    return _called(operator, state, q=queries, k=keys, v=values.to(dtype), g=decays)
+    return _run_kernel(operator, state, q=queries, k=keys, v=values.to(dtype), g=decays)
 
 
 def _gated_delta(
@@ -168,7 +168,7 @@ def _gated_delta(
         _operator("gated_delta_rule", "chunk_gated_delta_rule"),
         (x.to(dtype) for x in (queries, keys, values)),
     )
-    return _called(
+    return _run_kernel(
         operator,
         state,
         **dict(zip("qkv", parts, strict=True)),
@@ -183,10 +183,12 @@ def _generalised_delta(
     reads, keys, values, decays, erased, rates = given
     parts = {"r": reads, "k": keys, "v": values, "a": -erased, "b": erased * rates}
     parts = {name: x.to(dtype) for name, x in parts.items()}
-    return _called(_operator("rwkv7", "chunk_rwkv7"), state, **parts, w=decays.float())
+    return _run_kernel(_operator("rwkv7", "chunk_rwkv7"), state, **parts, w=decays.float())
 
 
-def _called(operator: Any, state: Tensor | None, **parts: Tensor) -> tuple[Tensor, Tensor | None]:
+def _run_kernel(
+    operator: Any, state: Tensor | None, **parts: Tensor
+) -> tuple[Tensor, Tensor | None]:
     start = None if state is None else state.float()
     read, after = operator(
         **parts, scale=1.0, initial_state=start, output_final_state=state is not None

@@ -9,7 +9,7 @@ from torch.nn import functional
 NOTHING: dict[str, Any] = {}
 
 
-class Lean(nn.Module):
+class LightModule(nn.Module):
     """A module at half of torch's cost, which counts where one token is written.
 
     Its own hooks are looked for, and whether it was compiled; hooks of all modules of the process (`torch.nn.modules.module`)
@@ -32,7 +32,7 @@ class Lean(nn.Module):
         return super().__getattr__(name) if part is None else part
 
 
-class RMSNorm(Lean, nn.RMSNorm):
+class RMSNorm(LightModule, nn.RMSNorm):
     """Zhang & Sennrich 2019, arXiv:1910.07467. The weight follows the input's precision: else autocast loses the fused kernel."""
 
     def __init__(self, width: int) -> None:
@@ -48,13 +48,13 @@ class RMSNorm(Lean, nn.RMSNorm):
         )
 
 
-class Linear(Lean, nn.Linear):
+class Linear(LightModule, nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         kept = self._parameters
         return functional.linear(x, kept["weight"], kept["bias"])  # type: ignore[arg-type]
 
 
-class LayerNorm(Lean, nn.LayerNorm):
+class LayerNorm(LightModule, nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         kept = self._parameters
         return torch.layer_norm(x, self.normalized_shape, kept["weight"], kept["bias"], self.eps)
@@ -79,7 +79,7 @@ class AttentionState(NamedTuple):
     position: int
 
 
-class Attention(Lean):
+class Attention(LightModule):
     """Multi-head attention (Vaswani et al. 2017, arXiv:1706.03762), causal or not, (B, T, D) -> (B, T, D).
 
     Heads are K = D / H wide, rounded up to an even number, so that any width is accepted (an inner width H·K apart from
@@ -139,7 +139,7 @@ class Attention(Lean):
                 mixed.transpose(1, 2).reshape(B, T, -1)
             )  # (B, H, T, K) -> (B, T, H·K) -> (B, T, D)
         if cache is not None:
-            keys, values = extend(
+            keys, values = append_to_cache(
                 cache, position, keys, values
             )  # (B, H, position + T, K), views: nothing is copied
         if (
@@ -164,7 +164,9 @@ class Attention(Lean):
         return queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
 
 
-def extend(cache: Cache, position: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+def append_to_cache(
+    cache: Cache, position: int, keys: Tensor, values: Tensor
+) -> tuple[Tensor, Tensor]:
     """Write (B, H, T, K) behind the `position` tokens of a cache; returns views of all that is filled."""
     all_keys, all_values = cache
     end, room = position + keys.shape[2], all_keys.shape[2]
@@ -195,7 +197,7 @@ def attend_window(
     if (
         ring is not None and T == 1
     ):  # the order of the slots does not matter: positions are in the keys
-        _remember(window, new, ring, position)
+        _write_ring(window, new, ring, position)
         seen = min(position + 1, window)
         return functional.scaled_dot_product_attention(
             queries, ring.keys[:, :, :seen], ring.values[:, :, :seen]
@@ -231,11 +233,11 @@ def attend_window(
         padded, keys, values, attn_mask=mask[None], dropout_p=dropout
     )
     if ring is not None:
-        _remember(window, new, ring, position)
+        _write_ring(window, new, ring, position)
     return mixed.view(B, H, blocks * window, K)[:, :, :T]
 
 
-def _remember(window: int, new: Cache, ring: Cache, position: int) -> None:
+def _write_ring(window: int, new: Cache, ring: Cache, position: int) -> None:
     """Write the last of T keys and values, (B, H, T, K), into their slots of a ring, (B, H, window, K)."""
     T = new.keys.shape[2]
     last = torch.arange(max(0, T - window), T, device=new.keys.device)
@@ -254,7 +256,7 @@ def init_attention_state(
 
 def head_width(width: int, heads: int) -> int:
     """K: D / H, rounded up to an even number."""
-    return 2 * -(-width // (2 * at_least_one("heads", heads)))
+    return 2 * -(-width // (2 * require_positive("heads", heads)))
 
 
 def attention_flops(width: int, heads: int, length: int, square: bool, window: int = 0) -> float:
@@ -320,7 +322,7 @@ def learned_positions(table: nn.Embedding, start: int, end: int, owner: Any) -> 
     return table.weight.narrow(0, start, end - start)
 
 
-def at_least_one(name: str, value: int) -> int:
+def require_positive(name: str, value: int) -> int:
     """The value, or ValueError where it is no count."""
     if value < 1:
         raise ValueError(f"{name}={value} must be at least 1")

@@ -32,15 +32,15 @@ def linear_attention(
         -2
     )  # (B, n, H, C, 1 or K)
     mixed = (
-        by_pairs(queries, keys, values, since)
+        mix_pairs(queries, keys, values, since)
         if one_a_head
-        else by_halves(queries, keys, values, since)
+        else mix_by_halves(queries, keys, values, since)
     )
     if state is None and count == 1:
         return out_of_chunks(mixed, length), None
     until = since[..., -1:, :]  # the decay of the whole chunk
     added = (keys * (until - since).exp()).mT @ values  # (B, n, H, K, V)
-    before, after = carry(added, until.exp().mT, state)
+    before, after = carry_state(added, until.exp().mT, state)
     mixed = mixed + (queries * since.exp()) @ before
     return out_of_chunks(mixed, length), None if state is None else after
 
@@ -78,7 +78,7 @@ def out_of_chunks(x: Tensor, length: int) -> Tensor:
     return x.transpose(2, 3).flatten(1, 2)[:, :length]
 
 
-def by_pairs(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> Tensor:
+def mix_pairs(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> Tensor:
     """What the tokens of a chunk get from each other, with one decay a head: (B, n, H, C, V)."""
     return (queries @ keys.mT * decays_between(since)) @ values
 
@@ -92,7 +92,7 @@ def decays_between(since: Tensor) -> Tensor:
     return (since - since.mT).add_(later).exp_()
 
 
-def by_halves(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> Tensor:
+def mix_by_halves(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> Tensor:
     """The same where each row of a head's matrix has a decay of its own: C must be a power of two.
 
     The second half of a chunk looks at the first by one product, in which both sides decay towards the border between
@@ -123,7 +123,7 @@ def by_halves(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) -> T
     return mixed
 
 
-def carry(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+def carry_state(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
     """The state before each chunk, (B, n, H, K, V), and after the last, from what each adds; decay (B, n, H, 1 or K, 1)."""
     current = torch.zeros_like(added[:, 0]) if state is None else state
     before = []

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.linear import linear_attention, linear_attention_flops
 from architectures.short_convolution import ShortConvolution
 
@@ -100,15 +100,17 @@ class Mamba2(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.heads = max(1, round(2 * width / at_least_one("head_width", head_width)))
+        self.heads = max(1, round(2 * width / require_positive("head_width", head_width)))
         self.head_width = 2 * -(-width // self.heads)  # 2·D / H, rounded up to an even number
         self.state_width, self.chunk = (
-            at_least_one("state_width", state_width),
-            at_least_one("chunk", chunk),
+            require_positive("state_width", state_width),
+            require_positive("chunk", chunk),
         )
         self.kernel, self.convolved = kernel, self.heads * self.head_width + 2 * state_width
         block = (width, self.heads, self.head_width, state_width, kernel, chunk, kernels)
-        self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(
+            Block(*block) for _ in range(require_positive("layers", layers))
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from architectures.gelu import gelu
 from architectures.interface import Backbone
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.scan import init_memory, linear_scan
 from architectures.short_convolution import ShortConvolution
 
@@ -91,11 +91,11 @@ class MinimalRNN(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.kernel, self.gates = at_least_one("kernel", kernel), GATES[cell]
-        self.inner = at_least_one("expansion", expansion) * width
+        self.kernel, self.gates = require_positive("kernel", kernel), GATES[cell]
+        self.inner = require_positive("expansion", expansion) * width
         blocks = (
             Block(width, self.inner, self.gates, kernel, dropout)
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 
 LIMIT = 15.0  # gates are bent into ±15 before their exponential, so that none runs away
 
@@ -27,7 +27,7 @@ class MLSTM(nn.Module):
 
     def __init__(self, width: int, heads: int, chunk: int) -> None:
         super().__init__()
-        self.heads, self.chunk = at_least_one("heads", heads), at_least_one("chunk", chunk)
+        self.heads, self.chunk = require_positive("heads", heads), require_positive("chunk", chunk)
         self.value_width = -(-width // heads)
         self.key_width = -(-self.value_width // 2)
         self.sizes = [heads * self.key_width] * 2 + [heads * self.value_width] * 2

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State, Unsupported
-from architectures.layers import Attention, at_least_one, attention_flops, head_width, rotary
+from architectures.layers import Attention, attention_flops, head_width, require_positive, rotary
 
 GLOBAL_BASE, LOCAL_BASE = 160_000.0, 10_000.0  # of the rotary positions
 
@@ -56,14 +56,14 @@ class ModernBert(Backbone):
         super().__init__(width, context)
         self.heads, self.reach, self.every = (
             heads,
-            at_least_one("local", local) // 2,
-            at_least_one("every", every),
+            require_positive("local", local) // 2,
+            require_positive("every", every),
         )
         self.hidden = max(1, 3 * width // 2)
         self.input_norm = nn.LayerNorm(width, bias=False)
         blocks = [
             Block(width, heads, self.hidden, layer == 0, dropout)
-            for layer in range(at_least_one("layers", layers))
+            for layer in range(require_positive("layers", layers))
         ]
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

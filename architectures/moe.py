@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from architectures.layers import at_least_one, attention_flops
+from architectures.layers import attention_flops, require_positive
 from architectures.transformer import SwiGLU, Transformer
 
 
@@ -70,7 +70,7 @@ class MoE(Transformer):
         if not 1 <= chosen <= experts:
             raise ValueError(f"chosen={chosen} must be between 1 and experts={experts}")
         self.experts, self.chosen, self.balance = experts, chosen, balance
-        self.hidden = at_least_one("hidden", 8 * width // (3 * chosen))
+        self.hidden = require_positive("hidden", 8 * width // (3 * chosen))
         for block in self.blocks:
             block.feed = Experts(width, self.hidden, experts, chosen)
 

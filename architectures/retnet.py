@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import at_least_one, head_width, rotary, rotate
+from architectures.layers import head_width, require_positive, rotary, rotate
 from architectures.linear import linear_attention, linear_attention_flops
 
 
@@ -103,10 +103,12 @@ class RetNet(Backbone):
         self.heads, self.key_width, self.chunk = (
             heads,
             head_width(width, heads),
-            at_least_one("chunk", chunk),
+            require_positive("chunk", chunk),
         )
         block = (width, heads, chunk, kernels, dropout)
-        self.blocks = nn.ModuleList(Block(*block) for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(
+            Block(*block) for _ in range(require_positive("layers", layers))
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(

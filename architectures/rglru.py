@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from architectures.gelu import gelu
 from architectures.interface import Backbone
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.scan import init_memory, linear_scan
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import GeGLU, feed_width
@@ -129,10 +129,10 @@ class RGLRU(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.inner = -(-round(expansion * width) // at_least_one("heads", heads)) * heads
+        self.inner = -(-round(expansion * width) // require_positive("heads", heads)) * heads
         blocks = (
             Block(width, self.inner, heads, kernel, dropout)
-            for _ in range(at_least_one("layers", layers))
+            for _ in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.heads, self.kernel, self.dropout = heads, kernel, nn.Dropout(dropout)

@@ -13,8 +13,12 @@ from architectures.layers import drop
 warnings.filterwarnings(
     "ignore", message="RNN module weights are not part of single"
 )  # weights that were cast never are
-CAST: dict[int, Any] = {4: torch._VF.lstm, 3: torch._VF.gru, 1: torch._VF.rnn_tanh}  # by maps
-BFLOAT16 = 91300  # the version of cuDNN from which torch has it compute cells in bfloat16
+FUNCTIONAL_CELLS: dict[int, Any] = {
+    4: torch._VF.lstm,
+    3: torch._VF.gru,
+    1: torch._VF.rnn_tanh,
+}  # by maps
+CUDNN_BFLOAT16 = 91300  # the version of cuDNN from which torch has it compute cells in bfloat16
 CELLS = {
     "lstm": (nn.LSTM, 4),
     "gru": (nn.GRU, 3),
@@ -22,7 +26,7 @@ CELLS = {
 }  # the class, and how many D×2D maps a layer has
 
 
-def by_autocast(x: Tensor) -> torch.dtype | None:
+def cuda_autocast_dtype(x: Tensor) -> torch.dtype | None:
     """The precision that autocast asks of cells on CUDA; None elsewhere, where what torch does is what was asked for."""
     return (
         torch.get_autocast_dtype("cuda")
@@ -63,7 +67,7 @@ class RNN(Backbone):
         self, x: Tensor, state: Any = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, Any]:
         x = drop(x, self.dropout, self.training)
-        if (dtype := by_autocast(x)) is not None:
+        if (dtype := cuda_autocast_dtype(x)) is not None:
             mixed, after = self.on_cuda(x, state, dtype)
         else:
             mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
@@ -88,7 +92,7 @@ class RNN(Backbone):
         In float32 where cuDNN has none in bfloat16: torch would step from token to token. Where nothing is trained the cells
         are made once a text, and no token that is written pays for it.
         """
-        if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < BFLOAT16:
+        if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < CUDNN_BFLOAT16:
             dtype = torch.float32
         before = self.whole(
             [
@@ -109,7 +113,7 @@ class RNN(Backbone):
                 False,
                 True,
             )  # biases …, one direction, batch first
-            mixed, *after = CAST[self.maps](x.to(dtype), before, weights, *how)
+            mixed, *after = FUNCTIONAL_CELLS[self.maps](x.to(dtype), before, weights, *how)
         return mixed, self.whole(after)
 
     def made_in(self, dtype: torch.dtype, state: Any) -> nn.RNNBase:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 from architectures.linear import chunks, in_float32, into_chunks, out_of_chunks
 
 STRONGEST = math.exp(-0.5)  # a row decays by exp(-0.61) a token at most
@@ -241,14 +241,14 @@ class RWKV7(Backbone):
         super().__init__(width, context)
         if not 1 <= chunk <= LONGEST_CHUNK:
             raise ValueError(f"chunk={chunk} must be at least 1 and at most {LONGEST_CHUNK}")
-        self.heads = max(1, round(width / at_least_one("head_width", head_width)))
+        self.heads = max(1, round(width / require_positive("head_width", head_width)))
         self.head_width = 2 * -(-width // (2 * self.heads))  # D / H, rounded up to an even number
-        self.rank, self.chunk = at_least_one("rank", rank), chunk
+        self.rank, self.chunk = require_positive("rank", rank), chunk
         mixing = (width, self.heads, self.head_width, rank, chunk, kernels)
         self.input_norm = nn.LayerNorm(width)
         blocks = (
             Block(width, TimeMixing(*mixing, layer == 0), dropout)
-            for layer in range(at_least_one("layers", layers))
+            for layer in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

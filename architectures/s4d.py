@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 
 
 class DiagonalStateSpace(nn.Module):
@@ -133,9 +133,10 @@ class S4D(Backbone):
             raise ValueError(
                 f"state_width={state_width} must be an even number, at least 2: modes come in pairs"
             )
-        self.modes, self.chunk = state_width // 2, at_least_one("chunk", chunk)
+        self.modes, self.chunk = state_width // 2, require_positive("chunk", chunk)
         blocks = (
-            Block(width, self.modes, chunk, dropout) for _ in range(at_least_one("layers", layers))
+            Block(width, self.modes, chunk, dropout)
+            for _ in range(require_positive("layers", layers))
         )
         self.blocks = nn.ModuleList(blocks)
         self.dropout = nn.Dropout(dropout)

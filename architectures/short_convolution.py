@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 
 
 class ShortConvolution(nn.Module):
@@ -19,7 +19,7 @@ class ShortConvolution(nn.Module):
 
     def __init__(self, channels: int, kernel: int, bias: bool = True) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, at_least_one("kernel", kernel)))
+        self.weight = nn.Parameter(torch.empty(channels, require_positive("kernel", kernel)))
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
         nn.init.uniform_(self.weight, -(kernel**-0.5), kernel**-0.5)
 

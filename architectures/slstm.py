@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 from architectures.short_convolution import ShortConvolution
 
 
@@ -38,7 +38,7 @@ class SLSTM(nn.Module):
 
     def __init__(self, width: int, heads: int, kernel: int = 4) -> None:
         super().__init__()
-        if width % at_least_one("heads", heads):
+        if width % require_positive("heads", heads):
             raise ValueError(f"the heads={heads} of an sLSTM must divide the width={width}")
         self.heads, self.head_width = heads, width // heads
         self.convolution = ShortConvolution(width, kernel)

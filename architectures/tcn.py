@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Backbone
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 from architectures.weight_norm import CausalConvolution
 
 Past = tuple[Tensor, Tensor]  # the last inputs of a block's two convolutions, each (B, D, past)
@@ -43,7 +43,7 @@ class TCN(Backbone):
         super().__init__(width, context)
         blocks = [
             Block(width, kernel, 2**layer, dropout)
-            for layer in range(at_least_one("layers", layers))
+            for layer in range(require_positive("layers", layers))
         ]
         self.blocks = cast(list[Block], nn.ModuleList(blocks))
 

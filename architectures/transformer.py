@@ -11,19 +11,19 @@ from architectures.layers import (
     Attention,
     AttentionState,
     Cache,
-    Lean,
+    LightModule,
     Linear,
     RMSNorm,
-    at_least_one,
     attention_flops,
     drop,
     head_width,
     init_attention_state,
+    require_positive,
     rotary,
 )
 
 
-class SwiGLU(Lean):
+class SwiGLU(LightModule):
     """Gated feed-forward (Shazeer 2020, arXiv:2002.05202), two thirds as wide as 4·D where it shall cost as much."""
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -57,7 +57,7 @@ def feed_width(width: int, times: float) -> int:
     return max(8, int(round(times * width, 6)) // 8 * 8)
 
 
-class Block(Lean):
+class Block(LightModule):
     def __init__(self, attention: Attention, feed: SwiGLU, width: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = RMSNorm(width)
@@ -107,7 +107,7 @@ class Transformer(Backbone):
             )
             return Block(attention, kind(width, self.hidden), width, dropout)
 
-        self.blocks = nn.ModuleList(block() for _ in range(at_least_one("layers", layers)))
+        self.blocks = nn.ModuleList(block() for _ in range(require_positive("layers", layers)))
         self.dropout = dropout
 
     def forward(

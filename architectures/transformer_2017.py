@@ -12,10 +12,10 @@ from architectures.layers import (
     Cache,
     LayerNorm,
     Linear,
-    at_least_one,
     attention_flops,
     drop,
     init_attention_state,
+    require_positive,
     sinusoids,
 )
 
@@ -52,7 +52,7 @@ class Transformer2017(Backbone):
         super().__init__(width, context)
         self.heads = heads
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout) for _ in range(at_least_one("layers", layers))
+            Block(width, heads, dropout) for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.layers import at_least_one
+from architectures.layers import require_positive
 
 
 class CausalConvolution(nn.Module):
@@ -16,7 +16,7 @@ class CausalConvolution(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1) -> None:
         super().__init__()
         self.past = (
-            at_least_one("kernel", kernel) - 1
+            require_positive("kernel", kernel) - 1
         ) * dilation  # how many earlier inputs an output is made from
         self.convolution = nn.Conv1d(inputs, outputs, kernel, dilation=dilation)
         self.gain = nn.Parameter(torch.ones(outputs))

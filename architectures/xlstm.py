@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from architectures.interface import Backbone
-from architectures.layers import RMSNorm, at_least_one
+from architectures.layers import RMSNorm, require_positive
 from architectures.mlstm import MLSTM
 from architectures.slstm import SLSTM
 from architectures.transformer import SwiGLU, feed_width
@@ -48,7 +48,9 @@ class XLSTM(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        beyond = [layer for layer in slstm_at if layer not in range(at_least_one("layers", layers))]
+        beyond = [
+            layer for layer in slstm_at if layer not in range(require_positive("layers", layers))
+        ]
         if beyond:
             raise TypeError(
                 f"slstm_at={list(slstm_at)} names layer {beyond[0]}, and the layers are 0 to {layers - 1}"

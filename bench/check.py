@@ -19,31 +19,31 @@ from typing import TYPE_CHECKING
 
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.identity import architecture
+from bench.config.identity import architecture_id
 from bench.config.schema import Run
 from bench.execution.runner import say
 from bench.records import contract_results
 
 if TYPE_CHECKING:
-    from bench.contract import Finding, Subject
+    from bench.contract import CheckResult, ModelUnderTest
 
 WIDTHS = (10, 11, 27, 27, 40)  # letters of the columns
 TITLES = ("", "promise", "what was done", "what was expected", "what came")
-MARKS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
+STATUS_LABELS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
 
 
-def asked_for(arguments: Sequence[str]) -> list[Run]:
+def compose_architectures(arguments: Sequence[str]) -> list[Run]:
     """The runs whose architectures are to be checked, each once. Raises UserError."""
-    flags, overrides = compose.in_order(arguments)
+    flags, overrides = compose.split_flags(arguments)
     several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
-    runs = compose.expand([*flags, *several, *overrides]).runs
-    return compose.distinct(runs, lambda run: architecture(run.arch))
+    runs = compose.compose_sweep([*flags, *several, *overrides]).runs
+    return compose.distinct(runs, lambda run: architecture_id(run.arch))
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 
-def folded(cells: Sequence[str]) -> str:
+def format_row(cells: Sequence[str]) -> str:
     """One row of the table, its cells folded into their columns."""
     columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
     lines = zip_longest(*columns, fillvalue="")
@@ -53,18 +53,26 @@ def folded(cells: Sequence[str]) -> str:
     )
 
 
-def table(findings: Sequence["Finding"]) -> str:
+def format_table(findings: Sequence["CheckResult"]) -> str:
     """A row a promise; a broken one with the advice below it."""
-    rows = [folded(TITLES), "  ".join("-" * width for width in WIDTHS)]
+    rows = [format_row(TITLES), "  ".join("-" * width for width in WIDTHS)]
     for finding in findings:
         check = finding.check
         rows.append(
-            folded((MARKS[finding.status], check.name, check.done, check.expected, finding.came))
+            format_row(
+                (
+                    STATUS_LABELS[finding.status],
+                    check.name,
+                    check.done,
+                    check.expected,
+                    finding.observed,
+                )
+            )
         )
         if finding.status == "broken":
             rows.append(
                 textwrap.fill(
-                    f"to mend it: {check.mend}",
+                    f"to mend it: {check.fix}",
                     110,
                     initial_indent=" " * 12,
                     subsequent_indent=" " * 12,
@@ -73,7 +81,7 @@ def table(findings: Sequence["Finding"]) -> str:
     return "\n".join(rows)
 
 
-def verdict(findings: Sequence["Finding"]) -> str:
+def summary_line(findings: Sequence["CheckResult"]) -> str:
     """The last line of a table."""
     broken = [finding.check.name for finding in findings if finding.status == "broken"]
     kept = sum(finding.status == "holds" for finding in findings)
@@ -89,29 +97,29 @@ def verdict(findings: Sequence["Finding"]) -> str:
 # --- checking ---------------------------------------------------------------------------------------------------------
 
 
-def examined(run: Run) -> tuple["Subject", list["Finding"]]:
+def check_architecture(run: Run) -> tuple["ModelUnderTest", list["CheckResult"]]:
     """Every promise of the contract on one architecture. Raises CannotBuild."""
-    from bench.contract import CHECKS, Subject, examine
+    from bench.contract import CHECKS, ModelUnderTest, run_check
 
-    subject = Subject(run.arch)
-    return subject, [examine(check, subject) for check in CHECKS]
+    subject = ModelUnderTest(run.arch)
+    return subject, [run_check(check, subject) for check in CHECKS]
 
 
-def check(arguments: Sequence[str]) -> int:
+def run_checks(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     keeps = "--keep" in arguments
-    runs = asked_for([argument for argument in arguments if argument != "--keep"])
+    runs = compose_architectures([argument for argument in arguments if argument != "--keep"])
     import torch
 
-    from bench.model.language_model import CannotBuild
+    from bench.model.language_model import ModelBuildError
 
     torch.set_num_threads(runs[0].threads)
     wrong = []
     for run in runs:
         name = run.names["arch"]
         try:
-            subject, findings = examined(run)
-        except CannotBuild as error:
+            subject, findings = check_architecture(run)
+        except ModelBuildError as error:
             if len(runs) == 1:
                 raise
             wrong.append(name)
@@ -120,9 +128,12 @@ def check(arguments: Sequence[str]) -> int:
         print(
             f"{name}: {run.arch['_target_']} at width {subject.width}, for {subject.parameters:,} parameters\n"
         )
-        print(f"{table(findings)}\n\n{name}: {verdict(findings)}")
-        told = [{"name": f.check.name, "status": f.status, "came": f.came} for f in findings]
-        print(f"kept in {contract_results.write(run, told)}\n" if keeps else "", flush=True)
+        print(f"{format_table(findings)}\n\n{name}: {summary_line(findings)}")
+        told = [{"name": f.check.name, "status": f.status, "came": f.observed} for f in findings]
+        print(
+            f"kept in {contract_results.write_contract_results(run, told)}\n" if keeps else "",
+            flush=True,
+        )
         wrong += [name] if any(finding.status == "broken" for finding in findings) else []
     if len(runs) > 1:
         print(
@@ -141,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     compose.register()
     try:
-        return check(given)
+        return run_checks(given)
     except UserError as mistake:
         say(f"error: {mistake} [{mistake.code}]")
         return 2

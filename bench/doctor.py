@@ -16,21 +16,23 @@ import numpy as np
 
 from bench.cli import compose
 from bench.config.errors import Parser, UserError
-from bench.config.identity import subject
+from bench.config.identity import workload_id
 from bench.config.validation import RANGES
 from bench.execution.runner import say
 from bench.performance import session
 from bench.performance.calibration import checks
-from bench.performance.calibration.harness import Examination
-from bench.performance.entry import Seat
-from bench.stats.intervals import paired_ratios, quiet
+from bench.performance.calibration.harness import CalibrationReport
+from bench.performance.entry import Entry
+from bench.stats.intervals import aa_allows_claims, paired_ratios
 from bench.system import host_state
 
 LIMIT_SECONDS = 120.0  # a worker that answers later than this is ended
 NOISE_SECONDS = 25.0  # of rounds that the noise floor takes at most
-NARROW = 0.005  # rounds end earlier where the ratio of two identical models is known to this share
+CI_WIDTH = (
+    0.005  # rounds end earlier where the ratio of two identical models is known to this share
+)
 VOCABULARY = 256  # of the models of the noise floor: bytes
-STATE = {  # what is said of surroundings.state
+STATE_PHRASES = {  # what is said of surroundings.state
     "load": "load over 1, 5 and 15 minutes {}",
     "affinity": "cores of this process {}",
     "clocks_megahertz": "clocks {} MHz",
@@ -38,10 +40,10 @@ STATE = {  # what is said of surroundings.state
     "governor": "governor {}",
     "large_pages": "large pages {}",
 }
-CLOCKS = {"wall": "the clock on the wall", "cpu": "processor time"}
+CLOCK_NAMES = {"wall": "the clock on the wall", "cpu": "processor time"}
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """What the command asks for. Raises UserError."""
     parser = Parser(
         prog="python -m bench.doctor",
@@ -68,7 +70,7 @@ def parsed(arguments: Sequence[str]) -> argparse.Namespace:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def section(title: str, lines: Sequence[str]) -> str:
+def format_section(title: str, lines: Sequence[str]) -> str:
     """A title, and its sentences below it, folded."""
     folded = [
         textwrap.fill(line, 118, initial_indent="  ", subsequent_indent="         ")
@@ -77,17 +79,17 @@ def section(title: str, lines: Sequence[str]) -> str:
     return "\n".join([title, *folded, ""])
 
 
-def of_rulers(found: Examination) -> list[str]:
+def calibration_lines(found: CalibrationReport) -> list[str]:
     """One line a ruler."""
     return [
         f"{'OFF  ' if finding.off else 'right'}  {finding.sentence}" for finding in found.findings
     ]
 
 
-def of_state(state: dict[str, Any]) -> Iterator[str]:
+def host_state_lines(state: dict[str, Any]) -> Iterator[str]:
     """The state of the machine in one sentence, and in another one each what it does not tell."""
     told = []
-    for key, words in STATE.items():
+    for key, words in STATE_PHRASES.items():
         value = state[key]
         if isinstance(value, str) and value.startswith("not available"):
             yield f"{words.partition(' {}')[0].capitalize()}: {value}."
@@ -101,33 +103,36 @@ def of_state(state: dict[str, Any]) -> Iterator[str]:
     yield f"{'; '.join(told).capitalize()}."
 
 
-def of_noise(threads: int, quick: bool) -> Iterator[str]:
+def noise_floor_lines(threads: int, quick: bool) -> Iterator[str]:
     """What two identical models differ by when they take turns: the least difference in speed that means anything here."""
     if quick:
         yield "Not asked (--quick)."
         return
-    run = compose.expand(["size=tiny", f"threads={threads}"]).runs[0]
+    run = compose.compose_sweep(["size=tiny", f"threads={threads}"]).runs[0]
     options = replace(
         run.measure,
         rounds=10_000,
         cap_seconds=NOISE_SECONDS,
-        narrow=NARROW,
+        narrow=CI_WIDTH,
         limit_seconds=LIMIT_SECONDS,
     )
-    table, starts = session.seats([run], {subject(run): VOCABULARY}, options), list[int]()
+    table, starts = (
+        session.make_entries([run], {workload_id(run): VOCABULARY}, options),
+        list[int](),
+    )
     try:
-        session.rate(table, ["train"], starts, say)
+        session.measure_rates(table, ["train"], starts, say)
     finally:
         for seat in table:
-            seat.rise()
+            seat.stop()
     if any(seat.status != "done" for seat in table):
         yield f"Not known: {next(seat.reason for seat in table if seat.status != 'done')}."
         return
     yield f"Two identical models ({run.names['arch']}, size=tiny) were trained in turns."
-    yield from (compared(table, starts, clock) for clock in CLOCKS)
+    yield from (compare_entries(table, starts, clock) for clock in CLOCK_NAMES)
 
 
-def compared(table: Sequence[Seat], starts: Sequence[int], clock: str) -> str:
+def compare_entries(table: Sequence[Entry], starts: Sequence[int], clock: str) -> str:
     """What two seats' training steps differ by, on one clock. `starts`: the first round of each process."""
     # by token: each process settles for itself how many steps a window has
     first, second = (
@@ -143,17 +148,21 @@ def compared(table: Sequence[Seat], starts: Sequence[int], clock: str) -> str:
         0
     ]
     if ratio is None:
-        return f"By {CLOCKS[clock]} there was not one round that both took part in."
-    inside = "inside" if quiet(ratio) else "not inside"
-    meaning = "differences in speed can be told" if quiet(ratio) else "no claim about speed is made"
+        return f"By {CLOCK_NAMES[clock]} there was not one round that both took part in."
+    inside = "inside" if aa_allows_claims(ratio) else "not inside"
+    meaning = (
+        "differences in speed can be told"
+        if aa_allows_claims(ratio)
+        else "no claim about speed is made"
+    )
     return (
-        f"By {CLOCKS[clock]} one takes {ratio.value:.4f} of the other's time, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} "
+        f"By {CLOCK_NAMES[clock]} one takes {ratio.value:.4f} of the other's time, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} "
         f"over {ratio.rounds} rounds of {len(starts)} processes each: {inside} 0.97 to 1.03, so that {meaning} on this machine "
         "today."
     )
 
 
-def verdict(found: Examination) -> str:
+def verdict_line(found: CalibrationReport) -> str:
     """The last line."""
     if not found.off:
         return f"All {len(found.findings)} rulers are right."
@@ -163,14 +172,20 @@ def verdict(found: Examination) -> str:
 
 def examine(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
-    asked = parsed(arguments)
-    with session.only_sitting(say):
+    asked = parse_arguments(arguments)
+    with session.exclusive_session(say):
         say("doctor: models of known cost are measured")
-        found = checks.examine(asked.threads, LIMIT_SECONDS, asked.quick)
-        print(section("The rulers", of_rulers(found)))
-        print(section("This machine", [*found.sentences, *of_state(host_state.state())]))
-        print(section("The noise floor", list(of_noise(asked.threads, asked.quick))))
-    print(verdict(found))
+        found = checks.calibrate(asked.threads, LIMIT_SECONDS, asked.quick)
+        print(format_section("The rulers", calibration_lines(found)))
+        print(
+            format_section(
+                "This machine", [*found.sentences, *host_state_lines(host_state.read_host_state())]
+            )
+        )
+        print(
+            format_section("The noise floor", list(noise_floor_lines(asked.threads, asked.quick)))
+        )
+    print(verdict_line(found))
     return int(bool(found.off))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.identity import subject
+from bench.config.identity import workload_id
 from bench.execution.runner import say
 from bench.records import store
 from bench.system import files, signals
@@ -26,22 +26,23 @@ from bench.system import files, signals
 def measure(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
     from bench import data, reporting
-    from bench.performance import sit
+    from bench.performance import run_session
 
-    flags, overrides = compose.in_order(arguments)
-    asked = compose.expand([*flags, *overrides])
+    flags, overrides = compose.split_flags(arguments)
+    asked = compose.compose_sweep([*flags, *overrides])
     run = asked.runs[0]
     if run.measure.depth == "off":
         raise UserError("measure=off measures nothing: use measure=quick or measure=full")
     root = Path(run.results) / run.suite
     files.check_writable(root / "measure")
-    runs = compose.distinct(asked.runs, subject)
+    runs = compose.distinct(asked.runs, workload_id)
     vocabularies = {
-        subject(one): data.prepare(one.data, one.names["data"], say).vocabulary.size for one in runs
+        workload_id(one): data.prepare(one.data, one.names["data"], say).vocabulary.size
+        for one in runs
     }
-    folder = sit(runs, vocabularies, root, run.measure, say)
+    folder = run_session(runs, vocabularies, root, run.measure, say)
     assert folder is not None
-    page, summary = reporting.make(root)
+    page, summary = reporting.make_report(root)
     print(summary)
     results = {
         path.parent.name: store.read_json(path) or {} for path in folder.glob("*/result.json")
@@ -61,7 +62,7 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     compose.register()
     try:
-        with signals.ended_by(signals.terminate, signals.ENDING):
+        with signals.handle_signals(signals.raise_terminated, signals.TERMINATION_SIGNALS):
             return measure(sys.argv[1:])
     except UserError as mistake:
         say(f"error: {mistake} [{mistake.code}]")

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from bench.cli.compose import conf_folder
 from bench.config.errors import Parser, UserError
-from bench.config.plugins import folders
+from bench.config.plugins import installed_folders
 
-INTO = "my_architectures"
+DEFAULT_FOLDER = "my_architectures"
 TEMPLATES = {"architecture.py.txt": "{name}.py", "architecture.yaml.txt": "conf/arch/{name}.yaml"}
 
 
-def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[str, Path]:
     """The name and the folder. Raises UserError for a name that Python or Hydra would not take."""
     parser = Parser(
         prog="python -m bench.new",
@@ -33,7 +33,9 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
         "name", help="of the file, the YAML and the class: lower-case letters, digits and _"
     )
     parser.add_argument(
-        "--into", default=INTO, help=f"the folder that both go below (default: {INTO})"
+        "--into",
+        default=DEFAULT_FOLDER,
+        help=f"the folder that both go below (default: {DEFAULT_FOLDER})",
     )
     asked = parser.parse_args(arguments)
     if not (
@@ -46,7 +48,7 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
         raise UserError(
             f"{asked.name} is a module already: take another name, as in my_{asked.name}"
         )
-    for who, folder in [("the project", conf_folder()), *folders()]:
+    for who, folder in [("the project", conf_folder()), *installed_folders()]:
         if (folder / "arch" / f"{asked.name}.yaml").exists():
             raise UserError(
                 f"arch={asked.name} is there already, by {who} ({folder}): take another name, as in my_{asked.name}"
@@ -54,7 +56,7 @@ def parsed(arguments: Sequence[str]) -> tuple[str, Path]:
     return asked.name, Path(asked.into)
 
 
-def dotted(name: str, into: Path) -> tuple[str, str]:
+def module_path(name: str, into: Path) -> tuple[str, str]:
     """The module's name as Python imports it from here, and what has to stand before a command for that."""
     inside = into.resolve()
     if inside.is_relative_to(Path.cwd()):
@@ -64,9 +66,9 @@ def dotted(name: str, into: Path) -> tuple[str, str]:
     return name, f"PYTHONPATH={into} "
 
 
-def write(name: str, into: Path) -> list[Path]:
+def write_files(name: str, into: Path) -> list[Path]:
     """Write both files below a folder. Raises UserError where one of them is there already, or can not be written."""
-    module, _ = dotted(name, into)
+    module, _ = module_path(name, into)
     words = {
         "NAME": name,
         "MODULE": module,
@@ -96,12 +98,12 @@ def write(name: str, into: Path) -> list[Path]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
     try:
-        name, into = parsed(sys.argv[1:] if arguments is None else arguments)
-        written = write(name, into)
+        name, into = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        written = write_files(name, into)
     except UserError as mistake:
         print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
         return 2
-    before, where = dotted(name, into)[1], f"--config-dir {into / 'conf'}"
+    before, where = module_path(name, into)[1], f"--config-dir {into / 'conf'}"
     print("\n".join(f"wrote {path}" for path in written))
     print(
         "\nIt works as it is. Change forward, init_state and flops together, and ask after each change:"

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from bench.config.errors import Parser, UserError
-from bench.reporting import make, suites
+from bench.reporting import find_suites, make_report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,9 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
         chosen = parser.parse_args(arguments)
         from bench.analysis import time_to_target  # late: --help answers at once
 
-        target = time_to_target.asked(chosen.words)
-        for suite in suites(chosen.results):
-            page, text = make(suite, target)
+        target = time_to_target.parse_target(chosen.words)
+        for suite in find_suites(chosen.results):
+            page, text = make_report(suite, target)
             print(text, f"\nreport: {page}", sep="\n")
     except UserError as mistake:
         print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)

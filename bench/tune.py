@@ -25,7 +25,7 @@ def main() -> int:
     return run.main(search)
 
 
-def search(asked: compose.Command, words: Sequence[str]) -> int:
+def search(asked: compose.Sweep, words: Sequence[str]) -> int:
     """Search, write the report, and say what was found."""
     from bench import reporting
 
@@ -34,7 +34,7 @@ def search(asked: compose.Command, words: Sequence[str]) -> int:
             "tune.trials=0 searches nothing: say how many trials each architecture gets, as in tune.trials=8"
         )
     lines = run.search(asked, words)
-    page, _ = reporting.make(Path(asked.runs[0].results) / asked.runs[0].suite)
+    page, _ = reporting.make_report(Path(asked.runs[0].results) / asked.runs[0].suite)
     print("\n".join([*lines, f"report: {page}"]))
     return int(any("the search is not finished" in line for line in lines))
 

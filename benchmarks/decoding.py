@@ -11,7 +11,7 @@ import shape
 import torch
 import turns
 
-from bench.evaluation.generation import write
+from bench.evaluation.generation import generate_tokens
 
 GIVEN = 1
 WRITTEN = shape.CONTEXT - GIVEN
@@ -21,7 +21,7 @@ def bench() -> turns.Works:
     model = shape.ours().eval()
     kinds = {"greedy": 0.0, "drawn": 1.0}
     return {
-        kind: (lambda heat=heat: write(model, [1], WRITTEN, heat), float(WRITTEN))
+        kind: (lambda heat=heat: generate_tokens(model, [1], WRITTEN, heat), float(WRITTEN))
         for kind, heat in kinds.items()
     }
 

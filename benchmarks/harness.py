@@ -20,12 +20,12 @@ import turns
 from torch import nn
 
 from bench.config.identity import run_name
-from bench.config.schema import Data, Run
+from bench.config.schema import DataConfig, Run
 from bench.execution import worker
-from bench.model.language_model import build
-from bench.model.sizing import count
+from bench.model.language_model import build_model
+from bench.model.sizing import count_parameters
 from bench.records import store
-from bench.system.processes import PROGRESS
+from bench.system.processes import PROGRESS_PREFIX
 from bench.training import optimizer
 
 BYTES = 257  # the vocabulary of the tokenizer `bytes`
@@ -43,8 +43,10 @@ def whole_run(folder: Path) -> Run:
         )
     )
     run = shape.run(steps=20_000, validations=0, log_every=LOGGED)
-    run.data = Data(path=str(text), cache=str(folder / "cache"))
-    run.size.parameters = count(build(run.arch, shape.WIDTH, shape.CONTEXT, BYTES, 0))["parameters"]
+    run.data = DataConfig(path=str(text), cache=str(folder / "cache"))
+    run.size.parameters = count_parameters(
+        build_model(run.arch, shape.WIDTH, shape.CONTEXT, BYTES, 0)
+    )["parameters"]
     run.names = {"arch": "gpt", "data": "text"}
     return run
 
@@ -57,7 +59,7 @@ def harness() -> None:
         def say(line: str) -> None:
             nonlocal left
             print(line, file=sys.stderr)
-            if line.startswith(PROGRESS):
+            if line.startswith(PROGRESS_PREFIX):
                 left -= 1
                 if left == 0:
                     here.end()
@@ -66,15 +68,15 @@ def harness() -> None:
 
         run = whole_run(Path(place))
         folder = Path(place) / run_name(run)
-        store.begin(folder, run, {}, {"digests": {}})
-        worker.run(run, folder, say)
+        store.create_record(folder, run, {}, {"digests": {}})
+        worker.train_and_score(run, folder, say)
         raise SystemExit("the run is over: fewer rounds, or shorter ones")
 
 
 def bare() -> turns.Works:
     run = shape.run()
-    model = build(run.arch, shape.WIDTH, shape.CONTEXT, BYTES, 0)
-    chosen = optimizer.build(model, run.optimizer, shape.RATE)
+    model = build_model(run.arch, shape.WIDTH, shape.CONTEXT, BYTES, 0)
+    chosen = optimizer.build_optimizer(model, run.optimizer, shape.RATE)
 
     def loss(tokens: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(model(tokens)[0].flatten(0, 1), targets.flatten())

@@ -19,24 +19,26 @@ import torch
 import turns
 import yaml
 
-from bench.config.schema import Run, Size, Train
-from bench.performance.workload import Subject
+from bench.config.schema import Run, SizeConfig, TrainConfig
+from bench.performance.workload import Workload
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
 REFERENCE, TOKENS, VOCABULARY = "transformer", 768, 257
 
 
-def subject(arch: str, parameters: int, context: int) -> Subject:
+def subject(arch: str, parameters: int, context: int) -> Workload:
     """An architecture ready to train, with its initial values."""
     torch.manual_seed(0)
     options = yaml.safe_load((CONF / f"{arch}.yaml").read_text(encoding="utf-8"))
-    chosen = Train(batch=max(1, TOKENS // context), device="cpu", learning_rate=shape.RATE)
-    made = Subject(Run(arch=options, size=Size(parameters, context), train=chosen), VOCABULARY)
+    chosen = TrainConfig(batch=max(1, TOKENS // context), device="cpu", learning_rate=shape.RATE)
+    made = Workload(
+        Run(arch=options, size=SizeConfig(parameters, context), train=chosen), VOCABULARY
+    )
     made.objective.train()
     return made
 
 
-def contest(subjects: dict[str, Subject], rounds: int, warm: int = 3) -> turns.Rates:
+def contest(subjects: dict[str, Workload], rounds: int, warm: int = 3) -> turns.Rates:
     """Steps a second by both clocks, of each in each round."""
     order, taken = random.Random(0), dict[tuple[str, str], list[tuple[float, float]]]()
     for number in range(-warm, rounds):

@@ -50,18 +50,18 @@ def asked_for(text: Path, words: list[str], seed: int, cache: str) -> Run:
         f"seed={seed}",
         *words,
     ]
-    return compose.expand(told).runs[0]
+    return compose.compose_sweep(told).runs[0]
 
 
 def trained(run: Run) -> tuple[float, float]:
     """Nats a character of the whole validation part, after the whole training; and the seconds that compiling took before."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.plan(run)
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.train_settings(run)
     asked = built(run, corpus.vocabulary.size)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
-    compilation.prepare(asked, plan, run.data.cache)
-    compiling = compilation.first_pass(asked, plan, blocks.at(0))
+    compilation.compile_objective(asked, plan, run.data.cache)
+    compiling = compilation.warm_up(asked, plan, blocks.at(0))
     for _ in loop.train(
-        asked, optimizer.build(asked, run.optimizer, plan.learning_rate), blocks, plan
+        asked, optimizer.build_optimizer(asked, run.optimizer, plan.learning_rate), blocks, plan
     ):
         pass
     part = corpus.parts["validation"].tokens
@@ -70,10 +70,10 @@ def trained(run: Run) -> tuple[float, float]:
 
 
 def built(run: Run, vocabulary: int, device: str | torch.device = "cpu") -> objective.Objective:
-    width = sizing.fitting_width(run.arch, run.size, vocabulary)
-    return objective.build(
+    width = sizing.width_for_size(run.arch, run.size, vocabulary)
+    return objective.build_objective(
         run.objective,
-        language_model.build(run.arch, width, run.size.context, vocabulary, run.seed, device),
+        language_model.build_model(run.arch, width, run.size.context, vocabulary, run.seed, device),
     )
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.config.schema import ObjectiveOptions, Run, Size, Train
-from bench.model.language_model import LanguageModel, build
+from bench.config.schema import ObjectiveConfig, Run, SizeConfig, TrainConfig
+from bench.model.language_model import LanguageModel, build_model
 from bench.training import loop as train
 from bench.training import objective, optimizer
 from bench.training.objective import Objective
@@ -25,7 +25,7 @@ ARCH = Path(__file__).resolve().parents[1] / "conf" / "arch" / "gpt.yaml"
 Step = Callable[[], object]
 
 
-def settle() -> None:
+def set_process_state() -> None:
     """The same state of the process for everyone."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -47,21 +47,24 @@ def run(**options: Any) -> Run:
         "learning_rate": RATE,
         "clip": CLIP,
     } | options
-    return Run(arch=arch, size=Size(context=CONTEXT), train=Train(**chosen))
+    return Run(arch=arch, size=SizeConfig(context=CONTEXT), train=TrainConfig(**chosen))
 
 
 def ours() -> LanguageModel:
-    return build(run().arch, WIDTH, CONTEXT, VOCABULARY, seed=0)
+    return build_model(run().arch, WIDTH, CONTEXT, VOCABULARY, seed=0)
 
 
 def our_step(compiled: bool) -> Step:
     """The bench's own step, with the recipe of the peers."""
-    return step(run(), objective.build(ObjectiveOptions(), ours()), compiled)
+    return step(run(), objective.build_objective(ObjectiveConfig(), ours()), compiled)
 
 
 def step(asked: Run, module: Objective, compiled: bool = False) -> Step:
     """The bench's own step of a run on batches that are at hand."""
-    plan, chosen = train.plan(asked), optimizer.build(module, asked.optimizer, RATE)
+    plan, chosen = (
+        train.train_settings(asked),
+        optimizer.build_optimizer(module, asked.optimizer, RATE),
+    )
     batches = [[module.batch(block, torch.Generator())] for block in blocks()]
     module.train()
     if compiled:
@@ -69,7 +72,7 @@ def step(asked: Run, module: Objective, compiled: bool = False) -> Step:
 
     def one() -> None:
         batches.append(batches.pop(0))
-        train.update(module, batches[0], chosen, plan)
+        train.train_step(module, batches[0], chosen, plan)
 
     return one
 

@@ -33,15 +33,15 @@ RECIPE = [
 
 def trained(run: Run) -> tuple[float, float, float]:
     """Seconds of training, seconds before its first step for compiling, nats a character of the whole validation part."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.plan(run)
-    loop.settle(plan)
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.train_settings(run)
+    loop.set_matmul_precision(plan)
     objective = quality.built(run, corpus.vocabulary.size, plan.device)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
-    compilation.prepare(objective, plan, run.data.cache)
+    compilation.compile_objective(objective, plan, run.data.cache)
     compiling = (
-        0.0 if plan.compile == "none" else compilation.first_pass(objective, plan, blocks.at(0))
+        0.0 if plan.compile == "none" else compilation.warm_up(objective, plan, blocks.at(0))
     )
-    chosen = optimizer.build(objective, run.optimizer, plan.learning_rate)
+    chosen = optimizer.build_optimizer(objective, run.optimizer, plan.learning_rate)
     synchronise(plan.device)
     began = time.perf_counter()
     for step in loop.train(objective, chosen, blocks, plan):
@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(asked.seeds):
             run = quality.asked_for(asked.text, [*RECIPE, *asked.overrides], seed, cache)
-            plan = loop.plan(run)
+            plan = loop.train_settings(run)
             device = (
                 torch.cuda.get_device_name()
                 if plan.device.type == "cuda"

@@ -26,9 +26,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 from bench.data import prepare, tokenization, tokenizer
-from bench.data.document_store import Spool
+from bench.data.document_store import DocumentStore
 from bench.system import host
 
 KINDS = 200_000  # different words
@@ -111,7 +111,7 @@ def prepared(path: Path, kind: str, vocabulary: int, cache: Path) -> dict[str, f
 def inside(path: str, kind: str, vocabulary: int, cache: str) -> None:
     """What the fresh process does; its last line is its answer."""
     moments = [(time.perf_counter(), "start")]
-    options = Data(path=path, tokenizer=kind, vocabulary=vocabulary, cache=cache)
+    options = DataConfig(path=path, tokenizer=kind, vocabulary=vocabulary, cache=cache)
     corpus = prepare(options, "benchmark", lambda line: moments.append((time.perf_counter(), line)))
     end = time.perf_counter()
     learning = next((at for at, line in moments if line.startswith("learning")), 0.0)
@@ -121,26 +121,28 @@ def inside(path: str, kind: str, vocabulary: int, cache: str) -> None:
     print(json.dumps(answer | {"folder": str(corpus.folder)}))
 
 
-def library(description: dict[str, str]) -> tokenizer.Pieces:
+def library(description: dict[str, str]) -> tokenizer.SubwordVocabulary:
     """The peer: the same byte pairs; for bytes a vocabulary of the 256 bytes and no pair."""
     if description["kind"] != "bytes":
-        return tokenizer.Pieces(description["tokenizer"], "bpe")
+        return tokenizer.SubwordVocabulary(description["tokenizer"], "bpe")
     return tokenizer.learn_bpe(lambda: iter(["a"]), 256)
 
 
 def rounds(path: Path, description: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     """(R,) seconds of the bench and of the library for the same pieces, in turns; who begins changes."""
-    vocabulary, peer = tokenizer.load(description), library(description).tokenizer
-    with Spool(path) as text:
+    vocabulary, peer = tokenizer.load_vocabulary(description), library(description).tokenizer
+    with DocumentStore(path) as text:
         size = min(PIECE, text.length // 2)
-        step = max(tokenization.BLOCK, (text.length - size) // (ROUNDS + 1))
+        step = max(tokenization.BLOCK_BYTES, (text.length - size) // (ROUNDS + 1))
         starts = [low for low, _ in text.cut(0, text.length - size, step)][:ROUNDS]
         seconds = np.zeros((2, len(starts)))
-        with tokenization.encoder(text, vocabulary, tokenization.POOLED) as encode:
+        with tokenization.open_encoder(text, vocabulary, tokenization.MIN_POOL_BYTES) as encode:
             for number, begin in enumerate([0, *starts]):  # the first is a warm-up
                 _, end = next(text.cut(begin, text.length, size // 2))
                 batches = list(
-                    tokenization.batches(text, np.array([[begin, end]]), tokenization.BLOCK)
+                    tokenization.text_batches(
+                        text, np.array([[begin, end]]), tokenization.BLOCK_BYTES
+                    )
                 )
                 for who in (0, 1) if number % 2 else (1, 0):
                     start = time.perf_counter()
@@ -210,7 +212,7 @@ def main() -> None:
             with open(path, "wb") as file:
                 file.writelines(made_text(int(asked.megabytes * 1e6), asked.seed))
         print(
-            f"{host.processor()}, {host.cores()} cores, tokenizers {host.version('tokenizers')}",
+            f"{host.processor_name()}, {host.available_cores()} cores, tokenizers {host.package_version('tokenizers')}",
             file=sys.stderr,
         )
         rows = [

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.performance.worker import channel
+from bench.performance.worker import answer_stream
 from bench.stats.intervals import paired_ratios
 from bench.system import host
 
@@ -32,7 +32,7 @@ Pair = tuple[tuple[str, str], tuple[str, str]]  # a rate over another
 # --- a contender's side -----------------------------------------------------------------------------------------------
 
 
-class Turns:
+class TurnTaker:
     """Reads whose turn it is, and tells how long it took."""
 
     def __init__(self, answers: object, amounts: Mapping[str, float]) -> None:
@@ -58,9 +58,9 @@ class Turns:
 
 def serve(make: Callable[[], Works]) -> None:
     """Work whenever asked, until nobody asks any more. What a contender prints while it is made goes elsewhere."""
-    with channel() as answers:
+    with answer_stream() as answers:
         works = make()
-        turns = Turns(answers, {name: amount for name, (_, amount) in works.items()})
+        turns = TurnTaker(answers, {name: amount for name, (_, amount) in works.items()})
         while True:
             name, passes = turns.begin()
             for _ in range(passes):
@@ -76,7 +76,7 @@ class Contender:
 
     def __init__(self, script: str, name: str, options: Sequence[str]) -> None:
         command = [sys.executable, script, *options, "--inside", name]
-        environment = host.process_environment(1) | {"TRANSFORMERS_VERBOSITY": "error"}
+        environment = host.worker_environment(1) | {"TRANSFORMERS_VERBOSITY": "error"}
         self.name, self.passes = name, dict[str, int]()
         self.process = subprocess.Popen(
             command,
@@ -122,7 +122,7 @@ class Contender:
         self.process.communicate()
 
 
-def contest(
+def take_turns(
     script: str, names: Sequence[str], options: Sequence[str], rounds: int, seconds: float
 ) -> Rates:
     """Rounds of windows: everyone once a round in an order drawn anew, after a round that warms up."""
@@ -146,7 +146,7 @@ def contest(
 def table(rates: Rates, pairs: Mapping[str, Pair], unit: str) -> None:
     """One line for each pair: the median of the paired ratio with its 95 % interval, by both clocks."""
     print(
-        f"{host.processor()}, {host.cores()} cores, torch {host.version('torch')}, one thread a process"
+        f"{host.processor_name()}, {host.available_cores()} cores, torch {host.package_version('torch')}, one thread a process"
     )
     lines = [("", unit, "over", "ratio", "95 %", "by processor time", "95 %", "rounds")]
     for name, (first, second) in pairs.items():

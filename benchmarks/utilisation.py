@@ -19,10 +19,10 @@ import torch
 import turns
 import yaml
 
-from bench.config.schema import Run, Size, Train
+from bench.config.schema import Run, SizeConfig, TrainConfig
 from bench.performance import timing
-from bench.performance.hardware_peak import Peak
-from bench.performance.workload import Subject
+from bench.performance.hardware_peak import HardwarePeak
+from bench.performance.workload import Workload
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
 
@@ -40,13 +40,13 @@ def works(arch: str, asked: argparse.Namespace) -> turns.Works:
         name: yaml.safe_load(value)
         for name, _, value in (word.partition("=") for word in asked.options)
     }
-    recipe = Train(batch=asked.batch, device=asked.device, compile=asked.compile)
-    subject = Subject(
-        Run(arch=options, size=Size(asked.parameters, asked.context), train=recipe),
+    recipe = TrainConfig(batch=asked.batch, device=asked.device, compile=asked.compile)
+    subject = Workload(
+        Run(arch=options, size=SizeConfig(asked.parameters, asked.context), train=recipe),
         asked.vocabulary,
     )
     subject.objective.train()
-    peak = Peak(subject.device, subject.plan.precision)
+    peak = HardwarePeak(subject.device, subject.plan.precision)
     first, second, result = peak.factors
     products = PRODUCTS[subject.device.type]
 

@@ -8,8 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.config.identity import digest, subject
-from bench.config.schema import Data, Evaluate, ObjectiveOptions, Run, Size, Train
+from bench.config.identity import digest, workload_id
+from bench.config.schema import (
+    DataConfig,
+    EvaluateConfig,
+    ObjectiveConfig,
+    Run,
+    SizeConfig,
+    TrainConfig,
+)
 from bench.records import store
 from bench.records.metric import Metric
 
@@ -50,17 +57,17 @@ def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
     }
     return Run(
         arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
-        data=Data(
+        data=DataConfig(
             source="python_docs",
             path=changes.get("data", ""),
             tokenizer=changes.get("tokenizer", "bytes"),
         ),
-        size=Size(parameters=changes.get("parameters", 800_000), context=128),
-        objective=ObjectiveOptions(),
-        train=Train(
+        size=SizeConfig(parameters=changes.get("parameters", 800_000), context=128),
+        objective=ObjectiveConfig(),
+        train=TrainConfig(
             learning_rate=changes.get("learning_rate", 4e-3), steps=changes.get("steps", 1000)
         ),
-        evaluate=Evaluate(prompt="The function returns"),
+        evaluate=EvaluateConfig(prompt="The function returns"),
         names=names,
         seed=seed,
         suite=root.name,
@@ -177,10 +184,10 @@ def write_run(
         else (changes.get("data_digest", "d1d1d1d1"), changes.get("order", f"order-{seed}"))
     )
     provenance = _provenance(run, *digests, changes.get("source", ""))
-    store.begin(folder, run, changes.get("environment", ENVIRONMENT), provenance)
+    store.create_record(folder, run, changes.get("environment", ENVIRONMENT), provenance)
     if failed:
         if status != "unfinished":
-            store.finish(
+            store.write_result(
                 folder,
                 status,
                 reason,
@@ -202,7 +209,7 @@ def write_run(
         ("masked", "pseudo(128, 2000 positions)") if arch in ENCODERS else ("causal", "chunk(128)")
     )
     found = quality(arch, nats, table) if metrics is None else metrics
-    store.finish(
+    store.write_result(
         folder, "done", "", found, {"objective": kind, "protocol": protocol, "part": "test"}
     )
     return folder
@@ -460,7 +467,7 @@ def write_measure(
 
     `changes`: machine, sitting, rounds, starts, stopped.
     """
-    name, machine = subject(make_run(root, arch, **changes)), changes.get("machine", "0a1b2c3d")
+    name, machine = workload_id(make_run(root, arch, **changes)), changes.get("machine", "0a1b2c3d")
     sitting = f"{machine}-{changes.get('sitting', '20260101T101010')}"
     folder = root / "measure" / sitting / (f"{arch}-{name}" + ("-again" if twin else ""))
     folder.mkdir(parents=True)
@@ -486,7 +493,7 @@ def write_measure(
         if metrics is None
         else metrics
     )
-    store.finish(folder, "failed" if reason else "done", reason, () if reason else found)
+    store.write_result(folder, "failed" if reason else "done", reason, () if reason else found)
     return folder
 
 

@@ -10,12 +10,12 @@ import pytest
 from architectures.interface import Unsupported
 from bench import reporting
 from bench.config.errors import UserError
-from bench.config.identity import identity, subject, weights_key
-from bench.config.schema import Run, Size, Train
-from bench.config.validation import check
+from bench.config.identity import identity, weights_key, workload_id
+from bench.config.schema import Run, SizeConfig, TrainConfig
+from bench.config.validation import validate_run
 from bench.model import language_model, sizing
 from bench.planning import budget as plans
-from bench.reporting.sections.fairness import differing
+from bench.reporting.sections.fairness import differing_places
 from tests import synthetic
 from tests.conftest import Command, assert_one_error
 
@@ -49,13 +49,17 @@ def test_the_width_by_state_is_the_largest_under_the_budget(
 ) -> None:
     """`numbers` a channel: two vectors a layer of an LSTM; keys and values of 64 tokens in each of two layers."""
     budget = 9_000
-    width = sizing.fitting_width(arch, Size(context=64, match="state", state_bytes=budget), 67)
+    width = sizing.width_for_size(
+        arch, SizeConfig(context=64, match="state", state_bytes=budget), 67
+    )
     accepted = [
-        w for w in range(1, 4 * width + 1) if sizing.offered(w) and (arch is RNN or w % 4 == 0)
+        w
+        for w in range(1, 4 * width + 1)
+        if sizing.is_offered_width(w) and (arch is RNN or w % 4 == 0)
     ]
     assert width == max(w for w in accepted if 4 * numbers * w <= budget)
     assert (
-        sizing.state_bytes(language_model.build(arch, width, 64, 67, seed=0), 64)
+        sizing.state_bytes(language_model.build_model(arch, width, 64, 67, seed=0), 64)
         == 4 * numbers * width
     )
 
@@ -63,29 +67,31 @@ def test_the_width_by_state_is_the_largest_under_the_budget(
 @pytest.mark.parametrize("counted", ["without_embedding", "in_products"])
 def test_the_width_by_another_count_is_the_largest_under_the_budget(counted: str) -> None:
     def size(width: int) -> int:
-        return sizing.count(sizing.sketch(RNN, width, 32, 67))[f"parameters_{counted}"]
+        return sizing.count_parameters(sizing.build_on_meta(RNN, width, 32, 67))[
+            f"parameters_{counted}"
+        ]
 
-    width = sizing.fitting_width(RNN, Size(parameters=40_000, context=32, count=counted), 67)
-    following = next(w for w in range(width + 1, 2 * width) if sizing.offered(w))
+    width = sizing.width_for_size(RNN, SizeConfig(parameters=40_000, context=32, count=counted), 67)
+    following = next(w for w in range(width + 1, 2 * width) if sizing.is_offered_width(w))
     assert size(width) <= 40_000 < size(following)
 
 
 def test_what_keeps_no_state_says_so() -> None:
-    asked = Size(context=64, match="state", state_bytes=50_000)
+    asked = SizeConfig(context=64, match="state", state_bytes=50_000)
     with pytest.raises(Unsupported, match="encoder"):
-        sizing.fitting_width(BERT, asked, 67)
+        sizing.width_for_size(BERT, asked, 67)
     with pytest.raises(Unsupported, match="keeps no state"):
-        sizing.fitting_width(BIGRAM, asked, 67)
+        sizing.width_for_size(BIGRAM, asked, 67)
 
 
 def test_budgets_of_state_that_no_machine_or_no_width_meets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(language_model.CannotBuild, match=r"size\.state_bytes=3 is too small"):
-        sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=3), 67)
+    with pytest.raises(language_model.ModelBuildError, match=r"size\.state_bytes=3 is too small"):
+        sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=3), 67)
     monkeypatch.setattr(sizing.host, "memory_bytes", lambda: 1_000_000)
-    with pytest.raises(language_model.CannotBuild, match="more than this machine can train"):
-        sizing.fitting_width(RNN, Size(context=64, match="state", state_bytes=50_000), 67)
+    with pytest.raises(language_model.ModelBuildError, match="more than this machine can train"):
+        sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=50_000), 67)
 
 
 # --- length -----------------------------------------------------------------------------------------------------------
@@ -96,7 +102,7 @@ def asked(tmp_path: Path, arch: dict[str, Any] = RNN, **train: Any) -> Run:
         arch=dict(arch), names={"arch": arch["_target_"].rpartition(".")[2], "data": "python_docs"}
     )
     made = dataclasses.replace(
-        made, size=Size(parameters=30_000, context=32), train=Train(batch=4, **train)
+        made, size=SizeConfig(parameters=30_000, context=32), train=TrainConfig(batch=4, **train)
     )
     return dataclasses.replace(made, results=str(tmp_path), suite="suite")
 
@@ -114,9 +120,9 @@ def test_planned_flops_are_within_one_step_below_the_budget(
     tmp_path: Path, arch: dict[str, Any]
 ) -> None:
     budget = 3e9
-    (run,) = plans.make([asked(tmp_path, arch, match="flops", budget=budget)])
-    width = sizing.fitting_width(arch, run.size, 257)
-    step = 3 * language_model.build(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
+    (run,) = plans.plan_runs([asked(tmp_path, arch, match="flops", budget=budget)])
+    width = sizing.width_for_size(arch, run.size, 257)
+    step = 3 * language_model.build_model(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
     assert budget - step < run.train.steps * step <= budget
     assert run.train.planned == run.train.steps
 
@@ -124,13 +130,13 @@ def test_planned_flops_are_within_one_step_below_the_budget(
 @pytest.mark.usefixtures("bytes_alone")
 def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     first = asked(tmp_path, match="flops", budget=3e9)
-    assert plans.planned(first) == first
-    (dry,) = plans.make([first], keep=False)
-    assert not plans.place(first).exists()
-    (made,) = plans.make([first])
-    assert dry == made == plans.planned(first)
-    content = json.loads(plans.place(first).read_text())
-    plans.place(first).write_text(
+    assert plans.apply_plan(first) == first
+    (dry,) = plans.plan_runs([first], keep=False)
+    assert not plans.plan_path(first).exists()
+    (made,) = plans.plan_runs([first])
+    assert dry == made == plans.apply_plan(first)
+    content = json.loads(plans.plan_path(first).read_text())
+    plans.plan_path(first).write_text(
         json.dumps(content | {"steps": 7})
     )  # whatever a step would cost today
     others = [
@@ -138,13 +144,13 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
         dataclasses.replace(first, seed=5),
         asked(tmp_path, match="flops", budget=3e9, learning_rate=0.5),
     ]
-    assert [run.train.steps for run in plans.make(others)] == [7, 7, 7]
-    assert identity(plans.planned(first)) == identity(
+    assert [run.train.steps for run in plans.plan_runs(others)] == [7, 7, 7]
+    assert identity(plans.apply_plan(first)) == identity(
         asked(tmp_path, steps=7)
     )  # however it was planned
     with pytest.raises(UserError, match="holds no plan"):
-        plans.confirm(first)
-    plans.confirm(made)
+        plans.require_plan(first)
+    plans.require_plan(made)
 
 
 @pytest.mark.usefixtures("bytes_alone")
@@ -153,7 +159,7 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
 ) -> None:
     run = asked(tmp_path, match="seconds", budget=10.0)
     with pytest.raises(UserError, match=r"no training rate of arch=RNN.*python -m bench\.measure"):
-        plans.make([run])
+        plans.plan_runs([run])
     rates = {"early": 900.0, "late": 1000.0, "later": 1200.0}
     root = tmp_path / "suite"
     for sitting, rate in rates.items():
@@ -162,7 +168,7 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
             folder.mkdir(parents=True)
             about = {
                 "machine": machine,
-                "subject": subject(run),
+                "subject": workload_id(run),
                 "arch": "rnn",
                 "surroundings": {"stopped": sitting == "later"},
             }
@@ -185,34 +191,34 @@ def test_seconds_are_planned_from_the_last_whole_rate_of_this_machine(
                 json.dumps({"schema": 1, "status": "done", "reason": "", "metrics": metrics})
             )
     monkeypatch.setattr(plans.host, "machine_digest", lambda: "here")
-    (made,) = plans.make([run])
+    (made,) = plans.plan_runs([run])
     assert made.train.steps == 10 * 1000 // (4 * 32)
-    assert json.loads(plans.place(run).read_text())["sitting"] == "here-late"
+    assert json.loads(plans.plan_path(run).read_text())["sitting"] == "here-late"
 
 
 @pytest.mark.usefixtures("bytes_alone")
 @pytest.mark.parametrize(("budget", "said"), [(10.0, "can not be reached"), (1e29, "out of range")])
 def test_a_budget_that_no_number_of_steps_meets(tmp_path: Path, budget: float, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        plans.make([asked(tmp_path, match="flops", budget=budget)])
+        plans.plan_runs([asked(tmp_path, match="flops", budget=budget)])
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"train": Train(match="flops")}, r"train\.budget=0"),
-        ({"train": Train(budget=5.0)}, r"train\.match=tokens"),
-        ({"size": Size(match="state")}, r"size\.state_bytes=0"),
-        ({"size": Size(state_bytes=5)}, r"size\.match=parameters"),
+        ({"train": TrainConfig(match="flops")}, r"train\.budget=0"),
+        ({"train": TrainConfig(budget=5.0)}, r"train\.match=tokens"),
+        ({"size": SizeConfig(match="state")}, r"size\.state_bytes=0"),
+        ({"size": SizeConfig(state_bytes=5)}, r"size\.match=parameters"),
         (
-            {"size": Size(match="state", state_bytes=5, count="in_products")},
+            {"size": SizeConfig(match="state", state_bytes=5, count="in_products")},
             r"size\.count=in_products",
         ),
     ],
 )
 def test_half_a_budget_is_a_mistake(words: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check(Run(arch=dict(RNN), names={"arch": "rnn"}, **words))
+        validate_run(Run(arch=dict(RNN), names={"arch": "rnn"}, **words))
 
 
 def test_keys_that_came_later_leave_older_records_their_names() -> None:
@@ -221,7 +227,7 @@ def test_keys_that_came_later_leave_older_records_their_names() -> None:
     assert not {"count", "state_bytes"} & set(key["size"])
     assert "searching" not in key["data"]
     assert key["train"]["match"] == "tokens"
-    assert identity(dataclasses.replace(run, size=Size(count="in_products"))) != identity(run)
+    assert identity(dataclasses.replace(run, size=SizeConfig(count="in_products"))) != identity(run)
 
 
 @pytest.mark.slow
@@ -248,17 +254,17 @@ def test_the_same_command_twice_trains_what_was_planned(
 
 
 def test_only_what_was_not_the_question_is_marked() -> None:
-    assert differing("aabb", [1, 2, 1, 2]) == set()  # all have both: it was the question
-    assert differing("abc", ["causal", "causal", "masked"]) == {2}
-    assert differing("aab", [1, 2, 1]) == {1}
-    assert differing("ab", [1, 2]) == {0, 1}
-    assert differing("ab", [float("nan"), float("nan")]) == set()
-    assert differing("", []) == set()
+    assert differing_places("aabb", [1, 2, 1, 2]) == set()  # all have both: it was the question
+    assert differing_places("abc", ["causal", "causal", "masked"]) == {2}
+    assert differing_places("aab", [1, 2, 1]) == {1}
+    assert differing_places("ab", [1, 2]) == {0, 1}
+    assert differing_places("ab", [float("nan"), float("nan")]) == set()
+    assert differing_places("", []) == set()
 
 
 def test_the_sheet_is_in_the_report(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=1, machines=1)
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert "Matched: the size, 800,000 parameters at most; the length, tokens." in page
     sheet = page[page.index("Fairness sheet") : page.index("Order of the training blocks")]
     assert (

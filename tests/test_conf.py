@@ -7,9 +7,9 @@ import yaml
 
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.identity import subject
-from bench.config.schema import RESERVED, options
-from bench.config.validation import check
+from bench.config.identity import workload_id
+from bench.config.schema import RESERVED_KEYS, constructor_options
+from bench.config.validation import validate_run
 from tests.conftest import OWN
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -32,9 +32,9 @@ CHOICES = [
 
 @pytest.mark.parametrize("path", CHOICES, ids=lambda path: path.stem)
 def test_every_choice_of_every_group_composes(path: Path) -> None:
-    asked = compose.expand([f"{path.parent.name}={path.stem}"])
+    asked = compose.compose_sweep([f"{path.parent.name}={path.stem}"])
     assert asked.runs[0].names[path.parent.name] == path.stem
-    check(asked.runs[0])
+    validate_run(asked.runs[0])
 
 
 LONG = ("floors",)  # many cells, each of which is composed
@@ -46,7 +46,7 @@ SUITES = [
 
 @pytest.mark.parametrize("path", SUITES)
 def test_a_suite_is_a_sweep_into_a_folder_of_its_name(path: Path) -> None:
-    asked = compose.expand([f"suite={path.stem}", "seed=0"])
+    asked = compose.compose_sweep([f"suite={path.stem}", "seed=0"])
     assert asked.sweep
     assert len(asked.runs) > 1
     assert {run.suite for run in asked.runs} == {path.stem}
@@ -60,24 +60,24 @@ def test_an_architecture_says_what_it_is(path: Path) -> None:
     assert arch["family"]
     assert arch["card"]["summary"]
     assert arch["tune"]["learning_rate"] > 0
-    assert not set(options(arch)) & set(RESERVED)
+    assert not set(constructor_options(arch)) & set(RESERVED_KEYS)
 
 
 def test_the_first_architecture_of_a_suite_is_the_reference_of_its_speeds_whatever_the_control_repeats() -> (
     None
 ):
-    runs = compose.expand(["suite=default"]).runs
-    assert [run.names["arch"] for run in compose.distinct(runs, subject)][:2] == ["rnn", "gru"]
+    runs = compose.compose_sweep(["suite=default"]).runs
+    assert [run.names["arch"] for run in compose.distinct(runs, workload_id)][:2] == ["rnn", "gru"]
     assert compose.distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
 
 
 def test_the_command_line_wins_over_a_suite() -> None:
-    asked = compose.expand(["suite=default", "arch=gpt", "seed=7", "train.steps=3"])
+    asked = compose.compose_sweep(["suite=default", "arch=gpt", "seed=7", "train.steps=3"])
     assert [(run.names["arch"], run.seed, run.train.steps) for run in asked.runs] == [("gpt", 7, 3)]
 
 
 def test_sweeps_of_every_kind() -> None:
-    runs = compose.expand(["-m", "arch=glob(g*,exclude=gr*)", "seed=range(0,2)"]).runs
+    runs = compose.compose_sweep(["-m", "arch=glob(g*,exclude=gr*)", "seed=range(0,2)"]).runs
     assert {run.seed for run in runs} == {0, 1}
     assert {run.names["arch"] for run in runs} == {
         p.stem for p in (CONF / "arch").glob("g*.yaml") if not p.stem.startswith("gr")
@@ -85,11 +85,11 @@ def test_sweeps_of_every_kind() -> None:
 
 
 def test_flags_may_stand_between_overrides() -> None:
-    assert compose.in_order(["arch=rnn,gpt", "-m", "seed=1"]) == (
+    assert compose.split_flags(["arch=rnn,gpt", "-m", "seed=1"]) == (
         ["-m"],
         ["arch=rnn,gpt", "seed=1"],
     )
-    assert compose.in_order(["a=1", "--config-dir", "x", "b=2"]) == (
+    assert compose.split_flags(["a=1", "--config-dir", "x", "b=2"]) == (
         ["--config-dir", "x"],
         ["a=1", "b=2"],
     )
@@ -97,7 +97,7 @@ def test_flags_may_stand_between_overrides() -> None:
 
 def test_several_values_without_the_flag_is_a_mistake() -> None:
     with pytest.raises(UserError, match="add -m"):
-        compose.expand(["arch=rnn,gpt"])
+        compose.compose_sweep(["arch=rnn,gpt"])
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_a_choice_that_is_no_word_is_a_mistake(words: list[str]) -> None:
         UserError,
         match=r"(suite=null|data=null|arch=3) is no name of a YAML: leave it out, or name one of conf/",
     ):
-        compose.expand(words)
+        compose.compose_sweep(words)

@@ -7,14 +7,14 @@ import pytest
 import torch
 import yaml
 
-from bench.contract import CHECKS, Check, Subject, check_before_training, examine
-from bench.contract.probes import mix, noise
-from bench.model.language_model import CannotBuild
+from bench.contract import CHECKS, Check, ModelUnderTest, check_before_training, run_check
+from bench.contract.probes import random_input, seeded_output
+from bench.model.language_model import ModelBuildError
 from tests.conftest import each_architecture
 
 
 @cache
-def sound(path: Path) -> Subject:
+def sound(path: Path) -> ModelUnderTest:
     """An architecture of conf/arch; its width is solved once for all its checks.
 
     Two layers show what more would: the first reads the embedding, the second a layer. Where layers differ, all of them stay.
@@ -24,18 +24,18 @@ def sound(path: Path) -> Subject:
         *arch,
         *arch.get("settings", {}),
     }
-    return Subject(arch | ({"layers": min(arch["layers"], 2)} if alike else {}))
+    return ModelUnderTest(arch | ({"layers": min(arch["layers"], 2)} if alike else {}))
 
 
 @cache
-def fake(name: str) -> Subject:
-    return Subject({"_target_": f"tests.fake_architectures.{name}"})
+def fake(name: str) -> ModelUnderTest:
+    return ModelUnderTest({"_target_": f"tests.fake_architectures.{name}"})
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize("path", each_architecture())
 def test_promise_holds(path: Path, check: Check) -> None:
-    finding = examine(check, sound(path))
+    finding = run_check(check, sound(path))
     assert finding.status != "broken", finding.sentence()
 
 
@@ -72,7 +72,7 @@ def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> Non
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 def test_sound_double_keeps_the_contract(check: Check) -> None:
-    finding = examine(check, fake("Valid"))
+    finding = run_check(check, fake("Valid"))
     assert finding.status == "holds", finding.sentence()
 
 
@@ -115,13 +115,13 @@ BROKEN = [  # the double, the promise that it breaks, and words of the reason
 )
 def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, words: str) -> None:
     check = next(check for check in CHECKS if check.name == promise)
-    finding = examine(check, fake(name))
+    finding = run_check(check, fake(name))
     assert finding.status == "broken", finding.sentence()
-    assert words in finding.came
+    assert words in finding.observed
     assert finding.sentence().startswith(
         f"{promise}: {check.done}; expected: {check.expected}; came: "
     )
-    assert finding.sentence().endswith(f"to mend it: {check.mend}")
+    assert finding.sentence().endswith(f"to mend it: {check.fix}")
 
 
 @pytest.mark.parametrize(
@@ -136,34 +136,37 @@ def test_broken_promise_is_caught_by_name_and_reason(name: str, promise: str, wo
     ],
 )
 def test_refused_before_training(name: str, words: str) -> None:
-    with pytest.raises(CannotBuild, match=f"^{name}: .*{words}"):
+    with pytest.raises(ModelBuildError, match=f"^{name}: .*{words}"):
         check_before_training(fake(name).build())
 
 
 def test_rounding_alone_is_no_look_ahead() -> None:
     """A Fourier transform mixes the roundings of all positions; in float64 that is told from a leak."""
     subject = fake("ByFourier")
-    finding = examine(next(check for check in CHECKS if check.name == "causality"), subject)
+    finding = run_check(next(check for check in CHECKS if check.name == "causality"), subject)
     assert finding.status == "holds", finding.sentence()
 
 
 def test_graphs_are_counted() -> None:
     tracing = next(check for check in CHECKS if check.name == "tracing")
-    assert examine(tracing, fake("Valid")).came.startswith("traced in 1 graph,")
-    assert examine(tracing, fake("BranchesOnValues")).came.startswith("traced in 2 graphs,")
+    assert run_check(tracing, fake("Valid")).observed.startswith("traced in 1 graph,")
+    assert run_check(tracing, fake("BranchesOnValues")).observed.startswith("traced in 2 graphs,")
 
 
 def test_a_constant_probe_would_miss_what_a_random_one_finds() -> None:
     """Why inputs are changed at random: a constant that is added to a token hides behind a norm."""
     model = fake("LooksAheadBehindANorm").build()
-    x = noise(model, 16)
+    x = random_input(model, 16)
     moved = []
-    for change in (torch.ones(2, model.backbone.width), noise(model, 1, seed=1)[:, 0]):
+    for change in (torch.ones(2, model.backbone.width), random_input(model, 1, seed=1)[:, 0]):
         changed = x.clone()
         changed[:, 9] += change
         with torch.no_grad():
             moved.append(
-                (mix(model.backbone, changed) - mix(model.backbone, x))[:, :9].abs().max().item()
+                (seeded_output(model.backbone, changed) - seeded_output(model.backbone, x))[:, :9]
+                .abs()
+                .max()
+                .item()
             )
     assert moved[0] < 1e-6
     assert moved[1] > 1e-2

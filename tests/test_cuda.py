@@ -7,13 +7,13 @@ import torch
 import yaml
 
 from architectures.rnn import RNN
-from bench.config.schema import ObjectiveOptions, Run, Size, Train
+from bench.config.schema import ObjectiveConfig, Run, SizeConfig, TrainConfig
 from bench.data import Blocks
-from bench.model.language_model import build
-from bench.performance.memory_profile import weigh_subject
-from bench.performance.workload import Subject
+from bench.model.language_model import build_model
+from bench.performance.memory_profile import profile_workload
+from bench.performance.workload import Workload
 from bench.training import loop, objective
-from bench.training.optimizer import build as optimizer
+from bench.training.optimizer import build_optimizer as optimizer
 from tests.conftest import OWN
 
 pytestmark = [
@@ -24,7 +24,7 @@ CONTEXT, BATCH, STEPS = 64, 8, 60
 
 
 def asked(path: Path, device: str, precision: str) -> Run:
-    recipe = Train(
+    recipe = TrainConfig(
         steps=STEPS,
         batch=BATCH,
         warmup=10,
@@ -37,15 +37,15 @@ def asked(path: Path, device: str, precision: str) -> Run:
     kept = {
         name: "reference" for name in options if name == "kernels"
     }  # theirs choose for minutes: tests/test_kernels.py
-    return Run(arch=options | kept, size=Size(60_000, CONTEXT), train=recipe)
+    return Run(arch=options | kept, size=SizeConfig(60_000, CONTEXT), train=recipe)
 
 
 def loss(run: Run) -> float:
     """Mean nats over a training on a text of a few words that come again."""
-    plan = loop.plan(run)
-    loop.settle(plan)
-    model = build(run.arch, 32, CONTEXT, 128, seed=0, device=plan.device)
-    module = objective.build(ObjectiveOptions(), model)
+    plan = loop.train_settings(run)
+    loop.set_matmul_precision(plan)
+    model = build_model(run.arch, 32, CONTEXT, 128, seed=0, device=plan.device)
+    module = objective.build_objective(ObjectiveConfig(), model)
     words = torch.randint(128, (7, 5), generator=torch.Generator().manual_seed(0))
     text = (
         words[torch.randint(7, (40_000,), generator=torch.Generator().manual_seed(1))]
@@ -82,8 +82,8 @@ def test_cells_under_autocast_are_bfloat16_by_cudnn(cell: str) -> None:
 
 def test_memory_is_what_the_allocator_counts() -> None:
     path = next(path for path in OWN if path.stem == "transformer")
-    subject = Subject(asked(path, "cuda", "auto"), 128)
-    found = weigh_subject(subject, "not asked")
+    subject = Workload(asked(path, "cuda", "auto"), 128)
+    found = profile_workload(subject, "not asked")
     for _ in range(2):
         subject.step()
     torch.cuda.synchronize()
@@ -103,7 +103,7 @@ def test_memory_is_what_the_allocator_counts() -> None:
 
 def test_windows_of_every_kind_are_timed() -> None:
     path = next(path for path in OWN if path.stem == "rnn")
-    subject = Subject(asked(path, "cuda", "auto"), 128)
+    subject = Workload(asked(path, "cuda", "auto"), 128)
     for window in (subject.train(), subject.prefill(), subject.decode(), subject.further()):
         assert window.tokens / window.wall > 0
     assert 0 < subject.busy_share() <= 1.05

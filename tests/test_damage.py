@@ -163,16 +163,16 @@ class Told(NamedTuple):
 
 
 def tell(root: Path) -> Told:
-    page, text = reporting.make(root)
+    page, text = reporting.make_report(root)
     html = page.read_text(encoding="utf-8")
     failures = html[html.index("Without a result") :]
     return Told(root, pd.read_csv(page.parent / "runs.csv"), failures, text)
 
 
 def summary(root: Path) -> pd.DataFrame:
-    records = reading.read(root)
-    return aggregate.build(
-        records, sessions.sittings(records.measures, records.doctors)
+    records = reading.read_records(root)
+    return aggregate.aggregate_variants(
+        records, sessions.build_sessions(records.measures, records.calibrations)
     ).summary.set_index("arch")
 
 
@@ -250,7 +250,7 @@ def test_what_stands_beside_a_score_is_left_out_alone(name: str, bad: Told) -> N
     line = bad.line(folder.name)
     assert line.startswith("damaged: ")
     assert LESS[name][1] in line
-    assert store.status(folder) == "done"
+    assert store.run_status(folder) == "done"
 
 
 @pytest.mark.parametrize("name", MEASURED)
@@ -271,16 +271,16 @@ def test_damaged_references_and_searches_are_named(number: int, bad: Told) -> No
 def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> None:
     root = tmp_path / "suite"
     folder, asked = synthetic.write_run(root, SPOILED, 2), synthetic.make_run(root, SPOILED, 2)
-    assert store.wanted(asked) == (folder, False)
+    assert store.select_folder(asked) == (folder, False)
     LOST[name][0](folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert store.status(folder) == "unreadable"
-    assert store.wanted(asked) == (folder.with_name(f"{folder.name}-a2"), True)
+    assert store.run_status(folder) == "unreadable"
+    assert store.select_folder(asked) == (folder.with_name(f"{folder.name}-a2"), True)
     assert not door.scored(folder)
-    door.refuse(folder)
-    assert runner.outcome(folder).startswith("unreadable: ")
+    door.raise_if_not_started(folder)
+    assert runner.status_line(folder).startswith("unreadable: ")
     written = synthetic.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
-    records = reading.read(root)
+    records = reading.read_records(root)
     assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]
     assert records.aside.empty
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -311,7 +311,7 @@ def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
     synthetic.write_run(
         tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2")
     )
-    records = reading.read(tmp_path)
+    records = reading.read_records(tmp_path)
     assert records.runs["reason"].tolist() == ["second"]
     assert records.aside.empty
 
@@ -321,7 +321,7 @@ def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -
         folder = synthetic.write_run(tmp_path, SPOILED, seed)
         for name in ("provenance.json", "result.json") if seed else ():
             (folder / name).unlink()
-    runs = reading.read(tmp_path).runs
+    runs = reading.read_records(tmp_path).runs
     assert runs["status"].tolist() == ["done", "unfinished"]
     assert runs["variant"].nunique() == 1
     assert set(runs["label"]) == {SPOILED}
@@ -332,20 +332,20 @@ def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -
 
 def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> None:
     asked = synthetic.make_run(tmp_path / "suite", SPOILED, 0)
-    folder, _ = store.wanted(asked)
-    store.begin(folder, asked, {}, {})
+    folder, _ = store.select_folder(asked)
+    store.create_record(folder, asked, {}, {})
     for name, value in (
         ("provenance.json", b"[]"),
         ("config.yaml", b"\xff"),
         ("curve.jsonl", b'[1]\n\xff\n{"step": 2}\n{"st'),
     ):
         (folder / name).write_bytes(value)
-    assert store.wanted(asked) == (folder, True)
-    store.begin(folder, asked, {}, {})
-    store.note(folder, {"data": "d"}, {})
-    store.cut_curve(folder, 5)
+    assert store.select_folder(asked) == (folder, True)
+    store.create_record(folder, asked, {}, {})
+    store.add_provenance(folder, {"data": "d"}, {})
+    store.truncate_curve(folder, 5)
     assert store.read_curve(folder) == [{"step": 2}]
-    assert loading.look(folder).reason == ""
+    assert loading.load_record(folder).reason == ""
 
 
 def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
     windows = pd.DataFrame(
         {"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]}
     )
-    store.write_table(folder / "windows.parquet", windows)
-    found = reading.read(tmp_path)
+    store.write_parquet(folder / "windows.parquet", windows)
+    found = reading.read_records(tmp_path)
     assert found.aside.empty
     assert found.windows["bytes"].tolist() == [62.754, 62.754]

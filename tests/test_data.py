@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bench.config.errors import UserError
-from bench.config.schema import Data
-from bench.data import Blocks, Part, blocks, dedup, per_unit, prepare, windows
-from bench.data.document_store import Documents, Spool, fill
-from bench.data.sources.base import Piece
-from bench.data.splits import by_documents, strata
+from bench.config.schema import DataConfig
+from bench.data import Blocks, Part, blocks, dedup, nats_per_unit, prepare, windows
+from bench.data.document_store import Documents, DocumentStore, write_documents
+from bench.data.sources.base import TextChunk
+from bench.data.splits import size_strata, split_by_documents
 
 
 @pytest.fixture(autouse=True)
@@ -100,11 +100,11 @@ def test_every_target_once(length: int, batch: int) -> None:
 def test_nats_are_summed_by_unit_and_separators_stand_apart(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "PIECE", piece)
+    monkeypatch.setattr(blocks, "TOKENS_PER_CHUNK", piece)
     nine = 9  # the separator
     tokens = np.array([nine, 1, 2, nine, 3, nine, 4, 5, 6], np.uint16)
     part = Part(tokens, np.array([1, 4, 6]), np.array([20, 10, 30]))
-    frame, apart, count = per_unit(part, np.array([1000.0, 1, 2, 4, 8, 16, 32, 64, 128]), nine)
+    frame, apart, count = nats_per_unit(part, np.array([1000.0, 1, 2, 4, 8, 16, 32, 64, 128]), nine)
     assert frame["nats"].tolist() == [3, 8, 224]
     assert frame["tokens"].tolist() == [2, 1, 3]
     assert frame["bytes"].tolist() == [20, 10, 30]
@@ -113,10 +113,11 @@ def test_nats_are_summed_by_unit_and_separators_stand_apart(
 
 def test_units_of_a_corpus_hold_all_its_tokens_and_bytes(tmp_path: Path) -> None:
     corpus = prepare(
-        Data(path=str(library(tmp_path / "texts", 60)), tokenizer="bpe", vocabulary=300), "mine"
+        DataConfig(path=str(library(tmp_path / "texts", 60)), tokenizer="bpe", vocabulary=300),
+        "mine",
     )
     for name, part in corpus.parts.items():
-        frame, _, separators = per_unit(
+        frame, _, separators = nats_per_unit(
             part, np.ones(len(part.tokens)), corpus.vocabulary.separator
         )
         assert (part.tokens[part.starts - 1] == corpus.vocabulary.separator).all()
@@ -136,7 +137,7 @@ def test_units_of_a_corpus_hold_all_its_tokens_and_bytes(tmp_path: Path) -> None
 def test_the_tail_is_cut_at_nine_tenths_of_the_characters(tmp_path: Path) -> None:
     text = words(4000).replace("e", "é") + "日本語のテキスト"
     (tmp_path / "one.txt").write_text(text, encoding="utf-8")
-    corpus = prepare(Data(path=str(tmp_path / "one.txt")), "mine")
+    corpus = prepare(DataConfig(path=str(tmp_path / "one.txt")), "mine")
     left = int(0.9 * len(text))
     assert corpus.vocabulary.decode(corpus.parts["train"].tokens) == text[:left]
     assert corpus.vocabulary.decode(corpus.parts["validation"].tokens) == text[left:]
@@ -147,7 +148,7 @@ def test_the_tail_is_cut_at_nine_tenths_of_the_characters(tmp_path: Path) -> Non
 
 def test_one_long_text_is_counted_in_blocks(tmp_path: Path) -> None:
     (tmp_path / "one.md").write_text(words(9000))
-    corpus = prepare(Data(path=str(tmp_path / "one.md")), "mine")
+    corpus = prepare(DataConfig(path=str(tmp_path / "one.md")), "mine")
     sizes = corpus.parts["train"].sizes
     assert len(sizes) == 48_600 // sizes[0]
     assert sizes.min() >= 4096
@@ -160,8 +161,8 @@ def test_one_long_text_is_counted_in_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["a" * 50_000, "ab cd " * 9000, "日" * 20_000, "x\n" * 20_000])
 def test_pieces_of_a_long_text_are_its_text(text: str, tmp_path: Path) -> None:
-    fill(tmp_path / "spool", [Piece(text.encode())])
-    with Spool(tmp_path / "spool") as spool:
+    write_documents(tmp_path / "spool", [TextChunk(text.encode())])
+    with DocumentStore(tmp_path / "spool") as spool:
         stretches = list(spool.cut(0, spool.length, 4096))
         assert "".join(spool.read(*stretch) for stretch in stretches) == text
         assert all(4096 <= end - begin <= 2 * 4096 for begin, end in stretches)
@@ -176,7 +177,7 @@ def fake(sizes: list[int], names: list[int]) -> Documents:
 
 def test_documents_are_split_80_10_10_in_every_class_of_size() -> None:
     documents = fake([2 ** (number % 10) + 3 for number in range(1000)], list(range(1000)))
-    parts = by_documents(documents)
+    parts = split_by_documents(documents)
     assert {name: len(spans) for name, spans in parts.items()} == {
         "train": 800,
         "validation": 100,
@@ -187,13 +188,13 @@ def test_documents_are_split_80_10_10_in_every_class_of_size() -> None:
         for name, spans in parts.items()
     }
     assert sizes["test"] == sizes["validation"] == sizes["train"]
-    assert sorted(np.concatenate(strata(documents))) == list(range(1000))
+    assert sorted(np.concatenate(size_strata(documents))) == list(range(1000))
 
 
 def test_one_document_more_leaves_nearly_all_others_where_they_were() -> None:
     sizes = [20 + number % 400 for number in range(500)]
-    before = by_documents(fake(sizes, list(range(500))))
-    after = by_documents(fake([333, *sizes[::-1]], [777, *range(499, -1, -1)]))
+    before = split_by_documents(fake(sizes, list(range(500))))
+    after = split_by_documents(fake([333, *sizes[::-1]], [777, *range(499, -1, -1)]))
     moved = sum(
         len(set(map(tuple, spans.tolist())) - set(map(tuple, after[name].tolist())))
         for name, spans in before.items()
@@ -208,7 +209,7 @@ def test_copies_and_near_copies_go_before_the_split(tmp_path: Path) -> None:
     (folder / "copy.txt").write_text(long)
     (folder / "near.txt").write_text("another beginning " + long[:1500])
     (folder / "blank.txt").write_text(" \n")
-    corpus = prepare(Data(path=str(folder), deduplicate="near"), "mine")
+    corpus = prepare(DataConfig(path=str(folder), deduplicate="near"), "mine")
     facts = corpus.facts
     assert (facts["duplicates_exact"], facts["duplicates_near"], facts["documents_empty"]) == (
         1,
@@ -216,7 +217,7 @@ def test_copies_and_near_copies_go_before_the_split(tmp_path: Path) -> None:
         1,
     )
     assert sum(facts["documents"].values()) == 41
-    exact = prepare(Data(path=str(folder)), "mine")
+    exact = prepare(DataConfig(path=str(folder)), "mine")
     assert sum(exact.facts["documents"].values()) == 42
 
 
@@ -229,7 +230,7 @@ def test_near_copies_are_those_that_a_plain_reading_of_the_rule_finds(tmp_path: 
     ]
     for number in range(0, 60, 2):  # a share of a long text, from nothing to all of it
         texts[number] += " " + " ".join(longs[number % 6][: random.integers(10, 80)])
-    documents, _ = fill(tmp_path / "spool", [Piece(text.encode()) for text in texts])
+    documents, _ = write_documents(tmp_path / "spool", [TextChunk(text.encode()) for text in texts])
     seen: set[tuple[str, ...]] = set()
     kept = []
     for place in sorted(
@@ -240,16 +241,16 @@ def test_near_copies_are_those_that_a_plain_reading_of_the_rule_finds(tmp_path: 
         if len(runs & seen) <= 0.2 * len(runs):
             seen |= runs
             kept.append(place)
-    with Spool(tmp_path / "spool") as spool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dedup, "READ", 64)
-        patch.setattr(dedup, "HELD", 200)
-        different = dedup.without_near_copies(documents, spool)
+    with DocumentStore(tmp_path / "spool") as spool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dedup, "READ_BYTES", 64)
+        patch.setattr(dedup, "HASHES_IN_MEMORY", 200)
+        different = dedup.drop_near_duplicates(documents, spool)
     assert 10 < len(kept) < 55
     assert different.begins.tolist() == documents.begins[sorted(kept)].tolist()
 
 
 def test_python_docs_is_prose_of_the_right_size() -> None:
-    corpus = prepare(Data(source="python_docs", deduplicate="near"), "python_docs")
+    corpus = prepare(DataConfig(source="python_docs", deduplicate="near"), "python_docs")
     total = sum(corpus.facts["bytes"].values())
     assert 1.2e6 < total < 3e6
     assert 0.07 < corpus.facts["bytes"]["test"] / total < 0.13
@@ -266,10 +267,10 @@ def test_the_same_text_gives_the_same_digest_from_anywhere(tmp_path: Path) -> No
         (tmp_path / name).write_text(words(500))
     (tmp_path / "c.txt").write_text(words(500, seed=1))
     first, same, other = (
-        prepare(Data(path=str(tmp_path / f"{name}.txt")), "mine") for name in "abc"
+        prepare(DataConfig(path=str(tmp_path / f"{name}.txt")), "mine") for name in "abc"
     )
     elsewhere = prepare(
-        Data(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "elsewhere")), "mine"
+        DataConfig(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "elsewhere")), "mine"
     )
     assert first.digest == same.digest == elsewhere.digest != other.digest
     assert len(first.digest) == 16
@@ -283,7 +284,7 @@ def test_the_same_text_gives_the_same_digest_from_anywhere(tmp_path: Path) -> No
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone"])
 def test_a_broken_cache_is_made_again(file: str, harm: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(500))
-    options, lines = Data(path=str(tmp_path / "a.txt")), list[str]()
+    options, lines = DataConfig(path=str(tmp_path / "a.txt")), list[str]()
     digest = prepare(options, "mine").digest
     place = prepare(options, "mine", lines.append).folder / file
     assert lines == []
@@ -317,19 +318,22 @@ def test_a_cache_that_can_not_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(500))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"data\.cache="):
-        prepare(Data(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "file" / "deeper")), "mine")
+        prepare(
+            DataConfig(path=str(tmp_path / "a.txt"), cache=str(tmp_path / "file" / "deeper")),
+            "mine",
+        )
 
 
 def test_nothing_is_left_behind_by_a_mistake(tmp_path: Path, own_cache: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"text": "good"}\n{"text": 3}\n')
     with pytest.raises(UserError):
-        prepare(Data(path=str(tmp_path / "bad.jsonl")), "mine")
+        prepare(DataConfig(path=str(tmp_path / "bad.jsonl")), "mine")
     assert not [path for path in own_cache.iterdir() if path.is_dir()]
 
 
 def test_a_context_longer_than_the_text_is_said_early(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(words(100))
-    corpus = prepare(Data(path=str(tmp_path / "a.txt")), "mine")
+    corpus = prepare(DataConfig(path=str(tmp_path / "a.txt")), "mine")
     corpus.check(59)
     with pytest.raises(
         UserError, match=r"size\.context=61 is longer than the validation part \(61 tokens\)"

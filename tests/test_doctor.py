@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from bench import doctor
-from bench.config.schema import Measure, Run
+from bench.config.schema import MeasureConfig, Run
 from bench.model import language_model
 from bench.performance import hardware_peak, timing, worker_client
 from bench.performance.calibration import checks, harness, reference_models
-from bench.performance.calibration.harness import Bad, Logbook
-from bench.performance.entry import Seat
-from bench.performance.hardware_peak import Peak
-from bench.performance.tensor_tracker import LiveStorages
-from bench.performance.worker import Desk
-from bench.performance.worker_client import Failed, Refused
-from bench.performance.workload import Subject
+from bench.performance.calibration.harness import InvalidMeasurement, ReferenceClock
+from bench.performance.entry import Entry
+from bench.performance.hardware_peak import HardwarePeak
+from bench.performance.tensor_tracker import TensorTracker
+from bench.performance.worker import WorkerServer
+from bench.performance.worker_client import RequestFailed, RequestUnsupported
+from bench.performance.workload import Workload
 from tests.conftest import ROOT, Command, assert_one_error
 from tests.lying_worker import FAST
 
@@ -39,11 +39,11 @@ ON_THE_WALL = {
 }
 
 
-class Here(worker_client.Worker):
+class Here(worker_client.WorkerClient):
     """A worker without a process: the desk itself, spoken to in the same words."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
-        self.desk = Desk()
+        self.desk = WorkerServer()
 
     def ready(self) -> None:
         pass
@@ -52,7 +52,7 @@ class Here(worker_client.Worker):
         answer = json.loads(
             json.dumps(self.desk.answer(json.loads(json.dumps({"ask": what, **request}))))
         )
-        for key, kind in {"refused": Refused, "failed": Failed}.items():
+        for key, kind in {"refused": RequestUnsupported, "failed": RequestFailed}.items():
             if key in answer:
                 raise kind(answer[key])
         return answer["gave"]
@@ -65,12 +65,12 @@ class Here(worker_client.Worker):
 def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Workers in this process, with a lock that no real measurement uses, and shorter naps and copies."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(worker_client, "Worker", Here)
-    monkeypatch.setattr(harness, "TRIES", 4)
-    monkeypatch.setattr(checks, "NAP", 0.03)
-    monkeypatch.setattr(checks, "COPIED", 8 << 20)
-    monkeypatch.setattr(hardware_peak, "BYTES", {"cpu": 1 << 20})
-    monkeypatch.setattr(hardware_peak, "SIDE", {"cpu": 64})
+    monkeypatch.setattr(worker_client, "WorkerClient", Here)
+    monkeypatch.setattr(harness, "MAX_WINDOWS", 4)
+    monkeypatch.setattr(checks, "SLEEP_SECONDS", 0.03)
+    monkeypatch.setattr(checks, "COPY_BYTES", 8 << 20)
+    monkeypatch.setattr(hardware_peak, "COPY_BYTES", {"cpu": 1 << 20})
+    monkeypatch.setattr(hardware_peak, "MATRIX_SIDE", {"cpu": 64})
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -132,9 +132,9 @@ def slow_processor_clock(patch: pytest.MonkeyPatch) -> None:
 
 def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
     """Of the large tensors that it is shown, the first one is overlooked."""
-    hold = LiveStorages.hold
+    hold = TensorTracker.hold
 
-    def overlooking(self: LiveStorages, tensor: Tensor, *rest: Any, **more: Any) -> None:
+    def overlooking(self: TensorTracker, tensor: Tensor, *rest: Any, **more: Any) -> None:
         key = tensor.untyped_storage()._cdata
         if (
             tensor.untyped_storage().nbytes() > 1 << 20
@@ -143,7 +143,7 @@ def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
             return
         hold(self, tensor, *rest, **more)
 
-    patch.setattr(LiveStorages, "hold", overlooking)
+    patch.setattr(TensorTracker, "hold", overlooking)
 
 
 def half_the_formula(patch: pytest.MonkeyPatch) -> None:
@@ -153,13 +153,13 @@ def half_the_formula(patch: pytest.MonkeyPatch) -> None:
 
 def generous_counting(patch: pytest.MonkeyPatch) -> None:
     """Writing is said to have given twice the tokens."""
-    decode = Subject.decode
+    decode = Workload.decode
 
-    def generous(self: Subject, batch: int = 1) -> timing.Window:
+    def generous(self: Workload, batch: int = 1) -> timing.TimedWindow:
         window = decode(self, batch)
-        return timing.Window(2 * window.tokens + 1, window.wall, window.cpu, window.passes)
+        return timing.TimedWindow(2 * window.tokens + 1, window.wall, window.cpu, window.passes)
 
-    patch.setattr(Subject, "decode", generous)
+    patch.setattr(Workload, "decode", generous)
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ def test_a_ruler_broken_on_purpose_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found: list[checks.Examination] = []
-    examine = checks.examine
+    found: list[checks.CalibrationReport] = []
+    examine = checks.calibrate
     monkeypatch.setattr(
-        checks, "examine", lambda *words: found.append(examine(*words)) or found[-1]
+        checks, "calibrate", lambda *words: found.append(examine(*words)) or found[-1]
     )
     lie(monkeypatch)
     for _ in range(
@@ -200,7 +200,7 @@ def test_a_ruler_broken_on_purpose_is_named(
 
 def test_a_process_that_does_not_start_is_off_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_client, "MODULE", "bench.no_such_module")
-    (finding,) = checks.examine(1, 10.0, quick=True).findings
+    (finding,) = checks.calibrate(1, 10.0, quick=True).findings
     assert finding.off
     assert "no_such_module" in finding.sentence
 
@@ -209,21 +209,25 @@ def test_a_process_that_does_not_start_is_off_too(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_logbook_gives_the_time_between_two_ends_of_forwards(tmp_path: Path) -> None:
-    logbook = Logbook(tmp_path / "logbook")
+    logbook = ReferenceClock(tmp_path / "logbook")
     logbook.path.write_text("8 1.0 0.1\n8 2.0 0.2\n8 2.5 0.25\n8 3.5 0.75\n")
     assert logbook.last(16) == (2, 1.5, pytest.approx(0.55))
     for tokens in (12, 40):
-        with pytest.raises(Bad, match="tokens"):
+        with pytest.raises(InvalidMeasurement, match="tokens"):
             logbook.last(tokens)
 
 
 @pytest.mark.parametrize(
     ("kind", "options", "state_bytes"),
     [
-        (reference_models.Sleep, {"seconds": 0.001}, 0),
-        (reference_models.Product, {"side": 8, "times": 2}, 0),
-        (reference_models.Copy, {"size": 16}, 0),
-        (reference_models.Hold, {"sizes": [100], "state": 10, "growth": 3}, 2 * (10 + 3 * 5)),
+        (reference_models.SleepModel, {"seconds": 0.001}, 0),
+        (reference_models.ProductModel, {"side": 8, "times": 2}, 0),
+        (reference_models.CopyModel, {"size": 16}, 0),
+        (
+            reference_models.RetainModel,
+            {"sizes": [100], "state": 10, "growth": 3},
+            2 * (10 + 3 * 5),
+        ),
     ],
 )
 def test_a_ruler_is_an_architecture_like_any_other(
@@ -248,10 +252,10 @@ def test_a_ruler_is_an_architecture_like_any_other(
 def test_the_machine_s_own_rates_count_what_is_done(
     precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hardware_peak, "SIDE", {"cpu": 16})
-    monkeypatch.setattr(hardware_peak, "BYTES", {"cpu": 1000})
-    monkeypatch.setattr(hardware_peak, "SECONDS", 0.05)
-    machine = Peak(torch.device("cpu"), precision)
+    monkeypatch.setattr(hardware_peak, "MATRIX_SIDE", {"cpu": 16})
+    monkeypatch.setattr(hardware_peak, "COPY_BYTES", {"cpu": 1000})
+    monkeypatch.setattr(hardware_peak, "WINDOW_SECONDS", 0.05)
+    machine = HardwarePeak(torch.device("cpu"), precision)
     for window, amount in ((machine.product(), 2 * 16**3), (machine.copy(), 2 * 1000)):
         assert window.tokens == amount * window.passes
         assert window.passes > 1
@@ -281,15 +285,15 @@ def test_what_the_noise_floor_says_of_two_identical_models(factor: float, said: 
         for row, times in zip(noise, (factor, 1.0), strict=True)
     ]
     starts = [0, 10, 20, 30]
-    assert said in doctor.compared(seats, starts, "wall")  # type: ignore[arg-type]
-    assert "differences in speed can be told" in doctor.compared(seats, starts, "cpu")  # type: ignore[arg-type]
+    assert said in doctor.compare_entries(seats, starts, "wall")  # type: ignore[arg-type]
+    assert "differences in speed can be told" in doctor.compare_entries(seats, starts, "cpu")  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 def test_the_noise_floor_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "NOISE_SECONDS", 3.0)
     doctor.command.register()
-    lines = list(doctor.of_noise(1, quick=False))
+    lines = list(doctor.noise_floor_lines(1, quick=False))
     assert lines[0].startswith("Two identical models")
     assert all("95 % interval" in line for line in lines[1:3])
 
@@ -299,14 +303,14 @@ def test_what_a_process_keeps_while_it_lives_is_in_the_noise_floor() -> None:
     wall = [kept, np.ones(40)]
     rows = [[(i, {"tokens": 1, "wall": w, "cpu": w}) for i, w in enumerate(row)] for row in wall]
     seats = [SimpleNamespace(samples=SimpleNamespace(windows={"train": row})) for row in rows]
-    assert "no claim about speed is made" in doctor.compared(seats, [0, 10, 20, 30], "wall")  # type: ignore[arg-type]
+    assert "no claim about speed is made" in doctor.compare_entries(seats, [0, 10, 20, 30], "wall")  # type: ignore[arg-type]
 
 
 def test_two_seats_are_compared_by_token_and_not_by_window() -> None:
-    table = [Seat(Run(), 8, Measure()) for _ in range(2)]
+    table = [Entry(Run(), 8, MeasureConfig()) for _ in range(2)]
     for seat, steps in zip(table, (7, 8), strict=True):  # what one step takes is the same
         seat.samples.windows["train"] = [
             (round_, {"tokens": 64 * steps, "wall": 0.01 * steps, "cpu": 0.01 * steps})
             for round_ in range(12)
         ]
-    assert "one takes 1.0000 of the other's time" in doctor.compared(table, [0, 6], "wall")
+    assert "one takes 1.0000 of the other's time" in doctor.compare_entries(table, [0, 6], "wall")

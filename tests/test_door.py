@@ -13,8 +13,8 @@ import pytest
 from bench import check, new
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.plugins import how_to_install
-from bench.contract import CHECKS, Check, Subject, examine
+from bench.config.plugins import install_hint
+from bench.contract import CHECKS, Check, ModelUnderTest, run_check
 from bench.model import language_model
 from bench.records import contract_results
 from tests import fake_architectures
@@ -50,7 +50,7 @@ def test_check_tells_a_sound_one_from_a_bad_one_and_keeps_what_it_found(
     assert "2 architectures: 1 not sound: bad" in text
     kept = {
         found["arch"]: found
-        for found in contract_results.read(tmp_path / "results/single").values()
+        for found in contract_results.read_contract_results(tmp_path / "results/single").values()
     }
     assert [f["name"] for f in kept["bad"]["findings"] if f["status"] == "broken"] == ["rows"]
     assert not kept["good"]["stale"]
@@ -114,22 +114,22 @@ def test_help_of_both_commands_needs_no_torch() -> None:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModelUnderTest]:
     """What `python -m bench.new my_mixer` writes, imported from where it was written."""
     here, folder = Path.cwd(), tmp_path_factory.mktemp("started")
     os.chdir(folder)
     sys.path.insert(0, str(folder))
     try:
         assert new.main(["my_mixer"]) == 0
-        yield Subject.read("my_architectures/conf/arch/my_mixer.yaml")
+        yield ModelUnderTest.read("my_architectures/conf/arch/my_mixer.yaml")
     finally:
         sys.path.remove(str(folder))
         os.chdir(here)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=str)
-def test_what_is_written_keeps_the_contract(check: Check, started: Subject) -> None:
-    finding = examine(check, started)
+def test_what_is_written_keeps_the_contract(check: Check, started: ModelUnderTest) -> None:
+    finding = run_check(check, started)
     assert finding.status == "holds", finding.sentence()
 
 
@@ -184,9 +184,12 @@ def test_an_installed_package_brings_its_architectures(
     )
     monkeypatch.syspath_prepend(tmp_path)
     assert (
-        compose.expand(["arch=theirs"]).runs[0].arch["_target_"] == "tests.fake_architectures.Valid"
+        compose.compose_sweep(["arch=theirs"]).runs[0].arch["_target_"]
+        == "tests.fake_architectures.Valid"
     )
-    assert "theirs" in {run.names["arch"] for run in compose.expand(["-m", "arch=glob(*)"]).runs}
+    assert "theirs" in {
+        run.names["arch"] for run in compose.compose_sweep(["-m", "arch=glob(*)"]).runs
+    }
     assert "their_mixers" not in sys.modules
 
 
@@ -216,7 +219,7 @@ def test_a_broken_package_is_one_line(
     install(tmp_path, "their_mixers", value, {name: "tests.fake_architectures.Valid"})
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=words):
-        compose.expand(["arch=rnn"])
+        compose.compose_sweep(["arch=rnn"])
 
 
 def test_two_packages_with_one_name_are_one_line(
@@ -229,7 +232,7 @@ def test_two_packages_with_one_name_are_one_line(
         UserError,
         match=r"arch=theirs is named twice, by the installed package first_mixers .* second_mixers",
     ):
-        compose.expand(["arch=rnn"])
+        compose.compose_sweep(["arch=rnn"])
 
 
 def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
@@ -237,7 +240,7 @@ def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
     ):
-        compose.expand(["--config-dir", str(tmp_path), "arch=bigram"])
+        compose.compose_sweep(["--config-dir", str(tmp_path), "arch=bigram"])
 
 
 def test_a_missing_extra_says_what_brings_it(
@@ -247,12 +250,12 @@ def test_a_missing_extra_says_what_brings_it(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        language_model.CannotBuild,
+        language_model.ModelBuildError,
         match=r"does not import.*; python -m pip install 'architecture-bench\[huggingface\]' brings it",
     ):
-        language_model.constructor({"_target_": "needs_an_extra.Model"})
-    assert how_to_install(ModuleNotFoundError("No module", name="nobody_knows_it")) == ""
-    assert how_to_install(ValueError("no")) == ""
+        language_model.backbone_class({"_target_": "needs_an_extra.Model"})
+    assert install_hint(ModuleNotFoundError("No module", name="nobody_knows_it")) == ""
+    assert install_hint(ValueError("no")) == ""
 
 
 PYPROJECT = """

@@ -10,17 +10,19 @@ import torch
 from torch import Tensor
 
 from bench import evaluation
-from bench.config.schema import Run, Synthetic, Train
+from bench.config.schema import Run, SyntheticConfig, TrainConfig
 from bench.data import Corpus, Part
-from bench.data.synthetic.base import law
-from bench.data.tokenizer import Bytes, Characters, Vocabulary
+from bench.data.synthetic.base import open_synthetic
+from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
 from bench.records.metric import Metric
 from bench.training import loop
 from bench.training.objective import Batch, Causal, Masked
 from tests.test_objective import World
 
-PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.train_settings(
+    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
+)
 TEXTS = np.array(list(itertools.product(range(3), repeat=4)))  # (81, 4)
 
 
@@ -75,7 +77,7 @@ def causal(joint: Tensor) -> Causal:
 def small(texts: int = 400) -> tuple[Corpus, Part]:
     tokens = np.random.default_rng(1).integers(0, 3, 4 * texts + 1).astype(np.uint16)
     part = Part(tokens, np.array([1]), np.array([4 * texts]))
-    vocabulary = Characters("abc")
+    vocabulary = CharacterVocabulary("abc")
     return Corpus(Path("."), "00ff", vocabulary, {"train": part, "validation": part}, {}), part
 
 
@@ -87,7 +89,7 @@ def value(metrics: list[Metric], name: str) -> float:
 
 
 def test_unmasking_from_left_to_right_is_the_exact_likelihood(joint: Tensor) -> None:
-    nats = masked_likelihood.left_to_right(masked(joint), TEXTS, PLAN)
+    nats = masked_likelihood.left_to_right_nats(masked(joint), TEXTS, PLAN)
     exact = -joint.log().numpy()[tuple(TEXTS.T)]
     assert nats.shape == (81, 4)
     assert nats.sum(axis=1) == pytest.approx(exact, abs=1e-6)
@@ -98,7 +100,7 @@ def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihoo
 ) -> None:
     corpus, part = small()
     (encoder, table), (decoder, other) = (
-        evaluation.same_windows(asked, corpus, part, 4, 50, PLAN)
+        evaluation.sampled_window_likelihood(asked, corpus, part, 4, 50, PLAN)
         for asked in (masked(joint), causal(joint))
     )
     assert table["window"].equals(other["window"])
@@ -138,7 +140,7 @@ def test_the_bound_over_all_orders_is_the_likelihood_of_a_perfect_model(joint: T
 
 
 def test_the_draws_of_the_bound_have_its_mean(joint: Tensor) -> None:
-    draws = masked_likelihood.any_order(masked(joint), TEXTS, PLAN, draws=60)  # (81, 60)
+    draws = masked_likelihood.any_order_bound(masked(joint), TEXTS, PLAN, draws=60)  # (81, 60)
     weights = joint.flatten().numpy()
     mean, error = weights @ draws.mean(axis=1), np.sqrt(weights**2 @ draws.var(axis=1) / 60)
     expected = entropy(joint) - entropy(joint.sum((1, 2, 3)))
@@ -158,8 +160,8 @@ def test_the_bound_of_a_model_that_contradicts_itself_lies_above(joint: Tensor) 
             return super().hidden(tokens.masked_fill(later, self.mask))
 
     asked = Masked(LeftOnly(joint, causal=False))  # type: ignore[arg-type]
-    exact = masked_likelihood.left_to_right(asked, TEXTS, PLAN)[:, 1:].sum(axis=1)
-    bound = masked_likelihood.any_order(asked, TEXTS, PLAN, draws=30).mean(axis=1)
+    exact = masked_likelihood.left_to_right_nats(asked, TEXTS, PLAN)[:, 1:].sum(axis=1)
+    bound = masked_likelihood.any_order_bound(asked, TEXTS, PLAN, draws=30).mean(axis=1)
     weights = joint.flatten().numpy()
     assert weights @ bound > weights @ exact + 0.02
 
@@ -182,17 +184,17 @@ def test_a_pseudo_likelihood_is_none(chain: Tensor) -> None:
 
 
 def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_token() -> None:
-    known = law(Synthetic(kind="markov", order=1, symbols=3))
+    known = open_synthetic(SyntheticConfig(kind="markov", order=1, symbols=3))
     tokens = known.draw(500, np.random.default_rng(0)).tokens[1:401].reshape(50, 8).astype(np.int64)
     best = known.oracle(tokens).nats[:, 1:].sum(axis=1)
     noise = np.random.default_rng(1).normal(0.7, 0.1, 50)
-    found = regret.of_windows(known, tokens, best + noise)
+    found = regret.window_regret_metrics(known, tokens, best + noise)
     assert value(found, "left_to_right_regret") == pytest.approx(noise.mean() / 7, abs=1e-9)
     assert value(found, "left_to_right_regret_standard_error") == pytest.approx(
         noise.std(ddof=1) / 7 / np.sqrt(50), rel=1e-6
     )
-    with pytest.raises(regret.Leak, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
-        regret.of_windows(known, tokens, best - noise)
+    with pytest.raises(regret.LeakDetected, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
+        regret.window_regret_metrics(known, tokens, best - noise)
 
 
 # --- filling in -------------------------------------------------------------------------------------------------------
@@ -200,18 +202,21 @@ def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_
 
 def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Tensor) -> None:
     corpus, part = small()
-    asked = infilling.candidates(corpus)
+    asked = infilling.candidate_tokens(corpus)
     assert np.flatnonzero(asked).tolist() == [0, 1, 2]
-    windows, places = sampling.fillings(part, "00ff", 4, 40, asked, seed=0)
+    windows, places = sampling.sample_infilling(part, "00ff", 4, 40, asked, seed=0)
     assert set(places.tolist()) == {1, 2, 3}
     seen, inferred = (
         way(model, windows, places, np.flatnonzero(asked), PLAN)
-        for way, model in ((infilling.encoded, masked(joint)), (infilling.by_bayes, causal(joint)))
+        for way, model in (
+            (infilling.masked_infill_nats, masked(joint)),
+            (infilling.causal_infill_nats, causal(joint)),
+        )
     )
     assert np.exp(-seen).sum(axis=1) == pytest.approx(np.ones(40), abs=1e-6)
     assert inferred == pytest.approx(seen, abs=1e-5)
     both = [
-        evaluation.fill_in(model, corpus, part, 4, 40, 0, PLAN)
+        evaluation.infill(model, corpus, part, 4, 40, 0, PLAN)
         for model in (masked(joint), causal(joint))
     ]
     assert value(both[0], "filling_accuracy") == value(both[1], "filling_accuracy")
@@ -221,9 +226,9 @@ def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Te
 def test_a_large_vocabulary_is_not_asked(joint: Tensor) -> None:
     corpus, part = small()
 
-    class Large(Bytes):
+    class Large(ByteVocabulary):
         size = 5000
 
     large: Vocabulary = Large()
     changed = Corpus(corpus.folder, corpus.digest, large, corpus.parts, {})
-    assert evaluation.fill_in(masked(joint), changed, part, 4, 40, 0, PLAN) == []
+    assert evaluation.infill(masked(joint), changed, part, 4, 40, 0, PLAN) == []

@@ -8,7 +8,7 @@ import pytest
 from bench import check, run
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.schema import Data, Run, Size, Train
+from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.contract.probes import check_before_training
 from bench.execution import dry_run, runner, worker
 from bench.model import language_model, sizing
@@ -34,7 +34,7 @@ class LeavesInForward(fake_architectures.Valid):
 
 def a_run(folder: Path, **train: object) -> Run:
     names = {"arch": "mine", "data": "text", "size": "tiny", "objective": "auto"}
-    return Run(arch=dict(ARCH), train=Train(**train), names=names, results=str(folder))  # type: ignore[arg-type]
+    return Run(arch=dict(ARCH), train=TrainConfig(**train), names=names, results=str(folder))  # type: ignore[arg-type]
 
 
 # --- sys.exit in an architecture --------------------------------------------------------------------------------------
@@ -46,28 +46,30 @@ def test_a_module_that_exits_while_it_is_imported_is_a_line(
     (tmp_path / "leaves_on_import.py").write_text("import sys; sys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        language_model.CannotBuild,
+        language_model.ModelBuildError,
         match=r"leaves_on_import.Model does not import: SystemExit: it called sys.exit\(3\)",
     ):
-        language_model.constructor({"_target_": "leaves_on_import.Model"})
+        language_model.backbone_class({"_target_": "leaves_on_import.Model"})
 
 
 def test_an_architecture_that_exits_when_it_is_made_is_a_line() -> None:
     arch = {"_target_": "tests.test_ends.LeavesWhenMade"}
     with pytest.raises(
-        language_model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+        language_model.ModelBuildError, match=r"was not made: SystemExit: it called sys.exit\(0\)"
     ):
-        language_model.build(arch, 16, 8, 11, seed=0)
+        language_model.build_model(arch, 16, 8, 11, seed=0)
     with pytest.raises(
-        language_model.CannotBuild, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+        language_model.ModelBuildError, match=r"was not made: SystemExit: it called sys.exit\(0\)"
     ):
         sizing.solve_width(arch, 20_000, 8, 11)
 
 
 def test_an_architecture_that_exits_in_forward_is_found_before_training() -> None:
-    made = language_model.build({"_target_": "tests.test_ends.LeavesInForward"}, 16, 8, 11, seed=0)
+    made = language_model.build_model(
+        {"_target_": "tests.test_ends.LeavesInForward"}, 16, 8, 11, seed=0
+    )
     with pytest.raises(
-        language_model.CannotBuild, match=r"it raised SystemExit: it called sys.exit\(0\)"
+        language_model.ModelBuildError, match=r"it raised SystemExit: it called sys.exit\(0\)"
     ):
         check_before_training(made)
 
@@ -89,8 +91,8 @@ def test_an_exit_while_it_trains_stands_in_the_record(
     def leaves(*_: object) -> None:
         sys.exit(0)
 
-    monkeypatch.setattr(worker, "run", leaves)
-    assert worker.recorded(a_run(tmp_path), tmp_path, print) == 4
+    monkeypatch.setattr(worker, "train_and_score", leaves)
+    assert worker.run_and_record(a_run(tmp_path), tmp_path, print) == 4
     result = store.read_json(tmp_path / "result.json")
     assert (result["status"], result["reason"]) == ("failed", "SystemExit: it called sys.exit(0)")
 
@@ -99,10 +101,10 @@ def test_an_exit_while_it_trains_stands_in_the_record(
 def test_a_code_without_a_result_is_a_failure(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_launched", lambda *_: processes.End(code))
+    monkeypatch.setattr(runner, "_launch", lambda *_: processes.ProcessResult(code))
     asked = a_run(tmp_path)
-    runner._train(asked, [])
-    result = store.read_json(store.attempts(asked)[-1] / "result.json")
+    runner._train_and_record(asked, [])
+    result = store.read_json(store.attempt_folders(asked)[-1] / "result.json")
     assert (result["status"], result["reason"]) == (
         "failed",
         f"its process ended with code {code} and left no result",
@@ -113,10 +115,10 @@ def test_a_code_without_a_result_is_a_failure(
 def test_a_run_that_was_stopped_is_taken_up_again(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runner, "_launched", lambda *_: processes.End(code))
+    monkeypatch.setattr(runner, "_launch", lambda *_: processes.ProcessResult(code))
     asked = a_run(tmp_path)
-    runner._train(asked, [])
-    assert store.status(store.attempts(asked)[-1]) == "unfinished"
+    runner._train_and_record(asked, [])
+    assert store.run_status(store.attempt_folders(asked)[-1]) == "unfinished"
 
 
 def test_a_cell_that_nobody_named_is_a_line(capsys: pytest.CaptureFixture) -> None:
@@ -133,10 +135,10 @@ def test_no_words_at_all_ask_for_the_default_run(
 ) -> None:
     swept: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["bench.run"])
-    monkeypatch.setattr(run, "prepare", lambda asked: None)
-    monkeypatch.setattr(run, "by_hydra", lambda: swept.append(sys.argv[1:]))
-    run.train(compose.Command([a_run(tmp_path)], False), [])
-    run.train(compose.Command([a_run(tmp_path)], True), ["-m", "a=1"], ["-m", "b=2"])
+    monkeypatch.setattr(run, "preflight", lambda asked: None)
+    monkeypatch.setattr(run, "run_hydra", lambda: swept.append(sys.argv[1:]))
+    run.train(compose.Sweep([a_run(tmp_path)], False), [])
+    run.train(compose.Sweep([a_run(tmp_path)], True), ["-m", "a=1"], ["-m", "b=2"])
     assert swept == [[], ["-m", "a=1"], ["-m", "b=2"]]
 
 
@@ -186,8 +188,12 @@ def test_dry_says_of_a_sweep_which_of_its_runs_can_not_start(
 def test_dry_needs_no_learning_rate_that_a_search_is_to_find(text: Path, tmp_path: Path) -> None:
     searched = a_run(tmp_path)
     searched.arch = {"_target_": "tests.fake_architectures.Valid"}
-    searched.data, searched.size, searched.tune.trials = Data(path=str(text)), Size(30_000, 32), 2
-    assert "mine-text-s0-" in dry_run.table([searched])
-    searched.size = Size(10, 32)
+    searched.data, searched.size, searched.tune.trials = (
+        DataConfig(path=str(text)),
+        SizeConfig(30_000, 32),
+        2,
+    )
+    assert "mine-text-s0-" in dry_run.forecast_table([searched])
+    searched.size = SizeConfig(10, 32)
     with pytest.raises(UserError, match="too small"):
-        dry_run.table([searched], sweep=False)
+        dry_run.forecast_table([searched], sweep=False)

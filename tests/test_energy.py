@@ -9,7 +9,7 @@ import pytest
 
 from architectures.interface import Unsupported
 from bench.performance import energy
-from bench.performance.energy import Counter, counter
+from bench.performance.energy import EnergyCounter, find_counter
 
 RANGE = 262_143_328_850
 
@@ -43,8 +43,8 @@ def powercap(tmp_path: Path) -> Path:
 
 
 def test_packages_are_added_up_and_nothing_is_counted_twice(powercap: Path) -> None:
-    found = counter("cpu", root=powercap)
-    assert isinstance(found, Counter)
+    found = find_counter("cpu", root=powercap)
+    assert isinstance(found, EnergyCounter)
     with found.window() as spent:
         for folder, microjoules in {
             "0": 6_500_000,
@@ -60,16 +60,16 @@ def test_packages_are_added_up_and_nothing_is_counted_twice(powercap: Path) -> N
 
 def test_a_counter_that_began_again_at_zero(tmp_path: Path) -> None:
     place = domain(tmp_path, "intel-rapl:0", "package-0", 900_000, highest=999_999)
-    found = counter("cpu", root=tmp_path)
-    assert isinstance(found, Counter)
+    found = find_counter("cpu", root=tmp_path)
+    assert isinstance(found, EnergyCounter)
     with found.window() as spent:
         taken(place, 200_000)
     assert spent.joules == pytest.approx(0.3)
 
 
 def test_a_counter_that_stands_still_gives_no_joules(powercap: Path) -> None:
-    found = counter("cpu", root=powercap)
-    assert isinstance(found, Counter)
+    found = find_counter("cpu", root=powercap)
+    assert isinstance(found, EnergyCounter)
     with pytest.raises(Unsupported, match="stood still"), found.window():
         pass
 
@@ -83,7 +83,7 @@ def test_what_may_not_be_read_is_a_reason(powercap: Path, monkeypatch: pytest.Mo
         return read(path, *arguments, **keywords)
 
     monkeypatch.setattr(Path, "read_text", guarded)
-    reason = counter("cpu", root=powercap)
+    reason = find_counter("cpu", root=powercap)
     assert isinstance(reason, str)  # one package of two would be half of the truth
     assert "intel-rapl:1/energy_uj may be read by the administrator alone" in reason
 
@@ -93,7 +93,7 @@ def test_without_any_counter_both_reasons_are_told(
 ) -> None:
     monkeypatch.setitem(sys.modules, "zeus.monitor", None)  # not to be imported
     (tmp_path / "intel-rapl:0").mkdir()  # a domain without files
-    reason = counter(root=tmp_path)
+    reason = find_counter(root=tmp_path)
     assert isinstance(reason, str)
     for words in (
         "no counter of energy can be read",
@@ -101,7 +101,7 @@ def test_without_any_counter_both_reasons_are_told(
         "no readable package domain",
     ):
         assert words in reason
-    assert "does not exist" in str(counter("cpu", root=tmp_path / "absent"))
+    assert "does not exist" in str(find_counter("cpu", root=tmp_path / "absent"))
 
 
 # --- a card -----------------------------------------------------------------------------------------------------------
@@ -147,8 +147,8 @@ def zeus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Monitor]]:
 
 def test_a_card_is_read_through_zeus(zeus: type[Monitor], powercap: Path) -> None:
     for device in ("cuda", ""):
-        found = counter(device, root=powercap)
-        assert isinstance(found, Counter)
+        found = find_counter(device, root=powercap)
+        assert isinstance(found, EnergyCounter)
         with found.window() as outer, found.window() as inner:
             pass
         assert (inner.joules, outer.joules) == (250.0, 750.0)
@@ -159,7 +159,7 @@ def test_a_card_that_zeus_can_not_read_is_not_replaced_by_the_processor(
     zeus: type[Monitor], powercap: Path
 ) -> None:
     assert (
-        counter("cuda", 3, powercap)
+        find_counter("cuda", 3, powercap)
         == "no counter of energy can be read: zeus can not read this card: ValueError: no such card"
     )
-    assert isinstance(counter("cpu", root=powercap), energy.Packages)
+    assert isinstance(find_counter("cpu", root=powercap), energy.RaplCounter)

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from bench import evaluation
-from bench.config.schema import Run, Train
+from bench.config.schema import Run, TrainConfig
 from bench.data import Part
-from bench.data.tokenizer import Bytes, Characters, Symbols
+from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, SymbolVocabulary
 from bench.evaluation.likelihood import perplexity
 from bench.training import loop
 from bench.training.objective import Causal, Masked
 
-PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.train_settings(
+    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
+)
 
 
 class Chain(nn.Module):
@@ -71,7 +73,9 @@ def chain(size: int = 4, length: int = 6000) -> tuple[Tensor, Part]:
 
 def test_a_likelihood_is_the_sum_over_every_token_once() -> None:
     transition, part = chain()
-    score = evaluation.likelihood(Causal(Chain(transition, True)), part, Bytes(), 50, PLAN)  # type: ignore[arg-type]
+    score = evaluation.causal_likelihood(
+        Causal(Chain(transition, True)), part, ByteVocabulary(), 50, PLAN
+    )  # type: ignore[arg-type]
     tokens = part.tokens.astype(int)
     by_hand = math.log(4) - sum(
         math.log(transition[a, b]) for a, b in itertools.pairwise(tokens[1:])
@@ -94,11 +98,13 @@ def test_a_model_that_needs_one_token_of_context_scores_the_same_in_every_window
 ) -> None:
     transition, part = chain()
     scores = [
-        evaluation.likelihood(Causal(Chain(transition, True)), part, Bytes(), c, PLAN)
+        evaluation.causal_likelihood(
+            Causal(Chain(transition, True)), part, ByteVocabulary(), c, PLAN
+        )
         for c in (context, 50)
     ]  # type: ignore[arg-type]
-    assert evaluation.value(scores[0].metrics, "nats_per_token") == pytest.approx(
-        evaluation.value(scores[1].metrics, "nats_per_token")
+    assert evaluation.metric_value(scores[0].metrics, "nats_per_token") == pytest.approx(
+        evaluation.metric_value(scores[1].metrics, "nats_per_token")
     )
 
 
@@ -107,9 +113,11 @@ def test_separators_stand_apart() -> None:
     tokens = part.tokens.copy()
     tokens[3000] = 256
     cut = Part(tokens, np.array([1, 3001]), np.array([2999, len(tokens) - 3001]))
-    score = evaluation.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN)  # type: ignore[arg-type]
-    assert evaluation.value(score.metrics, "scored_tokens") == len(tokens) - 2
-    assert evaluation.value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
+    score = evaluation.causal_likelihood(
+        Causal(Chain(transition, True)), cut, ByteVocabulary(), 50, PLAN
+    )  # type: ignore[arg-type]
+    assert evaluation.metric_value(score.metrics, "scored_tokens") == len(tokens) - 2
+    assert evaluation.metric_value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
 
 
 def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
@@ -123,12 +131,12 @@ def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
 
     closed = 2 * entropy(rows) - entropy(rows @ rows)
     score = evaluation.pseudo_likelihood(
-        Masked(Chain(transition, False)), part, Bytes(), 200, PLAN, positions=4000
+        Masked(Chain(transition, False)), part, ByteVocabulary(), 200, PLAN, positions=4000
     )  # type: ignore[arg-type]
-    found = evaluation.value(score.metrics, "pseudo_nats_per_token")
-    error = evaluation.value(score.metrics, "pseudo_perplexity_standard_error") / evaluation.value(
-        score.metrics, "pseudo_perplexity"
-    )  # type: ignore[operator]
+    found = evaluation.metric_value(score.metrics, "pseudo_nats_per_token")
+    error = evaluation.metric_value(
+        score.metrics, "pseudo_perplexity_standard_error"
+    ) / evaluation.metric_value(score.metrics, "pseudo_perplexity")  # type: ignore[operator]
     assert found == pytest.approx(closed, abs=4 * error)
     assert 0 < error < 0.03
     assert score.documents is None
@@ -154,20 +162,22 @@ def test_a_model_without_an_answer_for_some_tokens_has_no_score(stride: int) -> 
     tokens = part.tokens.copy()
     tokens[100] = 9  # one document of two has it
     cut = Part(tokens, part.starts, part.sizes)
-    score = evaluation.likelihood(
-        Causal(AnswersNothing(transition, True, 9)), cut, Bytes(), 50, PLAN, stride
+    score = evaluation.causal_likelihood(
+        Causal(AnswersNothing(transition, True, 9)), cut, ByteVocabulary(), 50, PLAN, stride
     )  # type: ignore[arg-type]
-    assert math.isnan(evaluation.value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
-    assert evaluation.lost(score.metrics) == "bits_per_byte"
-    sound = evaluation.likelihood(Causal(Chain(transition, True)), cut, Bytes(), 50, PLAN, stride)  # type: ignore[arg-type]
-    assert evaluation.lost(sound.metrics) == ""
+    assert math.isnan(evaluation.metric_value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
+    assert evaluation.first_non_finite(score.metrics) == "bits_per_byte"
+    sound = evaluation.causal_likelihood(
+        Causal(Chain(transition, True)), cut, ByteVocabulary(), 50, PLAN, stride
+    )  # type: ignore[arg-type]
+    assert evaluation.first_non_finite(sound.metrics) == ""
 
 
 def test_an_encoder_without_an_answer_for_some_positions_has_no_score() -> None:
     transition, part = chain()
     model = AnswersNothing(transition, False, 1)
-    score = evaluation.pseudo_likelihood(Masked(model), part, Bytes(), 10, PLAN, 200)  # type: ignore[arg-type]
-    assert evaluation.lost(score.metrics) == "pseudo_perplexity"
+    score = evaluation.pseudo_likelihood(Masked(model), part, ByteVocabulary(), 10, PLAN, 200)  # type: ignore[arg-type]
+    assert evaluation.first_non_finite(score.metrics) == "pseudo_perplexity"
 
 
 def test_a_perplexity_is_never_cut() -> None:
@@ -180,7 +190,9 @@ def test_a_perplexity_is_never_cut() -> None:
 def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:
     transition, part = chain()
     twice = [
-        evaluation.pseudo_likelihood(Masked(Chain(transition, False)), part, Bytes(), 50, PLAN, 200)
+        evaluation.pseudo_likelihood(
+            Masked(Chain(transition, False)), part, ByteVocabulary(), 50, PLAN, 200
+        )
         for _ in range(2)
     ]  # type: ignore[arg-type]
     assert twice[0].metrics == twice[1].metrics
@@ -198,8 +210,8 @@ def test_the_look_at_the_validation_part_is_the_training_loss() -> None:
     transition, part = chain()
     blocks = evaluation.spread_blocks(part, 50, 1000)
     objective = Causal(Chain(transition, True))  # type: ignore[arg-type]
-    whole = evaluation.likelihood(objective, part, Bytes(), 50, PLAN)
-    nats = evaluation.value(whole.metrics, "nats_per_token")
+    whole = evaluation.causal_likelihood(objective, part, ByteVocabulary(), 50, PLAN)
+    nats = evaluation.metric_value(whole.metrics, "nats_per_token")
     assert evaluation.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)
 
 
@@ -207,17 +219,23 @@ def test_what_training_looks_at_has_the_bytes_of_its_own_targets() -> None:
     matrix, _ = chain()
     text = "aé\u2028b" * 40  # characters of one, two and three bytes
     size = sum(len(letter.encode()) for letter in text)
-    for vocabulary, targets in ((Bytes(), size), (Characters(text), len(text))):
+    for vocabulary, targets in ((ByteVocabulary(), size), (CharacterVocabulary(text), len(text))):
         ids = vocabulary.encode(text)
         tokens = np.concatenate([[vocabulary.separator], ids, [vocabulary.separator]])
         part = Part(tokens, np.array([1]), np.array([size]))
-        (found,) = evaluation.look_bytes(
+        (found,) = evaluation.validation_bytes(
             Causal(Chain(matrix, causal=True)), part, vocabulary, len(tokens) - 1
         )
         assert found.values == pytest.approx(
             (size / (targets + 1),)
         )  # the separator at the end is a target without bytes
         assert (
-            evaluation.look_bytes(Masked(Chain(matrix, causal=False)), part, vocabulary, 20) == []
+            evaluation.validation_bytes(Masked(Chain(matrix, causal=False)), part, vocabulary, 20)
+            == []
         )
-        assert evaluation.look_bytes(Causal(Chain(matrix, causal=True)), part, Symbols(4), 20) == []
+        assert (
+            evaluation.validation_bytes(
+                Causal(Chain(matrix, causal=True)), part, SymbolVocabulary(4), 20
+            )
+            == []
+        )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench import reporting
 from bench.analysis import families
-from bench.config.identity import architecture
+from bench.config.identity import architecture_id
 from bench.records import contract_results, store
 from bench.records.metric import Metric
 from bench.reporting.plots import drawing
@@ -82,7 +82,7 @@ def test_colours_follow_the_family_and_never_repeat() -> None:
         "x": "nobody knows it",
         "y": "own",
     }
-    found = families.colours(named, taken={families.colours({"": "recurrent"})[""]})
+    found = families.assign_colours(named, taken={families.assign_colours({"": "recurrent"})[""]})
     looks = {name: (drawing.colour(number), drawing.dash(number)) for name, number in found.items()}
     assert len(set(looks.values())) == len(looks)
     assert {looks[f"a{n}"][0] for n in range(9)} == set(families.LIGHT["attention"].split())
@@ -132,10 +132,10 @@ def card(page: str, name: str) -> str:
 def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
     run = synthetic.make_run(root, "lstm")
     findings = [("output", "holds"), ("rows", "broken"), ("tracing", "not asked")]
-    contract_results.write(
+    contract_results.write_contract_results(
         run, [{"name": name, "status": status, "came": ""} for name, status in findings]
     )
-    page = reporting.make(root)[0].read_text(encoding="utf-8")
+    page = reporting.make_report(root)[0].read_text(encoding="utf-8")
     lstm, decoder, gru = (card(page, name) for name in ("lstm", "decoder", "gru"))
     assert "1.20 MFLOP a token at 64 tokens, 1.80 MFLOP a token at 512: ×1.50" in lstm
     assert "1.00 ms a token at 64 tokens, 2.00 ms a token at 512: ×2.00" in lstm
@@ -149,8 +149,8 @@ def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
     assert "Cho 2014" in gru
     assert "Not checked: python -m bench.check arch=gru --keep" in gru
     assert page.index("<h3>Recurrent</h3>") < page.index("<h3>Family of decoder</h3>")
-    path = root / "checks" / f"lstm-{architecture(run.arch)}.json"
+    path = root / "checks" / f"lstm-{architecture_id(run.arch)}.json"
     store.write_json(path, store.read_json(path) | {"source": "older"})
     assert "Sources changed since: python -m bench.check arch=lstm --keep" in card(
-        reporting.make(root)[0].read_text(), "lstm"
+        reporting.make_report(root)[0].read_text(), "lstm"
     )

@@ -12,7 +12,7 @@ import pytest
 from bench import data, reporting
 from bench.analysis import aggregate, comparisons, sessions
 from bench.analysis import baselines as floors
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 from bench.data.blocks import windows
 from bench.evaluation import baselines, ngram
 from bench.records import tables as reading
@@ -122,7 +122,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> data.Corpus:
     folder = tmp_path_factory.mktemp("text")
     for number in range(40):
         write_words(folder / f"{number}.txt", 300, seed=number)
-    return data.prepare(Data(path=str(folder), cache=str(folder / "cache")), "words")
+    return data.prepare(DataConfig(path=str(folder), cache=str(folder / "cache")), "words")
 
 
 def values(entry: dict) -> dict[str, float]:
@@ -131,10 +131,10 @@ def values(entry: dict) -> dict[str, float]:
 
 def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
     said: list[str] = []
-    baselines.ensure(tmp_path, corpus, 16, said.append)
-    place = baselines.path(tmp_path, corpus.digest, 16)
+    baselines.ensure_baselines(tmp_path, corpus, 16, said.append)
+    place = baselines.baselines_path(tmp_path, corpus.digest, 16)
     before = place.read_bytes()
-    baselines.ensure(tmp_path, corpus, 16, said.append)
+    baselines.ensure_baselines(tmp_path, corpus, 16, said.append)
     assert place.read_bytes() == before
     assert len(said) == 1
     found = {entry["name"]: values(entry) for entry in json.loads(before)["lines"]}
@@ -154,7 +154,7 @@ def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
 
 
 def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
-    held, context = baselines.hold(corpus, 16), 16
+    held, context = baselines.held_out_tokens(corpus, 16), 16
     scored, last = corpus.parts["test"], held.parts[-1]
     assert len(held.parts) == 2
     for window in windows(scored, context, 7):
@@ -162,17 +162,17 @@ def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
         seen = np.broadcast_to(np.arange(1, context + 1), window.positions.shape)
         assert (held.limited[last][window.positions[real]] == seen[real]).all()
     assert (held.unlimited[last] == np.arange(len(scored.tokens))).all()
-    first = next(iter(baselines.lines(corpus, 16)))
+    first = next(iter(baselines.compute_baselines(corpus, 16)))
     assert len(first.scored) == len(scored.tokens)
 
 
 def test_the_tail_of_one_text_chooses_its_order_on_itself_and_says_so(tmp_path: Path) -> None:
     path = write_words(tmp_path / "one.txt", 4000)
     corpus = data.prepare(
-        Data(path=str(path), tokenizer="characters", cache=str(tmp_path / "cache")), "one"
+        DataConfig(path=str(path), tokenizer="characters", cache=str(tmp_path / "cache")), "one"
     )
-    baselines.ensure(tmp_path, corpus, 16, print)
-    found = json.loads(baselines.path(tmp_path, corpus.digest, 16).read_text())
+    baselines.ensure_baselines(tmp_path, corpus, 16, print)
+    found = json.loads(baselines.baselines_path(tmp_path, corpus.digest, 16).read_text())
     assert found["part"] == "validation"
     assert all(
         "chosen on the scored text itself" in entry["note"]
@@ -184,16 +184,18 @@ def test_the_tail_of_one_text_chooses_its_order_on_itself_and_says_so(tmp_path: 
 def test_a_text_too_long_leaves_the_reason(
     corpus: data.Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baselines, "MOST", 1000)
-    baselines.ensure(tmp_path, corpus, 16, print)
-    found = json.loads(baselines.path(tmp_path, corpus.digest, 16).read_text())
+    monkeypatch.setattr(baselines, "MAX_TOKENS", 1000)
+    baselines.ensure_baselines(tmp_path, corpus, 16, print)
+    found = json.loads(baselines.baselines_path(tmp_path, corpus.digest, 16).read_text())
     assert found["lines"] == []
     assert "up to 1,000" in found["reason"]
 
 
 def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
     text = " ".join(f"{number * number}" for number in range(3000)).encode()
-    assert baselines.packed(text + text) - baselines.packed(text) < 0.02 * len(text)
+    assert baselines.compressed_size(text + text) - baselines.compressed_size(text) < 0.02 * len(
+        text
+    )
 
 
 # --- in the report ----------------------------------------------------------------------------------------------------
@@ -212,7 +214,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
-    page = reporting.make(suite)[0].read_text()
+    page = reporting.make_report(suite)[0].read_text()
     assert page.count(">reference</span>") == 5
     assert synthetic.HOSTILE not in page
     assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
@@ -225,9 +227,11 @@ def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
 
 
 def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path) -> None:
-    records = reading.read(suite)
-    part = comparisons.comparisons(aggregate.build(records, sessions.sittings(records.measures)))[0]
-    found = floors.floors(records, part.likelihoods[0])
+    records = reading.read_records(suite)
+    part = comparisons.build_comparisons(
+        aggregate.aggregate_variants(records, sessions.build_sessions(records.measures))
+    )[0]
+    found = floors.select_baselines(records, part.likelihoods[0])
     assert [line.name for line in found.lines] == [
         "uniform",
         "unigram",
@@ -238,12 +242,12 @@ def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path)
     assert found.best is not None
     assert found.best.name == "7-gram"
     other = part.likelihoods[0].assign(data_digest="0ther")
-    assert floors.floors(records, other) == floors.Floors(
+    assert floors.select_baselines(records, other) == floors.Baselines(
         (), "the command that trained these runs made none"
     )
-    carried = floors.floors(records, part.likelihoods[0].assign(protocol="stateful"))
+    carried = floors.select_baselines(records, part.likelihoods[0].assign(protocol="stateful"))
     assert [line.context for line in carried.lines if line.context == "windows"] == []
     assert (
         "every architecture is better"
-        in summary_text.sentences(part, [], [found._replace(lines=found.lines[:2])])[-1]
+        in summary_text.summary_sentences(part, [], [found._replace(lines=found.lines[:2])])[-1]
     )

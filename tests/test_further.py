@@ -123,17 +123,19 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "nats": nats,
                 }
             )
-            store.write_table(folder / "windows.parquet", table)
+            store.write_parquet(folder / "windows.parquet", table)
             if arch != "encoder":
                 state = Metric("bits_per_byte", "bits/byte", "lower", (1.7,))
                 facts = {"protocol": "stateful", "part": "test"}
                 again = folder / "evaluations" / "stateful-0a0a0a0a"
                 again.mkdir(parents=True)
                 if arch == "lstm":
-                    store.finish(again, "done", metrics=[state], facts=facts)
+                    store.write_result(again, "done", metrics=[state], facts=facts)
                 else:
-                    store.finish(again, "skipped", "its state grows with the text", facts=facts)
-    reporting.make(root)
+                    store.write_result(
+                        again, "skipped", "its state grows with the text", facts=facts
+                    )
+    reporting.make_report(root)
     return root
 
 
@@ -182,8 +184,8 @@ def test_other_windows_are_another_table(root: Path, tmp_path: Path) -> None:
                 "nats": nats,
             }
         )
-        store.write_table(folder / "windows.parquet", changed)
-    reporting.make(tmp_path / "suite")
+        store.write_parquet(folder / "windows.parquet", changed)
+    reporting.make_report(tmp_path / "suite")
     page = (tmp_path / "suite" / "report" / "index.html").read_text(encoding="utf-8")
     assert ">lstm" not in table(page, "The same windows, left to right").partition("</table>")[0]
 

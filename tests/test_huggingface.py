@@ -14,8 +14,8 @@ from architectures.gpt import GPT
 from architectures.huggingface import HuggingFace, held_bytes
 from architectures.interface import Unsupported
 from bench.cli import compose
-from bench.config.schema import options
-from bench.contract import CHECKS, Subject, examine
+from bench.config.schema import constructor_options
+from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model import language_model, sizing
 from tests.conftest import WRAPPED, Command
 
@@ -28,7 +28,7 @@ def made(name: str) -> HuggingFace:
     """A family's backbone in the middle of a model, as its YAML says."""
     path = next(path for path in WRAPPED if path.stem == name)
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
-    backbone = language_model.build(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
+    backbone = language_model.build_model(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
     assert isinstance(backbone, HuggingFace)
     return backbone
 
@@ -89,13 +89,13 @@ def test_initial_values_follow_the_rule_and_the_family_where_the_rule_says_nothi
 def test_the_same_run_under_two_names_is_run_once() -> None:
     trees = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in WRAPPED[:2]]
     assert [path.stem for path in WRAPPED[:2]] == ["huggingface", "huggingface_gpt2"]
-    assert options(trees[0]) == options(trees[1])
-    asked = compose.expand(["-m", "arch=huggingface,huggingface_gpt2", "seed=0,1"])
+    assert constructor_options(trees[0]) == constructor_options(trees[1])
+    asked = compose.compose_sweep(["-m", "arch=huggingface,huggingface_gpt2", "seed=0,1"])
     assert [(run.names["arch"], run.seed) for run in asked.runs] == [
         ("huggingface", 0),
         ("huggingface", 1),
     ]
-    assert [name.partition("-")[0] for name in asked.twice] == 2 * ["huggingface_gpt2"]
+    assert [name.partition("-")[0] for name in asked.duplicates] == 2 * ["huggingface_gpt2"]
 
 
 @pytest.mark.slow
@@ -113,11 +113,11 @@ def test_the_command_trains_what_has_two_names_once(
 
 @pytest.mark.parametrize("name", ["output", "causality", "padding", "pieces", "flops"])
 def test_an_encoder_keeps_the_contract(name: str) -> None:
-    subject = Subject(
+    subject = ModelUnderTest(
         {"_target_": "architectures.huggingface.HuggingFace", "model_type": "bert", "layers": 2}
     )
     assert not subject.build().backbone.causal
-    finding = examine(next(check for check in CHECKS if check.name == name), subject)
+    finding = run_check(next(check for check in CHECKS if check.name == name), subject)
     assert finding.status == ("not asked" if name == "pieces" else "holds"), finding.sentence()
 
 
@@ -125,8 +125,9 @@ def test_an_encoder_keeps_the_contract(name: str) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=str)
 @pytest.mark.parametrize("family", ["modernbert", "mistral", "gpt_neox", "qwen3"])
 def test_families_without_a_yaml_keep_the_contract(family: str, check: Any) -> None:
-    finding = examine(
-        check, Subject({"_target_": "architectures.huggingface.HuggingFace", "model_type": family})
+    finding = run_check(
+        check,
+        ModelUnderTest({"_target_": "architectures.huggingface.HuggingFace", "model_type": family}),
     )
     assert finding.status != "broken", finding.sentence()
 
@@ -193,7 +194,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ("given", "words"), REFUSED, ids=["unknown", "two-stacks", "pictures", "sizes", "key"]
 )
 def test_what_can_not_be_is_said_in_one_line(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(language_model.CannotBuild, match=words):
+    with pytest.raises(language_model.ModelBuildError, match=words):
         sizing.solve_width(
             {"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11
         )
@@ -209,7 +210,7 @@ def test_without_the_package_the_line_that_installs_it(monkeypatch: pytest.Monke
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        language_model.CannotBuild,
+        language_model.ModelBuildError,
         match=r"does not import: .*pip install 'architecture-bench\[huggingface\]' brings it",
     ):
-        language_model.constructor({"_target_": "architectures.huggingface.HuggingFace"})
+        language_model.backbone_class({"_target_": "architectures.huggingface.HuggingFace"})

@@ -13,9 +13,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from bench.config.errors import UserError
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 from bench.data import cache, corpus, corpus_files, document_store, prepare, tokenization
-from bench.data.tokenizer import Pieces, learn_bpe
+from bench.data.tokenizer import SubwordVocabulary, learn_bpe
 
 ROOT = Path(__file__).parents[1]
 MEMORY = """
@@ -99,16 +99,17 @@ def test_pieces_that_cut_documents_and_characters_change_nothing(
 ) -> None:
     path = written(tmp_path, kind)
     whole = {
-        word: prepare(Data(path=str(path), split=split, tokenizer=word), "mine")
+        word: prepare(DataConfig(path=str(path), split=split, tokenizer=word), "mine")
         for word in ("bytes", "characters")
     }
-    monkeypatch.setattr(corpus_files, "READ", 7)
-    monkeypatch.setattr(document_store, "READ", 5)
-    monkeypatch.setattr(tokenization, "LARGE", 50)
-    monkeypatch.setattr(corpus, "LARGE", 50)
+    monkeypatch.setattr(corpus_files, "READ_BYTES", 7)
+    monkeypatch.setattr(document_store, "READ_BYTES", 5)
+    monkeypatch.setattr(tokenization, "BATCH_BYTES", 50)
+    monkeypatch.setattr(corpus, "BATCH_BYTES", 50)
     for word, before in whole.items():
         after = prepare(
-            Data(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")), "mine"
+            DataConfig(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")),
+            "mine",
         )
         assert after.folder != before.folder
         assert after.digest == before.digest
@@ -121,24 +122,24 @@ def test_the_number_of_processes_changes_nothing(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used = []
-    in_order = tokenization.in_order
+    in_order = tokenization.encode_in_order
     monkeypatch.setattr(
-        tokenization, "in_order", lambda *given: used.append(given[-1]) or in_order(*given)
+        tokenization, "encode_in_order", lambda *given: used.append(given[-1]) or in_order(*given)
     )
     monkeypatch.setattr(
-        tokenization, "LARGE", 3000
+        tokenization, "BATCH_BYTES", 3000
     )  # many batches, of which two processes finish some in another order
-    monkeypatch.setattr(corpus, "LARGE", 3000)
+    monkeypatch.setattr(corpus, "BATCH_BYTES", 3000)
     options: dict[str, Any] = {
         "path": str(written(tmp_path, kind)),
         "tokenizer": str(existing(tmp_path)),
     }
-    one = prepare(Data(**options), "mine")
+    one = prepare(DataConfig(**options), "mine")
     assert not used
-    monkeypatch.setattr(tokenization, "POOLED", 0)
-    monkeypatch.setattr("bench.system.host.cores", lambda: 2)
-    two = prepare(Data(**options, cache=str(tmp_path / "anew")), "mine")
-    assert used == [2 * tokenization.AHEAD] * len(two.parts)
+    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
+    monkeypatch.setattr("bench.system.host.available_cores", lambda: 2)
+    two = prepare(DataConfig(**options, cache=str(tmp_path / "anew")), "mine")
+    assert used == [2 * tokenization.BATCHES_AHEAD] * len(two.parts)
     assert two.digest == one.digest
     assert numbers(two) == numbers(one)
     assert two.facts == one.facts
@@ -149,23 +150,23 @@ def test_the_number_of_processes_changes_nothing(
 def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "LARGE", 500)
+    monkeypatch.setattr(corpus, "BATCH_BYTES", 500)
     (tmp_path / "a.txt").write_text(
         "".join(f"{word} " * 4000 + "\n" for word in ("alphabet", "brimstone", "curlicue"))
     )
-    options = Data(path=str(tmp_path / "a.txt"), tokenizer="bpe", vocabulary=300)
+    options = DataConfig(path=str(tmp_path / "a.txt"), tokenizer="bpe", vocabulary=300)
     size = prepare(options, "mine").facts["bytes"]["train"]
     assert prepare(options, "mine").facts["vocabulary_learned_on"] == {"bytes": size, "of": size}
-    monkeypatch.setattr(corpus, "LEARNED", 20_000)
+    monkeypatch.setattr(corpus, "BPE_SAMPLE_BYTES", 20_000)
     parts = [
-        prepare(Data(**{**vars(options), "cache": str(tmp_path / name)}), "mine")
+        prepare(DataConfig(**{**vars(options), "cache": str(tmp_path / name)}), "mine")
         for name in ("one", "two")
     ]
     assert parts[0].digest == parts[1].digest  # the lot is always the same
     learned = parts[0].facts["vocabulary_learned_on"]
     assert learned["of"] == size
     assert 10_000 < learned["bytes"] < 30_000
-    assert isinstance(parts[0].vocabulary, Pieces)
+    assert isinstance(parts[0].vocabulary, SubwordVocabulary)
     names = parts[0].vocabulary.tokenizer.get_vocab()
     assert {"Ġalphabet", "Ġbrimstone", "Ġcurlicue"} <= set(
         names
@@ -173,14 +174,14 @@ def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(
 
 
 def test_a_sample_is_made_of_pieces_of_the_text(tmp_path: Path) -> None:
-    pieces = [corpus_files.Piece(f"{number:06}\n".encode()) for number in range(5000)]
-    documents, _ = document_store.fill(tmp_path / "spool", pieces)
-    with document_store.Spool(tmp_path / "spool") as text:
-        everything = corpus.sample(text, documents.spans, 35_000)
-        some = corpus.sample(text, documents.spans, 7000)
+    pieces = [corpus_files.TextChunk(f"{number:06}\n".encode()) for number in range(5000)]
+    documents, _ = document_store.write_documents(tmp_path / "spool", pieces)
+    with document_store.DocumentStore(tmp_path / "spool") as text:
+        everything = corpus.sample_spans(text, documents.spans, 35_000)
+        some = corpus.sample_spans(text, documents.spans, 7000)
         assert everything.tolist() == documents.spans.tolist()
         assert 800 < len(some) < 1200  # of 7 bytes
-        found = [int(said) for said in corpus.texts(text, some)]
+        found = [int(said) for said in corpus.iterate_texts(text, some)]
         assert found == sorted(set(found))
         assert abs(np.mean(found) - 2500) < 200
 
@@ -257,15 +258,17 @@ def test_a_disk_that_fills_while_tokens_are_written(
     name: str, processes: int, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = getattr(errno, name)
-    monkeypatch.setattr(tokenization, "POOLED", 0)
-    monkeypatch.setattr("bench.system.host.cores", lambda: processes)
+    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
+    monkeypatch.setattr("bench.system.host.available_cores", lambda: processes)
 
     def fails(file: object) -> None:
         raise OSError(error, os.strerror(error))
 
-    monkeypatch.setattr(cache, "settle", fails)
+    monkeypatch.setattr(cache, "fsync", fails)
     with pytest.raises(UserError, match=rf"can not be written \({os.strerror(error)}\)") as caught:
-        prepare(Data(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine")
+        prepare(
+            DataConfig(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine"
+        )
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
 
@@ -286,14 +289,14 @@ def test_a_folder_without_locks_or_rights(
 
     monkeypatch.setattr(cache, "FileLock", fails)
     with pytest.raises(UserError, match=r"can not be written \(.*data\.cache=") as caught:
-        prepare(Data(path=str(written(tmp_path, "txt"))), "mine")
+        prepare(DataConfig(path=str(written(tmp_path, "txt"))), "mine")
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
 
 
 def test_a_cache_where_no_folder_can_be_made(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the cache /proc/nowhere can not be written"):
-        prepare(Data(path=str(written(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
+        prepare(DataConfig(path=str(written(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
 
 
 def test_a_file_that_goes_away_is_not_the_caches_fault(
@@ -307,18 +310,20 @@ def test_a_file_that_goes_away_is_not_the_caches_fault(
     with pytest.raises(
         UserError, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"
     ):
-        prepare(Data(path=str(written(tmp_path, "txt"))), "mine")
+        prepare(DataConfig(path=str(written(tmp_path, "txt"))), "mine")
     assert nothing_left(own_cache)
 
 
 def test_a_process_that_dies_ends_the_work_with_one_line(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenization, "POOLED", 0)
-    monkeypatch.setattr("bench.system.host.cores", lambda: 2)
-    monkeypatch.setattr(tokenization, "work", lambda batch, held_out: os._exit(9))
+    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
+    monkeypatch.setattr("bench.system.host.available_cores", lambda: 2)
+    monkeypatch.setattr(tokenization, "encode_in_worker", lambda batch, held_out: os._exit(9))
     with pytest.raises(UserError, match=r"a process that tokenized died .*memory") as caught:
-        prepare(Data(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine")
+        prepare(
+            DataConfig(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine"
+        )
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
 

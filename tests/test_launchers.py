@@ -34,9 +34,9 @@ compose.register()
 def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launchers, "_there", lambda module: False)
+    monkeypatch.setattr(launchers, "_is_installed", lambda module: False)
     with pytest.raises(UserError) as caught:
-        compose.expand([*SWEEP, f"hydra/launcher={name}"])
+        compose.compose_sweep([*SWEEP, f"hydra/launcher={name}"])
     assert f"hydra/launcher={name} needs a plug-in: python -m pip install" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -49,11 +49,11 @@ def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(
     name: str, theirs: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our YAMLs build on what a plug-in brings: Hydra fails before anybody can look at the launcher."""
-    compose.expand(SWEEP)  # now Hydra has looked for plug-ins
+    compose.compose_sweep(SWEEP)  # now Hydra has looked for plug-ins
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{theirs}.yaml")
-    monkeypatch.setattr(launchers, "_there", lambda module: False)
+    monkeypatch.setattr(launchers, "_is_installed", lambda module: False)
     with pytest.raises(UserError) as caught:
-        compose.expand([*SWEEP, f"hydra/launcher={name}"])
+        compose.compose_sweep([*SWEEP, f"hydra/launcher={name}"])
     assert str(caught.value).startswith(
         f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-"
     )
@@ -67,27 +67,29 @@ def test_a_launcher_that_builds_on_nothing_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match="hydra/launcher=mine builds on nothing, which is not there"
     ):
-        compose.expand(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
+        compose.compose_sweep(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
 def test_a_launcher_without_a_sweep_does_not_train_here(name: str) -> None:
     with pytest.raises(UserError, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
-        compose.expand(["arch=gru", f"hydra/launcher={name}"])
+        compose.compose_sweep(["arch=gru", f"hydra/launcher={name}"])
 
 
 @pytest.mark.parametrize(
     "words", [[], ["hydra/launcher=local"], ["hydra/launcher=basic"], ["hydra/launcher=joblib"]]
 )
 def test_the_launchers_of_this_machine_take_one_run(words: list[str]) -> None:
-    assert len(compose.expand(["arch=gru", *words]).runs) == 1
+    assert len(compose.compose_sweep(["arch=gru", *words]).runs) == 1
 
 
 def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
     with pytest.raises(
         UserError, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"
     ):
-        compose.expand([*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"])
+        compose.compose_sweep(
+            [*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"]
+        )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
@@ -101,9 +103,9 @@ def test_the_command_ends_there(run_command: Command, tiny: list[str], tmp_path:
 def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="no sbatch"):
-        compose.expand([*SWEEP, "hydra/launcher=slurm"])
+        compose.compose_sweep([*SWEEP, "hydra/launcher=slurm"])
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
-    assert len(compose.expand([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
+    assert len(compose.compose_sweep([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
 
 
 # --- a cluster that takes nothing ----------------------------------------------------------------------------------------
@@ -169,23 +171,23 @@ def test_a_ray_that_does_not_answer_is_one_line(
     monkeypatch.setenv("RAY_ADDRESS", variable)
     with pytest.raises(type(error)) as caught:
         start_ray({"address": address}, error)
-    assert launchers.refused(caught.value).startswith(said)
-    assert "\n" not in launchers.refused(caught.value)
+    assert launchers.rejection(caught.value).startswith(said)
+    assert "\n" not in launchers.rejection(caught.value)
 
 
 def test_an_address_without_a_ray_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launchers, "_there", lambda module: True)
+    monkeypatch.setattr(launchers, "_is_installed", lambda module: True)
     with pytest.raises(
         UserError,
         match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave",
     ):
-        compose.expand(
+        compose.compose_sweep(
             [*SWEEP, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"]
         )
 
 
 def test_what_no_launcher_said_is_not_taken_for_it() -> None:
-    assert launchers.refused(ConnectionError("of an architecture")) == ""
+    assert launchers.rejection(ConnectionError("of an architecture")) == ""
 
 
 # --- what a process on another machine is told ------------------------------------------------------------------------
@@ -197,13 +199,15 @@ def test_a_task_brings_along_what_its_process_has_to_know(
     there = []
     monkeypatch.setattr(
         runner,
-        "task",
-        lambda config: there.append((os.getcwd(), os.environ["BENCH_WORDS"], runner.words())),
+        "run_job",
+        lambda config: there.append(
+            (os.getcwd(), os.environ["BENCH_WORDS"], runner.command_arguments())
+        ),
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_WORDS", '["arch=gru"]')
     monkeypatch.setenv("BENCH_DOOR", "another machine:1")
-    posted = pickle.dumps(runner.Task())
+    posted = pickle.dumps(runner.HydraTask())
     monkeypatch.chdir("/")
     monkeypatch.delenv("BENCH_WORDS")
     monkeypatch.delenv("BENCH_DOOR")
@@ -217,10 +221,10 @@ def test_a_machine_without_the_command_s_folder_says_so(
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    posted = runner.Task()
+    posted = runner.HydraTask()
     monkeypatch.chdir("/")
     here.rmdir()
-    monkeypatch.setattr(runner, "task", lambda config: pytest.fail("ran without its folder"))
+    monkeypatch.setattr(runner, "run_job", lambda config: pytest.fail("ran without its folder"))
     posted(OmegaConf.create())
     assert f"error: {here} can not be entered on" in capsys.readouterr().err
 
@@ -233,7 +237,7 @@ def lacks(name: str) -> str:
     command = ["sinfo"] if shutil.which("sinfo") else ["false"]
     if name == "slurm" and subprocess.run(command, capture_output=True, check=False).returncode:
         return "no Slurm answers on this machine"
-    return launchers.missing(name)
+    return launchers.missing_plugin(name)
 
 
 @pytest.mark.slow
@@ -273,7 +277,7 @@ def ray_cluster() -> Iterator[str]:
     )
     try:
         end = time.monotonic() + 60
-        while not launchers._answers("127.0.0.1", port):
+        while not launchers._accepts_connections("127.0.0.1", port):
             assert head.poll() is None, "ray start ended"
             assert time.monotonic() < end, "ray start took more than a minute"
             time.sleep(0.2)

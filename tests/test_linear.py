@@ -19,8 +19,8 @@ from architectures.retnet import RetNet
 from architectures.rwkv7 import RWKV7, generalised_delta_rule
 from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
-from bench.contract import CHECKS, Subject, examine
-from bench.model.language_model import build
+from bench.contract import CHECKS, ModelUnderTest, run_check
+from bench.model.language_model import build_model
 from tests.conftest import OWN
 from tests.test_architectures import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 
@@ -473,7 +473,7 @@ def arch(path: Path, **options: int) -> dict[str, Any]:
 
 
 def backbone_of(path: Path, dtype: torch.dtype, **options: int) -> Backbone:
-    return build(arch(path, **options), 20, CONTEXT, 5, seed=0).backbone.to(dtype).eval()
+    return build_model(arch(path, **options), 20, CONTEXT, 5, seed=0).backbone.to(dtype).eval()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -497,14 +497,14 @@ def test_training_form_equals_steps_through_the_state(
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_promise_holds_over_the_borders_of_chunks(path: Path, name: str) -> None:
     check = next(check for check in CHECKS if check.name == name)
-    finding = examine(check, Subject(arch(path, chunk=4, layers=2)))
+    finding = run_check(check, ModelUnderTest(arch(path, chunk=4, layers=2)))
     assert finding.status == "holds", finding.sentence()
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_state_is_constant_in_length_and_any_width_is_accepted(path: Path) -> None:
     for width in (1, 7, 30):
-        backbone = build(arch(path, layers=1), width, CONTEXT, 5, seed=0).backbone
+        backbone = build_model(arch(path, layers=1), width, CONTEXT, 5, seed=0).backbone
         assert backbone(noise(width=width))[0].shape == (3, CONTEXT, width)
         assert (
             len(

@@ -17,24 +17,34 @@ import torch
 from filelock import FileLock
 
 from bench.config import plugins
-from bench.config.identity import subject
-from bench.config.schema import Measure, Run, Size, Train
-from bench.performance import needed, sit, timing
-from bench.performance.entry import Seat
-from bench.performance.length_sweep import forecast, left_out
-from bench.performance.memory import KINDS
-from bench.performance.rounds import Order, half_width, lowest_rank, settled
-from bench.performance.session import LOCK, affordable, only_sitting, seats
-from bench.performance.worker import Desk
-from bench.performance.worker_client import Ended, Failed, Refused, Worker
-from bench.performance.workload import Subject
+from bench.config.identity import workload_id
+from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
+from bench.performance import needs_measuring, run_session, timing
+from bench.performance.entry import Entry
+from bench.performance.length_sweep import extrapolate_seconds, skip_reasons
+from bench.performance.memory import MEMORY_KINDS
+from bench.performance.rounds import (
+    MirroredOrder,
+    is_precise,
+    median_interval_rank,
+    relative_half_width,
+)
+from bench.performance.session import LOCK_NAME, exclusive_session, limit_processes, make_entries
+from bench.performance.worker import WorkerServer
+from bench.performance.worker_client import (
+    RequestFailed,
+    RequestUnsupported,
+    WorkerClient,
+    WorkerDied,
+)
+from bench.performance.workload import Workload
 from bench.records import source, store, tables
 from bench.system.signals import Terminated
 from tests import measure_doubles
 
 pytestmark = pytest.mark.xdist_group("measure")  # they share one sitting
 
-OPTIONS = Measure(
+OPTIONS = MeasureConfig(
     processes=1,
     rounds=5,
     window_seconds=0.01,
@@ -58,8 +68,8 @@ def make_run(double: str, objective: str = "auto") -> Run:
     """A small run of a test double."""
     run = Run(
         arch={"_target_": f"tests.measure_doubles.{double}", "tune": {"learning_rate": 1e-3}},
-        size=Size(parameters=3000, context=16),
-        train=Train(batch=4, accumulate=2),
+        size=SizeConfig(parameters=3000, context=16),
+        train=TrainConfig(batch=4, accumulate=2),
         measure=OPTIONS,
         names={"arch": double.lower(), "data": "none", "size": "own", "objective": objective},
     )
@@ -83,7 +93,7 @@ def sitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("results") / "suite",
         [make_run(double) for double in DOUBLES],
     )
-    folder = sit([*runs, runs[0]], {subject(run): 30 for run in runs}, suite, OPTIONS)
+    folder = run_session([*runs, runs[0]], {workload_id(run): 30 for run in runs}, suite, OPTIONS)
     assert folder is not None
     assert folder.parent == suite / "measure"
     return suite
@@ -91,7 +101,7 @@ def sitting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(suite: Path, double: str, twin: bool = False) -> tuple[dict, dict[str, list[dict]]]:
     """The result of a double, and its metrics by name."""
-    name = f"{double.lower()}-{subject(make_run(double))}" + ("-again" if twin else "")
+    name = f"{double.lower()}-{workload_id(make_run(double))}" + ("-again" if twin else "")
     (path,) = suite.glob(f"measure/*/{name}/result.json")
     result = store.read_json(path)
     metrics: dict[str, list[dict]] = {}
@@ -146,7 +156,7 @@ def test_what_stands_beside_the_rates(sitting: Path) -> None:
     }  # four times the recipe's
     assert metrics["first_step_seconds"][0]["values"][0] > 0
     peak = metrics["peak_train_memory_bytes"][0]["values"][0]
-    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in KINDS)
+    assert peak == sum(metrics[f"memory_{kind}_bytes"][0]["values"][0] for kind in MEMORY_KINDS)
     (joules,) = metrics["train_joules_per_token"]
     assert joules["values"] or joules["note"].startswith("not available")
 
@@ -233,7 +243,7 @@ def test_one_that_dies_at_a_length_keeps_everything_else(sitting: Path) -> None:
 
 
 def test_the_worker_tells_refusals_from_failures() -> None:
-    desk, run = Desk(), make_run("Encoder", "causal")
+    desk, run = WorkerServer(), make_run("Encoder", "causal")
     try:
         refused = desk.answer({"ask": "prepare", "run": asdict(run), "vocabulary": 30})
         small = asdict(run) | {"size": {"parameters": 3, "context": 16}}
@@ -249,8 +259,8 @@ def test_the_worker_tells_refusals_from_failures() -> None:
     not hasattr(os, "fork"), reason="no fork on this system: a worker is started anew instead"
 )
 def test_a_renewed_worker_is_another_process_and_none_is_left_over() -> None:
-    seat = Seat(make_run("Sum"), 30, OPTIONS)
-    seat.sit_down()
+    seat = Entry(make_run("Sum"), 30, OPTIONS)
+    seat.start()
     assert seat.worker is not None
     started, pids = seat.worker.process, list[int]()
     for _ in range(3):
@@ -272,7 +282,7 @@ def test_a_renewed_worker_is_another_process_and_none_is_left_over() -> None:
             os.kill(pid, 0)
 
 
-class Answering(Worker):
+class Answering(WorkerClient):
     """A worker without a process, that answers with an error."""
 
     def __init__(self, error: Exception) -> None:
@@ -288,24 +298,24 @@ class Answering(Worker):
 @pytest.mark.parametrize(
     ("error", "quantity", "status", "seated"),
     [
-        (Refused("no such objective"), "prepare", "skipped", False),
-        (Failed("gave up"), "train", "failed", False),
-        (Ended("gone"), "decode", "done", False),
-        (Failed("gave up"), "decode", "done", True),
-        (Ended("gone"), "memory", "done", False),
+        (RequestUnsupported("no such objective"), "prepare", "skipped", False),
+        (RequestFailed("gave up"), "train", "failed", False),
+        (WorkerDied("gone"), "decode", "done", False),
+        (RequestFailed("gave up"), "decode", "done", True),
+        (WorkerDied("gone"), "memory", "done", False),
     ],
 )
 def test_what_becomes_of_a_seat(error: Exception, quantity: str, status: str, seated: bool) -> None:
-    seat = Seat(make_run("Sum"), 30, OPTIONS, worker=Answering(error))
+    seat = Entry(make_run("Sum"), 30, OPTIONS, worker=Answering(error))
     assert seat.ask("window", quantity) is None
     assert (seat.status, seat.worker is not None) == (status, seated)
     assert seat.samples.refused[quantity] == str(error)
     assert (str(error) in seat.reason) is (status != "done")
 
 
-def seat_with(kind: str, walls: dict[int, float], **options: float) -> Seat:
+def seat_with(kind: str, walls: dict[int, float], **options: float) -> Entry:
     """A seat with windows of a kind: seconds a pass by length (or by round, where there is no length)."""
-    seat = Seat(make_run("Sum"), 30, replace(OPTIONS, **options))
+    seat = Entry(make_run("Sum"), 30, replace(OPTIONS, **options))
     for key, wall in walls.items():
         seat.samples.windows.setdefault(kind.format(key), []).append(
             (key, {"tokens": 1.0, "wall": wall, "cpu": wall, "passes": 1})
@@ -315,11 +325,11 @@ def seat_with(kind: str, walls: dict[int, float], **options: float) -> Seat:
 
 def test_a_length_that_would_take_too_long_is_left_out() -> None:
     seat = seat_with("train@length={}", {64: 0.2, 128: 0.6}, point_seconds=1.5)
-    assert forecast({64: 0.2, 128: 0.6}, 256) == pytest.approx(1.8)
-    assert forecast({64: 0.2, 128: 0.6}, 512) == pytest.approx(5.4)
-    (said,) = left_out(seat, [64, 128], 256).values()
+    assert extrapolate_seconds({64: 0.2, 128: 0.6}, 256) == pytest.approx(1.8)
+    assert extrapolate_seconds({64: 0.2, 128: 0.6}, 512) == pytest.approx(5.4)
+    (said,) = skip_reasons(seat, [64, 128], 256).values()
     assert said == "left out: one pass would take about 2 s, more than measure.point_seconds=1.5"
-    assert not left_out(
+    assert not skip_reasons(
         seat_with("train@length={}", {64: 0.2, 128: 0.3}, point_seconds=1.5), [64, 128], 256
     )
 
@@ -329,23 +339,23 @@ def test_rounds_end_when_the_ratio_is_known() -> None:
     still = seat_with("train", {round_: 2.0 + 0.001 * (round_ % 3) for round_ in range(20)})
     noisy = seat_with("train", {round_: 2.0 + 0.5 * (round_ % 3) for round_ in range(20)})
     few = seat_with("train", dict.fromkeys(range(3), 2.0))
-    assert settled([first, still], "train", 0.01)
-    assert not settled([first, still, noisy], "train", 0.01)
-    assert not settled([first, few], "train", 0.01)
+    assert is_precise([first, still], "train", 0.01)
+    assert not is_precise([first, still, noisy], "train", 0.01)
+    assert not is_precise([first, few], "train", 0.01)
 
 
 def test_the_interval_of_the_stopping_rule_covers() -> None:
     random = np.random.default_rng(0)
     draws = random.standard_normal((2000, 40)) * 0.1 + 1.0
-    low = lowest_rank(40)
+    low = median_interval_rank(40)
     inside = [np.sort(draw)[low] <= 1.0 <= np.sort(draw)[39 - low] for draw in draws]
     assert 0.945 <= np.mean(inside) <= 0.99
-    widths = [half_width(draw) for draw in draws[:200]]
+    widths = [relative_half_width(draw) for draw in draws[:200]]
     assert np.mean(widths) == pytest.approx(1.96 * 1.2533 * 0.1 / np.sqrt(40), rel=0.2)
 
 
 def test_an_order_and_its_mirror_image_follow_each_other() -> None:
-    table, order = [seat_with("train", {}) for _ in range(5)], Order()
+    table, order = [seat_with("train", {}) for _ in range(5)], MirroredOrder()
     rounds = [order.next(table) for _ in range(20)]
     assert all(rounds[n + 1] == rounds[n][::-1] for n in range(0, 20, 2))
     assert len({tuple(id(seat) for seat in turns) for turns in rounds}) > 2
@@ -368,7 +378,7 @@ def test_one_that_fails_is_recorded_and_the_others_stand(
 
 
 def test_the_records_are_read_as_a_table(sitting: Path) -> None:
-    table = tables.read(sitting).measures
+    table = tables.read_records(sitting).measures
     rates = table[
         (table["metric"] == "train_tokens_per_second")
         & (table["arch"] == "sum")
@@ -385,27 +395,27 @@ def test_needed_unless_one_sitting_holds_them_all(
     sitting: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = [make_run("Sum"), make_run("Encoder")]
-    assert not needed(done, sitting, OPTIONS)
-    assert needed(done, sitting, replace(OPTIONS, rounds=6))
-    assert needed([replace(done[0], threads=2)], sitting, OPTIONS)
-    assert needed([*done, make_run("Hangs")], sitting, OPTIONS)
-    assert needed(done, tmp_path, OPTIONS)
-    assert not needed(done, tmp_path, replace(OPTIONS, depth="off"))
+    assert not needs_measuring(done, sitting, OPTIONS)
+    assert needs_measuring(done, sitting, replace(OPTIONS, rounds=6))
+    assert needs_measuring([replace(done[0], threads=2)], sitting, OPTIONS)
+    assert needs_measuring([*done, make_run("Hangs")], sitting, OPTIONS)
+    assert needs_measuring(done, tmp_path, OPTIONS)
+    assert not needs_measuring(done, tmp_path, replace(OPTIONS, depth="off"))
     monkeypatch.setattr("bench.system.host.machine_digest", lambda: "another1")
-    assert needed(done, sitting, OPTIONS)
+    assert needs_measuring(done, sitting, OPTIONS)
 
 
 def test_needed_again_when_a_source_has_changed(
     sitting: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert plugins.module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
+    assert plugins.find_module_file("tests.measure_doubles.Sum") == Path(measure_doubles.__file__)
     assert (
-        plugins.module_file("architectures.interface.Backbone")
+        plugins.find_module_file("architectures.interface.Backbone")
         == source.ROOT / "architectures" / "interface.py"
     )
-    assert plugins.module_file("no_such_module.Model") is None
-    monkeypatch.setattr(source, "module_file", lambda target: None)  # as good as other content
-    assert needed([make_run("Sum")], sitting, OPTIONS)
+    assert plugins.find_module_file("no_such_module.Model") is None
+    monkeypatch.setattr(source, "find_module_file", lambda target: None)  # as good as other content
+    assert needs_measuring([make_run("Sum")], sitting, OPTIONS)
 
 
 def test_a_second_sitting_waits_for_the_first_and_says_so() -> None:
@@ -413,10 +423,10 @@ def test_a_second_sitting_waits_for_the_first_and_says_so() -> None:
     inside, waiting = threading.Event(), threading.Event()
 
     def second() -> None:
-        with only_sitting(lambda line: (said.append(line), waiting.set())[0]):
+        with exclusive_session(lambda line: (said.append(line), waiting.set())[0]):
             inside.set()
 
-    first = FileLock(Path(tempfile.gettempdir()) / LOCK)
+    first = FileLock(Path(tempfile.gettempdir()) / LOCK_NAME)
     with first:
         thread = threading.Thread(target=second)
         thread.start()
@@ -429,7 +439,7 @@ def test_a_second_sitting_waits_for_the_first_and_says_so() -> None:
 
 def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     runs = [make_run("Sum"), make_run("Short"), replace(make_run("Sum"), seed=1)]
-    table = seats(runs, {subject(run): 30 for run in runs}, OPTIONS)
+    table = make_entries(runs, {workload_id(run): 30 for run in runs}, OPTIONS)
     assert [(seat.run.names["arch"], seat.twin) for seat in table] == [
         ("sum", False),
         ("short", False),
@@ -437,7 +447,9 @@ def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
     ]
     assert table[-1].name == table[0].name + "-again"
     encoder = replace(runs[1], arch=runs[1].arch | {"family": "encoder"})
-    table = seats([encoder, runs[0]], {subject(run): 30 for run in (encoder, runs[0])}, OPTIONS)
+    table = make_entries(
+        [encoder, runs[0]], {workload_id(run): 30 for run in (encoder, runs[0])}, OPTIONS
+    )
     assert [seat.run.names["arch"] for seat in table] == [
         "sum",
         "short",
@@ -447,8 +459,8 @@ def test_each_subject_has_one_seat_and_the_first_has_two() -> None:
 
 @pytest.mark.parametrize(("count", "processes"), [(2, 6), (8, 6), (12, 5), (20, 3), (34, 3)])
 def test_many_architectures_get_fewer_processes_each(count: int, processes: int) -> None:
-    assert affordable(Measure(processes=6), count).processes == processes
-    assert affordable(Measure(processes=1), count).processes == 1
+    assert limit_processes(MeasureConfig(processes=6), count).processes == processes
+    assert limit_processes(MeasureConfig(processes=1), count).processes == 1
 
 
 def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> None:
@@ -459,9 +471,9 @@ def test_nothing_is_left_running_when_a_sitting_is_stopped(tmp_path: Path) -> No
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "__init__", _noting(Worker.__init__, begun))
+        patch.setattr(WorkerClient, "__init__", _noting(WorkerClient.__init__, begun))
         with pytest.raises(KeyboardInterrupt):
-            sit([run], {subject(run): 30}, tmp_path, OPTIONS, stop)
+            run_session([run], {workload_id(run): 30}, tmp_path, OPTIONS, stop)
     assert len(begun) == 2
     assert all(worker.process.poll() is not None for worker in begun)
     assert not list(tmp_path.iterdir())
@@ -481,7 +493,7 @@ def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(
             raise Terminated(signal.SIGTERM)
 
     with pytest.raises(KeyboardInterrupt):
-        sit([run], {subject(run): 30}, tmp_path, OPTIONS, stop)
+        run_session([run], {workload_id(run): 30}, tmp_path, OPTIONS, stop)
     result, metrics = read(tmp_path, "Sum")
     assert (result["status"], len(metrics["train_tokens_per_second"][0]["values"])) == ("done", 5)
     assert bool(metrics["peak_train_memory_bytes"][0]["values"]) == weighed
@@ -493,11 +505,11 @@ def test_what_was_measured_until_a_sitting_is_stopped_is_kept_and_taken_again(
     )
     assert about["surroundings"]["stopped"] is True
     assert about["surroundings"]["process_starts"][0] == 0
-    assert needed([run], tmp_path, OPTIONS)
+    assert needs_measuring([run], tmp_path, OPTIONS)
 
 
-def _noting(start: Callable[..., None], begun: list[Worker]) -> Callable[..., None]:
-    def noted(worker: Worker, *arguments: object) -> None:
+def _noting(start: Callable[..., None], begun: list[WorkerClient]) -> Callable[..., None]:
+    def noted(worker: WorkerClient, *arguments: object) -> None:
         start(worker, *arguments)
         begun.append(worker)
 
@@ -508,27 +520,27 @@ def _noting(start: Callable[..., None], begun: list[Worker]) -> Callable[..., No
 
 
 def test_a_window_knows_waiting_from_working() -> None:
-    window = timing.clocked(lambda: time.sleep(0.02), 10, torch.device("cpu"), passes=3)
+    window = timing.time_work(lambda: time.sleep(0.02), 10, torch.device("cpu"), passes=3)
     assert (window.tokens, window.passes) == (30, 3)
     assert window.wall >= 0.06
     assert window.cpu < window.wall
 
 
 def test_writing_from_a_state_goes_on_where_reading_stopped() -> None:
-    subject_ = Subject(make_run("Sum"), 30)
+    subject_ = Workload(make_run("Sum"), 30)
     prompt = subject_.prompt(6)
     token, state = timing.prefill(subject_.model, prompt, 16)
     with torch.no_grad():
         logits, _ = subject_.model(prompt)
         assert torch.equal(token, logits[:, -1:].argmax(-1))
-        following, _ = timing.write(subject_.model, token, state, 1)
+        following, _ = timing.decode(subject_.model, token, state, 1)
         assert torch.equal(
             following, subject_.model(torch.cat([prompt, token], 1))[0][:, -1:].argmax(-1)
         )
 
 
 def test_training_hardly_moves_what_is_measured() -> None:
-    subject_ = Subject(make_run("Sum"), 30)
+    subject_ = Workload(make_run("Sum"), 30)
     before = subject_.model.embedding.weight.detach().clone()
     subject_.train()
     assert (subject_.model.embedding.weight - before).abs().max() < 1e-2

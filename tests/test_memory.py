@@ -12,13 +12,18 @@ import yaml
 from torch import Tensor, nn
 from torch.distributed._tools.mem_tracker import MemTracker
 
-from bench.config.schema import Run, Size, Train
+from bench.config.schema import Run, SizeConfig, TrainConfig
 from bench.performance import memory, process_memory
-from bench.performance.memory import Weight, allocator_peak, cpu_peak, weigh_step
+from bench.performance.memory import (
+    MemoryProfile,
+    allocator_peak_bytes,
+    cpu_peak_memory,
+    profile_step,
+)
 from bench.performance.memory_profile import training_step
-from bench.performance.tensor_tracker import LiveStorages
-from bench.performance.workload import Subject
-from bench.system.host import process_environment
+from bench.performance.tensor_tracker import TensorTracker
+from bench.performance.workload import Workload
+from bench.system.host import worker_environment
 from tests.conftest import OWN
 
 Setup = tuple[Callable[[], None], nn.Module, torch.optim.Optimizer, list[Tensor]]
@@ -83,7 +88,7 @@ def setup(model: nn.Module, tokens: Tensor, fused: bool = True, half: bool = Fal
 @pytest.mark.parametrize(("width", "layers", "rows"), [(32, 3, 2), (64, 4, 3), (48, 1, 5)])
 def test_a_linear_stack_is_its_closed_form(width: int, layers: int, rows: int) -> None:
     numbers, row, scalar = 4 * layers * width**2, 4 * rows * width, 4
-    found = cpu_peak(*stack(width, layers, rows))
+    found = cpu_peak_memory(*stack(width, layers, rows))
     assert (found.parameters, found.gradients) == (numbers, numbers)
     assert (
         found.optimizer == 2 * numbers + scalar * layers
@@ -99,7 +104,7 @@ def test_a_linear_stack_is_its_closed_form(width: int, layers: int, rows: int) -
 def test_with_many_rows_the_activations_have_their_closed_form() -> None:
     width, layers, rows = 8, 5, 400
     row, matrix = 4 * width * rows, 4 * width**2
-    found = cpu_peak(*stack(width, layers, rows))
+    found = cpu_peak_memory(*stack(width, layers, rows))
     # highest within the last but one layer: its input and those before it, two gradients of outputs, the loss and its gradient
     assert found.activations == (layers - 1) * row + 8
     assert found.temporary == 2 * row
@@ -108,16 +113,19 @@ def test_with_many_rows_the_activations_have_their_closed_form() -> None:
 
 def test_the_allocator_agrees_where_operators_hold_nothing_of_their_own() -> None:
     step, model, adam, inputs = stack(64, 4, 3)
-    found = cpu_peak(step, model, adam, inputs)
+    found = cpu_peak_memory(step, model, adam, inputs)
     assert (
-        allocator_peak(step, model, adam, inputs)
-        == allocator_peak(step, model, adam, inputs)
+        allocator_peak_bytes(step, model, adam, inputs)
+        == allocator_peak_bytes(step, model, adam, inputs)
         == found.total
     )
 
 
 def test_the_foreach_optimizer_takes_more() -> None:
-    fused, foreach = cpu_peak(*stack(64, 3, 2)), cpu_peak(*stack(64, 3, 2, fused=False))
+    fused, foreach = (
+        cpu_peak_memory(*stack(64, 3, 2)),
+        cpu_peak_memory(*stack(64, 3, 2, fused=False)),
+    )
     assert foreach.temporary >= 4 * 3 * 64**2  # as large as the parameters
     assert foreach.total > fused.total
 
@@ -140,19 +148,24 @@ MODELS: dict[str, Callable[[], Setup]] = {
 @pytest.mark.parametrize("name", MODELS)
 def test_equal_to_itself_and_to_torchs_tracker(name: str) -> None:
     step, model, adam, inputs = MODELS[name]()
-    found = cpu_peak(step, model, adam, inputs)
-    assert found == cpu_peak(step, model, adam, inputs)
+    found = cpu_peak_memory(step, model, adam, inputs)
+    assert found == cpu_peak_memory(step, model, adam, inputs)
     assert found.total == sum(astuple(found)[1:]) == tracked(step, model, adam, inputs)
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path) -> None:
-    arch, train = yaml.safe_load(path.read_text(encoding="utf-8")), Train(batch=4, device="cpu")
-    subject = Subject(Run(arch=arch, size=Size(parameters=40_000, context=24), train=train), 40)
+    arch, train = (
+        yaml.safe_load(path.read_text(encoding="utf-8")),
+        TrainConfig(batch=4, device="cpu"),
+    )
+    subject = Workload(
+        Run(arch=arch, size=SizeConfig(parameters=40_000, context=24), train=train), 40
+    )
     objective, adam = subject.objective, subject.optimizer
     step, inputs = training_step(subject, subject.batches[0])
     step()
-    once, twice = (weigh_step(step, objective, adam, inputs) for _ in range(2))
+    once, twice = (profile_step(step, objective, adam, inputs) for _ in range(2))
     assert once == twice
     assert once.peak.total == sum(astuple(once.peak)[1:]) == tracked(step, objective, adam, inputs)
     assert once.peak.parameters == 4 * sum(p.numel() for p in objective.parameters()) + sum(
@@ -160,12 +173,12 @@ def test_every_architecture_is_equal_to_itself_and_to_torchs_tracker(path: Path)
     )
     assert once.kept > 0
     assert (
-        allocator_peak(step, objective, adam, inputs) >= once.peak.total
+        allocator_peak_bytes(step, objective, adam, inputs) >= once.peak.total
     )  # it sees buffers inside operators as well
 
 
 def tracked(
-    step: Callable[[], object], model: nn.Module, adam: memory.Stateful, inputs: list[Tensor]
+    step: Callable[[], object], model: nn.Module, adam: memory.OptimizerLike, inputs: list[Tensor]
 ) -> int:
     """The total peak that torch's own tracker sees. What it says of the kinds is not comparable: it has other ones."""
     tracker = MemTracker()
@@ -178,9 +191,9 @@ def tracked(
 # --- what operators move ----------------------------------------------------------------------------------------------
 
 
-def weighed(setting: Setup) -> Weight:
+def weighed(setting: Setup) -> MemoryProfile:
     setting[0]()
-    return weigh_step(*setting)
+    return profile_step(*setting)
 
 
 @pytest.mark.parametrize(("width", "layers", "rows"), [(32, 3, 2), (64, 4, 3), (16, 2, 500)])
@@ -237,7 +250,7 @@ MOVES: dict[str, tuple[Callable[[], object], int]] = {
 @pytest.mark.parametrize("name", MOVES)
 def test_what_an_operator_moves(name: str) -> None:
     work, expected = MOVES[name]
-    storages = LiveStorages()
+    storages = TensorTracker()
     with storages:
         work()
     assert storages.traffic == expected
@@ -265,12 +278,12 @@ print(process_rise(before))
 """
 
 
-@pytest.mark.skipif(not process_memory.RESET.exists(), reason="this system has no /proc")
+@pytest.mark.skipif(not process_memory.RESET_FILE.exists(), reason="this system has no /proc")
 def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
     words = [sys.executable, "-c", RISE]
     done = subprocess.run(
         words,
-        env=process_environment(1),
+        env=worker_environment(1),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -285,26 +298,26 @@ def test_the_rise_sees_a_tensor_that_lives_only_within_the_step() -> None:
 
 
 def test_without_counters_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(process_memory, "RESET", tmp_path / "clear_refs")
-    before = process_memory.process_before()
+    monkeypatch.setattr(process_memory, "RESET_FILE", tmp_path / "clear_refs")
+    before = process_memory.reset_peak_bytes()
     assert before == f"not available: {tmp_path}/clear_refs: No such file or directory"
-    assert process_memory.process_rise(before) == before
+    assert process_memory.peak_growth_bytes(before) == before
     assert not (tmp_path / "clear_refs").exists()
 
-    monkeypatch.setattr(process_memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(process_memory, "STATUS_FILE", tmp_path / "status")
     assert (
-        process_memory.process_rise(5)
+        process_memory.peak_growth_bytes(5)
         == f"not available: {tmp_path}/status: No such file or directory"
     )
-    process_memory.STATUS.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
-    assert process_memory.process_rise(5) == f"not available: {tmp_path}/status has no VmHWM"
-    process_memory.STATUS.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
-    assert process_memory.process_rise(5) == 314_000 * 1024 - 5
-    assert process_memory.process_rise(314_000 * 1024) == 0
+    process_memory.STATUS_FILE.write_text("VmRSS:\t  314000 kB\n", encoding="utf-8")
+    assert process_memory.peak_growth_bytes(5) == f"not available: {tmp_path}/status has no VmHWM"
+    process_memory.STATUS_FILE.write_text("VmHWM:\t  314000 kB\n", encoding="utf-8")
+    assert process_memory.peak_growth_bytes(5) == 314_000 * 1024 - 5
+    assert process_memory.peak_growth_bytes(314_000 * 1024) == 0
 
 
 def test_setting_out_draws_no_random_numbers() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    process_memory.process_before()
+    process_memory.reset_peak_bytes()
     assert torch.equal(before, torch.get_rng_state())

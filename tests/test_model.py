@@ -8,9 +8,9 @@ import torch
 import yaml
 
 from bench.config.errors import UserError
-from bench.config.schema import options
-from bench.model.language_model import CannotBuild, LanguageModel, build, constructor
-from bench.model.sizing import count, offered, solve_width
+from bench.config.schema import constructor_options
+from bench.model.language_model import LanguageModel, ModelBuildError, backbone_class, build_model
+from bench.model.sizing import count_parameters, is_offered_width, solve_width
 from tests.conftest import OWN, each_architecture
 from tests.fake_architectures import OnlySixtyFour, Valid
 
@@ -22,13 +22,15 @@ def double(name: str, **options: Any) -> dict[str, Any]:
 
 
 def model(vocabulary: int = 7, width: int = 8) -> LanguageModel:
-    return build(VALID, width, 16, vocabulary, seed=0)
+    return build_model(VALID, width, 16, vocabulary, seed=0)
 
 
 def size(arch: dict[str, Any], width: int) -> int:
     """All parameters at a width, allocating none."""
     with torch.device("meta"):
-        return count(LanguageModel(constructor(arch)(width, 64, **options(arch)), 67))["parameters"]
+        return count_parameters(
+            LanguageModel(backbone_class(arch)(width, 64, **constructor_options(arch)), 67)
+        )["parameters"]
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ def test_state_goes_through() -> None:
 
 def test_counts_three_ways() -> None:
     arch = {"_target_": "architectures.gpt.GPT", "layers": 1, "heads": 2}
-    counted = count(build(arch, 8, 16, 7, 0))
+    counted = count_parameters(build_model(arch, 8, 16, 7, 0))
     biases, norms, matrices = 3 * 8 + 8 + 4 * 8 + 8, 2 * 2 * 8 + 8, 12 * 64
     assert counted["parameters_without_embedding"] == biases + norms + matrices
     assert counted["parameters"] == biases + norms + matrices + (7 + 1) * 8 + 16 * 8
@@ -84,14 +86,14 @@ def test_flops_hold_the_head() -> None:
 def test_the_seed_alone_decides_initial_values(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
     torch.manual_seed(1)
-    first = build(arch, 16, 16, 7, seed=3).state_dict()
+    first = build_model(arch, 16, 16, 7, seed=3).state_dict()
     torch.manual_seed(2)
     expected = torch.rand(1)
     torch.manual_seed(2)
-    second = build(arch, 16, 16, 7, seed=3).state_dict()
+    second = build_model(arch, 16, 16, 7, seed=3).state_dict()
     assert torch.equal(torch.rand(1), expected), "building draws from nobody else's numbers"
     assert all(torch.equal(first[name], second[name]) for name in first)
-    other = build(arch, 16, 16, 7, seed=4).state_dict()
+    other = build_model(arch, 16, 16, 7, seed=4).state_dict()
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
 
 
@@ -103,7 +105,7 @@ def test_the_seed_alone_decides_initial_values(path: Path) -> None:
 def test_width_is_the_largest_under_the_budget(path: Path, parameters: int) -> None:
     arch = yaml.safe_load(path.read_text())
     width = solve_width(arch, parameters, 64, 67)
-    wider = next(w for w in range(width + 1, width + 99) if offered(w))
+    wider = next(w for w in range(width + 1, width + 99) if is_offered_width(w))
     assert size(arch, width) <= parameters < size(arch, wider)
     if parameters >= 800_000:  # below, one width is too far from the next
         assert size(arch, width) >= (0.97 if parameters == 800_000 else 0.9) * parameters
@@ -113,33 +115,34 @@ def test_width_keeps_to_what_the_architecture_accepts() -> None:
     arch = double("OnlySixtyFour")
     assert solve_width(arch, 500_000, 16, 7) == 192
     with torch.device("meta"):
-        assert count(LanguageModel(OnlySixtyFour(256, 16), 7))["parameters"] > 500_000
+        assert count_parameters(LanguageModel(OnlySixtyFour(256, 16), 7))["parameters"] > 500_000
 
 
 def test_too_small_a_budget_says_the_smallest() -> None:
     with pytest.raises(
-        CannotBuild,
+        ModelBuildError,
         match=r"size.parameters=10 is too small for Valid: its smallest, width 1, has \d+",
     ):
         solve_width(VALID, 10, 16, 7)
     with pytest.raises(
-        CannotBuild, match=r"too small for OnlySixtyFour: its smallest, width 64, has"
+        ModelBuildError, match=r"too small for OnlySixtyFour: its smallest, width 64, has"
     ):
         solve_width(double("OnlySixtyFour"), 1000, 16, 7)
 
 
 def test_no_width_at_all_says_why() -> None:
-    with pytest.raises(CannotBuild, match="NoWidth accepts no width up to 1024: I accept none"):
+    with pytest.raises(ModelBuildError, match="NoWidth accepts no width up to 1024: I accept none"):
         solve_width(double("NoWidth"), 100_000, 16, 7)
 
 
 def test_a_constructor_that_raises_is_one_line() -> None:
     with pytest.raises(
-        CannotBuild, match=r"NoNumbers with width \d+ was not made: RuntimeError: where is my file"
+        ModelBuildError,
+        match=r"NoNumbers with width \d+ was not made: RuntimeError: where is my file",
     ):
         solve_width(double("NoNumbers"), 100_000, 16, 7)
-    with pytest.raises(CannotBuild, match="NoNumbers with width 8 was not made"):
-        build(double("NoNumbers"), 8, 16, 7, 0)
+    with pytest.raises(ModelBuildError, match="NoNumbers with width 8 was not made"):
+        build_model(double("NoNumbers"), 8, 16, 7, 0)
 
 
 # --- options ----------------------------------------------------------------------------------------------------------
@@ -163,8 +166,8 @@ RNN = {"_target_": "architectures.rnn.RNN"}
 )
 def test_a_wrong_option_is_a_mistake_in_one_line(arch: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
-        constructor(arch)
-    assert not isinstance(caught.value, CannotBuild)
+        backbone_class(arch)
+    assert not isinstance(caught.value, ModelBuildError)
 
 
 @pytest.mark.parametrize(
@@ -181,8 +184,8 @@ def test_a_wrong_option_is_a_mistake_in_one_line(arch: dict[str, Any], words: st
     ],
 )
 def test_a_class_that_cannot_be_had_fails_its_cell(target: str, words: str) -> None:
-    with pytest.raises(CannotBuild, match=words):
-        constructor({"_target_": target})
+    with pytest.raises(ModelBuildError, match=words):
+        backbone_class({"_target_": target})
 
 
 def test_reserved_keys_are_no_options() -> None:
@@ -192,15 +195,15 @@ def test_reserved_keys_are_no_options() -> None:
         "tune": {"learning_rate": 1e-3},
         "kernel": 2,
     }
-    assert constructor(arch) is Valid
-    assert build(arch, 8, 16, 7, 0).backbone.kernel == 2
+    assert backbone_class(arch) is Valid
+    assert build_model(arch, 8, 16, 7, 0).backbone.kernel == 2
 
 
 @pytest.mark.parametrize("path", each_architecture())
 def test_half_precision_trains_and_decodes_without_a_warning(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
     made, tokens = (
-        build(arch, 32, 16, 7, 0),
+        build_model(arch, 32, 16, 7, 0),
         torch.randint(7, (2, 16), generator=torch.Generator().manual_seed(0)),
     )
     with torch.autocast("cpu", dtype=torch.bfloat16):

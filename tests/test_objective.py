@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Unsupported
-from bench.config.schema import ObjectiveOptions
-from bench.model.language_model import build as build_model
-from bench.performance.memory import cpu_peak
+from bench.config.schema import ObjectiveConfig
+from bench.model.language_model import build_model as build_model
+from bench.performance.memory import cpu_peak_memory
 from bench.training import cross_entropy
-from bench.training.objective import Batch, Causal, Masked, build
+from bench.training.objective import Batch, Causal, Masked, build_objective
 
 
 class World(nn.Module):
@@ -127,13 +127,15 @@ def test_sums_and_counts_add_over_micro_batches(joint: Tensor) -> None:
     [(True, "auto", "causal"), (False, "auto", "masked"), (True, "causal", "causal")],
 )
 def test_auto_takes_what_the_architecture_can(causal: bool, asked: str, given: str) -> None:
-    assert build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal)).kind == given  # type: ignore[arg-type]
+    assert (
+        build_objective(ObjectiveConfig(kind=asked), World(torch.ones(2, 2), causal)).kind == given
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("causal", "asked"), [(False, "causal"), (True, "masked")])
 def test_what_does_not_suit_is_unsupported_with_its_reason(causal: bool, asked: str) -> None:
     with pytest.raises(Unsupported, match="objective"):
-        build(ObjectiveOptions(kind=asked), World(torch.ones(2, 2), causal))  # type: ignore[arg-type]
+        build_objective(ObjectiveConfig(kind=asked), World(torch.ones(2, 2), causal))  # type: ignore[arg-type]
 
 
 def test_nats_of_a_uniform_answer() -> None:
@@ -180,7 +182,7 @@ def test_pieces_give_the_loss_and_the_gradients_of_the_whole(
             objective.token_nats(batch),
             gradients(objective, batch),
         )
-        monkeypatch.setattr(cross_entropy, "LOGITS", rows * 50)
+        monkeypatch.setattr(cross_entropy, "MAX_LOGITS", rows * 50)
         found, in_pieces, gradient = (
             objective(batch).nats,
             objective.token_nats(batch),
@@ -203,16 +205,16 @@ def test_pieces_hold_less(monkeypatch: pytest.MonkeyPatch) -> None:
         adam.step()
         adam.zero_grad(set_to_none=True)
 
-    whole = cpu_peak(step, objective, adam, batch[:3])
-    monkeypatch.setattr(cross_entropy, "LOGITS", 8 * 2000)
-    pieces = cpu_peak(step, objective, adam, batch[:3])
+    whole = cpu_peak_memory(step, objective, adam, batch[:3])
+    monkeypatch.setattr(cross_entropy, "MAX_LOGITS", 8 * 2000)
+    pieces = cpu_peak_memory(step, objective, adam, batch[:3])
     logits = 4 * 64 * 2000
     assert whole.total - pieces.total > 0.8 * logits
     assert pieces.activations < 0.3 * logits
 
 
 def test_pieces_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "LOGITS", 4 * 50)
+    monkeypatch.setattr(cross_entropy, "MAX_LOGITS", 4 * 50)
     objective, batch = trained(50)
     expected = gradients(objective, batch)
     objective.compile(backend="aot_eager", fullgraph=True)

@@ -18,9 +18,9 @@ from architectures.interface import Backbone, Unsupported
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
 from bench import evaluation
-from bench.config.schema import Evaluate, Run, Train
+from bench.config.schema import EvaluateConfig, Run, TrainConfig
 from bench.data import Corpus, Part, windows
-from bench.data.tokenizer import Bytes
+from bench.data.tokenizer import ByteVocabulary
 from bench.evaluation import sampling
 from bench.model.language_model import LanguageModel, initialise
 from bench.records import store
@@ -30,7 +30,9 @@ from bench.training.objective import Causal
 from tests.conftest import Command, assert_one_error
 from tests.fake_architectures import GrowsItsState
 
-PLAN = loop.plan(Run(arch={"tune": {"learning_rate": 0.1}}, train=Train(device="cpu")))
+PLAN = loop.train_settings(
+    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
+)
 CONTEXT = 16
 
 
@@ -48,7 +50,7 @@ def corpus(held: Part) -> Corpus:
     return Corpus(
         Path("."),
         "00ff00ff00ff00ff",
-        Bytes(),
+        ByteVocabulary(),
         {"train": held, "validation": held, "test": held},
         {},
     )
@@ -120,7 +122,7 @@ def test_a_stride_of_the_whole_context_is_windows_side_by_side(
 ) -> None:
     asked, held = causal(make), part()
     chunk, stride = (
-        evaluation.likelihood(asked, held, Bytes(), CONTEXT, PLAN, stride=stride)
+        evaluation.causal_likelihood(asked, held, ByteVocabulary(), CONTEXT, PLAN, stride=stride)
         for stride in (0, CONTEXT)
     )
     assert [chunk.protocol, stride.protocol] == ["chunk(16)", "stride(16, 16)"]
@@ -138,7 +140,9 @@ def test_a_stride_of_the_whole_context_is_windows_side_by_side(
 )
 def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> None:
     held = Part(np.array([256, *[97] * 30], np.uint16), np.array([1]), np.array([30]))
-    score = evaluation.likelihood(Causal(CountsContext()), held, Bytes(), 16, PLAN, stride)  # type: ignore[arg-type]
+    score = evaluation.causal_likelihood(
+        Causal(CountsContext()), held, ByteVocabulary(), 16, PLAN, stride
+    )  # type: ignore[arg-type]
     assert score.documents is not None
     assert score.documents["nats"].sum() == pytest.approx(sum(read) / 10, abs=1e-5)
     assert score.documents["tokens"].sum() == len(read) == 30
@@ -150,8 +154,8 @@ def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> Non
 @pytest.mark.parametrize("make", [RNN, CNN])
 def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone]) -> None:
     asked, held = causal(make), part(300)
-    score = evaluation.by_protocol(
-        asked, corpus(held), held, Evaluate(protocol="stateful"), CONTEXT, PLAN
+    score = evaluation.score_by_protocol(
+        asked, corpus(held), held, EvaluateConfig(protocol="stateful"), CONTEXT, PLAN
     )
     whole = torch.from_numpy(held.tokens.astype(np.int64))[None]
     with torch.no_grad():
@@ -159,10 +163,10 @@ def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone
     nats = torch.nn.functional.cross_entropy(logits[0], whole[0, 1:], reduction="none")
     text = whole[0, 1:] != 256
     assert score.protocol == "stateful"
-    assert evaluation.value(score.metrics, "nats_per_token") == pytest.approx(
+    assert evaluation.metric_value(score.metrics, "nats_per_token") == pytest.approx(
         float(nats[text].mean()), abs=1e-5
     )
-    assert evaluation.value(score.metrics, "separator_nats") == pytest.approx(
+    assert evaluation.metric_value(score.metrics, "separator_nats") == pytest.approx(
         float(nats[~text].mean()), abs=1e-4
     )
 
@@ -170,7 +174,7 @@ def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone
 @pytest.mark.parametrize("protocol", ["chunk", "stride", "stateful"])
 def test_an_encoder_has_a_likelihood_under_none(protocol: str) -> None:
     with pytest.raises(Unsupported, match="an encoder reads both ways"):
-        evaluation.check(LanguageModel(Bert(16, CONTEXT), 11), protocol, CONTEXT)
+        evaluation.check_supported(LanguageModel(Bert(16, CONTEXT), 11), protocol, CONTEXT)
 
 
 @pytest.mark.parametrize(
@@ -181,19 +185,19 @@ def test_only_a_state_that_does_not_grow_is_carried_through_a_part(
 ) -> None:
     model = causal(make).model
     if legal:
-        evaluation.check(model, "stateful", CONTEXT)
+        evaluation.check_supported(model, "stateful", CONTEXT)
     else:
         with pytest.raises(Unsupported, match="its state grows with the text"):
-            evaluation.check(model, "stateful", CONTEXT)
+            evaluation.check_supported(model, "stateful", CONTEXT)
 
 
 def test_a_state_that_grows_as_it_reads_is_not_carried_either() -> None:
     with pytest.raises(Unsupported, match="its state grows with the text"):
-        evaluation.check(causal(GrowsItsState).model, "stateful", CONTEXT)
+        evaluation.check_supported(causal(GrowsItsState).model, "stateful", CONTEXT)
 
 
 def test_a_window_of_attention_carries_its_state() -> None:
-    evaluation.check(causal(Transformer, window=4).model, "stateful", CONTEXT)
+    evaluation.check_supported(causal(Transformer, window=4).model, "stateful", CONTEXT)
 
 
 # --- beside the headline ----------------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ def test_a_window_of_attention_carries_its_state() -> None:
 
 def test_the_curve_over_positions_adds_up_to_the_headline() -> None:
     asked, held = causal(RNN), part(16 * 40 + 1)
-    score = evaluation.likelihood(asked, held, Bytes(), CONTEXT, PLAN)
+    score = evaluation.causal_likelihood(asked, held, ByteVocabulary(), CONTEXT, PLAN)
     curve = values(score.metrics, "position_nats")
     assert list(curve) == [1, 2, 3, 4, 6, 8, 11, 16]
     counts = np.diff([0, *curve]) * 40
@@ -211,7 +215,7 @@ def test_the_curve_over_positions_adds_up_to_the_headline() -> None:
     place = (len(held.tokens) // 2 - 1) % 16 + 1
     counts[np.searchsorted(list(curve), place)] -= 1 if place > 1 else 0
     mean = float((counts * np.array(list(curve.values()))).sum() / counts.sum())
-    assert mean == pytest.approx(evaluation.value(score.metrics, "nats_per_token"), abs=1e-9)
+    assert mean == pytest.approx(evaluation.metric_value(score.metrics, "nats_per_token"), abs=1e-9)
 
 
 @pytest.mark.parametrize("make", [RNN, Transformer, GPT])
@@ -219,8 +223,10 @@ def test_beside_the_headline_every_protocol_scores_the_same_tokens(
     make: Callable[..., Backbone],
 ) -> None:
     asked, held = causal(make), part(2000)
-    found = evaluation.beside(asked, corpus(held), held, Evaluate(stretches=3), CONTEXT, PLAN)
-    pieces = sampling.stretches(held, corpus(held).digest, CONTEXT, 3)
+    found = evaluation.context_sweep(
+        asked, corpus(held), held, EvaluateConfig(stretches=3), CONTEXT, PLAN
+    )
+    pieces = sampling.sample_stretches(held, corpus(held).digest, CONTEXT, 3)
     assert (pieces.length, pieces.lead) == (128, 64)
     by_hand = []
     for start in pieces.starts:
@@ -252,11 +258,12 @@ def test_beside_the_headline_every_protocol_scores_the_same_tokens(
 def test_the_sample_is_a_function_of_the_data_and_the_context() -> None:
     held = part(3000)
     one, again = (
-        sampling.windows(held, "00ff00ff00ff00ff", 16, count)[0].tolist() for count in (8, 20)
+        sampling.sample_windows(held, "00ff00ff00ff00ff", 16, count)[0].tolist()
+        for count in (8, 20)
     )
     assert set(one) < set(again)
-    assert sampling.windows(held, "00ff00ff00ff00fe", 16, 8)[0].tolist() != one
-    pieces = sampling.stretches(held, "00ff00ff00ff00ff", 16, 1000)
+    assert sampling.sample_windows(held, "00ff00ff00ff00fe", 16, 8)[0].tolist() != one
+    pieces = sampling.sample_stretches(held, "00ff00ff00ff00ff", 16, 1000)
     ends = list(itertools.pairwise(pieces.starts.tolist()))
     assert all(after - before >= pieces.length + pieces.lead for before, after in ends)
     assert pieces.starts[0] >= pieces.lead
@@ -266,10 +273,12 @@ def test_the_sample_is_a_function_of_the_data_and_the_context() -> None:
 @pytest.mark.parametrize("length", [17, 20, 33, 60, 150, 193])
 def test_a_short_part_has_a_sample_too(length: int) -> None:
     held = part(length)
-    pieces = sampling.stretches(held, "00ff", 16, 5)
+    pieces = sampling.sample_stretches(held, "00ff", 16, 5)
     assert len(pieces.starts) > 0
     assert pieces.starts[-1] + pieces.length < length
-    found = evaluation.beside(causal(RNN), corpus(held), held, Evaluate(stretches=5), CONTEXT, PLAN)
+    found = evaluation.context_sweep(
+        causal(RNN), corpus(held), held, EvaluateConfig(stretches=5), CONTEXT, PLAN
+    )
     assert values(found, "context_nats")[16] > 0
 
 

@@ -13,10 +13,10 @@ import torch
 
 from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Data, Run, Size, Train
-from bench.config.validation import check
+from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
+from bench.config.validation import validate_run
 from bench.system import gpus, host
-from bench.system.processes import alone
+from bench.system.processes import run_module
 from bench.training import distributed
 from bench.training.objective import Batch
 from tests.conftest import ROOT, Command, assert_one_error
@@ -30,9 +30,9 @@ CARDS = '#!/bin/sh\nfor n in 0 1 2 3; do echo "GPU-$n$n, NVIDIA Test, 600.1"; do
 def asked(**train: object) -> Run:
     return Run(
         arch=dict(ARCH),
-        data=Data(),
-        size=Size(),
-        train=Train(**{"batch": 8, **train}),
+        data=DataConfig(),
+        size=SizeConfig(),
+        train=TrainConfig(**{"batch": 8, **train}),
         names={"arch": "bigram"},
     )  # type: ignore[arg-type]
 
@@ -54,7 +54,7 @@ def asked(**train: object) -> Run:
 )
 def test_what_can_not_be_split_is_said(train: dict, words: str) -> None:
     with pytest.raises(UserError) as caught:
-        check(asked(**train))
+        validate_run(asked(**train))
     assert words in str(caught.value)
 
 
@@ -85,15 +85,15 @@ def four_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    host._cards.cache_clear()
+    host._driver_gpus.cache_clear()
     yield
-    host._cards.cache_clear()
+    host._driver_gpus.cache_clear()
 
 
 @pytest.mark.usefixtures("four_cards")
 def test_devices_are_those_that_the_process_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert host.devices() == ("GPU-00", "GPU-11", "GPU-22", "GPU-33")
-    assert host.accelerators() == ("NVIDIA Test, 600.1",) * 4
+    assert host.visible_gpus() == ("GPU-00", "GPU-11", "GPU-22", "GPU-33")
+    assert host.gpu_names() == ("NVIDIA Test, 600.1",) * 4
     assert host.parallel_jobs(1) == 4
     assert host.parallel_jobs(1, 2) == 2
     for given, seen in {
@@ -104,30 +104,33 @@ def test_devices_are_those_that_the_process_may_see(monkeypatch: pytest.MonkeyPa
         "GPU-3": ("GPU-33",),
     }.items():
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-        assert host.devices() == seen
+        assert host.visible_gpus() == seen
 
 
 @pytest.mark.usefixtures("four_cards")
 def test_each_run_has_devices_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     def shown(run: Run) -> dict[str, str]:
-        with gpus.held(run, pytest.fail) as seen:
+        with gpus.reserve_gpus(run, pytest.fail) as seen:
             return seen
 
-    with gpus.held(asked(), pytest.fail) as first, gpus.held(asked(ranks=2), pytest.fail) as second:
+    with (
+        gpus.reserve_gpus(asked(), pytest.fail) as first,
+        gpus.reserve_gpus(asked(ranks=2), pytest.fail) as second,
+    ):
         assert first == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
         assert second == {"CUDA_VISIBLE_DEVICES": "GPU-11,GPU-22"}
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}
         assert shown(asked(device="cpu")) == {}
         waited: list[str] = []
         monkeypatch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(InterruptedError))
-        with pytest.raises(InterruptedError), gpus.held(asked(ranks=2), waited.append):
+        with pytest.raises(InterruptedError), gpus.reserve_gpus(asked(ranks=2), waited.append):
             pass
         assert waited == ["waiting for 2 of 4 CUDA devices to be free"]
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}  # who waits holds none
     assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
     with pytest.raises(UserError, match=r"this machine shows 4 CUDA devices: use train\.ranks=4"):
-        gpus.check(asked(ranks=8))
-    gpus.check(asked(ranks=8, device="cpu"))
+        gpus.check_gpu_count(asked(ranks=8))
+    gpus.check_gpu_count(asked(ranks=8, device="cpu"))
 
 
 # --- processes --------------------------------------------------------------------------------------------------------
@@ -151,13 +154,13 @@ def test_each_run_has_devices_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_end_of_a_rank(
     body: str, code: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.system.processes.GRACE", 0.5)
+    monkeypatch.setattr("bench.system.processes.GRACE_SECONDS", 0.5)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     wait = "time.sleep(0.4 * (not rank))\n" if "other is gone" in body else ""
     (tmp_path / "body.py").write_text(
         f"import os, sys, time\nrank = int(os.environ['RANK'])\n{wait}{body}\n"
     )
-    end = alone("body", [], 1, ranks=2)
+    end = run_module("body", [], 1, ranks=2)
     assert end.code == code
     assert reason in end.reason
     assert bool(reason) == bool(end.reason)
@@ -166,7 +169,7 @@ def test_the_end_of_a_rank(
 def test_a_share_is_some_rows_of_the_global_batch() -> None:
     block = torch.arange(24).view(6, 4)
     batch = Batch(block, block + 1, torch.ones(6, 4))
-    shares = [distributed.Team(rank, 3).share(batch) for rank in range(3)]
+    shares = [distributed.ProcessGroup(rank, 3).share(batch) for rank in range(3)]
     assert all(share.lengths is None for share in shares)
     for field in range(3):
         assert torch.equal(torch.cat([share[field] for share in shares]), batch[field])
@@ -180,7 +183,7 @@ def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
     """At the same global batch: losses equal to 1e-5 over 50 steps, replicated and in shards; and a checkpoint fits either."""
     from tests.together import CASES, STEPS, trained
 
-    end = alone("tests.together", [str(tmp_path)], 1, ranks=2)
+    end = run_module("tests.together", [str(tmp_path)], 1, ranks=2)
     assert end == (0, ""), end
     torch.set_num_threads(1)
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))

@@ -8,7 +8,7 @@ import pytest
 
 from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Run, Train
+from bench.config.schema import Run, TrainConfig
 from bench.records import source, store, tables
 from bench.records.metric import Metric
 from bench.system import files
@@ -21,18 +21,20 @@ def run(results: Path, **changes: object) -> Run:
 
 
 def write(asked: Run, status: str = "done", value: float = 1.5, **facts: object) -> Path:
-    folder, _ = store.wanted(asked)
-    store.begin(folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"})
-    store.note(folder, {"data": "d", "order": "o"}, {"bytes": 3})
-    store.log(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
+    folder, _ = store.select_folder(asked)
+    store.create_record(
+        folder, asked, {"machine": "m"}, {"digests": {"source": "s"}, "rerun": "again"}
+    )
+    store.add_provenance(folder, {"data": "d", "order": "o"}, {"bytes": 3})
+    store.append_curve(folder, {"step": 2, "tokens": 20, "nats": 3.0, "seconds": 0.1})
     metrics = [Metric("bits_per_byte", "bits/byte", "lower", (value,))]
-    store.finish(folder, status, "because" if status != "done" else "", metrics, facts)
+    store.write_result(folder, status, "because" if status != "done" else "", metrics, facts)
     return folder
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     write(run(tmp_path), protocol="chunk(8)", objective="causal", part="test")
-    records = tables.read(tmp_path / "single")
+    records = tables.read_records(tmp_path / "single")
     row = records.runs.iloc[0]
     found = row[["arch", "status", "data_digest", "order_digest", "protocol"]].tolist()
     assert found == ["mine", "done", "d", "o", "chunk(8)"]
@@ -48,15 +50,15 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_no_result_file_no_result(tmp_path: Path) -> None:
     asked = run(tmp_path)
     folder = tmp_path / "single" / "runs" / run_name(asked)
-    assert store.status(folder) == "absent"
-    store.begin(folder, asked, {}, {})
-    assert store.status(folder) == "unfinished"
+    assert store.run_status(folder) == "absent"
+    store.create_record(folder, asked, {}, {})
+    assert store.run_status(folder) == "unfinished"
     (folder / "result.json").write_text(
         '{"status": "do'
     )  # as a crash of something else might leave it
-    assert store.status(folder) == "unfinished"
-    assert store.wanted(asked) == (folder, True)
-    assert tables.read(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
+    assert store.run_status(folder) == "unfinished"
+    assert store.select_folder(asked) == (folder, True)
+    assert tables.read_records(tmp_path / "single").runs["status"].tolist() == ["unfinished"]
 
 
 @pytest.mark.parametrize(
@@ -73,31 +75,31 @@ def test_no_result_file_no_result(tmp_path: Path) -> None:
 )
 def test_what_is_run_again(tmp_path: Path, status: str, again: str, runs: bool) -> None:
     first = write(run(tmp_path), status)
-    folder, needed = store.wanted(run(tmp_path, again=again))
+    folder, needed = store.select_folder(run(tmp_path, again=again))
     assert needed is runs
     assert folder == (first.with_name(first.name + "-a2") if runs else first)
 
 
 def test_a_run_that_could_not_start_is_tried_again_in_its_folder(tmp_path: Path) -> None:
     first = write(run(tmp_path), "failed", started=False)
-    assert store.wanted(run(tmp_path)) == (first, True)
+    assert store.select_folder(run(tmp_path)) == (first, True)
 
 
 def test_the_last_attempt_counts(tmp_path: Path) -> None:
     write(run(tmp_path), "failed")
     write(run(tmp_path, again="all"), value=2.5)
     write(run(tmp_path, again="all"), value=3.5)
-    records = tables.read(tmp_path / "single")
+    records = tables.read_records(tmp_path / "single")
     assert records.values["value"].tolist() == [3.5]
     assert len(list((tmp_path / "single" / "runs").iterdir())) == 3
 
 
 def test_a_curve_is_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     for step in (2, 4, 6):
-        store.log(tmp_path, {"step": step, "seconds": step / 2})
+        store.append_curve(tmp_path, {"step": step, "seconds": step / 2})
     with open(tmp_path / "curve.jsonl", "a") as file:
         file.write('{"step": 8, "sec')  # the kill came here
-    store.cut_curve(tmp_path, 4)
+    store.truncate_curve(tmp_path, 4)
     assert [row["step"] for row in store.read_curve(tmp_path)] == [2, 4]
 
 
@@ -114,8 +116,8 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
     write(run(tmp_path))
     write(run(tmp_path, seed=1))
     write(run(tmp_path, arch={**run(tmp_path).arch, "layers": 3}))
-    write(run(tmp_path, train=Train(steps=7), names={**run(tmp_path).names, "arch": "other"}))
-    labels = tables.read(tmp_path / "single").runs["label"].tolist()
+    write(run(tmp_path, train=TrainConfig(steps=7), names={**run(tmp_path).names, "arch": "other"}))
+    labels = tables.read_records(tmp_path / "single").runs["label"].tolist()
     assert sorted(labels) == ["mine (layers=2)", "mine (layers=2)", "mine (layers=3)", "other"]
 
 
@@ -131,12 +133,12 @@ def test_reading_writes_nothing_and_passes_over_what_is_broken(tmp_path: Path) -
     broken.mkdir()
     (broken / "config.yaml").write_text("{: : ][")
     before = sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*"))
-    assert len(tables.read(tmp_path / "single").runs) == 1
+    assert len(tables.read_records(tmp_path / "single").runs) == 1
     assert sorted(path.stat().st_mtime_ns for path in tmp_path.rglob("*")) == before
 
 
 def test_an_empty_folder_gives_empty_tables(tmp_path: Path) -> None:
-    records = tables.read(tmp_path)
+    records = tables.read_records(tmp_path)
     assert records.runs.empty
     assert records.measures.empty
     assert "label" in records.curves.columns

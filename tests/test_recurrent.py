@@ -17,8 +17,8 @@ from architectures.scan import _doubled, linear_scan
 from architectures.scan import init_memory as init_vector
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
-from bench.contract import CHECKS, Subject, examine
-from bench.model.language_model import CannotBuild
+from bench.contract import CHECKS, ModelUnderTest, run_check
+from bench.model.language_model import ModelBuildError
 
 ARCH = Path(__file__).parent.parent / "conf" / "arch"
 WIDTH, CONTEXT, HEADS = 32, 24, 4
@@ -64,7 +64,7 @@ def test_cells_by_autocast_follow_weights_that_a_fused_optimizer_changed_and_are
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
-    monkeypatch.setattr(rnn, "by_autocast", lambda x: torch.bfloat16)
+    monkeypatch.setattr(rnn, "cuda_autocast_dtype", lambda x: torch.bfloat16)
     network, x = RNN(WIDTH, CONTEXT), random(2, CONTEXT, WIDTH, dtype=torch.float32)
     empty = network.init_state(2, CONTEXT, x)
     fused = torch.optim.AdamW(network.parameters(), lr=0.5, fused=True)
@@ -97,7 +97,9 @@ def close(ours: Tensor, theirs: Tensor, far: float = 1e-4) -> None:
 
 def finding(check: str, **arch: Any) -> str:
     """What a line of the contract says of an architecture."""
-    return examine(next(each for each in CHECKS if each.name == check), Subject(arch)).sentence()
+    return run_check(
+        next(each for each in CHECKS if each.name == check), ModelUnderTest(arch)
+    ).sentence()
 
 
 def read(name: str) -> dict[str, Any]:
@@ -402,5 +404,7 @@ def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
 def test_a_hybrid_that_can_not_be_made_says_why(
     pattern: list[str], parts: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(CannotBuild, match=words):
-        Subject({"_target_": "architectures.hybrid.Hybrid", "pattern": pattern, "parts": parts})
+    with pytest.raises(ModelBuildError, match=words):
+        ModelUnderTest(
+            {"_target_": "architectures.hybrid.Hybrid", "pattern": pattern, "parts": parts}
+        )

@@ -9,8 +9,8 @@ import yaml
 from bench import generate, new, reporting
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.schema import Run, Size
-from bench.data.tokenizer import Bytes
+from bench.config.schema import Run, SizeConfig
+from bench.data.tokenizer import ByteVocabulary
 from bench.model import language_model
 from bench.training import checkpoint
 
@@ -22,7 +22,7 @@ RNN = "_target_: architectures.rnn.RNN\nlayers: 2\n"
 
 def refused(*words: str) -> str:
     with pytest.raises(UserError) as caught:
-        compose.expand(words)
+        compose.compose_sweep(words)
     said = str(caught.value)
     assert "\n" not in said
     assert not [
@@ -86,7 +86,7 @@ def test_a_mistake_in_the_words_is_one_line(words: list[str], said: str) -> None
 
 
 def test_a_plus_stays_where_it_is_meant() -> None:
-    run = compose.expand(
+    run = compose.compose_sweep(
         ["+arch.further=3", "+data.parts.train=x", "+hydra.job.foo=1", 'results="a,b=c"']
     ).runs[0]
     assert run.arch["further"] == 3
@@ -153,7 +153,7 @@ def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Pa
         tree["arch"] |= more
         tree["train"]["learning_rate"] = None
         config.write_text(yaml.safe_dump(tree))
-    page = reporting.make(root)[0].read_text(encoding="utf-8")
+    page = reporting.make_report(root)[0].read_text(encoding="utf-8")
     assert all(folder.name in page for folder in root.glob("runs/*"))
 
 
@@ -165,10 +165,10 @@ def trained(tmp_path: Path) -> Path:
     """The folder of a run as training leaves it, of a model that was never trained."""
     arch = {"_target_": "tests.fake_architectures.Valid", "tune": {"learning_rate": 1e-3}}
     (tmp_path / "config.yaml").write_text(
-        yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=Size(context=32))))
+        yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=SizeConfig(context=32))))
     )
-    made = language_model.build(arch, 16, 32, Bytes.size, seed=0)
-    checkpoint.save_weights(tmp_path / "checkpoint", made, Bytes(), 16)
+    made = language_model.build_model(arch, 16, 32, ByteVocabulary.size, seed=0)
+    checkpoint.save_weights(tmp_path / "checkpoint", made, ByteVocabulary(), 16)
     return tmp_path
 
 

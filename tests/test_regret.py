@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from bench import contract, data, evaluation, generate
 from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Data, Run, Size, Synthetic, Train
-from bench.config.validation import check
+from bench.config.schema import DataConfig, Run, SizeConfig, SyntheticConfig, TrainConfig
+from bench.config.validation import validate_run
 from bench.data import Corpus
 from bench.evaluation import regret
 from bench.execution import worker
-from bench.training.loop import plan
+from bench.training.loop import train_settings
 from bench.training.objective import Causal, Masked
 from tests.conftest import Command
 
@@ -49,16 +49,20 @@ class Says(nn.Module):
 
 
 def corpus(kind: str, **numbers: int) -> Corpus:
-    synthetic = Synthetic(
+    synthetic = SyntheticConfig(
         **({"kind": kind, "length": 16, "tokens": 4000, "held_out": 3000} | numbers)
     )  # type: ignore[arg-type]
-    return data.prepare(Data(source="synthetic", tokenizer="symbols", synthetic=synthetic), kind)
+    return data.prepare(
+        DataConfig(source="synthetic", tokenizer="symbols", synthetic=synthetic), kind
+    )
 
 
 def scored(made: Corpus, table: Tensor) -> dict[str, float]:
     objective = Causal(Says(table))  # type: ignore[arg-type]
     assert made.law is not None
-    score = regret.likelihood(objective, made.parts["test"], made.law, 16, plan(Run(arch=ARCH)))
+    score = regret.causal_regret(
+        objective, made.parts["test"], made.law, 16, train_settings(Run(arch=ARCH))
+    )
     return {metric.name: metric.values[0] for metric in score.metrics}
 
 
@@ -103,7 +107,7 @@ def test_only_what_is_asked_is_scored_and_trained() -> None:
 def test_the_error_is_over_windows() -> None:
     random = np.random.default_rng(0)
     differences = random.normal(0.1, 0.3, 400)
-    mean, error = regret.ratio(differences * 16, np.full(400, 16.0))
+    mean, error = regret.ratio_and_error(differences * 16, np.full(400, 16.0))
     assert mean == pytest.approx(differences.mean())
     assert error == pytest.approx(differences.std(ddof=1) / 20)
 
@@ -111,19 +115,19 @@ def test_the_error_is_over_windows() -> None:
 @pytest.mark.parametrize(("errors", "leaks"), [(3.9, False), (4.1, True)])
 def test_the_alarm_rings_beyond_four_standard_errors(errors: float, leaks: bool) -> None:
     noise = np.tile([-1.0, 1.0], 200)
-    _, error = regret.ratio(noise, np.ones(400))
+    _, error = regret.ratio_and_error(noise, np.ones(400))
     sums = np.stack(
         [np.ones(400), noise - errors * error + 2, np.ones(400), np.full(400, 2.0), np.ones(400)],
         axis=1,
     )
     if leaks:
         with pytest.raises(
-            regret.Leak,
+            regret.LeakDetected,
             match=r"^leak: 0\.\d+ nats per token below the best that is possible \(4 standard",
         ):
-            regret.compared(sums)
+            regret.regret_metrics(sums)
     else:
-        assert regret.compared(sums)[0].values[0] < 0
+        assert regret.regret_metrics(sums)[0].values[0] < 0
 
 
 @pytest.mark.parametrize("windows", [1, 2, 3, 5])
@@ -138,23 +142,23 @@ def test_a_perfect_model_scored_on_few_windows_is_hardly_ever_called_a_leak(wind
             [np.full(windows, 10.0), nats, np.zeros(windows), best, np.zeros(windows)], axis=1
         )
         try:
-            regret.behind(sums)
-        except regret.Leak:
+            regret.regret_and_error(sums)
+        except regret.LeakDetected:
             caught += 1
     assert caught <= 2
 
 
 def recorded(double: str, folder: Path) -> dict[str, Any]:
     """What stands in the record of a small run of a double."""
-    law = Synthetic(kind="markov", tokens=30_000, held_out=4000)
+    law = SyntheticConfig(kind="markov", tokens=30_000, held_out=4000)
     run = Run(
         arch={"_target_": f"tests.fake_architectures.{double}", "tune": {"learning_rate": 0.01}},
-        data=Data(source="synthetic", tokenizer="symbols", synthetic=law),
-        size=Size(parameters=10_000, context=16), train=Train(steps=120, batch=16, warmup=10, validations=1),
+        data=DataConfig(source="synthetic", tokenizer="symbols", synthetic=law),
+        size=SizeConfig(parameters=10_000, context=16), train=TrainConfig(steps=120, batch=16, warmup=10, validations=1),
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
     )  # fmt: skip
     (folder / "checkpoint").mkdir()
-    assert worker.recorded(run, folder, lambda line: None) == 4
+    assert worker.run_and_record(run, folder, lambda line: None) == 4
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 
@@ -180,10 +184,10 @@ def test_a_model_that_does_not_compute_what_its_weights_say_is_not_scored(tmp_pa
 
 def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
     def named(**changes: object) -> str:
-        return identity(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
+        return identity(Run(arch=ARCH, data=DataConfig(**changes)))  # type: ignore[arg-type]
 
-    seeds = [Synthetic(kind="markov", seed=seed) for seed in (0, 1)]
-    assert named() == named(synthetic=Synthetic(seed=1))
+    seeds = [SyntheticConfig(kind="markov", seed=seed) for seed in (0, 1)]
+    assert named() == named(synthetic=SyntheticConfig(seed=1))
     assert len({named(source="synthetic", synthetic=one) for one in seeds}) == 2
 
 
@@ -191,14 +195,17 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
     ("changes", "words"),
     [
         ({"source": "synthetic"}, "take data=markov"),
-        ({"source": "text", "synthetic": Synthetic(kind="markov")}, "take data=markov"),
+        ({"source": "text", "synthetic": SyntheticConfig(kind="markov")}, "take data=markov"),
         ({"source": "text", "tokenizer": "symbols"}, "symbols are of synthetic"),
-        ({"source": "synthetic", "synthetic": Synthetic(kind="markov")}, "data.tokenizer=bytes"),
+        (
+            {"source": "synthetic", "synthetic": SyntheticConfig(kind="markov")},
+            "data.tokenizer=bytes",
+        ),
         (
             {
                 "source": "synthetic",
                 "tokenizer": "symbols",
-                "synthetic": Synthetic(kind="dyck", length=64),
+                "synthetic": SyntheticConfig(kind="dyck", length=64),
             },
             "size.context=128",
         ),
@@ -206,7 +213,7 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
             {
                 "source": "synthetic",
                 "tokenizer": "symbols",
-                "synthetic": Synthetic(kind="markov", symbols=1),
+                "synthetic": SyntheticConfig(kind="markov", symbols=1),
             },
             "out of range",
         ),
@@ -214,7 +221,7 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
 )
 def test_what_does_not_go_together_is_said(changes: dict[str, object], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        check(Run(arch=ARCH, data=Data(**changes)))  # type: ignore[arg-type]
+        validate_run(Run(arch=ARCH, data=DataConfig(**changes)))  # type: ignore[arg-type]
 
 
 def test_an_encoder_is_asked_only_what_is_asked() -> None:
@@ -222,7 +229,7 @@ def test_an_encoder_is_asked_only_what_is_asked() -> None:
     objective = Masked(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
     objective.model.table[:, :8] = 5.0  # every answer is one of the last eight symbols
     score = evaluation.pseudo_likelihood(
-        objective, made.parts["test"], made.vocabulary, 16, plan(Run(arch=ARCH)), 300
+        objective, made.parts["test"], made.vocabulary, 16, train_settings(Run(arch=ARCH)), 300
     )
     wrong = math.log(8 * math.exp(5) + 8)  # the separator is known to be none
     assert {metric.name: metric.values[0] for metric in score.metrics}[

@@ -8,7 +8,7 @@ from bench import reporting
 from bench.analysis import aggregate, comparisons
 from bench.analysis.comparisons import Comparison
 from bench.records.metric import Metric
-from bench.records.tables import read
+from bench.records.tables import read_records
 from bench.reporting.plots import regret_figures
 from bench.reporting.sections import regrets
 from tests.synthetic import make_run, quality, write_run
@@ -42,7 +42,7 @@ def write_floors(root: Path, seeds: int = 1) -> None:
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Comparison]:
     write_floors(tmp_path)
-    return comparisons.comparisons(aggregate.build(read(tmp_path), []))
+    return comparisons.build_comparisons(aggregate.aggregate_variants(read_records(tmp_path), []))
 
 
 def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Comparison]) -> None:
@@ -52,23 +52,23 @@ def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Compa
         assert list(rows["label"]) == sorted(CAN, key=lambda arch: CAN[arch])
         assert not part.likelihoods
         assert len(part.pseudo) == 1
-        table = regrets.tabulate("t", rows, frozenset())
+        table = regrets.regret_table("t", rows, frozenset())
         assert [cell.text for cell in table.rows[0][:3]][:2] == ["lstm", "0.020"]
         assert table.rows[0][1].small == "± 0.002"
 
 
 def test_who_can_do_what_in_one_table(parts: list[Comparison]) -> None:
-    table = regrets.overview(parts)
+    table = regrets.regret_overview(parts)
     assert table is not None
     assert {title for title, _ in table.columns[1:]} == set(SOURCES)
     assert [row[0].text for row in table.rows] == ["lstm", "gru", "decoder", "convolution", "pairs"]
     certain = [title for title, _ in table.columns].index("recall")
     assert table.rows[0][certain].small == "97.0 % right"
-    assert regrets.overview(parts[:1]) is None
+    assert regrets.regret_overview(parts[:1]) is None
 
 
 def test_a_panel_for_each_source(parts: list[Comparison]) -> None:
-    drawn = {panel.title: panel for panel in regret_figures.panels(parts)}
+    drawn = {panel.title: panel for panel in regret_figures.regret_plots(parts)}
     assert set(drawn) == set(SOURCES)
     assert all(panel.svg for panel in drawn.values())
     assert "regret (nats per token)" in drawn["markov"].svg
@@ -80,7 +80,9 @@ def test_a_panel_for_each_source(parts: list[Comparison]) -> None:
 
 def test_the_error_over_seeds_joins_the_one_over_windows(tmp_path: Path) -> None:
     write_floors(tmp_path, seeds=2)
-    summary = aggregate.build(read(tmp_path), []).summary.set_index(["data", "arch"])
+    summary = aggregate.aggregate_variants(read_records(tmp_path), []).summary.set_index(
+        ["data", "arch"]
+    )
     row = summary.loc[("markov", "lstm")]
     assert row["regret"] == pytest.approx(0.022)
     assert row["regret_standard_error"] == pytest.approx(
@@ -90,7 +92,7 @@ def test_the_error_over_seeds_joins_the_one_over_windows(tmp_path: Path) -> None
 
 def test_the_page_and_the_terminal(tmp_path: Path) -> None:
     write_floors(tmp_path)
-    page, text = reporting.make(tmp_path)
+    page, text = reporting.make_report(tmp_path)
     html = page.read_text()
     assert html.count("<figure><h4>") >= 3
     assert "Who can do what" in html
@@ -102,6 +104,6 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
 
 def test_the_records_of_texts_have_none_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm", 0)
-    page, _ = reporting.make(tmp_path)
+    page, _ = reporting.make_report(tmp_path)
     assert "Who can do what" not in page.read_text()
     assert make_run(tmp_path, "lstm").data.synthetic.kind == "none"

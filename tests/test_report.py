@@ -36,7 +36,7 @@ RUNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic suite with its report."""
     root = synthetic.write(tmp_path_factory.mktemp("results") / "suite")
-    reporting.make(root)[0]
+    reporting.make_report(root)[0]
     return root
 
 
@@ -52,11 +52,16 @@ def summary(suite: Path) -> pd.DataFrame:
 
 def built(
     root: Path,
-) -> tuple[reading.Records, list[sessions.Sitting], aggregate.Tables, list[comparisons.Comparison]]:
-    records = reading.read(root)
-    sittings = sessions.sittings(records.measures)
-    found = aggregate.build(records, sittings)
-    return records, sittings, found, comparisons.comparisons(found)
+) -> tuple[
+    reading.Records,
+    list[sessions.MeasuredSession],
+    aggregate.VariantTables,
+    list[comparisons.Comparison],
+]:
+    records = reading.read_records(root)
+    sittings = sessions.build_sessions(records.measures)
+    found = aggregate.aggregate_variants(records, sittings)
+    return records, sittings, found, comparisons.build_comparisons(found)
 
 
 def section(page: str, start: str, end: str) -> str:
@@ -75,7 +80,7 @@ def test_every_stated_column_is_there_in_order(suite: Path) -> None:
 
 
 def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path) -> None:
-    values = reading.read(suite).values
+    values = reading.read_records(suite).values
     runs = values[values["run"].str.startswith("decoder-")]
     bits = runs.loc[runs["metric"] == "bits_per_byte", "value"].astype(float)
     nats = runs.loc[runs["metric"] == "nats_per_token", "value"].astype(float)
@@ -145,7 +150,7 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
         }
 
     before = state()
-    reporting.make(root)[0]
+    reporting.make_report(root)[0]
     first = {p.name: p.read_bytes() for p in (root / "report").iterdir()}
     assert state() == before
     assert sorted(first) == [
@@ -159,7 +164,7 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
         "summary.csv",
         "verdicts.csv",
     ]
-    reporting.make(root)[0]
+    reporting.make_report(root)[0]
     assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
 
 
@@ -169,28 +174,28 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
 def test_interval_of_seeds_alone_is_the_t_interval() -> None:
     seeds = np.array([2.0, 2.1, 2.3])
     low, high = stats.t.interval(0.95, 2, loc=seeds.mean(), scale=stats.sem(seeds))
-    found = intervals.interval(seeds)
+    found = intervals.mean_interval(seeds)
     assert (found.low, found.high) == pytest.approx((low, high))
     assert found.basis == "seeds"
 
 
 def test_interval_of_one_seed_is_over_documents_alone() -> None:
-    found = intervals.interval(np.array([2.0]), 0.01, 50)
+    found = intervals.mean_interval(np.array([2.0]), 0.01, 50)
     assert found.half == pytest.approx(stats.t.ppf(0.975, 49) * 0.1)
     assert found.basis == "documents"
-    assert math.isnan(intervals.interval(np.array([2.0])).low)
+    assert math.isnan(intervals.mean_interval(np.array([2.0])).low)
 
 
 def test_interval_of_both_is_welch_satterthwaite() -> None:
     seeds, variance, documents = np.array([2.0, 2.1, 2.3]), 0.004, 40
     part = seeds.var(ddof=1) / 3
     freedom = (part + variance) ** 2 / (part**2 / 2 + variance**2 / 39)
-    found = intervals.interval(seeds, variance, documents)
+    found = intervals.mean_interval(seeds, variance, documents)
     assert found.half == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(part + variance))
 
 
 def test_pareto() -> None:
-    assert list(intervals.pareto(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [
+    assert list(intervals.pareto_front(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [
         True,
         True,
         False,
@@ -227,7 +232,7 @@ def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -
 
 def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert "train tokens/s" in section(page, "Summary", "Encoders")
     assert "never put on one axis" not in page
 
@@ -238,7 +243,7 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
         synthetic.write_run(root, arch, 0)
         synthetic.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
         synthetic.write_run(root, arch, 0, parameters=100_000)
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert "The text differs" in page
     assert "The budget differs" in page
     _, _, _, parts = built(root)
@@ -251,10 +256,10 @@ def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     synthetic.write_run(root, "lstm", 0, order="order-a")
     synthetic.write_run(root, "gru", 0, order="order-b")
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert "this comparison is not fair" in page
     assert "order-a ≠ order-b" in page
-    assert "WARNING" in reporting.make(root)[1]
+    assert "WARNING" in reporting.make_report(root)[1]
 
 
 def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
@@ -295,7 +300,7 @@ def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
     assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx(
         (0.5, 0.5, 0.5)
     )
-    assert not sitting.claims("train_tokens_per_second")
+    assert not sitting.allows_claim("train_tokens_per_second")
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
@@ -303,7 +308,7 @@ def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
 
 def test_the_best_is_named_with_the_verdict_on_the_next_and_who_is_dominated(suite: Path) -> None:
     _, sittings, _, parts = built(suite)
-    said = summary_text.sentences(parts[0], sittings)
+    said = summary_text.summary_sentences(parts[0], sittings)
     assert said[1].startswith(
         "Best quality: lstm, 1.741 bits per byte on the test part: better than gru by 0.010 ± 0.008"
     )
@@ -318,7 +323,7 @@ def test_the_best_is_named_with_the_verdict_on_the_next_and_who_is_dominated(sui
 def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
     for arch in ("lstm", "pairs"):
         synthetic.write_run(tmp_path / "suite", arch, 0)
-    page = reporting.make(tmp_path / "suite")[0].read_text()
+    page = reporting.make_report(tmp_path / "suite")[0].read_text()
     assert "over documents only" in page
     assert "seeds were not sampled" in page
     assert "no speed or memory was measured" in page
@@ -331,7 +336,7 @@ def test_no_claim_on_a_noisy_machine(tmp_path: Path) -> None:
         synthetic.write_measure(root, arch)
     synthetic.write_measure(root, "gru", twin=True, factor=1.3)
     _, sittings, _, parts = built(root)
-    said = " ".join(summary_text.sentences(parts[0], sittings))
+    said = " ".join(summary_text.summary_sentences(parts[0], sittings))
     assert (
         "No speed claim on this machine today about training and decoding: the same model entered twice gave 1.3"
         in said
@@ -418,7 +423,7 @@ def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
     for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
         synthetic.write_run(root, arch.replace("/", ""), 0)
         synthetic.write_measure(root, arch)
-    text = reporting.make(root)[0].read_text()
+    text = reporting.make_report(root)[0].read_text()
     reader = read_page(text)
     assert not reader.wrong
     assert "<b>$x$" not in text
@@ -438,9 +443,9 @@ def test_figures_follow_the_page_colours(page: str) -> None:
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     synthetic.write_run(root, "lstm", 0, source=source.training_source())
-    assert '<span class="badge">stale' not in reporting.make(root)[0].read_text()
+    assert '<span class="badge">stale' not in reporting.make_report(root)[0].read_text()
     synthetic.write_run(root, "gru", 0, source="0ld50urc")
-    assert '<span class="badge">stale' in reporting.make(root)[0].read_text()
+    assert '<span class="badge">stale' in reporting.make_report(root)[0].read_text()
 
 
 def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
@@ -456,7 +461,7 @@ def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
         "lstm",
         metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))],
     )
-    page = reporting.make(tmp_path / "suite")[0].read_text()
+    page = reporting.make_report(tmp_path / "suite")[0].read_text()
     assert (
         "<strong>Time of a further token over length</strong> is left out: no decoding time was measured"
         in page
@@ -467,10 +472,10 @@ def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
 
 def test_a_suite_where_nothing_finished_still_has_a_page(tmp_path: Path) -> None:
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
-    page = reporting.make(tmp_path / "suite")[0].read_text()
+    page = reporting.make_report(tmp_path / "suite")[0].read_text()
     assert "No run has finished yet." in page
     assert "out of memory" in page
-    assert "out of memory" in reporting.make(tmp_path / "suite")[1]
+    assert "out of memory" in reporting.make_report(tmp_path / "suite")[1]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -502,16 +507,16 @@ def test_command_makes_every_suite_below_a_folder(tmp_path: Path) -> None:
 def test_terminal_text_is_compact_and_can_not_steer_the_terminal(
     suite: Path, tmp_path: Path
 ) -> None:
-    lines = reporting.make(suite)[1].splitlines()
+    lines = reporting.make_report(suite)[1].splitlines()
     assert max(map(len, lines)) < 130
     assert any(line.startswith("decoder") and "1.813" in line for line in lines)
     synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
-    assert "\x1b" not in reporting.make(tmp_path / "suite")[1]
+    assert "\x1b" not in reporting.make_report(tmp_path / "suite")[1]
 
 
 def test_numbers_read_well() -> None:
     assert [
-        formatting.number(value) for value in (0.0, 1234567.0, 0.01234, -2.5, float("nan"))
+        formatting.format_number(value) for value in (0.0, 1234567.0, 0.01234, -2.5, float("nan"))
     ] == [
         "0",
         "1,234,567",
@@ -519,15 +524,17 @@ def test_numbers_read_well() -> None:
         "−2.50",
         "—",
     ]
-    assert formatting.size(524_288) == "524 kB"
-    assert formatting.large(1_024_000) == "1.02 M"
-    assert formatting.listed(["a", "b", "c"]) == "a, b and c"
+    assert formatting.format_bytes(524_288) == "524 kB"
+    assert formatting.format_large(1_024_000) == "1.02 M"
+    assert formatting.join_words(["a", "b", "c"]) == "a, b and c"
 
 
 def test_labels_keep_apart() -> None:
-    assert lettering.spread([1.0, 1.0, 5.0], 1.0, 0.0, 9.0) == pytest.approx([0.5, 1.5, 5.0])
-    assert lettering.spread([0.0, 0.1, 0.2, 0.3], 1.0, 0.0, 9.0) == pytest.approx([0, 1, 2, 3])
-    assert lettering.spread([1.0, 8.8, 9.0], 1.0, 0.0, 9.0) == pytest.approx([1, 8, 9])
+    assert lettering.spread_labels([1.0, 1.0, 5.0], 1.0, 0.0, 9.0) == pytest.approx([0.5, 1.5, 5.0])
+    assert lettering.spread_labels([0.0, 0.1, 0.2, 0.3], 1.0, 0.0, 9.0) == pytest.approx(
+        [0, 1, 2, 3]
+    )
+    assert lettering.spread_labels([1.0, 8.8, 9.0], 1.0, 0.0, 9.0) == pytest.approx([1, 8, 9])
 
 
 def test_report_imports_no_torch_and_names_no_architecture() -> None:

@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from architectures.gpt import GPT
 from architectures.interface import Backbone, State
 from architectures.rnn import RNN
-from bench.config.schema import Measure, Run, Size, Train
+from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
 from bench.model.language_model import LanguageModel
 from bench.performance import memory, memory_profile
 from bench.performance.memory_profile import (
-    Work,
-    largest_batch,
-    state_bytes,
+    TrainStep,
+    find_largest_batch,
+    measure_state_bytes,
+    profile_memory,
+    profile_workload,
     state_growth,
-    weigh,
-    weigh_subject,
 )
-from bench.performance.workload import Subject
+from bench.performance.workload import Workload
 from tests.fake_architectures import GrowsItsState
 from tests.measure_doubles import Encoder, Short, Sum
 
@@ -49,7 +49,7 @@ def no_collecting(monkeypatch: pytest.MonkeyPatch) -> None:
 WIDTH, LAYERS, ROWS = 8, 5, 400
 
 
-def stack() -> tuple[Work, nn.Module, torch.optim.Optimizer, list[Tensor]]:
+def stack() -> tuple[TrainStep, nn.Module, torch.optim.Optimizer, list[Tensor]]:
     """Linear layers without biases on rows of random numbers, and fused AdamW."""
     model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)))
     adam, x = torch.optim.AdamW(model.parameters(), fused=True), torch.randn(ROWS, WIDTH)
@@ -64,7 +64,7 @@ def stack() -> tuple[Work, nn.Module, torch.optim.Optimizer, list[Tensor]]:
 
 def test_a_linear_stack_is_weighed_to_the_byte() -> None:
     matrix, row = 4 * WIDTH**2, 4 * ROWS * WIDTH
-    found = weigh(*stack(), tokens=ROWS, device=CPU, before="no counters")
+    found = profile_memory(*stack(), tokens=ROWS, device=CPU, before="no counters")
     # highest in the backward of the last layer but one: see the closed forms in test_memory.py
     kinds = {
         "parameters": LAYERS * matrix,
@@ -88,19 +88,22 @@ def test_on_cuda_what_the_allocator_holds_beyond_the_tensors_is_temporary(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The arithmetic of it, with a double of the device."""
-    weigh_step, here = memory.weigh_step, weigh(*stack(), tokens=ROWS, device=CPU, before=0)
+    weigh_step, here = (
+        memory.profile_step,
+        profile_memory(*stack(), tokens=ROWS, device=CPU, before=0),
+    )
     total = here["peak_train_memory_bytes"]
     assert isinstance(total, int)
     monkeypatch.setattr(
-        memory, "weigh_step", lambda *given: weigh_step(*given[:4], {"cuda": "cpu"}[given[4]])
+        memory, "profile_step", lambda *given: weigh_step(*given[:4], {"cuda": "cpu"}[given[4]])
     )
-    monkeypatch.setattr(memory, "cuda_peak", lambda step: (total + 5_000, total + 90_000))
-    there = weigh(*stack(), tokens=ROWS, device=torch.device("cuda"), before="no counters")
+    monkeypatch.setattr(memory, "cuda_peak_bytes", lambda step: (total + 5_000, total + 90_000))
+    there = profile_memory(*stack(), tokens=ROWS, device=torch.device("cuda"), before="no counters")
     assert (there["peak_train_memory_bytes"], there["memory_reserved_bytes"]) == (
         total + 5_000,
         total + 90_000,
     )
-    names = [f"memory_{kind}_bytes" for kind in memory.KINDS]
+    names = [f"memory_{kind}_bytes" for kind in memory.MEMORY_KINDS]
     assert [there[name] for name in names[:4]] == [here[name] for name in names[:4]]
     assert sum(there[name] for name in names) == total + 5_000  # type: ignore[misc]
     assert "memory_allocator_peak_bytes" not in there
@@ -109,13 +112,16 @@ def test_on_cuda_what_the_allocator_holds_beyond_the_tensors_is_temporary(
 def test_tensors_of_another_device_are_not_counted() -> None:
     model = nn.Linear(4, 4, bias=False, device="meta")
     adam = torch.optim.AdamW(model.parameters())
-    with memory.held(model, adam, [], "meta") as there, memory.held(model, adam, []) as here:
+    with (
+        memory.track_existing(model, adam, [], "meta") as there,
+        memory.track_existing(model, adam, []) as here,
+    ):
         (model(torch.ones(2, 4, device="meta")) + 1).sum()
         torch.ones(7)
-    assert there.highest == 4 * (
+    assert there.peak_bytes == 4 * (
         16 + 8 + 8 + 8
     )  # the matrix, the ones, what it makes of them, one more
-    assert here.highest == 28
+    assert here.peak_bytes == 28
 
 
 # --- the state --------------------------------------------------------------------------------------------------------
@@ -175,7 +181,7 @@ def test_the_reason_of_an_architecture_without_a_state_is_given() -> None:
     assert found == dict.fromkeys(
         ("state_bytes", "state_bytes_per_token"), "an encoder keeps no state"
     )
-    failed = state_bytes(model_of(Short(4, 16)), 1)
+    failed = measure_state_bytes(model_of(Short(4, 16)), 1)
     assert failed == "no state for 1 tokens: RuntimeError: no single tokens"
 
 
@@ -199,10 +205,10 @@ class Opaque(Keeps):
 
 def test_the_live_bytes_of_an_opaque_cache_are_looked_for() -> None:
     model = model_of(Opaque(4, 6))
-    assert state_bytes(model.train(), 6) == 96
+    assert measure_state_bytes(model.train(), 6) == 96
     assert model.training
     Opaque.too_much = 8
-    assert state_bytes(model, 6) == "its state has 96 bytes and not the 104 that it says"
+    assert measure_state_bytes(model, 6) == "its state has 96 bytes and not the 104 that it says"
 
 
 # --- the largest batch ------------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ class Known:
             list[int](),
         )
 
-    def step_of(self, rows: int) -> tuple[Work, list[Tensor]]:
+    def step_of(self, rows: int) -> tuple[TrainStep, list[Tensor]]:
         inputs = torch.zeros(rows, ROW // 8)
 
         def step() -> None:
@@ -242,7 +248,7 @@ class Known:
         return step, [inputs]
 
     def largest(self, limit: int, **options: Any) -> tuple[int, str]:
-        return largest_batch(self.step_of, self.model, self.adam, limit, CPU, **options)
+        return find_largest_batch(self.step_of, self.model, self.adam, limit, CPU, **options)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 37, 64, 100])
@@ -298,7 +304,7 @@ def test_another_error_is_no_answer() -> None:
 
 
 def test_the_search_keeps_to_the_memory_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_profile, "memory_bytes", lambda: 40_000)
+    monkeypatch.setattr(memory_profile, "total_memory_bytes", lambda: 40_000)
     known = Known()
     number, note = known.largest(BASE + 1000 * ROW)
     assert (number, note) == (
@@ -320,32 +326,33 @@ def test_the_search_keeps_to_its_seconds(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_search_ends_somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_profile, "MOST", 50)
+    monkeypatch.setattr(memory_profile, "MAX_BATCH", 50)
     assert Known().largest(BASE + 1000 * ROW) == (50, "at least 50: no larger batch was tried")
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
-def subject(limit: int = 0) -> Subject:
+def subject(limit: int = 0) -> Workload:
     arch = {"_target_": "tests.measure_doubles.Sum", "tune": {"learning_rate": 1e-3}}
-    train, measure = Train(batch=6, device="cpu"), Measure(memory_limit=limit)
-    return Subject(
-        Run(arch=arch, size=Size(parameters=3_000, context=16), train=train, measure=measure), 40
+    train, measure = TrainConfig(batch=6, device="cpu"), MeasureConfig(memory_limit=limit)
+    return Workload(
+        Run(arch=arch, size=SizeConfig(parameters=3_000, context=16), train=train, measure=measure),
+        40,
     )
 
 
 def test_a_subject_is_weighed_by_the_names_of_the_metrics() -> None:
-    found = weigh_subject(subject(), 0)
+    found = profile_workload(subject(), 0)
     assert "largest_batch" not in found
     assert found["state_bytes"] == 4 * subject().width
     assert found["state_bytes_per_token"] == 0
     peak = found["peak_train_memory_bytes"]
-    assert peak == sum(found[f"memory_{kind}_bytes"] for kind in memory.KINDS)  # type: ignore[misc]
+    assert peak == sum(found[f"memory_{kind}_bytes"] for kind in memory.MEMORY_KINDS)  # type: ignore[misc]
     assert isinstance(peak, int)
     # the memory that its own batch takes holds its own batch, and not a sequence more
-    assert weigh_subject(subject(peak), 0)["largest_batch"] == 6
-    assert weigh_subject(subject(peak - 1), 0)["largest_batch"] == 5
-    none = weigh_subject(subject(5), 0)["largest_batch"]
+    assert profile_workload(subject(peak), 0)["largest_batch"] == 6
+    assert profile_workload(subject(peak - 1), 0)["largest_batch"] == 5
+    none = profile_workload(subject(5), 0)["largest_batch"]
     assert isinstance(none, str)
     assert none.startswith("not even one sequence: it takes")

@@ -11,12 +11,12 @@ import yaml
 
 from bench import reporting
 from bench.analysis import aggregate, comparisons, scaling
-from bench.analysis.scaling import Crossing, Scale
+from bench.analysis.scaling import LawCrossing, ScalingStudy
 from bench.records import tables as reading
 from bench.records.metric import Metric
 from bench.reporting.sections import scaling_tables
 from bench.stats import scaling_laws
-from bench.stats.scaling_laws import DATA, FLOPS, SIZE, Law
+from bench.stats.scaling_laws import DATA, FLOPS, SIZE, ScalingLaw
 from tests import synthetic
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -45,8 +45,8 @@ def grid(
     return cells[:, 0], cells[:, 1], losses
 
 
-def exact(law: np.ndarray) -> Law:
-    return Law(law, law[None], CENTER, known=True, spread=0.0, cells=12, cost=6.0)
+def exact(law: np.ndarray) -> ScalingLaw:
+    return ScalingLaw(law, law[None], CENTER, known=True, spread=0.0, cells=12, cost=6.0)
 
 
 def write(
@@ -77,8 +77,8 @@ def write(
                     synthetic.write_run(root, arch, seed, metrics=metrics, **changes)
 
 
-def scale(root: Path) -> Scale:
-    (found,) = scaling.scales(aggregate.build(reading.read(root), []))
+def scale(root: Path) -> ScalingStudy:
+    (found,) = scaling.scaling_studies(aggregate.aggregate_variants(reading.read_records(root), []))
     return found
 
 
@@ -86,7 +86,7 @@ def scale(root: Path) -> Scale:
 
 
 def test_without_noise_the_law_comes_back() -> None:
-    law = scaling_laws.fit(*grid(TRUTH["lstm"]))
+    law = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"]))
     assert law.best[[0, 2, 4]] == pytest.approx(TRUTH["lstm"][[0, 2, 4]], rel=1e-3)
     expected = [loss(TRUTH["lstm"], 10**6, tokens) for tokens in (1e5, 1e7)]
     assert law.along(DATA, np.array([1e5, 1e7]), 10**6)[0] == pytest.approx(expected, rel=1e-3)
@@ -94,12 +94,12 @@ def test_without_noise_the_law_comes_back() -> None:
 
 
 def test_a_floor_that_is_known_is_held() -> None:
-    law = scaling_laws.fit(*grid(TRUTH["lstm"], 0.003), floor=1.2)
+    law = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"], 0.003), floor=1.2)
     assert law.interval(0) == (1.2, 1.2, 1.2)
     for place in (2, 4):
         value, low, high = law.interval(place)
         assert low < TRUTH["lstm"][place] < high
-        free = scaling_laws.fit(*grid(TRUTH["lstm"], 0.003)).interval(place)
+        free = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"], 0.003)).interval(place)
         assert high - low < free[2] - free[1]  # what is known need not be guessed
         assert low < value < high
 
@@ -108,9 +108,10 @@ def test_a_floor_that_is_known_is_held() -> None:
 def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
     sizes, tokens, losses = grid(TRUTH["lstm"])
     with pytest.raises(
-        scaling_laws.TooFew, match=r"no law is fitted: \d sizes × \d amounts of data in \d cells"
+        scaling_laws.TooFewPoints,
+        match=r"no law is fitted: \d sizes × \d amounts of data in \d cells",
     ):
-        scaling_laws.fit(sizes[kept], tokens[kept], losses[kept])
+        scaling_laws.fit_scaling_law(sizes[kept], tokens[kept], losses[kept])
 
 
 @pytest.mark.slow
@@ -118,12 +119,12 @@ def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
 def test_intervals_hold_the_truth(noise: float) -> None:
     """Nominally 95 %: floor, both exponents, and where two laws meet."""
     times, held = 100, np.zeros(4)
-    _, true = scaling_laws.meeting(
+    _, true = scaling_laws.find_crossover(
         exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 9.2e5
     )
     for seed in range(times):
         one, other = (
-            scaling_laws.fit(*grid(TRUTH[name], noise, 2 * seed + n))
+            scaling_laws.fit_scaling_law(*grid(TRUTH[name], noise, 2 * seed + n))
             for n, name in enumerate(TRUTH)
         )
         spans = [one.interval(place)[1:] for place in (0, 2, 4)]
@@ -131,7 +132,7 @@ def test_intervals_hold_the_truth(noise: float) -> None:
             low <= value <= high
             for (low, high), value in zip(spans, TRUTH["lstm"][[0, 2, 4]], strict=True)
         ]
-        _, met = scaling_laws.meeting(one, other, DATA, 320_000, 1e5, 9.2e5)
+        _, met = scaling_laws.find_crossover(one, other, DATA, 320_000, 1e5, 9.2e5)
         held[3] += met.low <= true.place <= met.high
     print(f"noise {noise}: E, a, b, crossing held in {held / times}")
     assert (
@@ -143,7 +144,7 @@ def test_intervals_hold_the_truth(noise: float) -> None:
 
 
 def test_two_known_laws_meet_where_they_do() -> None:
-    ahead, met = scaling_laws.meeting(
+    ahead, met = scaling_laws.find_crossover(
         exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 2e5
     )
     expected = 3e5 * (0.55 / 0.50) ** (1 / 0.20)  # 0.50·x^−0.25 = 0.55·x^−0.45
@@ -151,7 +152,7 @@ def test_two_known_laws_meet_where_they_do() -> None:
     assert met.place == pytest.approx(expected, rel=1e-3)
     assert met.beyond == pytest.approx(expected / 2e5, rel=1e-3)
     assert (met.low, met.high) == pytest.approx((expected, expected), rel=1e-3)
-    assert not scaling_laws.meeting(
+    assert not scaling_laws.find_crossover(
         exact(TRUTH["decoder"]), exact(TRUTH["lstm"]), DATA, 320_000, 1e5, 2e5
     )[0]
 
@@ -168,7 +169,7 @@ def test_along_flops_the_split_is_the_best_one() -> None:
 
 def test_laws_that_do_not_meet_are_infinitely_far() -> None:
     worse = TRUTH["lstm"] + np.array([0.1, 0, 0, 0, 0])
-    _, met = scaling_laws.meeting(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
+    _, met = scaling_laws.find_crossover(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
     assert (met.place, met.low, met.high) == (np.inf, np.inf, np.inf)
 
 
@@ -180,7 +181,7 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two architectures at four sizes with three amounts of data, and their report."""
     root = tmp_path_factory.mktemp("scaling") / "suite"
     write(root, TRUTH, seeds=2)
-    reporting.make(root)
+    reporting.make_report(root)
     return root
 
 
@@ -198,7 +199,7 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
     expected = CENTER[1] * (0.55 / 0.50) ** (1 / 0.20)
     assert crossing.leader == "lstm"
     assert crossing.meeting.low <= expected <= crossing.meeting.high
-    said = " ".join(scaling_tables.sentences(found))
+    said = " ".join(scaling_tables.scaling_sentences(found))
     assert "The larger the dataset, the better: at every size" in said
     assert "decoder overtakes lstm with more data at 320 k parameters, at about" in said
     page = (suite / "report" / "index.html").read_text()
@@ -216,7 +217,7 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
 
 def test_how_far_a_crossing_is_extrapolated_is_said(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, steps=(20, 60, 180), noise=0.0005)
-    said = " ".join(scaling_tables.sentences(scale(tmp_path)))
+    said = " ".join(scaling_tables.scaling_sentences(scale(tmp_path)))
     assert "times the largest measured: extrapolated" in said
 
 
@@ -224,7 +225,7 @@ def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, noise=0.06)
     found = scale(tmp_path)
     assert not any(scaling_tables.predicted(one) for one in found.crossings)
-    said = " ".join(scaling_tables.sentences(found))
+    said = " ".join(scaling_tables.scaling_sentences(found))
     assert "no crossing is read off it" in said
     assert "overtakes" not in said
 
@@ -256,7 +257,7 @@ def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None
     assert one.law.known
     assert one.law.best == pytest.approx(np.concatenate([[1.2], one.law.best[1:]]))
     assert one.law.best[[2, 4]] == pytest.approx(law[[2, 4]], rel=1e-4)
-    assert "given, not fitted" in " ".join(scaling_tables.tabulate(found_scale)[0].notes)
+    assert "given, not fitted" in " ".join(scaling_tables.scaling_tables(found_scale)[0].notes)
 
 
 def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
@@ -265,16 +266,16 @@ def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
     assert all(one.law is None for one in found.series)
     assert not found.crossings
     assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(
-        scaling_tables.sentences(found)
+        scaling_tables.scaling_sentences(found)
     )
 
 
 def test_a_law_that_misfits_predicts_nothing() -> None:
     """Neither where they would meet, nor that they never do."""
     for place in (1e6, math.inf):
-        met = scaling_laws.Meeting(place, 1e5, math.inf, place / 1e6, 1.0)
+        met = scaling_laws.LawCrossover(place, 1e5, math.inf, place / 1e6, 1.0)
         said = scaling_tables.crossing_sentence(
-            Crossing(scaling_laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met)
+            LawCrossing(scaling_laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met)
         )
         turns = scaling_tables.WAYS[scaling_laws.SIZE]
         assert (
@@ -284,7 +285,7 @@ def test_a_law_that_misfits_predicts_nothing() -> None:
 
 
 def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
-    law = Law(
+    law = ScalingLaw(
         np.array([1.0, 1.0, 0.5, 1.0, 0.5]), np.ones((1, 5)), (1e5, 1e6), False, 0.01, 12, 6.0
     )
     size, tokens = law.split(6e11)
@@ -294,7 +295,9 @@ def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
 
 def test_one_size_is_no_sweep(tmp_path: Path) -> None:
     root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
-    assert scaling.scales(aggregate.build(reading.read(root), [])) == []
+    assert (
+        scaling.scaling_studies(aggregate.aggregate_variants(reading.read_records(root), [])) == []
+    )
 
 
 def test_the_amounts_of_one_recipe_are_compared_apart(suite: Path) -> None:
@@ -309,7 +312,9 @@ def test_architectures_that_were_trained_for_unlike_lengths_are_never_compared(
 ) -> None:
     write(tmp_path, {"lstm": TRUTH["lstm"]}, steps=STEPS[:1])
     write(tmp_path, {"decoder": TRUTH["decoder"]}, steps=STEPS[1:2])
-    parts = comparisons.comparisons(aggregate.build(reading.read(tmp_path), []))
+    parts = comparisons.build_comparisons(
+        aggregate.aggregate_variants(reading.read_records(tmp_path), [])
+    )
     assert len(parts) == 2 * len(SIZES)
     assert all(part.rows["tokens_seen"].nunique() == 1 for part in parts)
 

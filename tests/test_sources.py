@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from bench.config.errors import UserError
-from bench.config.schema import Data, Synthetic
+from bench.config.schema import DataConfig, SyntheticConfig
 from bench.config.validation import CHOICES
 from bench.data import Corpus, prepare
-from bench.data.sources.base import clean
+from bench.data.sources.base import encode_utf8
 from bench.data.sources.python_docs import docstrings
-from bench.data.tokenizer import check_tokenizer
+from bench.data.tokenizer import is_tokenizer_path
 
 CONF = sorted((Path(__file__).parents[1] / "conf" / "data").glob("*.yaml"))
 TEXTS = [f"document number {number}: {'words ' * (number % 7)}" for number in range(30)]
@@ -52,7 +52,7 @@ def test_every_form_of_file_gives_the_same_documents(kind: str, tmp_path: Path) 
     else:
         pd.DataFrame({"body": TEXTS}).to_parquet(folder / "a.parquet")
     path = str(folder / "*.txt") if kind == "glob" else str(folder)
-    corpus = prepare(Data(path=path, column="body"), "mine")
+    corpus = prepare(DataConfig(path=path, column="body"), "mine")
     assert said(corpus) == set(TEXTS)
     assert corpus.facts["split"] == "documents"
     assert corpus.scored == "test"
@@ -90,34 +90,34 @@ def test_bad_texts_get_one_line(case: str, tmp_path: Path) -> None:
     if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=line) as caught:
-        prepare(Data(path=name), "mine")
+        prepare(DataConfig(path=name), "mine")
     assert "\n" not in str(caught.value)
 
 
 def test_a_parquet_file_without_the_column(tmp_path: Path) -> None:
     pd.DataFrame({"body": TEXTS, "id": range(30)}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(UserError, match="no column 'text'; it has body, id"):
-        prepare(Data(path="a.parquet"), "mine")
+        prepare(DataConfig(path="a.parquet"), "mine")
     with pytest.raises(UserError, match="'id' is no text"):
-        prepare(Data(path="a.parquet", column="id"), "mine")
+        prepare(DataConfig(path="a.parquet", column="id"), "mine")
 
 
 def test_bad_bytes_behind_the_first_block_are_found_at_their_offset(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("é".encode() * (2 << 20) + b"x" + "é".encode() * 10 + b"\xff")
     with pytest.raises(UserError, match=f"byte offset {(4 << 20) + 21}"):
-        prepare(Data(path="a.txt"), "mine")
+        prepare(DataConfig(path="a.txt"), "mine")
 
 
 def test_words_that_do_not_go_together(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 100)
     with pytest.raises(UserError, match=r"data\.split=given"):
-        prepare(Data(path="a.txt", split="given"), "mine")
+        prepare(DataConfig(path="a.txt", split="given"), "mine")
     with pytest.raises(UserError, match="did you mean python_docs"):
-        prepare(Data(source="python_doc"), "mine")
+        prepare(DataConfig(source="python_doc"), "mine")
 
 
 def test_half_a_surrogate_pair_becomes_a_mark() -> None:
-    assert clean(json.loads('"a\\ud800b"')) == "a\ufffdb".encode()
+    assert encode_utf8(json.loads('"a\\ud800b"')) == "a\ufffdb".encode()
 
 
 def test_docstrings_are_read_without_importing() -> None:
@@ -152,7 +152,7 @@ PARTS = {part: part for part in ("train", "validation", "test")}
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_set_that_comes_in_parts_keeps_them(hub_set: str, streamed: bool) -> None:
     corpus = prepare(
-        Data(source="hub", repository=hub_set, split="given", parts=PARTS, streamed=streamed),
+        DataConfig(source="hub", repository=hub_set, split="given", parts=PARTS, streamed=streamed),
         "mine",
     )
     assert corpus.facts["documents"] == {"train": 20, "validation": 5, "test": 6}
@@ -162,7 +162,7 @@ def test_a_set_that_comes_in_parts_keeps_them(hub_set: str, streamed: bool) -> N
 
 def test_joined_rows_are_one_text(hub_set: str) -> None:
     corpus = prepare(
-        Data(
+        DataConfig(
             source="hub", repository=hub_set, split="given", parts=PARTS, joined=True, streamed=True
         ),
         "mine",
@@ -170,14 +170,17 @@ def test_joined_rows_are_one_text(hub_set: str) -> None:
     assert corpus.facts["documents"] == {"train": 1, "validation": 1, "test": 1}
     assert corpus.vocabulary.decode(corpus.parts["validation"].tokens) == "".join(TEXTS[20:25])
     tail = prepare(
-        Data(source="hub", repository=hub_set, parts=PARTS, joined=True, streamed=True), "mine"
+        DataConfig(source="hub", repository=hub_set, parts=PARTS, joined=True, streamed=True),
+        "mine",
     )
     text = "".join(TEXTS[:25] + TEXTS[24:])
     assert tail.vocabulary.decode(tail.parts["train"].tokens) == text[: int(0.9 * len(text))]
 
 
 def test_only_as_many_documents_as_asked_are_read(hub_set: str) -> None:
-    corpus = prepare(Data(source="hub", repository=hub_set, documents=12, streamed=True), "mine")
+    corpus = prepare(
+        DataConfig(source="hub", repository=hub_set, documents=12, streamed=True), "mine"
+    )
     assert corpus.facts["documents_found"] == 12
     assert corpus.facts["split"] == "documents"
 
@@ -185,23 +188,26 @@ def test_only_as_many_documents_as_asked_are_read(hub_set: str) -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_mistakes_about_a_set_are_one_line(hub_set: str, streamed: bool) -> None:
     with pytest.raises(UserError, match="no column 'body'; it has text"):
-        prepare(Data(source="hub", repository=hub_set, column="body", streamed=streamed), "mine")
+        prepare(
+            DataConfig(source="hub", repository=hub_set, column="body", streamed=streamed), "mine"
+        )
     with pytest.raises(UserError, match="can not be read") as caught:
         prepare(
-            Data(source="hub", repository=hub_set, parts={"": "nowhere"}, streamed=streamed), "mine"
+            DataConfig(source="hub", repository=hub_set, parts={"": "nowhere"}, streamed=streamed),
+            "mine",
         )
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match=r"data\.repository"):
-        prepare(Data(source="hub"), "mine")
+        prepare(DataConfig(source="hub"), "mine")
 
 
 def test_without_a_network_one_line_says_so_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.data.sources.hub.reachable", lambda name: False)
+    monkeypatch.setattr("bench.data.sources.hub.is_reachable", lambda name: False)
     start = time.monotonic()
     with pytest.raises(
         UserError, match=r"needs a network, and there is none: .*data=text data\.path="
     ) as caught:
-        prepare(Data(source="hub", repository="nobody/nothing_of_this_name"), "mine")
+        prepare(DataConfig(source="hub", repository="nobody/nothing_of_this_name"), "mine")
     assert "\n" not in str(caught.value)
     assert time.monotonic() - start < 15  # most of it the import of datasets
 
@@ -211,16 +217,16 @@ def test_every_yaml_names_known_keys_and_opens_with_a_comment(path: Path) -> Non
     text = path.read_text()
     assert text.startswith("# ")
     values = yaml.safe_load(text)
-    law = Synthetic(**values.pop("synthetic", {}))
-    options = Data(**values, synthetic=law)
-    known = {field.name: type(getattr(Data(), field.name)) for field in fields(Data)}
+    law = SyntheticConfig(**values.pop("synthetic", {}))
+    options = DataConfig(**values, synthetic=law)
+    known = {field.name: type(getattr(DataConfig(), field.name)) for field in fields(DataConfig)}
     assert all(isinstance(getattr(options, name), kind) for name, kind in known.items())
     assert options.source in CHOICES["data.source"]
     assert law.kind in CHOICES["data.synthetic.kind"]
     assert options.split in CHOICES["data.split"]
     assert options.deduplicate in CHOICES["data.deduplicate"]
     if law.kind == "none":
-        assert not check_tokenizer(options.tokenizer)
+        assert not is_tokenizer_path(options.tokenizer)
     else:
         assert (options.source, options.tokenizer) == ("synthetic", "symbols")
     assert options.split != "given" or {"train", "validation"} <= set(options.parts)

@@ -12,8 +12,8 @@ import pytest
 
 from bench import reporting
 from bench.analysis import aggregate, comparisons, crossovers, efficiency, sessions, speed_groups
-from bench.analysis.sessions import Sitting
-from bench.analysis.speed_groups import Group
+from bench.analysis.sessions import MeasuredSession
+from bench.analysis.speed_groups import SpeedGroup
 from bench.records import store
 from bench.records import tables as reading
 from bench.records.metric import Metric
@@ -53,7 +53,7 @@ def sat(
     again: Sequence[Metric] = (),
     doctor: Any = None,
     starts: Sequence[int] = (),
-) -> Sitting:
+) -> MeasuredSession:
     """A sitting of made-up numbers; `again`: of the first one's twin; `starts`: the first round of each process."""
     for arch, metrics in entered.items():
         synthetic.write_measure(root, arch, metrics=metrics, starts=list(starts))
@@ -63,17 +63,17 @@ def sat(
         )
         if doctor is not None:
             store.write_json(folder.parent / "doctor.json", doctor)
-    records = reading.read(root)
-    (sitting,) = sessions.sittings(records.measures, records.doctors)
+    records = reading.read_records(root)
+    (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
     return sitting
 
 
-def grouped(sitting: Sitting) -> Group:
-    (group,) = speed_groups.groups([sitting], [], frozenset())
+def grouped(sitting: MeasuredSession) -> SpeedGroup:
+    (group,) = speed_groups.build_groups([sitting], [], frozenset())
     return group
 
 
-def subject(sitting: Sitting, arch: str) -> str:
+def subject(sitting: MeasuredSession, arch: str) -> str:
     return next(name for name, measured in sitting.arches.items() if measured == arch)
 
 
@@ -85,7 +85,7 @@ def noisy(value: float, rounds: int = 40, share: float = 0.004, weather: Any = 1
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder that holds a full measurement and no run, with its report; and what a terminal shows of it."""
     root = synthetic.write_deep(tmp_path_factory.mktemp("results") / "suite")
-    return root, reporting.make(root)[1]
+    return root, reporting.make_report(root)[1]
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +99,9 @@ def page(alone: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def full(alone: Path) -> Group:
-    records = reading.read(alone)
-    return grouped(sessions.sittings(records.measures, records.doctors)[0])
+def full(alone: Path) -> SpeedGroup:
+    records = reading.read_records(alone)
+    return grouped(sessions.build_sessions(records.measures, records.calibrations)[0])
 
 
 # --- ratios -----------------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) ->
     assert 0 < found.half < 0.004
     assert found.mean_low < found.mean < found.mean_high
     assert found.rounds == 60
-    direct = sitting.ratio(sessions.flat(TRAIN), gru, decoder)
+    direct = sitting.ratio(sessions.scalar_point(TRAIN), gru, decoder)
     assert direct is not None
     assert direct.low < 1.6 < direct.high
     assert (lstm, TRAIN) not in sitting.ratios
@@ -178,27 +178,27 @@ def test_a_few_rounds_of_one_process_claim_as_little_as_they_know() -> None:
     draw, known = np.random.default_rng(3), (2 * 0.01**2, 25.0)
     kept = draw.normal(0, 0.01 * np.sqrt(2), size=2000)
     drawn = [np.exp(one + draw.normal(0, 0.02, size=3)) for one in kept]  # of identical arms
-    found = [intervals.within_a_process(ratios, known) for ratios in drawn]
+    found = [intervals.ratio_within_processes(ratios, known) for ratios in drawn]
     assert np.mean([one is not None and one.side != 0 for one in found]) <= 0.06
     assert (
         np.mean([one is not None and one.side != 0 for one in intervals.paired_ratios(drawn)]) > 0.2
     )  # what a bootstrap says
-    clear = intervals.within_a_process(np.array([1.3, 1.31, 1.29]), known)
+    clear = intervals.ratio_within_processes(np.array([1.3, 1.31, 1.29]), known)
     assert clear is not None
     assert clear.side == 1
     assert clear.value == pytest.approx(1.3)
-    assert intervals.within_a_process(np.array([np.nan]), known) is None
+    assert intervals.ratio_within_processes(np.array([np.nan]), known) is None
 
 
 def test_what_a_ratio_keeps_is_pooled_over_the_processes_of_a_sitting() -> None:
     draw, processes = np.random.default_rng(4), np.repeat(np.arange(6.0), 10)
     kept = draw.normal(0, 0.02, size=(400, 6)).repeat(10, axis=1)
-    variance, freedom = intervals.between_processes(list(np.exp(kept)), [processes] * 400)
+    variance, freedom = intervals.between_process_variance(list(np.exp(kept)), [processes] * 400)
     assert variance == pytest.approx(0.02**2, rel=0.1)
     assert freedom == 400 * 5
-    alone = intervals.between_processes([np.ones(10)], [np.zeros(10)])
+    alone = intervals.between_process_variance([np.ones(10)], [np.zeros(10)])
     assert alone == (
-        pytest.approx(2 * intervals.KEPT**2),
+        pytest.approx(2 * intervals.PROCESS_DEVIATION**2),
         np.inf,
     )  # one process of each tells nothing
 
@@ -218,7 +218,9 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     assert np.log(found.high / found.low) / 2 == pytest.approx(spread, rel=1e-3)
     assert sitting.twins[TRAIN].value == pytest.approx(1.02)
     assert (
-        sitting.ratio(sessions.flat(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm"))
+        sitting.ratio(
+            sessions.scalar_point(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm")
+        )
         == found
     )
 
@@ -226,7 +228,7 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
 # --- what may be claimed ----------------------------------------------------------------------------------------------
 
 
-def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> Sitting:
+def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> MeasuredSession:
     """lstm, entered twice, and gru; `again`: the samples of the twin."""
     clock = [rate(np.full(40, 900.0), "train_tokens_per_cpu_second")] if cpu is not None else []
     twin = [rate(cpu, "train_tokens_per_cpu_second")] if cpu is not None else []
@@ -234,28 +236,28 @@ def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> Sitting:
     return sat(root, entered, [rate(again), *twin], doctor)
 
 
-def said(sitting: Sitting) -> str:
+def said(sitting: MeasuredSession) -> str:
     group = grouped(sitting)
-    return " ".join([*summary_text.measured_only([group]), *trust.alarms(sitting)])
+    return " ".join([*summary_text.measurement_sentences([group]), *trust.warnings(sitting)])
 
 
 def test_a_quiet_pair_lets_it_rank(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1000))
-    assert sitting.claims(TRAIN)
-    assert trust.REFUSAL not in said(sitting)
+    assert sitting.allows_claim(TRAIN)
+    assert trust.NO_CLAIM not in said(sitting)
     assert "Fastest in training: lstm, 2.00 times the rate of the next, gru" in said(sitting)
 
 
 def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050))
-    assert not sitting.claims(TRAIN)
+    assert not sitting.allows_claim(TRAIN)
     assert (
         "No speed claim on this machine today about training: the same model entered twice gave 1.0"
         in said(sitting)
     )
     assert "not inside 0.97 to 1.03" in said(sitting)
     assert "Fastest" not in said(sitting)
-    assert speed_tables.order(grouped(sitting)) == [
+    assert speed_tables.subject_order(grouped(sitting)) == [
         subject(sitting, "gru"),
         subject(sitting, "lstm"),
     ]  # by name, not by rank
@@ -267,7 +269,7 @@ def test_median_and_mean_that_disagree_refuse(tmp_path: Path) -> None:
     pair = sitting.twins[TRAIN]
     assert 0.97 < pair.low < pair.high < 1.03
     assert not pair.agree
-    assert not sitting.claims(TRAIN)
+    assert not sitting.allows_claim(TRAIN)
     assert "which disagree" in said(sitting)
     assert "Fastest" not in said(sitting)
 
@@ -277,16 +279,16 @@ def test_one_pair_whose_intervals_disagree_is_no_claim_of_its_own(tmp_path: Path
     sitting = sat(
         tmp_path, {"lstm": [rate(np.full(40, 1000.0))], "gru": [rate(hogged)]}, [rate(noisy(1000))]
     )
-    assert sitting.claims(TRAIN)
+    assert sitting.allows_claim(TRAIN)
     assert "Fastest in training is not distinguishable here: lstm and gru" in said(sitting)
-    cell = speed_tables.speeds(grouped(sitting)).rows[1][1]
+    cell = speed_tables.speed_table(grouped(sitting)).rows[1][1]
     assert "no claim: the mean disagrees" in cell.small
-    assert "no claim" not in speed_tables.speeds(grouped(sitting)).rows[0][1].small
+    assert "no claim" not in speed_tables.speed_table(grouped(sitting)).rows[0][1].small
 
 
 def test_quiet_cpu_time_is_said_and_does_not_rank(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050), cpu=noisy(900))
-    assert not sitting.claims(TRAIN)
+    assert not sitting.allows_claim(TRAIN)
     assert "By CPU time the pair is quiet: training" in said(sitting)
     assert "That does not rank" in said(sitting)
 
@@ -301,12 +303,12 @@ def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None
         "sentence": "seconds come out 10 % long",
     }
     sitting = two(tmp_path, noisy(1000), {"schema": 1, "findings": [off], "sentences": []})
-    assert not sitting.claims(TRAIN)
-    assert "The doctor found a ruler off: seconds come out 10 % long." in trust.alarms(sitting)
+    assert not sitting.allows_claim(TRAIN)
+    assert "The doctor found a ruler off: seconds come out 10 % long." in trust.warnings(sitting)
     assert "the doctor found 1 ruler off" in said(sitting)
     assert "Fastest" not in said(sitting)
     assert "Smallest" not in said(sitting)
-    reporting.make(tmp_path)
+    reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
     assert '<p class="alarm">The doctor found a ruler off' in text
 
@@ -321,19 +323,19 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
                 root, "lstm", twin=twin, metrics=found, sitting=at, stopped=stopped
             )
 
-    def used(root: Path) -> Sitting:
-        records = reading.read(root)
-        (sitting,) = sessions.sittings(records.measures, records.doctors)
+    def used(root: Path) -> MeasuredSession:
+        records = reading.read_records(root)
+        (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
         return sitting
 
     write(tmp_path, "20260102T101010", 1000, stopped=True)
-    assert not used(tmp_path).claims(TRAIN)
+    assert not used(tmp_path).allows_claim(TRAIN)
     assert (
         "No speed claim on this machine today about training: the measuring was stopped before its end."
         in said(used(tmp_path))
     )
     write(tmp_path, "20260101T101010", 500, stopped=False)  # though it is the older one
-    assert used(tmp_path).claims(TRAIN)
+    assert used(tmp_path).allows_claim(TRAIN)
     assert used(tmp_path).value(subject(used(tmp_path), "lstm"), TRAIN) == pytest.approx(
         500, rel=0.01
     )
@@ -371,17 +373,17 @@ def test_a_crossover_is_read_off_where_it_is(tmp_path: Path, metric: str) -> Non
         "pairs": [*base, *curves(lambda n: 0.1, metric, shared)],
     }
     group = grouped(sat(tmp_path, entered, base))
-    found = crossovers.pairs(group)
+    found = crossovers.speed_pairs(group)
     assert len(found) == 3
     (crossing,) = found[0].crossings
     assert (crossing.low, crossing.high) == (512, 1024)
     assert crossing.length == pytest.approx(600, rel=0.02)
     verb = crossovers.CURVES[metric]
     assert (
-        crossovers.sentence(found[0], group)
+        crossovers.pair_sentence(found[0], group)
         == f"decoder {verb} than lstm below about 600 tokens (between 512 and 1,024)."
     )
-    others = [crossovers.sentence(pair, group) for pair in found[1:]]
+    others = [crossovers.pair_sentence(pair, group) for pair in found[1:]]
     assert f"pairs {verb} than lstm at every measured length (128 to 2,048 tokens)." in others
 
 
@@ -396,7 +398,7 @@ def test_an_unclear_length_lies_between_two_clear_ones(tmp_path: Path) -> None:
     group = grouped(
         sat(tmp_path, {"lstm": [base, *flat], "decoder": [base, *wild.values()]}, [base])
     )
-    (pair,) = crossovers.pairs(group)
+    (pair,) = crossovers.speed_pairs(group)
     assert pair.sides == (1, 1, 0, -1, -1)
     assert [(one.low, one.high) for one in pair.crossings] == [(256, 1024)]
 
@@ -416,8 +418,8 @@ def test_twice_across_and_never_clear_are_said(tmp_path: Path) -> None:
         )
     )
     said = {
-        (pair.first, pair.second): crossovers.sentence(pair, group)
-        for pair in crossovers.pairs(group)
+        (pair.first, pair.second): crossovers.pair_sentence(pair, group)
+        for pair in crossovers.speed_pairs(group)
     }
     lines = sorted(said.values())
     assert any(
@@ -436,31 +438,31 @@ def test_no_crossover_is_told_where_nothing_may_be_claimed(tmp_path: Path) -> No
         "decoder": [base, *curves(lambda n: (n / 600) ** 0.5, TRAIN, shared)],
     }
     group = grouped(sat(tmp_path, entered, [rate(noisy(1100))]))
-    found = crossovers.pairs(group)
+    found = crossovers.speed_pairs(group)
     assert found[0].crossings
-    assert speed_tables.overtaking(group, found) == []
-    assert "Rings" not in speed_figures.drawings(group, found)[0].caption
+    assert speed_tables.crossover_tables(group, found) == []
+    assert "Rings" not in speed_figures.speed_plots(group, found)[0].caption
 
 
 def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
     base = rate(noisy(1000, 5))
     points = [rate((1.0, 1.0), at={"length": n}) for n in (128, 256)]
-    names = [f"arch{number:02d}" for number in range(crossovers.MOST + 1)]
+    names = [f"arch{number:02d}" for number in range(crossovers.MAX_PAIRED + 1)]
     group = grouped(sat(tmp_path, {name: [base, *points] for name in reversed(names)}, [base]))
-    assert len(crossovers.pairs(group)) == crossovers.MOST
+    assert len(crossovers.speed_pairs(group)) == crossovers.MAX_PAIRED
 
 
 def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
-    full: Group, monkeypatch: pytest.MonkeyPatch
+    full: SpeedGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed_figures, "MOST", 3)
-    found = speed_figures.few(full)
+    monkeypatch.setattr(speed_figures, "MAX_LINES", 3)
+    found = speed_figures.limit_group(full)
     assert [found.label(subject) for subject in found.subjects] == [
         "lstm",
         "classic",
         "convolution",
     ]
-    assert "Drawn: 3 of 7 architectures." in speed_figures.drawings(full, [])[0].caption
+    assert "Drawn: 3 of 7 architectures." in speed_figures.speed_plots(full, [])[0].caption
 
 
 # --- the numbers of costs ---------------------------------------------------------------------------------------------
@@ -475,7 +477,7 @@ def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) ->
     lstm, gru = subject(sitting, "lstm"), subject(sitting, "gru")
     assert efficiency.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
     assert np.isnan(efficiency.utilisation(sitting, gru))
-    table = cost_tables.why_slower(grouped(sitting))
+    table = cost_tables.cost_table(grouped(sitting))
     shown = {
         row[0].text: row[[title for title, _ in table.columns].index("utilisation")]
         for row in table.rows
@@ -492,8 +494,8 @@ def test_traffic_and_shares_are_quotients_of_one_process(tmp_path: Path) -> None
         tmp_path, {"lstm": [rate([1e4]), *(one(name, value) for name, value in numbers.items())]}
     )
     lstm = subject(sitting, "lstm")
-    assert efficiency.traffic(sitting, lstm) == pytest.approx(0.5)
-    assert efficiency.shares(sitting, lstm) == pytest.approx((0.2, 0.5, 0.3))
+    assert efficiency.traffic_share(sitting, lstm) == pytest.approx(0.5)
+    assert efficiency.step_shares(sitting, lstm) == pytest.approx((0.2, 0.5, 0.3))
 
 
 @pytest.mark.parametrize(
@@ -507,10 +509,10 @@ def test_a_rate_that_a_larger_batch_lifts_is_launch_bound(
         tmp_path,
         {"lstm": [rate([1000.0]), rate([larger], at={"batch": 32}), one("busy_share", 0.4)]},
     )
-    found = efficiency.mark(sitting, subject(sitting, "lstm"), TRAIN)
+    found = efficiency.batch_gain(sitting, subject(sitting, "lstm"), TRAIN)
     assert found is not None
     assert found.text == text
-    small = speed_tables.speeds(grouped(sitting)).rows[0][1].small
+    small = speed_tables.speed_table(grouped(sitting)).rows[0][1].small
     assert f"{text}: {found.small}" in small
     assert found.small.endswith("at batch 32")
     assert "busy 40 % of the time" in small
@@ -528,7 +530,7 @@ def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
     sitting = sat(tmp_path, {"lstm": metrics})
     lstm = subject(sitting, "lstm")
     decode, prefill = (
-        efficiency.mark(sitting, lstm, f"{stem}_tokens_per_second")
+        efficiency.batch_gain(sitting, lstm, f"{stem}_tokens_per_second")
         for stem in ("decode", "prefill")
     )
     assert decode is not None
@@ -545,7 +547,7 @@ def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
     made: tuple[Path, str], page: str
 ) -> None:
     alone, text = made
-    assert reporting.suites(alone) == [alone]
+    assert reporting.find_suites(alone) == [alone]
     assert (
         "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
     )
@@ -572,12 +574,12 @@ def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
     assert "not available: no sensor" in page  # among all that is known of the machine
 
 
-def test_a_gap_is_named_with_its_reason(full: Group) -> None:
-    training, first = speed_figures.drawings(full, [])[:2]
+def test_a_gap_is_named_with_its_reason(full: SpeedGroup) -> None:
+    training, first = speed_figures.speed_plots(full, [])[:2]
     why = "learned positions for 1,024 tokens: there is none for a longer context"
     assert f"Gaps: classic at 2,048, 4,096, 8,192 and 16,384: {why}" in training.caption
     assert "Gaps" not in first.caption
-    table = speed_figures.points(full, TRAIN, "length")
+    table = speed_figures.curve_points(full, TRAIN, "length")
     gaps = table[table["value"].isna()]
     assert sorted(gaps["place"]) == [2048, 4096, 8192, 16384]
     assert len(table) == 7 * 8
@@ -587,13 +589,13 @@ def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> No
     lost = Metric(TRAIN, "", "higher", (), "out of memory", at={"length": 512})
     points = [rate(noisy(n, 7), at={"length": n}) for n in (128, 256, 1024)]
     sitting = sat(tmp_path, {"lstm": [rate(noisy(1000)), *points, lost]})
-    (drawn, *_) = speed_figures.drawings(grouped(sitting), [])
+    (drawn, *_) = speed_figures.speed_plots(grouped(sitting), [])
     assert drawn.svg
     assert "Gaps: all at 512: out of memory." in drawn.caption
 
 
-def test_who_has_no_curve_at_all_is_said_once(full: Group) -> None:
-    captions = {figure.title: figure.caption for figure in speed_figures.drawings(full, [])}
+def test_who_has_no_curve_at_all_is_said_once(full: SpeedGroup) -> None:
+    captions = {figure.title: figure.caption for figure in speed_figures.speed_plots(full, [])}
     assert (
         "encoder everywhere: reads both directions"
         in captions["Time of a further token over length"]
@@ -601,24 +603,24 @@ def test_who_has_no_curve_at_all_is_said_once(full: Group) -> None:
     assert "encoder" not in captions["Training speed over length"]
 
 
-def test_reasons_of_missing_numbers_stand_under_the_table_once(full: Group) -> None:
-    notes = cost_tables.memory(full).notes
+def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup) -> None:
+    notes = cost_tables.memory_table(full).notes
     assert (
         "— energy a token · all: not available: this system has no counter of energy that can be read"
         in notes
     )
-    assert "energy a token" not in [title for title, _ in cost_tables.memory(full).columns]
-    decoding = speed_tables.decode_card(full)
+    assert "energy a token" not in [title for title, _ in cost_tables.memory_table(full).columns]
+    decoding = speed_tables.decoding_table(full)
     assert sum("reads both directions" in note for note in decoding.notes) == 1
     titles = [title for title, _ in decoding.columns]
     assert titles[1:5] == ["tokens/s, batch 1", "batch 8", "batch 32", "batch 128"]
     assert "further token at 16,384" in titles
 
 
-def test_the_process_rise_is_never_a_ranking(full: Group) -> None:
-    about = dict(cost_tables.memory(full).columns)
+def test_the_process_rise_is_never_a_ranking(full: SpeedGroup) -> None:
+    about = dict(cost_tables.memory_table(full).columns)
     assert "never used for ranking" in about["process’s rise"]
-    assert not any("process" in line for line in summary_text.measured_only([full]))
+    assert not any("process" in line for line in summary_text.measurement_sentences([full]))
 
 
 def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
@@ -651,13 +653,13 @@ def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
 def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     for machine in ("0a1b2c3d", "1a1b2c3d"):
         synthetic.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
-    records = reading.read(tmp_path)
-    found = speed_groups.groups(
-        sessions.sittings(records.measures, records.doctors), [], frozenset()
+    records = reading.read_records(tmp_path)
+    found = speed_groups.build_groups(
+        sessions.build_sessions(records.measures, records.calibrations), [], frozenset()
     )
     assert [group.sitting.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
     assert len({tuple(group.names["colour"]) for group in found}) == 1
-    reporting.make(tmp_path)
+    reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
     assert "Speeds from different machines are never put on one axis" in text
     assert text.count("<h4>Training speed over length</h4>") == 2
@@ -669,7 +671,7 @@ def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
     synthetic.write(
         tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1
     )
-    page, text = reporting.make(tmp_path / "suite")
+    page, text = reporting.make_report(tmp_path / "suite")
     html = page.read_text()
     assert "No doctor’s result is stored with this sitting." in html
     assert "first step" not in html
@@ -683,10 +685,10 @@ def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -
     synthetic.write_run(root, "lstm", 0)
     for arch in ("lstm", "gru"):
         synthetic.write_measure(root, arch)
-    records = reading.read(root)
-    sittings = sessions.sittings(records.measures, records.doctors)
-    parts = comparisons.comparisons(aggregate.build(records, sittings))
-    found = speed_groups.groups(sittings, parts, frozenset())
+    records = reading.read_records(root)
+    sittings = sessions.build_sessions(records.measures, records.calibrations)
+    parts = comparisons.build_comparisons(aggregate.aggregate_variants(records, sittings))
+    found = speed_groups.build_groups(sittings, parts, frozenset())
     assert [list(group.names["label"]) for group in found] == [["lstm"], ["gru"]]
     assert found[1].title == "Measured without a finished run"
     assert len({int(colour) for group in found for colour in group.names["colour"]}) == 2
@@ -696,17 +698,17 @@ def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
     folder = synthetic.write_measure(tmp_path, "lstm")
     for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
         (folder.parent / "doctor.json").write_text(content)
-        records = reading.read(tmp_path)
-        (sitting,) = sessions.sittings(records.measures, records.doctors)
+        records = reading.read_records(tmp_path)
+        (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
         assert [one["name"] for one in sitting.broken] == ["doctor.json"]
-        assert not sitting.claims("train_tokens_per_second")
+        assert not sitting.allows_claim("train_tokens_per_second")
 
 
-def test_a_column_that_nobody_fills_is_left_out(full: Group) -> None:
+def test_a_column_that_nobody_fills_is_left_out(full: SpeedGroup) -> None:
     sitting = full.sitting
-    kept = columns.plain(sitting, "peak", "", "peak_train_memory_bytes", str)
-    gone = columns.plain(sitting, "nothing", "", "no_such_metric", str)
-    table = columns.tabulate(full, "test", "", "", [gone, kept], full.subjects)
+    kept = columns.metric_column(sitting, "peak", "", "peak_train_memory_bytes", str)
+    gone = columns.metric_column(sitting, "nothing", "", "no_such_metric", str)
+    table = columns.measurement_table(full, "test", "", "", [gone, kept], full.subjects)
     assert [title for title, _ in table.columns] == ["architecture", "peak"]
     assert table.notes == []
 
@@ -717,7 +719,7 @@ def test_hundreds_of_architectures_in_one_sitting(tmp_path: Path) -> None:
     points = [rate(noisy(n, 3), at={"length": n}) for n in LENGTHS]
     for number in range(200):
         synthetic.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
-    records = reading.read(tmp_path)
+    records = reading.read_records(tmp_path)
     assert len(records.measures) == 200 * (60 + 15)
-    (sitting,) = sessions.sittings(records.measures)
+    (sitting,) = sessions.build_sessions(records.measures)
     assert len(sitting.ratios) == 199

@@ -18,11 +18,11 @@ import torch
 
 from bench import performance
 from bench.config.errors import UserError
-from bench.performance.session import only_sitting
+from bench.performance.session import exclusive_session
 from bench.records import store
 from bench.system import files, signals
 from bench.training import checkpoint, loop
-from bench.training.checkpoint import Keeper, Place
+from bench.training.checkpoint import Checkpointer, TrainState
 from tests.conftest import ROOT
 from tests.test_record import run as a_run
 from tests.test_record import write as write_record
@@ -48,10 +48,10 @@ def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
     for step in loop.train(objective, adam, Numbers(), plan):
         if step.step > steps:
             break
-        checkpoint.save_training(
-            folder, Place(step.step, float(step.step)), objective, adam, ORIGIN
+        checkpoint.save_train_state(
+            folder, TrainState(step.step, float(step.step)), objective, adam, ORIGIN
         )
-    newest, before = (folder / name for name in checkpoint.TRAINING)
+    newest, before = (folder / name for name in checkpoint.TRAINING_FILES)
     return newest, before
 
 
@@ -72,8 +72,8 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(
         )
     objective, adam, plan = make(log_every=1)
     said: list[str] = []
-    place = checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append)
-    assert place == Place(2, 2.0)
+    place = checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append)
+    assert place == TrainState(2, 2.0)
     assert len(said) == 1
     assert "training.pt can not be used" in said[0]
     assert "going on from training.previous.pt" in said[0]
@@ -90,7 +90,9 @@ def test_two_broken_checkpoints_are_set_aside_and_training_starts_anew(tmp_path:
         path.write_bytes(b"")
     objective, adam, _ = make()
     said: list[str] = []
-    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == Place()
+    assert (
+        checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append) == TrainState()
+    )
     assert len(said) == 2
     assert "starts anew" in said[1]
 
@@ -100,7 +102,7 @@ def test_between_the_two_renames_of_a_checkpoint_nothing_is_lost(tmp_path: Path)
     os.replace(newest, before)  # a kill here
     objective, adam, _ = make()
     said: list[str] = []
-    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append).step == 3
+    assert checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append).step == 3
     assert said == []
 
 
@@ -113,16 +115,16 @@ def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: i
     def after(step: int, unlogged: torch.Tensor) -> None:
         if step == at:
             nats, count = unlogged.tolist()
-            checkpoint.save_training(
-                tmp_path, Place(step, 1.0, (nats, count)), stopped, half, ORIGIN
+            checkpoint.save_train_state(
+                tmp_path, TrainState(step, 1.0, (nats, count)), stopped, half, ORIGIN
             )
-            raise signals.Stopped
+            raise signals.StopRequested
 
     seen = []
-    with pytest.raises(signals.Stopped):
+    with pytest.raises(signals.StopRequested):
         seen.extend(loop.train(stopped, half, Numbers(), plan, after=after))
     fresh, other, _ = make(log_every=4)
-    place = checkpoint.resume(tmp_path, fresh, other, ORIGIN, pytest.fail)
+    place = checkpoint.load_train_state(tmp_path, fresh, other, ORIGIN, pytest.fail)
     seen = whole[: at // 4] + list(
         loop.train(fresh, other, Numbers(), plan, place.step, unlogged=place.unlogged)
     )
@@ -135,8 +137,8 @@ def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: i
 def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    places: list[Place] = []
-    keeper = Keeper(places.append, 1000.0, Place(5, 7.0))
+    places: list[TrainState] = []
+    keeper = Checkpointer(places.append, 1000.0, TrainState(5, 7.0))
     keeper.after(6, torch.tensor([3.0, 2.0]), last=False)
     assert places == []
     keeper.after(7, torch.tensor([torch.nan, 2.0]), last=True)
@@ -144,8 +146,8 @@ def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(
     keeper.after(8, torch.tensor([3.0, 2.0]), last=True)
     assert (places[0].step, places[0].unlogged) == (8, (3.0, 2.0))
     assert places[0].seconds >= 7.0
-    monkeypatch.setattr(signals, "_asked", [signal.SIGTERM])
-    with pytest.raises(signals.Stopped):
+    monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
+    with pytest.raises(signals.StopRequested):
         keeper.after(9, torch.tensor([4.0, 2.0]), last=False)
     assert [place.step for place in places] == [8, 9]
 
@@ -169,22 +171,22 @@ def test_a_full_disk_leaves_what_was_there(
     objective, adam, _ = make()
     small_files(4000)
     with pytest.raises(OSError, match="File too large") as caught:
-        checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
+        checkpoint.save_train_state(tmp_path, TrainState(4), objective, adam, ORIGIN)
     assert (
         "can not be written (File too large): mend that, and the same command goes on"
-        in files.unwritable(caught.value, tmp_path)
+        in files.write_error_message(caught.value, tmp_path)
     )
     with pytest.raises(OSError, match="File too large"):
         store.write_json(tmp_path / "result.json", {"a": "b" * 5000})
     assert (newest.read_bytes(), before.read_bytes()) == contents
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoint.TRAINING)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(checkpoint.TRAINING_FILES)
 
 
 def test_a_disk_without_room_locks_or_rights_is_said_before(
     tmp_path: Path, small_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UserError, match=r"MB are free and the runs write up to .* MB"):
-        files.check_room(tmp_path, 1 << 60)
+        files.check_free_space(tmp_path, 1 << 60)
     for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
         with monkeypatch.context() as patch:
 
@@ -193,8 +195,8 @@ def test_a_disk_without_room_locks_or_rights_is_said_before(
 
             patch.setattr(fcntl, "flock", refuse)
             with pytest.raises(UserError, match="has no file locks"):
-                files.check_locks(tmp_path)
-    files.check_locks(tmp_path)
+                files.check_file_locks(tmp_path)
+    files.check_file_locks(tmp_path)
     small_files(1000)
     with pytest.raises(UserError, match=r"can not be written \(File too large\)"):
         files.check_writable(tmp_path)
@@ -206,7 +208,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     gone.wait()
     for name in (f".weights.pt.{gone.pid}", f".result.json.{os.getppid()}", ".lock", "result.json"):
         (tmp_path / name).touch()
-    files.sweep_up(tmp_path)
+    files.remove_stale_temp(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         f".result.json.{os.getppid()}",
         ".lock",
@@ -220,8 +222,8 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
 def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: Path) -> None:
     began = time.time() - 100
     first = write_record(a_run(tmp_path), "failed")
-    assert store.wanted(a_run(tmp_path, again="failed"), began) == (first, False)
-    assert store.wanted(a_run(tmp_path, again="failed"), began + 200) == (
+    assert store.select_folder(a_run(tmp_path, again="failed"), began) == (first, False)
+    assert store.select_folder(a_run(tmp_path, again="failed"), began + 200) == (
         first.with_name(f"{first.name}-a2"),
         True,
     )
@@ -231,9 +233,9 @@ def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: P
 def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> None:
     first = write_record(a_run(tmp_path), "failed")
     saved(first / "checkpoint")
-    folder, _ = store.wanted(a_run(tmp_path, again=again))
-    store.begin(folder, a_run(tmp_path, again=again), {}, {})
-    handed = [(folder / "checkpoint" / name).exists() for name in checkpoint.TRAINING]
+    folder, _ = store.select_folder(a_run(tmp_path, again=again))
+    store.create_record(folder, a_run(tmp_path, again=again), {}, {})
+    handed = [(folder / "checkpoint" / name).exists() for name in checkpoint.TRAINING_FILES]
     assert handed == [again == "failed"] * 2
     assert (folder / "curve.jsonl").exists() == (again == "failed")
     assert (first / "curve.jsonl").exists()
@@ -301,17 +303,17 @@ def test_who_trains_stops_with_its_command_however_that_ends(end: str) -> None:
 def test_a_command_is_there_while_it_stands_and_on_its_own_machine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert not signals.gone()
-    assert not signals.leave("a", 1)
-    with signals.standing() as here:
-        assert not signals.gone()
-        assert signals.leave("a", [1, "b"])
-        assert here.left() == [[1, "b"]]
-        place = os.environ[signals.COMMAND]
-    monkeypatch.setenv(signals.COMMAND, place)
-    assert signals.gone()
-    monkeypatch.setenv(signals.COMMAND, json.dumps(["another machine", "/tmp"]))
-    assert not signals.gone()
+    assert not signals.command_ended()
+    assert not signals.defer("a", 1)
+    with signals.hold_command_lock() as here:
+        assert not signals.command_ended()
+        assert signals.defer("a", [1, "b"])
+        assert here.deferred() == [[1, "b"]]
+        place = os.environ[signals.COMMAND_VARIABLE]
+    monkeypatch.setenv(signals.COMMAND_VARIABLE, place)
+    assert signals.command_ended()
+    monkeypatch.setenv(signals.COMMAND_VARIABLE, json.dumps(["another machine", "/tmp"]))
+    assert not signals.command_ended()
 
 
 def test_who_trains_and_who_measures_on_a_machine_know_of_each_other(
@@ -319,20 +321,20 @@ def test_who_trains_and_who_measures_on_a_machine_know_of_each_other(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     said: list[str] = []
-    assert not performance.goes_on()
-    with only_sitting(said.append):
-        assert performance.goes_on()
+    assert not performance.is_session_running()
+    with exclusive_session(said.append):
+        assert performance.is_session_running()
     assert said == []
-    with signals.standing(elsewhere=True):
-        assert signals.others() == 0
-    with signals.standing():
-        assert signals.others() == 0  # itself
-        os.environ[signals.COMMAND] = '["", ""]'  # as another command sees it
-        with only_sitting(said.append):
+    with signals.hold_command_lock(elsewhere=True):
+        assert signals.count_other_commands() == 0
+    with signals.hold_command_lock():
+        assert signals.count_other_commands() == 0  # itself
+        os.environ[signals.COMMAND_VARIABLE] = '["", ""]'  # as another command sees it
+        with exclusive_session(said.append):
             pass
     assert said == [
         "other commands of the bench train on this machine now (1): beside them intervals are wider"
     ]
-    (tmp_path / f"{signals.HERE}killed").mkdir()
-    (tmp_path / f"{signals.HERE}killed" / "alive").touch()
-    assert signals.others() == 0
+    (tmp_path / f"{signals.LOCAL_PREFIX}killed").mkdir()
+    (tmp_path / f"{signals.LOCAL_PREFIX}killed" / "alive").touch()
+    assert signals.count_other_commands() == 0

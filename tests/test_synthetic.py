@@ -7,16 +7,16 @@ import pytest
 
 from bench import data
 from bench.config.errors import UserError
-from bench.config.schema import Data, Synthetic
+from bench.config.schema import DataConfig, SyntheticConfig
 from bench.data import Blocks, windows
-from bench.data.synthetic import Law, law
-from bench.data.synthetic.chains import Markov
+from bench.data.synthetic import SyntheticSource, open_synthetic
+from bench.data.synthetic.chains import MarkovChain
 
 KINDS = ("markov", "hmm", "in_context_markov", "recall", "dyck", "parity")
 
 
-def made(kind: str, **numbers: float) -> Law:
-    return law(Synthetic(kind=kind, **numbers))  # type: ignore[arg-type]
+def made(kind: str, **numbers: float) -> SyntheticSource:
+    return open_synthetic(SyntheticConfig(kind=kind, **numbers))  # type: ignore[arg-type]
 
 
 def every(symbols: int, length: int) -> np.ndarray:
@@ -170,11 +170,11 @@ def test_parity_counts_the_bits_so_far() -> None:
             assert row[place] == 3 + (bits[bits < 2].sum() % 2)
 
 
-def options(kind: str, **numbers: float) -> Data:
-    synthetic = Synthetic(
+def options(kind: str, **numbers: float) -> DataConfig:
+    synthetic = SyntheticConfig(
         **({"kind": kind, "length": 16, "tokens": 4000, "held_out": 1000} | numbers)
     )  # type: ignore[arg-type]
-    return Data(source="synthetic", tokenizer="symbols", synthetic=synthetic)
+    return DataConfig(source="synthetic", tokenizer="symbols", synthetic=synthetic)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,7 +221,7 @@ def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> N
 def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:
     moves = np.array([[1 - 1e-9, 1e-9], [3e-9, 1 - 3e-9]])
     with pytest.raises(UserError, match="another seed"):
-        Markov(Synthetic(symbols=2, order=1), moves)
+        MarkovChain(SyntheticConfig(symbols=2, order=1), moves)
 
 
 @pytest.mark.parametrize(

@@ -58,10 +58,10 @@ def write(
 
 
 def found(root: Path, given: float | None = None) -> Target:
-    records = reading.read(root)
-    built = aggregate.build(records, sessions.sittings(records.measures))
-    ((target,),) = time_to_target.targets(
-        comparisons.comparisons(built), built, records.curves, given
+    records = reading.read_records(root)
+    built = aggregate.aggregate_variants(records, sessions.build_sessions(records.measures))
+    ((target,),) = time_to_target.build_targets(
+        comparisons.build_comparisons(built), built, records.curves, given
     )
     assert target is not None
     return target
@@ -100,7 +100,7 @@ def test_a_miss_is_a_miss_and_the_median_over_seeds_decides(tmp_path: Path) -> N
         "decoder": math.inf,
     }
     assert rows["target_reached"].to_dict() == {"lstm": 2, "gru": 1, "decoder": 1}
-    text = time_to_target.tabulate("t", found(tmp_path, 2.5))
+    text = time_to_target.target_table("t", found(tmp_path, 2.5))
     said = {row[0].text: (row[1].text, row[2].text) for row in text.rows}
     assert said == {
         "lstm": ("2 of 3", "5.00 k"),
@@ -146,7 +146,7 @@ def test_older_records_go_by_the_average_and_those_without_bytes_by_nats(tmp_pat
     assert (target.unit, target.average) == ("bits per byte", True)
     assert target.level == pytest.approx(math.ceil(100 * 2 * BYTES / 0.9) / 100)
     assert any(
-        "average bytes a token" in note for note in time_to_target.tabulate("t", target).notes
+        "average bytes a token" in note for note in time_to_target.target_table("t", target).notes
     )
 
 
@@ -170,9 +170,9 @@ def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Pat
 )
 def test_a_wrong_word_is_one_line(word: str) -> None:
     with pytest.raises(UserError, match=r"target=2\.2"):
-        time_to_target.asked([word])
-    assert time_to_target.asked(["target=2.2"]) == 2.2
-    assert time_to_target.asked([]) is None
+        time_to_target.parse_target([word])
+    assert time_to_target.parse_target(["target=2.2"]) == 2.2
+    assert time_to_target.parse_target([]) is None
 
 
 def test_no_look_gives_no_table(tmp_path: Path) -> None:
@@ -180,4 +180,4 @@ def test_no_look_gives_no_table(tmp_path: Path) -> None:
     write(root, "lstm", 0, 2.0)
     for path in root.glob("runs/*/curve.jsonl"):
         path.write_text('{"step": 1, "tokens": 10, "nats": 2.0}\n')
-    assert "What it takes to reach a target" not in reporting.make(root)[0].read_text()
+    assert "What it takes to reach a target" not in reporting.make_report(root)[0].read_text()

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 
 from bench.config.errors import UserError
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 from bench.data import prepare
-from bench.data.tokenizer import Bytes, Characters, Pieces, Vocabulary, learn_bpe, load
+from bench.data.tokenizer import (
+    ByteVocabulary,
+    CharacterVocabulary,
+    SubwordVocabulary,
+    Vocabulary,
+    learn_bpe,
+    load_vocabulary,
+)
 
 ODD = [
     "plain words",
@@ -22,7 +29,7 @@ ODD = [
 ]
 
 
-def learned() -> Pieces:
+def learned() -> SubwordVocabulary:
     return learn_bpe(
         lambda: iter(["the word of the words and the wording of it, said again and again. " * 20]),
         300,
@@ -30,25 +37,25 @@ def learned() -> Pieces:
 
 
 @pytest.mark.parametrize("text", ODD)
-@pytest.mark.parametrize("make", [Bytes, learned], ids=["bytes", "bpe"])
+@pytest.mark.parametrize("make", [ByteVocabulary, learned], ids=["bytes", "bpe"])
 def test_bytes_and_byte_pairs_say_everything(make: type[Vocabulary], text: str) -> None:
     vocabulary = make()
     ids = vocabulary.encode(text)
     assert vocabulary.decode(ids) == text
-    assert vocabulary.losses(text, ids) == 0
+    assert vocabulary.count_lost(text, ids) == 0
     assert (ids < vocabulary.separator).all()
     assert vocabulary.separator < vocabulary.size
     assert vocabulary.decode([*ids, vocabulary.separator]) == text
 
 
 def test_the_separator_and_the_mask_are_no_text() -> None:
-    for vocabulary in (Bytes(), learned(), Characters("abc")):
+    for vocabulary in (ByteVocabulary(), learned(), CharacterVocabulary("abc")):
         assert vocabulary.decode(np.array([vocabulary.separator, vocabulary.size])) == ""
 
 
 def test_a_vocabulary_is_the_same_after_it_was_described() -> None:
-    for vocabulary in (Bytes(), learned(), Characters("hello")):
-        again = load(vocabulary.describe())
+    for vocabulary in (ByteVocabulary(), learned(), CharacterVocabulary("hello")):
+        again = load_vocabulary(vocabulary.describe())
         assert again.fingerprint() == vocabulary.fingerprint()
         assert (again.encode("hello") == vocabulary.encode("hello")).all()
         assert again.size == vocabulary.size
@@ -73,7 +80,7 @@ def test_tokens_that_go_on_with_a_word_are_known() -> None:
 def test_characters_come_from_the_training_part_and_others_are_marked(tmp_path: Path) -> None:
     train, held = "abcdefgh " * 100, "abc ß 日 🎉 "
     (tmp_path / "a.txt").write_text(train + held * 10, encoding="utf-8")
-    corpus = prepare(Data(path=str(tmp_path / "a.txt"), tokenizer="characters"), "mine")
+    corpus = prepare(DataConfig(path=str(tmp_path / "a.txt"), tokenizer="characters"), "mine")
     assert corpus.vocabulary.size == 9 + 2
     assert corpus.vocabulary.lossy
     assert corpus.facts["lossy"]
@@ -83,7 +90,7 @@ def test_characters_come_from_the_training_part_and_others_are_marked(tmp_path: 
 
 def test_characters_that_were_all_seen_are_not_lossy(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("zebra crossing\n" * 100)
-    corpus = prepare(Data(path=str(tmp_path / "a.txt"), tokenizer="characters"), "mine")
+    corpus = prepare(DataConfig(path=str(tmp_path / "a.txt"), tokenizer="characters"), "mine")
     assert not corpus.vocabulary.lossy
     assert corpus.vocabulary.decode(corpus.vocabulary.encode("zebra q")) == "zebra \ufffd"
 
@@ -92,7 +99,7 @@ def test_an_existing_tokenizer_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(learned().content, encoding="utf-8")
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
     corpus = prepare(
-        Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "tokenizer.json")), "mine"
+        DataConfig(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "tokenizer.json")), "mine"
     )
     assert corpus.vocabulary.size == learned().size
     assert not corpus.vocabulary.lossy
@@ -107,7 +114,7 @@ def test_an_existing_tokenizer_that_loses_text_is_marked(tmp_path: Path) -> None
     tokenizer.save(str(tmp_path / "lossy.json"))
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
     assert prepare(
-        Data(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "lossy.json")), "mine"
+        DataConfig(path=str(tmp_path / "a.txt"), tokenizer=str(tmp_path / "lossy.json")), "mine"
     ).facts["lossy"]
 
 
@@ -128,7 +135,7 @@ def test_a_tokenizer_that_is_not_there(
     (tmp_path / "empty.json").write_text("")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=line):
-        prepare(Data(path="a.txt", tokenizer=tokenizer), "mine")
+        prepare(DataConfig(path="a.txt", tokenizer=tokenizer), "mine")
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,17 @@ from torch import nn
 
 from bench import evaluation
 from bench.config.errors import UserError
-from bench.config.schema import ObjectiveOptions, Run, Train
-from bench.config.schema import Optimizer as Options
+from bench.config.schema import ObjectiveConfig, Run, TrainConfig
+from bench.config.schema import OptimizerConfig as Options
 from bench.config.validation import CHOICES
 from bench.model.language_model import LanguageModel
-from bench.model.language_model import build as build_model
+from bench.model.language_model import build_model as build_model
 from bench.training import checkpoint, compilation
 from bench.training import loop as train
-from bench.training.checkpoint import Place
-from bench.training.objective import Objective, build
-from bench.training.optimizer import Optimizer, Together
-from bench.training.optimizer import build as build_optimizer
+from bench.training.checkpoint import TrainState
+from bench.training.objective import Objective, build_objective
+from bench.training.optimizer import CombinedOptimizer, OptimizerLike
+from bench.training.optimizer import build_optimizer as build_optimizer
 
 ORIGIN = {"data": "d", "order": "o", "source": "s"}
 
@@ -36,23 +36,23 @@ class Numbers:
 
 def make(
     seed: int = 0, kind: str = "adamw", **changes: object
-) -> tuple[Objective, Optimizer, train.Plan]:
+) -> tuple[Objective, OptimizerLike, train.TrainSettings]:
     import yaml
 
     arch = yaml.safe_load((Path(__file__).parent.parent / "conf/arch/gru.yaml").read_text())
     run = Run(
         arch=arch,
         seed=seed,
-        train=Train(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}),
+        train=TrainConfig(**{"steps": 12, "batch": 6, "log_every": 2, "warmup": 2, **changes}),
     )  # type: ignore[arg-type]
-    plan = train.plan(run)
-    objective = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=seed))
+    plan = train.train_settings(run)
+    objective = build_objective(ObjectiveConfig(), build_model(arch, 16, 8, 5, seed=seed))
     return objective, build_optimizer(objective, Options(kind=kind), plan.learning_rate), plan
 
 
 def run_all(
-    objective: Objective, adam: Optimizer, plan: train.Plan, first: int = 0
-) -> list[train.Step]:
+    objective: Objective, adam: OptimizerLike, plan: train.TrainSettings, first: int = 0
+) -> list[train.LoggedStep]:
     return list(train.train(objective, adam, Numbers(), plan, first))
 
 
@@ -82,11 +82,11 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path, 
     loop = train.train(stopped, half, Numbers(), plan)
     for _ in range(3):
         step = next(loop).step
-    checkpoint.save_training(tmp_path, Place(step), stopped, half, ORIGIN)
+    checkpoint.save_train_state(tmp_path, TrainState(step), stopped, half, ORIGIN)
     fresh, other, _ = make(kind=kind)
     said: list[str] = []
-    first = checkpoint.resume(tmp_path, fresh, other, ORIGIN, said.append)
-    assert (first, said) == (Place(6), [])
+    first = checkpoint.load_train_state(tmp_path, fresh, other, ORIGIN, said.append)
+    assert (first, said) == (TrainState(6), [])
     assert run_all(fresh, other, plan, first.step) == whole[3:]
     assert all(
         torch.equal(x, y) for x, y in zip(objective.parameters(), fresh.parameters(), strict=True)
@@ -96,18 +96,22 @@ def test_going_on_from_a_checkpoint_equals_never_having_stopped(tmp_path: Path, 
 @pytest.mark.parametrize("damage", ["cut", "noise", "another model", "another text"])
 def test_a_checkpoint_that_can_not_be_used_is_set_aside(tmp_path: Path, damage: str) -> None:
     objective, adam, _ = make()
-    checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN)
+    checkpoint.save_train_state(tmp_path, TrainState(4), objective, adam, ORIGIN)
     path = tmp_path / "training.pt"
     if damage == "another text":
         path.unlink()
-        checkpoint.save_training(tmp_path, Place(4), objective, adam, ORIGIN | {"data": "e"})
+        checkpoint.save_train_state(
+            tmp_path, TrainState(4), objective, adam, ORIGIN | {"data": "e"}
+        )
     elif damage == "another model":
         wrong = {"module": nn.Linear(2, 2).state_dict(), "optimizer": adam.state_dict()}
-        torch.save({"origin": ORIGIN, **Place(4)._asdict(), **wrong}, path)
+        torch.save({"origin": ORIGIN, **TrainState(4)._asdict(), **wrong}, path)
     else:
         path.write_bytes(path.read_bytes()[:100] if damage == "cut" else b"x" * 1000)
     before, said = copy.deepcopy(objective.state_dict()), []
-    assert checkpoint.resume(tmp_path, objective, adam, ORIGIN, said.append) == Place()
+    assert (
+        checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append) == TrainState()
+    )
     assert "set aside" in said[0]
     assert not path.exists()
     assert all(torch.equal(before[name], value) for name, value in objective.state_dict().items())
@@ -155,7 +159,7 @@ def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_e
     validations: int,
 ) -> None:
     *_, plan = make(steps=100, log_every=1, validations=validations)
-    looks = [step for step in range(1, 101) if plan.validates(step)]
+    looks = [step for step in range(1, 101) if plan.validation_due(step)]
     assert len(looks) == validations
     assert looks[-1] == 100
 
@@ -174,7 +178,7 @@ def test_weight_decay_is_for_matrices_only() -> None:
 
 def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
     objective, both, _ = make(kind="muon")
-    assert isinstance(both, Together)
+    assert isinstance(both, CombinedOptimizer)
     muon, adamw = (
         {id(p) for group in part.param_groups for p in group["params"]} for part in both.parts
     )
@@ -200,10 +204,11 @@ def test_a_step_of_muon_is_orthogonal_in_the_scale_of_adamw() -> None:
 
 def test_a_generator_is_a_function_of_its_key() -> None:
     draws = {
-        key: float(torch.rand((), generator=train.seeded(*key))) for key in [(0, 1), (1, 0), (0, 2)]
+        key: float(torch.rand((), generator=train.torch_generator(*key)))
+        for key in [(0, 1), (1, 0), (0, 2)]
     }
     assert len(set(draws.values())) == 3
-    assert float(torch.rand((), generator=train.seeded(0, 1))) == draws[(0, 1)]
+    assert float(torch.rand((), generator=train.torch_generator(0, 1))) == draws[(0, 1)]
 
 
 def test_the_model_is_the_one_that_the_objective_holds() -> None:
@@ -225,7 +230,7 @@ def test_dropout_acts_in_every_step_whatever_was_done_to_the_model_between_them(
 
 
 def test_reseeding_is_torchs_own() -> None:
-    train.reseed(torch.device("cpu"), 5)
+    train.seed_devices(torch.device("cpu"), 5)
     ours = torch.rand(3)
     torch.manual_seed(5)
     assert torch.equal(ours, torch.rand(3))
@@ -241,8 +246,8 @@ def test_without_a_compiler_it_says_so_before_training(monkeypatch: pytest.Monke
         UserError,
         match=r"train.compile=default needs the C\+\+ compiler no-such-compiler .*: install it",
     ):
-        compilation.check(plan)
-    compilation.check(make()[2])
+        compilation.check_compile(plan)
+    compilation.check_compile(make()[2])
 
 
 def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
@@ -250,7 +255,7 @@ def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
         UserError,
         match=r"train.compile=reduce-overhead records one graph a step.*train.accumulate=1",
     ):
-        compilation.check(make(compile="reduce-overhead", accumulate=2)[2])
+        compilation.check_compile(make(compile="reduce-overhead", accumulate=2)[2])
 
 
 @pytest.mark.slow
@@ -263,12 +268,12 @@ def test_one_graph_a_step_and_micro_batches_do_not_go_together() -> None:
 def test_compiled_training_is_eager_training_but_for_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilation, "GIVEN", None)
-    monkeypatch.setenv(compilation.FOLDER, "")  # given back at the end
+    monkeypatch.setattr(compilation, "USER_CACHE", None)
+    monkeypatch.setenv(compilation.CACHE_VARIABLE, "")  # given back at the end
     (eager, adam, plan), (compiled, other, same) = make(), make(compile="default", accumulate=2)
-    compilation.prepare(compiled, same, str(tmp_path))
+    compilation.compile_objective(compiled, same, str(tmp_path))
     before = copy.deepcopy(compiled.state_dict())
-    assert compilation.first_pass(compiled, same, Numbers().at(0)) > 0
+    assert compilation.warm_up(compiled, same, Numbers().at(0)) > 0
     assert all(torch.equal(value, before[name]) for name, value in compiled.state_dict().items())
     assert all(parameter.grad is None for parameter in compiled.parameters())
     with torch.compiler.set_stance("fail_on_recompile"):

@@ -14,9 +14,9 @@ import yaml
 from bench import planning, reporting
 from bench.cli import compose
 from bench.config.errors import UserError
-from bench.config.schema import Data, Run, Train
-from bench.config.schema import Tune as Options
-from bench.config.validation import check
+from bench.config.schema import DataConfig, Run, TrainConfig
+from bench.config.schema import TuneConfig as Options
+from bench.config.validation import validate_run
 from bench.data import prepare
 from bench.planning import search, search_space
 from bench.reporting.sections.tuning import expected_best
@@ -44,18 +44,18 @@ def asked(axes: dict[str, Any] | None = None, **changes: Any) -> Run:
 
 
 def test_rates_are_drawn_evenly_in_their_logarithm_and_alike_each_time() -> None:
-    rates = [values["learning_rate"] for values in search_space.draws(asked(), 400)]
+    rates = [values["learning_rate"] for values in search_space.draw_trials(asked(), 400)]
     assert rates[:3] == [
-        values["learning_rate"] for values in search_space.draws(asked(), 3)
+        values["learning_rate"] for values in search_space.draw_trials(asked(), 3)
     ]  # more trials change no earlier one
     shares = np.log10(np.array(rates) / 1e-3) / 2
     assert 0 <= shares.min() < shares.max() <= 1
     assert np.abs(np.sort(shares) - np.linspace(0, 1, 400)).max() < 1.63 / math.sqrt(
         400
     )  # Kolmogorov, 1 %
-    assert search_space.draws(asked(tune=Options(trials=4, seed=7)), 3) != search_space.draws(
-        asked(), 3
-    )
+    assert search_space.draw_trials(
+        asked(tune=Options(trials=4, seed=7)), 3
+    ) != search_space.draw_trials(asked(), 3)
 
 
 def test_other_axes_are_searched_too() -> None:
@@ -65,7 +65,9 @@ def test_other_axes_are_searched_too() -> None:
         "layers": {"choices": [1, 3]},
         "optimizer.beta2": [0.9, 0.99],
     }
-    trials = [search_space.trial(asked(axes, tune=Options(trials=9, trial=n))) for n in range(9)]
+    trials = [
+        search_space.trial_run(asked(axes, tune=Options(trials=9, trial=n))) for n in range(9)
+    ]
     assert {run.arch["layers"] for run in trials} == {1, 3}
     assert all(
         0 <= run.arch["dropout"] <= 0.5 and 0.9 <= run.optimizer.beta2 <= 0.99 for run in trials
@@ -95,27 +97,27 @@ def test_a_space_that_can_not_be_searched(axes: dict[str, Any], said: str) -> No
     ("changes", "said"),
     [
         (
-            {"train": Train(learning_rate=0.1)},
+            {"train": TrainConfig(learning_rate=0.1)},
             r"train\.learning_rate=0\.1 leaves tune\.trials=4 nothing",
         ),
         ({"seed": 1000}, "seed=1000 belongs to the trials"),
         (
-            {"train": Train(match="flops", budget=1e9), "tune": Options(trials=4, steps=5)},
+            {"train": TrainConfig(match="flops", budget=1e9), "tune": Options(trials=4, steps=5)},
             r"tune\.steps=5",
         ),
     ],
 )
 def test_a_search_that_can_not_mean_what_it_says(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
-        check(asked(**changes))
+        validate_run(asked(**changes))
 
 
 # --- what a trial sees ------------------------------------------------------------------------------------------------
 
 
 def test_a_trial_never_sees_what_runs_are_scored_on(text: Path, tmp_path: Path) -> None:
-    whole = prepare(Data(path=str(text)), "text")  # split=tail: no test part
-    cut = prepare(Data(path=str(text), searching=True), "text")
+    whole = prepare(DataConfig(path=str(text)), "text")  # split=tail: no test part
+    cut = prepare(DataConfig(path=str(text), searching=True), "text")
     train, held = cut.parts["train"], cut.parts["validation"]
     every = whole.parts["train"]
     assert cut.digest != whole.digest
@@ -133,7 +135,7 @@ def test_a_trial_never_sees_what_runs_are_scored_on(text: Path, tmp_path: Path) 
         (folder / f"{number}.txt").write_text(
             f"document {number} says {number * 7}, and little else " * 3
         )
-    apart = prepare(Data(path=str(folder), searching=True), "many")
+    apart = prepare(DataConfig(path=str(folder), searching=True), "many")
     assert set(apart.parts) == {"train", "validation"}
     assert apart.scored == "validation"
 
@@ -142,7 +144,7 @@ def test_a_trial_is_a_run_of_its_own(tmp_path: Path) -> None:
     run = asked(
         seed=3, suite="mine", results=str(tmp_path), tune=Options(trials=4, trial=2, steps=50)
     )
-    made = planning.trial(run)
+    made = planning.trial_run(run)
     assert (made.seed, made.suite, made.results) == (1000, "tune", str(tmp_path / "mine"))
     assert (made.train.steps, made.data.searching, made.measure.depth) == (50, True, "off")
 
@@ -177,30 +179,30 @@ def rows(scores: list[float | None], rates: list[float]) -> list[dict[str, Any]]
 def test_the_best_at_the_end_of_what_was_tried_is_an_edge(
     scores: list[float | None], edge: str
 ) -> None:
-    assert search.edge(rows(scores, [0.001, 0.01, 0.1])) == edge
+    assert search.range_edge(rows(scores, [0.001, 0.01, 0.1])) == edge
 
 
 def test_a_run_takes_what_its_search_found(tmp_path: Path) -> None:
     run = asked(suite="mine", results=str(tmp_path))
-    assert planning.open_searches([run])
-    assert planning.found(run) == run
+    assert planning.has_open_searches([run])
+    assert planning.apply_search(run) == run
     with pytest.raises(UserError, match="found no learning rate"):
-        planning.confirm(run)
-    path = search.place(run)
+        planning.require_search(run)
+    path = search.search_path(run)
     path.parent.mkdir(parents=True)
     path.write_text(
         json.dumps({"trials": rows([3.0, 2.5, 2.4, 2.0, 1.0], [0.001, 0.002, 0.04, 0.05, 0.01])})
     )
-    taken = planning.found(run)
+    taken = planning.apply_search(run)
     assert (taken.train.learning_rate, taken.tune.edge) == (
         0.05,
         "high",
     )  # of the four that were asked for
-    assert not planning.open_searches([run])
-    planning.confirm(taken)
-    assert search.place(dataclasses.replace(run, seed=8)) == path
-    assert search.place(dataclasses.replace(run, train=Train(steps=9))) != path
-    assert planning.open_searches([dataclasses.replace(run, tune=Options(trials=6))])
+    assert not planning.has_open_searches([run])
+    planning.require_search(taken)
+    assert search.search_path(dataclasses.replace(run, seed=8)) == path
+    assert search.search_path(dataclasses.replace(run, train=TrainConfig(steps=9))) != path
+    assert planning.has_open_searches([dataclasses.replace(run, tune=Options(trials=6))])
 
 
 @pytest.mark.parametrize("count", [1, 4, 6])
@@ -245,7 +247,7 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
                 | {"part": "validation", "space": {"learning_rate": [0.001, 0.1]}, "trials": made}
             )
         )
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert (
         page.count("UNTUNED</span>") == 3
     )  # in the table of scores, the fairness sheet and the search's own table
@@ -253,16 +255,18 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
     assert "the highest rate tried" in tuning
     assert "1 diverged" in tuning
     assert tuning.count("<figure>") == 2
-    assert reporting.suites(root) == [root]
+    assert reporting.find_suites(root) == [root]
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_words_of_the_trials() -> None:
-    words = compose.trials(["arch=rnn,gpt", "-m", "seed=0,1", "dry=true"], Options(trials=2))
+    words = compose.trial_overrides(
+        ["arch=rnn,gpt", "-m", "seed=0,1", "dry=true"], Options(trials=2)
+    )
     assert words == ["-m", "arch=rnn,gpt", "seed=1000", "tune.trial=0,1", "control.arch="]
-    runs = compose.expand([*words, "tune.trials=2"]).runs
+    runs = compose.compose_sweep([*words, "tune.trials=2"]).runs
     assert [(run.names["arch"], run.tune.trial, run.suite) for run in runs] == [
         ("rnn", 0, "tune"), ("rnn", 1, "tune"), ("gpt", 0, "tune"), ("gpt", 1, "tune"),
     ]  # fmt: skip

@@ -16,28 +16,28 @@ from scipy import stats
 from bench import reporting, run
 from bench.analysis import aggregate, comparisons
 from bench.analysis.comparisons import Comparison
-from bench.analysis.verdicts import sentence
+from bench.analysis.verdicts import verdict_sentence
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
 from bench.reporting import summary_text
 from bench.stats import pairwise
-from bench.stats.pairwise import Arms
+from bench.stats.pairwise import Groups
 from tests import synthetic
 from tests.conftest import Command
 
 NOWHERE = np.empty(0)
 
 
-def alone(*seeds: Sequence[float]) -> Arms:
+def alone(*seeds: Sequence[float]) -> Groups:
     """Arms without documents."""
-    return Arms([np.array(one) for one in seeds], np.empty((len(seeds), 0)), NOWHERE)
+    return Groups([np.array(one) for one in seeds], np.empty((len(seeds), 0)), NOWHERE)
 
 
 def simulated(
     truth: Sequence[float], seeds: int, draw: np.random.Generator, documents: int = 200
-) -> Arms:
+) -> Groups:
     """Arms whose bits per byte are known: hard and easy documents of very unequal size, which suit one arm more than another."""
     sizes = np.exp(draw.normal(6, 1, documents))
     levels = (
@@ -48,7 +48,7 @@ def simulated(
     means = levels @ sizes / sizes.sum()
     scores = means[:, None] + draw.normal(0, 0.003, (len(truth), seeds))
     nats = (levels + (scores.mean(axis=1) - means)[:, None]) * sizes * math.log(2)
-    return Arms(list(scores), nats, sizes)
+    return Groups(list(scores), nats, sizes)
 
 
 # --- closed forms -----------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def simulated(
 
 def test_two_arms_without_documents_are_the_t_test() -> None:
     first, second = [1.0, 1.1, 1.3], [2.0, 2.2]
-    pair = pairwise.judge(alone(second, first)).iloc[0]
+    pair = pairwise.pairwise_tests(alone(second, first)).iloc[0]
     expected = stats.ttest_ind(second, first)
     assert (pair["first"], pair["second"]) == (1, 0)
     assert pair["p"] == pytest.approx(expected.pvalue)
@@ -66,7 +66,7 @@ def test_two_arms_without_documents_are_the_t_test() -> None:
 
 def test_the_seed_variance_is_pooled_and_degrees_of_freedom_add_up() -> None:
     arms = alone([1.0, 1.1, 1.3], [2.0, 2.2], [5.0, 5.1, 5.15, 5.2], [3.0])
-    pair = pairwise.judge(arms).iloc[0]
+    pair = pairwise.pairwise_tests(arms).iloc[0]
     squares = sum(float(np.square(one - one.mean()).sum()) for one in arms.seeds)
     assert pair["half"] == pytest.approx(
         stats.t.ppf(0.975, 6) * math.sqrt(squares / 6 * (1 / 3 + 1 / 2))
@@ -76,7 +76,7 @@ def test_the_seed_variance_is_pooled_and_degrees_of_freedom_add_up() -> None:
 def test_documents_add_their_variance_by_welch_and_satterthwaite() -> None:
     sizes, seeds = np.full(50, 40.0), [np.array([1.0, 1.1, 1.3]), np.array([1.0, 1.3, 1.5])]
     nats = np.random.default_rng(0).normal(40, 3, (2, 50))
-    pair = pairwise.judge(Arms(seeds, nats, sizes)).iloc[0]
+    pair = pairwise.pairwise_tests(Groups(seeds, nats, sizes)).iloc[0]
     documents = np.var((nats[0] - nats[1]) / 40 / math.log(2), ddof=1) / 50
     shared = np.mean([one.var(ddof=1) for one in seeds]) * 2 / 3
     freedom = (documents + shared) ** 2 / (documents**2 / 49 + shared**2 / 4)
@@ -98,13 +98,15 @@ def test_the_variance_over_documents_is_the_jackknife_of_a_ratio_of_sums() -> No
     assert found[0, 2] == pytest.approx(19 / 20 * np.square(left - ratio).sum() / math.log(2) ** 2)
     assert found[1, 1] == pytest.approx(0)
     assert np.isnan(pairwise.document_variances(nats[:, :1], sizes[:1])).all()
-    assert pairwise.worth(np.full(7, 3.0)) == pytest.approx(7)
+    assert pairwise.effective_n(np.full(7, 3.0)) == pytest.approx(7)
     rows = pd.MultiIndex.from_product([[4], range(20)], names=["row", "document"])
-    alone = aggregate.variances(pd.DataFrame({"nats": nats[0], "bytes": sizes}, index=rows)).loc[4]
+    alone = aggregate.document_variance_table(
+        pd.DataFrame({"nats": nats[0], "bytes": sizes}, index=rows)
+    ).loc[4]
     assert alone["document_variance"] == pytest.approx(
         pairwise.document_variances(np.stack([nats[0], 0 * sizes]), sizes)[0, 1]
     )
-    assert alone["documents"] == pytest.approx(pairwise.worth(sizes))
+    assert alone["documents"] == pytest.approx(pairwise.effective_n(sizes))
 
 
 def test_holm() -> None:
@@ -117,8 +119,8 @@ def test_an_arm_that_spreads_unlike_the_others_leaves_the_pool() -> None:
     draw = np.random.default_rng(1)
     steady = [draw.normal(1 + 0.1 * arm, 0.002, 5) for arm in range(5)]
     unsteady = draw.normal(1.2, 0.1, 5)
-    table = pairwise.judge(alone(*steady, unsteady))
-    without = pairwise.judge(alone(*steady))
+    table = pairwise.pairwise_tests(alone(*steady, unsteady))
+    without = pairwise.pairwise_tests(alone(*steady))
     quiet, loud = (
         table[table["second"].lt(5) & table["first"].lt(5)],
         table[table["second"].eq(5) | table["first"].eq(5)],
@@ -131,16 +133,16 @@ def test_an_arm_that_spreads_unlike_the_others_leaves_the_pool() -> None:
         [stats.t.ppf(0.975, 4) * math.sqrt(own)] * 5, rel=0.01
     )
     assert quiet["kind"].eq(pairwise.BETTER).all()
-    assert not pairwise.spread([*steady, unsteady], np.ones(6, bool)).pool[5]
+    assert not pairwise.pool_seed_variance([*steady, unsteady], np.ones(6, bool)).pool[5]
 
 
 def test_one_seed_may_decide_where_many_seeds_overlap() -> None:
     draw = np.random.default_rng(0)
     noise = draw.normal(0, 1, (2, 40))
     noise -= noise.mean(axis=1, keepdims=True)
-    pair = pairwise.judge(alone(noise[0], noise[1] + 0.6)).iloc[0]
+    pair = pairwise.pairwise_tests(alone(noise[0], noise[1] + 0.6)).iloc[0]
     wins = np.mean([a < b for a in noise[0] for b in noise[1] + 0.6])
-    assert pair["kind"] == pairwise.DECIDES
+    assert pair["kind"] == pairwise.ONE_SEED_DECIDES
     assert pair["wins"] == pytest.approx(wins)
     assert 0.5 < wins < 0.75
 
@@ -148,10 +150,10 @@ def test_one_seed_may_decide_where_many_seeds_overlap() -> None:
 def test_the_seeds_that_would_settle_a_difference_follow_the_rule_of_thumb() -> None:
     """About 15.7 variances over the squared difference, an arm, for a power of 0.8 at 5 %."""
     first = np.array([-1.0, 0.0, 1.0])
-    pair = pairwise.judge(alone(first, first + 0.4)).iloc[0]
-    assert pair["kind"] == pairwise.SAME
+    pair = pairwise.pairwise_tests(alone(first, first + 0.4)).iloc[0]
+    assert pair["kind"] == pairwise.NOT_DISTINGUISHABLE
     assert pair["needed"] == pytest.approx(15.7 / 0.4**2, rel=0.05)
-    assert pairwise.judge(alone(first, first + 0.01)).iloc[0]["needed"] == math.inf
+    assert pairwise.pairwise_tests(alone(first, first + 0.01)).iloc[0]["needed"] == math.inf
 
 
 # --- a simulated truth ------------------------------------------------------------------------------------------------
@@ -162,9 +164,9 @@ def false_and_found(seeds: int, times: int) -> tuple[float, float]:
     draw = np.random.default_rng(seeds)
     false = found = 0
     for _ in range(times):
-        equal = pairwise.judge(simulated([1.7] * 5, seeds, draw))
-        false += bool(equal["kind"].isin([pairwise.BETTER, pairwise.DECIDES]).any())
-        apart = pairwise.judge(
+        equal = pairwise.pairwise_tests(simulated([1.7] * 5, seeds, draw))
+        false += bool(equal["kind"].isin([pairwise.BETTER, pairwise.ONE_SEED_DECIDES]).any())
+        apart = pairwise.pairwise_tests(
             simulated(
                 [1.7, 1.7 + 2 * float(equal["detectable"].mean()), 1.7, 1.7, 1.7], seeds, draw
             )
@@ -198,12 +200,12 @@ def test_many_arms_cost_little_more_than_few() -> None:
     arms = simulated(list(1.7 + 0.001 * np.arange(20)), 10, draw, 5000)
     two = simulated([1.7, 1.701], 10, draw, 5000)
 
-    def seconds(of: Arms) -> float:
+    def seconds(of: Groups) -> float:
         began = time.perf_counter()
-        pairwise.judge(of)
+        pairwise.pairwise_tests(of)
         return time.perf_counter() - began
 
-    pairwise.judge(two)
+    pairwise.pairwise_tests(two)
     assert min(seconds(arms) for _ in range(3)) < 50 * min(seconds(two) for _ in range(5))
 
 
@@ -211,8 +213,8 @@ def test_many_arms_cost_little_more_than_few() -> None:
 
 
 def compared(root: Path) -> Comparison:
-    records = reading.read(root)
-    return comparisons.comparisons(aggregate.build(records, []))[0]
+    records = reading.read_records(root)
+    return comparisons.build_comparisons(aggregate.aggregate_variants(records, []))[0]
 
 
 def write(
@@ -232,7 +234,7 @@ def make_control(root: Path, arch: str, seeds: list[int]) -> None:
     """Say in every record that the suite has a control."""
     for path in root.glob("runs/*/config.yaml"):
         config = yaml.safe_load(path.read_text()) | {"control": {"arch": arch, "seeds": seeds}}
-        store.write_atomically(path, yaml.safe_dump(config))
+        store.write_text(path, yaml.safe_dump(config))
 
 
 def test_the_three_sentences(tmp_path: Path) -> None:
@@ -248,10 +250,16 @@ def test_the_three_sentences(tmp_path: Path) -> None:
     other = found.drop("lstm", level="label").iloc[0]
     assert other.startswith("not distinguishable (could have seen 0.0")
     pair = pd.Series(
-        {"label": "a", "other_label": "b", "kind": pairwise.DECIDES, "wins": 0.6, "basis": "seeds"}
+        {
+            "label": "a",
+            "other_label": "b",
+            "kind": pairwise.ONE_SEED_DECIDES,
+            "wins": 0.6,
+            "basis": "seeds",
+        }
     )
     assert (
-        sentence(next(pair.to_frame().T.itertuples()))
+        verdict_sentence(next(pair.to_frame().T.itertuples()))
         == "a is better on average, but one seed decides (P = 0.6)"
     )
 
@@ -263,7 +271,7 @@ def test_one_seed_is_judged_over_documents_only_and_says_so(tmp_path: Path) -> N
     (pair,) = part.verdicts[0].pairs.itertuples()
     assert pair.sentence.endswith("bits per byte, over documents only")
     assert any("seeds were not sampled" in note for note in part.verdicts[0].notes)
-    assert "seeds were not sampled" in summary_text.sentences(part, [])[1]
+    assert "seeds were not sampled" in summary_text.summary_sentences(part, [])[1]
 
 
 def test_without_seeds_and_documents_there_is_no_verdict(tmp_path: Path) -> None:
@@ -299,14 +307,14 @@ def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None
     part = compared(root)
     assert [len(table) for table in part.likelihoods] == [2, 2]
     assert [len(found.pairs) for found in part.verdicts] == [1, 1]
-    assert "The tokenizer differs (bpe · bytes)" in reporting.make(root)[0].read_text()
+    assert "The tokenizer differs (bpe · bytes)" in reporting.make_report(root)[0].read_text()
 
 
 # --- the answer first: odd tables -------------------------------------------------------------------------------------
 
 
 def answer(root: Path) -> list[str]:
-    return summary_text.sentences(compared(root), [])
+    return summary_text.summary_sentences(compared(root), [])
 
 
 def test_one_architecture_has_a_score_and_no_verdict(tmp_path: Path) -> None:
@@ -338,8 +346,8 @@ def test_where_everything_is_tied_nothing_is_called_best(tmp_path: Path) -> None
         for seed in range(3):
             synthetic.write_run(tmp_path, arch, seed, documents=table)
     part = compared(tmp_path)
-    assert part.verdicts[0].pairs["kind"].eq(pairwise.SAME).all()
-    said = " ".join(summary_text.sentences(part, []))
+    assert part.verdicts[0].pairs["kind"].eq(pairwise.NOT_DISTINGUISHABLE).all()
+    said = " ".join(summary_text.summary_sentences(part, []))
     assert "Lowest mean: " in said
     assert "not distinguishable from" in said
     assert "Best quality" not in said
@@ -384,7 +392,7 @@ def test_the_control_is_a_row_of_its_own_outside_mean_count_pool_and_family(tmp_
         "lstm",
         "lstm again",
     }
-    said = " ".join(summary_text.sentences(part, []))
+    said = " ".join(summary_text.summary_sentences(part, []))
     assert "The A/A control, lstm" in said
     assert "as it has to be" in said
     assert "2 causal models" in said
@@ -396,7 +404,7 @@ def test_a_control_that_differs_is_said_loudly(tmp_path: Path) -> None:
     write(tmp_path, "lstm", 1.35, [100, 101, 102])
     make_control(tmp_path, "lstm", [100, 101, 102])
     part = compared(tmp_path)
-    said = " ".join(summary_text.sentences(part, []))
+    said = " ".join(summary_text.summary_sentences(part, []))
     assert "else the intervals are too narrow" in said
     assert "Best quality: lstm," in said
 
@@ -406,7 +414,7 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
     for seed in (100, 101):
         synthetic.write_run(root, "lstm", seed)
     make_control(root, "lstm", [100, 101])
-    page = reporting.make(root)[0].read_text()
+    page = reporting.make_report(root)[0].read_text()
     assert page.count("A/A control</span>") == 2  # in the table of scores, and in that of verdicts
     drawn = page[page.index('<div class="figures">') : page.index("What they write")]
     assert "lstm again" not in drawn
@@ -417,7 +425,7 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
 def test_the_runs_carry_the_control_of_their_suite() -> None:
     compose.register()
     words = ["suite=default", "arch=rnn,bigram", "seed=0"]
-    runs = compose.expand(words).runs
+    runs = compose.compose_sweep(words).runs
     assert [(run.names["arch"], run.seed) for run in runs] == [
         ("rnn", 0),
         ("bigram", 0),
@@ -426,13 +434,13 @@ def test_the_runs_carry_the_control_of_their_suite() -> None:
         ("rnn", 102),
     ]
     assert dataclasses.replace(runs[0], seed=100) == runs[2]
-    assert not compose.expand(
+    assert not compose.compose_sweep(
         ["suite=default", "arch=rnn", "seed=100"]
     ).control  # what takes up a run of the control
     with pytest.raises(UserError, match="seed=100 belongs to the A/A control"):
-        compose.expand([*words[:2], "seed=100"])
+        compose.compose_sweep([*words[:2], "seed=100"])
     with pytest.raises(UserError, match="has no seeds"):
-        compose.expand([*words, "control.seeds=[]"])
+        compose.compose_sweep([*words, "control.seeds=[]"])
 
 
 def test_the_door_passes_through_hydra_once_more_for_the_control(
@@ -440,11 +448,11 @@ def test_the_door_passes_through_hydra_once_more_for_the_control(
 ) -> None:
     passes: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["run"])
-    monkeypatch.setattr(run, "by_hydra", lambda: passes.append(sys.argv[1:]))
+    monkeypatch.setattr(run, "run_hydra", lambda: passes.append(sys.argv[1:]))
     for name in ("prepare", "finish"):
         monkeypatch.setattr(run, name, lambda asked: 0)
     words = ["arch=bigram,rnn", "control.arch=bigram", "control.seeds=[7,8]", f"results={tmp_path}"]
-    run.door([*words, "-m"])
+    run.run_command([*words, "-m"])
     assert passes == [["-m", *words], ["-m", *words[1:], "arch=bigram", "seed=7,8"]]
 
 

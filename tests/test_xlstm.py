@@ -9,8 +9,8 @@ from architectures.slstm import SLSTM, slstm
 from architectures.slstm import Memory as ScalarMemory
 from architectures.slstm import init_memory as init_scalar
 from architectures.xlstm import XLSTM
-from bench.contract import CHECKS, Subject, examine
-from bench.model.language_model import CannotBuild
+from bench.contract import CHECKS, ModelUnderTest, run_check
+from bench.model.language_model import ModelBuildError
 from tests.test_recurrent import CONTEXT, HEADS, WIDTH, close, finding, joined, made, random, read
 
 
@@ -150,8 +150,8 @@ def test_xlstm_with_an_slstm_layer_keeps_the_contract() -> None:
         MLSTM,
         SLSTM,
     ]
-    subject, asked = Subject(arch), {"gradients", "causality", "pieces", "flops", "tracing"}
-    found = [examine(check, subject) for check in CHECKS if check.name in asked]
+    subject, asked = ModelUnderTest(arch), {"gradients", "causality", "pieces", "flops", "tracing"}
+    found = [run_check(check, subject) for check in CHECKS if check.name in asked]
     assert [finding.status for finding in found] == ["holds"] * 5, [
         finding.sentence() for finding in found
     ]
@@ -159,8 +159,8 @@ def test_xlstm_with_an_slstm_layer_keeps_the_contract() -> None:
 
 def test_slstm_layers_that_are_not_there_are_named() -> None:
     with pytest.raises(
-        CannotBuild, match=r"slstm_at=\[4\] names layer 4, and the layers are 0 to 3"
+        ModelBuildError, match=r"slstm_at=\[4\] names layer 4, and the layers are 0 to 3"
     ):
-        Subject(read("xlstm") | {"slstm_at": [4]})
+        ModelUnderTest(read("xlstm") | {"slstm_at": [4]})
     with pytest.raises(ValueError, match="heads=4 of an sLSTM must divide the width=30"):
         XLSTM(30, CONTEXT, slstm_at=[0])

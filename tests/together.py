@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import yaml
 
-from bench.config.schema import ObjectiveOptions, Run, Train
-from bench.config.schema import Optimizer as Options
-from bench.model.language_model import build as build_model
+from bench.config.schema import ObjectiveConfig, Run, TrainConfig
+from bench.config.schema import OptimizerConfig as Options
+from bench.model.language_model import build_model as build_model
 from bench.training import checkpoint, distributed, loop
-from bench.training.checkpoint import Keeper, Place
-from bench.training.objective import build
-from bench.training.optimizer import build as build_optimizer
+from bench.training.checkpoint import Checkpointer, TrainState
+from bench.training.objective import build_objective
+from bench.training.optimizer import build_optimizer as build_optimizer
 from tests.conftest import ROOT
 from tests.test_train import ORIGIN, Numbers
 
@@ -43,7 +43,7 @@ CASES: dict[str, tuple[str, str, str, int, int]] = {
 
 def trained(
     case: str,
-    team: distributed.Team = distributed.ALONE,
+    team: distributed.ProcessGroup = distributed.SINGLE_PROCESS,
     folder: Path | None = None,
     first: int = 0,
 ) -> dict[str, Any]:
@@ -53,33 +53,39 @@ def trained(
     accumulate = alone if team.size == 1 else each
     run = Run(
         arch=arch,
-        train=Train(
+        train=TrainConfig(
             steps=STEPS, batch=6, log_every=10, warmup=5, accumulate=accumulate, learning_rate=3e-3
         ),
     )
-    plan = replace(loop.plan(run), team=replace(team, sharded=sharding == "fsdp" and team.size > 1))
-    asked = build(ObjectiveOptions(), build_model(arch, 16, 8, 5, seed=0))
-    distributed.shard(asked, plan.team)
+    plan = replace(
+        loop.train_settings(run), group=replace(team, sharded=sharding == "fsdp" and team.size > 1)
+    )
+    asked = build_objective(ObjectiveConfig(), build_model(arch, 16, 8, 5, seed=0))
+    distributed.shard_parameters(asked, plan.group)
     chosen = build_optimizer(asked, Options(kind=kind), plan.learning_rate)
-    place = Place()
+    place = TrainState()
     if first:
         assert folder is not None
-        place = checkpoint.resume(folder, asked, chosen, ORIGIN, lambda line: sys.exit(line))
+        place = checkpoint.load_train_state(
+            folder, asked, chosen, ORIGIN, lambda line: sys.exit(line)
+        )
         assert place.step == first
-    keeper = Keeper(lambda place: None, 1000.0, Place(), plan.team)
+    keeper = Checkpointer(lambda place: None, 1000.0, TrainState(), plan.group)
 
     def after(step: int, unlogged: torch.Tensor) -> None:
         keeper.after(step, unlogged, last=False)
         if step == STEPS // 2 + 2 and folder is not None and not first:  # between two logged steps
-            nats, count = plan.team.whole(unlogged).tolist()
-            checkpoint.save_training(
-                folder, Place(step, 0.0, (nats, count)), asked, chosen, ORIGIN, plan.team
+            nats, count = plan.group.whole(unlogged).tolist()
+            checkpoint.save_train_state(
+                folder, TrainState(step, 0.0, (nats, count)), asked, chosen, ORIGIN, plan.group
             )
 
     steps = list(
         loop.train(asked, chosen, Numbers(), plan, place.step, after=after, unlogged=place.unlogged)
     )
-    weights = distributed.gathered(asked.state_dict()) if plan.team.sharded else asked.state_dict()
+    weights = (
+        distributed.gather_full(asked.state_dict()) if plan.group.sharded else asked.state_dict()
+    )
     return {
         "nats": [step.nats for step in steps],
         "weights": {name: value.tolist() for name, value in weights.items()},
@@ -93,7 +99,7 @@ def trained(
 
 def main(out: Path) -> None:
     torch.set_num_threads(1)
-    team = distributed.join(torch.device("cpu"), "none")
+    team = distributed.join_process_group(torch.device("cpu"), "none")
     found = {case: trained(case, team, out / case) for case in CASES}
     (out / f"rank-{team.rank}.json").write_text(json.dumps(found))
     team.leave()

@@ -6,18 +6,18 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import budgets
-from bench.analysis.sessions import Sitting, flat
+from bench.analysis.sessions import MeasuredSession, scalar_point
 from bench.records.labels import recipe
 from bench.records.loading import UNREADABLE
 from bench.records.tables import Records
-from bench.stats.intervals import interval
+from bench.stats.intervals import mean_interval
 
 SUMMARY_COLUMNS = (
     "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
     "bits_per_byte_low,bits_per_byte_high,perplexity,pseudo_perplexity,train_tokens_per_second,prefill_tokens_per_second,"
     "decode_tokens_per_second,peak_train_memory_bytes,state_bytes,train_seconds,tokens_seen"
 ).split(",")
-SUMMARY_MORE = (
+EXTRA_SUMMARY_COLUMNS = (
     "label,part,parameters_without_embedding,parameters_in_products,width,budget_slack,bits_per_byte_seed_deviation,"
     "bits_per_byte_basis,pseudo_perplexity_standard_error,seeds_asked,machine,sitting,precision,lossy,control,"
     "parameters_active,regret,regret_standard_error,nats_per_token,oracle_nats_per_token,accuracy,oracle_accuracy,"
@@ -26,16 +26,16 @@ SUMMARY_MORE = (
     "any_order_standard_error,filling_accuracy,filling_nats,chunk_bits_per_byte,stride_bits_per_byte,stateful_bits_per_byte,"
     "left_to_right_regret,left_to_right_regret_standard_error"
 ).split(",")
-ROW = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
-SPEEDS = (
+VARIANT_KEY = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
+MEASURED_METRICS = (
     "train_tokens_per_second", "prefill_tokens_per_second", "decode_tokens_per_second", "peak_train_memory_bytes", "state_bytes",
 )  # fmt: skip
 LOG2 = float(np.log(2))
-AGAIN = " again"  # behind the label of the A/A control
+CONTROL_SUFFIX = " again"  # behind the label of the A/A control
 
 
 @dataclass(frozen=True)
-class Tables:
+class VariantTables:
     """What the page is made from. `row` numbers the variants and is the index of `summary`."""
 
     summary: pd.DataFrame  # a row a variant: SUMMARY_COLUMNS, SUMMARY_MORE, subject, text_digest, budget, matched, context
@@ -44,25 +44,25 @@ class Tables:
     windows: pd.DataFrame  # the same of the sampled windows that encoders are scored on too
 
 
-def build(records: Records, sittings: list[Sitting]) -> Tables:
+def aggregate_variants(records: Records, sittings: list[MeasuredSession]) -> VariantTables:
     """Average the runs over seeds and join what was measured."""
-    runs = _numbered(records.runs)
-    wide = _wide(records.values)
+    runs = _number_variants(records.runs)
+    wide = _metrics_by_run(records.values)
     runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
     done = runs[runs["status"] == "done"]
     documents = _documents(records.documents, done)
     summary = (
-        _facts(runs)
-        .join(_quality(done, documents))
-        .join(_beside(done))
-        .join(_medians(done))
-        .join(_floored(done))
+        _describe_variants(runs)
+        .join(_scores(done, documents))
+        .join(_sampled_means(done))
+        .join(_cost_medians(done))
+        .join(_mean_regrets(done))
     )
     windows = _documents(records.windows.rename(columns={"window": "document"}), done)
-    return Tables(_with_speeds(summary, sittings), runs, documents, windows)
+    return VariantTables(_join_speeds(summary, sittings), runs, documents, windows)
 
 
-def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
+def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
     """Number the variants. A run that failed before it knew its text or protocol belongs to the others of its variant."""
     table = runs.copy()
     provenance = table["provenance"]
@@ -71,12 +71,12 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
         for p, d in zip(provenance, table["data_digest"], strict=True)
     ]
     for name, of in (
-        ("budget", budgets.budget),
-        ("matched", budgets.matched),
-        ("length", budgets.length),
-        ("learning_rate", budgets.rate),
-        ("trials", budgets.trials),
-        ("untuned", budgets.edge),
+        ("budget", budgets.size_budget),
+        ("matched", budgets.describe_size_budget),
+        ("length", budgets.describe_length),
+        ("learning_rate", budgets.learning_rate),
+        ("trials", budgets.search_trials),
+        ("untuned", budgets.search_edge),
     ):
         table[name] = [of(config) for config in table["config"]]
     table["context"] = [config["size"]["context"] for config in table["config"]]
@@ -86,17 +86,17 @@ def _numbered(runs: pd.DataFrame) -> pd.DataFrame:
         column = table[name].astype(object).where(~table[name].isin(["", "auto"]))
         known = column.groupby(table["variant"]).transform("first")
         table[name] = column.fillna(known).fillna("auto" if name == "objective" else "").astype(str)
-    table["row"] = table.groupby(ROW, sort=False).ngroup()
+    table["row"] = table.groupby(VARIANT_KEY, sort=False).ngroup()
     return table
 
 
-def _wide(values: pd.DataFrame) -> pd.DataFrame:
+def _metrics_by_run(values: pd.DataFrame) -> pd.DataFrame:
     """A row a run, a column a metric: the mean of its samples."""
     numbers = values.assign(value=pd.to_numeric(values["value"], errors="coerce").astype(float))
     return numbers.groupby(["run", "metric"])["value"].mean().unstack("metric")
 
 
-def _facts(runs: pd.DataFrame) -> pd.DataFrame:
+def _describe_variants(runs: pd.DataFrame) -> pd.DataFrame:
     """What a variant is, how many of its seeds are done, and what became of the others."""
     names = [
         "arch",
@@ -106,7 +106,7 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
         "data",
         "tokenizer",
         "size",
-        *ROW,
+        *VARIANT_KEY,
         "lossy",
         "text_digest",
         "budget",
@@ -121,7 +121,7 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     groups = runs.groupby("row")
     facts = groups[names].first()
     labels = facts["label"].astype(str)  # of no run at all it would be a column of numbers
-    facts["label"] = labels.where(~facts["control"].astype(bool), labels + AGAIN)
+    facts["label"] = labels.where(~facts["control"].astype(bool), labels + CONTROL_SUFFIX)
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)
     for name in ("done", "failed", "skipped", UNREADABLE, "unfinished"):
         facts[f"count_{name}"] = states.get(name, 0)
@@ -142,7 +142,9 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     facts["status"] = (facts[kinds] > 0).idxmax(axis=1).astype(str).str.removeprefix("count_")
     wrong = runs[runs["status"] != "done"]
     said = wrong.assign(said=wrong["reason"].where(wrong["reason"] != "", wrong["status"]))
-    table = said.groupby(["row", "status", "said"], sort=False)["seed"].agg(_seeds).reset_index()
+    table = (
+        said.groupby(["row", "status", "said"], sort=False)["seed"].agg(_join_seeds).reset_index()
+    )
     table["line"] = (
         "seed " + table["seed"].astype(str) + " " + table["status"] + ": " + table["said"]
     )
@@ -150,7 +152,7 @@ def _facts(runs: pd.DataFrame) -> pd.DataFrame:
     return facts
 
 
-def _seeds(column: pd.Series) -> str:
+def _join_seeds(column: pd.Series) -> str:
     return ", ".join(str(seed) for seed in sorted(column))
 
 
@@ -164,7 +166,7 @@ def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def variances(documents: pd.DataFrame) -> pd.DataFrame:
+def document_variance_table(documents: pd.DataFrame) -> pd.DataFrame:
     """Variance of Σ nats / (Σ bytes ln 2) over documents by the jackknife, and how many of equal size would say as much (Kish
     1965), as `pairs` has them of differences; a row a variant, all at once."""
     if documents.empty:
@@ -192,11 +194,11 @@ def variances(documents: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
+def _scores(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     """Bits per byte with its interval; perplexities as the exponential of mean nats, never as a mean of perplexities."""
-    done = done.reindex(columns=[*done.columns, *(set(MEASURED) - set(done.columns))])
+    done = done.reindex(columns=[*done.columns, *(set(SCORE_COLUMNS) - set(done.columns))])
     groups = done.groupby("row")
-    known = variances(documents)
+    known = document_variance_table(documents)
     rows: dict[int, dict[str, float | str]] = {}
     for row, column in groups["bits_per_byte"]:
         seeds = column.dropna().to_numpy(dtype=float)
@@ -205,7 +207,7 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
             float(known[name].loc[row]) if there else float("nan")
             for name in ("document_variance", "documents")
         )
-        found = interval(seeds, variance, count)
+        found = mean_interval(seeds, variance, count)
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[int(str(row))] = {
             "bits_per_byte": found.value, "bits_per_byte_low": found.low, "bits_per_byte_high": found.high,
@@ -227,8 +229,13 @@ def _quality(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-MEASURED = ["bits_per_byte", "perplexity", "pseudo_perplexity", "pseudo_perplexity_standard_error"]
-FLOORED = [
+SCORE_COLUMNS = [
+    "bits_per_byte",
+    "perplexity",
+    "pseudo_perplexity",
+    "pseudo_perplexity_standard_error",
+]
+REGRET_COLUMNS = [
     "regret",
     "regret_standard_error",
     "nats_per_token",
@@ -236,19 +243,19 @@ FLOORED = [
     "accuracy",
     "oracle_accuracy",
 ]
-BESIDE = SUMMARY_MORE[
-    SUMMARY_MORE.index("left_to_right_bits_per_byte") :
+SAMPLED_COLUMNS = EXTRA_SUMMARY_COLUMNS[
+    EXTRA_SUMMARY_COLUMNS.index("left_to_right_bits_per_byte") :
 ]  # metrics on samples, of runs of either kind
-COUNTED = (
+COST_COLUMNS = (
     "parameters parameters_active parameters_without_embedding parameters_in_products width budget_slack train_seconds "
     "tokens_seen state_bytes"
 ).split()
 
 
-def _floored(done: pd.DataFrame) -> pd.DataFrame:
+def _mean_regrets(done: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds on sources whose best possible loss is known, with the error over their windows and the seeds."""
-    table = done.reindex(columns=["row", *FLOORED]).astype(float)
-    means = table.groupby("row")[FLOORED].mean()
+    table = done.reindex(columns=["row", *REGRET_COLUMNS]).astype(float)
+    means = table.groupby("row")[REGRET_COLUMNS].mean()
     regrets = table.groupby("row")[
         "regret"
     ]  # every seed is scored on the same windows: their error does not shrink with seeds
@@ -257,21 +264,30 @@ def _floored(done: pd.DataFrame) -> pd.DataFrame:
     return means
 
 
-def _beside(done: pd.DataFrame) -> pd.DataFrame:
+def _sampled_means(done: pd.DataFrame) -> pd.DataFrame:
     """What stands beside the headline: means over seeds, and of errors, as every seed is asked the same sample."""
-    return done.reindex(columns=["row", *BESIDE]).astype(float).groupby("row")[list(BESIDE)].mean()
+    return (
+        done.reindex(columns=["row", *SAMPLED_COLUMNS])
+        .astype(float)
+        .groupby("row")[list(SAMPLED_COLUMNS)]
+        .mean()
+    )
 
 
-def _medians(done: pd.DataFrame) -> pd.DataFrame:
+def _cost_medians(done: pd.DataFrame) -> pd.DataFrame:
     """Counts and clocks: the median over seeds."""
-    table = done.reindex(columns=["row", *COUNTED])
-    return table.astype(float).groupby("row")[COUNTED].median()
+    table = done.reindex(columns=["row", *COST_COLUMNS])
+    return table.astype(float).groupby("row")[COST_COLUMNS].median()
 
 
-def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame:
+def _join_speeds(summary: pd.DataFrame, sittings: list[MeasuredSession]) -> pd.DataFrame:
     """Join the medians of the machine that measured most; other machines' numbers have tables of their own."""
     table = summary.reindex(
-        columns=list(dict.fromkeys([*summary.columns, *MEASURED, *SUMMARY_COLUMNS, *SUMMARY_MORE]))
+        columns=list(
+            dict.fromkeys(
+                [*summary.columns, *SCORE_COLUMNS, *SUMMARY_COLUMNS, *EXTRA_SUMMARY_COLUMNS]
+            )
+        )
     )
     table[["machine", "sitting"]] = table[["machine", "sitting"]].astype(object)
     if not sittings:
@@ -281,21 +297,24 @@ def _with_speeds(summary: pd.DataFrame, sittings: list[Sitting]) -> pd.DataFrame
         one for one in sittings if one.machine == machine
     ):  # a later sitting stands over an earlier one
         there = table["subject"].isin(sitting.medians.index)
-        found = sitting.medians.reindex(columns=list(SPEEDS)).reindex(table.loc[there, "subject"])
+        found = sitting.medians.reindex(columns=list(MEASURED_METRICS)).reindex(
+            table.loc[there, "subject"]
+        )
         known = table.loc[there].set_index("subject")["state_bytes"]
         refused = np.array(
-            [(str(name), flat("state_bytes")) in sitting.gaps for name in found.index], dtype=bool
+            [(str(name), scalar_point("state_bytes")) in sitting.gaps for name in found.index],
+            dtype=bool,
         )  # that stands
         found["state_bytes"] = found["state_bytes"].fillna(known.where(~refused))
-        table.loc[there, list(SPEEDS)] = found.to_numpy()
+        table.loc[there, list(MEASURED_METRICS)] = found.to_numpy()
         table.loc[there, ["machine", "sitting"]] = [machine, sitting.name]
     return table
 
 
-def summary(tables: Tables, more: pd.DataFrame) -> pd.DataFrame:
+def summary_table(tables: VariantTables, more: pd.DataFrame) -> pd.DataFrame:
     """summary.csv. `more`: further columns, by row."""
     table = (
-        tables.summary[[*SUMMARY_COLUMNS, *SUMMARY_MORE]]
+        tables.summary[[*SUMMARY_COLUMNS, *EXTRA_SUMMARY_COLUMNS]]
         .join(more)
         .sort_values(["data", "data_digest", "objective", "arch", "variant"])
     )

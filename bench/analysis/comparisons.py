@@ -6,19 +6,19 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis import budgets, families
-from bench.analysis.aggregate import AGAIN, Tables
-from bench.analysis.verdicts import Verdicts, verdicts
-from bench.records.labels import labels
+from bench.analysis.aggregate import CONTROL_SUFFIX, VariantTables
+from bench.analysis.verdicts import Verdicts, build_verdicts
+from bench.records.labels import variant_labels
 
-KEY = ["text_digest", "matched", "context", "amount"]
-APART = [
+COMPARISON_KEY = ["text_digest", "matched", "context", "amount"]
+TABLE_KEY = [
     "protocol",
     "part",
     "tokenizer",
     "data_digest",
 ]  # within a comparison, what keeps rows from one table
-SHORT = 16  # a longer label is written as a number in figures
-ADVICE = {
+MAX_SHORT_LABEL = 16  # a longer label is written as a number in figures
+DIFFERENCE_NOTES = {
     "text_digest": "The text differs ({}): scores on different text can not be compared.",
     "matched": "The budget differs ({}): a larger model is not a better architecture.",
     "context": "The context differs ({}): more context makes every score better.",
@@ -60,22 +60,22 @@ class Comparison:
         return f"{said}, {amount}" if amount else said
 
 
-def comparisons(tables: Tables) -> list[Comparison]:
+def build_comparisons(tables: VariantTables) -> list[Comparison]:
     """Cut the finished rows into comparisons, the largest first."""
     finished = tables.summary[tables.summary["seeds"] > 0]
-    finished = finished.assign(amount=_amounts(finished))
-    groups = [_relabelled(rows, tables) for _, rows in finished.groupby(KEY, sort=True)]
+    finished = finished.assign(amount=_training_amounts(finished))
+    groups = [_relabel(rows, tables) for _, rows in finished.groupby(COMPARISON_KEY, sort=True)]
     named = {
         label: family
         for rows in groups
         for label, family in zip(rows["label"], rows["family"], strict=True)
     }
     alone = {label for rows in groups for label in rows.loc[~rows["control"], "label"]}
-    colours = families.colours({label: named[label] for label in sorted(alone)})
-    colours |= {label + AGAIN: number for label, number in colours.items()}
+    colours = families.assign_colours({label: named[label] for label in sorted(alone)})
+    colours |= {label + CONTROL_SUFFIX: number for label, number in colours.items()}
     groups.sort(key=lambda rows: -len(rows))
     return [
-        _comparison(
+        _build_comparison(
             f"comparison-{n + 1}",
             rows.assign(colour=rows["label"].map(colours).fillna(0).astype(int)),
             tables,
@@ -84,7 +84,7 @@ def comparisons(tables: Tables) -> list[Comparison]:
     ]
 
 
-def _amounts(rows: pd.DataFrame) -> "pd.Series[str]":
+def _training_amounts(rows: pd.DataFrame) -> "pd.Series[str]":
     """What set the length of each row's training, tokens or a budget, where that is not the same for all. Else nothing."""
     said = [
         f"{n:,.0f} tokens" if of == budgets.TOKENS else str(of)
@@ -100,21 +100,22 @@ def _amounts(rows: pd.DataFrame) -> "pd.Series[str]":
     return amounts.where(several, "")
 
 
-def _relabelled(rows: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+def _relabel(rows: pd.DataFrame, tables: VariantTables) -> pd.DataFrame:
     """Labels that only say what differs inside this comparison, and a short form of each for figures."""
     runs = tables.runs[tables.runs["row"].isin(rows.index)].drop_duplicates("row").set_index("row")
-    named = runs.assign(label=labels(runs))["label"]
-    again = rows["control"].map({True: AGAIN, False: ""})
+    named = runs.assign(label=variant_labels(runs))["label"]
+    again = rows["control"].map({True: CONTROL_SUFFIX, False: ""})
     rows = rows.assign(label=named.reindex(rows.index) + again).sort_values("label")
     numbered = enumerate(zip(rows["label"], rows["arch"], strict=True), 1)
     return rows.assign(
         short=[
-            label if len(label) <= SHORT else f"{arch[:12]} #{n}" for n, (label, arch) in numbered
+            label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{n}"
+            for n, (label, arch) in numbered
         ]
     )
 
 
-def _comparison(name: str, rows: pd.DataFrame, tables: Tables) -> Comparison:
+def _build_comparison(name: str, rows: pd.DataFrame, tables: VariantTables) -> Comparison:
     runs = tables.runs[tables.runs["row"].isin(rows.index) & (tables.runs["status"] == "done")]
     recipes = [f"{c['train']['steps']:,} steps of {c['train']['batch']}" for c in runs["config"]]
     keys = [
@@ -130,30 +131,32 @@ def _comparison(name: str, rows: pd.DataFrame, tables: Tables) -> Comparison:
         .reset_index()
     )
     likelihoods = tuple(
-        t.sort_values("bits_per_byte") for t in _apart(rows[rows["bits_per_byte"].notna()])
+        t.sort_values("bits_per_byte") for t in _split_tables(rows[rows["bits_per_byte"].notna()])
     )
     return Comparison(
         name=name,
         rows=rows,
         runs=runs,
         likelihoods=likelihoods,
-        verdicts=tuple(verdicts(table, tables) for table in likelihoods),
-        regrets=tuple(t.sort_values("regret") for t in _apart(rows[rows["regret"].notna()])),
+        verdicts=tuple(build_verdicts(table, tables) for table in likelihoods),
+        regrets=tuple(t.sort_values("regret") for t in _split_tables(rows[rows["regret"].notna()])),
         pseudo=tuple(
             t.sort_values("pseudo_perplexity")
-            for t in _apart(rows[rows["pseudo_perplexity"].notna()])
+            for t in _split_tables(rows[rows["pseudo_perplexity"].notna()])
         ),
         orders=orders,
         equal_order=bool((orders["order_digest"].str.len() == 1).all()),
     )
 
 
-def _apart(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _split_tables(rows: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """The largest table first."""
-    yield from sorted((table for _, table in rows.groupby(APART)), key=lambda table: -len(table))
+    yield from sorted(
+        (table for _, table in rows.groupby(TABLE_KEY)), key=lambda table: -len(table)
+    )
 
 
-def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
+def explain_split(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
     """A sentence for each column in which whole tables differ."""
     everything = pd.concat(tables) if tables else pd.DataFrame(columns=columns)
     said = []
@@ -162,5 +165,5 @@ def why_apart(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
         if len(values) > 1 and not (
             column == "data_digest" and everything["tokenizer"].nunique() > 1
         ):
-            said.append(ADVICE[column].format(" · ".join(values)))
+            said.append(DIFFERENCE_NOTES[column].format(" · ".join(values)))
     return said

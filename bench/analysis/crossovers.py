@@ -6,11 +6,11 @@ from itertools import combinations, pairwise
 from math import exp, log
 
 from bench.analysis.formatting import plural
-from bench.analysis.sessions import SECONDS, Point, Sitting
-from bench.analysis.speed_groups import Group
+from bench.analysis.sessions import DURATIONS, MeasuredSession, Point
+from bench.analysis.speed_groups import SpeedGroup
 from bench.stats.intervals import Ratio
 
-MOST = 24  # architectures of which each pair is looked at; of more, each is set beside the reference alone
+MAX_PAIRED = 24  # architectures of which each pair is looked at; of more, each is set beside the reference alone
 CURVES = {
     "train_tokens_per_second": "trains faster",
     "first_token_seconds": "has its first token sooner",
@@ -19,7 +19,7 @@ CURVES = {
 
 
 @dataclass(frozen=True)
-class Crossing:
+class SpeedCrossing:
     """The length at which two architectures change places, and the two measured lengths that it lies between."""
 
     length: float
@@ -28,7 +28,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class Pair:
+class SpeedPair:
     """Two architectures along one curve. `sides`: at each length, 1 where the first is clearly faster, −1 the second, else 0."""
 
     metric: str
@@ -36,35 +36,37 @@ class Pair:
     second: str
     lengths: tuple[float, ...]
     sides: tuple[int, ...]
-    crossings: tuple[Crossing, ...]
+    crossings: tuple[SpeedCrossing, ...]
 
     @property
-    def faster_first(self) -> str:
+    def initially_faster(self) -> str:
         """The one that is faster at the shortest length where this can be told; empty where it never can."""
         side = next((side for side in self.sides if side), 0)
         return {1: self.first, -1: self.second, 0: ""}[side]
 
     @property
     def other(self) -> str:
-        return self.second if self.faster_first == self.first else self.first
+        return self.second if self.initially_faster == self.first else self.first
 
 
-def pairs(group: Group) -> list[Pair]:
+def speed_pairs(group: SpeedGroup) -> list[SpeedPair]:
     """Every pair of a group along every curve that both have at two lengths or more; those that cross come first."""
     sitting, subjects = group.sitting, sorted(group.subjects, key=group.label)
     chosen = list(combinations(subjects, 2))
-    if len(subjects) > MOST:
+    if len(subjects) > MAX_PAIRED:
         chosen = [pair for pair in chosen if sitting.reference in pair]
-    found = [pair for metric in CURVES for pair in _along(sitting, metric, chosen)]
+    found = [pair for metric in CURVES for pair in _pairs_along(sitting, metric, chosen)]
     return sorted(found, key=lambda pair: -len(pair.crossings))
 
 
-def _along(sitting: Sitting, metric: str, chosen: Sequence[tuple[str, str]]) -> Iterator[Pair]:
+def _pairs_along(
+    sitting: MeasuredSession, metric: str, chosen: Sequence[tuple[str, str]]
+) -> Iterator[SpeedPair]:
     """The pairs along one curve. All ratios of a curve are drawn together, which is a hundred times as fast."""
     points: list[Point] = [(metric, "length", place) for place in sitting.places(metric, "length")]
-    turned = metric in SECONDS
+    turned = metric in DURATIONS
     asked = [(point, *(pair[::-1] if turned else pair)) for pair in chosen for point in points]
-    ratios = iter(sitting.all_ratios(asked))
+    ratios = iter(sitting.paired_ratios(asked))
     for first, second in chosen:
         there = [
             (point[2], ratio)
@@ -74,20 +76,24 @@ def _along(sitting: Sitting, metric: str, chosen: Sequence[tuple[str, str]]) -> 
         if len(there) > 1:
             lengths, found = [length for length, _ in there], [ratio for _, ratio in there]
             sides = tuple(ratio.side for ratio in found)
-            yield Pair(
-                metric, first, second, tuple(lengths), sides, tuple(_crossings(lengths, found))
+            yield SpeedPair(
+                metric, first, second, tuple(lengths), sides, tuple(_find_crossings(lengths, found))
             )
 
 
-def _crossings(lengths: Sequence[float], ratios: Sequence[Ratio]) -> Iterator[Crossing]:
+def _find_crossings(lengths: Sequence[float], ratios: Sequence[Ratio]) -> Iterator[SpeedCrossing]:
     """A crossing lies between neighbours of which one is clearly above 1 and one clearly below; unclear ones may lie between."""
     clear = [place for place, ratio in enumerate(ratios) if ratio.side]
     for left, right in pairwise(clear):
         if ratios[left].side != ratios[right].side:
-            yield Crossing(_read_off(lengths, ratios, left, right), lengths[left], lengths[right])
+            yield SpeedCrossing(
+                _interpolate_crossing(lengths, ratios, left, right), lengths[left], lengths[right]
+            )
 
 
-def _read_off(lengths: Sequence[float], ratios: Sequence[Ratio], left: int, right: int) -> float:
+def _interpolate_crossing(
+    lengths: Sequence[float], ratios: Sequence[Ratio], left: int, right: int
+) -> float:
     """Where the line through the logarithms of ratio and length goes through a ratio of 1."""
     heights = [log(ratio.value) for ratio in ratios]
     changes = [place for place in range(left, right) if heights[place] * heights[place + 1] <= 0]
@@ -101,20 +107,20 @@ def _read_off(lengths: Sequence[float], ratios: Sequence[Ratio], left: int, righ
 # --- in words ---------------------------------------------------------------------------------------------------------
 
 
-def about(length: float) -> str:
+def rounded_length(length: float) -> str:
     """A length that was read off, no finer than it is known."""
     return f"about {float(f'{length:.2g}'):,.0f}"
 
 
-def short(pair: Pair, group: Group) -> tuple[str, str]:
+def pair_cell_text(pair: SpeedPair, group: SpeedGroup) -> tuple[str, str]:
     """A pair along one curve for a table: who is faster where, and the small print."""
-    names = [group.label(name) for name in (pair.faster_first, pair.other) if name]
+    names = [group.label(name) for name in (pair.initially_faster, pair.other) if name]
     clear = sum(side != 0 for side in pair.sides)
     if not clear:
         return "not distinguishable", f"at any of {plural(len(pair.lengths), 'length')}"
     if pair.crossings:
         ends = [
-            f"{'to' if place else 'below'} {about(one.length)}"
+            f"{'to' if place else 'below'} {rounded_length(one.length)}"
             for place, one in enumerate(pair.crossings)
         ] + ["above"]
         turns = [f"{names[place % 2]} {end}" for place, end in enumerate(ends)]
@@ -126,13 +132,13 @@ def short(pair: Pair, group: Group) -> tuple[str, str]:
     ) else f"at {clear} of {len(pair.sides)} lengths"
 
 
-def sentence(pair: Pair, group: Group) -> str:
+def pair_sentence(pair: SpeedPair, group: SpeedGroup) -> str:
     """The same in a sentence."""
     verb = CURVES[pair.metric]
-    if not pair.faster_first:
+    if not pair.initially_faster:
         names = f"{group.label(pair.first)} and {group.label(pair.second)}"
         return f"{names}: which one {verb} is not distinguishable at any of {plural(len(pair.lengths), 'length')}."
-    first, other = group.label(pair.faster_first), group.label(pair.other)
+    first, other = group.label(pair.initially_faster), group.label(pair.other)
     if not pair.crossings:
         clear = sum(side != 0 for side in pair.sides)
         where = (
@@ -145,6 +151,6 @@ def sentence(pair: Pair, group: Group) -> str:
     for place, crossing in enumerate(pair.crossings):
         side = "below" if place == 0 else ("again above" if place % 2 else "until")
         said.append(
-            f"{side} {about(crossing.length)} tokens (between {crossing.low:,.0f} and {crossing.high:,.0f})"
+            f"{side} {rounded_length(crossing.length)} tokens (between {crossing.low:,.0f} and {crossing.high:,.0f})"
         )
     return f"{first} {verb} than {other} {', '.join(said)}."

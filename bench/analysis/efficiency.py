@@ -4,17 +4,17 @@ from math import isfinite, nan
 from typing import NamedTuple
 
 from bench.analysis.formatting import MINUS
-from bench.analysis.sessions import Sitting
-from bench.records.metric import TRAINING
+from bench.analysis.sessions import MeasuredSession
+from bench.records.metric import TRAINING_FLOPS_FACTOR
 
-LAUNCH = (
+LAUNCH_BOUND_GAIN = (
     1.15  # a larger batch that is so much faster per token shows that the processor waited for work
 )
-LARGER = 4  # times the batch: smaller steps say too little
-PARTS = ("forward_seconds", "backward_seconds", "optimizer_seconds")
+MIN_BATCH_FACTOR = 4  # times the batch: smaller steps say too little
+STEP_PARTS = ("forward_seconds", "backward_seconds", "optimizer_seconds")
 
 
-class Mark(NamedTuple):
+class BatchGain(NamedTuple):
     """Whether a rate was held up by the launching of work. `gain`: of the rate at the larger batch, 0.42 for 42 % more."""
 
     gain: float
@@ -22,7 +22,7 @@ class Mark(NamedTuple):
 
     @property
     def launch_bound(self) -> bool:
-        return 1 + self.gain >= LAUNCH
+        return 1 + self.gain >= LAUNCH_BOUND_GAIN
 
     @property
     def text(self) -> str:
@@ -33,7 +33,7 @@ class Mark(NamedTuple):
         return f"{100 * self.gain:+.0f} % at batch {self.batch:g}".replace("-", MINUS)
 
 
-def mark(sitting: Sitting, subject: str, metric: str) -> Mark | None:
+def batch_gain(sitting: MeasuredSession, subject: str, metric: str) -> BatchGain | None:
     """The mark of a rate; None where no larger batch was measured."""
     if (
         metric == "prefill_tokens_per_second"
@@ -42,7 +42,7 @@ def mark(sitting: Sitting, subject: str, metric: str) -> Mark | None:
     else:
         once, unit = sitting.value(subject, metric), metric
     least = (
-        0.0 if metric == "train_tokens_per_second" else LARGER
+        0.0 if metric == "train_tokens_per_second" else MIN_BATCH_FACTOR
     )  # of training: the batch is given as sequences of a step
     for batch in (place for place in sitting.places(unit, "batch") if place >= least):
         there = sitting.at(subject, (unit, "batch", batch))
@@ -50,31 +50,31 @@ def mark(sitting: Sitting, subject: str, metric: str) -> Mark | None:
             batch * once / there if unit == "first_token_seconds" else there / once if once else nan
         )
         if isfinite(gain):
-            return Mark(gain - 1, batch)
+            return BatchGain(gain - 1, batch)
     return None
 
 
-def train_flops(sitting: Sitting, subject: str) -> float:
+def train_flops_per_token(sitting: MeasuredSession, subject: str) -> float:
     """FLOPs of training a token, by formula."""
-    return TRAINING * sitting.value(subject, "flops_per_token")
+    return TRAINING_FLOPS_FACTOR * sitting.value(subject, "flops_per_token")
 
 
-def utilisation(sitting: Sitting, subject: str) -> float:
+def utilisation(sitting: MeasuredSession, subject: str) -> float:
     """The share of the measured peak that training reaches: of this subject's own process, precision and threads."""
     rate, peak = (
         sitting.value(subject, "train_tokens_per_second"),
         sitting.value(subject, "product_flops_per_second"),
     )
-    return train_flops(sitting, subject) * rate / peak if peak > 0 else nan
+    return train_flops_per_token(sitting, subject) * rate / peak if peak > 0 else nan
 
 
-def unchecked(sitting: Sitting, subject: str) -> float:
+def unchecked_share(sitting: MeasuredSession, subject: str) -> float:
     """The share of the FLOPs that no counter sees: they are by formula alone."""
     flops = sitting.value(subject, "flops_per_token")
     return sitting.value(subject, "unchecked_flops_per_token") / flops if flops > 0 else nan
 
 
-def traffic(sitting: Sitting, subject: str) -> float:
+def traffic_share(sitting: MeasuredSession, subject: str) -> float:
     """Bytes that operators read and write a second, as a share of what a large copy moves; above 1 where caches serve them."""
     rate, copy = (
         sitting.value(subject, "train_tokens_per_second"),
@@ -83,8 +83,8 @@ def traffic(sitting: Sitting, subject: str) -> float:
     return sitting.value(subject, "traffic_bytes_per_token") * rate / copy if copy > 0 else nan
 
 
-def shares(sitting: Sitting, subject: str) -> tuple[float, ...]:
+def step_shares(sitting: MeasuredSession, subject: str) -> tuple[float, ...]:
     """Of a training step: forward, backward, optimizer."""
-    seconds = [sitting.value(subject, part) for part in PARTS]
+    seconds = [sitting.value(subject, part) for part in STEP_PARTS]
     total = sum(seconds)
     return tuple(one / total if total > 0 else nan for one in seconds)

@@ -43,17 +43,17 @@ PALETTE = tuple(shade for shades in LIGHT.values() for shade in shades.split())
 DARK_PALETTE = tuple(shade for shades in DARK.values() for shade in shades.split())
 
 
-def title(family: str) -> str:
+def family_title(family: str) -> str:
     """What the page calls a family."""
     return TITLES.get(family, family.capitalize() or "Of no family")
 
 
-def place(family: str) -> int:
+def family_rank(family: str) -> int:
     """Where a family stands on the page: those that are not known stand last."""
     return list(TITLES).index(family) if family in TITLES else len(TITLES)
 
 
-def colours(families: Mapping[str, str], taken: Collection[int] = ()) -> dict[str, int]:
+def assign_colours(families: Mapping[str, str], taken: Collection[int] = ()) -> dict[str, int]:
     """A number for each name, of its family's hue: its shade, and after four of those its dashes. None that is taken."""
     held, found = set(taken), {}
     for name, family in families.items():
@@ -66,7 +66,7 @@ def colours(families: Mapping[str, str], taken: Collection[int] = ()) -> dict[st
     return found
 
 
-def style() -> str:
+def palette_css() -> str:
     """The page's colours of all shades, for light and for dark paper, and the swatches that show them."""
 
     def block(palette: Collection[str]) -> str:

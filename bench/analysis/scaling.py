@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis import families
-from bench.analysis.aggregate import Tables
+from bench.analysis.aggregate import VariantTables
 from bench.analysis.rows import each
-from bench.records.labels import labels, unswept
-from bench.records.metric import TRAINING
+from bench.records.labels import variant_labels, without_size_and_steps
+from bench.records.metric import TRAINING_FLOPS_FACTOR
 from bench.stats import scaling_laws
-from bench.stats.scaling_laws import AXES, DATA, FLOPS, SIZE, Law, Meeting, TooFew
+from bench.stats.scaling_laws import AXES, DATA, FLOPS, SIZE, LawCrossover, ScalingLaw, TooFewPoints
 
-GROUP = [
+STUDY_KEY = [
     "data_digest",
     "context",
     "protocol",
@@ -24,8 +24,12 @@ GROUP = [
     "objective",
     "precision",
 ]  # what has to be alike along a law
-COLUMN = {SIZE: "parameters", DATA: "tokens_seen", FLOPS: "flops"}  # of the cells, for each axis
-NUMBERS = [
+AXIS_COLUMNS = {
+    SIZE: "parameters",
+    DATA: "tokens_seen",
+    FLOPS: "flops",
+}  # of the cells, for each axis
+NUMERIC_COLUMNS = [
     "parameters",
     "tokens_seen",
     "bits_per_byte",
@@ -36,22 +40,22 @@ NUMBERS = [
 
 
 @dataclass(frozen=True)
-class Series:
+class ScalingSeries:
     """One architecture with one recipe, over sizes and amounts of data."""
 
     label: str
     colour: int
     cells: pd.DataFrame  # a row a size and an amount: budget, parameters, tokens_seen, flops, loss (mean over seeds), seeds
-    law: Law | None
+    law: ScalingLaw | None
     reason: str  # why there is no law
 
     def span(self, axis: str) -> tuple[float, float]:
-        column = self.cells[COLUMN[axis]]
+        column = self.cells[AXIS_COLUMNS[axis]]
         return float(column.min()), float(column.max())
 
 
 @dataclass(frozen=True)
-class Crossing:
+class LawCrossing:
     """Two laws along one axis: who leads at its low end, and where the other one overtakes."""
 
     axis: str
@@ -61,11 +65,11 @@ class Crossing:
     low: float  # the measured range that both have
     high: float
     spread: float  # the larger misfit of the two laws
-    meeting: Meeting
+    meeting: LawCrossover
 
 
 @dataclass(frozen=True)
-class Scale:
+class ScalingStudy:
     """What may stand on one axis: the same text, context and protocol."""
 
     name: str
@@ -74,24 +78,26 @@ class Scale:
     part: str
     unit: str
     floor: float | None  # the least possible loss, where it is known
-    series: tuple[Series, ...]
-    crossings: tuple[Crossing, ...]
+    series: tuple[ScalingSeries, ...]
+    crossings: tuple[LawCrossing, ...]
 
 
-def scales(tables: Tables) -> list[Scale]:
+def scaling_studies(tables: VariantTables) -> list[ScalingStudy]:
     """One for each text on which an architecture was trained at several sizes with several amounts of data."""
     runs = tables.runs[
         (tables.runs["status"] == "done")
         & ~tables.runs["control"]
         & tables.runs["objective"].eq("causal")
     ]
-    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *NUMBERS])))
+    runs = runs.reindex(columns=list(dict.fromkeys([*runs.columns, *NUMERIC_COLUMNS])))
     runs = runs[runs[["bits_per_byte", "nats_per_token"]].notna().any(axis=1)]
-    found = [_scale(group) for _, group in runs.groupby(GROUP, sort=True) if _swept(group)]
-    return [scale for number, group in enumerate(found, 1) for scale in [_named(group, number)]]
+    found = [
+        _build_study(group) for _, group in runs.groupby(STUDY_KEY, sort=True) if _is_sweep(group)
+    ]
+    return [scale for number, group in enumerate(found, 1) for scale in [_rename(group, number)]]
 
 
-def _swept(runs: pd.DataFrame) -> bool:
+def _is_sweep(runs: pd.DataFrame) -> bool:
     """Whether some recipe has two sizes and two amounts of data; cheap, since most results have not."""
     if runs["budget"].nunique() < 2 or runs["tokens_seen"].nunique() < 2:
         return False
@@ -99,28 +105,31 @@ def _swept(runs: pd.DataFrame) -> bool:
     return bool((counts > 1).all(axis=1).any())
 
 
-def _named(scale: Scale, number: int) -> Scale:
-    return Scale(**{**vars(scale), "name": f"scaling-{number}"})
+def _rename(scale: ScalingStudy, number: int) -> ScalingStudy:
+    return ScalingStudy(**{**vars(scale), "name": f"scaling-{number}"})
 
 
-def _scale(runs: pd.DataFrame) -> Scale:
+def _build_study(runs: pd.DataFrame) -> ScalingStudy:
     known = runs["oracle_nats_per_token"].notna().all()
     runs = runs.assign(
         loss=runs["nats_per_token" if known else "bits_per_byte"].astype(float),
-        flops=TRAINING * runs["flops_per_token"].astype(float) * runs["tokens_seen"].astype(float),
+        flops=TRAINING_FLOPS_FACTOR
+        * runs["flops_per_token"].astype(float)
+        * runs["tokens_seen"].astype(float),
         variant=runs["recipe"],
-        config=runs["config"].map(unswept),
+        config=runs["config"].map(without_size_and_steps),
     )
-    runs = runs.assign(label=labels(runs))
+    runs = runs.assign(label=variant_labels(runs))
     floor = float(runs["oracle_nats_per_token"].mean()) if known else None
-    hues = families.colours(dict(zip(runs["label"], runs["family"], strict=True)))
+    hues = families.assign_colours(dict(zip(runs["label"], runs["family"], strict=True)))
     series = tuple(
-        _series(str(label), hues[str(label)], rows, floor) for label, rows in runs.groupby("label")
+        _build_series(str(label), hues[str(label)], rows, floor)
+        for label, rows in runs.groupby("label")
     )
     first = runs.iloc[0]
-    crossings = tuple(one for a, b in combinations(series, 2) for one in _crossings(a, b))
+    crossings = tuple(one for a, b in combinations(series, 2) for one in _law_crossings(a, b))
     unit = "nats per token" if known else "bits per byte"
-    return Scale(
+    return ScalingStudy(
         "",
         str(first["data"]),
         int(first["context"]),
@@ -132,7 +141,9 @@ def _scale(runs: pd.DataFrame) -> Scale:
     )
 
 
-def _series(label: str, colour: int, runs: pd.DataFrame, floor: float | None) -> Series:
+def _build_series(
+    label: str, colour: int, runs: pd.DataFrame, floor: float | None
+) -> ScalingSeries:
     names = ["parameters", "tokens_seen", "flops", "loss"]
     groups = runs.astype(dict.fromkeys(names, float)).groupby(["budget", "tokens_seen"])
     cells = (
@@ -145,14 +156,14 @@ def _series(label: str, colour: int, runs: pd.DataFrame, floor: float | None) ->
         sizes, tokens, losses = (
             cells[name].to_numpy(dtype=float) for name in ("parameters", "tokens_seen", "loss")
         )
-        law = scaling_laws.fit(sizes, tokens, losses, floor)
-    except TooFew as why:
-        return Series(label, colour, cells, None, str(why))
+        law = scaling_laws.fit_scaling_law(sizes, tokens, losses, floor)
+    except TooFewPoints as why:
+        return ScalingSeries(label, colour, cells, None, str(why))
     cost = np.exp(np.log(cells["flops"] / cells["parameters"] / cells["tokens_seen"]).mean())
-    return Series(label, colour, cells, law._replace(cost=float(cost)), "")
+    return ScalingSeries(label, colour, cells, law._replace(cost=float(cost)), "")
 
 
-def _crossings(one: Series, other: Series) -> Iterator[Crossing]:
+def _law_crossings(one: ScalingSeries, other: ScalingSeries) -> Iterator[LawCrossing]:
     """Where two architectures change places as size, data and FLOPs grow; none where either has no law."""
     if one.law is None or other.law is None:
         return
@@ -163,25 +174,27 @@ def _crossings(one: Series, other: Series) -> Iterator[Crossing]:
             continue
         held = {SIZE: DATA, DATA: SIZE}.get(axis)
         fixed = min(one.span(held)[1], other.span(held)[1]) if held else float("nan")
-        ahead, met = scaling_laws.meeting(one.law, other.law, axis, fixed, low, high)
+        ahead, met = scaling_laws.find_crossover(one.law, other.law, axis, fixed, low, high)
         if axis == FLOPS and math.isfinite(met.place):
             met = met._replace(
-                beyond=max(met.beyond, _beyond(one, met.place), _beyond(other, met.place))
+                beyond=max(
+                    met.beyond, _extrapolation(one, met.place), _extrapolation(other, met.place)
+                )
             )
         leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
-        yield Crossing(
+        yield LawCrossing(
             axis, fixed, leader, follower, low, high, max(one.law.spread, other.law.spread), met
         )
 
 
-def _beyond(series: Series, flops: float) -> float:
+def _extrapolation(series: ScalingSeries, flops: float) -> float:
     """How far size or data of the best split of so many FLOPs lies beyond what was trained: above 1 it is extrapolated."""
     assert series.law is not None
     size, tokens = series.law.split(flops)
     return max(size / series.span(SIZE)[1], tokens / series.span(DATA)[1])
 
 
-def gain(series: Series) -> float:
+def gain_per_doubling(series: ScalingSeries) -> float:
     """The share of the loss that a doubling of the data took off at the largest size, from the least to the most data."""
     rows = series.cells[series.cells["budget"] == series.cells["budget"].max()].sort_values(
         "tokens_seen"
@@ -193,14 +206,14 @@ def gain(series: Series) -> float:
     return float(1 - (last["loss"] / first["loss"]) ** (1 / doublings))
 
 
-def falls(series: Series) -> tuple[int, int]:
+def count_improving_sizes(series: ScalingSeries) -> tuple[int, int]:
     """At how many sizes every step of more data lowered the mean loss, and of how many with several amounts."""
     groups = series.cells.sort_values("tokens_seen").groupby("budget")["loss"]
     several = [one.to_numpy() for _, one in groups if len(one) > 1]
     return sum(bool((np.diff(one) < 0).all()) for one in several), len(several)
 
 
-def cells_table(found: Sequence[Scale]) -> pd.DataFrame:
+def scaling_table(found: Sequence[ScalingStudy]) -> pd.DataFrame:
     """scaling.csv: a row a cell, with what its law says."""
     rows = []
     for scale in found:
@@ -227,7 +240,7 @@ LAW_COLUMNS = (
 ).split(",")
 
 
-def laws_table(found: Sequence[Scale]) -> pd.DataFrame:
+def laws_table(found: Sequence[ScalingStudy]) -> pd.DataFrame:
     """laws.csv: a row an architecture; loss = floor + size_term·(N/at_parameters)^−a + data_term·(D/at_tokens)^−b."""
     rows = []
     for scale in found:

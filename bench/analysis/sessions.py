@@ -9,15 +9,15 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.rows import each
-from bench.records.tables import in_standing
+from bench.records.tables import by_session_precedence
 from bench.stats.intervals import (
     Numbers,
-    Part,
     Ratio,
-    between_processes,
+    VarianceTerm,
+    aa_allows_claims,
+    between_process_variance,
     paired_ratios,
-    quiet,
-    within_a_process,
+    ratio_within_processes,
 )
 
 RATES = {  # by the clock on the wall, which ranks: the same by the processor's own
@@ -25,28 +25,28 @@ RATES = {  # by the clock on the wall, which ranks: the same by the processor's 
     "prefill_tokens_per_second": "prefill_tokens_per_cpu_second",
     "decode_tokens_per_second": "decode_tokens_per_cpu_second",
 }
-SECONDS = ("first_token_seconds", "decode_seconds_per_token")  # less is better
-PAIRED = (*RATES, *RATES.values(), *SECONDS)
-GUARDS = {
+DURATIONS = ("first_token_seconds", "decode_seconds_per_token")  # less is better
+PAIRED_METRICS = (*RATES, *RATES.values(), *DURATIONS)
+GUARD_RATES = {
     "first_token_seconds": "prefill_tokens_per_second",
     "decode_seconds_per_token": "decode_tokens_per_second",
 }
-NOTHING: Numbers = np.empty(0)
-UNKNOWN = "not measured in this sitting"
-AGAIN = "-again"  # stands for the second entry of the reference
+NO_SAMPLES: Numbers = np.empty(0)
+NOT_MEASURED = "not measured in this sitting"
+DUPLICATE = "-again"  # stands for the second entry of the reference
 
 Point = tuple[
     str, str, float
 ]  # a metric, the axis it was taken along, and where: ("train_tokens_per_second", "length", 512.0)
 
 
-def flat(metric: str) -> Point:
+def scalar_point(metric: str) -> Point:
     """The one point of a metric that is taken along no axis."""
     return metric, "", 0.0
 
 
 @dataclass(frozen=True)
-class Sitting:
+class MeasuredSession:
     """One sitting on one machine: the only place where speeds may be divided by one another."""
 
     name: str
@@ -86,12 +86,12 @@ class Sitting:
         """Whether it was stopped before its end."""
         return bool(self.surroundings.get("stopped"))
 
-    def claims(self, metric: str) -> bool:
+    def allows_claim(self, metric: str) -> bool:
         """Whether a sentence about this metric may be said: the rulers are right, and the A/A pair was quiet enough."""
         return (
             not self.broken
             and not self.stopped
-            and quiet(self.twins.get(GUARDS.get(metric, metric)))
+            and aa_allows_claims(self.twins.get(GUARD_RATES.get(metric, metric)))
         )
 
     def value(self, subject: str, metric: str) -> float:
@@ -118,7 +118,7 @@ class Sitting:
 
     def why(self, subject: str, metric: str) -> str:
         """Why there is no number."""
-        return self.gaps.get((subject, flat(metric))) or UNKNOWN
+        return self.gaps.get((subject, scalar_point(metric))) or NOT_MEASURED
 
     @cached_property
     def _asked(self) -> dict[tuple[str, str], list[float]]:
@@ -145,66 +145,67 @@ class Sitting:
 
     def ratio(self, point: Point, first: str, second: str) -> Ratio | None:
         """first / second over the rounds that both took part in: never a quotient of two ratios to a third."""
-        return self.all_ratios([(point, first, second)])[0]
+        return self.paired_ratios([(point, first, second)])[0]
 
-    def all_ratios(self, asked: Sequence[tuple[Point, str, str]]) -> list[Ratio | None]:
+    def paired_ratios(self, asked: Sequence[tuple[Point, str, str]]) -> list[Ratio | None]:
         """`ratio` for each (point, first, second)."""
         found: dict[int, Ratio | None] = {}
-        quotients = [self.quotients(*one) for one in asked]
+        quotients = [self.round_ratios(*one) for one in asked]
         for place, (point, _, _) in enumerate(asked):
             if point[1]:  # along an axis: a few rounds of one process of each
-                found[place] = within_a_process(
-                    quotients[place], self.kept(GUARDS.get(point[0], point[0]))
+                found[place] = ratio_within_processes(
+                    quotients[place], self.kept(GUARD_RATES.get(point[0], point[0]))
                 )
         others = [place for place in range(len(asked)) if place not in found]
-        takers = [self.processes.get(asked[place][0], NOTHING) for place in others]
+        takers = [self.processes.get(asked[place][0], NO_SAMPLES) for place in others]
         found |= zip(
             others, paired_ratios([quotients[place] for place in others], takers), strict=True
         )
         return [found[place] for place in range(len(asked))]
 
-    def kept(self, metric: str) -> Part:
+    def kept(self, metric: str) -> VarianceTerm:
         """The variance of what a ratio keeps as long as its two processes live, as the rates of this sitting tell."""
         return self._kept[metric]
 
     @cached_property
-    def _kept(self) -> dict[str, Part]:
+    def _kept(self) -> dict[str, VarianceTerm]:
         found = {}
         for metric in RATES:
             of, takers = (
-                self.samples.get(flat(metric), {}),
-                self.processes.get(flat(metric), NOTHING),
+                self.samples.get(scalar_point(metric), {}),
+                self.processes.get(scalar_point(metric), NO_SAMPLES),
             )
             quotients = [
-                self.quotients(flat(metric), name, self.reference)
+                self.round_ratios(scalar_point(metric), name, self.reference)
                 for name in of
                 if name != self.reference
             ]
-            found[metric] = between_processes(quotients, [takers] * len(quotients))
+            found[metric] = between_process_variance(quotients, [takers] * len(quotients))
         return found
 
-    def quotients(self, point: Point, first: str, second: str) -> Numbers:
+    def round_ratios(self, point: Point, first: str, second: str) -> Numbers:
         """first / second in each round; NaN where one of them sat it out."""
         of = self.samples.get(point, {})
-        rounds = len(self.processes.get(point, NOTHING))
+        rounds = len(self.processes.get(point, NO_SAMPLES))
         return of[first] / of[second] if first in of and second in of else np.full(rounds, np.nan)
 
 
-def sittings(
+def build_sessions(
     measures: pd.DataFrame, doctors: dict[str, dict[str, Any]] | None = None
-) -> list[Sitting]:
+) -> list[MeasuredSession]:
     """The sittings in use, in order: the latest of their machine for at least one subject, of those that came to their end."""
-    latest = in_standing(measures).groupby(["machine", "subject"])["sitting"].last()
+    latest = by_session_precedence(measures).groupby(["machine", "subject"])["sitting"].last()
     groups = {
         str(name): rows
         for name, rows in measures[measures["sitting"].isin(set(latest))].groupby("sitting")
     }
     return [
-        _sitting(name, rows, (doctors or {}).get(name, {})) for name, rows in sorted(groups.items())
+        _build_session(name, rows, (doctors or {}).get(name, {}))
+        for name, rows in sorted(groups.items())
     ]
 
 
-def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
+def _build_session(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> MeasuredSession:
     twin = rows["twin"].astype(bool)
     heads, again = rows[~twin], rows[twin]
     plain = heads[heads["axis"] == ""]
@@ -220,22 +221,24 @@ def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
     entered = [str(subject) for subject in again["subject"] if subject in medians.index]
     reference = (entered or measured or [""])[0]
     about = heads[heads["subject"] == reference] if reference else rows
-    surroundings = _first(rows["surroundings"])
+    surroundings = _first_dict(rows["surroundings"])
     samples, processes = _samples(
         rows[~twin | (rows["subject"] == reference)], surroundings.get("process_starts", [])
     )
     twice = {
-        point: {AGAIN: of.pop(AGAIN), reference: of[reference]}
+        point: {DUPLICATE: of.pop(DUPLICATE), reference: of[reference]}
         for point, of in samples.items()
-        if AGAIN in of
+        if DUPLICATE in of
     }
     for point, of in twice.items():
-        both = np.sqrt(of[AGAIN] * of[reference])  # two entries know the reference better than one
+        both = np.sqrt(
+            of[DUPLICATE] * of[reference]
+        )  # two entries know the reference better than one
         samples[point][reference] = np.where(np.isfinite(both), both, of[reference])
-    return Sitting(
+    return MeasuredSession(
         name=name,
         machine=str(rows["machine"].iloc[0]),
-        environment=_first(rows["environment"]),
+        environment=_first_dict(rows["environment"]),
         reference=reference,
         medians=medians,
         points=_points(heads[heads["axis"] != ""]),
@@ -248,15 +251,15 @@ def _sitting(name: str, rows: pd.DataFrame, doctor: dict[str, Any]) -> Sitting:
         },
         arches=dict(zip(heads["subject"], heads["arch"], strict=True)),
         described=dict(zip(heads["subject"], heads["described"], strict=True)),
-        options=_first(rows["options"]),
-        facts=_first(about["facts"]),
+        options=_first_dict(rows["options"]),
+        facts=_first_dict(about["facts"]),
         doctor=doctor,
         surroundings=surroundings,
         twin=bool(len(again)),
     )
 
 
-def _first(column: "pd.Series[Any]") -> dict[str, Any]:
+def _first_dict(column: "pd.Series[Any]") -> dict[str, Any]:
     return next((value for value in column if isinstance(value, dict) and value), {})
 
 
@@ -267,8 +270,8 @@ def _samples(
 
     And which process took each round: `starts` are the first rounds of each. What is taken along an axis has one process.
     """
-    there = rows[rows["metric"].isin(PAIRED) & rows["value"].notna()]
-    who, names = pd.factorize(there["subject"].where(~there["twin"].astype(bool), AGAIN))
+    there = rows[rows["metric"].isin(PAIRED_METRICS) & rows["value"].notna()]
+    who, names = pd.factorize(there["subject"].where(~there["twin"].astype(bool), DUPLICATE))
     found: dict[Point, dict[str, Numbers]] = {}
     processes: dict[Point, Numbers] = {}
     for key, places in there.groupby(["metric", "axis", "place"]).indices.items():
@@ -296,13 +299,13 @@ def _points(rows: pd.DataFrame) -> dict[tuple[str, Point], Ratio]:
         keys.append((str(subject), _point(key)))
         samples.append(values.to_numpy(dtype=float))
     found = (
-        (key, within_a_process(values, (0.0, float("inf"))), values)
+        (key, ratio_within_processes(values, (0.0, float("inf"))), values)
         for key, values in zip(keys, samples, strict=True)
     )
-    return {key: one or _exactly(float(np.median(values))) for key, one, values in found}
+    return {key: one or _exact_ratio(float(np.median(values))) for key, one, values in found}
 
 
-def _exactly(value: float) -> Ratio:
+def _exact_ratio(value: float) -> Ratio:
     """A number that is no rate: nothing, for the growth of a constant state."""
     return Ratio(value, value, value, value, value, value, 1)
 

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis import families
-from bench.analysis.comparisons import SHORT, Comparison
+from bench.analysis.comparisons import MAX_SHORT_LABEL, Comparison
 from bench.analysis.rows import each
-from bench.analysis.sessions import Sitting
+from bench.analysis.sessions import MeasuredSession
 
-NAMES = ["label", "short", "colour", "arch", "stale"]
+NAME_COLUMNS = ["label", "short", "colour", "arch", "stale"]
 
 
 @dataclass(frozen=True)
-class Group:
+class SpeedGroup:
     """Architectures of one sitting that may stand beside one another."""
 
     name: str  # for ids
     title: str
-    sitting: Sitting
+    sitting: MeasuredSession
     names: pd.DataFrame  # indexed by subject: NAMES
 
     def label(self, subject: str) -> str:
@@ -30,12 +30,12 @@ class Group:
         return [str(subject) for subject in self.names.index]
 
 
-def groups(
-    sittings: Sequence[Sitting], parts: Sequence[Comparison], stale: frozenset[int]
-) -> list[Group]:
+def build_groups(
+    sittings: Sequence[MeasuredSession], parts: Sequence[Comparison], stale: frozenset[int]
+) -> list[SpeedGroup]:
     """One for each sitting and each budget and context; what was measured without a finished run stands apart."""
-    known = _known(parts, stale)
-    others = _others(sittings, set(known.index), set(known["colour"]))
+    known = _names_in_comparisons(parts, stale)
+    others = _names_of_others(sittings, set(known.index), set(known["colour"]))
     found = []
     for sitting in sittings:
         there = known[known.index.isin(sitting.medians.index)]
@@ -45,11 +45,13 @@ def groups(
             tables.append(("Measured without a finished run" if tables else "", apart))
         for number, (title, rows) in enumerate(tables):
             heading = title if len(tables) > 1 else ""
-            found.append(Group(f"{sitting.name}-{number}", heading, sitting, rows[NAMES]))
+            found.append(
+                SpeedGroup(f"{sitting.name}-{number}", heading, sitting, rows[NAME_COLUMNS])
+            )
     return found
 
 
-def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
+def _names_in_comparisons(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
     """What the comparisons call each subject. One that stands in several (the same model, other text) is named by the first."""
     tables = [
         part.rows.assign(
@@ -58,16 +60,18 @@ def _known(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
         )
         for part in parts
     ]
-    empty = pd.DataFrame(columns=["subject", "title", *NAMES])
+    empty = pd.DataFrame(columns=["subject", "title", *NAME_COLUMNS])
     every = pd.concat(tables) if tables else empty.assign(control=pd.Series(dtype=bool))
     return (
         every[~every["control"].astype(bool)]
         .drop_duplicates("subject")
-        .set_index("subject")[["title", *NAMES]]
+        .set_index("subject")[["title", *NAME_COLUMNS]]
     )
 
 
-def _others(sittings: Sequence[Sitting], known: set[str], taken: set[int]) -> pd.DataFrame:
+def _names_of_others(
+    sittings: Sequence[MeasuredSession], known: set[str], taken: set[int]
+) -> pd.DataFrame:
     """Names for subjects that no finished run names: their architecture's, and where two share it, the subject too."""
     arches = {
         s: a
@@ -84,7 +88,7 @@ def _others(sittings: Sequence[Sitting], known: set[str], taken: set[int]) -> pd
         for r, twice in zip(each(table), shared, strict=True)
     ]
     table["short"] = [
-        label if len(label) <= SHORT else f"{arch[:12]} #{number}"
+        label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{number}"
         for number, (label, arch) in enumerate(zip(table["label"], table["arch"], strict=True), 1)
     ]
     described = {
@@ -93,5 +97,5 @@ def _others(sittings: Sequence[Sitting], known: set[str], taken: set[int]) -> pd
     named = {
         subject: str(described.get(subject, {}).get("family", "")) for subject in table["subject"]
     }
-    table["colour"] = [*families.colours(named, taken).values()]
-    return table.assign(stale=False).set_index("subject")[NAMES]
+    table["colour"] = [*families.assign_colours(named, taken).values()]
+    return table.assign(stale=False).set_index("subject")[NAME_COLUMNS]

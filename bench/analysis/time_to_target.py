@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.aggregate import LOG2, Tables
+from bench.analysis.aggregate import LOG2, VariantTables
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import NONE, fixed, large, number
+from bench.analysis.formatting import NO_VALUE, format_fixed, format_large, format_number
 from bench.analysis.rows import each
 from bench.config.errors import UserError
-from bench.records.metric import TRAINING
+from bench.records.metric import TRAINING_FLOPS_FACTOR
 from bench.reporting.html_table import Cell, Table
 
 BITS, NATS = "bits per byte", "nats per token"
-COLUMNS = [
+TARGET_COLUMNS = [
     "target",
     "target_unit",
     "target_reached",
@@ -29,12 +29,12 @@ COLUMNS = [
     "flops_to_target",
     "seconds_to_target",
 ]
-CLOCKS = {
-    "tokens_to_target": ("training tokens", large),
-    "flops_to_target": ("training FLOPs", large),
-    "seconds_to_target": ("seconds", number),
+COST_COLUMNS = {
+    "tokens_to_target": ("training tokens", format_large),
+    "flops_to_target": ("training FLOPs", format_large),
+    "seconds_to_target": ("seconds", format_number),
 }
-BLOCKS = "Held-out loss on the fixed blocks of the validation part that training looks at, separators between documents included"
+BLOCKS_NOTE = "Held-out loss on the fixed blocks of the validation part that training looks at, separators between documents included"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Target:
     rows: pd.DataFrame  # indexed by row: label, colour, seeds, lowest, and COLUMNS
 
 
-def asked(words: Sequence[str]) -> float | None:
+def parse_target(words: Sequence[str]) -> float | None:
     """The target among the words behind a results folder: target=2.2. Raises UserError for any other word."""
     level = None
     for word in words:
@@ -69,8 +69,8 @@ def asked(words: Sequence[str]) -> float | None:
     return level
 
 
-def targets(
-    parts: Sequence[Comparison], tables: Tables, curves: pd.DataFrame, given: float | None
+def build_targets(
+    parts: Sequence[Comparison], tables: VariantTables, curves: pd.DataFrame, given: float | None
 ) -> list[list[Target | None]]:
     """For each comparison and each of its tables of likelihoods; None where no look was logged."""
     looked = curves[["run", "tokens", "validation_nats"]].dropna()
@@ -82,7 +82,7 @@ def targets(
 
 
 def _target(
-    rows: pd.DataFrame, tables: Tables, looked: pd.DataFrame, given: float | None
+    rows: pd.DataFrame, tables: VariantTables, looked: pd.DataFrame, given: float | None
 ) -> Target | None:
     runs = tables.runs[tables.runs["row"].isin(rows.index)]
     diverged = pd.Series(
@@ -92,7 +92,7 @@ def _target(
     curve = looked[looked["run"].isin(runs.index)]
     if curve.empty:
         return None
-    sizes, average = _bytes(runs)
+    sizes, average = _bytes_per_token(runs)
     unit = BITS if sizes.notna().all() else NATS
     if (
         given is not None and unit == NATS
@@ -108,7 +108,7 @@ def _target(
     reach = lowest.agg(
         lambda column: np.sort(column)[len(column) // 2]
     )  # what more than half of the seeds reach
-    level = _common(reach) if given is None else given
+    level = _common_level(reach) if given is None else given
     if not math.isfinite(level):
         return None
     first = (
@@ -127,7 +127,9 @@ def _target(
         tokens_to_target=first.groupby(runs["row"]).median(),
     )
     found["flops_to_target"] = (
-        found["tokens_to_target"] * TRAINING * _flops(runs).reindex(found.index)
+        found["tokens_to_target"]
+        * TRAINING_FLOPS_FACTOR
+        * _flops_per_token(runs).reindex(found.index)
     )
     together = rows["sitting"].dropna().nunique() == 1  # rates of several sittings are not compared
     rates = rows["train_tokens_per_second"].astype(float)
@@ -143,7 +145,7 @@ def _target(
     )
 
 
-def _common(reach: "pd.Series[float]") -> float:
+def _common_level(reach: "pd.Series[float]") -> float:
     """The best level that two rows reach, in steps of a hundredth; of one row its own."""
     ordered = np.sort(reach.to_numpy(dtype=float))
     return (
@@ -153,19 +155,21 @@ def _common(reach: "pd.Series[float]") -> float:
     )
 
 
-def _bytes(runs: pd.DataFrame) -> tuple["pd.Series[float]", bool]:
+def _bytes_per_token(runs: pd.DataFrame) -> tuple["pd.Series[float]", bool]:
     """Bytes a target of the blocks that were looked at, and whether some are the average of their part."""
     kept = runs.get("validation_bytes_per_token", pd.Series(math.nan, index=runs.index)).astype(
         float
     )
     average = pd.Series(
-        [_average(one.get("data")) for one in runs["provenance"]], index=runs.index, dtype=float
+        [_mean_bytes_per_token(one.get("data")) for one in runs["provenance"]],
+        index=runs.index,
+        dtype=float,
     )
     same = kept.groupby(runs["row"]).transform("max")  # a seed that diverged never came to note it
     return kept.fillna(same).fillna(average), bool((kept.isna() & same.isna()).any())
 
 
-def _average(data: Any) -> float:
+def _mean_bytes_per_token(data: Any) -> float:
     """Bytes a token of the validation part, separators counted among the tokens."""
     try:
         return float(data["bytes"]["validation"]) / float(data["tokens"]["validation"])
@@ -173,7 +177,7 @@ def _average(data: Any) -> float:
         return math.nan
 
 
-def _flops(runs: pd.DataFrame) -> "pd.Series[float]":
+def _flops_per_token(runs: pd.DataFrame) -> "pd.Series[float]":
     return (
         runs.get("flops_per_token", pd.Series(math.nan, index=runs.index))
         .astype(float)
@@ -182,18 +186,18 @@ def _flops(runs: pd.DataFrame) -> "pd.Series[float]":
     )
 
 
-def columns(found: Sequence[Sequence[Target | None]]) -> pd.DataFrame:
+def target_columns(found: Sequence[Sequence[Target | None]]) -> pd.DataFrame:
     """The columns of summary.csv, by row; inf is a miss."""
-    known = [target.rows[COLUMNS] for part in found for target in part if target is not None]
-    return pd.concat(known) if known else pd.DataFrame(columns=COLUMNS)
+    known = [target.rows[TARGET_COLUMNS] for part in found for target in part if target is not None]
+    return pd.concat(known) if known else pd.DataFrame(columns=TARGET_COLUMNS)
 
 
 # --- the page's table -------------------------------------------------------------------------------------------------
 
 
-def tabulate(name: str, target: Target) -> Table:
+def target_table(name: str, target: Target) -> Table:
     """Who reached the target after how much; a miss is a word."""
-    shown = {key: about for key, about in CLOCKS.items() if target.rows[key].notna().any()}
+    shown = {key: about for key, about in COST_COLUMNS.items() if target.rows[key].notna().any()}
     heads = [
         ("architecture", "seeds are taken by their median"),
         ("reached by", "seeds that came to the target at some look"),
@@ -207,9 +211,9 @@ def tabulate(name: str, target: Target) -> Table:
         [
             Cell(row.label, row.label, colour=int(row.colour)),
             Cell(f"{row.target_reached:.0f} of {row.seeds:.0f}", row.target_reached / row.seeds),
-            *[_cell(float(getattr(row, key)), read) for key, (_, read) in shown.items()],
+            *[_target_cell(float(getattr(row, key)), read) for key, (_, read) in shown.items()],
             Cell(
-                fixed(row.lowest) if math.isfinite(row.lowest) else NONE,
+                format_fixed(row.lowest) if math.isfinite(row.lowest) else NO_VALUE,
                 row.lowest if math.isfinite(row.lowest) else None,
             ),
         ]
@@ -220,21 +224,21 @@ def tabulate(name: str, target: Target) -> Table:
         if target.given
         else "the best that two rows reach; python -m bench.report FOLDER target=… asks for another"
     )
-    caption = f"Target: {fixed(target.level)} {target.unit}, {chosen}."
+    caption = f"Target: {format_fixed(target.level)} {target.unit}, {chosen}."
     return Table(
-        name, caption, heads, rows, _notes(target, shown), "What it takes to reach a target"
+        name, caption, heads, rows, _target_notes(target, shown), "What it takes to reach a target"
     )
 
 
-def _cell(value: float, read: Any) -> Cell:
+def _target_cell(value: float, read: Any) -> Cell:
     if math.isinf(value):
         return Cell("missed", None, mark="bad")
     return Cell(read(value), value if math.isfinite(value) else None)
 
 
-def _notes(target: Target, shown: Mapping[str, Any]) -> list[str]:
+def _target_notes(target: Target, shown: Mapping[str, Any]) -> list[str]:
     notes = [
-        f"{BLOCKS}; {target.looks:.0f} looks a run, so a target may have been reached up to one look earlier."
+        f"{BLOCKS_NOTE}; {target.looks:.0f} looks a run, so a target may have been reached up to one look earlier."
     ]
     if target.unit == NATS:
         notes.append("In nats per token: these records do not say how many bytes the blocks have.")

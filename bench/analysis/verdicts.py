@@ -6,18 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.analysis.aggregate import Tables
-from bench.analysis.formatting import NONE, count, fixed, listed, number
+from bench.analysis.aggregate import VariantTables
+from bench.analysis.formatting import (
+    NO_VALUE,
+    format_count,
+    format_fixed,
+    format_number,
+    join_words,
+)
 from bench.analysis.rows import each
 from bench.reporting.html_table import Cell, Table
 from bench.stats import pairwise
 from bench.stats.intervals import Numbers
-from bench.stats.pairwise import BETTER, DECIDES, SAME, Arms
+from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
 
-FEW = 10.0  # documents of equal size: an interval over fewer is a rough guess
-SHOWN = 210  # pairs on the page, those of 21 rows; verdicts.csv has them all
-FOLDED = 28  # more pairs than these are folded away
-ROWS_ONLY = "Over documents only: seeds were not sampled, another seed may differ by more."
+MIN_EFFECTIVE_DOCUMENTS = 10.0  # documents of equal size: an interval over fewer is a rough guess
+MAX_SHOWN_PAIRS = 210  # pairs on the page, those of 21 rows; verdicts.csv has them all
+MAX_UNFOLDED_PAIRS = 28  # more pairs than these are folded away
+DOCUMENTS_ONLY_NOTE = (
+    "Over documents only: seeds were not sampled, another seed may differ by more."
+)
 
 
 @dataclass(frozen=True)
@@ -37,25 +45,25 @@ class Verdicts:
         return self.pairs[self.pairs["control"]]
 
 
-def verdicts(table: pd.DataFrame, tables: Tables) -> Verdicts:
+def build_verdicts(table: pd.DataFrame, tables: VariantTables) -> Verdicts:
     """Judge every pair of rows of a table of bits per byte; a row of the A/A control only against its own architecture."""
-    return judged(table, _arms([int(str(row)) for row in table.index], tables))
+    return compare_groups(table, _build_groups([int(str(row)) for row in table.index], tables))
 
 
-def judged(table: pd.DataFrame, arms: Arms) -> Verdicts:
+def compare_groups(table: pd.DataFrame, arms: Groups) -> Verdicts:
     """The verdicts on the rows of a table, of which `arms` holds the seeds and the nats."""
     rows = [int(str(row)) for row in table.index]
-    found = pairwise.judge(arms, _twins(table))
+    found = pairwise.pairwise_tests(arms, _control_pairs(table))
     labels = [str(label) for label in table["label"]]
     for end, name in (("first", ""), ("second", "other_")):
         found[f"{name}row"] = [rows[place] for place in found[end]]
         found[f"{name}label"] = [labels[place] for place in found[end]]
-    found["sentence"] = [sentence(pair) for pair in each(found)]
+    found["sentence"] = [verdict_sentence(pair) for pair in each(found)]
     found = found.sort_values(["control", "first", "second"], kind="stable").reset_index(drop=True)
-    return Verdicts(found, tuple(_notes(found, arms, labels, _twins(table))))
+    return Verdicts(found, tuple(_verdict_notes(found, arms, labels, _control_pairs(table))))
 
 
-def _arms(rows: list[int], tables: Tables) -> Arms:
+def _build_groups(rows: list[int], tables: VariantTables) -> Groups:
     """The seeds of each row, and its nats on the documents that all rows were scored on."""
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows)]
     groups = {
@@ -65,17 +73,17 @@ def _arms(rows: list[int], tables: Tables) -> Arms:
     seeds: list[Numbers] = [groups.get(row, np.empty(0)) for row in rows]
     known = tables.documents[tables.documents.index.get_level_values("row").isin(rows)]
     if known.empty:
-        return Arms(seeds, np.empty((len(rows), 0)), np.empty(0))
+        return Groups(seeds, np.empty((len(rows), 0)), np.empty(0))
     sizes = known["bytes"].groupby(level="document").agg(["min", "max"])
     nats = known["nats"].unstack("document").reindex(rows).to_numpy(dtype=float)
     if (
         sizes["min"] != sizes["max"]
     ).any():  # one number names different documents: nothing can be paired
         nats[:] = np.nan
-    return Arms(seeds, nats, sizes["max"].to_numpy(dtype=float))
+    return Groups(seeds, nats, sizes["max"].to_numpy(dtype=float))
 
 
-def _twins(table: pd.DataFrame) -> list[tuple[int, int]]:
+def _control_pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
     """The places of each row of the A/A control, and of the row that it repeats."""
     places = list(enumerate(each(table)))
     real = {row.variant: place for place, row in places if not row.control}
@@ -87,49 +95,49 @@ def _twins(table: pd.DataFrame) -> list[tuple[int, int]]:
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
-def exact(value: float, half: float) -> str:
+def format_difference(value: float, half: float) -> str:
     """A difference to as many places as its error gives sense to, three at least."""
-    return fixed(value, _places(half))
+    return format_fixed(value, _decimals(half))
 
 
-def _places(half: float) -> int:
+def _decimals(half: float) -> int:
     return min(6, max(3, math.ceil(-math.log10(half)))) if half > 0 and math.isfinite(half) else 3
 
 
-def gap(pair: object) -> str:
+def difference_text(pair: object) -> str:
     """By how much: 0.031 ± 0.006."""
     difference, half = (
         float(getattr(pair, "difference", math.nan)),
         float(getattr(pair, "half", math.nan)),
     )
-    return f"{exact(difference, half)} ± {exact(half, half)}"
+    return f"{format_difference(difference, half)} ± {format_difference(half, half)}"
 
 
-def unsettled(pair: object) -> str:
+def power_text(pair: object) -> str:
     """What could have been seen, and what would settle what was seen."""
     detectable, difference = (
         float(getattr(pair, "detectable", math.nan)),
         float(getattr(pair, "difference", math.nan)),
     )
     needed, half = float(getattr(pair, "needed", math.nan)), float(getattr(pair, "half", math.nan))
-    seen, target = exact(detectable, half), exact(difference, half / 10)
+    seen, target = format_difference(detectable, half), format_difference(difference, half / 10)
     if getattr(pair, "basis", "") == "documents":
         return f"could have seen {seen}"
     if math.isfinite(needed):
         return f"could have seen {seen}; about {needed:.0f} seeds would settle {target}"
-    return f"could have seen {seen}; up to {pairwise.MOST:,} seeds would not settle so small a difference, more held-out text may"
+    return f"could have seen {seen}; up to {pairwise.MAX_SEEDS:,} seeds would not settle so small a difference, more held-out text may"
 
 
-def sentence(pair: object) -> str:
+def verdict_sentence(pair: object) -> str:
     """The verdict: one of three sentences, or that there is none and why."""
     label, other = str(getattr(pair, "label", "")), str(getattr(pair, "other_label", ""))
     kind, wins = getattr(pair, "kind", ""), float(getattr(pair, "wins", math.nan))
     if kind == BETTER:
-        said = f"{label} is better by {gap(pair)} bits per byte"
-    elif kind == DECIDES:
+        said = f"{label} is better by {difference_text(pair)} bits per byte"
+    elif kind == ONE_SEED_DECIDES:
         said = f"{label} is better on average, but one seed decides (P = {wins:.1f})"
-    elif kind == SAME:
-        said = f"not distinguishable ({unsettled(pair)})"
+    elif kind == NOT_DISTINGUISHABLE:
+        said = f"not distinguishable ({power_text(pair)})"
     else:
         said = (
             f"no verdict on {label} and {other}: one seed each, and no nats of the same documents"
@@ -137,8 +145,8 @@ def sentence(pair: object) -> str:
     return said + (", over documents only" if getattr(pair, "basis", "") == "documents" else "")
 
 
-def _notes(
-    found: pd.DataFrame, arms: Arms, labels: list[str], twins: list[tuple[int, int]]
+def _verdict_notes(
+    found: pd.DataFrame, arms: Groups, labels: list[str], twins: list[tuple[int, int]]
 ) -> list[str]:
     said = []
     family = int((~found["control"]).sum())
@@ -148,19 +156,19 @@ def _notes(
             "± is the 95 % interval of the one pair. “Could have seen”: the difference that is found 4 times in 5."
         )
     if (found["basis"] == "documents").any():
-        said.append(ROWS_ONLY)
+        said.append(DOCUMENTS_ONLY_NOTE)
     if (found["basis"] == "seeds").any():
         said.append(
             "Over seeds only, where nats of the same documents were not kept: other text may differ by more."
         )
-    if 0 < (worth := pairwise.worth(arms.sizes)) < FEW:
+    if 0 < (worth := pairwise.effective_n(arms.sizes)) < MIN_EFFECTIVE_DOCUMENTS:
         said.append(
-            f"Too few documents: the {len(arms.sizes):,} scored ones, of unequal length, count as {number(worth, 2)} equal ones. "
+            f"Too few documents: the {len(arms.sizes):,} scored ones, of unequal length, count as {format_number(worth, 2)} equal ones. "
             "Take the intervals as a rough guess."
         )
     again = np.zeros(len(labels), dtype=bool)
     again[[second for _, second in twins]] = True
-    spread = pairwise.spread(arms.seeds, ~again)
+    spread = pairwise.pool_seed_variance(arms.seeds, ~again)
     odd = [
         label
         for label, inside, apart in zip(labels, spread.pool, again, strict=True)
@@ -168,7 +176,7 @@ def _notes(
     ]
     if odd:
         said.append(
-            f"The seeds of {listed(odd)} spread unlike those of the others (F test, 1 %): judged by their own spread."
+            f"The seeds of {join_words(odd)} spread unlike those of the others (F test, 1 %): judged by their own spread."
         )
     return said
 
@@ -176,25 +184,28 @@ def _notes(
 # --- the page's table -------------------------------------------------------------------------------------------------
 
 
-def tabulate(name: str, found: Verdicts) -> Table:
+def verdict_table(name: str, found: Verdicts) -> Table:
     """The verdicts as a table of the page: the pairs of the best rows first."""
     rows = []
-    for pair in each(found.pairs.head(SHOWN)):
-        same, known = pair.kind == SAME, math.isfinite(pair.half)
+    for pair in each(found.pairs.head(MAX_SHOWN_PAIRS)):
+        same, known = pair.kind == NOT_DISTINGUISHABLE, math.isfinite(pair.half)
         names = f"{pair.label} · {pair.other_label}"
         rows.append(
             [
                 Cell(names, names, badges=("A/A control",) if pair.control else ()),
                 Cell(pair.sentence, pair.kind, mark="words"),
                 Cell(
-                    exact(pair.difference, pair.half),
+                    format_difference(pair.difference, pair.half),
                     pair.difference,
-                    f"± {exact(pair.half, pair.half)}" if known else "",
+                    f"± {format_difference(pair.half, pair.half)}" if known else "",
                 ),
-                Cell(fixed(pair.wins, 2), pair.wins if math.isfinite(pair.wins) else None),
-                Cell(exact(pair.detectable, pair.half), pair.detectable if known else None),
+                Cell(format_fixed(pair.wins, 2), pair.wins if math.isfinite(pair.wins) else None),
                 Cell(
-                    count(pair.needed) if same and pair.basis != "documents" else NONE,
+                    format_difference(pair.detectable, pair.half),
+                    pair.detectable if known else None,
+                ),
+                Cell(
+                    format_count(pair.needed) if same and pair.basis != "documents" else NO_VALUE,
                     pair.needed if same else None,
                 ),
             ]
@@ -209,7 +220,7 @@ def tabulate(name: str, found: Verdicts) -> Table:
     ]
     left = len(found.pairs) - len(rows)
     notes = [*found.notes, *([f"{left:,} further pairs: see verdicts.csv."] if left > 0 else [])]
-    folded = f"The verdicts on {len(rows):,} pairs" if len(rows) > FOLDED else ""
+    folded = f"The verdicts on {len(rows):,} pairs" if len(rows) > MAX_UNFOLDED_PAIRS else ""
     return Table(
         name,
         "Is one better than the other, by how much, and how sure?",

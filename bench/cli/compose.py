@@ -22,20 +22,20 @@ from bench.cli import launchers
 from bench.cli.hydra_errors import (
     GROUPS,
     check_keys,
-    check_values,
-    check_words,
+    check_overrides,
+    check_sweep_values,
     parser,
-    plain_words,
+    raise_user_errors,
 )
 from bench.config.errors import UserError
-from bench.config.identity import architecture, digest, run_name
-from bench.config.plugins import InstalledArchitectures, check_apart, folders
-from bench.config.schema import Run, Tune, from_plain
-from bench.config.validation import check
+from bench.config.identity import architecture_id, digest, run_name
+from bench.config.plugins import InstalledArchitecturesPlugin, check_unique_names, installed_folders
+from bench.config.schema import Run, TuneConfig, run_from_dict
+from bench.config.validation import validate_run
 from bench.planning import budget
 from bench.system import host
 
-BUILT_IN = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # the sweeper whose cells are known beforehand
 
 
 def conf_folder() -> Path:
@@ -47,7 +47,7 @@ def conf_folder() -> Path:
 def register() -> None:
     """Tell Hydra the dataclasses behind the YAMLs, and the resolvers that the YAMLs use."""
     ConfigStore.instance().store(name="schema", node=Run)
-    Plugins.instance().register(InstalledArchitectures)
+    Plugins.instance().register(InstalledArchitecturesPlugin)
     OmegaConf.register_new_resolver("parallel_jobs", host.parallel_jobs, replace=True)
     warnings.filterwarnings(
         "ignore", message=r"\s*'hydra/launcher/ray' is validated"
@@ -62,15 +62,15 @@ def distinct(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[Run]:
     return list(found.values())
 
 
-class Command(NamedTuple):
+class Sweep(NamedTuple):
     """What a command line asks for."""
 
     runs: list[Run]
     sweep: bool  # several cells, each of which may fail alone
     complete: bool = True  # False where a sweeper of its own chooses the cells as it goes
     workers: bool = False  # a launcher runs the cells in processes of its own
-    elsewhere: bool = False  # and maybe on other machines than this one
-    twice: tuple[
+    remote: bool = False  # and maybe on other machines than this one
+    duplicates: tuple[
         str, ...
     ] = ()  # names of runs that another of them is already, under another architecture's name: not run
     control: tuple[
@@ -78,27 +78,27 @@ class Command(NamedTuple):
     ] = ()  # the words of the same command for the runs of its A/A control, which are among `runs`
 
 
-def resolve(config: DictConfig, choices: Mapping[str, str]) -> Run:
+def run_from_config(config: DictConfig, choices: Mapping[str, str]) -> Run:
     """The run that a composed configuration describes, checked. Raises UserError."""
-    with plain_words():
+    with raise_user_errors():
         tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
     plain = {str(key): value for key, value in tree.items()}
     check_keys(plain)
     names = {group: str(choices[group]) for group in GROUPS}
-    run = from_plain(plain | {"names": names})
-    check(run)
+    run = run_from_dict(plain | {"names": names})
+    validate_run(run)
     if run.tune.trial >= 0:
-        run = planning.trial(run)
-        check(run)
+        run = planning.trial_run(run)
+        validate_run(run)
     elif run.tune.trials:
-        run = planning.found(run)
-    return budget.planned(
+        run = planning.apply_search(run)
+    return budget.apply_plan(
         run
     )  # of what is trained: a search may have set an option of the architecture
 
 
-def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """A command's flags, then its overrides: Hydra itself takes no flag between two of them."""
     overrides = parser().parse_intermixed_args(arguments).overrides
     flags, left = [], list(overrides)
@@ -110,12 +110,12 @@ def in_order(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return flags, overrides
 
 
-def expand(arguments: Sequence[str]) -> Command:
+def compose_sweep(arguments: Sequence[str]) -> Sweep:
     """Every run that a command line asks for, before the first one starts. Raises UserError for what it can not mean."""
     asked = _expand(arguments)
     _check_one_folder(asked.runs)
-    words = _control(arguments, asked)
-    return _once(
+    words = _control_overrides(arguments, asked)
+    return _drop_duplicates(
         asked._replace(runs=[*asked.runs, *_expand(words).runs], control=tuple(words))
         if words
         else asked
@@ -131,23 +131,23 @@ def _check_one_folder(runs: Sequence[Run]) -> None:
             )
 
 
-def _once(asked: Command) -> Command:
+def _drop_duplicates(asked: Sweep) -> Sweep:
     """Without the runs that differ from an earlier one by nothing but the name of their architecture's YAML."""
     first: dict[str, str] = {}
     kept, twice = list[Run](), list[Run]()
     for run in asked.runs:
         given = {
-            "arch": architecture(run.arch),
+            "arch": architecture_id(run.arch),
             "tune": run.arch.get("tune"),
             "names": {**run.names, "arch": ""},
         }
         name = run.names["arch"]
         own = first.setdefault(digest(asdict(run) | given), name) == name
         (kept if own else twice).append(run)
-    return asked._replace(runs=kept, twice=tuple(run_name(run) for run in twice))
+    return asked._replace(runs=kept, duplicates=tuple(run_name(run) for run in twice))
 
 
-def _control(arguments: Sequence[str], asked: Command) -> list[str]:
+def _control_overrides(arguments: Sequence[str], asked: Sweep) -> list[str]:
     """The words that run the suite's A/A control; none where it has none, or where its architecture is compared with no other.
 
     Raises UserError where the two can not be told apart.
@@ -159,14 +159,14 @@ def _control(arguments: Sequence[str], asked: Command) -> list[str]:
         raise UserError(
             f"seed={shared[0]} belongs to the A/A control of this suite: take another one, or give control.seeds=[…]"
         )
-    flags, overrides = in_order(arguments)
+    flags, overrides = split_flags(arguments)
     kept = [word for word in overrides if word.partition("=")[0] not in ("arch", "seed")]
     return [*flags, *kept, f"arch={control.arch}", f"seed={','.join(map(str, control.seeds))}"]
 
 
-def trials(arguments: Sequence[str], tune: Tune) -> list[str]:
+def trial_overrides(arguments: Sequence[str], tune: TuneConfig) -> list[str]:
     """The words that run the trials of a command's searches: all that it names but seeds, once for each trial."""
-    flags, overrides = in_order(arguments)
+    flags, overrides = split_flags(arguments)
     kept = [
         word
         for word in overrides
@@ -180,29 +180,29 @@ def trials(arguments: Sequence[str], tune: Tune) -> list[str]:
     return [*(flag for flag in flags if flag not in ("-m", "--multirun")), "-m", *kept, *more]
 
 
-def _expand(arguments: Sequence[str]) -> Command:
+def _expand(arguments: Sequence[str]) -> Sweep:
     asked = parser().parse_args(arguments)
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():
         raise UserError(f"--config-dir {asked.config_dir} is no folder")
     sources = [
         ("the project", conf_folder()),
-        *folders(),
+        *installed_folders(),
         *(("--config-dir", Path(path)) for path in folder),
     ]
-    check_apart(sources)
+    check_unique_names(sources)
     overrides = [*asked.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
     name = asked.config_name or "config"
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        with plain_words(hydra.config_loader, name, [path for _, path in sources]):
-            return _cells(hydra, name, overrides, asked.multirun)
+        with raise_user_errors(hydra.config_loader, name, [path for _, path in sources]):
+            return _expand_sweep(hydra, name, overrides, asked.multirun)
 
 
-def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Command:
+def _expand_sweep(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Sweep:
     parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
-    check_words(parsed)
+    check_overrides(parsed)
     master = _composed(hydra, name, overrides, RunMode.MULTIRUN)
     launcher, chosen = (
         master.hydra.launcher._target_,
@@ -210,15 +210,15 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     )
     if not (multirun or master.hydra.mode == RunMode.MULTIRUN):
         launchers.check_single(launcher, chosen)
-        return Command([_compose(hydra, name, overrides)], sweep=False)
+        return Sweep([_compose(hydra, name, overrides)], sweep=False)
     launchers.check(
         launcher, chosen, str(OmegaConf.select(master.hydra.launcher, "ray.init.address") or "")
     )
     workers = not launcher.endswith(".BasicLauncher")
     elsewhere = workers and not launcher.startswith(launchers.JOBLIB[0])
-    if master.hydra.sweeper._target_ != BUILT_IN:
+    if master.hydra.sweeper._target_ != BASIC_SWEEPER:
         first = _compose(hydra, name, [_line(o) for o in parsed if not o.is_sweep_override()])
-        return Command([first], True, complete=False, workers=workers, elsewhere=elsewhere)
+        return Sweep([first], True, complete=False, workers=workers, remote=elsewhere)
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
@@ -226,14 +226,14 @@ def _cells(hydra: Any, name: str, overrides: list[str], multirun: bool) -> Comma
     both = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(
         [*params, *task]
     )
-    check_values(both, hydra.config_loader.get_group_options)
+    check_sweep_values(both, hydra.config_loader.get_group_options)
     fixed = [_line(override) for override in parsed if override.is_hydra_override()]
     batches = BasicSweeper.split_arguments(both, max_batch_size=None)
-    return Command(
+    return Sweep(
         [_compose(hydra, name, [*cell, *fixed]) for cell in batches[0]],
         True,
         workers=workers,
-        elsewhere=elsewhere,
+        remote=elsewhere,
     )
 
 
@@ -265,4 +265,4 @@ def _compose(hydra: Any, name: str, overrides: Sequence[str]) -> Run:
     choices = config.hydra.runtime.choices
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    return resolve(config, choices)
+    return run_from_config(config, choices)

@@ -43,14 +43,16 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def check_words(overrides: Sequence[Override]) -> None:
+def check_overrides(overrides: Sequence[Override]) -> None:
     """Raise UserError for a word without a key."""
     for override in overrides:
         if not override.key_or_group:
             raise UserError(f"{override.input_line} has no key: write key=value")
 
 
-def check_values(overrides: Sequence[Override], options: Callable[[str], Sequence[str]]) -> None:
+def check_sweep_values(
+    overrides: Sequence[Override], options: Callable[[str], Sequence[str]]
+) -> None:
     """Raise UserError for a sweep that has no values to be gone through one by one. `options`: of a group."""
     for override in overrides:
         line = override.input_line or ""
@@ -84,7 +86,7 @@ def check_keys(tree: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def plain_words(
+def raise_user_errors(
     loader: Any = None, name: str = "config", folders: Iterable[Path] = ()
 ) -> Iterator[None]:
     """Turn what Hydra, OmegaConf and YAML raise into a UserError of one line. `folders`: that the YAMLs lie in."""
@@ -143,7 +145,7 @@ def _no_yaml(found: re.Match, loader: Any, name: str) -> str:
     parts = found.group(1).split("/")
     at = 2 if parts[0] == "hydra" else 1
     group, word = "/".join(parts[:at]), "/".join(parts[at:])
-    if group == "hydra/launcher" and (plug_in := launchers.missing(word)):
+    if group == "hydra/launcher" and (plug_in := launchers.missing_plugin(word)):
         return plug_in
     known = loader.get_group_options(group) if loader else ()
     return f"{group}={word} is not known; {nearest(word, known) if known else HELP}"
@@ -153,8 +155,8 @@ def _no_plug_in(found: re.Match, loader: Any, name: str) -> str:
     """A launcher's YAML that builds on one which its plug-in would bring."""
     outer, inner = found.groups()
     return (
-        launchers.missing(outer)
-        or launchers.missing(inner)
+        launchers.missing_plugin(outer)
+        or launchers.missing_plugin(inner)
         or f"hydra/launcher={outer} builds on {inner}, which is not there"
     )
 

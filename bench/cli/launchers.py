@@ -25,22 +25,24 @@ PLUGINS = dict.fromkeys(("slurm", "submitit_slurm", "submitit_local"), SUBMITIT)
 PLUGINS |= {"ray": RAY, "local": JOBLIB, "joblib": JOBLIB}
 
 
-def missing(name: str) -> str:
+def missing_plugin(name: str) -> str:
     """The line that says how the plug-in of a launcher is installed; empty for one that needs none, or has it."""
     module, install = PLUGINS.get(name, ("", ""))
     return (
-        f"hydra/launcher={name} needs a plug-in: {install}" if module and not _there(module) else ""
+        f"hydra/launcher={name} needs a plug-in: {install}"
+        if module and not _is_installed(module)
+        else ""
     )
 
 
 def check(target: str, name: str, address: str = "") -> None:
     """Raise UserError where the launcher with this class can not work here. `address`: of the Ray cluster that it is to use."""
-    if said := missing(name):
+    if said := missing_plugin(name):
         raise UserError(said)
-    if target.startswith(RAY[0]) and not _there("ray"):
+    if target.startswith(RAY[0]) and not _is_installed("ray"):
         raise UserError(f"hydra/launcher={name} needs Ray itself: python -m pip install ray")
     place = re.fullmatch(r"([^:/]+):(\d+)", address)
-    if place and not _answers(place[1], int(place[2])):  # Ray itself waits for minutes
+    if place and not _accepts_connections(place[1], int(place[2])):  # Ray itself waits for minutes
         raise UserError(_no_cluster(address))
     if target.endswith(".SlurmLauncher") and not shutil.which("sbatch"):
         here = "hydra/launcher=submitit_local tries the same on this machine"
@@ -55,14 +57,14 @@ def check_single(target: str, name: str) -> None:
         raise UserError(f"hydra/launcher={name}: launchers start sweeps: add -m")
 
 
-def _there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
     except ModuleNotFoundError:  # the package around it
         return False
 
 
-def refused(error: BaseException) -> str:
+def rejection(error: BaseException) -> str:
     """What a launcher says by this error of a cluster that takes nothing from it, in one line; empty where it does not."""
     cause = error.__cause__
     if isinstance(cause, CalledProcessError) and cause.cmd[0] == "sbatch":
@@ -94,7 +96,7 @@ def _no_cluster(address: str) -> str:
     return f"no Ray cluster answers at {address}: {then}"
 
 
-def _answers(host: str, port: int) -> bool:
+def _accepts_connections(host: str, port: int) -> bool:
     try:
         with socket.create_connection((host, port), timeout=5):
             return True
@@ -102,7 +104,7 @@ def _answers(host: str, port: int) -> bool:
         return False
 
 
-def died(error: BaseException) -> bool:
+def is_worker_death(error: BaseException) -> bool:
     """Whether a launcher says by this error that a process of its own died: what it ran is in its record."""
     return isinstance(error, BrokenExecutor) or type(error).__module__.partition(".")[0] in (
         "submitit",

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from bench.config.schema import Run, learning_rate, options
+from bench.config.schema import Run, constructor_options, resolve_learning_rate
 
-UNSAID = {
+DEFAULT_OPTIONS = {
     "kernels": "auto"
 }  # an option that says to take what is best here is as good as not given: records keep their names
 
@@ -19,7 +19,7 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def lasting(node: Any) -> dict[str, Any]:
+def identity_fields(node: Any) -> dict[str, Any]:
     """The fields of a dataclass that count for identity."""
     counts = {f.name: f.metadata.get("identity", True) for f in fields(node)}
     unset = {
@@ -32,35 +32,38 @@ def lasting(node: Any) -> dict[str, Any]:
     }
 
 
-def _data(run: Run) -> dict[str, Any]:
+def _data_key(run: Run) -> dict[str, Any]:
     """What decides the tokens; the numbers of a law only where one draws them."""
-    found = lasting(run.data)
+    found = identity_fields(run.data)
     law = found.pop("synthetic")
-    return found | ({"synthetic": lasting(law)} if run.data.source == "synthetic" else {})
+    return found | ({"synthetic": identity_fields(law)} if run.data.source == "synthetic" else {})
 
 
-def _constructor(arch: Mapping[str, Any]) -> dict[str, Any]:
+def _constructor_key(arch: Mapping[str, Any]) -> dict[str, Any]:
     given = {
-        name: value for name, value in options(arch).items() if (name, value) not in UNSAID.items()
+        name: value
+        for name, value in constructor_options(arch).items()
+        if (name, value) not in DEFAULT_OPTIONS.items()
     }
     return given | {"_target_": arch.get("_target_")}
 
 
-def architecture(arch: Mapping[str, Any]) -> str:
+def architecture_id(arch: Mapping[str, Any]) -> str:
     """Names a class with its options, at any size: `arch` is its YAML."""
-    return digest(_constructor(arch))
+    return digest(_constructor_key(arch))
 
 
 def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     """What changes the weights of a run, and nothing else."""
     key = {
-        name: lasting(getattr(run, name)) for name in ("size", "objective", "train", "optimizer")
-    } | {"data": _data(run)}
+        name: identity_fields(getattr(run, name))
+        for name in ("size", "objective", "train", "optimizer")
+    } | {"data": _data_key(run)}
     key["train"] |= {
-        "learning_rate": learning_rate(run),
+        "learning_rate": resolve_learning_rate(run),
         "match": "tokens",
     }  # however they were planned, the steps say it all
-    return key | {"arch": _constructor(run.arch)} | ({"seed": run.seed} if seeded else {})
+    return key | {"arch": _constructor_key(run.arch)} | ({"seed": run.seed} if seeded else {})
 
 
 def identity(run: Run) -> str:
@@ -73,9 +76,9 @@ def variant(run: Run) -> str:
     return digest(weights_key(run, seeded=False))
 
 
-def subject(run: Run) -> str:
+def workload_id(run: Run) -> str:
     """What is measured for speed and memory: an architecture at a size, whatever it was trained on, from whichever seed."""
-    text = _data(run)  # the vocabulary comes from it
+    text = _data_key(run)  # the vocabulary comes from it
     if run.data.tokenizer == "bytes":
         text = {"tokenizer": "bytes"}
     elif run.data.source == "synthetic":
@@ -90,10 +93,10 @@ def subject(run: Run) -> str:
     }
     shape |= {"threads": run.threads, "clips": run.train.clip > 0, "optimizer": run.optimizer.kind}
     parts = {
-        "arch": _constructor(run.arch),
+        "arch": _constructor_key(run.arch),
         "data": text,
-        "size": lasting(run.size),
-        "objective": lasting(run.objective),
+        "size": identity_fields(run.size),
+        "objective": identity_fields(run.objective),
     }
     return digest(parts | {"shape": shape})
 

@@ -18,20 +18,21 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 from bench.config.errors import UserError
 
-GROUP = "bench.architectures"
-THIS = "architecture-bench"
-MODULES = {
+ENTRY_POINT_GROUP = "bench.architectures"
+DISTRIBUTION = "architecture-bench"
+PACKAGE_OF_MODULE = {
     "fla": "flash-linear-attention"
 }  # where a module is called otherwise than the package that brings it
 
-Source = tuple[str, Path]  # who brings a folder of YAMLs, in words, and the folder
+ConfigFolder = tuple[str, Path]  # who brings a folder of YAMLs, in words, and the folder
 
 
-def folders() -> list[Source]:
+def installed_folders() -> list[ConfigFolder]:
     """The folders that installed packages bring. Raises UserError for a package that names one which is not there."""
     found = []
     for entry in sorted(
-        importlib.metadata.entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)
+        importlib.metadata.entry_points(group=ENTRY_POINT_GROUP),
+        key=lambda entry: (entry.name, entry.value),
     ):
         package = entry.dist.name if entry.dist is not None else entry.name
         top, *inside = entry.value.partition(":")[0].strip().split(".")
@@ -49,9 +50,9 @@ def folders() -> list[Source]:
     return found
 
 
-def check_apart(sources: Sequence[Source]) -> None:
+def check_unique_names(sources: Sequence[ConfigFolder]) -> None:
     """Raise UserError where two folders hold a YAML of the same name: one of them would silently win."""
-    seen: dict[Path, Source] = {}
+    seen: dict[Path, ConfigFolder] = {}
     for source in sources:
         for path in sorted(source[1].rglob("*.yaml")):
             name = path.relative_to(source[1])
@@ -63,7 +64,7 @@ def check_apart(sources: Sequence[Source]) -> None:
                 )
 
 
-class InstalledArchitectures(SearchPathPlugin):
+class InstalledArchitecturesPlugin(SearchPathPlugin):
     """Tells Hydra where the YAMLs of installed packages lie."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -72,13 +73,13 @@ class InstalledArchitectures(SearchPathPlugin):
             for e in search_path.get_path()
             if e.provider == "main"
         ]
-        brought = folders()
-        check_apart([*own, *brought])
+        brought = installed_folders()
+        check_unique_names([*own, *brought])
         for _, folder in brought:
-            search_path.append(provider=GROUP, path=f"file://{folder}")
+            search_path.append(provider=ENTRY_POINT_GROUP, path=f"file://{folder}")
 
 
-def module_file(target: str) -> Path | None:
+def find_module_file(target: str) -> Path | None:
     """The file of the module that a `_target_` names, found without importing it."""
     top, *rest = target.split(".")[:-1] or [""]
     try:
@@ -95,22 +96,27 @@ def module_file(target: str) -> Path | None:
     )
 
 
-def how_to_install(error: BaseException) -> str:
+def install_hint(error: BaseException) -> str:
     """The end of a message about a missing module: the line that installs the extra that brings it, where there is one."""
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     top = error.name.partition(".")[0]
-    wanted = MODULES.get(top, top)
+    wanted = PACKAGE_OF_MODULE.get(top, top)
     try:
-        asked = importlib.metadata.requires(THIS) or []
+        asked = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
         return ""
     for line in asked:
         name, extra = re.match(r"[\w.-]+", line), re.search(r"extra == ['\"]([^'\"]+)", line)
-        if name and extra and extra.group(1) != "dev" and _plain(name.group()) == _plain(wanted):
-            return f"; python -m pip install '{THIS}[{extra.group(1)}]' brings it"
+        if (
+            name
+            and extra
+            and extra.group(1) != "dev"
+            and _normalize(name.group()) == _normalize(wanted)
+        ):
+            return f"; python -m pip install '{DISTRIBUTION}[{extra.group(1)}]' brings it"
     return ""
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.config.errors import UserError
 
-RESERVED = (
+RESERVED_KEYS = (
     "_target_",
     "family",
     "card",
@@ -25,7 +25,7 @@ def later(default: Any) -> Any:
 
 
 @dataclass
-class Synthetic:
+class SyntheticConfig:
     """A source whose best possible loss is known: its law, and how much is drawn by it."""
 
     kind: str = "none"  # markov | hmm | in_context_markov | recall | dyck | parity
@@ -44,7 +44,7 @@ class Synthetic:
 
 
 @dataclass
-class Data:
+class DataConfig:
     """Which text, how it is cut into parts, and what a token is."""
 
     source: str = "text"  # text | python_docs | hub | synthetic
@@ -64,7 +64,7 @@ class Data:
     streamed: bool = False  # hub: read without downloading the whole
     documents: int = 0  # hub: how many documents to take of each part; 0 is all
     joined: bool = False  # hub: the rows are lines of one text, not documents
-    synthetic: Synthetic = field(default_factory=Synthetic)
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     searching: bool = later(
         False
     )  # of a trial: never the test part; where there is none, the end of the training part is scored
@@ -72,7 +72,7 @@ class Data:
 
 
 @dataclass
-class Size:
+class SizeConfig:
     """The budget that every architecture gets: its width is solved from it."""
 
     parameters: int = 800_000  # as `count` counts them
@@ -87,7 +87,7 @@ class Size:
 
 
 @dataclass
-class ObjectiveOptions:
+class ObjectiveConfig:
     """What is trained: `auto` takes what the architecture can."""
 
     kind: str = "auto"  # auto | causal | masked
@@ -96,7 +96,7 @@ class ObjectiveOptions:
 
 
 @dataclass
-class Train:
+class TrainConfig:
     """The one recipe: the same for every architecture but for the learning rate that was found for each."""
 
     steps: int = 1000
@@ -132,7 +132,7 @@ class Train:
 
 
 @dataclass
-class Optimizer:
+class OptimizerConfig:
     """What turns gradients into steps, the same for every architecture."""
 
     kind: str = "adamw"  # adamw | muon: the backbone's matrices by Muon, everything else by AdamW
@@ -143,7 +143,7 @@ class Optimizer:
 
 
 @dataclass
-class Tune:
+class TuneConfig:
     """A random search for the learning rate, equally many trials for each. Outside the run's identity: what it finds is not."""
 
     trials: int = 0  # 0: no search, the learning rate is the one of the architecture's YAML
@@ -156,7 +156,7 @@ class Tune:
 
 
 @dataclass
-class Evaluate:
+class EvaluateConfig:
     """How the trained model is scored: once, when its training ends. Outside the run's identity."""
 
     protocol: str = "chunk"  # chunk: windows side by side | stride: they overlap | stateful: the state is carried through the text
@@ -173,7 +173,7 @@ class Evaluate:
 
 
 @dataclass
-class Measure:
+class MeasureConfig:
     """How deep the speed and memory stage goes. Outside the run's identity: another depth trains nothing again."""
 
     depth: str = "quick"  # off | quick | full
@@ -199,7 +199,7 @@ class Measure:
 
 
 @dataclass
-class Control:
+class ControlConfig:
     """An A/A control: an architecture of the suite once more with other seeds. What it differs by from itself is chance."""
 
     arch: str = ""  # the name of its YAML; empty: none
@@ -213,15 +213,17 @@ class Run:
     arch: dict[str, Any] = field(
         default_factory=dict
     )  # the open group: `_target_`, options, and the reserved keys
-    data: Data = field(default_factory=Data)
-    size: Size = field(default_factory=Size)
-    objective: ObjectiveOptions = field(default_factory=ObjectiveOptions)
-    train: Train = field(default_factory=Train)
-    optimizer: Optimizer = field(default_factory=Optimizer)
-    tune: Tune = field(default_factory=Tune)
-    evaluate: Evaluate = field(default_factory=Evaluate)
-    measure: Measure = field(default_factory=Measure)
-    control: Control = field(default_factory=Control)  # of the suite that this run belongs to
+    data: DataConfig = field(default_factory=DataConfig)
+    size: SizeConfig = field(default_factory=SizeConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    measure: MeasureConfig = field(default_factory=MeasureConfig)
+    control: ControlConfig = field(
+        default_factory=ControlConfig
+    )  # of the suite that this run belongs to
     names: dict[str, str] = field(
         default_factory=dict
     )  # the chosen YAML of each group: arch, data, size, objective
@@ -233,16 +235,16 @@ class Run:
     dry: bool = False
 
 
-def options(arch: Mapping[str, Any]) -> dict[str, Any]:
+def constructor_options(arch: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's keywords among an architecture's keys."""
-    return {key: value for key, value in arch.items() if key not in RESERVED}
+    return {key: value for key, value in arch.items() if key not in RESERVED_KEYS}
 
 
-def learning_rate(run: Run) -> float:
+def resolve_learning_rate(run: Run) -> float:
     """The learning rate of the run: as given, or as the architecture's YAML says, for every optimizer or for each by its name."""
     if run.train.learning_rate is not None:
         return run.train.learning_rate
-    tuned = tuned_rate(run.arch, run.optimizer.kind)
+    tuned = tuned_learning_rate(run.arch, run.optimizer.kind)
     if tuned is None:
         name = run.names.get("arch", "?")
         raise UserError(
@@ -251,24 +253,24 @@ def learning_rate(run: Run) -> float:
     return tuned
 
 
-def tuned_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
+def tuned_learning_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
     """The learning rate that was found for an architecture with an optimizer; None where its YAML names none that is a number."""
     found = (arch.get("tune") or {}).get("learning_rate")
     chosen = found.get(optimizer) if isinstance(found, Mapping) else found
     return float(chosen) if isinstance(chosen, int | float) else None
 
 
-def controls(control: Control, arch: str, seed: int) -> bool:
+def is_control(control: ControlConfig, arch: str, seed: int) -> bool:
     """Whether a run of this architecture and seed is one of the A/A control."""
     return arch == control.arch and seed in control.seeds
 
 
-def from_plain(tree: Mapping[str, Any]) -> Run:
+def run_from_dict(tree: Mapping[str, Any]) -> Run:
     """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
     known = {f.name for f in fields(Run)}
     groups = {
-        "data": Data, "size": Size, "objective": ObjectiveOptions, "train": Train, "optimizer": Optimizer, "tune": Tune,
-        "evaluate": Evaluate, "measure": Measure, "control": Control,
+        "data": DataConfig, "size": SizeConfig, "objective": ObjectiveConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "tune": TuneConfig,
+        "evaluate": EvaluateConfig, "measure": MeasureConfig, "control": ControlConfig,
     }  # fmt: skip
     values = {key: value for key, value in tree.items() if key in known and key not in groups}
     for name, kind in groups.items():
@@ -276,9 +278,9 @@ def from_plain(tree: Mapping[str, Any]) -> Run:
         values[name] = kind(
             **{key: value for key, value in tree.get(name, {}).items() if key in names}
         )
-    known = {f.name for f in fields(Synthetic)}
+    known = {f.name for f in fields(SyntheticConfig)}
     law = tree.get("data", {}).get("synthetic", {})
-    values["data"].synthetic = Synthetic(
+    values["data"].synthetic = SyntheticConfig(
         **{key: value for key, value in law.items() if key in known}
     )
     return Run(**values)

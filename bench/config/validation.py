@@ -5,9 +5,9 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.config.errors import UserError, nearest
-from bench.config.schema import Run, learning_rate
+from bench.config.schema import Run, resolve_learning_rate
 
-WINDOWED = (
+WINDOW_SOURCES = (
     "in_context_markov",
     "recall",
     "dyck",
@@ -16,7 +16,7 @@ WINDOWED = (
 
 CHOICES = {
     "data.source": ("text", "python_docs", "hub", "synthetic"),
-    "data.synthetic.kind": ("none", *WINDOWED, "markov", "hmm"),
+    "data.synthetic.kind": ("none", *WINDOW_SOURCES, "markov", "hmm"),
     "data.split": ("auto", "documents", "tail", "given"),
     "data.deduplicate": ("exact", "near"),
     "size.match": ("parameters", "state"),
@@ -96,7 +96,7 @@ RANGES: dict[str, tuple[float, float]] = {  # both ends allowed
     "threads": (1, 1024),
 }
 
-DESCRIBED: dict[
+RESERVED_KEY_TYPES: dict[
     str, tuple[Any, str]
 ] = {  # the reserved keys of an architecture's YAML, and what is in them
     "family": (str, "a word"),
@@ -111,7 +111,7 @@ DESCRIBED: dict[
 }
 
 
-def check(run: Run) -> None:
+def validate_run(run: Run) -> None:
     """Raise UserError for the first value that is out of its range or no known word."""
     values = asdict(run)
 
@@ -150,7 +150,7 @@ def check(run: Run) -> None:
     _check_ranks(run)
     _check_budgets(run)
     if not run.tune.trials and run.tune.trial < 0:  # a search finds it
-        learning_rate(run)
+        resolve_learning_rate(run)
     _check_law(run)
 
 
@@ -160,7 +160,7 @@ def _check_described(name: str, arch: Mapping[str, Any]) -> None:
         raise UserError(
             f"arch={name} has no _target_: name the class, as in _target_: my_module.MyBackbone"
         )
-    for path, (kind, wanted) in DESCRIBED.items():
+    for path, (kind, wanted) in RESERVED_KEY_TYPES.items():
         group, _, key = path.rpartition(".")
         value = ((arch.get(group) or {}) if group else arch).get(key)
         if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
@@ -190,7 +190,7 @@ def _check_law(run: Run) -> None:
         raise UserError(
             f"evaluate.protocol={run.evaluate.protocol} on a known law: regret is of windows side by side, so take chunk"
         )
-    if synthetic.kind in WINDOWED and synthetic.length != run.size.context:
+    if synthetic.kind in WINDOW_SOURCES and synthetic.length != run.size.context:
         raise UserError(
             f"data.synthetic.length={synthetic.length} is not size.context={run.size.context}: here each window is one sequence"
         )

@@ -11,16 +11,16 @@ In a test file of your own:
 """
 
 from bench.contract import forward_checks, training_checks
-from bench.contract.checks import CHECKS, Check, Finding, Subject, examine
+from bench.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
 from bench.contract.probes import check_before_training
 
 __all__ = [
     "CHECKS",
     "Check",
-    "Finding",
-    "Subject",
+    "CheckResult",
+    "ModelUnderTest",
     "check_before_training",
-    "examine",
+    "run_check",
     "forward_checks",
     "training_checks",
 ]

@@ -9,11 +9,17 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench.contract.probes import Broken
-from bench.model.language_model import FAULTS, CannotBuild, LanguageModel, build, told
+from bench.contract.probes import CheckFailed
+from bench.model.language_model import (
+    PLUGIN_ERRORS,
+    LanguageModel,
+    ModelBuildError,
+    build_model,
+    describe_error,
+)
 from bench.model.sizing import solve_width
 
-BUDGETS = (
+PARAMETER_BUDGETS = (
     20_000,
     80_000,
     320_000,
@@ -23,7 +29,7 @@ BUDGETS = (
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelUnderTest:
     """An architecture at a size small enough to check it in seconds. Raises UserError where it can not be made."""
 
     arch: Mapping[str, Any]  # its YAML
@@ -33,24 +39,24 @@ class Subject:
     width: int = field(init=False)
 
     def __post_init__(self) -> None:
-        for parameters in BUDGETS:
+        for parameters in PARAMETER_BUDGETS:
             try:
                 width = solve_width(self.arch, parameters, self.context, self.vocabulary)
                 break
-            except CannotBuild:
-                if parameters == BUDGETS[-1]:
+            except ModelBuildError:
+                if parameters == PARAMETER_BUDGETS[-1]:
                     raise
         object.__setattr__(self, "parameters", parameters)
         object.__setattr__(self, "width", width)
 
     @classmethod
-    def read(cls, path: str | Path) -> "Subject":
+    def read(cls, path: str | Path) -> "ModelUnderTest":
         """The architecture of a YAML file."""
         return cls(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
 
     def build(self, seed: int = 0, context: int = 0) -> LanguageModel:
         """A model at the subject's width, for its context or for another one."""
-        return build(self.arch, self.width, context or self.context, self.vocabulary, seed)
+        return build_model(self.arch, self.width, context or self.context, self.vocabulary, seed)
 
     def tokens(self, seed: int = 0, batch: int = 2) -> Tensor:
         """Random tokens, (B, T)."""
@@ -58,7 +64,7 @@ class Subject:
         return torch.randint(self.vocabulary, (batch, self.context), generator=generator)
 
 
-class NotAsked(Exception):
+class CheckSkipped(Exception):
     """A check that is not asked of this architecture; the message is why."""
 
 
@@ -69,8 +75,8 @@ class Check:
     name: str
     done: str
     expected: str
-    mend: str
-    run: Callable[[Subject], str]  # returns what came; raises Broken or NotAsked
+    fix: str
+    run: Callable[[ModelUnderTest], str]  # returns what came; raises Broken or NotAsked
 
     def __str__(self) -> str:
         return self.name
@@ -79,12 +85,12 @@ class Check:
 CHECKS: list[Check] = []  # all of them, in the order in which they are told
 
 
-def promise(
+def contract_check(
     done: str, expected: str, mend: str
-) -> Callable[[Callable[[Subject], str]], Callable[[Subject], str]]:
+) -> Callable[[Callable[[ModelUnderTest], str]], Callable[[ModelUnderTest], str]]:
     """Enter a check under its function's name."""
 
-    def enter(run: Callable[[Subject], str]) -> Callable[[Subject], str]:
+    def enter(run: Callable[[ModelUnderTest], str]) -> Callable[[ModelUnderTest], str]:
         CHECKS.append(Check(run.__name__, done, expected, mend, run))
         return run
 
@@ -92,26 +98,26 @@ def promise(
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What a check found."""
 
     check: Check
     status: Literal["holds", "broken", "not asked"]
-    came: str
+    observed: str
 
     def sentence(self) -> str:
         """One plain line."""
-        said = f"{self.check.name}: {self.check.done}; expected: {self.check.expected}; came: {self.came}"
-        return f"{said}; to mend it: {self.check.mend}" if self.status == "broken" else said
+        said = f"{self.check.name}: {self.check.done}; expected: {self.check.expected}; came: {self.observed}"
+        return f"{said}; to mend it: {self.check.fix}" if self.status == "broken" else said
 
 
-def examine(check: Check, subject: Subject) -> Finding:
+def run_check(check: Check, subject: ModelUnderTest) -> CheckResult:
     """Run one check; whatever it raises is its finding."""
     try:
-        return Finding(check, "holds", check.run(subject))
-    except NotAsked as reason:
-        return Finding(check, "not asked", str(reason))
-    except (Broken, CannotBuild) as error:
-        return Finding(check, "broken", str(error))
-    except FAULTS as error:
-        return Finding(check, "broken", f"it raised {told(error)}")
+        return CheckResult(check, "holds", check.run(subject))
+    except CheckSkipped as reason:
+        return CheckResult(check, "not asked", str(reason))
+    except (CheckFailed, ModelBuildError) as error:
+        return CheckResult(check, "broken", str(error))
+    except PLUGIN_ERRORS as error:
+        return CheckResult(check, "broken", f"it raised {describe_error(error)}")

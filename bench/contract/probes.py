@@ -12,19 +12,21 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.interface import Backbone
-from bench.model.language_model import FAULTS, CannotBuild, LanguageModel, told
+from bench.model.language_model import PLUGIN_ERRORS, LanguageModel, ModelBuildError, describe_error
 
-LONGEST = (
+MAX_PROBE_LENGTH = (
     1024  # tokens that the check before training looks at: the context, where that is not longer
 )
-ROUNDING = 1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
+FLOAT64_TOLERANCE = (
+    1e-9  # what float64 may differ by where a Fourier transform or a routing mixes roundings
+)
 
 
-class Broken(Exception):
+class CheckFailed(Exception):
     """A check that does not hold; the message is what came instead."""
 
 
-def noise(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> Tensor:
+def random_input(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> Tensor:
     """A random input of a backbone, (B, T, D). A constant change would hide behind a norm; a random one does not."""
     table, generator = model.embedding.weight, torch.Generator().manual_seed(seed)
     return torch.randn(batch, length, model.backbone.width, generator=generator).to(
@@ -33,7 +35,7 @@ def noise(model: LanguageModel, length: int, seed: int = 0, batch: int = 2) -> T
 
 
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def preserve_state(model: nn.Module) -> Iterator[None]:
     """Leave a model's buffers and the random numbers of whatever comes after as they were."""
     before = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = [
@@ -46,7 +48,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def counted_kernels() -> Iterator[None]:
+def countable_kernels() -> Iterator[None]:
     """Kernels whose products an operation counter sees: attention step by step, and recurrent cells without oneDNN."""
     library: Any = torch.backends.mkldnn
     before, library.enabled = library.enabled, False
@@ -57,42 +59,45 @@ def counted_kernels() -> Iterator[None]:
         library.enabled = before
 
 
-def mix(backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+def seeded_output(backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """The output of a backbone, with the same random numbers at every call."""
     torch.manual_seed(0)
     mixed: Tensor = backbone(x, None, lengths)[0]
     return mixed
 
 
-class Held:
+class ReferenceOutput:
     """The output for one input, held against the outputs for others: in float32, and where those differ in float64."""
 
     def __init__(self, backbone: Backbone, x: Tensor, lengths: Tensor | None = None) -> None:
         self.backbone, self.x, self.lengths = backbone, x, lengths
-        self.plain = mix(backbone, x, lengths)
+        self.plain = seeded_output(backbone, x, lengths)
 
     @cached_property
     def exact(self) -> tuple[Backbone, Tensor]:
         """The same in float64: a copy, and its output. Raises Broken where even the same input gives another output."""
-        if not torch.equal(self.plain, mix(self.backbone, self.x, self.lengths)):
-            raise Broken(
+        if not torch.equal(self.plain, seeded_output(self.backbone, self.x, self.lengths)):
+            raise CheckFailed(
                 "it draws numbers outside the given seed: the same input gave another output"
             )
         double = copy.deepcopy(self.backbone).double()
-        return double, mix(double, self.x.double(), self.lengths)
+        return double, seeded_output(double, self.x.double(), self.lengths)
 
     def moved(self, other: Tensor, part: tuple[Any, ...]) -> float:
         """How far a part of the output moves when x becomes `other`: 0 where not a bit does, or only float64's rounding."""
-        if torch.equal(self.plain[part], mix(self.backbone, other, self.lengths)[part]):
+        if torch.equal(self.plain[part], seeded_output(self.backbone, other, self.lengths)[part]):
             return 0.0
         double, output = self.exact
         distance = (
-            (output[part] - mix(double, other.double(), self.lengths)[part]).abs().max().item()
+            (output[part] - seeded_output(double, other.double(), self.lengths)[part])
+            .abs()
+            .max()
+            .item()
         )
-        return 0.0 if distance <= ROUNDING else distance
+        return 0.0 if distance <= FLOAT64_TOLERANCE else distance
 
 
-def differs(
+def max_change(
     backbone: Backbone,
     x: Tensor,
     other: Tensor,
@@ -100,31 +105,33 @@ def differs(
     lengths: Tensor | None = None,
 ) -> float:
     """`Held.moved` for a single other input."""
-    return Held(backbone, x, lengths).moved(other, part)
+    return ReferenceOutput(backbone, x, lengths).moved(other, part)
 
 
 def check_output(backbone: Backbone, x: Tensor) -> Tensor:
     """The output for x, (B, T, D), or Broken where it is not of the form that it must have."""
     returned = backbone(x)
     if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[0], Tensor)):
-        raise Broken(
+        raise CheckFailed(
             f"forward returned {type(returned).__name__} and not a pair of output and state"
         )
     mixed, after = returned
     if mixed.shape != x.shape:
-        raise Broken(
+        raise CheckFailed(
             f"its output has the wrong shape: {tuple(mixed.shape)} for an input of {tuple(x.shape)}"
         )
     if mixed.dtype != x.dtype:
-        raise Broken(f"its output has the wrong dtype: {mixed.dtype} for an input of {x.dtype}")
+        raise CheckFailed(
+            f"its output has the wrong dtype: {mixed.dtype} for an input of {x.dtype}"
+        )
     if not bool(mixed.isfinite().all()):
-        raise Broken("its output is not finite for a random input")
+        raise CheckFailed("its output is not finite for a random input")
     if after is not None:
-        raise Broken("it returned a state although none was given: return None then")
+        raise CheckFailed("it returned a state although none was given: return None then")
     return mixed
 
 
-def each_token(x: Tensor, other: Tensor) -> Iterator[tuple[int, Tensor, str]]:
+def replace_each_token(x: Tensor, other: Tensor) -> Iterator[tuple[int, Tensor, str]]:
     """x with one token after the other taken from `other`: its position, what came of x, (B, T, D), and words for it."""
     for position in range(1, x.shape[1]):
         changed = x.clone()
@@ -132,7 +139,9 @@ def each_token(x: Tensor, other: Tensor) -> Iterator[tuple[int, Tensor, str]]:
         yield position, changed, f"another token at position {position}"
 
 
-def onward(x: Tensor, other: Tensor, positions: Iterable[int]) -> Iterator[tuple[int, Tensor, str]]:
+def replace_suffixes(
+    x: Tensor, other: Tensor, positions: Iterable[int]
+) -> Iterator[tuple[int, Tensor, str]]:
     """x with all tokens from a position on taken from `other`: whatever looks across that border sees them."""
     for position in positions:
         yield (
@@ -144,16 +153,16 @@ def onward(x: Tensor, other: Tensor, positions: Iterable[int]) -> Iterator[tuple
 
 def check_causal(backbone: Backbone, x: Tensor, changes: Iterable[tuple[int, Tensor, str]]) -> None:
     """Broken where a position before a changed one moves, although the architecture says `causal`."""
-    held = Held(backbone, x)
+    held = ReferenceOutput(backbone, x)
     for position, changed, words in changes:
         distance = held.moved(changed, (slice(None), slice(0, position)))
         if distance:
-            raise Broken(
+            raise CheckFailed(
                 f"it looks ahead while it says causal: {words} moved outputs before it by up to {distance:.2g}"
             )
 
 
-def leaves(output: Tensor) -> list[Tensor]:
+def gradient_leaves(output: Tensor) -> list[Tensor]:
     """The tensors that take gradients and that an output was made from."""
     found: dict[int, Tensor] = {}
     seen: set[Any] = set()
@@ -169,7 +178,7 @@ def leaves(output: Tensor) -> list[Tensor]:
     return list(found.values())
 
 
-def loss_of(model: LanguageModel, tokens: Tensor) -> Tensor:
+def contract_loss(model: LanguageModel, tokens: Tensor) -> Tensor:
     """Nats a token: the next one for a causal model; for an encoder every second one, hidden."""
     if model.backbone.causal:
         logits, targets = model(tokens[:, :-1])[0], tokens[:, 1:]
@@ -181,7 +190,7 @@ def loss_of(model: LanguageModel, tokens: Tensor) -> Tensor:
     return loss if extra is None else loss + extra
 
 
-def learn(
+def train_briefly(
     model: LanguageModel,
     batches: list[Tensor],
     steps: int,
@@ -196,14 +205,14 @@ def learn(
     torch.manual_seed(0)
     for step in range(steps):
         adam.zero_grad()
-        loss = loss_of(model, batches[step % len(batches)])
+        loss = contract_loss(model, batches[step % len(batches)])
         loss.backward()
         if look(loss.item()):
             break
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adam.step()
     with torch.no_grad():
-        return sum(loss_of(model, tokens).item() for tokens in batches) / len(batches)
+        return sum(contract_loss(model, tokens).item() for tokens in batches) / len(batches)
 
 
 def check_before_training(model: LanguageModel) -> None:
@@ -211,15 +220,15 @@ def check_before_training(model: LanguageModel) -> None:
 
     In training mode, as it is about to run; nothing of the model and no random number of the run is touched.
     """
-    name, length = type(model.backbone).__name__, min(model.backbone.context, LONGEST)
-    x, other = noise(model, length), noise(model, length, seed=1)
+    name, length = type(model.backbone).__name__, min(model.backbone.context, MAX_PROBE_LENGTH)
+    x, other = random_input(model, length), random_input(model, length, seed=1)
     try:
-        with undisturbed(model):
+        with preserve_state(model):
             check_output(model.backbone, x)
             if model.backbone.causal:
                 positions = sorted({1, length // 3, length // 2 + 1, length - 1} - {0})
-                check_causal(model.backbone, x, onward(x, other, positions))
-    except Broken as error:
-        raise CannotBuild(f"{name}: {error}") from None
-    except FAULTS as error:
-        raise CannotBuild(f"{name}: it raised {told(error)}") from None
+                check_causal(model.backbone, x, replace_suffixes(x, other, positions))
+    except CheckFailed as error:
+        raise ModelBuildError(f"{name}: {error}") from None
+    except PLUGIN_ERRORS as error:
+        raise ModelBuildError(f"{name}: it raised {describe_error(error)}") from None

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.config.errors import UserError
-from bench.data.corpus import Part, too_long
+from bench.data.corpus import Part, too_long_message
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 VALIDATION_BLOCKS = 64  # that training looks at now and then
-PIECE = (
+TOKENS_PER_CHUNK = (
     1 << 22
 )  # tokens that are looked at together, so that a part of any length takes little room
 
@@ -44,7 +44,7 @@ class Blocks:
         )
         self.per_epoch = (len(tokens) - 1) // context
         if self.per_epoch < 1:
-            raise UserError(too_long(context, "train", len(tokens)))
+            raise UserError(too_long_message(context, "train", len(tokens)))
         if self.per_epoch < batch:
             known = f"the training part fills {self.per_epoch} sequences of size.context={context}"
             raise UserError(
@@ -75,7 +75,7 @@ class Blocks:
         places = self.indices(step)[:, None] * self.context + np.arange(
             self.context + 1
         )  # (batch, context + 1)
-        return marked(self.tokens, self.counted, places)
+        return merge_mask(self.tokens, self.counted, places)
 
     def digest(self, steps: int) -> str:
         """Sixteen hexadecimal digits of the order that the first `steps` steps really use."""
@@ -85,7 +85,7 @@ class Blocks:
         return digest.hexdigest()[:16]
 
 
-def marked(
+def merge_mask(
     tokens: np.ndarray, counted: np.ndarray | None, places: np.ndarray | slice
 ) -> np.ndarray:
     """The tokens at some places as int64; the complement where a token does not count as a target."""
@@ -93,7 +93,9 @@ def marked(
     return found if counted is None else np.where(counted[places], found, ~found)
 
 
-def spread(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> tuple[np.ndarray, int]:
+def spaced_blocks(
+    part: Part, context: int, count: int = VALIDATION_BLOCKS
+) -> tuple[np.ndarray, int]:
     """Where up to `count` blocks spread evenly over a part begin, (N,) int64, and their length: always the same."""
     whole = max(1, (len(part.tokens) - 1) // context)
     length = min(context, len(part.tokens) - 1)
@@ -101,7 +103,7 @@ def spread(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> tuple[np
 
 
 @dataclass(frozen=True)
-class Window:
+class WindowBatch:
     """A batch of stretches, padded on the right with zeros."""
 
     tokens: np.ndarray  # (b, context) int64
@@ -110,7 +112,7 @@ class Window:
     positions: np.ndarray  # (b, context) int64: token offset of each target in the part; -1 on padding, and where it was scored before
 
 
-def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[Window]:
+def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[WindowBatch]:
     """Scoring, protocol stride(context, stride): every token of the part but the first, a separator, is a target exactly once.
 
     Windows advance by `stride` tokens, and what an earlier one scored is only read. 0: by the whole context, chunk(context).
@@ -125,7 +127,7 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
         real = places < targets
         new = real & ((places >= starts + context - step) | (starts == 0))
         inside = np.minimum(places, targets - 1)
-        yield Window(
+        yield WindowBatch(
             tokens=np.where(real, part.tokens[inside], 0).astype(np.int64),
             targets=np.where(real, part.tokens[inside + 1], 0).astype(np.int64),
             lengths=real.sum(1).astype(np.int64),
@@ -133,7 +135,9 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
         )
 
 
-def per_unit(part: Part, nats: np.ndarray, separator: int) -> "tuple[pd.DataFrame, float, int]":
+def nats_per_unit(
+    part: Part, nats: np.ndarray, separator: int
+) -> "tuple[pd.DataFrame, float, int]":
     """What the tokens cost, by unit: (document, bytes, tokens, nats); then the separators' nats and count, which stand apart.
 
     `nats` (N,) float64 by token offset; the first, which is no target, is not read.
@@ -143,9 +147,9 @@ def per_unit(part: Part, nats: np.ndarray, separator: int) -> "tuple[pd.DataFram
     units = len(part.starts)
     tokens, inside = np.zeros(units, np.int64), np.zeros(units, np.float64)
     apart: list[np.ndarray] = []
-    for first in range(1, len(part.tokens), PIECE):
-        said = np.asarray(part.tokens[first : first + PIECE]) != separator
-        cost = nats[first : first + PIECE]
+    for first in range(1, len(part.tokens), TOKENS_PER_CHUNK):
+        said = np.asarray(part.tokens[first : first + TOKENS_PER_CHUNK]) != separator
+        cost = nats[first : first + TOKENS_PER_CHUNK]
         unit = np.searchsorted(part.starts, first + np.flatnonzero(said), side="right") - 1
         tokens += np.bincount(unit, minlength=units)
         np.add.at(inside, unit, cost[said])

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
-from bench.data.sources.base import Piece, clean
+from bench.data.sources.base import TextChunk, encode_utf8
 
-PLAIN = (".txt", ".md")  # a document a file
-ROWS = (".jsonl", ".parquet")  # a document a row
-READ = 4 << 20  # bytes read at once
-WHOLE = (
+TEXT_SUFFIXES = (".txt", ".md")  # a document a file
+ROW_SUFFIXES = (".jsonl", ".parquet")  # a document a row
+READ_BYTES = 4 << 20  # bytes read at once
+MAX_HASHED_BYTES = (
     256 << 20
 )  # a file up to this size is known by all of its bytes, a larger one by its ends, size and time
 
 
-def find(path: str) -> list[Path]:
+def find_files(path: str) -> list[Path]:
     """The files that `data.path` names, in the order of their names. Raises UserError where there are none."""
     if not path:
         raise UserError(
@@ -28,9 +28,11 @@ def find(path: str) -> list[Path]:
     place = Path(path).expanduser()
     if place.is_file():
         return [place]
-    kinds = ", ".join(PLAIN + ROWS)
+    kinds = ", ".join(TEXT_SUFFIXES + ROW_SUFFIXES)
     if place.is_dir():
-        found = [file for file in place.rglob("*") if file.suffix.lower() in PLAIN + ROWS]
+        found = [
+            file for file in place.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES + ROW_SUFFIXES
+        ]
         found = [
             file
             for file in found
@@ -48,26 +50,28 @@ def find(path: str) -> list[Path]:
     return files
 
 
-class Files:
+class FileSource:
     """The texts of some files. A .txt or .md file is one document, a row of a .jsonl or .parquet file is one."""
 
     def __init__(self, path: str, column: str):
         self.path, self.column = path, column
-        self.files = find(path)
-        self.single = len(self.files) == 1 and self.files[0].suffix.lower() not in ROWS
+        self.files = find_files(path)
+        self.single = len(self.files) == 1 and self.files[0].suffix.lower() not in ROW_SUFFIXES
         for file in self.files:
-            check_opens(file)
+            check_readable(file)
         if not any(file.stat().st_size for file in self.files):
             raise UserError(f"data.path={path} is empty (0 bytes): there is nothing to learn from")
 
     def fingerprint(self) -> Any:
-        column = self.column if any(file.suffix.lower() in ROWS for file in self.files) else ""
-        return {"files": [identify(file) for file in self.files], "column": column}
+        column = (
+            self.column if any(file.suffix.lower() in ROW_SUFFIXES for file in self.files) else ""
+        )
+        return {"files": [fingerprint_file(file) for file in self.files], "column": column}
 
     def facts(self) -> dict[str, Any]:
         return {"source": "text", "path": self.path, "files": len(self.files)}
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextChunk]:
         for file in self.files:
             suffix = file.suffix.lower()
             try:
@@ -78,38 +82,38 @@ class Files:
                 else:
                     yield from read_plain(file)
             except OSError as error:
-                raise UserError(unreadable(file, error)) from None
+                raise UserError(unreadable_message(file, error)) from None
 
 
-def check_opens(file: Path) -> None:
+def check_readable(file: Path) -> None:
     """Raise UserError for a file that may not be read."""
     try:
         with open(file, "rb"):
             pass
     except OSError as error:
-        raise UserError(unreadable(file, error)) from None
+        raise UserError(unreadable_message(file, error)) from None
 
 
-def unreadable(file: Path, error: OSError) -> str:
+def unreadable_message(file: Path, error: OSError) -> str:
     return f"{file} can not be read ({error.strerror}): mend its permissions, or leave it out of data.path"
 
 
-def identify(file: Path) -> list[str]:
+def fingerprint_file(file: Path) -> list[str]:
     """Suffix and digest of a file's bytes; of its ends, size and time where it is large."""
     state, digest = file.stat(), hashlib.sha256()
     with open(file, "rb") as stream:
-        if state.st_size <= WHOLE:
-            while block := stream.read(READ):
+        if state.st_size <= MAX_HASHED_BYTES:
+            while block := stream.read(READ_BYTES):
                 digest.update(block)
         else:
-            digest.update(stream.read(READ))
-            stream.seek(-READ, 2)
+            digest.update(stream.read(READ_BYTES))
+            stream.seek(-READ_BYTES, 2)
             digest.update(stream.read())
             digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
     return [file.suffix.lower(), digest.hexdigest()]
 
 
-def decode(file: Path, block: bytes, offset: int) -> None:
+def check_utf8(file: Path, block: bytes, offset: int) -> None:
     """Raise UserError where a block, which starts `offset` bytes into the file, is no UTF-8 text."""
     zero = block.find(0)
     if zero >= 0:
@@ -124,11 +128,11 @@ def decode(file: Path, block: bytes, offset: int) -> None:
         ) from None
 
 
-def read_plain(file: Path) -> Iterator[Piece]:
+def read_plain(file: Path) -> Iterator[TextChunk]:
     """One document, checked to be UTF-8 while it is read. Raises UserError with the byte offset where it is not."""
     decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
     with open(file, "rb") as stream:
-        while block := stream.read(READ):
+        while block := stream.read(READ_BYTES):
             held = decoder.getstate()[
                 0
             ]  # the beginning of a character that the last block cut in two
@@ -137,22 +141,22 @@ def read_plain(file: Path) -> Iterator[Piece]:
                     raise UnicodeDecodeError("utf-8", block, 0, 1, "zero byte")
                 decoder.decode(block)
             except UnicodeDecodeError:
-                decode(file, held + block, offset - len(held))
+                check_utf8(file, held + block, offset - len(held))
             offset += len(block)
-            yield Piece(block, last=False)
+            yield TextChunk(block, last=False)
     if decoder.getstate()[0]:
         raise UserError(
             f"{file} is not UTF-8 (byte offset {offset - len(decoder.getstate()[0])}): its last character is cut off"
         )
-    yield Piece(b"", last=True)
+    yield TextChunk(b"", last=True)
 
 
-def read_jsonl(file: Path, column: str) -> Iterator[Piece]:
+def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
     """A document a line. Raises UserError with the line's number where it is no JSON object with that field of text."""
     offset = 0
     with open(file, "rb") as stream:
         for number, line in enumerate(stream, 1):
-            decode(file, line, offset)
+            check_utf8(file, line, offset)
             offset += len(line)
             if not line.strip():
                 continue
@@ -175,10 +179,10 @@ def read_jsonl(file: Path, column: str) -> Iterator[Piece]:
                 raise UserError(
                     f"{file} line {number}: the field {column!r} is no text ({kind}): set data.column=…"
                 )
-            yield Piece(clean(row[column]))
+            yield TextChunk(encode_utf8(row[column]))
 
 
-def read_parquet(file: Path, column: str) -> Iterator[Piece]:
+def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
     """A document a row. Raises UserError where the file is broken or has no such column of text."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -196,7 +200,9 @@ def read_parquet(file: Path, column: str) -> Iterator[Piece]:
                     f"{file}: the column {column!r} is no text ({kind}): set data.column=…"
                 )
             for batch in table.iter_batches(batch_size=256, columns=[column]):
-                yield from (Piece(clean(text)) for text in batch.column(0).to_pylist() if text)
+                yield from (
+                    TextChunk(encode_utf8(text)) for text in batch.column(0).to_pylist() if text
+                )
     except (pa.ArrowException, OSError) as error:
         raise UserError(
             f"{file} is no readable .parquet file ({str(error).splitlines()[0]}): write it again"

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from bench.data.sources.base import Piece
+from bench.data.sources.base import TextChunk
 
-READ = 1 << 20  # bytes read at once
+READ_BYTES = 1 << 20  # bytes read at once
 Span = tuple[int, int]  # begin and end in the spool, bytes
 
 
@@ -53,19 +53,19 @@ class Documents:
         return self.take(np.argsort(self.digests, kind="stable"))
 
 
-def pairs(spans: np.ndarray) -> Iterator[Span]:
+def iterate_spans(spans: np.ndarray) -> Iterator[Span]:
     """The rows of (N, 2), a few at a time as numbers of Python: all of them would take twenty times the room of the array."""
     for first in range(0, len(spans), 1 << 14):
         yield from map(tuple, spans[first : first + (1 << 14)].tolist())
 
 
-def fill(path: Path, pieces: Iterable[Piece]) -> tuple[Documents, int]:
+def write_documents(path: Path, pieces: Iterable[TextChunk]) -> tuple[Documents, int]:
     """Write the pieces to a file. The documents, and how many were empty, which are left out."""
     with open(path, "wb") as file:
-        return write(file, pieces)
+        return append_documents(file, pieces)
 
 
-def write(file: BinaryIO, pieces: Iterable[Piece]) -> tuple[Documents, int]:
+def append_documents(file: BinaryIO, pieces: Iterable[TextChunk]) -> tuple[Documents, int]:
     """As `fill`, into an open file."""
     begins, ends, parts, digests, names, blanks = (
         array("q"),
@@ -96,7 +96,7 @@ def write(file: BinaryIO, pieces: Iterable[Piece]) -> tuple[Documents, int]:
     ), blanks
 
 
-class Spool:
+class DocumentStore:
     """The file that `fill` wrote, open for reading; a `with` closes it."""
 
     def __init__(self, path: Path):
@@ -104,7 +104,7 @@ class Spool:
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115
         self.length = path.stat().st_size
 
-    def __enter__(self) -> "Spool":
+    def __enter__(self) -> "DocumentStore":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,7 +131,7 @@ class Spool:
         while end - begin >= 2 * at_least:
             low = begin + at_least
             if low + at_least > start + len(ahead):
-                ahead, start = self.raw(low, min(end, low + max(at_least, READ))), low
+                ahead, start = self.raw(low, min(end, low + max(at_least, READ_BYTES))), low
             first, last = low - start, low - start + at_least
             line, space = ahead.find(b"\n", first, last - 1), ahead.find(b" ", first, last)
             place = line + 1 if line >= 0 else space if space >= 0 else first
@@ -144,8 +144,8 @@ class Spool:
     def characters(self, begin: int, end: int) -> int:
         """How many characters a stretch holds."""
         return sum(
-            int(np.count_nonzero(self.leads(low, min(low + READ, end))))
-            for low in range(begin, end, READ)
+            int(np.count_nonzero(self.leads(low, min(low + READ_BYTES, end))))
+            for low in range(begin, end, READ_BYTES)
         )
 
     def leads(self, begin: int, end: int) -> np.ndarray:
@@ -154,8 +154,8 @@ class Spool:
 
     def offset(self, begin: int, end: int, count: int) -> int:
         """The byte offset behind the first `count` characters of a stretch."""
-        for low in range(begin, end, READ):
-            leads = self.leads(low, min(low + READ, end))
+        for low in range(begin, end, READ_BYTES):
+            leads = self.leads(low, min(low + READ_BYTES, end))
             here = int(np.count_nonzero(leads))
             if count < here:
                 return low + int(np.flatnonzero(leads)[count])

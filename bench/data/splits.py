@@ -3,15 +3,15 @@
 import numpy as np
 
 from bench.config.errors import UserError
-from bench.config.schema import Data
-from bench.data.dedup import without_copies, without_near_copies
-from bench.data.document_store import Documents, Spool, pairs
+from bench.config.schema import DataConfig
+from bench.data.dedup import drop_exact_duplicates, drop_near_duplicates
+from bench.data.document_store import Documents, DocumentStore, iterate_spans
 
-Spans = dict[str, np.ndarray]  # part -> (N, 2) int64: begins and ends in the spool, bytes
-STRATUM = 30  # documents that a class of size needs to be split on its own
+SpansByPart = dict[str, np.ndarray]  # part -> (N, 2) int64: begins and ends in the spool, bytes
+MIN_STRATUM = 30  # documents that a class of size needs to be split on its own
 
 
-def strata(documents: Documents) -> list[np.ndarray]:
+def size_strata(documents: Documents) -> list[np.ndarray]:
     """Places of the documents in classes of size, a factor of two each; small classes join the one below.
 
     Within a class the texts' digests order.
@@ -21,7 +21,7 @@ def strata(documents: Documents) -> list[np.ndarray]:
     waiting = np.empty(0, np.int64)
     for width in np.unique(widths)[::-1]:
         waiting = np.concatenate([waiting, np.flatnonzero(widths == width)])
-        if len(waiting) >= STRATUM:
+        if len(waiting) >= MIN_STRATUM:
             merged.append(waiting)
             waiting = waiting[:0]
     if len(waiting):
@@ -29,14 +29,14 @@ def strata(documents: Documents) -> list[np.ndarray]:
     return [places[np.argsort(documents.digests[places], kind="stable")] for places in merged]
 
 
-def by_documents(documents: Documents) -> Spans:
+def split_by_documents(documents: Documents) -> SpansByPart:
     """80/10/10 of each class of size, by the digests of the texts: one document more moves at most two others."""
     if len(documents) < 3:
         raise UserError(
             f"data.split=documents needs 3 different documents, and there are {len(documents)}: use data.split=tail"
         )
     parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
-    for stratum in strata(documents):
+    for stratum in size_strata(documents):
         held = max(1, round(len(stratum) / 10))
         parts["test"].append(stratum[:held])
         parts["validation"].append(stratum[held : 2 * held])
@@ -47,11 +47,13 @@ def by_documents(documents: Documents) -> Spans:
     }
 
 
-def by_tail(documents: Documents, spool: Spool, place: str) -> Spans:
+def split_tail(documents: Documents, spool: DocumentStore, place: str) -> SpansByPart:
     """The first int(0.9 · characters) are for training, the rest for validation; the document on the border is cut in two."""
     spans = documents.spans
     behind = np.cumsum(
-        np.fromiter((spool.characters(*span) for span in pairs(spans)), np.int64, len(spans))
+        np.fromiter(
+            (spool.characters(*span) for span in iterate_spans(spans)), np.int64, len(spans)
+        )
     )
     total = int(behind[-1])
     left = int(0.9 * total)
@@ -69,7 +71,7 @@ def by_tail(documents: Documents, spool: Spool, place: str) -> Spans:
     }
 
 
-def as_given(documents: Documents) -> Spans:
+def given_parts(documents: Documents) -> SpansByPart:
     """The parts that the source came in. Raises UserError without a training and a validation part."""
     known = ("train", "validation", "test")
     for name in documents.names:
@@ -77,7 +79,7 @@ def as_given(documents: Documents) -> Spans:
             raise UserError(
                 f"data.parts names {name!r}, which is no part; known: {', '.join(known)}"
             )
-    parts = {name: documents.spans[of_part(documents, name)] for name in known}
+    parts = {name: documents.spans[in_part(documents, name)] for name in known}
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise UserError(
@@ -86,12 +88,12 @@ def as_given(documents: Documents) -> Spans:
     return {name: spans for name, spans in parts.items() if len(spans)}
 
 
-def of_part(documents: Documents, name: str) -> np.ndarray:
+def in_part(documents: Documents, name: str) -> np.ndarray:
     """(N,) bool: the documents that came in a part."""
     return documents.parts == (documents.names.index(name) if name in documents.names else -1)
 
 
-def resolve(options: Data, single: bool) -> str:
+def resolve_split(options: DataConfig, single: bool) -> str:
     """documents, tail or given. Raises UserError where the words do not go together."""
     split = options.split if options.split != "auto" else ("tail" if single else "documents")
     if split == "given" and options.source != "hub":
@@ -105,11 +107,11 @@ def resolve(options: Data, single: bool) -> str:
     return split
 
 
-def divide(
-    options: Data, documents: Documents, blank: int, spool: Spool, single: bool
-) -> tuple[Spans, dict[str, object]]:
+def split_documents(
+    options: DataConfig, documents: Documents, blank: int, spool: DocumentStore, single: bool
+) -> tuple[SpansByPart, dict[str, object]]:
     """Parts as stretches of the spool, and the facts of what was left out; `blank` empty documents were before."""
-    split = resolve(options, single)
+    split = resolve_split(options, single)
     place = options.path or options.repository
     if not len(documents):
         raise UserError(
@@ -121,15 +123,17 @@ def divide(
         "documents_empty": blank,
     }
     if split == "given":
-        training = of_part(documents, "train")
+        training = in_part(documents, "train")
         shared = int(np.isin(documents.digests[~training], documents.digests[training]).sum())
-        return as_given(documents), facts | {
+        return given_parts(documents), facts | {
             "duplicates_exact": 0,
             "duplicates_near": 0,
             "held_out_seen_in_training": shared,
         }
-    kept = without_copies(documents)
+    kept = drop_exact_duplicates(documents)
     facts["duplicates_exact"] = len(documents) - len(kept)
-    different = without_near_copies(kept, spool) if options.deduplicate == "near" else kept
+    different = drop_near_duplicates(kept, spool) if options.deduplicate == "near" else kept
     facts["duplicates_near"] = len(kept) - len(different)
-    return (by_tail(different, spool, place) if split == "tail" else by_documents(different)), facts
+    return (
+        split_tail(different, spool, place) if split == "tail" else split_by_documents(different)
+    ), facts

@@ -14,92 +14,101 @@ import numpy as np
 
 from bench.config.errors import UserError
 from bench.data import tokenizer
-from bench.data.document_store import Spool, pairs
+from bench.data.document_store import DocumentStore, iterate_spans
 from bench.system import host
 
-BLOCK = 4096  # bytes of a unit of one long text
-LARGE = 1 << 20  # bytes encoded at once
-POOLED = 16 << 20  # bytes of text that are worth several processes: to start them takes a second
-AHEAD = 2  # batches that a process has before it, or done behind it, until they are written
+BLOCK_BYTES = 4096  # bytes of a unit of one long text
+BATCH_BYTES = 1 << 20  # bytes encoded at once
+MIN_POOL_BYTES = (
+    16 << 20
+)  # bytes of text that are worth several processes: to start them takes a second
+BATCHES_AHEAD = 2  # batches that a process has before it, or done behind it, until they are written
 # What a process of the pool must know before it starts: the pool is the parallelism, threads inside would be too many.
-ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
 
 
-class Batch(NamedTuple):
+class TextBatch(NamedTuple):
     """Stretches of the spool that are encoded at once."""
 
     spans: np.ndarray  # (S, 2) int64: begins and ends, bytes
     opens: np.ndarray  # (S,) bool: a document begins here
 
 
-class Encoded(NamedTuple):
+class EncodedBatch(NamedTuple):
     """What became of a batch."""
 
     tokens: np.ndarray  # (N,) uint16 or uint32: each document behind its separator
     counts: np.ndarray  # (S,) int64: tokens of each stretch, separators not among them
-    said: bytes  # the text itself, each document behind a zero byte
+    text_bytes: bytes  # the text itself, each document behind a zero byte
     losses: int  # characters that the tokens can not give back
 
 
 Encode = Callable[
-    [Iterable[Batch], bool], Iterator[tuple[Batch, Encoded]]
+    [Iterable[TextBatch], bool], Iterator[tuple[TextBatch, EncodedBatch]]
 ]  # batches, and whether to count their losses
 
 
-def batches(spool: Spool, spans: np.ndarray, at_least: int) -> Iterator[Batch]:
+def text_batches(spool: DocumentStore, spans: np.ndarray, at_least: int) -> Iterator[TextBatch]:
     """The stretches of a part, cut where they have `at_least` bytes twice, about a megabyte together."""
     cuts: list[tuple[int, int]] = []
     opens: list[bool] = []
     waiting = 0
-    for begin, end in pairs(spans):
+    for begin, end in iterate_spans(spans):
         for low, high in spool.cut(begin, end, at_least):
             cuts.append((low, high))
             opens.append(low == begin)
             waiting += high - low
-            if waiting >= LARGE:
-                yield Batch(np.array(cuts), np.array(opens))
+            if waiting >= BATCH_BYTES:
+                yield TextBatch(np.array(cuts), np.array(opens))
                 cuts, opens, waiting = [], [], 0
     if cuts:
-        yield Batch(np.array(cuts), np.array(opens))
+        yield TextBatch(np.array(cuts), np.array(opens))
 
 
-def dtype_of(vocabulary: tokenizer.Vocabulary) -> np.dtype:
+def token_dtype(vocabulary: tokenizer.Vocabulary) -> np.dtype:
     """The smallest kind of number that holds every token."""
     return np.dtype(np.uint16 if vocabulary.size < 1 << 16 else np.uint32)
 
 
-def encode(spool: Spool, vocabulary: tokenizer.Vocabulary, batch: Batch, held_out: bool) -> Encoded:
+def encode_batch(
+    spool: DocumentStore, vocabulary: tokenizer.Vocabulary, batch: TextBatch, held_out: bool
+) -> EncodedBatch:
     """Read and encode a batch; losses are counted in held-out text."""
     texts = [spool.raw(begin, end) for begin, end in batch.spans.tolist()]
-    encoded = vocabulary.encode_many(texts)
+    encoded = vocabulary.encode_batch(texts)
     losses = (
-        sum(vocabulary.losses(text.decode(), ids) for text, ids in zip(texts, encoded, strict=True))
+        sum(
+            vocabulary.count_lost(text.decode(), ids)
+            for text, ids in zip(texts, encoded, strict=True)
+        )
         if held_out
         else 0
     )
     counts = np.fromiter(map(len, encoded), np.int64, len(encoded))
     separators = (np.cumsum(counts) - counts)[batch.opens]
     tokens = np.insert(
-        np.concatenate(encoded).astype(dtype_of(vocabulary)), separators, vocabulary.separator
+        np.concatenate(encoded).astype(token_dtype(vocabulary)), separators, vocabulary.separator
     )
     said = b"".join(
         b"\0" + text if opens else text
         for text, opens in zip(texts, batch.opens.tolist(), strict=True)
     )
-    return Encoded(tokens, counts, said, losses)
+    return EncodedBatch(tokens, counts, said, losses)
 
 
 @contextmanager
-def encoder(spool: Spool, vocabulary: tokenizer.Vocabulary, size: int) -> Iterator[Encode]:
+def open_encoder(
+    spool: DocumentStore, vocabulary: tokenizer.Vocabulary, size: int
+) -> Iterator[Encode]:
     """What encodes batches in their order: this process, or for `size` bytes of text that take long one on each core."""
-    processes = host.cores() if vocabulary.slow and size >= POOLED else 1
+    processes = host.available_cores() if vocabulary.slow and size >= MIN_POOL_BYTES else 1
     if processes == 1:
         yield lambda asked, held_out: (
-            (batch, encode(spool, vocabulary, batch, held_out)) for batch in asked
+            (batch, encode_batch(spool, vocabulary, batch, held_out)) for batch in asked
         )
         return
     from joblib.externals.loky import ProcessPoolExecutor, process_executor
@@ -107,9 +116,11 @@ def encoder(spool: Spool, vocabulary: tokenizer.Vocabulary, size: int) -> Iterat
     start = (os.getpid(), str(spool.path), vocabulary.describe())
     try:
         with ProcessPoolExecutor(
-            processes, initializer=begin_work, initargs=start, env=ENVIRONMENT
+            processes, initializer=init_worker, initargs=start, env=WORKER_ENVIRONMENT
         ) as pool:
-            yield lambda asked, held_out: in_order(pool, asked, held_out, AHEAD * processes)
+            yield lambda asked, held_out: encode_in_order(
+                pool, asked, held_out, BATCHES_AHEAD * processes
+            )
     except process_executor.BrokenProcessPool as error:
         name = type(error).__name__
         raise UserError(
@@ -117,13 +128,13 @@ def encoder(spool: Spool, vocabulary: tokenizer.Vocabulary, size: int) -> Iterat
         ) from None
 
 
-def in_order(
-    pool: Any, asked: Iterable[Batch], held_out: bool, ahead: int
-) -> Iterator[tuple[Batch, Encoded]]:
+def encode_in_order(
+    pool: Any, asked: Iterable[TextBatch], held_out: bool, ahead: int
+) -> Iterator[tuple[TextBatch, EncodedBatch]]:
     """The batches as they were asked for, however they were finished; no more than `ahead` of them wait in memory."""
-    waiting: deque[tuple[Batch, Any]] = deque()
+    waiting: deque[tuple[TextBatch, Any]] = deque()
     for batch in asked:
-        waiting.append((batch, pool.submit(work, batch, held_out)))
+        waiting.append((batch, pool.submit(encode_in_worker, batch, held_out)))
         if len(waiting) > ahead:
             first, future = waiting.popleft()
             yield first, future.result()
@@ -134,22 +145,22 @@ def in_order(
 
 # --- inside a process of the pool -------------------------------------------------------------------------------------
 
-tools: list[tuple[Spool, tokenizer.Vocabulary]] = []  # of this process: one pair
+worker_state: list[tuple[DocumentStore, tokenizer.Vocabulary]] = []  # of this process: one pair
 
 
-def begin_work(asker: int, path: str, description: dict[str, Any]) -> None:
+def init_worker(asker: int, path: str, description: dict[str, Any]) -> None:
     """Open what every batch needs. Ctrl-C is for the process that asked; when that one is gone, this one goes too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=end_with, args=(asker,), daemon=True).start()
-    tools[:] = [(Spool(Path(path)), tokenizer.load(description))]
+    Thread(target=exit_with_parent, args=(asker,), daemon=True).start()
+    worker_state[:] = [(DocumentStore(Path(path)), tokenizer.load_vocabulary(description))]
 
 
-def end_with(asker: int) -> None:
+def exit_with_parent(asker: int) -> None:
     """Wait for the end of the process that asked: a killed one closes no pool, and its pipes would stay open for ever."""
     while os.getppid() == asker:
         time.sleep(1)
     os._exit(1)
 
 
-def work(batch: Batch, held_out: bool) -> Encoded:
-    return encode(*tools[0], batch, held_out)
+def encode_in_worker(batch: TextBatch, held_out: bool) -> EncodedBatch:
+    return encode_batch(*worker_state[0], batch, held_out)

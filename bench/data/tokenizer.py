@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from bench.config.errors import UserError, nearest
-from bench.config.schema import Data
-from bench.data.sources.base import clean
+from bench.config.schema import DataConfig
+from bench.data.sources.base import encode_utf8
 
 Texts = Callable[[], Iterator[str]]  # the text that a vocabulary is made from, in pieces
-WORDS = ("bytes", "characters", "bpe")
+KINDS = ("bytes", "characters", "bpe")
 
 
 class Vocabulary(ABC):
@@ -45,11 +45,11 @@ class Vocabulary(ABC):
     def describe(self) -> dict[str, Any]:
         """JSON-able; `load` makes the same vocabulary from it."""
 
-    def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
+    def encode_batch(self, texts: list[bytes]) -> list[np.ndarray]:
         """Ids of several texts, each a piece of UTF-8."""
         return [self.encode(text.decode()) for text in texts]
 
-    def losses(self, text: str, ids: np.ndarray) -> int:
+    def count_lost(self, text: str, ids: np.ndarray) -> int:
         """Characters of the text that its ids can not give back."""
         return 0
 
@@ -57,13 +57,13 @@ class Vocabulary(ABC):
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()
 
 
-class Bytes(Vocabulary):
+class ByteVocabulary(Vocabulary):
     """The 256 bytes and a separator. Says everything."""
 
     size, separator = 257, 256
 
     def encode(self, text: str) -> np.ndarray:
-        return np.frombuffer(clean(text), np.uint8).astype(np.int64)
+        return np.frombuffer(encode_utf8(text), np.uint8).astype(np.int64)
 
     def encode_many(self, texts: list[bytes]) -> list[np.ndarray]:
         return [np.frombuffer(text, np.uint8) for text in texts]
@@ -81,7 +81,7 @@ class Bytes(Vocabulary):
         return {"kind": "bytes"}
 
 
-class Characters(Vocabulary):
+class CharacterVocabulary(Vocabulary):
     """The characters of the training part in the order of their code points, a separator, and <unk> for all others."""
 
     def __init__(self, characters: str):
@@ -106,11 +106,11 @@ class Characters(Vocabulary):
     def describe(self) -> dict[str, Any]:
         return {"kind": "characters", "characters": self.characters}
 
-    def losses(self, text: str, ids: np.ndarray) -> int:
+    def count_lost(self, text: str, ids: np.ndarray) -> int:
         return int(np.count_nonzero(ids == self.unknown))
 
 
-class Pieces(Vocabulary):
+class SubwordVocabulary(Vocabulary):
     """A tokenizer of the `tokenizers` library, learned here or elsewhere; the separator is an id of ours behind its last."""
 
     slow = True
@@ -129,7 +129,7 @@ class Pieces(Vocabulary):
         self.continues_word = np.zeros(self.size, bool)
         marked = any(name.startswith("##") for name in names)
         for name, number in names.items():
-            self.continues_word[number] = name.startswith("##") if marked else continues(name)
+            self.continues_word[number] = name.startswith("##") if marked else is_continuation(name)
 
     def encode(self, text: str) -> np.ndarray:
         return np.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
@@ -151,14 +151,14 @@ class Pieces(Vocabulary):
     def describe(self) -> dict[str, Any]:
         return {"kind": self.kind, "tokenizer": self.content}
 
-    def losses(self, text: str, ids: np.ndarray) -> int:
+    def count_lost(self, text: str, ids: np.ndarray) -> int:
         if self.kind == "bpe":
             return 0
         back = self.decode(ids)
         return 0 if back == text else max(1, abs(len(text) - len(back)))
 
 
-class Symbols(Vocabulary):
+class SymbolVocabulary(Vocabulary):
     """The symbols of a synthetic source, which say nothing, and a separator."""
 
     text = False
@@ -190,7 +190,7 @@ def byte_names() -> dict[str, int]:
 BYTE_NAMES = byte_names()
 
 
-def continues(name: str) -> bool:
+def is_continuation(name: str) -> bool:
     """Whether a token goes on with the word before it: it begins with a letter, a digit or part of a character, not with a space.
 
     A word at the start of a line has no space of its own: who masks words has to look whether the token before ends a line.
@@ -201,7 +201,7 @@ def continues(name: str) -> bool:
     return first == "\ufffd" or first.isalnum()
 
 
-def learn_bpe(texts: Texts, size: int) -> Pieces:
+def learn_bpe(texts: Texts, size: int) -> SubwordVocabulary:
     """Byte pairs of a text: `size` tokens at most, the 256 bytes among them, so that every text can be said."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -211,13 +211,13 @@ def learn_bpe(texts: Texts, size: int) -> Pieces:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts(), trainer)
-    return Pieces(tokenizer.to_str(), "bpe")
+    return SubwordVocabulary(tokenizer.to_str(), "bpe")
 
 
-def read_tokenizer(path: str) -> Pieces:
+def read_tokenizer(path: str) -> SubwordVocabulary:
     """An existing tokenizer.json. Raises UserError where it is missing or broken."""
     try:
-        return Pieces(Path(path).expanduser().read_text(encoding="utf-8"), "file")
+        return SubwordVocabulary(Path(path).expanduser().read_text(encoding="utf-8"), "file")
     except OSError as error:
         raise UserError(
             f"data.tokenizer={path} can not be read ({error.strerror}): name an existing tokenizer.json"
@@ -228,37 +228,37 @@ def read_tokenizer(path: str) -> Pieces:
         ) from None
 
 
-def check_tokenizer(word: str) -> bool:
+def is_tokenizer_path(word: str) -> bool:
     """True for the path of a file, False for one of our words. Raises UserError for anything else."""
-    if word in WORDS:
+    if word in KINDS:
         return False
     if word.endswith(".json") or "/" in word or "\\" in word:
         return True
     raise UserError(
-        f"data.tokenizer={word} is not known (or name a tokenizer.json); {nearest(word, WORDS)}"
+        f"data.tokenizer={word} is not known (or name a tokenizer.json); {nearest(word, KINDS)}"
     )
 
 
-def build_vocabulary(options: Data, texts: Texts) -> Vocabulary:
+def build_vocabulary(options: DataConfig, texts: Texts) -> Vocabulary:
     """The vocabulary that the configuration names, made from the training part where it depends on one."""
-    if check_tokenizer(options.tokenizer):
+    if is_tokenizer_path(options.tokenizer):
         return read_tokenizer(options.tokenizer)
     if options.tokenizer == "bytes":
-        return Bytes()
+        return ByteVocabulary()
     if options.tokenizer == "bpe":
         return learn_bpe(texts, options.vocabulary)
     seen: set[str] = set()
     for text in texts():
         seen.update(text)
-    return Characters("".join(seen))
+    return CharacterVocabulary("".join(seen))
 
 
-def load(description: dict[str, Any]) -> Vocabulary:
+def load_vocabulary(description: dict[str, Any]) -> Vocabulary:
     """The vocabulary that `describe` described."""
     if description["kind"] == "bytes":
-        return Bytes()
+        return ByteVocabulary()
     if description["kind"] == "characters":
-        return Characters(description["characters"])
+        return CharacterVocabulary(description["characters"])
     if description["kind"] == "symbols":
-        return Symbols(description["count"])
-    return Pieces(description["tokenizer"], description["kind"])
+        return SymbolVocabulary(description["count"])
+    return SubwordVocabulary(description["tokenizer"], description["kind"])

@@ -1,33 +1,33 @@
 """Quality on held-out text: the headline's protocol, further ones, and what may be said of encoders."""
 
-from bench.evaluation.infilling import fill_in
+from bench.evaluation.infilling import infill
 from bench.evaluation.likelihood import (
     Score,
-    likelihood,
-    look_bytes,
-    lost,
+    causal_likelihood,
+    first_non_finite,
+    metric_value,
     pseudo_likelihood,
     spread_blocks,
+    validation_bytes,
     validation_nats,
-    value,
 )
-from bench.evaluation.masked_likelihood import same_windows
-from bench.evaluation.protocols import beside, by_protocol, check
-from bench.evaluation.sampling import cut
+from bench.evaluation.masked_likelihood import sampled_window_likelihood
+from bench.evaluation.protocols import check_supported, context_sweep, score_by_protocol
+from bench.evaluation.sampling import token_windows
 
 __all__ = [
     "Score",
-    "beside",
-    "by_protocol",
-    "check",
-    "cut",
-    "fill_in",
-    "likelihood",
-    "look_bytes",
-    "lost",
+    "context_sweep",
+    "score_by_protocol",
+    "check_supported",
+    "token_windows",
+    "infill",
+    "causal_likelihood",
+    "validation_bytes",
+    "first_non_finite",
     "pseudo_likelihood",
-    "same_windows",
+    "sampled_window_likelihood",
     "spread_blocks",
     "validation_nats",
-    "value",
+    "metric_value",
 ]

@@ -23,13 +23,13 @@ def continue_text(
     same for every architecture. Raises Unsupported for a model that keeps no state.
     """
     tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
-    written = write(
+    written = generate_tokens(
         model, tokens, count, temperature, seed, never=vocabulary.separator
     )  # one text, as long as was asked for
     return vocabulary.decode(written.cpu().numpy()) if count else ""
 
 
-def write(
+def generate_tokens(
     model: "LanguageModel",
     tokens: list[int],
     count: int,
@@ -65,11 +65,11 @@ def write(
             logits = model.head(hidden.select(1, -1)).float()  # (1, V)
             if never is not None:
                 logits[:, never] = -torch.inf
-            said.select(1, place).copy_(_draw(logits, temperature, generator))
+            said.select(1, place).copy_(_sample_token(logits, temperature, generator))
     return said[0, len(tokens) :]
 
 
-def _draw(
+def _sample_token(
     logits: "torch.Tensor", temperature: float, generator: "torch.Generator"
 ) -> "torch.Tensor":
     """A token of each row, (B, V) -> (B,)."""

@@ -9,36 +9,36 @@ import torch
 
 from bench.data import Corpus, Part
 from bench.evaluation import sampling
-from bench.evaluation.likelihood import ROWS, nats_of
+from bench.evaluation.likelihood import EVAL_BATCH, target_nats
 from bench.records.metric import Metric
-from bench.training.loop import Plan, autocast
+from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Masked, Objective
 
-WINDOW = 32  # tokens that are shown, or the context where it is shorter
-LARGEST = 1000  # tokens of a vocabulary that is asked
-COUNTED = 1 << 24  # tokens of the training part that are looked through
+WINDOW_TOKENS = 32  # tokens that are shown, or the context where it is shorter
+MAX_VOCABULARY = 1000  # tokens of a vocabulary that is asked
+COUNTED_TOKENS = 1 << 24  # tokens of the training part that are looked through
 
 
-def fill_in(
+def infill(
     objective: Objective,
     corpus: Corpus,
     part: Part,
     context: int,
     count: int,
     seed: int,
-    plan: Plan,
+    plan: TrainSettings,
 ) -> list[Metric]:
     """How often the likeliest token is the hidden one, and the nats of the hidden one; nothing for a large vocabulary."""
-    if corpus.vocabulary.size > LARGEST or corpus.vocabulary.continues_word is not None:
+    if corpus.vocabulary.size > MAX_VOCABULARY or corpus.vocabulary.continues_word is not None:
         return []
     objective.eval()
-    asked = candidates(corpus)
-    windows, places = sampling.fillings(
-        part, corpus.digest, min(WINDOW, context), count, asked, seed
+    asked = candidate_tokens(corpus)
+    windows, places = sampling.sample_infilling(
+        part, corpus.digest, min(WINDOW_TOKENS, context), count, asked, seed
     )
     if not len(windows):
         return []
-    fill = encoded if isinstance(objective, Masked) else by_bayes
+    fill = masked_infill_nats if isinstance(objective, Masked) else causal_infill_nats
     nats = fill(objective, windows, places, np.flatnonzero(asked), plan)  # (N, candidates)
     truth = np.flatnonzero(asked).searchsorted(windows[np.arange(len(windows)), places])
     right = (nats.argmin(axis=1) == truth).astype(float)
@@ -48,29 +48,33 @@ def fill_in(
         ("filling_accuracy", "share", "higher", right),
         ("filling_nats", "nats/token", "lower", nats[np.arange(len(nats)), truth]),
     ):
-        mean, error = sampling.mean_and_error(values)
+        mean, error = sampling.mean_and_standard_error(values)
         found.append(Metric(name, unit, better, (mean,), note))  # type: ignore[arg-type]
         if error == error:
             found.append(Metric(f"{name}_standard_error", unit, "neither", (error,), note))
     return found
 
 
-def candidates(corpus: Corpus) -> np.ndarray:
+def candidate_tokens(corpus: Corpus) -> np.ndarray:
     """Which tokens the training part has, (V,) bool, the separator aside: a hidden token of a text is known to be text."""
     counts = np.bincount(
-        np.asarray(corpus.parts["train"].tokens[:COUNTED]), minlength=corpus.vocabulary.size
+        np.asarray(corpus.parts["train"].tokens[:COUNTED_TOKENS]), minlength=corpus.vocabulary.size
     )
     counts[corpus.vocabulary.separator] = 0
     return np.asarray(counts > 0)
 
 
 @torch.no_grad()
-def encoded(
-    objective: Objective, windows: np.ndarray, places: np.ndarray, asked: np.ndarray, plan: Plan
+def masked_infill_nats(
+    objective: Objective,
+    windows: np.ndarray,
+    places: np.ndarray,
+    asked: np.ndarray,
+    plan: TrainSettings,
 ) -> np.ndarray:
     """-log p(candidate | all others) in place of the one hidden token of each window (N, L): (N, candidates)."""
     model, found = objective.model, []
-    for some in np.split(np.arange(len(windows)), range(ROWS, len(windows), ROWS)):
+    for some in np.split(np.arange(len(windows)), range(EVAL_BATCH, len(windows), EVAL_BATCH)):
         read = windows[some].copy()
         read[np.arange(len(some)), places[some]] = model.mask
         with autocast(plan):
@@ -82,14 +86,18 @@ def encoded(
     return np.concatenate(found)
 
 
-def by_bayes(
-    objective: Objective, windows: np.ndarray, places: np.ndarray, asked: np.ndarray, plan: Plan
+def causal_infill_nats(
+    objective: Objective,
+    windows: np.ndarray,
+    places: np.ndarray,
+    asked: np.ndarray,
+    plan: TrainSettings,
 ) -> np.ndarray:
     """The same of a causal model: each candidate put into its place, and the whole window read; the first token is given."""
     found = []
     for window, place in zip(windows, places, strict=True):
         rows = np.repeat(window[None], len(asked), axis=0)  # (candidates, L)
         rows[:, place] = asked
-        whole = nats_of(objective, rows[:, :-1], rows[:, 1:], plan).sum(axis=1)  # (candidates,)
+        whole = target_nats(objective, rows[:, :-1], rows[:, 1:], plan).sum(axis=1)  # (candidates,)
         found.append(whole + np.logaddexp.reduce(-whole))
     return np.stack(found)

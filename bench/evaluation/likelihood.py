@@ -10,14 +10,14 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from bench.data import Part, Vocabulary, per_unit, windows
-from bench.data.blocks import VALIDATION_BLOCKS, marked, spread
+from bench.data import Part, Vocabulary, nats_per_unit, windows
+from bench.data.blocks import VALIDATION_BLOCKS, merge_mask, spaced_blocks
 from bench.records.metric import Metric
-from bench.training.loop import Plan, autocast, seeded
+from bench.training.loop import TrainSettings, autocast, torch_generator
 from bench.training.objective import Batch, Objective
 
-ROWS = 64  # windows that are scored at once
-MOST = 709.0  # nats a token: beyond, the perplexity is more than a number can hold
+EVAL_BATCH = 64  # windows that are scored at once
+MAX_NATS = 709.0  # nats a token: beyond, the perplexity is more than a number can hold
 
 
 class Score(NamedTuple):
@@ -30,20 +30,23 @@ class Score(NamedTuple):
 
 def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> np.ndarray:
     """Up to `count` blocks (N, context + 1) spread evenly over a part, as int64: a piece of it that is always the same."""
-    starts, length = spread(part, context, count)
+    starts, length = spaced_blocks(part, context, count)
     return np.stack(
-        [marked(part.tokens, part.counted, slice(start, start + length + 1)) for start in starts]
+        [
+            merge_mask(part.tokens, part.counted, slice(start, start + length + 1))
+            for start in starts
+        ]
     )
 
 
 @torch.no_grad()
-def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> float:
+def validation_nats(objective: Objective, blocks: np.ndarray, plan: TrainSettings) -> float:
     """The training loss on fixed blocks (N, T + 1) of held-out text, nats a target; the same questions at every call."""
     objective.eval()
     nats = count = 0.0
-    for first in range(0, len(blocks), ROWS):
-        block = torch.from_numpy(blocks[first : first + ROWS])
-        batch = objective.batch(block, seeded(first)).to(plan.device)
+    for first in range(0, len(blocks), EVAL_BATCH):
+        block = torch.from_numpy(blocks[first : first + EVAL_BATCH])
+        batch = objective.batch(block, torch_generator(first)).to(plan.device)
         with (
             autocast(plan),
             torch.compiler.set_stance("force_eager"),
@@ -53,7 +56,7 @@ def validation_nats(objective: Objective, blocks: np.ndarray, plan: Plan) -> flo
     return nats / count
 
 
-def look_bytes(
+def validation_bytes(
     objective: Objective, part: Part, vocabulary: Vocabulary, context: int
 ) -> list[Metric]:
     """Bytes of text a target of the blocks that training looks at: what turns `validation_nats` into bits per byte.
@@ -71,11 +74,11 @@ def look_bytes(
 
 
 @torch.no_grad()
-def nats_of(
+def target_nats(
     objective: Objective,
     tokens: np.ndarray,
     targets: np.ndarray,
-    plan: Plan,
+    plan: TrainSettings,
     lengths: np.ndarray | None = None,
 ) -> np.ndarray:
     """Nats of every target, (B, T) float64, of tokens (B, T); `lengths` (B,): the rest of a row is padding."""
@@ -87,12 +90,12 @@ def nats_of(
         return np.asarray(objective.token_nats(batch).double().cpu().numpy())
 
 
-def likelihood(
+def causal_likelihood(
     objective: Objective,
     part: Part,
     vocabulary: Vocabulary,
     context: int,
-    plan: Plan,
+    plan: TrainSettings,
     stride: int = 0,
 ) -> Score:
     """Score a causal model by windows side by side, or `stride` tokens apart: every token of the part once, with at most
@@ -100,19 +103,21 @@ def likelihood(
     objective.eval()
     nats = np.zeros(len(part.tokens), dtype=np.float64)
     sums, counts = np.zeros(context), np.zeros(context)  # by how many tokens were read
-    for window in windows(part, context, ROWS, stride):
-        found = nats_of(objective, window.tokens, window.targets, plan, window.lengths)
+    for window in windows(part, context, EVAL_BATCH, stride):
+        found = target_nats(objective, window.tokens, window.targets, plan, window.lengths)
         new = window.positions >= 0
         nats[window.positions[new]] = found[new]
         text = new & (window.targets != vocabulary.separator)
         sums, counts = sums + np.where(text, found, 0.0).sum(axis=0), counts + text.sum(axis=0)
-    documents, separator_nats, separators = per_unit(part, nats, vocabulary.separator)
+    documents, separator_nats, separators = nats_per_unit(part, nats, vocabulary.separator)
     metrics = likelihood_metrics(documents, separator_nats, separators)
     name = f"stride({context}, {stride})" if stride else f"chunk({context})"
-    return Score(name, metrics if stride else [*metrics, *by_position(sums, counts)], documents)
+    return Score(
+        name, metrics if stride else [*metrics, *position_metrics(sums, counts)], documents
+    )
 
 
-def by_position(sums: np.ndarray, counts: np.ndarray) -> list[Metric]:
+def position_metrics(sums: np.ndarray, counts: np.ndarray) -> list[Metric]:
     """The loss against how many tokens of its window a token was made from: each of the first four alone, then wider steps."""
     edges = np.unique(
         np.round(np.r_[0:5, 4 * 2 ** np.arange(0.5, 30, 0.5)]).astype(int).clip(max=len(sums))
@@ -158,7 +163,7 @@ def pseudo_likelihood(
     part: Part,
     vocabulary: Vocabulary,
     context: int,
-    plan: Plan,
+    plan: TrainSettings,
     positions: int,
     seed: int = 0,
 ) -> Score:
@@ -173,10 +178,16 @@ def pseudo_likelihood(
     starts = 1 + length * generator.integers(0, (len(part.tokens) - 1) // length, positions)
     places = generator.integers(0, length, positions)
     found = [
-        _hidden_nats(
-            objective, part, vocabulary, starts[i : i + ROWS], places[i : i + ROWS], length, plan
+        _masked_token_nats(
+            objective,
+            part,
+            vocabulary,
+            starts[i : i + EVAL_BATCH],
+            places[i : i + EVAL_BATCH],
+            length,
+            plan,
         )
-        for i in range(0, positions, ROWS)
+        for i in range(0, positions, EVAL_BATCH)
     ]
     nats, asked = (np.concatenate(each) for each in zip(*found, strict=True))
     if part.counted is not None:
@@ -198,14 +209,14 @@ def pseudo_likelihood(
     return Score(f"pseudo({context}, {positions} positions)", metrics, None)
 
 
-def _hidden_nats(
+def _masked_token_nats(
     objective: Objective,
     part: Part,
     vocabulary: Vocabulary,
     starts: np.ndarray,
     places: np.ndarray,
     length: int,
-    plan: Plan,
+    plan: TrainSettings,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Nats of one hidden token in each window (B,), and whether it counts: no score counts separators."""
     tokens = np.stack([part.tokens[start : start + length] for start in starts]).astype(
@@ -248,10 +259,10 @@ def _word_end(tokens: np.ndarray, place: int, vocabulary: Vocabulary) -> int:
 
 def perplexity(nats: float) -> float:
     """The exponential of nats a token; infinite beyond what a number can hold."""
-    return math.exp(nats) if nats < MOST else math.inf if nats == nats else math.nan
+    return math.exp(nats) if nats < MAX_NATS else math.inf if nats == nats else math.nan
 
 
-def lost(metrics: Iterable[Metric]) -> str:
+def first_non_finite(metrics: Iterable[Metric]) -> str:
     """The name of a metric that is no finite number: the model diverged, or answers none for some token. Empty: all are."""
     scores = (
         metric for metric in metrics if not metric.name.endswith("_standard_error")
@@ -261,7 +272,7 @@ def lost(metrics: Iterable[Metric]) -> str:
     )
 
 
-def value(metrics: Iterable[Metric], name: str) -> float | None:
+def metric_value(metrics: Iterable[Metric], name: str) -> float | None:
     """The value of one metric, where it is there."""
     return next(
         (metric.values[0] for metric in metrics if metric.name == name and metric.values), None

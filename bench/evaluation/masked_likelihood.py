@@ -14,47 +14,47 @@ import torch
 
 from bench.data import Corpus, Part
 from bench.evaluation import sampling
-from bench.evaluation.likelihood import ROWS, nats_of
+from bench.evaluation.likelihood import EVAL_BATCH, target_nats
 from bench.records.metric import Metric
 from bench.training import cross_entropy
-from bench.training.loop import Plan, autocast, seeded
+from bench.training.loop import TrainSettings, autocast, torch_generator
 from bench.training.objective import Batch, Masked, Objective
 
-DRAWS = 16  # masks of each window for the bound, their numbers of hidden tokens spread evenly
+MASK_DRAWS = 16  # masks of each window for the bound, their numbers of hidden tokens spread evenly
 
 
-def same_windows(
-    objective: Objective, corpus: Corpus, part: Part, context: int, count: int, plan: Plan
+def sampled_window_likelihood(
+    objective: Objective, corpus: Corpus, part: Part, context: int, count: int, plan: TrainSettings
 ) -> tuple[list[Metric], pd.DataFrame]:
     """The likelihood of the sampled windows, in every model's own way; and the nats of each of them, for paired statistics."""
     objective.eval()
-    starts, tokens = sampling.windows(part, corpus.digest, context, count)
+    starts, tokens = sampling.sample_windows(part, corpus.digest, context, count)
     if isinstance(objective, Masked):
-        nats = left_to_right(objective, tokens, plan)[:, 1:].sum(axis=1)
+        nats = left_to_right_nats(objective, tokens, plan)[:, 1:].sum(axis=1)
     else:
-        nats = nats_of(objective, tokens[:, :-1], tokens[:, 1:], plan).sum(axis=1)
+        nats = target_nats(objective, tokens[:, :-1], tokens[:, 1:], plan).sum(axis=1)
     asked, size = (
         tokens.shape[1] - 1,
         int(part.sizes.sum()) / (len(part.tokens) - 1),
     )  # bytes a token, of the whole part
     note = f"{len(tokens)} windows of {tokens.shape[1]:,} tokens: each from those before it, the first given, separators too"
-    metrics = _figures("left_to_right", nats / asked, size, note)
+    metrics = _window_metrics("left_to_right", nats / asked, size, note)
     if isinstance(objective, Masked):
-        note = f"upper bound over all orders, the same windows, {DRAWS} draws each"
-        metrics += _figures(
-            "any_order", any_order(objective, tokens, plan).mean(axis=1) / asked, size, note
+        note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
+        metrics += _window_metrics(
+            "any_order", any_order_bound(objective, tokens, plan).mean(axis=1) / asked, size, note
         )
     return metrics, pd.DataFrame(
         {"window": starts, "tokens": asked, "bytes": asked * size, "nats": nats}
     )
 
 
-def _figures(name: str, nats: np.ndarray, size: float, note: str) -> list[Metric]:
+def _window_metrics(name: str, nats: np.ndarray, size: float, note: str) -> list[Metric]:
     """The mean over windows of nats a token, and with its error as bits per byte; no bytes, no such bits."""
     found = [Metric(f"{name}_nats", "nats/token", "lower", (float(nats.mean()),), note)]
     if not size:
         return found
-    mean, error = sampling.mean_and_error(nats / (size * math.log(2)))
+    mean, error = sampling.mean_and_standard_error(nats / (size * math.log(2)))
     found.append(Metric(f"{name}_bits_per_byte", "bits/byte", "lower", (mean,), note))
     if math.isfinite(error):
         found.append(
@@ -66,7 +66,7 @@ def _figures(name: str, nats: np.ndarray, size: float, note: str) -> list[Metric
 
 
 @torch.no_grad()
-def left_to_right(objective: Objective, tokens: np.ndarray, plan: Plan) -> np.ndarray:
+def left_to_right_nats(objective: Objective, tokens: np.ndarray, plan: TrainSettings) -> np.ndarray:
     """-log p(token i | those before it, all others hidden) of every token of windows (N, L): (N, L) float64, L forwards each."""
     objective.eval()
     model, (count, length) = objective.model, tokens.shape
@@ -75,26 +75,30 @@ def left_to_right(objective: Objective, tokens: np.ndarray, plan: Plan) -> np.nd
     )  # (L, L): what is hidden when token i is asked
     found = np.zeros(count * length)
     asked = np.arange(count * length)  # window by window, token by token
-    for some in np.split(asked, range(ROWS, len(asked), ROWS)):
+    for some in np.split(asked, range(EVAL_BATCH, len(asked), EVAL_BATCH)):
         rows, places = np.divmod(some, length)
         read = np.where(hidden[places], model.mask, tokens[rows])  # (b, L)
         with autocast(plan):
             states, _ = model.hidden(torch.from_numpy(read).to(plan.device))  # (b, L, D)
             logits = model.head(states[torch.arange(len(some)), torch.from_numpy(places)])  # (b, V)
-        nats = cross_entropy.nats(logits, torch.from_numpy(tokens[rows, places]).to(plan.device))
+        nats = cross_entropy.target_nats(
+            logits, torch.from_numpy(tokens[rows, places]).to(plan.device)
+        )
         found[some] = nats.double().cpu().numpy()
     return found.reshape(count, length)
 
 
 @torch.no_grad()
-def any_order(objective: Masked, tokens: np.ndarray, plan: Plan, draws: int = DRAWS) -> np.ndarray:
+def any_order_bound(
+    objective: Masked, tokens: np.ndarray, plan: TrainSettings, draws: int = MASK_DRAWS
+) -> np.ndarray:
     """Draws of the bound on the nats of all tokens but the first, given the first, of windows (N, L): (N, draws) float64.
 
     Each hides k of the L - 1, its k from another part of 1 … L - 1, and places drawn for each.
     """
     count, length = tokens.shape
     targets = torch.from_numpy(np.repeat(tokens, draws, axis=0))  # (N·draws, L)
-    random = seeded(length, draws)
+    random = torch_generator(length, draws)
     strata = torch.arange(draws).repeat(count) + torch.rand(count * draws, generator=random)
     numbers = (strata / draws * (length - 1)).long().clamp(max=length - 2) + 1  # (N·draws,)
     ranks = torch.rand(count * draws, length - 1, generator=random).argsort(dim=1).argsort(dim=1)
@@ -102,7 +106,9 @@ def any_order(objective: Masked, tokens: np.ndarray, plan: Plan, draws: int = DR
     weight[:, 1:] = (ranks < numbers[:, None]).float()
     read = targets.masked_fill(weight.bool(), objective.model.mask)
     found = []
-    for some in zip(read.split(ROWS), targets.split(ROWS), weight.split(ROWS), strict=True):
+    for some in zip(
+        read.split(EVAL_BATCH), targets.split(EVAL_BATCH), weight.split(EVAL_BATCH), strict=True
+    ):
         with autocast(plan):
             found.append(objective.bound(Batch(*some).to(plan.device), length - 1).double().cpu())
     return np.asarray(torch.cat(found).view(count, draws).numpy())

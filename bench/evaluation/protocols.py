@@ -8,20 +8,26 @@ import numpy as np
 import torch
 
 from architectures.interface import State, Unsupported
-from bench.config.schema import Evaluate
-from bench.data import Corpus, Part, Vocabulary, per_unit
+from bench.config.schema import EvaluateConfig
+from bench.data import Corpus, Part, Vocabulary, nats_per_unit
 from bench.evaluation import sampling
-from bench.evaluation.likelihood import ROWS, Score, likelihood, likelihood_metrics, nats_of
+from bench.evaluation.likelihood import (
+    EVAL_BATCH,
+    Score,
+    causal_likelihood,
+    likelihood_metrics,
+    target_nats,
+)
 from bench.evaluation.sampling import Stretches
 from bench.model.language_model import LanguageModel
 from bench.records.metric import Metric
 from bench.training import cross_entropy
-from bench.training.loop import Plan, autocast
+from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Objective
 
-SHORTEST = 32  # allowed context from which the curve begins, or a quarter of the model's own
-BEYOND = (2, 4)  # times the context that a model was trained on: who goes on to be good?
-REFUSALS = (
+MIN_CONTEXT = 32  # allowed context from which the curve begins, or a quarter of the model's own
+EXTRAPOLATION = (2, 4)  # times the context that a model was trained on: who goes on to be good?
+UNSUPPORTED_ERRORS = (
     ValueError,
     RuntimeError,
     IndexError,
@@ -29,12 +35,12 @@ REFUSALS = (
 )  # of a model that is given more than its context
 
 
-def stride_of(options: Evaluate, context: int) -> int:
+def stride_of(options: EvaluateConfig, context: int) -> int:
     """Tokens that the windows of the protocol `stride` advance by."""
     return options.stride or max(1, context // 4)
 
 
-def check(model: LanguageModel, protocol: str, context: int) -> None:
+def check_supported(model: LanguageModel, protocol: str, context: int) -> None:
     """Raises Unsupported where the model can not be scored by a protocol."""
     if not model.backbone.causal:
         raise Unsupported(
@@ -42,14 +48,14 @@ def check(model: LanguageModel, protocol: str, context: int) -> None:
         )
     if protocol == "chunk":
         return
-    if protocol == "stateful" and grows(model, context):
+    if protocol == "stateful" and state_grows(model, context):
         raise Unsupported(
             "its state grows with the text, so that it can not be carried through a whole part: stride is for it"
         )
 
 
 @torch.no_grad()
-def grows(model: LanguageModel, context: int) -> bool:
+def state_grows(model: LanguageModel, context: int) -> bool:
     """Whether the state of twice as long a text is larger: as it is set up, or once the text is read (some grow as they read)."""
     lengths = (context, 2 * context)
     empty = [model.backbone.state_bytes(model.init_state(1, length)) for length in lengths]
@@ -60,43 +66,55 @@ def grows(model: LanguageModel, context: int) -> bool:
         full = [
             model.hidden(read[:, :length], model.init_state(1, length))[1] for length in lengths
         ]
-    except REFUSALS as reason:
+    except UNSUPPORTED_ERRORS as reason:
         raise Unsupported(" ".join(str(reason).split()) or type(reason).__name__) from None
     return model.backbone.state_bytes(full[1]) > model.backbone.state_bytes(full[0])
 
 
-def by_protocol(
-    objective: Objective, corpus: Corpus, part: Part, options: Evaluate, context: int, plan: Plan
+def score_by_protocol(
+    objective: Objective,
+    corpus: Corpus,
+    part: Part,
+    options: EvaluateConfig,
+    context: int,
+    plan: TrainSettings,
 ) -> Score:
     """Score a part by the protocol that the options name. Raises Unsupported."""
-    check(objective.model, options.protocol, context)
+    check_supported(objective.model, options.protocol, context)
     if options.protocol == "stateful":
         return stateful(objective, part, corpus.vocabulary, context, plan)
     stride = stride_of(options, context) if options.protocol == "stride" else 0
-    return likelihood(objective, part, corpus.vocabulary, context, plan, stride)
+    return causal_likelihood(objective, part, corpus.vocabulary, context, plan, stride)
 
 
 def stateful(
-    objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: Plan
+    objective: Objective, part: Part, vocabulary: Vocabulary, context: int, plan: TrainSettings
 ) -> Score:
     """Score a causal model in one pass over the part, its state carried from the first token to the last."""
-    found = carried(objective, part, np.zeros(1, np.int64), len(part.tokens) - 1, context, plan)
-    documents, nats, count = per_unit(part, np.r_[0.0, found[0]], vocabulary.separator)
+    found = carried_state_nats(
+        objective, part, np.zeros(1, np.int64), len(part.tokens) - 1, context, plan
+    )
+    documents, nats, count = nats_per_unit(part, np.r_[0.0, found[0]], vocabulary.separator)
     return Score("stateful", likelihood_metrics(documents, nats, count), documents)
 
 
 @torch.no_grad()
-def carried(
-    objective: Objective, part: Part, starts: np.ndarray, length: int, piece: int, plan: Plan
+def carried_state_nats(
+    objective: Objective,
+    part: Part,
+    starts: np.ndarray,
+    length: int,
+    piece: int,
+    plan: TrainSettings,
 ) -> np.ndarray:
     """Nats of the `length` tokens behind each start, (B, length), read in pieces through a state that begins empty."""
     objective.eval()
     model, found = objective.model, []
     state: State = model.init_state(len(starts), length)
-    rows = cross_entropy.tokens_at_once(model.vocabulary)
+    rows = cross_entropy.tokens_per_piece(model.vocabulary)
     for first in range(0, length, piece):
         block = torch.from_numpy(
-            sampling.cut(part, starts + first, min(piece, length - first) + 1)
+            sampling.token_windows(part, starts + first, min(piece, length - first) + 1)
         ).to(plan.device)  # (B, T + 1)
         with autocast(plan):
             hidden, state = model.hidden(block[:, :-1], state)  # (B, T, D)
@@ -104,14 +122,19 @@ def carried(
                 hidden.flatten(0, 1).split(rows), block[:, 1:].flatten().split(rows), strict=True
             )
             nats = torch.cat(
-                [cross_entropy.nats(model.head(some), targets) for some, targets in each]
+                [cross_entropy.target_nats(model.head(some), targets) for some, targets in each]
             )
         found.append(nats.view(len(starts), -1).double().cpu().numpy())
     return np.concatenate(found, axis=1)
 
 
-def windowed(
-    objective: Objective, part: Part, pieces: Stretches, context: int, stride: int, plan: Plan
+def window_nats(
+    objective: Objective,
+    part: Part,
+    pieces: Stretches,
+    context: int,
+    stride: int,
+    plan: TrainSettings,
 ) -> np.ndarray:
     """Nats of the tokens of each stretch, (S, length): windows of `context`, of which the last `stride` tokens are scored.
 
@@ -128,38 +151,44 @@ def windowed(
         ends - begins
     ):  # few kinds: only at the part's beginning is a window shorter
         rows = np.flatnonzero(ends - begins == read)
-        for some in np.split(rows, range(ROWS, len(rows), ROWS)):
-            block = sampling.cut(part, begins[some], int(read) + 1)  # (b, T + 1)
-            found[some] = nats_of(objective, block[:, :-1], block[:, 1:], plan)[:, -stride:]
+        for some in np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH)):
+            block = sampling.token_windows(part, begins[some], int(read) + 1)  # (b, T + 1)
+            found[some] = target_nats(objective, block[:, :-1], block[:, 1:], plan)[:, -stride:]
     return found.reshape(len(pieces.starts), pieces.length)
 
 
 # --- beside the headline, on a sample ---------------------------------------------------------------------------------
 
 
-def lengths(context: int, most: int) -> list[int]:
+def context_lengths(context: int, most: int) -> list[int]:
     """Allowed lengths of context to try: doublings up to the model's own, then beyond it; each divides `most`."""
     inside = [context]
-    while inside[-1] % 2 == 0 and inside[-1] // 2 >= min(SHORTEST, max(2, context // 4)):
+    while inside[-1] % 2 == 0 and inside[-1] // 2 >= min(MIN_CONTEXT, max(2, context // 4)):
         inside.append(inside[-1] // 2)
-    tried = [*reversed(inside), *(times * context for times in BEYOND)]
+    tried = [*reversed(inside), *(times * context for times in EXTRAPOLATION)]
     return [length for length in tried if length <= most and most % length == 0]
 
 
-def beside(
-    objective: Objective, corpus: Corpus, part: Part, options: Evaluate, context: int, plan: Plan
+def context_sweep(
+    objective: Objective,
+    corpus: Corpus,
+    part: Part,
+    options: EvaluateConfig,
+    context: int,
+    plan: TrainSettings,
 ) -> list[Metric]:
     """What other lengths of context and other protocols give a causal model, all on the same sample of the part."""
-    pieces = sampling.stretches(part, corpus.digest, context, options.stretches)
+    pieces = sampling.sample_stretches(part, corpus.digest, context, options.stretches)
     text = (
-        sampling.cut(part, pieces.starts + 1, pieces.length) != corpus.vocabulary.separator
+        sampling.token_windows(part, pieces.starts + 1, pieces.length)
+        != corpus.vocabulary.separator
     )  # (S, length)
     where = f"sample: {len(pieces.starts)} stretches of {pieces.length:,} tokens"
     found: list[Metric] = []
     chunk = np.zeros(0)
-    for length in lengths(context, pieces.length):
-        way = partial(windowed, objective, part, pieces, length, length, plan)
-        nats, reason = tried(way) if length > context else (way(), "")
+    for length in context_lengths(context, pieces.length):
+        way = partial(window_nats, objective, part, pieces, length, length, plan)
+        nats, reason = nats_or_reason(way) if length > context else (way(), "")
         means = () if nats is None else (float(nats[text].mean()),)
         found.append(
             Metric(
@@ -175,16 +204,16 @@ def beside(
     stride, lead = stride_of(options, context), int(min(pieces.lead, pieces.starts.min()))
 
     def carry() -> np.ndarray:
-        check(objective.model, "stateful", context)
-        return carried(objective, part, pieces.starts - lead, pieces.length + lead, context, plan)[
-            :, lead:
-        ]
+        check_supported(objective.model, "stateful", context)
+        return carried_state_nats(
+            objective, part, pieces.starts - lead, pieces.length + lead, context, plan
+        )[:, lead:]
 
     ways: dict[str, tuple[str, Callable[[], np.ndarray]]] = {
         "chunk": (f"chunk({context})", lambda: chunk),
         "stride": (
             f"stride({context}, {stride})",
-            partial(overlapping, objective, part, pieces, context, stride, plan),
+            partial(overlapping_window_nats, objective, part, pieces, context, stride, plan),
         ),
         "stateful": (
             f"the state carried through each, and through {lead:,} tokens before it",
@@ -193,26 +222,31 @@ def beside(
     }
     scale = text_tokens_per_byte(part, corpus.vocabulary) / math.log(2)
     for name, (note, take) in ways.items():
-        nats, reason = tried(take)
-        found += compared(name, nats, chunk, text, scale, reason or f"{where}, {note}")
+        nats, reason = nats_or_reason(take)
+        found += protocol_metrics(name, nats, chunk, text, scale, reason or f"{where}, {note}")
     return found
 
 
-def overlapping(
-    objective: Objective, part: Part, pieces: Stretches, context: int, stride: int, plan: Plan
+def overlapping_window_nats(
+    objective: Objective,
+    part: Part,
+    pieces: Stretches,
+    context: int,
+    stride: int,
+    plan: TrainSettings,
 ) -> np.ndarray:
     """Nats of stretches by overlapping windows; the last advance is a shorter one where `stride` does not divide a stretch."""
     whole = pieces.length // stride * stride
-    nats = windowed(objective, part, pieces._replace(length=whole), context, stride, plan)
+    nats = window_nats(objective, part, pieces._replace(length=whole), context, stride, plan)
     if whole == pieces.length:
         return nats
     rest = pieces._replace(starts=pieces.starts + whole, length=pieces.length - whole)
     return np.concatenate(
-        [nats, windowed(objective, part, rest, context, rest.length, plan)], axis=1
+        [nats, window_nats(objective, part, rest, context, rest.length, plan)], axis=1
     )
 
 
-def compared(
+def protocol_metrics(
     name: str, nats: np.ndarray | None, chunk: np.ndarray, text: np.ndarray, scale: float, note: str
 ) -> list[Metric]:
     """A protocol's bits per byte on the sample, and what it gains over windows side by side, with the error of that."""
@@ -224,7 +258,7 @@ def compared(
     gains = scale * np.array(
         [(was - now)[real].mean() for was, now, real in zip(chunk, nats, text, strict=True)]
     )
-    _, error = sampling.mean_and_error(gains)
+    _, error = sampling.mean_and_standard_error(gains)
     values = [scale * float(nats[text].mean()), scale * float((chunk - nats)[text].mean()), error]
     ways = ["lower", "higher", "neither"]
     return [
@@ -234,12 +268,12 @@ def compared(
     ]
 
 
-def tried(way: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
+def nats_or_reason(way: Callable[[], np.ndarray]) -> tuple[np.ndarray | None, str]:
     """What a way of scoring finds, or the reason why a model can not be scored so."""
     try:
         nats = way()
         return (nats, "") if np.isfinite(nats).all() else (None, "what it answers is no number")
-    except REFUSALS as reason:
+    except UNSUPPORTED_ERRORS as reason:
         return None, " ".join(str(reason).split()) or type(reason).__name__
 
 

@@ -10,32 +10,39 @@ import numpy as np
 import torch
 from scipy.special import ndtr, stdtrit
 
-from bench.data import Law, Part, Window, windows
+from bench.data import Part, SyntheticSource, WindowBatch, windows
 from bench.evaluation import Score
 from bench.records.metric import Metric
-from bench.training.loop import Plan, autocast
+from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Batch, Objective
 
-ROWS = 64  # windows that are scored at once
-ERRORS = 4.0  # standard errors below the oracle that are no chance, where they are known well: of many windows
-ROUNDING = 1e-6  # nats: a model at the optimum may lie this much below it by its float32
+REGRET_BATCH = 64  # windows that are scored at once
+LEAK_STANDARD_ERRORS = 4.0  # standard errors below the oracle that are no chance, where they are known well: of many windows
+ROUNDING_NATS = 1e-6  # nats: a model at the optimum may lie this much below it by its float32
 
 
-class Leak(Exception):
+class LeakDetected(Exception):
     """A model below the best that is possible; the message is by how much."""
 
 
 @torch.no_grad()
-def likelihood(objective: Objective, part: Part, law: Law, context: int, plan: Plan) -> Score:
+def causal_regret(
+    objective: Objective, part: Part, law: SyntheticSource, context: int, plan: TrainSettings
+) -> Score:
     """Score a causal model beside the oracle in windows side by side, as `evaluate.likelihood` cuts them. Raises Leak."""
     objective.eval()
     sums = np.concatenate(
-        [_sums(objective, part, law, window, plan) for window in windows(part, context, ROWS)]
+        [
+            _sums(objective, part, law, window, plan)
+            for window in windows(part, context, REGRET_BATCH)
+        ]
     )
-    return Score(f"chunk({context})", compared(sums), None)
+    return Score(f"chunk({context})", regret_metrics(sums), None)
 
 
-def _sums(objective: Objective, part: Part, law: Law, window: Window, plan: Plan) -> np.ndarray:
+def _sums(
+    objective: Objective, part: Part, law: SyntheticSource, window: WindowBatch, plan: TrainSettings
+) -> np.ndarray:
     """(B, 5) of each window, over the tokens that count: their number, nats and hits of the model, then of the oracle."""
     counted = window.positions >= 0
     if part.counted is not None:
@@ -45,20 +52,20 @@ def _sums(objective: Objective, part: Part, law: Law, window: Window, plan: Plan
         tokens, targets, torch.from_numpy(counted).float(), torch.from_numpy(window.lengths)
     ).to(plan.device)
     with autocast(plan):
-        nats, hits = objective.token_answers(batch)
+        nats, hits = objective.token_nats_and_hits(batch)
     known = law.oracle(
         np.concatenate([window.tokens[:, :1], window.targets], axis=1)
     )  # of what the window shows
-    best, named = known.nats[:, 1:], known.likeliest[:, 1:] == window.targets
+    best, named = known.nats[:, 1:], known.most_likely[:, 1:] == window.targets
     found = (np.ones(counted.shape), nats.double().cpu().numpy(), hits.cpu().numpy(), best, named)
     return np.stack([np.where(counted, one, 0.0).sum(axis=1) for one in found], axis=1)
 
 
-def compared(sums: np.ndarray) -> list[Metric]:
+def regret_metrics(sums: np.ndarray) -> list[Metric]:
     """The metrics of sums (W, 5) a window: the windows are the units of the error. Raises Leak."""
     sums = sums[sums[:, 0] > 0]
     count, nats, hits, best, named = sums.sum(axis=0)
-    regret, error = behind(sums)
+    regret, error = regret_and_error(sums)
     note = "given exactly what the protocol shows the model, on the same tokens"
     return [
         Metric(
@@ -93,24 +100,28 @@ def compared(sums: np.ndarray) -> list[Metric]:
     ]
 
 
-def behind(sums: np.ndarray) -> tuple[float, float]:
+def regret_and_error(sums: np.ndarray) -> tuple[float, float]:
     """The regret of sums (W, 5) a window, with its standard error. Raises Leak."""
-    regret, error = ratio(sums[:, 1] - sums[:, 3], sums[:, 0])
+    regret, error = ratio_and_error(sums[:, 1] - sums[:, 3], sums[:, 0])
     # of few windows the error itself is a guess, and of one there is none: as many as are as rare, by Student's t
-    errors = float(-stdtrit(len(sums) - 1, ndtr(-ERRORS))) if len(sums) > 1 else math.inf
-    if len(sums) > 1 and regret < -max(errors * error, ROUNDING):
+    errors = (
+        float(-stdtrit(len(sums) - 1, ndtr(-LEAK_STANDARD_ERRORS))) if len(sums) > 1 else math.inf
+    )
+    if len(sums) > 1 and regret < -max(errors * error, ROUNDING_NATS):
         times = f"{-regret / error:.0f} standard errors" if error > 0 else "in every window"
-        raise Leak(
+        raise LeakDetected(
             f"leak: {-regret:.4f} nats per token below the best that is possible ({times}): the model saw what it had to predict"
         )
     return regret, error
 
 
-def of_windows(law: Law, tokens: np.ndarray, nats: np.ndarray) -> list[Metric]:
+def window_regret_metrics(
+    law: SyntheticSource, tokens: np.ndarray, nats: np.ndarray
+) -> list[Metric]:
     """The regret of windows (N, L) that were scored from left to right, the first token given; nats (N,). Raises Leak."""
     best = law.oracle(tokens).nats[:, 1:].sum(axis=1)
     nothing = np.zeros(len(nats))
-    regret, error = behind(
+    regret, error = regret_and_error(
         np.stack([np.full(len(nats), tokens.shape[1] - 1.0), nats, nothing, best, nothing], axis=1)
     )
     note = "the model less the best possible, on the same windows from left to right, the first token given"
@@ -126,7 +137,7 @@ def of_windows(law: Law, tokens: np.ndarray, nats: np.ndarray) -> list[Metric]:
     ]
 
 
-def ratio(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+def ratio_and_error(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Σ sums / Σ counts, and its standard error over the units, linearised."""
     mean = float(sums.sum() / counts.sum())
     units = len(sums)

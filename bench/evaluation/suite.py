@@ -11,11 +11,11 @@ from bench.data import Corpus
 from bench.evaluation import Score, regret
 from bench.model.language_model import LanguageModel
 from bench.records.metric import Metric
-from bench.training.loop import Plan
+from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
 
 
-def check_protocol(language_model: LanguageModel, run: Run, corpus: Corpus) -> None:
+def check_protocol_supported(language_model: LanguageModel, run: Run, corpus: Corpus) -> None:
     """Raises UserError, before training, where a causal model can not be scored by the protocol that was asked for."""
     protocol = run.evaluate.protocol
     if not language_model.backbone.causal or protocol == "chunk":
@@ -25,15 +25,15 @@ def check_protocol(language_model: LanguageModel, run: Run, corpus: Corpus) -> N
             f"evaluate.protocol={protocol} is for text: beside its best possible loss a source is scored by chunk"
         )
     try:
-        evaluation.check(language_model, protocol, run.size.context)
+        evaluation.check_supported(language_model, protocol, run.size.context)
     except Unsupported as reason:
         raise UserError(
             f"evaluate.protocol={protocol} does not suit arch={run.names['arch']}: {reason}"
         ) from None
 
 
-def scored(
-    asked: Objective, corpus: Corpus, run: Run, plan: Plan
+def score_model(
+    asked: Objective, corpus: Corpus, run: Run, plan: TrainSettings
 ) -> tuple[Score, pd.DataFrame | None]:
     """The score on held-out text, by what the objective allows, with what stands beside it; and nats of the sampled windows.
 
@@ -41,28 +41,30 @@ def scored(
     """
     part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
     if asked.model.backbone.causal and corpus.law is not None:
-        score = regret.likelihood(asked, part, corpus.law, context, plan)
+        score = regret.causal_regret(asked, part, corpus.law, context, plan)
     elif asked.model.backbone.causal:
-        score = evaluation.by_protocol(asked, corpus, part, options, context, plan)
+        score = evaluation.score_by_protocol(asked, corpus, part, options, context, plan)
     else:
         score = evaluation.pseudo_likelihood(
             asked, part, corpus.vocabulary, context, plan, options.pseudo_positions
         )
     further, windows = list[Metric](), None
     if options.stretches and corpus.law is None and asked.model.backbone.causal:
-        further += evaluation.beside(asked, corpus, part, options, context, plan)
+        further += evaluation.context_sweep(asked, corpus, part, options, context, plan)
     if options.windows and (
         corpus.law is None or not corpus.law.windows
     ):  # sequences of their own are cut nowhere else
-        found, windows = evaluation.same_windows(
+        found, windows = evaluation.sampled_window_likelihood(
             asked, corpus, part, context, options.windows, plan
         )
         further += found
         if corpus.law is not None:
-            tokens = evaluation.cut(part, windows["window"].to_numpy(dtype=np.int64), context)
-            further += regret.of_windows(corpus.law, tokens, windows["nats"].to_numpy(dtype=float))
+            tokens = evaluation.token_windows(
+                part, windows["window"].to_numpy(dtype=np.int64), context
+            )
+            further += regret.window_regret_metrics(
+                corpus.law, tokens, windows["nats"].to_numpy(dtype=float)
+            )
     if options.fillings and corpus.law is None:
-        further += evaluation.fill_in(
-            asked, corpus, part, context, options.fillings, run.seed, plan
-        )
+        further += evaluation.infill(asked, corpus, part, context, options.fillings, run.seed, plan)
     return score._replace(metrics=[*score.metrics, *further]), windows

@@ -11,18 +11,18 @@ import torch
 from architectures.interface import Unsupported
 from bench import data
 from bench.config.errors import UserError
-from bench.config.identity import run_name, subject
-from bench.config.schema import Run, tuned_rate
+from bench.config.identity import run_name, workload_id
+from bench.config.schema import Run, tuned_learning_rate
 from bench.execution import worker
 from bench.model import sizing
 from bench.model.language_model import LanguageModel
-from bench.planning.budget import Rate, measured
+from bench.planning.budget import TrainingRate, measured_rates
 from bench.records import store
-from bench.records.metric import TRAINING
+from bench.records.metric import TRAINING_FLOPS_FACTOR
 from bench.system import host
 from bench.training import compilation, loop
 
-SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
+PEAK_SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
 
 
 def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
@@ -37,7 +37,7 @@ def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
     return 2 * size**3 * rounds / (time.perf_counter() - began)
 
 
-def ready(run: Run, elsewhere: bool) -> LanguageModel:
+def build_checked_model(run: Run, elsewhere: bool) -> LanguageModel:
     """The model of a run, once all is looked at that the run itself looks at before it trains. Raises UserError, or Unsupported.
 
     `elsewhere`: it runs on another machine than this, whose devices and compilers say nothing.
@@ -46,27 +46,28 @@ def ready(run: Run, elsewhere: bool) -> LanguageModel:
         run = replace(
             run, train=replace(run.train, device="auto", precision="auto", compile="none")
         )
-    plan = loop.plan(run)
-    compilation.check(plan)
-    return worker.opened(run, data.prepare(run.data, run.names["data"]), plan)[0]
+    plan = loop.train_settings(run)
+    compilation.check_compile(plan)
+    return worker.setup(run, data.prepare(run.data, run.names["data"]), plan)[0]
 
 
-def with_a_rate(run: Run) -> Run:
+def with_learning_rate(run: Run) -> Run:
     """The run, with any learning rate where a search is still to find its first one."""
     known = (
-        run.train.learning_rate is not None or tuned_rate(run.arch, run.optimizer.kind) is not None
+        run.train.learning_rate is not None
+        or tuned_learning_rate(run.arch, run.optimizer.kind) is not None
     )
     return run if known else replace(run, train=replace(run.train, learning_rate=1.0))
 
 
-def row(
-    run: Run, rates: Mapping[str, Rate], peak: float, sweep: bool, elsewhere: bool
+def forecast_row(
+    run: Run, rates: Mapping[str, TrainingRate], peak: float, sweep: bool, elsewhere: bool
 ) -> dict[str, object]:
     """One run: its size, its length, its time and the bytes it leaves behind. Raises UserError where the only one can not start."""
-    run = with_a_rate(run)
+    run = with_learning_rate(run)
     name = {"run": run_name(run)}
     try:
-        made = ready(run, elsewhere)
+        made = build_checked_model(run, elsewhere)
         flops = made.flops(run.size.context)
     except Unsupported as reason:
         return {**name, "note": f"will be skipped: {reason}"}
@@ -74,12 +75,12 @@ def row(
         if not sweep:
             raise
         return {**name, "note": f"can not start: {reason}"}
-    parameters = sizing.count(made)["parameters"]
+    parameters = sizing.count_parameters(made)["parameters"]
     tokens = run.train.steps * run.train.batch * run.size.context
-    rate = rates.get(subject(run))
-    flops *= TRAINING * tokens
-    seconds = tokens / rate.tokens_per_second if rate else flops / (SHARE * peak)
-    folder, needed = store.wanted(run)
+    rate = rates.get(workload_id(run))
+    flops *= TRAINING_FLOPS_FACTOR * tokens
+    seconds = tokens / rate.tokens_per_second if rate else flops / (PEAK_SHARE * peak)
+    folder, needed = store.select_folder(run)
     return {
         **name,
         "width": made.backbone.width,
@@ -91,11 +92,11 @@ def row(
         "disk_bytes": f"{4 * parameters:,}" if needed else "0",
         "note": ("" if rate else "time estimated from FLOPs")
         if needed
-        else f"{store.status(folder)} before",
+        else f"{store.run_status(folder)} before",
     }
 
 
-def table(
+def forecast_table(
     runs: Sequence[Run],
     sweep: bool = True,
     elsewhere: bool = False,
@@ -106,12 +107,12 @@ def table(
     `say`: hears of each run of several that is looked at, for building a large one takes seconds.
     """
     root = Path(runs[0].results) / runs[0].suite
-    rates, peak = measured(root), peak_flops()
+    rates, peak = measured_rates(root), peak_flops()
     rows = []
     for number, run in enumerate(runs, 1):
         if len(runs) > 1:
             say(f"looking at run {number} of {len(runs)}: {run_name(run)}")
-        rows.append(row(run, rates, peak, sweep, elsewhere))
+        rows.append(forecast_row(run, rates, peak, sweep, elsewhere))
     listed = pd.DataFrame(rows)
     jobs = host.parallel_jobs(runs[0].threads)
     minutes = listed.get("minutes", pd.Series(dtype=float)).sum()

@@ -17,21 +17,21 @@ from bench.model import sizing
 from bench.records import store
 from bench.records.metric import Metric
 from bench.training import checkpoint, loop, objective
-from bench.training.loop import Plan
+from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
 
-LOOKS = 4  # blocks of held-out text that a trained model and its weights in a fresh one are held against each other on
-APART, APART_MIXED = (
+CHECK_BLOCKS = 4  # blocks of held-out text that a trained model and its weights in a fresh one are held against each other on
+TOLERANCE, TOLERANCE_MIXED = (
     1e-3,
     1e-2,
 )  # nats a token that they may differ by, in float32 and in mixed precision
 
 
-class Stale(Exception):
+class StaleWeights(Exception):
     """A trained model that does not compute what its weights say; the message is what came."""
 
 
-class Fitted(NamedTuple):
+class TrainingSummary(NamedTuple):
     """What training leaves behind."""
 
     seconds: float
@@ -39,68 +39,77 @@ class Fitted(NamedTuple):
     targets: float  # tokens with a loss
 
 
-def close(
+def finalize(
     asked: Objective,
     corpus: Corpus,
     run: Run,
-    plan: Plan,
+    plan: TrainSettings,
     folder: Path,
-    fitted: Fitted,
+    fitted: TrainingSummary,
     compiling: float | None,
 ) -> None:
     """Score and record what was trained. Raises Diverged where no score comes of it, Stale where the score would be another's."""
     language_model, width = asked.model, asked.model.backbone.width
     checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     check_weights(asked, corpus, run, plan)
-    score, windows = suite.scored(asked, corpus, run, plan)
-    if lost := evaluation.lost(score.metrics):
+    score, windows = suite.score_model(asked, corpus, run, plan)
+    if lost := evaluation.first_non_finite(score.metrics):
         raise loop.Diverged(plan.steps, f"{lost} of the trained model")
-    store.write_table(folder / "documents.parquet", score.documents)
-    store.write_table(folder / "windows.parquet", windows)
-    kernels = ran_on(
+    store.write_parquet(folder / "documents.parquet", score.documents)
+    store.write_parquet(folder / "windows.parquet", windows)
+    kernels = kernel_facts(
         language_model
     )  # in training and scoring: what follows may be in another precision
-    wrote = sample(asked, corpus, run)
+    wrote = sample_text(asked, corpus, run)
     if wrote:
-        store.write_atomically(folder / "text.txt", wrote)
-    looks = evaluation.look_bytes(
+        store.write_text(folder / "text.txt", wrote)
+    looks = evaluation.validation_bytes(
         asked, corpus.parts["validation"], corpus.vocabulary, run.size.context
     )
-    metrics = [*score.metrics, *looks, *sizes(language_model, run), *costs(fitted, compiling)]
+    metrics = [
+        *score.metrics,
+        *looks,
+        *size_metrics(language_model, run),
+        *cost_metrics(fitted, compiling),
+    ]
     facts = {
         "objective": asked.name,
         "protocol": score.protocol,
         "part": corpus.scored,
         "width": width,
-    } | chosen(plan)
+    } | settings_facts(plan)
     facts |= (
         {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
     )
     facts |= kernels
-    store.finish(folder, "done", metrics=metrics, facts=facts)
-    store.tidy(folder)
+    store.write_result(folder, "done", metrics=metrics, facts=facts)
+    store.remove_training_state(folder)
 
 
-def check_weights(asked: Objective, corpus: Corpus, run: Run, plan: Plan) -> None:
+def check_weights(asked: Objective, corpus: Corpus, run: Run, plan: TrainSettings) -> None:
     """Raise Stale unless a model made afresh with the trained weights has the same loss: scored has to be what was trained.
 
     Copies of weights that are kept, in another precision say, and not renewed when an optimizer changes them would pass unseen.
     """
     width, size = asked.model.backbone.width, corpus.vocabulary.size
-    fresh = model.build(run.arch, width, run.size.context, size, seed=run.seed, device=plan.device)
+    fresh = model.build_model(
+        run.arch, width, run.size.context, size, seed=run.seed, device=plan.device
+    )
     fresh.load_state_dict(asked.model.state_dict())
-    blocks = evaluation.spread_blocks(corpus.parts["validation"], run.size.context, LOOKS)
-    expected = evaluation.validation_nats(objective.build(run.objective, fresh), blocks, plan)
+    blocks = evaluation.spread_blocks(corpus.parts["validation"], run.size.context, CHECK_BLOCKS)
+    expected = evaluation.validation_nats(
+        objective.build_objective(run.objective, fresh), blocks, plan
+    )
     came = evaluation.validation_nats(asked, blocks, plan)
-    most = APART if plan.precision == torch.float32 else APART_MIXED
+    most = TOLERANCE if plan.precision == torch.float32 else TOLERANCE_MIXED
     if math.isfinite(came) and not abs(came - expected) <= most:  # what is no number has no score
-        raise Stale(
+        raise StaleWeights(
             f"the trained model has a loss of {came:.4f} nats, and its weights in a model made afresh {expected:.4f}: it keeps "
             "something that training changed, and does not renew or save it"
         )
 
 
-def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
+def sample_text(asked: Objective, corpus: Corpus, run: Run) -> str:
     """What the model writes after the prompt; nothing for one that cannot."""
     settings = run.evaluate
     if not asked.model.backbone.causal or not settings.sample_tokens or not corpus.vocabulary.text:
@@ -119,18 +128,18 @@ def sample(asked: Objective, corpus: Corpus, run: Run) -> str:
         return ""
 
 
-def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
+def size_metrics(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
-    counts = sizing.count(language_model)
+    counts = sizing.count_parameters(language_model)
     metrics = [
         Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()
     ]
-    kept = state(language_model, run.size.context)
+    kept = state_metric(language_model, run.size.context)
     by_state = run.size.match == "state"  # then there is one: the width was solved from it
     spent = (
         kept.values[0] / run.size.state_bytes
         if by_state
-        else counts[sizing.COUNTS[run.size.count]] / run.size.parameters
+        else counts[sizing.COUNT_KEYS[run.size.count]] / run.size.parameters
     )
     width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
     flops = (float(language_model.flops(run.size.context)),)
@@ -143,7 +152,7 @@ def sizes(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     ]
 
 
-def state(language_model: model.LanguageModel, length: int) -> Metric:
+def state_metric(language_model: model.LanguageModel, length: int) -> Metric:
     """The bytes of one sequence's state at the full context; without any, the reason why."""
     values: tuple[float, ...] = ()
     note = f"of one sequence of {length} tokens, as the architecture says"
@@ -154,7 +163,7 @@ def state(language_model: model.LanguageModel, length: int) -> Metric:
     return Metric("state_bytes", "bytes", "lower", values, note)
 
 
-def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
+def cost_metrics(fitted: TrainingSummary, compiling: float | None) -> list[Metric]:
     """What training took, and what compiling, or choosing kernels on CUDA, took before it."""
     note = "wall clock; not comparable: runs may share the machine"
     return [
@@ -173,7 +182,7 @@ def costs(fitted: Fitted, compiling: float | None) -> list[Metric]:
     ]
 
 
-def chosen(plan: Plan) -> dict[str, Any]:
+def settings_facts(plan: TrainSettings) -> dict[str, Any]:
     """What was decided on the spot."""
     chosen = {
         "device": str(plan.device),
@@ -183,7 +192,7 @@ def chosen(plan: Plan) -> dict[str, Any]:
     return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
 
 
-def ran_on(language_model: model.LanguageModel) -> dict[str, str]:
+def kernel_facts(language_model: model.LanguageModel) -> dict[str, str]:
     """Which kernels its recurrences ran on, where they have a choice."""
     found = language_model.backbone.ran_on()
     return {"kernels": found} if found else {}

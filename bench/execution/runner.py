@@ -21,11 +21,11 @@ from omegaconf import DictConfig
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Run, from_plain
+from bench.config.schema import Run, run_from_dict
 from bench.execution import torchrun
 from bench.records import loading, source, store
 from bench.system import gpus, host, processes, signals
-from bench.system.files import unwritable
+from bench.system.files import write_error_message
 
 CANNOT_START = 2  # exit code of a run that found, before training, that it cannot be
 COMMAND = ("python", "-m", "bench.run")
@@ -43,7 +43,7 @@ def process_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
 
 
-class Task:
+class HydraTask:
     """What Hydra calls for each run, in whatever process of whatever machine its launcher made.
 
     It brings along what such a process has to know of the command, and may not have from its launcher.
@@ -61,7 +61,7 @@ class Task:
         os.environ.update(self.environment)
         if os.environ.get("BENCH_DOOR") != process_name():
             compose.register()
-            signals.end_with_parent()
+            signals.exit_with_parent()
         try:
             os.chdir(self.folder)
         except OSError as error:
@@ -69,25 +69,25 @@ class Task:
                 f"error: {self.folder} can not be entered on {platform.node()} ({error.strerror}): start where all machines can"
             )
             return
-        task(config)
+        run_job(config)
 
 
-def task(config: DictConfig) -> None:
+def run_job(config: DictConfig) -> None:
     """One run, from the configuration that Hydra composed."""
-    if stopped or signals.gone():
+    if stopped or signals.command_ended():
         return
     try:
         hydra_config = HydraConfig.get()
         run, overrides = (
-            compose.resolve(config, hydra_config.runtime.choices),
+            compose.run_from_config(config, hydra_config.runtime.choices),
             list(hydra_config.overrides.task),
         )
-        busy = not train_alone(run, overrides, wait=False)
+        busy = not run_in_subprocess(run, overrides, wait=False)
         if busy and not (
             hydra_config.mode == RunMode.MULTIRUN
-            and signals.leave(run_name(run), [asdict(run), overrides])
+            and signals.defer(run_name(run), [asdict(run), overrides])
         ):
-            train_alone(run, overrides)
+            run_in_subprocess(run, overrides)
     except UserError as mistake:
         say(f"error: {mistake} [{mistake.code}]")
     except KeyboardInterrupt:
@@ -98,13 +98,13 @@ def task(config: DictConfig) -> None:
         )  # a worker only stops working: what it raised would have the others killed while they save
 
 
-def come_back(left: Iterable[tuple[dict[str, Any], list[str]]]) -> None:
+def run_deferred(left: Iterable[tuple[dict[str, Any], list[str]]]) -> None:
     """To the runs that another command was busy with: it has finished them, or they are run now."""
     for tree, overrides in left:
-        train_alone(from_plain(tree), overrides)
+        run_in_subprocess(run_from_dict(tree), overrides)
 
 
-def train_alone(run: Run, overrides: Sequence[str], wait: bool = True) -> bool:
+def run_in_subprocess(run: Run, overrides: Sequence[str], wait: bool = True) -> bool:
     """Train one run in a process of its own, unless its record is finished. However that ends, it ends in the record.
 
     False where another command is busy with it, and this one is not to `wait` for its end.
@@ -125,83 +125,85 @@ def train_alone(run: Run, overrides: Sequence[str], wait: bool = True) -> bool:
                 return False
             held = lock.acquire()
         with held:
-            _train(run, overrides)
+            _train_and_record(run, overrides)
     except OSError as error:
-        say(f"{name}: {unwritable(error, locks.parent)}")
+        say(f"{name}: {write_error_message(error, locks.parent)}")
     return True
 
 
-def _train(run: Run, overrides: Sequence[str]) -> None:
+def _train_and_record(run: Run, overrides: Sequence[str]) -> None:
     if run_name(run) in json.loads(os.environ.get("BENCH_TWICE", "[]")):
         say(f"{run_name(run)}: the same as another run of this command, under another name")
         return
-    last = store.attempts(run)[-1]
-    folder, needed = store.wanted(run, float(os.environ.get("BENCH_BEGAN", "inf")))
+    last = store.attempt_folders(run)[-1]
+    folder, needed = store.select_folder(run, float(os.environ.get("BENCH_BEGAN", "inf")))
     if not needed:
-        if store.status(folder) in ("done", "skipped"):
-            store.tidy(folder)
-        say(f"{folder.name}: {store.status(folder)} before, not run again")
+        if store.run_status(folder) in ("done", "skipped"):
+            store.remove_training_state(folder)
+        say(f"{folder.name}: {store.run_status(folder)} before, not run again")
         return
-    if store.status(last) == loading.UNREADABLE:
-        say(f"{last.name}: {outcome(last)}; it stays as it is, and is run again beside it")
-    gpus.check(run)  # this may be another machine than the command's
-    store.begin(folder, run, host.environment(run.threads), provenance(overrides))
+    if store.run_status(last) == loading.UNREADABLE:
+        say(f"{last.name}: {status_line(last)}; it stays as it is, and is run again beside it")
+    gpus.check_gpu_count(run)  # this may be another machine than the command's
+    store.create_record(folder, run, host.environment_record(run.threads), provenance(overrides))
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "run.json"
         path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-        end = _launched(run, folder, [str(path), str(folder)])
+        end = _launch(run, folder, [str(path), str(folder)])
     if end.code == -signal.SIGKILL:
         time.sleep(
             1
         )  # whoever kills everything comes for this process too: then the run is interrupted, and did not fail
     if end.reason and end.code != -signal.SIGTERM:  # asked to stop before it could hear that
-        store.finish(folder, "failed", end.reason)
+        store.write_result(folder, "failed", end.reason)
     elif (
         not end.reason
-        and end.code not in (signals.STOPPED, processes.UNWRITTEN)
-        and store.status(folder) == "unfinished"
+        and end.code not in (signals.EXIT_STOPPED, processes.EXIT_NOT_RECORDED)
+        and store.run_status(folder) == "unfinished"
     ):
         # os._exit in an architecture: nobody heard it, and code 0 alone is no result
-        store.finish(folder, "failed", f"its process ended with code {end.code} and left no result")
+        store.write_result(
+            folder, "failed", f"its process ended with code {end.code} and left no result"
+        )
     if end.code != CANNOT_START:  # that one is said at the end, once
-        say(f"{folder.name}: {outcome(folder)}")
+        say(f"{folder.name}: {status_line(folder)}")
 
 
-def _launched(run: Run, folder: Path, cell: list[str]) -> processes.End:
+def _launch(run: Run, folder: Path, cell: list[str]) -> processes.ProcessResult:
     """The end of the process, or of the several, that train a run."""
     limit = run.train.limit_seconds
-    if torchrun.here():
-        seen = torchrun.call(run, folder)
-        end = processes.alone(
+    if torchrun.is_active():
+        seen = torchrun.announce_run(run, folder)
+        end = processes.run_module(
             "bench.execution.worker", cell, run.threads, limit, folder.name, more=seen
         )
-        return end._replace(reason=torchrun.death(seen, end.reason)) if end.reason else end
-    with gpus.held(run, lambda line: say(f"{folder.name}: {line}")) as seen:
-        return processes.alone(
+        return end._replace(reason=torchrun.death_reason(seen, end.reason)) if end.reason else end
+    with gpus.reserve_gpus(run, lambda line: say(f"{folder.name}: {line}")) as seen:
+        return processes.run_module(
             "bench.execution.worker", cell, run.threads, limit, folder.name, run.train.ranks, seen
         )
 
 
-def outcome(folder: Path) -> str:
+def status_line(folder: Path) -> str:
     """How a run stands, with its reason where there is one."""
-    reason = store.result(folder)["reason"]
-    return store.status(folder) + (f": {reason}" if reason else "")
+    reason = store.read_result(folder)["reason"]
+    return store.run_status(folder) + (f": {reason}" if reason else "")
 
 
-def rerun(run: Run) -> str:
+def rerun_command_of(run: Run) -> str:
     """The command that runs a run again which is not done."""
-    alone = loading.look(store.attempts(run)[-1]).provenance.get("rerun")
-    return alone or again(words())  # nothing could be written of it
+    alone = loading.load_record(store.attempt_folders(run)[-1]).provenance.get("rerun")
+    return alone or rerun_command(command_arguments())  # nothing could be written of it
 
 
-def again(given: Sequence[str]) -> str:
+def rerun_command(given: Sequence[str]) -> str:
     """The command of some words, to run again what is not done."""
     return shlex.join(
         [*COMMAND, *(word for word in given if not word.startswith("again=")), "again=failed"]
     )
 
 
-def words() -> list[str]:
+def command_arguments() -> list[str]:
     """The words of the command that was given."""
     return list(json.loads(os.environ.get("BENCH_WORDS", "[]")))
 
@@ -215,8 +217,8 @@ def provenance(overrides: Sequence[str]) -> dict[str, Any]:
             "commit": _git(here, "rev-parse", "HEAD"),
             "dirty": bool(_git(here, "status", "--porcelain")),
         },
-        "command": shlex.join([*COMMAND, *words()]),
-        "rerun": again([*json.loads(os.environ.get("BENCH_FLAGS", "[]")), *overrides]),
+        "command": shlex.join([*COMMAND, *command_arguments()]),
+        "rerun": rerun_command([*json.loads(os.environ.get("BENCH_FLAGS", "[]")), *overrides]),
     }
 
 

@@ -13,25 +13,25 @@ from typing import Any
 
 from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Run, from_plain
+from bench.config.schema import Run, run_from_dict
 from bench.system import processes
-from bench.system.host import MEETING
+from bench.system.host import RENDEZVOUS
 
 _numbers: Iterator[int] = itertools.count()  # of what rank 0 left on the board
 _dismissed: list[bool] = []
 
 
-def here() -> bool:
+def is_active() -> bool:
     """Whether this command was started by torchrun, once for each rank."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def follows() -> bool:
+def is_follower() -> bool:
     """Whether this command is one that trains what rank 0's trains."""
-    return here() and os.environ["RANK"] != "0"
+    return is_active() and os.environ["RANK"] != "0"
 
 
-def words(overrides: list[str]) -> list[str]:
+def with_ranks(overrides: list[str]) -> list[str]:
     """The overrides of a command with the number of its ranks. Raises UserError where they say another one."""
     word = f"train.ranks={os.environ['WORLD_SIZE']}"
     given = [override for override in overrides if override.partition("=")[0] == "train.ranks"]
@@ -42,7 +42,7 @@ def words(overrides: list[str]) -> list[str]:
     return [*overrides, *([] if given else [word])]
 
 
-def check(workers: bool) -> None:
+def check_launcher(workers: bool) -> None:
     """Raise UserError where a launcher would start processes that torchrun knows nothing of."""
     if workers:
         raise UserError(
@@ -50,22 +50,22 @@ def check(workers: bool) -> None:
         )
 
 
-def call(run: Run, folder: Path) -> dict[str, str]:
+def announce_run(run: Run, folder: Path) -> dict[str, str]:
     """Have all ranks train a run; the environment of the process by which this one does."""
     number = str(next(_numbers))
     _board().set(f"bench/{number}", json.dumps([asdict(run), str(folder.resolve())]))
-    return {MEETING: f"torchrun:{number}"}
+    return {RENDEZVOUS: f"torchrun:{number}"}
 
 
-def death(seen: dict[str, str], reason: str) -> str:
+def death_reason(seen: dict[str, str], reason: str) -> str:
     """Why a run's training ended, given how it looked from here: what a rank that died said of itself."""
-    key = f"bench/{seen[MEETING].partition(':')[2]}/death"
+    key = f"bench/{seen[RENDEZVOUS].partition(':')[2]}/death"
     return _board().get(key).decode() if _board().check([key]) else reason
 
 
-def dismiss() -> None:
+def dismiss_followers() -> None:
     """Let the other ranks end: there is no further run."""
-    if here() and not follows() and not _dismissed:
+    if is_active() and not is_follower() and not _dismissed:
         _dismissed.append(True)
         _board().set(f"bench/{next(_numbers)}", "null")
 
@@ -76,12 +76,12 @@ def follow(say: Callable[[str], None]) -> int:
         called = json.loads(_board().get(f"bench/{number}"))
         if called is None:
             break
-        run, folder = from_plain(called[0]), called[1]
+        run, folder = run_from_dict(called[0]), called[1]
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "run.json"
             path.write_text(json.dumps(called[0]), encoding="utf-8")
-            more = {MEETING: f"torchrun:{number}"}
-            end = processes.alone(
+            more = {RENDEZVOUS: f"torchrun:{number}"}
+            end = processes.run_module(
                 "bench.execution.worker",
                 [str(path), folder],
                 run.threads,
@@ -94,7 +94,7 @@ def follow(say: Callable[[str], None]) -> int:
             say(said)
             _board().set(f"bench/{number}/death", said)
             time.sleep(
-                processes.GRACE
+                processes.GRACE_SECONDS
             )  # in which rank 0 may notice and write it down; else torchrun ends it
             return 1
     return 0
@@ -103,4 +103,4 @@ def follow(say: Callable[[str], None]) -> int:
 def _board() -> Any:
     from bench.training import distributed
 
-    return distributed.board()
+    return distributed.torchrun_store()

@@ -15,39 +15,39 @@ from architectures.interface import Unsupported
 from bench import contract, data, evaluation, planning
 from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Run, from_plain
+from bench.config.schema import Run, run_from_dict
 from bench.data import Blocks, Corpus
 from bench.evaluation import regret, suite
 from bench.execution import finalize
-from bench.execution.finalize import Fitted
+from bench.execution.finalize import TrainingSummary
 from bench.model import language_model as model
 from bench.model import sizing
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
-from bench.system.files import sweep_up, unwritable
-from bench.system.processes import PROGRESS, UNWRITTEN
+from bench.system.files import remove_stale_temp, write_error_message
+from bench.system.processes import EXIT_NOT_RECORDED, PROGRESS_PREFIX
 from bench.training import checkpoint, compilation, distributed, loop, objective, optimizer
-from bench.training.checkpoint import Keeper, Place
-from bench.training.loop import Plan
+from bench.training.checkpoint import Checkpointer, TrainState
+from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
-from bench.training.optimizer import Optimizer
+from bench.training.optimizer import OptimizerLike
 
 Say = Callable[[str], None]
 
 
-def run(run: Run, folder: Path, say: Say) -> None:
+def train_and_score(run: Run, folder: Path, say: Say) -> None:
     """Train, score and record one run. Raises UserError before training, Diverged in it, Unsupported where it cannot be."""
-    plan = loop.plan(run)
-    plan = replace(plan, team=distributed.join(plan.device, run.train.sharding))
-    compilation.check(plan)
-    loop.settle(plan)
+    plan = loop.train_settings(run)
+    plan = replace(plan, group=distributed.join_process_group(plan.device, run.train.sharding))
+    compilation.check_compile(plan)
+    loop.set_matmul_precision(plan)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
-    language_model, asked, blocks = opened(run, corpus, plan)
-    budget.confirm(run)
-    planning.confirm(run)
+    language_model, asked, blocks = setup(run, corpus, plan)
+    budget.require_plan(run)
+    planning.require_search(run)
     digests = {
         "data": corpus.digest,
         "text": corpus.facts["text_digest"],
@@ -58,32 +58,40 @@ def run(run: Run, folder: Path, say: Say) -> None:
         "device": plan.device.type,
         "precision": loop.precision_name(plan),
     }  # `auto` may mean another one elsewhere
-    plan.team.agree(origin)
-    if plan.team.first:
-        store.note(folder, digests, corpus.facts)
-    compilation.prepare(asked, plan, run.data.cache)
+    plan.group.agree(origin)
+    if plan.group.first:
+        store.add_provenance(folder, digests, corpus.facts)
+    compilation.compile_objective(asked, plan, run.data.cache)
     warms = (
         plan.compile != "none" or plan.device.type == "cuda"
     )  # there libraries are loaded and kernels chosen, seconds of it
-    compiling = compilation.first_pass(asked, plan, blocks.at(0)) if warms else None
-    distributed.shard(asked, plan.team)
+    compiling = compilation.warm_up(asked, plan, blocks.at(0)) if warms else None
+    distributed.shard_parameters(asked, plan.group)
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
-    if plan.team.sharded:
-        language_model = together(language_model, run, corpus, plan)
-        asked = objective.build(run.objective, language_model)
-    plan.team.leave()
-    if plan.team.first:
-        finalize.close(
-            asked, corpus, run, replace(plan, team=distributed.ALONE), folder, fitted, compiling
+    if plan.group.sharded:
+        language_model = gather_model(language_model, run, corpus, plan)
+        asked = objective.build_objective(run.objective, language_model)
+    plan.group.leave()
+    if plan.group.first:
+        finalize.finalize(
+            asked,
+            corpus,
+            run,
+            replace(plan, group=distributed.SINGLE_PROCESS),
+            folder,
+            fitted,
+            compiling,
         )
 
 
-def opened(run: Run, corpus: Corpus, plan: Plan) -> tuple[model.LanguageModel, Objective, Blocks]:
+def setup(
+    run: Run, corpus: Corpus, plan: TrainSettings
+) -> tuple[model.LanguageModel, Objective, Blocks]:
     """The model, its objective and what it is trained on. Raises UserError for what is found wrong with them before training."""
     corpus.check(run.size.context)
-    language_model = made(run, corpus, plan)
-    asked = objective.build(run.objective, language_model)
-    suite.check_protocol(language_model, run, corpus)
+    language_model = build_model(run, corpus, plan)
+    asked = objective.build_objective(run.objective, language_model)
+    suite.check_protocol_supported(language_model, run, corpus)
     train_part = corpus.parts["train"]
     return (
         language_model,
@@ -92,21 +100,21 @@ def opened(run: Run, corpus: Corpus, plan: Plan) -> tuple[model.LanguageModel, O
     )
 
 
-def together(
-    shards: model.LanguageModel, run: Run, corpus: Corpus, plan: Plan
+def gather_model(
+    shards: model.LanguageModel, run: Run, corpus: Corpus, plan: TrainSettings
 ) -> model.LanguageModel:
     """The whole model of what the team holds in shards. All of the team have to call it."""
-    states = distributed.gathered(shards.state_dict())
-    language_model = made(run, corpus, plan)
+    states = distributed.gather_full(shards.state_dict())
+    language_model = build_model(run, corpus, plan)
     language_model.load_state_dict(states)
     return language_model
 
 
-def made(run: Run, corpus: Corpus, plan: Plan) -> model.LanguageModel:
+def build_model(run: Run, corpus: Corpus, plan: TrainSettings) -> model.LanguageModel:
     """The model at its solved width, checked to be what it says. Raises UserError."""
     size = corpus.vocabulary.size
-    width = sizing.fitting_width(run.arch, run.size, size)
-    language_model = model.build(
+    width = sizing.width_for_size(run.arch, run.size, size)
+    language_model = model.build_model(
         run.arch, width, run.size.context, size, seed=run.seed, device=plan.device
     )
     contract.check_before_training(language_model)
@@ -118,63 +126,69 @@ def fit(
     blocks: Blocks,
     corpus: Corpus,
     run: Run,
-    plan: Plan,
+    plan: TrainSettings,
     folder: Path,
     say: Say,
     origin: dict[str, str],
-) -> Fitted:
+) -> TrainingSummary:
     """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
-    chosen_optimizer = optimizer.build(asked, run.optimizer, plan.learning_rate)
-    first = taken_up(folder, asked, chosen_optimizer, origin, say, plan.team)
+    chosen_optimizer = optimizer.build_optimizer(asked, run.optimizer, plan.learning_rate)
+    first = resume(folder, asked, chosen_optimizer, origin, say, plan.group)
     look = evaluation.spread_blocks(corpus.parts["validation"], run.size.context)
     tokens = run.train.batch * run.size.context
 
-    def save(place: Place) -> None:
-        store.settle_curve(folder)
-        checkpoint.save_training(
-            folder / "checkpoint", place, asked, chosen_optimizer, origin, plan.team
+    def save(place: TrainState) -> None:
+        store.flush_curve(folder)
+        checkpoint.save_train_state(
+            folder / "checkpoint", place, asked, chosen_optimizer, origin, plan.group
         )
 
-    keeper = Keeper(save, run.train.checkpoint_seconds, first, plan.team)
+    keeper = Checkpointer(save, run.train.checkpoint_seconds, first, plan.group)
     steps = loop.train(
         asked, chosen_optimizer, blocks, plan, first.step, lambda: evaluation.validation_nats(asked, look, plan),
         after=lambda step, unlogged: keeper.after(step, unlogged, step == plan.steps), unlogged=first.unlogged,
     )  # fmt: skip
-    with signals.later():
+    with signals.defer_stop():
         for step in steps:
-            if not plan.team.first:
+            if not plan.group.first:
                 continue
             row = {name: value for name, value in step._asdict().items() if value is not None}
-            store.log(folder, row | {"seconds": round(keeper.seconds(), 3)})
+            store.append_curve(folder, row | {"seconds": round(keeper.seconds(), 3)})
             taken = keeper.seconds() - first.seconds
-            say(progress(step, plan, (step.step - first.step) * tokens / taken, taken, first.step))
+            say(
+                progress_line(
+                    step, plan, (step.step - first.step) * tokens / taken, taken, first.step
+                )
+            )
     targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
-    return Fitted(round(keeper.seconds(), 3), plan.steps * tokens, targets)
+    return TrainingSummary(round(keeper.seconds(), 3), plan.steps * tokens, targets)
 
 
-def taken_up(
+def resume(
     folder: Path,
     asked: Objective,
-    optimizer: Optimizer,
+    optimizer: OptimizerLike,
     origin: dict[str, str],
     say: Say,
-    team: distributed.Team,
-) -> Place:
+    team: distributed.ProcessGroup,
+) -> TrainState:
     """Where training stands by its checkpoint. The first of a team looks first: it sets aside what can not be used."""
     if not team.first:
         team.wait()
-    place = checkpoint.resume(folder / "checkpoint", asked, optimizer, origin, say)
+    place = checkpoint.load_train_state(folder / "checkpoint", asked, optimizer, origin, say)
     if team.first:
-        store.cut_curve(folder, place.step)
+        store.truncate_curve(folder, place.step)
         team.wait()
     team.agree({"checkpoint": place})
     return place
 
 
-def progress(step: loop.Step, plan: Plan, rate: float, seconds: float, first: int) -> str:
+def progress_line(
+    step: loop.LoggedStep, plan: TrainSettings, rate: float, seconds: float, first: int
+) -> str:
     """One line: how far, how fast, how good, how long still. The mark in front says that the next one may replace it."""
     left = seconds / (step.step - first) * (plan.steps - step.step)
-    done = f"{PROGRESS}{step.step:,}/{plan.steps:,} steps"
+    done = f"{PROGRESS_PREFIX}{step.step:,}/{plan.steps:,} steps"
     return f"{done} · {rate:,.0f} tokens/s · {step.nats:.3f} nats · {left // 60:.0f}:{left % 60:02.0f} left"
 
 
@@ -185,7 +199,7 @@ def main(arguments: list[str]) -> int:
     """
     try:
         asked, folder = (
-            from_plain(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))),
+            run_from_dict(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))),
             Path(arguments[1]),
         )
     except (IndexError, OSError, ValueError, AttributeError, TypeError):
@@ -200,60 +214,60 @@ def main(arguments: list[str]) -> int:
             print(line, file=sys.stderr, flush=True)
 
     try:
-        signals.listen()
-        if not distributed.is_first():
-            return followed(asked, folder, say)
+        signals.install_stop_handlers()
+        if not distributed.is_main_process():
+            return run_rank(asked, folder, say)
         with FileLock(
             folder / ".lock"
         ):  # one that lost its parent may still be writing its checkpoint
-            return recorded(asked, folder, say)
-    except signals.Stopped:
-        return signals.STOPPED
+            return run_and_record(asked, folder, say)
+    except signals.StopRequested:
+        return signals.EXIT_STOPPED
     except OSError as error:
-        say(unwritable(error, folder))
-        return UNWRITTEN
+        say(write_error_message(error, folder))
+        return EXIT_NOT_RECORDED
     finally:
-        signals.ending()
+        signals.ignore_stop()
 
 
-def followed(asked: Run, folder: Path, say: Say) -> int:
+def run_rank(asked: Run, folder: Path, say: Say) -> int:
     """Train as one of those whose first writes the record, and says there why it came to no end; returns the exit code."""
     try:
-        run(asked, folder, lambda line: None)
+        train_and_score(asked, folder, lambda line: None)
     except Unsupported:
         return 0
     except UserError as mistake:
         say(str(mistake))
         return 2
     except SystemExit as ended:
-        say(model.told(ended))
+        say(model.describe_error(ended))
         return 4
     except loop.Diverged:
         return 4
     return 0
 
 
-def recorded(asked: Run, folder: Path, say: Say) -> int:
+def run_and_record(asked: Run, folder: Path, say: Say) -> int:
     """Run, and record why where that does not come to its end; returns the exit code."""
     for place in (folder, folder / "checkpoint"):
-        sweep_up(place)
+        remove_stale_temp(place)
     try:
-        run(asked, folder, say)
+        train_and_score(asked, folder, say)
     except Unsupported as reason:
-        store.finish(folder, "skipped", str(reason))
+        store.write_result(folder, "skipped", str(reason))
     except UserError as mistake:
-        store.finish(folder, "failed", str(mistake), facts={"started": False})
+        store.write_result(folder, "failed", str(mistake), facts={"started": False})
         return 2
     except loop.Diverged as reason:
-        store.finish(folder, "failed", str(reason), facts={"diverged": reason.step})
+        store.write_result(folder, "failed", str(reason), facts={"diverged": reason.step})
         return 4
     except (
         SystemExit
     ) as ended:  # of the architecture's: code 0 would pass for an end that went well
-        store.finish(folder, "failed", model.told(ended))
+        store.write_result(folder, "failed", model.describe_error(ended))
         return 4
-    except (regret.Leak, finalize.Stale) as reason:
-        store.finish(folder, "failed", str(reason))
+    except (regret.LeakDetected, finalize.StaleWeights) as reason:
+        store.write_result(folder, "failed", str(reason))
         return 4
     except (
         MemoryError,
@@ -265,7 +279,7 @@ def recorded(asked: Run, folder: Path, say: Say) -> int:
             and "can't allocate memory" not in line
         ):
             raise
-        store.finish(folder, "failed", f"out of memory: {line}")
+        store.write_result(folder, "failed", f"out of memory: {line}")
         return 4
     return 0
 

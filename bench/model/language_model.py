@@ -11,26 +11,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone, State
-from architectures.layers import Lean, RMSNorm
+from architectures.layers import LightModule, RMSNorm
 from bench.config.errors import UserError, nearest
-from bench.config.plugins import how_to_install
-from bench.config.schema import options
+from bench.config.plugins import install_hint
+from bench.config.schema import constructor_options
 
-EMBEDDING_DEVIATION = 0.02
+EMBEDDING_STD = 0.02
 MATRIX_GAIN = 0.5  # with 1, attention without normed queries and keys trains badly at a high rate; 0.25 was no better
 
 
-FAULTS = (
+PLUGIN_ERRORS = (
     Exception,
     SystemExit,
 )  # whatever a user's module may raise: sys.exit in it must not end the command, least of all well
 
 
-class CannotBuild(UserError):
+class ModelBuildError(UserError):
     """An architecture that can not be made or trained. In a sweep it is this cell that fails, not the command."""
 
 
-class LanguageModel(Lean):
+class LanguageModel(LightModule):
     """(B, T) token numbers -> (B, T, V) logits. All but the backbone is the same for every architecture.
 
     The last row of the embedding is <mask>: it can be read, never predicted.
@@ -87,23 +87,25 @@ class LanguageModel(Lean):
 # --- from a YAML to a class -------------------------------------------------------------------------------------------
 
 
-def constructor(arch: Mapping[str, Any]) -> type[Backbone]:
+def backbone_class(arch: Mapping[str, Any]) -> type[Backbone]:
     """The class that `_target_` names, with its options checked. Raises UserError, or CannotBuild where it does not import."""
     target = str(arch["_target_"])
     module, _, name = target.rpartition(".")
     if not module:
-        raise CannotBuild(f"_target_: {target} names no module: write it as in my_module.{target}")
+        raise ModelBuildError(
+            f"_target_: {target} names no module: write it as in my_module.{target}"
+        )
     try:
         made = getattr(importlib.import_module(module), name)
-    except FAULTS as error:
-        raise CannotBuild(
-            f"_target_: {target} does not import: {told(error)}{how_to_install(error)}"
+    except PLUGIN_ERRORS as error:
+        raise ModelBuildError(
+            f"_target_: {target} does not import: {describe_error(error)}{install_hint(error)}"
         ) from None
     if not (isinstance(made, type) and issubclass(made, Backbone)):
-        raise CannotBuild(
+        raise ModelBuildError(
             f"_target_: {target} is no architectures.interface.Backbone: derive its class from that"
         )
-    _check_options(made, options(arch))
+    _check_options(made, constructor_options(arch))
     return made
 
 
@@ -149,23 +151,23 @@ def _check_type(path: str, value: Any, kind: Any) -> None:
         raise UserError(f"{path}={value} must be {words[kind]}")
 
 
-def not_made(made: type[Backbone], width: int, error: BaseException) -> CannotBuild:
-    return CannotBuild(
-        f"{made.__name__} with width {width} was not made: {told(error)}{how_to_install(error)}"
+def build_error(made: type[Backbone], width: int, error: BaseException) -> ModelBuildError:
+    return ModelBuildError(
+        f"{made.__name__} with width {width} was not made: {describe_error(error)}{install_hint(error)}"
     )
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What somebody else's code raised, in one line."""
     said = (
         f"it called sys.exit({'' if error.code is None else error.code})"
         if isinstance(error, SystemExit)
-        else line(error)
+        else one_line(error)
     )
     return f"{type(error).__name__}: {said[:300]}"
 
 
-def line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or "no message"
 
 
@@ -182,7 +184,7 @@ def initialise(model: LanguageModel) -> None:
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     for name, parameter in model.named_parameters():
         if id(parameter) in tables:
-            parameter.normal_(0.0, EMBEDDING_DEVIATION)
+            parameter.normal_(0.0, EMBEDDING_STD)
         elif parameter.dim() >= 2:
             parameter.normal_(0.0, MATRIX_GAIN / math.sqrt(parameter[0].numel()))
         elif "bias" in name.rpartition(".")[2]:
@@ -190,7 +192,7 @@ def initialise(model: LanguageModel) -> None:
     model.backbone.initialise()
 
 
-def build(
+def build_model(
     arch: Mapping[str, Any],
     width: int,
     context: int,
@@ -199,12 +201,12 @@ def build(
     device: str | torch.device = "cpu",
 ) -> LanguageModel:
     """A model with initial values that depend on the seed alone: drawn on the CPU, then moved. Raises CannotBuild."""
-    made = constructor(arch)
+    made = backbone_class(arch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
-            model = LanguageModel(made(width, context, **options(arch)), vocabulary)
+            model = LanguageModel(made(width, context, **constructor_options(arch)), vocabulary)
             initialise(model)
-        except FAULTS as error:
-            raise not_made(made, width, error) from None
+        except PLUGIN_ERRORS as error:
+            raise build_error(made, width, error) from None
     return model.to(device)

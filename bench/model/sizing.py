@@ -9,33 +9,35 @@ import torch
 from torch import nn
 
 from architectures.interface import Backbone, Unsupported
-from bench.config.schema import Size, options
+from bench.config.schema import SizeConfig, constructor_options
 from bench.config.validation import CHOICES
 from bench.model.language_model import (
-    FAULTS,
-    CannotBuild,
+    PLUGIN_ERRORS,
     LanguageModel,
-    constructor,
-    line,
-    not_made,
+    ModelBuildError,
+    backbone_class,
+    build_error,
+    one_line,
 )
 from bench.system import host
 
-COUNTS = {
+COUNT_KEYS = {
     name: "parameters" if name == "all" else f"parameters_{name}" for name in CHOICES["size.count"]
 }
-WIDEST = 1 << 20
+MAX_WIDTH = 1 << 20
 
 
-def fitting_width(arch: Mapping[str, Any], size: Size, vocabulary: int) -> int:
+def width_for_size(arch: Mapping[str, Any], size: SizeConfig, vocabulary: int) -> int:
     """The largest width within the budget, whatever that counts. Raises CannotBuild, or Unsupported where no state is kept."""
     if size.match == "parameters":
         return solve_width(arch, size.parameters, size.context, vocabulary, size.count)
     width = solve_width(arch, size.state_bytes, size.context, vocabulary, "state")
-    parameters = count(sketch(arch, width, size.context, vocabulary))["parameters"]
-    if 16 * parameters > host.memory_bytes():  # weights, gradients, two moments
-        said = f"size.state_bytes={size.state_bytes:,} gives {constructor(arch).__name__} a width of {width:,}"
-        raise CannotBuild(
+    parameters = count_parameters(build_on_meta(arch, width, size.context, vocabulary))[
+        "parameters"
+    ]
+    if 16 * parameters > host.total_memory_bytes():  # weights, gradients, two moments
+        said = f"size.state_bytes={size.state_bytes:,} gives {backbone_class(arch).__name__} a width of {width:,}"
+        raise ModelBuildError(
             f"{said}, {parameters:,} parameters: more than this machine can train; lower it"
         )
     return width
@@ -49,16 +51,23 @@ def solve_width(
     Offered are even widths from 128 on, fours from 256, eights from 512: matrices that a processor likes, in steps of
     3 % of the parameters at most. Raises CannotBuild where none fits.
     """
-    made = constructor(arch)
-    size = cache(partial(_size, made, options(arch), context, vocabulary, counted))
+    made = backbone_class(arch)
+    size = cache(
+        partial(_size_at_width, made, constructor_options(arch), context, vocabulary, counted)
+    )
     # wider, and the embedding alone, or a byte of each channel, would exceed the budget
-    ceiling = min(WIDEST, budget // (vocabulary + 1 if counted == "all" else 1))
+    ceiling = min(MAX_WIDTH, budget // (vocabulary + 1 if counted == "all" else 1))
     best, low, high, guess, tries = 0, 1, ceiling, math.isqrt(ceiling), 0
     while low <= high:  # parameters grow with width: each probe narrows the range
         tries += 1
         width = (low + high) // 2 if tries % 3 == 0 else min(max(guess, low), high)
         probe = next(
-            (w for w in range(width, low - 1, -1) if offered(w) and isinstance(size(w), int)), None
+            (
+                w
+                for w in range(width, low - 1, -1)
+                if is_offered_width(w) and isinstance(size(w), int)
+            ),
+            None,
         )
         if probe is not None:
             guess = int(probe * math.sqrt(budget / int(size(probe))))  # nearly with its square
@@ -70,21 +79,25 @@ def solve_width(
         low = width + 1
     if best:
         return best
-    raise CannotBuild(_too_small(made, budget, size, counted))
+    raise ModelBuildError(_no_width_reason(made, budget, size, counted))
 
 
-def sketch(arch: Mapping[str, Any], width: int, context: int, vocabulary: int) -> LanguageModel:
+def build_on_meta(
+    arch: Mapping[str, Any], width: int, context: int, vocabulary: int
+) -> LanguageModel:
     """A model to be counted: nothing of it is allocated. Raises what its constructor raises."""
     with torch.device("meta"):
-        return LanguageModel(constructor(arch)(width, context, **options(arch)), vocabulary)
+        return LanguageModel(
+            backbone_class(arch)(width, context, **constructor_options(arch)), vocabulary
+        )
 
 
-def offered(width: int) -> bool:
+def is_offered_width(width: int) -> bool:
     """Whether the harness offers this width to an architecture."""
     return width % (8 if width >= 512 else 4 if width >= 256 else 2 if width >= 128 else 1) == 0
 
 
-def _size(
+def _size_at_width(
     made: type[Backbone],
     given: Mapping[str, Any],
     context: int,
@@ -96,13 +109,17 @@ def _size(
     try:
         with torch.device("meta"):
             model = LanguageModel(made(width, context, **given), vocabulary)
-        return state_bytes(model, context) if counted == "state" else count(model)[COUNTS[counted]]
+        return (
+            state_bytes(model, context)
+            if counted == "state"
+            else count_parameters(model)[COUNT_KEYS[counted]]
+        )
     except Unsupported:
         raise
     except ValueError as error:
-        return line(error)
-    except FAULTS as error:
-        raise not_made(made, width, error) from None
+        return one_line(error)
+    except PLUGIN_ERRORS as error:
+        raise build_error(made, width, error) from None
 
 
 def state_bytes(model: LanguageModel, context: int) -> int:
@@ -116,12 +133,12 @@ def state_bytes(model: LanguageModel, context: int) -> int:
     return kept
 
 
-def _too_small(
+def _no_width_reason(
     made: type[Backbone], budget: int, size: Callable[[int], int | str], counted: str
 ) -> str:
     """Why no width fits: the smallest that there is, or the reason why none is accepted."""
     reason: int | str = ""
-    for width in filter(offered, range(1, 1025)):
+    for width in filter(is_offered_width, range(1, 1025)):
         reason = size(width)
         if isinstance(reason, int):
             key = "size.state_bytes" if counted == "state" else "size.parameters"
@@ -129,7 +146,7 @@ def _too_small(
     return f"{made.__name__} accepts no width up to 1024: {reason}"
 
 
-def count(model: LanguageModel) -> dict[str, int]:
+def count_parameters(model: LanguageModel) -> dict[str, int]:
     """Parameters four ways: all, without embeddings (of tokens and of positions), in matrix products, and active ones.
 
     Those in products are the backbone's matrices and kernels, and the head, which is the embedding used a second time. Active

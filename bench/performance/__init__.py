@@ -1,6 +1,6 @@
 """Speed, memory, decoding and state of architectures on a machine, in processes of their own. Imports no torch."""
 
-from bench.performance.session import goes_on, sit
-from bench.performance.store import needed
+from bench.performance.session import is_session_running, run_session
+from bench.performance.store import needs_measuring
 
-__all__ = ["goes_on", "needed", "sit"]
+__all__ = ["is_session_running", "needs_measuring", "run_session"]

@@ -14,21 +14,21 @@ from typing import Any
 from architectures.interface import Unsupported
 
 POWERCAP = Path("/sys/class/powercap")
-PACKAGE = re.compile(
+PACKAGE_DOMAIN = re.compile(
     r"intel-rapl:\d+"
 )  # a whole package; intel-rapl:0:0 would be a part of one, and counted twice
 MICRO = 1e-6
-INSTALL = "pip install 'architecture-bench[energy]'"
+INSTALL_COMMAND = "pip install 'architecture-bench[energy]'"
 
 
 @dataclass
-class Spent:
+class EnergyUse:
     """The joules of a window: known once the window is over."""
 
     joules: float = float("nan")
 
 
-class Counter(ABC):
+class EnergyCounter(ABC):
     """Something that counts joules; `method` says what it counts, in a sentence of the report."""
 
     method: str
@@ -42,12 +42,12 @@ class Counter(ABC):
         """Joules since a reading."""
 
     @contextmanager
-    def window(self) -> Iterator[Spent]:
+    def window(self) -> Iterator[EnergyUse]:
         """Count while the block runs. It should last seconds: counters move every 1 to 100 ms.
 
         Raises Unsupported at its end where the counter stood still: whatever it calls itself, it counts nothing.
         """
-        spent, before = Spent(), self.read()
+        spent, before = EnergyUse(), self.read()
         yield spent
         joules = self.between(before)
         if joules <= 0:
@@ -60,7 +60,7 @@ class Counter(ABC):
 # --- the card, through zeus -------------------------------------------------------------------------------------------
 
 
-class Card(Counter):
+class GpuCounter(EnergyCounter):
     """One CUDA device, by the counter that NVML reads from it, through zeus."""
 
     method = (
@@ -85,12 +85,12 @@ class Card(Counter):
         return float(sum(self.monitor.end_window(before).gpu_energy.values()))
 
 
-def card(index: int) -> Counter | str:
+def gpu_counter(index: int) -> EnergyCounter | str:
     """The counter of a CUDA device (as torch numbers them), or why there is none."""
     try:
-        return Card(index)
+        return GpuCounter(index)
     except ImportError:
-        return f"the package zeus is not installed, through which a card's own counter is read ({INSTALL})"
+        return f"the package zeus is not installed, through which a card's own counter is read ({INSTALL_COMMAND})"
     except Exception as error:  # no driver, no NVML, no such card: zeus and the libraries below it each have their own
         return f"zeus can not read this card: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
 
@@ -98,7 +98,7 @@ def card(index: int) -> Counter | str:
 # --- the processor's package, by RAPL ---------------------------------------------------------------------------------
 
 
-class Packages(Counter):
+class RaplCounter(EnergyCounter):
     """The processor's packages, by the counters that the kernel shows below /sys/class/powercap. They begin again at zero."""
 
     method = (
@@ -107,10 +107,10 @@ class Packages(Counter):
     )
 
     def __init__(self, domains: list[Path]) -> None:
-        self.ranges = {domain: whole(domain / "max_energy_range_uj") for domain in domains}
+        self.ranges = {domain: read_int(domain / "max_energy_range_uj") for domain in domains}
 
     def read(self) -> dict[Path, int]:
-        return {domain: whole(domain / "energy_uj") for domain in self.ranges}
+        return {domain: read_int(domain / "energy_uj") for domain in self.ranges}
 
     def between(self, before: dict[Path, int]) -> float:
         after = self.read()
@@ -120,21 +120,21 @@ class Packages(Counter):
         )
 
 
-def whole(path: Path) -> int:
+def read_int(path: Path) -> int:
     """The whole number in a file. Raises OSError or ValueError."""
     return int(path.read_text(encoding="ascii").strip())
 
 
-def packages(root: Path) -> Counter | str:
+def rapl_counter(root: Path) -> EnergyCounter | str:
     """The counter of all packages of the processor below `root`, or why there is none."""
     if not root.is_dir():
         return f"{root} does not exist"
     domains, refused = [], []
-    for domain in sorted(path for path in root.iterdir() if PACKAGE.fullmatch(path.name)):
+    for domain in sorted(path for path in root.iterdir() if PACKAGE_DOMAIN.fullmatch(path.name)):
         try:
             if not (domain / "name").read_text(encoding="ascii").startswith("package"):
                 continue  # "psys" is the whole platform, with the packages in it
-            whole(domain / "energy_uj"), whole(domain / "max_energy_range_uj")
+            read_int(domain / "energy_uj"), read_int(domain / "max_energy_range_uj")
             domains.append(domain)
         except PermissionError:
             refused.append(domain.name)
@@ -142,22 +142,22 @@ def packages(root: Path) -> Counter | str:
             continue
     if refused:  # one of two packages would be half of the truth
         return f"{root}/{refused[0]}/energy_uj may be read by the administrator alone"
-    return Packages(domains) if domains else f"{root} has no readable package domain"
+    return RaplCounter(domains) if domains else f"{root} has no readable package domain"
 
 
 # --- which one --------------------------------------------------------------------------------------------------------
 
 
-def counter(device: str = "", index: int = 0, root: Path = POWERCAP) -> Counter | str:
+def find_counter(device: str = "", index: int = 0, root: Path = POWERCAP) -> EnergyCounter | str:
     """What counts the joules of a device, "cuda" or "cpu" (empty: a card where there is one), or why nothing does.
 
     `index`: the card, as torch numbers them. A card's work is not looked for in the processor's package, nor the other way round.
     """
-    of_card = card(index) if device != "cpu" else "a processor is asked about"
-    if isinstance(of_card, Counter):
+    of_card = gpu_counter(index) if device != "cpu" else "a processor is asked about"
+    if isinstance(of_card, EnergyCounter):
         return of_card
-    of_packages = packages(root) if device != "cuda" else "a card is asked about"
-    if isinstance(of_packages, Counter):
+    of_packages = rapl_counter(root) if device != "cuda" else "a card is asked about"
+    if isinstance(of_packages, EnergyCounter):
         return of_packages
     why = {"cuda": of_card, "cpu": of_packages}.get(
         device, f"no NVML: {of_card}; no RAPL: {of_packages}"

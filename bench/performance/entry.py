@@ -3,23 +3,28 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.config.identity import subject
-from bench.config.schema import Measure, Run
-from bench.performance.metrics import Samples, place
-from bench.performance.worker_client import Ended, Failed, Refused, Worker
+from bench.config.identity import workload_id
+from bench.config.schema import MeasureConfig, Run
+from bench.performance.metrics import Samples, parse_kind
+from bench.performance.worker_client import (
+    RequestFailed,
+    RequestUnsupported,
+    WorkerClient,
+    WorkerDied,
+)
 
-NEEDED = ("prepare", "train")  # without these there is nothing to compare
+REQUIRED = ("prepare", "train")  # without these there is nothing to compare
 
 
 @dataclass
-class Seat:
+class Entry:
     """A place in a sitting. The twin is the first one entered again: what they differ by is noise."""
 
     run: Run
     vocabulary: int
-    options: Measure
+    options: MeasureConfig
     twin: bool = False
-    worker: Worker | None = None
+    worker: WorkerClient | None = None
     samples: Samples = field(default_factory=Samples)
     environment: dict[str, Any] = field(default_factory=dict)
     status: str = "done"
@@ -28,22 +33,22 @@ class Seat:
     @property
     def name(self) -> str:
         """Its folder's name."""
-        return f"{self.run.names['arch']}-{subject(self.run)}" + ("-again" if self.twin else "")
+        return f"{self.run.names['arch']}-{workload_id(self.run)}" + ("-again" if self.twin else "")
 
-    def sit_down(self) -> None:
+    def start(self) -> None:
         """Start a worker; it is not waited for."""
-        self.rise()
-        self.worker = Worker(self.run.threads, self.options.limit_seconds)
+        self.stop()
+        self.worker = WorkerClient(self.run.threads, self.options.limit_seconds)
 
     def renew(self) -> None:
         """A fresh process in place of the worker's, with nothing of what it had."""
         try:
             if self.worker is None or not self.worker.renew():
-                self.sit_down()
-        except (Ended, Failed):
-            self.sit_down()
+                self.start()
+        except (WorkerDied, RequestFailed):
+            self.start()
 
-    def rise(self) -> None:
+    def stop(self) -> None:
         """End the worker, if there is one."""
         if self.worker is not None:
             self.worker.end()
@@ -52,15 +57,15 @@ class Seat:
     def leave(self, status: str, reason: str) -> None:
         """Give the place up; the others go on."""
         self.status, self.reason = status, reason
-        self.rise()
+        self.stop()
 
     def prepare(self, quantity: str = "prepare") -> bool:
         """Let a worker that has been started build its model. Whether it could; `quantity` is what lacks where it could not."""
         assert self.worker is not None
         try:
             self.worker.ready()
-        except Ended as error:
-            self.lack(quantity, error)
+        except WorkerDied as error:
+            self.record_failure(quantity, error)
             return False
         described = asdict(self.run) | {"measure": asdict(self.options)}
         weighs = (
@@ -79,10 +84,10 @@ class Seat:
         if kind in self.samples.refused or self.status != "done":
             return None
         if self.worker is None:  # the one before died of something else
-            self.sit_down()
+            self.start()
             if not self.prepare(kind):
                 return None
-        name, at = place(kind)
+        name, at = parse_kind(kind)
         return self.ask("window", kind, name=name, at=at)
 
     def ask(self, what: str, quantity: str, **request: Any) -> Any:
@@ -90,19 +95,19 @@ class Seat:
         assert self.worker is not None
         try:
             return self.worker.ask(what, **request)
-        except (Refused, Failed, Ended) as error:
-            self.lack(quantity, error)
+        except (RequestUnsupported, RequestFailed, WorkerDied) as error:
+            self.record_failure(quantity, error)
         return None
 
-    def lack(self, quantity: str, error: Exception) -> None:
+    def record_failure(self, quantity: str, error: Exception) -> None:
         """Note why there is no such quantity.
 
         An architecture that can not be built or trained has nothing to be compared: its place is given up. One whose process ends
         over anything else gets a fresh one when it is asked next.
         """
         self.samples.refused[quantity] = str(error)
-        if quantity in NEEDED:
+        if quantity in REQUIRED:
             said = str(error) if quantity == "prepare" else f"{quantity}: {error}"
-            self.leave("skipped" if isinstance(error, Refused) else "failed", said)
-        elif isinstance(error, Ended):
-            self.rise()
+            self.leave("skipped" if isinstance(error, RequestUnsupported) else "failed", said)
+        elif isinstance(error, WorkerDied):
+            self.stop()

@@ -6,21 +6,21 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from bench.performance.entry import Seat
-from bench.performance.rounds import Progress, take_rounds
+from bench.performance.entry import Entry
+from bench.performance.rounds import Progress, run_rounds
 
-POINTS = {
+FORECAST_FROM = {
     "train": "train",
     "prefill": "prefill",
     "further": "prefill",
 }  # what is timed, and what its time is forecast by
 
 
-def take_curves(table: Sequence[Seat], say: Progress) -> None:
+def sweep_lengths(table: Sequence[Entry], say: Progress) -> None:
     """Training, reading and writing at each of `measure.lengths`, in turns, until `measure.cap_seconds` is over."""
     options, began, before = table[0].options, time.monotonic(), list[int]()
     for length in sorted(set(options.lengths)):
-        kinds = [f"{name}@length={length}" for name in POINTS]
+        kinds = [f"{name}@length={length}" for name in FORECAST_FROM]
         if time.monotonic() - began > options.cap_seconds:
             for seat in table:
                 seat.samples.refused |= dict.fromkeys(
@@ -29,8 +29,8 @@ def take_curves(table: Sequence[Seat], say: Progress) -> None:
             continue
         say(f"measuring: {length:,} tokens of context")
         for seat in table:
-            seat.samples.refused |= left_out(seat, before, length)
-        take_rounds(table, kinds, options.curve_rounds)
+            seat.samples.refused |= skip_reasons(seat, before, length)
+        run_rounds(table, kinds, options.curve_rounds)
         for seat in table:
             if any(kind in seat.samples.windows for kind in kinds) and seat.worker is not None:
                 seat.samples.at_length[length] = (
@@ -39,11 +39,13 @@ def take_curves(table: Sequence[Seat], say: Progress) -> None:
         before.append(length)
 
 
-def left_out(seat: Seat, before: Sequence[int], length: int) -> dict[str, str]:
+def skip_reasons(seat: Entry, before: Sequence[int], length: int) -> dict[str, str]:
     """The kinds of windows at a length that are not worth trying, with the reason: one pass over it would take too long."""
     found = {}
-    for name, like in POINTS.items():
-        known = {shorter: one_pass(seat, f"{like}@length={shorter}") for shorter in before}
+    for name, like in FORECAST_FROM.items():
+        known = {
+            shorter: median_pass_seconds(seat, f"{like}@length={shorter}") for shorter in before
+        }
         timed = {shorter: seconds for shorter, seconds in known.items() if seconds is not None}
         reason = seat.samples.refused.get(f"{name}@length={before[-1]}", "") if before else ""
         if reason and timed:  # it went well at shorter ones
@@ -52,7 +54,10 @@ def left_out(seat: Seat, before: Sequence[int], length: int) -> dict[str, str]:
                 if reason.startswith("left out")
                 else f"left out: at {before[-1]:,}: {reason}"
             )
-        elif len(timed) > 1 and (seconds := forecast(timed, length)) > seat.options.point_seconds:
+        elif (
+            len(timed) > 1
+            and (seconds := extrapolate_seconds(timed, length)) > seat.options.point_seconds
+        ):
             limit = f"more than measure.point_seconds={seat.options.point_seconds:g}"
             found[f"{name}@length={length}"] = (
                 f"left out: one pass would take about {seconds:.0f} s, {limit}"
@@ -60,7 +65,7 @@ def left_out(seat: Seat, before: Sequence[int], length: int) -> dict[str, str]:
     return found
 
 
-def one_pass(seat: Seat, kind: str) -> float | None:
+def median_pass_seconds(seat: Entry, kind: str) -> float | None:
     """Seconds of the work once."""
     taken: list[tuple[int, Any]] = seat.samples.windows.get(kind, [])
     return (
@@ -70,7 +75,7 @@ def one_pass(seat: Seat, kind: str) -> float | None:
     )
 
 
-def forecast(timed: dict[int, float], length: int) -> float:
+def extrapolate_seconds(timed: dict[int, float], length: int) -> float:
     """Seconds at a length: the last two go on as a power of length."""
     (shorter, less), (longer, more) = sorted(timed.items())[-2:]
     return more * (length / longer) ** (math.log(more / less) / math.log(longer / shorter))

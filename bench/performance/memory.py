@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from bench.performance.tensor_tracker import LiveStorages
+from bench.performance.tensor_tracker import TensorTracker
 
-KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
-FULL = (
+MEMORY_KINDS = ("parameters", "gradients", "optimizer", "activations", "temporary")
+OUT_OF_MEMORY_PHRASES = (
     "out of memory",
     "not enough memory",
     "can't allocate memory",
@@ -21,7 +21,7 @@ FULL = (
 )  # as torch and its libraries say it
 
 
-class Stateful(Protocol):
+class OptimizerLike(Protocol):
     """What weighing asks of an optimizer."""
 
     @property
@@ -30,7 +30,7 @@ class Stateful(Protocol):
 
 
 @dataclass(frozen=True)
-class Peak:
+class MemoryPeak:
     """Bytes of the tensors alive at the highest moment of a step, and what they were there for. The kinds add up to the total.
 
     parameters: with buffers and whatever else the model held before the step · activations: the batch, and what the forward
@@ -46,24 +46,24 @@ class Peak:
 
 
 @dataclass(frozen=True)
-class Weight:
+class MemoryProfile:
     """What one training step weighs.
 
     kept: bytes that the forward left for the backward, at the moment when the backward begins, whether or not that is the
     highest of the step · traffic: bytes that operators read and wrote (see `moved`) · operators: how many moved any.
     """
 
-    peak: Peak
+    peak: MemoryPeak
     kept: int
     traffic: int
     operators: int
 
 
-def held(
-    model: nn.Module, optimizer: Stateful, inputs: Iterable[Tensor], device: str = "cpu"
-) -> LiveStorages:
+def track_existing(
+    model: nn.Module, optimizer: OptimizerLike, inputs: Iterable[Tensor], device: str = "cpu"
+) -> TensorTracker:
     """What is alive before a step, and what for."""
-    storages = LiveStorages(device)
+    storages = TensorTracker(device)
     for kind, tree in (
         ("parameters", [*model.parameters(), *model.buffers()]),
         ("activations", list(inputs)),
@@ -75,7 +75,7 @@ def held(
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def garbage_collection_disabled() -> Iterator[None]:
     """No garbage collection: it would free cycles at a moment of its own choice."""
     gc.collect()
     gc.disable()
@@ -85,19 +85,19 @@ def undisturbed() -> Iterator[None]:
         gc.enable()
 
 
-def weigh_step(
+def profile_step(
     step: Callable[[], object],
     model: nn.Module,
-    optimizer: Stateful,
+    optimizer: OptimizerLike,
     inputs: Iterable[Tensor],
     device: str = "cpu",
-) -> Weight:
+) -> MemoryProfile:
     """What one call of `step`, a whole training step on `inputs`, weighs: the same to the byte each time.
 
     The optimizer's state has to be there: call the step once before. On CUDA these are the bytes of the tensors, without
     what the allocator rounds up and what libraries keep for themselves.
     """
-    storages = held(model, optimizer, inputs, device)
+    storages = track_existing(model, optimizer, inputs, device)
 
     def settle(parameter: Tensor) -> None:
         for gradient in storages.tensors(parameter.grad):
@@ -108,37 +108,40 @@ def weigh_step(
         settle(parameter)
     hooks = [parameter.register_post_accumulate_grad_hook(settle) for parameter in trained]
     try:
-        with undisturbed(), storages:
+        with garbage_collection_disabled(), storages:
             step()
     finally:
         for hook in hooks:
             hook.remove()
     sums = {
-        kind: sum(holding.size for holding in storages.at_highest if holding.kind == kind)
-        for kind in KINDS
+        kind: sum(holding.size for holding in storages.storages_at_peak if holding.kind == kind)
+        for kind in MEMORY_KINDS
     }
-    return Weight(
-        Peak(storages.highest, **sums), storages.kept, storages.traffic, storages.operators
+    return MemoryProfile(
+        MemoryPeak(storages.peak_bytes, **sums), storages.kept, storages.traffic, storages.operators
     )
 
 
-def cpu_peak(
-    step: Callable[[], object], model: nn.Module, optimizer: Stateful, inputs: Iterable[Tensor]
-) -> Peak:
+def cpu_peak_memory(
+    step: Callable[[], object], model: nn.Module, optimizer: OptimizerLike, inputs: Iterable[Tensor]
+) -> MemoryPeak:
     """The peak of live tensor storages over one call of `step`, after one that makes the optimizer's state."""
     step()
-    return weigh_step(step, model, optimizer, inputs).peak
+    return profile_step(step, model, optimizer, inputs).peak
 
 
-def allocator_peak(
-    step: Callable[[], object], model: nn.Module, optimizer: Stateful, inputs: Iterable[Tensor]
+def allocator_peak_bytes(
+    step: Callable[[], object], model: nn.Module, optimizer: OptimizerLike, inputs: Iterable[Tensor]
 ) -> int:
     """The peak in bytes as the CPU's allocator sees it: with the buffers that operators take and give back inside themselves.
 
     Call it after the step was called once, which makes the optimizer's state. Deterministic too.
     """
-    alive = highest = held(model, optimizer, inputs).alive
-    with undisturbed(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    alive = highest = track_existing(model, optimizer, inputs).live_bytes
+    with (
+        garbage_collection_disabled(),
+        profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler,
+    ):
         step()
     events = [
         event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"
@@ -149,7 +152,7 @@ def allocator_peak(
     return highest
 
 
-def cuda_peak(step: Callable[[], object]) -> tuple[int, int]:
+def cuda_peak_bytes(step: Callable[[], object]) -> tuple[int, int]:
     """The most bytes allocated and reserved on the current CUDA device over one call of `step`, after one that warms up."""
     step()
     torch.cuda.synchronize()
@@ -164,5 +167,5 @@ def cuda_peak(step: Callable[[], object]) -> tuple[int, int]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that there was no memory left, on whatever device."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error).lower() for words in FULL
+        words in str(error).lower() for words in OUT_OF_MEMORY_PHRASES
     )

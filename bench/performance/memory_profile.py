@@ -11,40 +11,44 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import State, Unsupported
-from bench.model.language_model import FAULTS, LanguageModel, told
+from bench.model.language_model import PLUGIN_ERRORS, LanguageModel, describe_error
 from bench.performance import memory
-from bench.performance.memory import Stateful
-from bench.performance.process_memory import process_rise
-from bench.performance.workload import Subject
-from bench.system.host import memory_bytes
-from bench.training.loop import autocast, seeded, update
+from bench.performance.memory import OptimizerLike
+from bench.performance.process_memory import peak_growth_bytes
+from bench.performance.workload import Workload
+from bench.system.host import total_memory_bytes
+from bench.training.loop import autocast, torch_generator, train_step
 
-Work = Callable[[], object]
-Found = dict[
+TrainStep = Callable[[], object]
+MemoryMetrics = dict[
     str, float | str
 ]  # by the name of the metric: a number, or the reason why there is none
-MOST = 65_536  # sequences: no larger batch is tried
+MAX_BATCH = 65_536  # sequences: no larger batch is tried
 SEARCH_SECONDS = 45.0  # for the largest batch
-ROOM = 0.75  # of the machine's memory: more is not asked of it
+MEMORY_SHARE = 0.75  # of the machine's memory: more is not asked of it
 
 
-def weigh_subject(subject: Subject, before: int | str) -> Found:
+def profile_workload(subject: Workload, before: int | str) -> MemoryMetrics:
     """Everything that is weighed of a subject. `before`: of `process_before`, called before the subject was made."""
     subject.objective.train()
     step, inputs = training_step(subject, subject.batches[0])
     tokens, device, limit = subject.step_tokens, subject.device, subject.run.measure.memory_limit
-    found = weigh(step, subject.objective, subject.optimizer, inputs, tokens, device, before)
+    found = profile_memory(
+        step, subject.objective, subject.optimizer, inputs, tokens, device, before
+    )
     if limit:
 
-        def step_of(rows: int) -> tuple[Work, list[Tensor]]:
+        def step_of(rows: int) -> tuple[TrainStep, list[Tensor]]:
             block = torch.randint(
-                subject.vocabulary, (rows, subject.context + 1), generator=seeded(rows)
+                subject.vocabulary, (rows, subject.context + 1), generator=torch_generator(rows)
             )
             return training_step(
-                subject, [subject.objective.batch(block, seeded(rows, 1)).to(device)]
+                subject, [subject.objective.batch(block, torch_generator(rows, 1)).to(device)]
             )
 
-        number, note = largest_batch(step_of, subject.objective, subject.optimizer, limit, device)
+        number, note = find_largest_batch(
+            step_of, subject.objective, subject.optimizer, limit, device
+        )
         found["largest_batch"] = (
             note or number
         )  # where it was not found, the note says up to where it was looked for
@@ -52,21 +56,21 @@ def weigh_subject(subject: Subject, before: int | str) -> Found:
         return found | state_growth(subject.model, subject.context)
 
 
-def training_step(subject: Subject, batch: list[Any]) -> tuple[Work, list[Tensor]]:
+def training_step(subject: Workload, batch: list[Any]) -> tuple[TrainStep, list[Tensor]]:
     """One whole training step on a batch in micro-batches, and the batch's tensors."""
     inputs = [field for piece in batch for field in piece if field is not None]
-    return partial(update, subject.objective, batch, subject.optimizer, subject.plan), inputs
+    return partial(train_step, subject.objective, batch, subject.optimizer, subject.plan), inputs
 
 
-def weigh(
-    step: Work,
+def profile_memory(
+    step: TrainStep,
     objective: nn.Module,
-    adam: Stateful,
+    adam: OptimizerLike,
     inputs: list[Tensor],
     tokens: int,
     device: torch.device,
     before: int | str,
-) -> Found:
+) -> MemoryMetrics:
     """The memory of one training step on `inputs`, which hold so many tokens, in bytes.
 
     On the CPU the peak is that of live tensor storages, and its kinds add up to it. On CUDA it is what the allocator had
@@ -76,16 +80,18 @@ def weigh(
     """
     step()
     step()  # the first makes the optimizer's state; the process is at its highest in the second
-    found: Found = {"memory_process_rise_bytes": process_rise(before)}
+    found: MemoryMetrics = {"memory_process_rise_bytes": peak_growth_bytes(before)}
     if device.type == "cuda":
-        total, found["memory_reserved_bytes"] = memory.cuda_peak(step)
-        weight = memory.weigh_step(step, objective, adam, inputs, device.type)
+        total, found["memory_reserved_bytes"] = memory.cuda_peak_bytes(step)
+        weight = memory.profile_step(step, objective, adam, inputs, device.type)
         temporary = weight.peak.temporary + total - weight.peak.total
     else:
-        weight = memory.weigh_step(step, objective, adam, inputs)
+        weight = memory.profile_step(step, objective, adam, inputs)
         total, temporary = weight.peak.total, weight.peak.temporary
-        found["memory_allocator_peak_bytes"] = memory.allocator_peak(step, objective, adam, inputs)
-    kinds = {f"memory_{kind}_bytes": getattr(weight.peak, kind) for kind in memory.KINDS}
+        found["memory_allocator_peak_bytes"] = memory.allocator_peak_bytes(
+            step, objective, adam, inputs
+        )
+    kinds = {f"memory_{kind}_bytes": getattr(weight.peak, kind) for kind in memory.MEMORY_KINDS}
     return {
         "peak_train_memory_bytes": total,
         **found,
@@ -101,29 +107,29 @@ def weigh(
 # --- the state of decoding --------------------------------------------------------------------------------------------
 
 
-def state_growth(model: LanguageModel, context: int) -> Found:
+def state_growth(model: LanguageModel, context: int) -> MemoryMetrics:
     """Bytes of the state for one sequence of a context's length, and by how many it grows a token of context.
 
     The growth is from the context to twice as much, or from half of it where the architecture makes no longer state.
     """
-    found = state_bytes(model, context)
+    found = measure_state_bytes(model, context)
     if isinstance(found, str):
         return {"state_bytes": found, "state_bytes_per_token": found}
     try:
-        growth = (said(model, 2 * context) - found) / context
-    except FAULTS:  # for a length that it was not made for
+        growth = (declared_state_bytes(model, 2 * context) - found) / context
+    except PLUGIN_ERRORS:  # for a length that it was not made for
         half = context // 2
-        growth = (found - said(model, half)) / (context - half)
+        growth = (found - declared_state_bytes(model, half)) / (context - half)
     return {"state_bytes": found, "state_bytes_per_token": growth}
 
 
-def said(model: LanguageModel, length: int) -> int:
+def declared_state_bytes(model: LanguageModel, length: int) -> int:
     """The bytes that an architecture says its state for a length has."""
     return model.backbone.state_bytes(model.init_state(1, length))
 
 
 @torch.no_grad()
-def state_bytes(model: LanguageModel, length: int) -> int | str:
+def measure_state_bytes(model: LanguageModel, length: int) -> int | str:
     """Bytes of the state for one sequence of a length, as the architecture says and as its tensors have after reading one.
 
     Numbers count, not the storages that they may be views of. A reason where there is no state, or where the two differ.
@@ -136,17 +142,17 @@ def state_bytes(model: LanguageModel, length: int) -> int | str:
             torch.arange(length, device=model.embedding.weight.device)[None] % model.vocabulary
         )  # (1, T)
         _, state = model.hidden(prompt, state)
-        live = sum(tensor.numel() * tensor.element_size() for tensor in tensors_within(state))
+        live = sum(tensor.numel() * tensor.element_size() for tensor in find_tensors(state))
     except Unsupported as reason:
         return str(reason)
-    except FAULTS as error:
-        return f"no state for {length} tokens: {told(error)}"
+    except PLUGIN_ERRORS as error:
+        return f"no state for {length} tokens: {describe_error(error)}"
     finally:
         model.train(training)
     return says if live == says else f"its state has {live} bytes and not the {says} that it says"
 
 
-def tensors_within(state: State) -> list[Tensor]:
+def find_tensors(state: State) -> list[Tensor]:
     """Every tensor that a state leads to, once: in lists, tuples and dictionaries, and in the attributes of opaque caches."""
     found: dict[int, Tensor] = {}
     seen: set[int] = set()
@@ -170,10 +176,10 @@ def tensors_within(state: State) -> list[Tensor]:
 # --- the largest batch that fits --------------------------------------------------------------------------------------
 
 
-def largest_batch(
-    step_of: Callable[[int], tuple[Work, list[Tensor]]],
+def find_largest_batch(
+    step_of: Callable[[int], tuple[TrainStep, list[Tensor]]],
     objective: nn.Module,
-    adam: Stateful,
+    adam: OptimizerLike,
     limit: int,
     device: torch.device,
     seconds: float = SEARCH_SECONDS,
@@ -185,51 +191,55 @@ def largest_batch(
     is, then the middle of what is left. So no step takes much more than the limit.
     """
     ends = time.monotonic() + seconds
-    room = limit if device.type == "cuda" else min(limit, int(ROOM * (memory_bytes() or limit)))
-    step_peak(step_of, 1, objective, adam, device)  # makes the optimizer's state
-    fitted, high, peak, took = [(0, 0)], MOST + 1, None, 0.0
+    room = (
+        limit
+        if device.type == "cuda"
+        else min(limit, int(MEMORY_SHARE * (total_memory_bytes() or limit)))
+    )
+    step_peak_bytes(step_of, 1, objective, adam, device)  # makes the optimizer's state
+    fitted, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0
     while high - (low := fitted[-1][0]) > 1:
         guess = (
             (low + high) // 2
-            if high <= MOST
-            else min(MOST, max(1, 2 * low), max(low + 1, reach(fitted, room)))
+            if high <= MAX_BATCH
+            else min(MAX_BATCH, max(1, 2 * low), max(low + 1, extrapolate_batch(fitted, room)))
         )
         began = time.monotonic()
         if began + took * guess / max(1, low) > ends:
             return low, f"at least {low}: the {seconds:g} seconds for the search were over"
-        found = step_peak(step_of, guess, objective, adam, device)
+        found = step_peak_bytes(step_of, guess, objective, adam, device)
         took = time.monotonic() - began
         if found is not None and found <= room:
             fitted.append((guess, found))
         else:
             high, peak = guess, found
-    if high > MOST:
+    if high > MAX_BATCH:
         return low, f"at least {low}: no larger batch was tried"
     if peak is None or peak <= limit:
         return low, f"at least {low}: {high} sequences are more than this machine has memory for"
     return low, "" if low else f"not even one sequence: it takes {peak:,} bytes"
 
 
-def reach(fitted: list[tuple[int, int]], room: int) -> int:
+def extrapolate_batch(fitted: list[tuple[int, int]], room: int) -> int:
     """How many sequences would fit, by the straight line through the last two (sequences, bytes) that did."""
     if len(fitted) < 3:  # the first stands for no sequences at all
-        return MOST
+        return MAX_BATCH
     (fewer, less), (rows, most) = fitted[-2:]
-    return rows + (room - most) * (rows - fewer) // (most - less) if most > less else MOST
+    return rows + (room - most) * (rows - fewer) // (most - less) if most > less else MAX_BATCH
 
 
-def step_peak(
-    step_of: Callable[[int], tuple[Work, list[Tensor]]],
+def step_peak_bytes(
+    step_of: Callable[[int], tuple[TrainStep, list[Tensor]]],
     rows: int,
     objective: nn.Module,
-    adam: Stateful,
+    adam: OptimizerLike,
     device: torch.device,
 ) -> int | None:
     """The peak in bytes of one real training step on so many sequences; None where the machine has no room for it."""
     try:
         step, inputs = step_of(rows)
         if device.type != "cuda":
-            return memory.weigh_step(step, objective, adam, inputs).peak.total
+            return memory.profile_step(step, objective, adam, inputs).peak.total
         torch.cuda.reset_peak_memory_stats()
         step()
         torch.cuda.synchronize()

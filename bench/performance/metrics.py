@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from bench.records.metric import Metric
 
-Window = Mapping[str, float]
+WindowDict = Mapping[str, float]
 Better = Literal["higher", "lower", "neither"]
-SIZES: Sequence[tuple[str, str, Better]] = (  # fact, unit, which way is better
+FACT_METRICS: Sequence[tuple[str, str, Better]] = (  # fact, unit, which way is better
     ("flops_per_token", "FLOPs/token", "neither"),
     ("unchecked_flops_per_token", "FLOPs/token", "neither"),
     ("parameters", "parameters", "neither"),
@@ -17,7 +17,7 @@ SIZES: Sequence[tuple[str, str, Better]] = (  # fact, unit, which way is better
     ("parameters_in_products", "parameters", "neither"),
     ("first_step_seconds", "s", "lower"),
 )
-NOTES = {
+METRIC_NOTES = {
     "train": "whole steps: forward, backward, clipping, optimizer; the tokens are at hand",
     "prefill": "prompts of the context's length, each into a fresh state, one sequence at a time unless a batch is named",
     "decode": "the likeliest token each time, around the middle of the context, one sequence at a time unless a batch is named",
@@ -30,7 +30,7 @@ NOTES = {
     "parts": "within one training step; zeroing gradients counts to the optimizer, as clipping does",
     "busy_share": "of the time of a training step, in which the device computes",
 }
-MEMORY: Mapping[str, tuple[str, Better, str]] = {  # unit, which way is better, note
+MEMORY_METRICS: Mapping[str, tuple[str, Better, str]] = {  # unit, which way is better, note
     "peak_train_memory_bytes": (
         "bytes",
         "lower",
@@ -92,14 +92,14 @@ class Samples:
     energy: dict[str, Any] = field(default_factory=dict)
 
 
-def place(kind: str) -> tuple[str, dict[str, float]]:
+def parse_kind(kind: str) -> tuple[str, dict[str, float]]:
     """What is timed, and where on an axis: "train@length=256" -> ("train", {"length": 256})."""
     name, _, at = kind.partition("@")
     axis, _, value = at.partition("=")
     return name, {axis: float(value)} if at else {}
 
 
-def metrics(samples: Samples) -> list[Metric]:
+def session_metrics(samples: Samples) -> list[Metric]:
     """Everything that was measured of one architecture."""
     found = [
         *_windows(samples),
@@ -114,17 +114,17 @@ def metrics(samples: Samples) -> list[Metric]:
 # --- from windows -----------------------------------------------------------------------------------------------------
 
 
-def _rate(clock: str) -> Callable[[Window], float]:
+def _rate(clock: str) -> Callable[[WindowDict], float]:
     return lambda window: window["tokens"] / max(1e-9, window[clock])
 
 
-def _pass(window: Window) -> float:
+def _pass(window: WindowDict) -> float:
     return window["wall"] / window["passes"]
 
 
 def _forms(
     name: str, at: Mapping[str, float], on_cpu: bool
-) -> Iterator[tuple[str, str, Better, Callable[[Window], float]]]:
+) -> Iterator[tuple[str, str, Better, Callable[[WindowDict], float]]]:
     """The metrics that a kind of window becomes: name, unit, which way is better, and the number of one window."""
     if name in ("train", "prefill", "decode"):
         yield f"{name}_tokens_per_second", "tokens/s", "higher", _rate("wall")
@@ -143,8 +143,11 @@ def _forms(
 def _windows(samples: Samples) -> Iterator[Metric]:
     on_cpu = samples.facts.get("device") == "cpu"
     for kind in dict.fromkeys([*samples.windows, *samples.refused]):
-        name, at = place(kind)
-        taken, note = samples.windows.get(kind, []), samples.refused.get(kind, NOTES.get(name, ""))
+        name, at = parse_kind(kind)
+        taken, note = (
+            samples.windows.get(kind, []),
+            samples.refused.get(kind, METRIC_NOTES.get(name, "")),
+        )
         rounds = tuple(round_ for round_, _ in taken)
         for metric, unit, better, number in _forms(name, at, on_cpu):
             yield Metric(
@@ -161,7 +164,7 @@ def _parts(samples: Samples) -> Iterator[Metric]:
             "s/step",
             "lower",
             tuple(laps[part] for _, laps in taken),
-            NOTES["parts"],
+            METRIC_NOTES["parts"],
             {},
             rounds,
         )
@@ -172,7 +175,7 @@ def _parts(samples: Samples) -> Iterator[Metric]:
             "share",
             "neither",
             tuple(float(share) for _, share in busy),
-            NOTES["busy_share"],
+            METRIC_NOTES["busy_share"],
         )
 
 
@@ -198,7 +201,7 @@ def _memory(samples: Samples) -> Iterator[Metric]:
         "peak_train_memory_bytes": samples.refused.get("memory", "it was not weighed")
     }
     for name, value in weighed.items():
-        unit, better, note = MEMORY.get(name, ("bytes", "lower", "of that peak"))
+        unit, better, note = MEMORY_METRICS.get(name, ("bytes", "lower", "of that peak"))
         if isinstance(value, str):
             yield Metric(name, unit, better, (), value)
         else:
@@ -206,8 +209,8 @@ def _memory(samples: Samples) -> Iterator[Metric]:
 
 
 def _facts(samples: Samples) -> Iterator[Metric]:
-    for name, unit, better in SIZES:
-        yield Metric(name, unit, better, (float(samples.facts[name]),), NOTES.get(name, ""))
+    for name, unit, better in FACT_METRICS:
+        yield Metric(name, unit, better, (float(samples.facts[name]),), METRIC_NOTES.get(name, ""))
     for length, facts in samples.at_length.items():
         at = {"length": float(length)}
         if "flops_per_token" in facts:
@@ -216,7 +219,7 @@ def _facts(samples: Samples) -> Iterator[Metric]:
                 "FLOPs/token",
                 "neither",
                 (facts["flops_per_token"],),
-                NOTES["flops_per_token"],
+                METRIC_NOTES["flops_per_token"],
                 at,
             )
         if isinstance(facts.get("state_bytes"), int):

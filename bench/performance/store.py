@@ -6,42 +6,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.config.identity import digest, subject
-from bench.config.schema import Measure, Run
-from bench.performance.entry import Seat
-from bench.performance.metrics import metrics
-from bench.performance.rounds import SEED
-from bench.records.loading import measurement
+from bench.config.identity import digest, workload_id
+from bench.config.schema import MeasureConfig, Run
+from bench.performance.entry import Entry
+from bench.performance.metrics import session_metrics
+from bench.performance.rounds import ORDER_SEED
+from bench.records.loading import load_measurement
 from bench.records.source import MEASURING, source_digest
-from bench.records.store import finish, write_json
+from bench.records.store import write_json, write_result
 from bench.system import host
 
 # --- identity ---------------------------------------------------------------------------------------------------------
 
 
-def protocol(run: Run, options: Measure) -> dict[str, Any]:
+def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
     """How a run's architecture is measured. On one machine a measurement with the same digest need not be taken again."""
     key = {
         "options": asdict(options),
         "source": source_digest(MEASURING, str(run.arch["_target_"])),
-        "seed": SEED,
+        "seed": ORDER_SEED,
         "threads": run.threads,
-        "torch": host.version("torch"),
+        "torch": host.package_version("torch"),
     }
     return key | {"digest": digest(key)}
 
 
-def needed(runs: Sequence[Run], folder: Path, options: Measure) -> bool:
+def needs_measuring(runs: Sequence[Run], folder: Path, options: MeasureConfig) -> bool:
     """Whether `runs` have still to be measured: False where one sitting below the suite's `folder` holds them all.
 
     Only one of this machine that was not stopped, with the same options and the same source, counts.
     """
     if options.depth == "off" or not runs:
         return False
-    wanted = {(subject(run), protocol(run, options)["digest"]) for run in runs}
+    wanted = {(workload_id(run), measurement_protocol(run, options)["digest"]) for run in runs}
     held: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
-        about, result, _ = measurement(path.parent)
+        about, result, _ = load_measurement(path.parent)
         whole = not (about.get("surroundings") or {}).get("stopped") and not about.get("twin")
         here = whole and about["machine"] == host.machine_digest()
         if here and result["status"] in ("done", "skipped"):
@@ -67,10 +67,10 @@ def _new_folder(results: Path) -> Path:
     raise FileExistsError(stem)
 
 
-def file(
-    table: Sequence[Seat],
+def write_session(
+    table: Sequence[Entry],
     results: Path,
-    options: Measure,
+    options: MeasureConfig,
     around: Mapping[str, Any],
     rulers: Mapping[str, Any],
 ) -> Path:
@@ -86,18 +86,21 @@ def file(
         about = {
             "arch": seat.run.names["arch"],
             "described": seat.run.arch,
-            "subject": subject(seat.run),
+            "subject": workload_id(seat.run),
             "machine": host.machine_digest(),
             "twin": seat.twin,
-            "environment": seat.environment or host.environment(seat.run.threads),
+            "environment": seat.environment or host.environment_record(seat.run.threads),
             "surroundings": dict(around),
             "options": asdict(options),
             "width": seat.samples.facts.get("width"),
             "facts": seat.samples.facts,
-            "protocol": protocol(seat.run, options),
+            "protocol": measurement_protocol(seat.run, options),
         }
         write_json(place / "subject.json", about)
-        finish(
-            place, seat.status, seat.reason, metrics(seat.samples) if seat.status == "done" else ()
+        write_result(
+            place,
+            seat.status,
+            seat.reason,
+            session_metrics(seat.samples) if seat.status == "done" else (),
         )
     return folder

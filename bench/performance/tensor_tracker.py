@@ -11,17 +11,17 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-LOOKUPS = frozenset(
+LOOKUP_OPERATORS = frozenset(
     "embedding gather index index_select take".split()
 )  # read no more of their table than they give out
-UNREAD = frozenset(  # of their first argument they take the shape alone, or overwrite all of it
+WRITE_ONLY_OPERATORS = frozenset(  # of their first argument they take the shape alone, or overwrite all of it
     "bernoulli_ copy_ exponential_ fill_ full_like new_full new_ones new_zeros normal_ ones_like rand_like randint_like "
     "randn_like random_ uniform_ zero_ zeros_like".split()
 )
 
 
 @dataclass
-class Holding:
+class TrackedStorage:
     """One live storage: how large, and what it is for. The kind is settled late: a gradient is born as a temporary."""
 
     size: int
@@ -29,7 +29,7 @@ class Holding:
     in_forward: bool
 
 
-class LiveStorages(TorchDispatchMode):
+class TensorTracker(TorchDispatchMode):
     """Follows every storage that the operators hand out until it dies, and keeps the moment when most bytes were alive.
 
     It sees tensors of one kind of device, not the buffers that an operator takes and gives back inside itself.
@@ -38,9 +38,9 @@ class LiveStorages(TorchDispatchMode):
     def __init__(self, device: str = "cpu") -> None:
         super().__init__()
         self.device = device
-        self.live: dict[int, tuple[Holding, weakref.ref]] = {}
-        self.alive = self.highest = 0
-        self.at_highest: list[Holding] = []
+        self.live: dict[int, tuple[TrackedStorage, weakref.ref]] = {}
+        self.live_bytes = self.peak_bytes = 0
+        self.storages_at_peak: list[TrackedStorage] = []
         self.in_backward = False
         self.kept = self.traffic = self.operators = 0
 
@@ -53,19 +53,19 @@ class LiveStorages(TorchDispatchMode):
         known = self.live.get(key)
         if known is not None:
             holding = known[0]
-            self.alive += storage.nbytes() - holding.size  # an operator may have resized it
+            self.live_bytes += storage.nbytes() - holding.size  # an operator may have resized it
             holding.size = storage.nbytes()
             holding.kind = kind if certain else holding.kind
             return
-        holding = Holding(storage.nbytes(), kind, in_forward)
+        holding = TrackedStorage(storage.nbytes(), kind, in_forward)
         self.live[key] = (holding, weakref.ref(storage, partial(self._died, key)))
-        self.alive += holding.size
+        self.live_bytes += holding.size
 
     def _died(self, key: int, _: weakref.ref) -> None:
         holding, _reference = self.live.pop(key)
-        self.alive -= holding.size
+        self.live_bytes -= holding.size
 
-    def keep_for_backward(self) -> None:
+    def mark_activations(self) -> None:
         """The forward is over: what it made and did not give back is kept for the backward."""
         for holding, _ in self.live.values():
             if holding.in_forward and holding.kind == "temporary":
@@ -83,7 +83,7 @@ class LiveStorages(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         in_backward = torch._C._current_graph_task_id() != -1
         if in_backward and not self.in_backward:
-            self.keep_for_backward()
+            self.mark_activations()
         self.in_backward = in_backward
         kwargs = kwargs or {}
         for tensor in self.tensors(
@@ -95,9 +95,9 @@ class LiveStorages(TorchDispatchMode):
             self.hold(tensor, "temporary", in_forward=not in_backward)
         moves = self.moved(func._schema, args, kwargs, result)
         self.traffic, self.operators = self.traffic + moves, self.operators + (moves > 0)
-        if self.alive > self.highest:
-            self.highest, self.at_highest = (
-                self.alive,
+        if self.live_bytes > self.peak_bytes:
+            self.peak_bytes, self.storages_at_peak = (
+                self.live_bytes,
                 [holding for holding, _ in self.live.values()],
             )
         return result
@@ -118,21 +118,23 @@ class LiveStorages(TorchDispatchMode):
                 args[place] if place < len(args) else kwargs.get(argument.name)
             ):
                 given.add(tensor.untyped_storage()._cdata)
-                if not (argument.is_out or (place == 0 and name in UNREAD)):
-                    read[place if name in LOOKUPS else identity(tensor)] = extent(tensor)
+                if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
+                    read[place if name in LOOKUP_OPERATORS else tensor_key(tensor)] = tensor_bytes(
+                        tensor
+                    )
                 if (
                     argument.is_write and argument.name != "grads"
                 ):  # a fused optimizer may scale them: it is never asked to
-                    written[identity(tensor)] = extent(tensor)
+                    written[tensor_key(tensor)] = tensor_bytes(tensor)
         for tensor in self.tensors(result):
             if tensor.untyped_storage()._cdata not in given and "empty" not in name:
-                written[identity(tensor)] = extent(tensor)
-        if name in LOOKUPS and 0 in read:
+                written[tensor_key(tensor)] = tensor_bytes(tensor)
+        if name in LOOKUP_OPERATORS and 0 in read:
             read[0] = min(read[0], sum(written.values()))
         return sum(read.values()) + sum(written.values()) if written else 0
 
 
-def identity(tensor: Tensor) -> tuple[Any, ...]:
+def tensor_key(tensor: Tensor) -> tuple[Any, ...]:
     """The same for two tensors that are the same numbers in the same place."""
     return (
         tensor.untyped_storage()._cdata,
@@ -142,7 +144,7 @@ def identity(tensor: Tensor) -> tuple[Any, ...]:
     )
 
 
-def extent(tensor: Tensor) -> int:
+def tensor_bytes(tensor: Tensor) -> int:
     """Bytes of a tensor's numbers; those that broadcasting repeats count once."""
     numbers = math.prod(
         size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride

@@ -13,7 +13,7 @@ from bench.model.language_model import LanguageModel
 
 
 @dataclass(frozen=True)
-class Window:
+class TimedWindow:
     """What one window of timing saw: an amount (of tokens, mostly), the seconds it took, and how often the work was done.
 
     wall: by the clock on the wall · cpu: processor time of this process, all threads together (a neighbour that takes the
@@ -32,33 +32,37 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def clocked(
+def time_work(
     work: Callable[[], object], tokens: float, device: torch.device, passes: int = 1
-) -> Window:
+) -> TimedWindow:
     """Time work on both clocks, from an idle device to an idle device: `passes` times over, of `tokens` each."""
     synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(passes):
         work()
     synchronise(device)
-    return Window(tokens * passes, time.perf_counter() - wall, time.process_time() - cpu, passes)
+    return TimedWindow(
+        tokens * passes, time.perf_counter() - wall, time.process_time() - cpu, passes
+    )
 
 
-def repeats(work: Callable[[], object], seconds: float, device: torch.device, warm: int) -> int:
+def count_repeats(
+    work: Callable[[], object], seconds: float, device: torch.device, warm: int
+) -> int:
     """How often the work fits into a window of so many seconds (at least once): by the fastest of some calls that warm it up.
 
     Work that takes far longer than a window is called once only: it has warmed up by then.
     """
     fastest = float("inf")
     for _ in range(warm + 1):
-        last = clocked(work, 0, device).wall
+        last = time_work(work, 0, device).wall
         fastest = min(fastest, last)
         if last > 5 * seconds:
             break
     return max(1, round(seconds / max(1e-9, fastest)))
 
 
-class Laps:
+class PhaseTimer:
     """Seconds of the parts of something, one after another, from an idle device to an idle device."""
 
     def __init__(self, device: torch.device) -> None:
@@ -86,7 +90,7 @@ def prefill(model: LanguageModel, prompt: Tensor, room: int) -> tuple[Tensor, St
 
 
 @torch.inference_mode()
-def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
+def decode(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
     """Go on from a state by `count` tokens, the likeliest each time, one by one."""
     for _ in range(count):
         logits, state = model(token, state)  # (B, 1, V)
@@ -94,26 +98,26 @@ def write(model: LanguageModel, token: Tensor, state: State, count: int) -> tupl
     return token, state
 
 
-def writing(model: LanguageModel, prompt: Tensor, lead: int, count: int) -> Window:
+def time_decode(model: LanguageModel, prompt: Tensor, lead: int, count: int) -> TimedWindow:
     """Write `count` tokens after each row of a prompt (B, T). Reading it, and writing `lead` tokens first, is not timed."""
     token, state = prefill(model, prompt, prompt.shape[1] + lead + count)
-    token, state = write(model, token, state, lead)
-    return clocked(
-        lambda: write(model, token, state, count), prompt.shape[0] * count, prompt.device
+    token, state = decode(model, token, state, lead)
+    return time_work(
+        lambda: decode(model, token, state, count), prompt.shape[0] * count, prompt.device
     )
 
 
-def further_token(model: LanguageModel, token: Tensor, state: State, count: int) -> Window:
+def time_next_token(model: LanguageModel, token: Tensor, state: State, count: int) -> TimedWindow:
     """The time of one further token (B, 1) from a state: the median over the next `count` positions, each timed alone."""
     windows = []
 
     def one() -> None:
         nonlocal token, state
-        token, state = write(model, token, state, 1)
+        token, state = decode(model, token, state, 1)
 
     for _ in range(count):
-        windows.append(clocked(one, token.shape[0], token.device))
+        windows.append(time_work(one, token.shape[0], token.device))
     wall, cpu = (
         statistics.median(getattr(window, clock) for window in windows) for clock in ("wall", "cpu")
     )
-    return Window(1, wall, cpu)
+    return TimedWindow(1, wall, cpu)

@@ -11,34 +11,36 @@ from collections.abc import Mapping
 from threading import Thread
 from typing import Any
 
-from bench.system.host import process_environment
+from bench.system.host import worker_environment
 
 MODULE = "bench.performance.worker"
-GROUPS = hasattr(os, "killpg")  # whether a process and its children can be ended together
+HAS_PROCESS_GROUPS = hasattr(
+    os, "killpg"
+)  # whether a process and its children can be ended together
 START_SECONDS = 300.0  # for the imports, which take their time on a busy machine
 
 
-class Ended(Exception):
+class WorkerDied(Exception):
     """The worker is no more; the message says why."""
 
 
-class Refused(Exception):
+class RequestUnsupported(Exception):
     """What was asked for can not be given; the message is the reason."""
 
 
-class Failed(Exception):
+class RequestFailed(Exception):
     """Something broke while the worker did what was asked; the message is the reason."""
 
 
-class Worker:
+class WorkerClient:
     """A fresh process, and the lines that go to and fro."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
-        self.complaints = tempfile.TemporaryFile()  # noqa: SIM115 (standard error, open as long as the worker lives: it tells why it died)
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (standard error, open as long as the worker lives: it tells why it died)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.complaints,
-            text=True, encoding="utf-8", errors="replace", env=process_environment(threads), start_new_session=GROUPS,
+            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr,
+            text=True, encoding="utf-8", errors="replace", env=worker_environment(threads), start_new_session=HAS_PROCESS_GROUPS,
         )  # fmt: skip
         self.answers: queue.Queue[str | None] = queue.Queue()
         self.listener = Thread(target=self._listen, daemon=True)
@@ -61,12 +63,12 @@ class Worker:
             self.process.stdin.write(json.dumps({"ask": what, **request}, default=str) + "\n")
             self.process.stdin.flush()
         except OSError:
-            raise Ended(self._death()) from None
+            raise WorkerDied(self._death()) from None
         answer = self._hear(self.limit_seconds)
         if "refused" in answer:
-            raise Refused(answer["refused"])
+            raise RequestUnsupported(answer["refused"])
         if "failed" in answer:
-            raise Failed(answer["failed"])
+            raise RequestFailed(answer["failed"])
         return answer["gave"]
 
     def renew(self) -> bool:
@@ -81,20 +83,20 @@ class Worker:
             line = self.answers.get(timeout=seconds)
         except queue.Empty:
             self.end()
-            raise Ended(
+            raise WorkerDied(
                 f"did not answer within {seconds:g} s and was ended (measure.limit_seconds sets the limit)"
             ) from None
         if line is None:
-            raise Ended(self._death())
+            raise WorkerDied(self._death())
         return dict(json.loads(line))
 
     def _death(self) -> str:
         """Why it died, with the last line that it wrote to standard error."""
         code = self.process.wait(timeout=10)
-        self.complaints.seek(0)
+        self.stderr.seek(0)
         lines = [
             line
-            for line in self.complaints.read().decode("utf-8", "replace").splitlines()
+            for line in self.stderr.read().decode("utf-8", "replace").splitlines()
             if line.strip()
         ]
         # signal 9 that nobody sent by hand comes from a system that ran out of memory
@@ -108,7 +110,7 @@ class Worker:
     def end(self) -> None:
         """End the process, whatever it is doing, and close what belongs to it."""
         if self.process.poll() is None:
-            if GROUPS:
+            if HAS_PROCESS_GROUPS:
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
                 self.process.kill()
@@ -117,4 +119,4 @@ class Worker:
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
-        self.complaints.close()
+        self.stderr.close()

@@ -10,24 +10,31 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config.schema import Run
-from bench.model.language_model import build
-from bench.model.sizing import count, fitting_width
+from bench.model.language_model import build_model
+from bench.model.sizing import count_parameters, width_for_size
 from bench.performance import timing
-from bench.performance.timing import Laps, Window
+from bench.performance.timing import PhaseTimer, TimedWindow
 from bench.training import compilation
 from bench.training import objective as objectives
-from bench.training.loop import autocast, plan, precision_name, seeded, settle, update
-from bench.training.optimizer import Optimizer
-from bench.training.optimizer import build as build_optimizer
+from bench.training.loop import (
+    autocast,
+    precision_name,
+    set_matmul_precision,
+    torch_generator,
+    train_settings,
+    train_step,
+)
+from bench.training.optimizer import OptimizerLike
+from bench.training.optimizer import build_optimizer as build_optimizer
 
-BATCHES = 4  # different batches that training goes round on
-WRITTEN = 32  # tokens that are timed in a window of decoding
-LEAD = 4  # tokens written before them, untimed: the first ones find cold caches
-FURTHER = 16  # positions that the time of a further token is the median of
-STILL = 1e-6  # a learning rate at which weights hardly move: what is timed stays the same from round to round
+BATCH_COUNT = 4  # different batches that training goes round on
+DECODE_TOKENS = 32  # tokens that are timed in a window of decoding
+DECODE_WARMUP_TOKENS = 4  # tokens written before them, untimed: the first ones find cold caches
+NEXT_TOKEN_POSITIONS = 16  # positions that the time of a further token is the median of
+NEGLIGIBLE_LEARNING_RATE = 1e-6  # a learning rate at which weights hardly move: what is timed stays the same from round to round
 
 
-class Subject:
+class Workload:
     """One architecture at one context and batch, with everything that its measurements need.
 
     Its width is always the one that the run's own budget gives at the run's own context. A window raises Unsupported, with the
@@ -37,11 +44,11 @@ class Subject:
     def __init__(self, run: Run, vocabulary: int, context: int = 0, batch: int = 0) -> None:
         self.run, self.vocabulary = run, vocabulary
         self.context, self.batch_size = context or run.size.context, batch or run.train.batch
-        self.plan = plan(run)
-        settle(self.plan)
+        self.plan = train_settings(run)
+        set_matmul_precision(self.plan)
         self.device, self.seconds = self.plan.device, run.measure.window_seconds
-        self.width = fitting_width(run.arch, run.size, vocabulary)
-        self.model = build(
+        self.width = width_for_size(run.arch, run.size, vocabulary)
+        self.model = build_model(
             run.arch, self.width, self.context, vocabulary, seed=0, device=self.device
         )
         self.counts: dict[str, int] = {}
@@ -51,17 +58,17 @@ class Subject:
 
     @cached_property
     def objective(self) -> objectives.Objective:
-        asked = objectives.build(self.run.objective, self.model)
-        compilation.prepare(asked, self.plan, self.run.data.cache)
+        asked = objectives.build_objective(self.run.objective, self.model)
+        compilation.compile_objective(asked, self.plan, self.run.data.cache)
         return asked
 
     @cached_property
-    def optimizer(self) -> Optimizer:
-        return build_optimizer(self.objective, self.run.optimizer, STILL)
+    def optimizer(self) -> OptimizerLike:
+        return build_optimizer(self.objective, self.run.optimizer, NEGLIGIBLE_LEARNING_RATE)
 
     @cached_property
     def batches(self) -> list[list[objectives.Batch]]:
-        return [self.batch(number) for number in range(BATCHES)]
+        return [self.batch(number) for number in range(BATCH_COUNT)]
 
     @property
     def step_tokens(self) -> int:
@@ -70,37 +77,39 @@ class Subject:
     def batch(self, number: int) -> list[objectives.Batch]:
         """Random tokens, asked about as in training, cut into micro-batches."""
         block = torch.randint(
-            self.vocabulary, (self.batch_size, self.context + 1), generator=seeded(number)
+            self.vocabulary, (self.batch_size, self.context + 1), generator=torch_generator(number)
         )
         pieces = (
             self.run.train.accumulate if self.batch_size % self.run.train.accumulate == 0 else 1
         )
-        return self.objective.batch(block, seeded(number, 1)).to(self.device).split(pieces)
+        return self.objective.batch(block, torch_generator(number, 1)).to(self.device).split(pieces)
 
     def step(self, lap: Callable[[str], None] = lambda part: None) -> None:
         """One whole training step: forward, backward, clipping, optimizer."""
-        update(self.objective, self.batches[self.turn % BATCHES], self.optimizer, self.plan, lap)
+        train_step(
+            self.objective, self.batches[self.turn % BATCH_COUNT], self.optimizer, self.plan, lap
+        )
         self.turn += 1
 
-    def first_step(self) -> Window:
+    def first_step(self) -> TimedWindow:
         """The first training step of a process, with whatever is compiled, planned and allocated in it."""
         self.objective.train()
         prepared = [self.batches, self.optimizer]  # made at the first use, and not to be timed
         assert all(prepared)
-        return timing.clocked(self.step, self.step_tokens, self.device)
+        return timing.time_work(self.step, self.step_tokens, self.device)
 
-    def train(self) -> Window:
+    def train(self) -> TimedWindow:
         """Training steps for about a window's seconds."""
         self.objective.train()
         steps = self.counted("train", self.step, self.seconds)
         self.step()  # untimed: after another process's turn the caches are cold, 3 to 5 % in the first step
-        return timing.clocked(self.step, self.step_tokens, self.device, steps)
+        return timing.time_work(self.step, self.step_tokens, self.device, steps)
 
     def phases(self) -> dict[str, float]:
         """Seconds of the parts of one training step: forward, backward, optimizer."""
         self.objective.train()
         self.step()
-        laps = Laps(self.device)
+        laps = PhaseTimer(self.device)
         self.step(laps)
         return laps.seconds
 
@@ -115,7 +124,7 @@ class Subject:
         self.objective.train()
         self.step()
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-            window = timing.clocked(self.step, self.step_tokens, self.device)
+            window = timing.time_work(self.step, self.step_tokens, self.device)
         events = (
             event
             for event in profiler.key_averages()
@@ -127,11 +136,11 @@ class Subject:
 
     def prompt(self, length: int, batch: int = 1) -> Tensor:
         """Rows of random tokens, (B, T)."""
-        return torch.randint(self.vocabulary, (batch, length), generator=seeded(length)).to(
-            self.device
-        )
+        return torch.randint(
+            self.vocabulary, (batch, length), generator=torch_generator(length)
+        ).to(self.device)
 
-    def prefill(self, batch: int = 1) -> Window:
+    def prefill(self, batch: int = 1) -> TimedWindow:
         """Reading prompts of the context's length, each into a fresh state, and choosing the first token after it."""
         self.model.eval()
         prompt = self.prompt(self.context, batch)
@@ -139,18 +148,18 @@ class Subject:
             once = partial(timing.prefill, self.model, prompt, self.context)
             passes = self.counted(f"prefill {batch}", once, self.seconds / 3)
             once()
-            return timing.clocked(once, batch * self.context, self.device, passes)
+            return timing.time_work(once, batch * self.context, self.device, passes)
 
-    def decode(self, batch: int = 1) -> Window:
+    def decode(self, batch: int = 1) -> TimedWindow:
         """Writing, the same number of tokens for everyone, around the middle of the context.
 
         Where time grows in a straight line with length, that is the mean rate of writing a whole context.
         """
-        tokens = min(WRITTEN, self.context // 2)
+        tokens = min(DECODE_TOKENS, self.context // 2)
         before = max(1, (self.context - tokens) // 2)
-        lead = min(LEAD, before - 1)
+        lead = min(DECODE_WARMUP_TOKENS, before - 1)
         with autocast(self.plan):
-            return timing.writing(
+            return timing.time_decode(
                 self.model.eval(), self.prompt(before - lead, batch), lead, tokens
             )
 
@@ -158,33 +167,33 @@ class Subject:
     def read(self) -> tuple[Tensor, State]:
         """A token, and the state after all of a context but the positions that `further` takes."""
         token, state = timing.prefill(
-            self.model, self.prompt(self.context - self.further_places), self.context
+            self.model, self.prompt(self.context - self.next_token_positions), self.context
         )
-        timing.further_token(
-            self.model, token, copy.deepcopy(state), self.further_places
+        timing.time_next_token(
+            self.model, token, copy.deepcopy(state), self.next_token_positions
         )  # warms up
         return token, state
 
     @property
-    def further_places(self) -> int:
-        return min(FURTHER, self.context // 2)
+    def next_token_positions(self) -> int:
+        return min(NEXT_TOKEN_POSITIONS, self.context // 2)
 
-    def further(self) -> Window:
+    def further(self) -> TimedWindow:
         """One further token at batch 1 when about a context's tokens stand before it, from a saved state."""
         self.model.eval()
         with autocast(self.plan):
             token, state = self.read
-            timing.further_token(
+            timing.time_next_token(
                 self.model, token, copy.deepcopy(state), 1
             )  # untimed, as in every window
-            return timing.further_token(
-                self.model, token, copy.deepcopy(state), self.further_places
+            return timing.time_next_token(
+                self.model, token, copy.deepcopy(state), self.next_token_positions
             )
 
     def counted(self, name: str, work: Callable[[], object], seconds: float, warm: int = 2) -> int:
         """How often a piece of work is done in each window: settled at the first one, after warming up."""
         if name not in self.counts:
-            self.counts[name] = timing.repeats(
+            self.counts[name] = timing.count_repeats(
                 work, seconds, self.device, warm if self.device.type == "cpu" else 10
             )
         return self.counts[name]
@@ -201,7 +210,7 @@ class Subject:
             state = str(error)
         return {
             "width": self.width,
-            **count(self.model),
+            **count_parameters(self.model),
             "flops_per_token": self.model.flops(self.context),
             "unchecked_flops_per_token": self.model.backbone.unchecked_flops(self.context),
             "state_bytes": state,

@@ -1,6 +1,6 @@
 """The search for a learning rate: equally many random trials for every architecture, scored where no run is. Imports no torch."""
 
-from bench.planning.search import conclude, confirm, found, open_searches
-from bench.planning.search_space import trial
+from bench.planning.search import apply_search, conclude_searches, has_open_searches, require_search
+from bench.planning.search_space import trial_run
 
-__all__ = ["conclude", "confirm", "found", "open_searches", "trial"]
+__all__ = ["conclude_searches", "require_search", "apply_search", "has_open_searches", "trial_run"]

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError, nearest
-from bench.config.schema import Control, Optimizer, Run, options
+from bench.config.schema import ControlConfig, OptimizerConfig, Run, constructor_options
 
-FOLDER = "tune"  # of a suite: the trials' records, and what they found
-RATE = "learning_rate"
-DIGITS = 4  # of a number that is drawn
+TUNE_FOLDER = "tune"  # of a suite: the trials' records, and what they found
+LEARNING_RATE = "learning_rate"
+SIGNIFICANT_DIGITS = 4  # of a number that is drawn
 
 
 def axes(run: Run) -> dict[str, Any]:
@@ -19,32 +19,36 @@ def axes(run: Run) -> dict[str, Any]:
     A name is `learning_rate`, `optimizer.` and one of its keys, or an option of the architecture. It has two ends, or `choices`.
     """
     name, given = run.names.get("arch", "?"), dict((run.arch.get("tune") or {}).get("space") or {})
-    rate = given.pop(RATE, None)
+    rate = given.pop(LEARNING_RATE, None)
     rate = rate.get(run.optimizer.kind) if isinstance(rate, Mapping) else rate
     if rate is None:
-        where = f"tune.space.{RATE} for {run.optimizer.kind}"
+        where = f"tune.space.{LEARNING_RATE} for {run.optimizer.kind}"
         raise UserError(
             f"arch={name} names no {where}: add the two ends of its range to its YAML, as in [1.0e-3, 2.0e-2]"
         )
-    found = {RATE: rate, **given}
+    found = {LEARNING_RATE: rate, **given}
     for axis, values in found.items():
-        known = {f"optimizer.{f.name}" for f in fields(Optimizer)} | set(options(run.arch)) | {RATE}
+        known = (
+            {f"optimizer.{f.name}" for f in fields(OptimizerConfig)}
+            | set(constructor_options(run.arch))
+            | {LEARNING_RATE}
+        )
         if axis not in known:
             raise UserError(
                 f"arch={name}: tune.space.{axis} can not be searched; {nearest(axis, known)}"
             )
-        if not _chosen(values) and not _ends(values, positive=axis == RATE):
+        if not _is_choices(values) and not _is_range(values, positive=axis == LEARNING_RATE):
             raise UserError(
                 f"arch={name}: tune.space.{axis}={values} is no range: give two ends, the lower first, or choices: […]"
             )
     return found
 
 
-def _chosen(values: Any) -> bool:
+def _is_choices(values: Any) -> bool:
     return isinstance(values, Mapping) and set(values) == {"choices"} and bool(values["choices"])
 
 
-def _ends(values: Any, positive: bool) -> bool:
+def _is_range(values: Any, positive: bool) -> bool:
     """Whether these are the two ends of a range, the lower first."""
     numbers = isinstance(values, list | tuple) and all(
         isinstance(v, int | float) and not isinstance(v, bool) for v in values
@@ -54,7 +58,7 @@ def _ends(values: Any, positive: bool) -> bool:
     )
 
 
-def draws(run: Run, trials: int) -> list[dict[str, Any]]:
+def draw_trials(run: Run, trials: int) -> list[dict[str, Any]]:
     """What the first trials of a search take, by the names of its axes. Raises UserError where the library is missing."""
     try:
         import optuna
@@ -65,27 +69,27 @@ def draws(run: Run, trials: int) -> list[dict[str, Any]]:
     kinds = optuna.distributions
     made: dict[str, Any] = {}
     for axis, values in axes(run).items():
-        if _chosen(values):
+        if _is_choices(values):
             made[axis] = kinds.CategoricalDistribution(values["choices"])
         elif all(isinstance(value, int) for value in values):
             made[axis] = kinds.IntDistribution(values[0], values[1])
         else:
-            made[axis] = kinds.FloatDistribution(values[0], values[1], log=axis == RATE)
+            made[axis] = kinds.FloatDistribution(values[0], values[1], log=axis == LEARNING_RATE)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=run.tune.seed))
     return [
-        {axis: _short(value) for axis, value in study.ask(made).params.items()}
+        {axis: _rounded(value) for axis, value in study.ask(made).params.items()}
         for _ in range(trials)
     ]
 
 
-def _short(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.{SIGNIFICANT_DIGITS}g}") if isinstance(value, float) else value
 
 
-def taking(run: Run, values: Mapping[str, Any]) -> Run:
+def with_values(run: Run, values: Mapping[str, Any]) -> Run:
     """The run with what was drawn, or found."""
-    train = replace(run.train, learning_rate=float(values[RATE]))
+    train = replace(run.train, learning_rate=float(values[LEARNING_RATE]))
     inner = {
         axis.partition(".")[2]: value
         for axis, value in values.items()
@@ -94,14 +98,14 @@ def taking(run: Run, values: Mapping[str, Any]) -> Run:
     outer = {
         axis: value
         for axis, value in values.items()
-        if axis != RATE and not axis.startswith("optimizer.")
+        if axis != LEARNING_RATE and not axis.startswith("optimizer.")
     }
     return replace(
         run, train=train, optimizer=replace(run.optimizer, **inner), arch={**run.arch, **outer}
     )
 
 
-def trial(run: Run) -> Run:
+def trial_run(run: Run) -> Run:
     """The trial that `run.tune.trial` numbers: a run like any other, in a folder of its own, that never sees a test part."""
     shorter = replace(
         run,
@@ -109,9 +113,9 @@ def trial(run: Run) -> Run:
         train=replace(run.train, steps=run.tune.steps or run.train.steps),
         evaluate=replace(run.evaluate, sample_tokens=0),
         measure=replace(run.measure, depth="off"),
-        control=Control(),
+        control=ControlConfig(),
         seed=run.tune.seed,
         results=str(Path(run.results) / run.suite),
-        suite=FOLDER,
+        suite=TUNE_FOLDER,
     )
-    return taking(shorter, draws(run, run.tune.trial + 1)[run.tune.trial])
+    return with_values(shorter, draw_trials(run, run.tune.trial + 1)[run.tune.trial])

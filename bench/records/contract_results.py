@@ -4,23 +4,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.config.identity import architecture
+from bench.config.identity import architecture_id
 from bench.config.schema import Run
 from bench.records.source import CONTRACT, source_digest
 from bench.records.store import SCHEMA, read_json, write_json
 from bench.system.files import check_writable
 
-FOLDER = "checks"
+CONTRACT_FOLDER = "checks"
 
 
-def write(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
+def write_contract_results(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
     """Keep what each check found (name, status, came), over what was found before. Raises UserError where it can not be written."""
-    folder = Path(run.results) / run.suite / FOLDER
+    folder = Path(run.results) / run.suite / CONTRACT_FOLDER
     check_writable(folder)
-    path = folder / f"{run.names['arch']}-{architecture(run.arch)}.json".replace("/", "_")
+    path = folder / f"{run.names['arch']}-{architecture_id(run.arch)}.json".replace("/", "_")
     about = {
         "arch": run.names["arch"],
-        "architecture": architecture(run.arch),
+        "architecture": architecture_id(run.arch),
         "target": str(run.arch["_target_"]),
     }
     write_json(
@@ -35,10 +35,10 @@ def write(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def read(root: Path) -> dict[str, dict[str, Any]]:
+def read_contract_results(root: Path) -> dict[str, dict[str, Any]]:
     """What was kept below results/<suite>, by the identity of the architecture; `stale` where a source has changed since."""
     found: dict[str, dict[str, Any]] = {}
-    for path in sorted((root / FOLDER).glob("*.json")):
+    for path in sorted((root / CONTRACT_FOLDER).glob("*.json")):
         content = read_json(path)
         if (
             isinstance(content, dict)

@@ -7,42 +7,52 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.schema import Data, ObjectiveOptions, Optimizer, Size, Train, options, tuned_rate
+from bench.config.schema import (
+    DataConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    SizeConfig,
+    TrainConfig,
+    constructor_options,
+    tuned_learning_rate,
+)
 
 GROUPS = {
-    "data": Data,
-    "size": Size,
-    "objective": ObjectiveOptions,
-    "optimizer": Optimizer,
-    "train": Train,
+    "data": DataConfig,
+    "size": SizeConfig,
+    "objective": ObjectiveConfig,
+    "optimizer": OptimizerConfig,
+    "train": TrainConfig,
 }
-ASIDE = {
+EXCLUDED_FIELDS = {
     group: {f.name for f in fields(kind) if f.metadata.get("identity") is False}
     for group, kind in GROUPS.items()
 }
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def _compared(config: Mapping[str, Any]) -> dict[str, Any]:
+def _compared_options(config: Mapping[str, Any]) -> dict[str, Any]:
     arch, train = config["arch"], dict(config["train"])
     if train.get("learning_rate") is None:
-        train["learning_rate"] = tuned_rate(arch, config.get("optimizer", {}).get("kind", "adamw"))
+        train["learning_rate"] = tuned_learning_rate(
+            arch, config.get("optimizer", {}).get("kind", "adamw")
+        )
     groups = {group: config[group] for group in GROUPS if group in config} | {"train": train}
     kept = {
-        group: {key: value for key, value in of.items() if key not in ASIDE[group]}
+        group: {key: value for key, value in of.items() if key not in EXCLUDED_FIELDS[group]}
         for group, of in groups.items()
     }
-    return {"arch": options(arch) | {"class": arch.get("_target_")}, **kept}
+    return {"arch": constructor_options(arch) | {"class": arch.get("_target_")}, **kept}
 
 
-def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_size_and_steps(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration without its size and its length: alike for all cells of a scaling law."""
     cut = {"size": ("parameters", "state_bytes", "match"), "train": ("steps", "match")}
     return {
@@ -56,15 +66,17 @@ def unswept(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def recipe(config: Mapping[str, Any]) -> str:
     """What sets variants apart but for size and length, as text."""
-    return json.dumps(_compared(unswept(config)), sort_keys=True, default=str)
+    return json.dumps(
+        _compared_options(without_size_and_steps(config)), sort_keys=True, default=str
+    )
 
 
-def labels(runs: pd.DataFrame) -> list[str]:
+def variant_labels(runs: pd.DataFrame) -> list[str]:
     """A name for each run's variant: its architecture's, and where that has several variants, what sets them apart."""
     said: dict[str, str] = {}
     for arch, group in runs.groupby("arch"):
         firsts = group.drop_duplicates("variant")
-        flats = [dict(_flat(_compared(config))) for config in firsts["config"]]
+        flats = [dict(_flatten(_compared_options(config))) for config in firsts["config"]]
         keys = [
             key
             for key in dict.fromkeys(key for flat in flats for key in flat)

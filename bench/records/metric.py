@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-TRAINING = 3  # times the FLOPs of a forward pass: what a backward pass adds is twice as much
+TRAINING_FLOPS_FACTOR = (
+    3  # times the FLOPs of a forward pass: what a backward pass adds is twice as much
+)
 
 
 @dataclass(frozen=True)

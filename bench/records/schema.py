@@ -63,55 +63,59 @@ SEARCH: Shape = {
 TRIAL: Shape = {"score": (*NUMBER, NONE), "values.learning_rate": NUMBER}
 
 
-def odd(tree: Any, shape: Shape) -> str:
+def first_mismatch(tree: Any, shape: Shape) -> str:
     """The first thing in a tree that is not of the kinds that its shape says; nothing where all is. What is None is missing."""
     if not isinstance(tree, dict):
         return (
             "it can not be read"
             if tree is None
-            else f"it is {brief(tree)}, where keys were written"
+            else f"it is {shorten(tree)}, where keys were written"
         )
     for path, kinds in shape.items():
         value: Any = tree
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None if value is None else ...
         if type(value) not in kinds:
-            return f"{path} is {'missing' if value is None else 'not there' if value is ... else brief(value)}"
+            return f"{path} is {'missing' if value is None else 'not there' if value is ... else shorten(value)}"
     return ""
 
 
-def are(values: Iterable[Any], kinds: Kinds) -> bool:
+def all_of_types(values: Iterable[Any], kinds: Kinds) -> bool:
     return {*map(type, values)} <= {*kinds}
 
 
-def brief(value: Any) -> str:
+def shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
 
 
-def in_result(result: Any) -> str:
+def result_error(result: Any) -> str:
     """What is wrong with a result, of a run or of a measurement; nothing where it is sound."""
-    if wrong := odd(result, RESULT):
+    if wrong := first_mismatch(result, RESULT):
         return wrong
     if result["schema"] != SCHEMA:
         return f"schema is {result['schema']}, and {SCHEMA} is what is known here"
     if result["status"] not in FINISHED:
-        return f"status is {brief(result['status'])}, which is none of {', '.join(FINISHED)}"
-    return in_metrics(result["metrics"])
+        return f"status is {shorten(result['status'])}, which is none of {', '.join(FINISHED)}"
+    return metrics_error(result["metrics"])
 
 
-def in_metrics(metrics: Sequence[Any]) -> str:
+def metrics_error(metrics: Sequence[Any]) -> str:
     """What is wrong with the first metric that is not sound; nothing where all are."""
     for metric in metrics:
-        if wrong := odd(metric, METRIC):
+        if wrong := first_mismatch(metric, METRIC):
             return f"a metric: {wrong}"
         at, rounds = metric.get("at") or {}, metric.get("rounds") or ()
-        if not (are(metric["values"], NUMBER) and are(at.values(), NUMBER) and are(rounds, (int,))):
-            return f"{brief(metric['name'])} holds something else than numbers"
+        if not (
+            all_of_types(metric["values"], NUMBER)
+            and all_of_types(at.values(), NUMBER)
+            and all_of_types(rounds, (int,))
+        ):
+            return f"{shorten(metric['name'])} holds something else than numbers"
     return ""
 
 
-def headless(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def headline_error(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     """Why a finished run lacks the number that it is for; nothing where it has it. NaN is no number, nor is infinity."""
     kind = (result.get("facts") or {}).get("objective") or config.get("objective", {}).get("kind")
     names = HEADLINES.get(kind, tuple(name for of in HEADLINES.values() for name in of))
@@ -124,32 +128,33 @@ def headless(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
     return ""
 
 
-def of_unknown_text(provenance: Mapping[str, Any]) -> str:
+def data_digest_error(provenance: Mapping[str, Any]) -> str:
     """Why a finished run can stand beside no other; nothing where it says what it was trained and scored on."""
     known = (provenance.get("digests") or {}).get("data")
     return "" if known else "provenance.json: it does not say on which text (digests.data)"
 
 
-def in_doctor(content: Any) -> str:
-    return odd(content, DOCTOR) or next(
-        (wrong for one in content["findings"] if (wrong := odd(one, {}))), ""
+def calibration_error(content: Any) -> str:
+    return first_mismatch(content, DOCTOR) or next(
+        (wrong for one in content["findings"] if (wrong := first_mismatch(one, {}))), ""
     )
 
 
-def in_reference(content: Any) -> str:
+def baselines_error(content: Any) -> str:
     """What is wrong with the reference lines of a text."""
-    if wrong := odd(content, REFERENCE):
+    if wrong := first_mismatch(content, REFERENCE):
         return wrong
     for line in content["lines"]:
-        if wrong := odd(line, LINE) or in_metrics(line["metrics"]):
+        if wrong := first_mismatch(line, LINE) or metrics_error(line["metrics"]):
             return f"a line: {wrong}"
         if not all(metric["values"] for metric in line["metrics"]):
-            return f"a line: {brief(line['name'])} has no value"
+            return f"a line: {shorten(line['name'])} has no value"
     return ""
 
 
-def in_search(content: Any) -> str:
+def search_error(content: Any) -> str:
     """What is wrong with the record of a search for a learning rate."""
-    return odd(content, SEARCH) or next(
-        (f"a trial: {wrong}" for one in content["trials"] if (wrong := odd(one, TRIAL))), ""
+    return first_mismatch(content, SEARCH) or next(
+        (f"a trial: {wrong}" for one in content["trials"] if (wrong := first_mismatch(one, TRIAL))),
+        "",
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench.config.identity import digest
-from bench.config.plugins import module_file
+from bench.config.plugins import find_module_file
 
 ROOT = Path(__file__).resolve().parents[2]  # holds the packages `bench` and `architectures`
 TRAINING = ("config", "data", "model", "training", "evaluation", "tasks")
@@ -21,7 +21,7 @@ def source_digest(packages: Iterable[str], target: str = "") -> str:
     folders = [ROOT / "architectures", *(ROOT / "bench" / package for package in packages)]
     files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*.py"))]
     texts = [[str(path.relative_to(folder.parent)), _text(path)] for folder, path in files]
-    own = module_file(target) if target else None
+    own = find_module_file(target) if target else None
     return digest([texts, "" if own is None else _text(own)])
 
 

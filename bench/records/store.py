@@ -13,33 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.config.identity import run_name, subject, variant
+from bench.config.identity import run_name, variant, workload_id
 from bench.config.schema import Run
-from bench.records.loading import UNREADABLE, look, read_lines
+from bench.records.loading import UNREADABLE, load_record, read_curve_lines
 from bench.records.loading import read_json as read_json
 from bench.records.metric import Metric
 from bench.records.schema import FINISHED
 from bench.records.schema import SCHEMA as SCHEMA
-from bench.system.files import settle, sweep_up, whole
+from bench.system.files import atomic_write, fsync, remove_stale_temp
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a whole file or nothing."""
-    with whole(path) as neighbour:
+    with atomic_write(path) as neighbour:
         neighbour.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_atomically(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
 
 
 # --- where a run lies, and how far it is ------------------------------------------------------------------------------
 
 
-def attempts(run: Run) -> list[Path]:
+def attempt_folders(run: Run) -> list[Path]:
     """The folders of a run in order: the first, then -a2, -a3, …"""
     first = Path(run.results) / run.suite / "runs" / run_name(run)
     numbered = (
@@ -51,14 +51,14 @@ def attempts(run: Run) -> list[Path]:
     return [path for path in (first, *later) if path.is_dir()] or [first]
 
 
-def status(folder: Path) -> str:
+def run_status(folder: Path) -> str:
     """done, failed or skipped where there is a result, unreadable where that is damaged; else unfinished or absent."""
-    return look(folder).status
+    return load_record(folder).status
 
 
-def result(folder: Path) -> dict[str, Any]:
+def read_result(folder: Path) -> dict[str, Any]:
     """The result of a run; where it has none, or a damaged one, an empty one with the reason."""
-    seen = look(folder)
+    seen = load_record(folder)
     known = seen.result
     return {
         "metrics": [],
@@ -68,38 +68,38 @@ def result(folder: Path) -> dict[str, Any]:
     }
 
 
-def wanted(run: Run, began: float = math.inf) -> tuple[Path, bool]:
+def select_folder(run: Run, began: float = math.inf) -> tuple[Path, bool]:
     """The folder that this run belongs into, and whether it has to be run (again).
 
     A run that could not even start lost nothing: the same folder is used again. One that was finished after the command
     `began` (in seconds since the epoch), by whichever command, is not run again by it. A damaged record stays as it is,
     for what it still holds, and is no result: the run is done again beside it.
     """
-    last = attempts(run)[-1]
-    state = status(last)
+    last = attempt_folders(run)[-1]
+    state = run_status(last)
     if state in FINISHED and (last / "result.json").stat().st_mtime > began:
         return last, False
-    if state in ("absent", "unfinished") or not result(last)["facts"].get("started", True):
+    if state in ("absent", "unfinished") or not read_result(last)["facts"].get("started", True):
         return last, True
     if state == UNREADABLE or run.again == "all" or (run.again == "failed" and state == "failed"):
-        return last.parent / f"{run_name(run)}-a{len(attempts(run)) + 1}", True
+        return last.parent / f"{run_name(run)}-a{len(attempt_folders(run)) + 1}", True
     return last, False
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def begin(
+def create_record(
     folder: Path, run: Run, environment: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> None:
     """Open a run's record: what will run, where, and from which sources. Taking a run up again keeps what stands there."""
     folder.mkdir(parents=True, exist_ok=True)
     attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
-    if attempt > 1 and run.again == "failed" and status(folder) == "absent":
-        _go_on_from(
+    if attempt > 1 and run.again == "failed" and run_status(folder) == "absent":
+        _inherit_training_state(
             folder.parent / (run_name(run) + (f"-a{attempt - 1}" if attempt > 2 else "")), folder
         )
-    before = look(folder).provenance.get("starts") or []
+    before = load_record(folder).provenance.get("starts") or []
     start = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": platform.node(),
@@ -107,79 +107,77 @@ def begin(
     }
     names = {
         "variant": variant(run),
-        "subject": subject(run),
+        "subject": workload_id(run),
         "attempt": attempt,
         "starts": [*before, start],
     }
     (folder / "result.json").unlink(missing_ok=True)
     write_json(folder / "environment.json", environment)
     write_json(folder / "provenance.json", {**provenance, **names})
-    write_atomically(
+    write_text(
         folder / "config.yaml", yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True)
     )
 
 
-def _go_on_from(failed: Path, folder: Path) -> None:
+def _inherit_training_state(failed: Path, folder: Path) -> None:
     """Hand the curve and the training state of a failed attempt to the next: hours of training need not be lost with it."""
     states = sorted((failed / "checkpoint").glob("training*.pt"))
-    if status(failed) != "failed" or not states:
+    if run_status(failed) != "failed" or not states:
         return
     if (failed / "curve.jsonl").exists():
-        write_atomically(
-            folder / "curve.jsonl", (failed / "curve.jsonl").read_text(encoding="utf-8")
-        )
+        write_text(folder / "curve.jsonl", (failed / "curve.jsonl").read_text(encoding="utf-8"))
     (folder / "checkpoint").mkdir(exist_ok=True)
     for path in states:
         os.replace(path, folder / "checkpoint" / path.name)
 
 
-def note(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
+def add_provenance(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
     """Add what a run found out about its data once it was read."""
-    provenance = look(folder).provenance
+    provenance = load_record(folder).provenance
     provenance["digests"] = {**(provenance.get("digests") or {}), **digests}
     write_json(folder / "provenance.json", provenance | {"data": dict(data)})
 
 
-def log(folder: Path, row: Mapping[str, Any]) -> None:
+def append_curve(folder: Path, row: Mapping[str, Any]) -> None:
     """Append one line to the training curve."""
     with open(folder / "curve.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def write_table(path: Path, table: "pd.DataFrame | None") -> None:
+def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
     """Write a table as a parquet file, whole or not at all; None: there is none to write."""
     if table is not None:
-        with whole(path) as neighbour:
+        with atomic_write(path) as neighbour:
             table.to_parquet(neighbour, index=False)
 
 
-def settle_curve(folder: Path) -> None:
+def flush_curve(folder: Path) -> None:
     """Have the curve on the disk before a checkpoint counts on it."""
     with contextlib.suppress(FileNotFoundError):  # nothing was logged yet
-        settle(folder / "curve.jsonl")
+        fsync(folder / "curve.jsonl")
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
     """The lines of a curve; a line that a kill cut short is left out."""
-    return read_lines(folder / "curve.jsonl")[0]
+    return read_curve_lines(folder / "curve.jsonl")[0]
 
 
-def cut_curve(folder: Path, step: int) -> None:
+def truncate_curve(folder: Path, step: int) -> None:
     """Keep the lines up to `step`: a run that is taken up again goes on from its checkpoint."""
     rows = [row for row in read_curve(folder) if row["step"] <= step]
-    write_atomically(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
-def tidy(folder: Path) -> None:
+def remove_training_state(folder: Path) -> None:
     """Remove what a finished run no longer needs: its training state, what was set aside, what was left half-written."""
     for place in (folder, folder / "checkpoint"):
-        sweep_up(place)
+        remove_stale_temp(place)
     for path in (folder / "checkpoint").glob("training*.pt*"):
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-def finish(
+def write_result(
     folder: Path,
     status: str,
     reason: str = "",

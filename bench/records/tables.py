@@ -10,16 +10,25 @@ import pandas as pd
 import pyarrow
 from pyarrow import parquet
 
-from bench.config.schema import Control, controls
+from bench.config.schema import ControlConfig, is_control
 from bench.records import contract_results, selection
-from bench.records.labels import labels
-from bench.records.loading import UNREADABLE, measurement, read_json, read_lines
-from bench.records.schema import headless, in_doctor, in_reference, in_result, in_search, odd
+from bench.records.labels import variant_labels
+from bench.records.loading import UNREADABLE, load_measurement, read_curve_lines, read_json
+from bench.records.schema import (
+    baselines_error,
+    calibration_error,
+    first_mismatch,
+    headline_error,
+    result_error,
+    search_error,
+)
 
-ABOUT = ("environment", "options", "facts", "surroundings", "described")
-UNREAD = "doctor.json can not be read: whether this sitting's rulers are right is not known"
-UNKNOWN_RULERS = {
-    "findings": [{"name": "doctor.json", "off": True, "sentence": UNREAD}],
+MEASUREMENT_CONTEXT = ("environment", "options", "facts", "surroundings", "described")
+CALIBRATION_UNREADABLE = (
+    "doctor.json can not be read: whether this sitting's rulers are right is not known"
+)
+UNKNOWN_CALIBRATION = {
+    "findings": [{"name": "doctor.json", "off": True, "sentence": CALIBRATION_UNREADABLE}],
     "sentences": [],
 }  # so no claim is made
 
@@ -38,11 +47,11 @@ class Records:
         pd.DataFrame
     )  # a row a number of a finished run that was scored again by another protocol
     measures: pd.DataFrame  # a row a number of a measurement
-    doctors: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
+    calibrations: dict[str, dict[str, Any]]  # sitting: what the doctor found about its rulers
     checks: dict[
         str, dict[str, Any]
     ]  # architecture's identity: what python -m bench.check --keep found
-    references: list[dict[str, Any]]  # of each text and context: what needs no architecture reaches
+    baselines: list[dict[str, Any]]  # of each text and context: what needs no architecture reaches
     searches: list[
         dict[str, Any]
     ]  # of each architecture: the trials of the search for its learning rate
@@ -52,7 +61,7 @@ RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size objective protocol part seed "
     "facts control status reason rerun precision kernels text environment provenance config"
 ).split()
-ASIDE_COLUMNS = "run status reason rerun".split()
+EXCLUDED_COLUMNS = "run status reason rerun".split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
 CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".split()
 DOCUMENT_COLUMNS = "run document bytes tokens nats".split()
@@ -66,7 +75,7 @@ MEASURE_COLUMNS = (
 ).split()
 
 
-def in_standing(measures: pd.DataFrame) -> pd.DataFrame:
+def by_session_precedence(measures: pd.DataFrame) -> pd.DataFrame:
     """The rows with a number, in the order in which sittings count, the last most: first the stopped ones, then by time."""
     filled = measures[measures["value"].notna()]
     whole = [
@@ -76,7 +85,7 @@ def in_standing(measures: pd.DataFrame) -> pd.DataFrame:
     return filled.assign(whole=whole).sort_values(["whole", "sitting"], kind="stable")
 
 
-def _numbers(
+def _metric_entries(
     metrics: Iterable[Mapping[str, Any]], keys: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """A dict a metric, its samples still together: `_table` sets them apart."""
@@ -100,7 +109,7 @@ def _numbers(
         }
 
 
-def _table(entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+def _sample_table(entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
     """A row a sample, from dicts that hold the samples of a metric: many thousands of samples, and no loop over them."""
     samples = [entry.get("value", [None]) for entry in entries]
     counts = np.array([len(one) for one in samples], dtype=int)
@@ -115,7 +124,7 @@ def _table(entries: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.D
     return table[list(columns)]
 
 
-def _run_row(one: selection.Found, text: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+def _run_row(one: selection.StoredRun, text: str, environment: Mapping[str, Any]) -> dict[str, Any]:
     config, provenance, result = one.look.config, one.look.provenance, one.look.result
     names, facts, digests = (
         config["names"],
@@ -130,11 +139,11 @@ def _run_row(one: selection.Found, text: str, environment: Mapping[str, Any]) ->
     return {
         "run": one.folder.name, "folder": str(one.folder), "arch": names["arch"],
         "family": config["arch"].get("family") or "",
-        "variant": selection.identity(one)[0], "subject": provenance.get("subject") or "", "label": names["arch"],
+        "variant": selection.run_key(one)[0], "subject": provenance.get("subject") or "", "label": names["arch"],
         "data": names["data"], "data_digest": digests.get("data") or "", "order_digest": digests.get("order") or "",
         "tokenizer": config["data"]["tokenizer"], "size": names["size"],
         "objective": facts.get("objective") or config["objective"]["kind"], "protocol": facts.get("protocol") or "",
-        "part": facts.get("part") or "", "seed": config["seed"], "facts": facts, "control": _controls(config),
+        "part": facts.get("part") or "", "seed": config["seed"], "facts": facts, "control": _is_control(config),
         "status": one.look.status, "reason": result.get("reason") or one.look.reason or waits,
         "rerun": provenance.get("rerun") or "", "precision": facts.get("precision") or "", "text": text,
         "kernels": facts.get("kernels") or "",
@@ -143,17 +152,17 @@ def _run_row(one: selection.Found, text: str, environment: Mapping[str, Any]) ->
     }  # fmt: skip
 
 
-def _controls(config: Mapping[str, Any]) -> bool:
+def _is_control(config: Mapping[str, Any]) -> bool:
     """Whether a run belongs to the A/A control of its suite."""
     control = config.get("control") or {}
-    return controls(
-        Control(control.get("arch") or "", control.get("seeds") or []),
+    return is_control(
+        ControlConfig(control.get("arch") or "", control.get("seeds") or []),
         config["names"]["arch"],
         config["seed"],
     )
 
 
-def _nats(path: Path, columns: Sequence[str], spoiled: list[str]) -> Iterator[pyarrow.Table]:
+def _nats_table(path: Path, columns: Sequence[str], spoiled: list[str]) -> Iterator[pyarrow.Table]:
     """The nats of a run's documents or windows, where there are any; turned into a table once for all runs: ten times as fast."""
     try:
         with parquet.ParquetFile(path) as file:
@@ -177,17 +186,19 @@ def _nats(path: Path, columns: Sequence[str], spoiled: list[str]) -> Iterator[py
         spoiled.append(f"{path.name} is left out ({str(error).splitlines()[0]})")
 
 
-def _joined(tables: Sequence[pyarrow.Table], columns: Sequence[str]) -> pd.DataFrame:
+def _concatenate(tables: Sequence[pyarrow.Table], columns: Sequence[str]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame(columns=list(columns))
     return pyarrow.concat_tables(tables, promote_options="permissive").to_pandas()
 
 
-def _evaluations(folder: Path, spoiled: list[str]) -> Iterator[dict[str, Any]]:
+def _evaluation_entries(folder: Path, spoiled: list[str]) -> Iterator[dict[str, Any]]:
     """What a run was scored by again, or why it could not be."""
     for path in sorted(folder.glob("evaluations/*/result.json")):
         result = read_json(path)
-        wrong = in_result(result) or (headless(result, {}) if result["status"] == "done" else "")
+        wrong = result_error(result) or (
+            headline_error(result, {}) if result["status"] == "done" else ""
+        )
         if wrong:
             spoiled.append(f"{path.relative_to(folder)} is left out ({wrong})")
             continue
@@ -198,10 +209,12 @@ def _evaluations(folder: Path, spoiled: list[str]) -> Iterator[dict[str, Any]]:
             "reason": result.get("reason") or "",
         }
         keys |= {name: facts.get(name) or "" for name in ("protocol", "part", "data_digest")}
-        yield from list(_numbers(result["metrics"], keys)) or [keys | {"metric": "", "at": {}}]
+        yield from list(_metric_entries(result["metrics"], keys)) or [
+            keys | {"metric": "", "at": {}}
+        ]
 
 
-def _text(path: Path, spoiled: list[str]) -> str:
+def _read_text(path: Path, spoiled: list[str]) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -211,17 +224,17 @@ def _text(path: Path, spoiled: list[str]) -> str:
         return ""
 
 
-def _environment(path: Path, spoiled: list[str]) -> dict[str, Any]:
+def _read_environment(path: Path, spoiled: list[str]) -> dict[str, Any]:
     content = read_json(path)
     if isinstance(content, dict):
         return content
     if path.exists():
-        spoiled.append(f"{path.name} is left out ({odd(content, {})})")
+        spoiled.append(f"{path.name} is left out ({first_mismatch(content, {})})")
     return {}
 
 
-def _curve(one: selection.Found, spoiled: list[str]) -> list[dict[str, Any]]:
-    rows, lost = read_lines(one.folder / "curve.jsonl")
+def _read_curve(one: selection.StoredRun, spoiled: list[str]) -> list[dict[str, Any]]:
+    rows, lost = read_curve_lines(one.folder / "curve.jsonl")
     if (
         lost and one.look.status == "done"
     ):  # a kill cuts the last line short, and whoever takes the run up again mends it
@@ -231,7 +244,7 @@ def _curve(one: selection.Found, spoiled: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def read(root: Path) -> Records:
+def read_records(root: Path) -> Records:
     """Read the records below results/<suite>. What is damaged counts for nothing and is told of; nothing is written."""
     runs: list[dict[str, Any]] = []
     values: list[dict[str, Any]] = []
@@ -239,64 +252,64 @@ def read(root: Path) -> Records:
     documents: list[pyarrow.Table] = []
     windows: list[pyarrow.Table] = []
     evaluations: list[dict[str, Any]] = []
-    found, aside = selection.counting(root)
+    found, aside = selection.select_runs(root)
     for one in found:
         folder, spoiled = one.folder, [one.look.aside] if one.look.aside else []
         row = _run_row(
             one,
-            _text(folder / "text.txt", spoiled),
-            _environment(folder / "environment.json", spoiled),
+            _read_text(folder / "text.txt", spoiled),
+            _read_environment(folder / "environment.json", spoiled),
         )
         runs.append(row)
-        values.extend(_numbers(one.look.result.get("metrics", ()), {"run": folder.name}))
+        values.extend(_metric_entries(one.look.result.get("metrics", ()), {"run": folder.name}))
         keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
-        curves.extend({**keys, **line} for line in _curve(one, spoiled))
-        documents.extend(_nats(folder / "documents.parquet", DOCUMENT_COLUMNS, spoiled))
-        windows.extend(_nats(folder / "windows.parquet", WINDOW_COLUMNS, spoiled))
-        evaluations.extend(_evaluations(folder, spoiled))
+        curves.extend({**keys, **line} for line in _read_curve(one, spoiled))
+        documents.extend(_nats_table(folder / "documents.parquet", DOCUMENT_COLUMNS, spoiled))
+        windows.extend(_nats_table(folder / "windows.parquet", WINDOW_COLUMNS, spoiled))
+        evaluations.extend(_evaluation_entries(folder, spoiled))
         if spoiled:
             aside.append(
-                selection.told(
+                selection.excluded_row(
                     one, "damaged", "; ".join(spoiled) + ". The rest of the record stands"
                 )
             )
     table = pd.DataFrame(runs, columns=list(RUN_COLUMNS))
-    table["label"] = labels(table)
+    table["label"] = variant_labels(table)
     curve = pd.DataFrame(curves, columns=[name for name in CURVE_COLUMNS if name != "label"])
     curve = curve.merge(table[["run", "label"]], on="run", how="left")
-    references, wrong_references = _contents(root, "references/*.json", in_reference)
-    searches, wrong_searches = _contents(root, "tune/searches/*.json", in_search)
+    references, wrong_references = _valid_files(root, "references/*.json", baselines_error)
+    searches, wrong_searches = _valid_files(root, "tune/searches/*.json", search_error)
     return Records(
         runs=table,
         aside=pd.DataFrame(
-            [*aside, *wrong_references, *wrong_searches], columns=list(ASIDE_COLUMNS)
+            [*aside, *wrong_references, *wrong_searches], columns=list(EXCLUDED_COLUMNS)
         ),
-        values=_table(values, VALUE_COLUMNS),
+        values=_sample_table(values, VALUE_COLUMNS),
         curves=curve,
-        documents=_joined(documents, DOCUMENT_COLUMNS),
-        windows=_joined(windows, WINDOW_COLUMNS),
-        evaluations=_table(evaluations, EVALUATION_COLUMNS),
-        measures=_table(list(_measures(root)), MEASURE_COLUMNS),
-        doctors=_doctors(root),
-        checks=contract_results.read(root),
-        references=references,
+        documents=_concatenate(documents, DOCUMENT_COLUMNS),
+        windows=_concatenate(windows, WINDOW_COLUMNS),
+        evaluations=_sample_table(evaluations, EVALUATION_COLUMNS),
+        measures=_sample_table(list(_measurement_entries(root)), MEASURE_COLUMNS),
+        calibrations=_read_calibrations(root),
+        checks=contract_results.read_contract_results(root),
+        baselines=references,
         searches=searches,
     )
 
 
-def _measures(root: Path) -> Iterator[dict[str, Any]]:
+def _measurement_entries(root: Path) -> Iterator[dict[str, Any]]:
     for path in sorted(root.glob("measure/*/*/result.json")):
-        about, result, _ = measurement(path.parent)
+        about, result, _ = load_measurement(path.parent)
         keys = {
             "sitting": path.parent.parent.name, "machine": about["machine"], "subject": about["subject"],
             "arch": about["arch"], "twin": bool(about.get("twin")), "status": result["status"],
-            "reason": result.get("reason") or "", **{name: about.get(name) or {} for name in ABOUT},
+            "reason": result.get("reason") or "", **{name: about.get(name) or {} for name in MEASUREMENT_CONTEXT},
         }  # fmt: skip
-        numbers = list(_numbers(result["metrics"], keys))
+        numbers = list(_metric_entries(result["metrics"], keys))
         yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]
 
 
-def _contents(
+def _valid_files(
     root: Path, pattern: str, wrong: Callable[[Any], str]
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """The sound files of a kind, and what is told of the others."""
@@ -310,10 +323,11 @@ def _contents(
     return [content for path, content in found if path not in passed], told
 
 
-def _doctors(root: Path) -> dict[str, dict[str, Any]]:
+def _read_calibrations(root: Path) -> dict[str, dict[str, Any]]:
     found = {
         path.parent.name: read_json(path) for path in sorted(root.glob("measure/*/doctor.json"))
     }
     return {
-        name: UNKNOWN_RULERS if in_doctor(content) else content for name, content in found.items()
+        name: UNKNOWN_CALIBRATION if calibration_error(content) else content
+        for name, content in found.items()
     }

@@ -1,5 +1,5 @@
 """Make the report of a results folder: page, CSV files and the terminal summary."""
 
-from bench.reporting.build import make, suites
+from bench.reporting.build import find_suites, make_report
 
-__all__ = ["make", "suites"]
+__all__ = ["make_report", "find_suites"]

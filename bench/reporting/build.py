@@ -5,7 +5,7 @@ from pathlib import Path
 from bench.config.errors import UserError
 
 
-def suites(root: Path) -> list[Path]:
+def find_suites(root: Path) -> list[Path]:
     """The suites at or below a folder; UserError where there is nothing to read."""
     if not root.is_dir():
         raise UserError(
@@ -14,7 +14,7 @@ def suites(root: Path) -> list[Path]:
     held = [
         folder
         for folder in (root, *sorted(root.iterdir()))
-        if any(any(folder.glob(record)) for record in RECORDS)
+        if any(any(folder.glob(record)) for record in RECORD_PATTERNS)
     ]
     found = [root] if root in held else held  # what lies below a suite is its own
     if not found:
@@ -24,14 +24,14 @@ def suites(root: Path) -> list[Path]:
     return found
 
 
-RECORDS = (
+RECORD_PATTERNS = (
     "runs/*/config.yaml",
     "measure/*/*/result.json",
     "tune/searches/*.json",
 )  # of a run, of a measurement, of a search
 
 
-def make(root: Path, target: float | None = None) -> tuple[Path, str]:
+def make_report(root: Path, target: float | None = None) -> tuple[Path, str]:
     """Make the report of one suite again: the path of its page, and its summary as a compact table for a terminal.
 
     `target`: the bits per byte that the time to reach is told of; without one, the best that two rows reach.
@@ -48,37 +48,38 @@ def make(root: Path, target: float | None = None) -> tuple[Path, str]:
         time_to_target,
     )
     from bench.records.source import training_source
-    from bench.records.store import write_atomically
-    from bench.records.tables import read
+    from bench.records.store import write_text
+    from bench.records.tables import read_records
     from bench.reporting import csv_export, page, terminal
     from bench.system.files import check_writable
 
-    suites(root)
-    records = read(root)
-    sittings = sessions.sittings(records.measures, records.doctors)
-    built = aggregate.build(records, sittings)
-    parts, stale = comparisons.comparisons(built), page.stale_rows(built, training_source())
+    find_suites(root)
+    records = read_records(root)
+    sittings = sessions.build_sessions(records.measures, records.calibrations)
+    built = aggregate.aggregate_variants(records, sittings)
+    parts, stale = comparisons.build_comparisons(built), page.stale_rows(built, training_source())
     measured = [
-        (group, crossovers.pairs(group)) for group in speed_groups.groups(sittings, parts, stale)
+        (group, crossovers.speed_pairs(group))
+        for group in speed_groups.build_groups(sittings, parts, stale)
     ]
     aims, scales = (
-        time_to_target.targets(parts, built, records.curves, target),
-        scaling.scales(built),
+        time_to_target.build_targets(parts, built, records.curves, target),
+        scaling.scaling_studies(built),
     )
     folder = root / "report"
     check_writable(folder)
     for name, table in (
-        ("summary.csv", aggregate.summary(built, time_to_target.columns(aims))),
-        ("runs.csv", csv_export.numbers(records, built)),
-        ("curves.csv", csv_export.curves(records)),
-        ("verdicts.csv", csv_export.verdicts(parts)),
-        ("scaling.csv", scaling.cells_table(scales)),
+        ("summary.csv", aggregate.summary_table(built, time_to_target.target_columns(aims))),
+        ("runs.csv", csv_export.runs_table(records, built)),
+        ("curves.csv", csv_export.curves_table(records)),
+        ("verdicts.csv", csv_export.verdicts_table(parts)),
+        ("scaling.csv", scaling.scaling_table(scales)),
         ("laws.csv", scaling.laws_table(scales)),
-        ("speeds.csv", csv_export.speeds(sittings)),
-        ("crossovers.csv", csv_export.crossings(measured)),
+        ("speeds.csv", csv_export.speeds_table(sittings)),
+        ("crossovers.csv", csv_export.crossovers_table(measured)),
     ):
-        write_atomically(folder / name, table.to_csv(index=False))
-    text = page.render(
+        write_text(folder / name, table.to_csv(index=False))
+    text = page.render_page(
         root.resolve().name,
         records,
         built,
@@ -86,9 +87,9 @@ def make(root: Path, target: float | None = None) -> tuple[Path, str]:
         parts,
         measured,
         stale,
-        page.Laws(aims, scales),
+        page.CurveResults(aims, scales),
     )
-    write_atomically(folder / "index.html", text)
-    return folder / "index.html", terminal.text(
-        built, parts, measured, scales, terminal.unsound(records)
+    write_text(folder / "index.html", text)
+    return folder / "index.html", terminal.terminal_text(
+        built, parts, measured, scales, terminal.excluded_lines(records)
     )

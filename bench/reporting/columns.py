@@ -3,17 +3,17 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.analysis.formatting import NONE, listed
+from bench.analysis.formatting import NO_VALUE, join_words
 from bench.analysis.rows import each
-from bench.analysis.sessions import UNKNOWN, Sitting
-from bench.analysis.speed_groups import Group
+from bench.analysis.sessions import NOT_MEASURED, MeasuredSession
+from bench.analysis.speed_groups import SpeedGroup
 from bench.reporting.html_table import Cell, Table
 
 Show = Callable[[float], str]
 
 
 @dataclass(frozen=True)
-class Column:
+class MeasuredColumn:
     """A column: its title, what it says, and the cell of a subject."""
 
     title: str
@@ -21,28 +21,30 @@ class Column:
     cell: Callable[[str], Cell]
 
 
-def shown(value: float, show: Show, small: str = "", why: str = UNKNOWN) -> Cell:
+def value_cell(value: float, show: Show, small: str = "", why: str = NOT_MEASURED) -> Cell:
     """A number as a cell; a dash with its reason where there is none."""
-    return Cell(show(value), value, small) if value == value else Cell(NONE, None, why=why)
+    return Cell(show(value), value, small) if value == value else Cell(NO_VALUE, None, why=why)
 
 
-def plain(sitting: Sitting, title: str, about: str, metric: str, show: Show) -> Column:
+def metric_column(
+    sitting: MeasuredSession, title: str, about: str, metric: str, show: Show
+) -> MeasuredColumn:
     """The median of a metric, as it is."""
-    return Column(
+    return MeasuredColumn(
         title,
         about,
-        lambda subject: shown(
+        lambda subject: value_cell(
             sitting.value(subject, metric), show, why=sitting.why(subject, metric)
         ),
     )
 
 
-def tabulate(
-    group: Group,
+def measurement_table(
+    group: SpeedGroup,
     name: str,
     heading: str,
     caption: str,
-    columns: Sequence[Column],
+    columns: Sequence[MeasuredColumn],
     order: Sequence[str],
 ) -> Table:
     """The table. `order`: its subjects, from the first row to the last."""
@@ -69,7 +71,7 @@ def tabulate(
     )
 
 
-def _name(row: object, sitting: Sitting) -> Cell:
+def _name(row: object, sitting: MeasuredSession) -> Cell:
     label, short, subject = (str(getattr(row, field)) for field in ("label", "short", "Index"))
     badges = ("stale",) if getattr(row, "stale", False) else ()
     said = [f"in figures: {short}"] if short != label else []
@@ -80,13 +82,13 @@ def _name(row: object, sitting: Sitting) -> Cell:
 
 
 def _reasons(
-    columns: Sequence[Column], cells: Sequence[Sequence[Cell]], labels: Sequence[str]
+    columns: Sequence[MeasuredColumn], cells: Sequence[Sequence[Cell]], labels: Sequence[str]
 ) -> list[str]:
     """A line for each reason: which numbers are missing, of whom, and why."""
     missing: dict[str, dict[str, list[str]]] = {}  # reason, label, titles
     for label, row in zip(labels, cells, strict=True):
         for column, cell in zip(columns, row, strict=True):
-            if cell.value is None and cell.why and cell.why != UNKNOWN:
+            if cell.value is None and cell.why and cell.why != NOT_MEASURED:
                 missing.setdefault(cell.why, {}).setdefault(label, []).append(column.title)
     lines = []
     for why, of in missing.items():
@@ -95,5 +97,7 @@ def _reasons(
             alike.setdefault(tuple(titles), []).append(label)
         for named, who in alike.items():
             everyone = len(who) == len(labels) > 1
-            lines.append(f"{NONE} {', '.join(named)} · {'all' if everyone else listed(who)}: {why}")
+            lines.append(
+                f"{NO_VALUE} {', '.join(named)} · {'all' if everyone else join_words(who)}: {why}"
+            )
     return lines

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import crossovers
-from bench.analysis.aggregate import Tables
+from bench.analysis.aggregate import VariantTables
 from bench.analysis.comparisons import Comparison
-from bench.analysis.crossovers import Pair
-from bench.analysis.sessions import RATES, Sitting
-from bench.analysis.speed_groups import Group
+from bench.analysis.crossovers import SpeedPair
+from bench.analysis.sessions import RATES, MeasuredSession
+from bench.analysis.speed_groups import SpeedGroup
 from bench.records.tables import CURVE_COLUMNS, Records
 
 NUMBER_COLUMNS = (
@@ -33,7 +33,7 @@ VERDICT_COLUMNS = (
 ).split(",")
 
 
-def numbers(records: Records, tables: Tables) -> pd.DataFrame:
+def runs_table(records: Records, tables: VariantTables) -> pd.DataFrame:
     """runs.csv: every sample of runs, of what was scored again, and of measurements; a run without numbers keeps its reason."""
     keys = [
         "run",
@@ -73,12 +73,12 @@ def numbers(records: Records, tables: Tables) -> pd.DataFrame:
     return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
 
 
-def curves(records: Records) -> pd.DataFrame:
+def curves_table(records: Records) -> pd.DataFrame:
     """curves.csv."""
     return records.curves.reindex(columns=CURVE_COLUMNS)
 
 
-def verdicts(parts: Sequence[Comparison]) -> pd.DataFrame:
+def verdicts_table(parts: Sequence[Comparison]) -> pd.DataFrame:
     """verdicts.csv: a row a pair; `better` has the lower mean, whatever the verdict is. Bits per byte."""
     tables = []
     for part in parts:
@@ -94,15 +94,15 @@ def verdicts(parts: Sequence[Comparison]) -> pd.DataFrame:
     return (pd.concat(tables) if tables else pd.DataFrame()).reindex(columns=VERDICT_COLUMNS)
 
 
-def speeds(sittings: Sequence[Sitting]) -> pd.DataFrame:
+def speeds_table(sittings: Sequence[MeasuredSession]) -> pd.DataFrame:
     """speeds.csv: a row a subject and point. Ratios are of the metric itself: of seconds, less is better."""
     rows = [row for sitting in sittings for row in _ratios(sitting)]
     return pd.DataFrame(rows, columns=[*SPEED_COLUMNS, *SPEED_MORE])
 
 
-def _ratios(sitting: Sitting) -> Iterator[dict[str, Any]]:
+def _ratios(sitting: MeasuredSession) -> Iterator[dict[str, Any]]:
     keys = [(point, str(subject)) for point, of in sitting.samples.items() for subject in of]
-    ratios = sitting.all_ratios([(point, subject, sitting.reference) for point, subject in keys])
+    ratios = sitting.paired_ratios([(point, subject, sitting.reference) for point, subject in keys])
     wall = {cpu: clock for clock, cpu in RATES.items()}
     for (point, subject), ratio in zip(keys, ratios, strict=True):
         metric, axis, place = point
@@ -111,27 +111,27 @@ def _ratios(sitting: Sitting) -> Iterator[dict[str, Any]]:
             "machine": sitting.machine, "sitting": sitting.name, "metric": metric, "at": f"{axis}={place:g}" if axis else "",
             "arch": sitting.arches.get(subject, ""), "subject": subject, "median": sitting.at(subject, point),
             "clock": "cpu" if metric in wall else "wall", "reference": sitting.arches.get(sitting.reference, ""),
-            "claim": bool(metric not in wall and sitting.claims(metric) and (itself or (ratio is not None and ratio.agree))),
+            "claim": bool(metric not in wall and sitting.allows_claim(metric) and (itself or (ratio is not None and ratio.agree))),
         } | ({} if ratio is None else {
             "ratio_to_reference": ratio.value, "low": ratio.low, "high": ratio.high, "geometric_mean": ratio.mean,
             "mean_low": ratio.mean_low, "mean_high": ratio.mean_high, "rounds": ratio.rounds,
         })  # fmt: skip
 
 
-def crossings(measured: Sequence[tuple[Group, list[Pair]]]) -> pd.DataFrame:
+def crossovers_table(measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]]) -> pd.DataFrame:
     """crossovers.csv: a row a crossing, and one for each pair and curve without any."""
     rows = [row for group, pairs in measured for pair in pairs for row in _crossings(group, pair)]
     return pd.DataFrame(rows, columns=CROSSING_COLUMNS)
 
 
-def _crossings(group: Group, pair: Pair) -> Iterator[dict[str, Any]]:
+def _crossings(group: SpeedGroup, pair: SpeedPair) -> Iterator[dict[str, Any]]:
     sitting = group.sitting
     about = {
         "machine": sitting.machine, "sitting": sitting.name, "metric": pair.metric, "first": group.label(pair.first),
         "second": group.label(pair.second), "lengths": " ".join(f"{length:g}" for length in pair.lengths),
-        "claim": sitting.claims(pair.metric), "sentence": crossovers.sentence(pair, group),
+        "claim": sitting.allows_claim(pair.metric), "sentence": crossovers.pair_sentence(pair, group),
     }  # fmt: skip
-    names = [group.label(name) if name else "" for name in (pair.faster_first, pair.other)]
+    names = [group.label(name) if name else "" for name in (pair.initially_faster, pair.other)]
     if not pair.crossings:
         yield about | {"faster_below": names[0]}
     for place, one in enumerate(pair.crossings):

@@ -6,12 +6,19 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.baselines import Floor, Floors
-from bench.analysis.formatting import NONE, count, fixed, large, number, size
+from bench.analysis.baselines import Baseline, Baselines
+from bench.analysis.formatting import (
+    NO_VALUE,
+    format_bytes,
+    format_count,
+    format_fixed,
+    format_large,
+    format_number,
+)
 from bench.analysis.rows import each
-from bench.analysis.sessions import RATES, Sitting
+from bench.analysis.sessions import RATES, MeasuredSession
 
-SLACK = 0.03  # a larger share of the budget left unused is marked
+MAX_UNUSED_BUDGET = 0.03  # a larger share of the budget left unused is marked
 TITLES = {
     "train_tokens_per_second": "train tokens/s",
     "prefill_tokens_per_second": "prefill tokens/s",
@@ -75,12 +82,15 @@ def name_cell(row: Any, stale: frozenset[int]) -> Cell:
 
 def _parameters(row: Any) -> Cell:
     slack = row.budget_slack
-    wasted = math.isfinite(slack) and slack > SLACK
+    wasted = math.isfinite(slack) and slack > MAX_UNUSED_BUDGET
     notes = [f"{100 * slack:.1f} % unused"] if wasted else []
     if row.parameters_active < row.parameters:  # false where an older record does not say
-        notes.append(f"{count(row.parameters_active)} active")
+        notes.append(f"{format_count(row.parameters_active)} active")
     return Cell(
-        count(row.parameters), _value(row.parameters), ", ".join(notes), "bad" if wasted else ""
+        format_count(row.parameters),
+        _value(row.parameters),
+        ", ".join(notes),
+        "bad" if wasted else "",
     )
 
 
@@ -93,8 +103,12 @@ def seeds_cell(row: Any) -> Cell:
     )
 
 
-def likelihoods(
-    name: str, rows: pd.DataFrame, sitting: Sitting | None, stale: frozenset[int], floors: Floors
+def likelihood_table(
+    name: str,
+    rows: pd.DataFrame,
+    sitting: MeasuredSession | None,
+    stale: frozenset[int],
+    floors: Baselines,
 ) -> Table:
     """Causal rows: bits per byte, then what the one sitting measured; under them the reference lines."""
     best = rows.loc[~rows["control"], "bits_per_byte"].min()
@@ -114,7 +128,7 @@ def likelihoods(
     cells = []
     for row in each(rows):
         span = (
-            f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}"
+            f"{format_fixed(row.bits_per_byte_low)} to {format_fixed(row.bits_per_byte_high)}"
             if math.isfinite(row.bits_per_byte_low)
             else ""
         )
@@ -122,13 +136,17 @@ def likelihoods(
         line = [
             name_cell(row, stale),
             Cell(
-                fixed(row.bits_per_byte), _value(row.bits_per_byte), span, "best" if first else ""
+                format_fixed(row.bits_per_byte),
+                _value(row.bits_per_byte),
+                span,
+                "best" if first else "",
             ),
             Cell(
-                fixed(row.bits_per_byte_seed_deviation, 4), _value(row.bits_per_byte_seed_deviation)
+                format_fixed(row.bits_per_byte_seed_deviation, 4),
+                _value(row.bits_per_byte_seed_deviation),
             ),
-            Cell(fixed(row.bits_per_byte / best), _value(row.bits_per_byte / best)),
-            Cell(number(row.perplexity, 4), _value(row.perplexity)),
+            Cell(format_fixed(row.bits_per_byte / best), _value(row.bits_per_byte / best)),
+            Cell(format_number(row.perplexity, 4), _value(row.perplexity)),
             _parameters(row),
             seeds_cell(row),
         ]
@@ -143,16 +161,16 @@ def likelihoods(
     return Table(name, caption, columns, cells, notes)
 
 
-def _reference(line: Floor, best: float, width: int) -> list[Cell]:
+def _reference(line: Baseline, best: float, width: int) -> list[Cell]:
     """A reference line as a row: what has no architecture has neither seeds nor costs."""
     shown = [
         Cell(line.name, line.name, badges=("reference",)),
-        Cell(fixed(line.bits_per_byte), _value(line.bits_per_byte)),
-        Cell(NONE),
-        Cell(fixed(line.bits_per_byte / best), _value(line.bits_per_byte / best)),
-        Cell(number(line.perplexity, 4), _value(line.perplexity)),
+        Cell(format_fixed(line.bits_per_byte), _value(line.bits_per_byte)),
+        Cell(NO_VALUE),
+        Cell(format_fixed(line.bits_per_byte / best), _value(line.bits_per_byte / best)),
+        Cell(format_number(line.perplexity, 4), _value(line.perplexity)),
     ]
-    return [*shown, *[Cell(NONE)] * (width - len(shown))]
+    return [*shown, *[Cell(NO_VALUE)] * (width - len(shown))]
 
 
 def _scored(rows: pd.DataFrame) -> str:
@@ -178,13 +196,15 @@ def _left_to_right(row: Any) -> Cell:
     """How far a likelihood from left to right lies above the best possible."""
     value = row.left_to_right_regret
     return (
-        Cell(fixed(value), value, f"± {fixed(row.left_to_right_regret_standard_error)}")
+        Cell(
+            format_fixed(value), value, f"± {format_fixed(row.left_to_right_regret_standard_error)}"
+        )
         if value == value
-        else Cell(NONE)
+        else Cell(NO_VALUE)
     )
 
 
-def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
+def encoder_table(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     """Encoders: pseudo-perplexity, in a table of its own."""
     columns = [
         ("architecture", "reads in both directions"),
@@ -210,11 +230,11 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
         [
             name_cell(row, stale),
             Cell(
-                number(row.pseudo_perplexity, 4),
+                format_number(row.pseudo_perplexity, 4),
                 _value(row.pseudo_perplexity),
-                f"± {number(row.pseudo_perplexity_standard_error, 2)}",
+                f"± {format_number(row.pseudo_perplexity_standard_error, 2)}",
             ),
-            Cell(fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
+            Cell(format_fixed(row.pseudo_perplexity / best), _value(row.pseudo_perplexity / best)),
             *([_left_to_right(row)] if floored else []),
             _parameters(row),
             seeds_cell(row),
@@ -225,20 +245,22 @@ def encoders(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
     return Table(name, caption, columns, cells, heading="Pseudo-perplexity, apart")
 
 
-def speed_cell(subject: str, metric: str, sitting: Sitting) -> Cell:
+def speed_cell(subject: str, metric: str, sitting: MeasuredSession) -> Cell:
     """A median and its ratio: of a rate to the reference, of a size to the least; a dash keeps its reason."""
     value = sitting.value(subject, metric)
     if not math.isfinite(value):
-        return Cell(NONE, None, why=sitting.why(subject, metric))
+        return Cell(NO_VALUE, None, why=sitting.why(subject, metric))
     if metric in RATES:
         ratio = sitting.ratios.get((subject, metric))
         small = (
             "the reference"
             if subject == sitting.reference
-            else f"×{fixed(ratio.value)}"
+            else f"×{format_fixed(ratio.value)}"
             if ratio
             else ""
         )
-        return Cell(large(value), value, small if sitting.claims(metric) else "no claim today")
+        return Cell(
+            format_large(value), value, small if sitting.allows_claim(metric) else "no claim today"
+        )
     least = sitting.medians[metric].min()
-    return Cell(size(value), value, f"×{number(value / least)}" if least > 0 else "")
+    return Cell(format_bytes(value), value, f"×{format_number(value / least)}" if least > 0 else "")

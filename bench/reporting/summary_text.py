@@ -6,27 +6,38 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import budgets
-from bench.analysis.baselines import Floors
+from bench.analysis.baselines import Baselines
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import fixed, large, listed, number, plural, size
+from bench.analysis.formatting import (
+    format_bytes,
+    format_fixed,
+    format_large,
+    format_number,
+    join_words,
+    plural,
+)
 from bench.analysis.rows import each
-from bench.analysis.sessions import Sitting, flat
-from bench.analysis.speed_groups import Group
-from bench.analysis.verdicts import ROWS_ONLY, Verdicts, gap, unsettled
+from bench.analysis.sessions import MeasuredSession, scalar_point
+from bench.analysis.speed_groups import SpeedGroup
+from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
 from bench.reporting.sections import regrets
-from bench.reporting.sections.trust import refusals
+from bench.reporting.sections.trust import no_claim_sentences
 from bench.stats.intervals import Ratio
-from bench.stats.pairwise import BETTER, DECIDES, SAME
+from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES
 
 NAMED = 4  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
-def sentences(
-    comparison: Comparison, sittings: Sequence[Sitting], floors: Sequence[Floors] = ()
+def summary_sentences(
+    comparison: Comparison, sittings: Sequence[MeasuredSession], floors: Sequence[Baselines] = ()
 ) -> list[str]:
     """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
-    said = [_compared(comparison), *regrets.sentences(comparison), *quality(comparison)]
+    said = [
+        _compared(comparison),
+        *regrets.regret_sentences(comparison),
+        *quality_sentences(comparison),
+    ]
     said += [
         _floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)
     ]
@@ -47,7 +58,7 @@ def sentences(
     return [line for line in said if line]
 
 
-def quality(comparison: Comparison) -> list[str]:
+def quality_sentences(comparison: Comparison) -> list[str]:
     """The best of each table, how sure that is, and what can not be told apart."""
     said = [
         line
@@ -71,10 +82,10 @@ def _ranked(comparison: Comparison) -> list[tuple[pd.DataFrame, Verdicts]]:
 def _alone(table: pd.DataFrame) -> str:
     """Of a table of one row there is a score, and no verdict."""
     row = next(each(table[~table["control"]]))
-    span = f" (95 % interval {fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)})"
+    span = f" (95 % interval {format_fixed(row.bits_per_byte_low)} to {format_fixed(row.bits_per_byte_high)})"
     known = span if row.bits_per_byte_low == row.bits_per_byte_low else ""
     where = f"the {row.part} part" if row.part else "held-out text"
-    return f"{row.label}: {fixed(row.bits_per_byte)} bits per byte{known} on {where}, and nothing beside it to compare it with."
+    return f"{row.label}: {format_fixed(row.bits_per_byte)} bits per byte{known} on {where}, and nothing beside it to compare it with."
 
 
 def _encoders(table: pd.DataFrame) -> str:
@@ -82,23 +93,23 @@ def _encoders(table: pd.DataFrame) -> str:
     row = next(each(table[~table["control"]].sort_values("pseudo_perplexity")), None)
     if row is None:
         return ""
-    error = number(row.pseudo_perplexity_standard_error, 2)
+    error = format_number(row.pseudo_perplexity_standard_error, 2)
     opening = "Of the encoders" if len(table) > 1 else "The encoder"
-    lowest = f"{number(row.pseudo_perplexity, 4)} ± {error}, {row.label}"
+    lowest = f"{format_number(row.pseudo_perplexity, 4)} ± {error}, {row.label}"
     return f"{opening}, apart since it is no likelihood: pseudo-perplexity {lowest}."
 
 
-def measured_only(groups: Sequence[Group]) -> list[str]:
+def measurement_sentences(groups: Sequence[SpeedGroup]) -> list[str]:
     """What is said where nothing was trained: a sentence about each group of a sitting."""
     said = []
     for group in groups:
-        names = listed(sorted(group.label(subject) for subject in group.subjects))
+        names = join_words(sorted(group.label(subject) for subject in group.subjects))
         where = f"Measured on machine {group.sitting.machine}, nothing was trained: {names}."
         said.append(f"{where} {_cost(dict(group.names['label']), group.sitting, '')}".strip())
     return said
 
 
-def _cost(labels: Mapping[str, str], sitting: Sitting, where: str) -> str:
+def _cost(labels: Mapping[str, str], sitting: MeasuredSession, where: str) -> str:
     """The fastest and the smallest of one sitting; nothing where there is but one, or where a ruler was off."""
     if len(labels) < 2:
         return ""
@@ -121,11 +132,13 @@ def _compared(comparison: Comparison) -> str:
         rows["tokens_seen"].max(),
     )  # one length: others are another comparison
     each_saw = (
-        f"{large(tokens)} training tokens" if length == budgets.TOKENS else f"{length} of training"
+        f"{format_large(tokens)} training tokens"
+        if length == budgets.TOKENS
+        else f"{length} of training"
     )
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
-        f"{listed(kinds) or 'Models'} trained on {listed(sorted(set(rows['data'])))}: "
+        f"{join_words(kinds) or 'Models'} trained on {join_words(sorted(set(rows['data'])))}: "
         f"at most {rows['matched'].iloc[0]}, a context of {rows['context'].iloc[0]} tokens,"
         f" {each_saw} each, {times}."
     )
@@ -139,31 +152,31 @@ def _best(table: pd.DataFrame, found: Verdicts) -> str:
         return ""
     kinds = {
         kind: mine[mine["kind"] == kind].sort_values("difference")
-        for kind in (BETTER, DECIDES, SAME)
+        for kind in (BETTER, ONE_SEED_DECIDES, NOT_DISTINGUISHABLE)
     }
     where = f"the {best['part']} part" if best["part"] else "held-out text"
-    scored = f"{fixed(best['bits_per_byte'])} bits per byte on {where}"
+    scored = f"{format_fixed(best['bits_per_byte'])} bits per byte on {where}"
     clauses = [_beaten(kinds[BETTER])] if len(kinds[BETTER]) else []
     clauses += [
-        f"one seed decides against {_named(kinds[DECIDES], lambda pair: f'P = {pair.wins:.1f}')}"
-    ] * bool(len(kinds[DECIDES]))
-    clauses += [f"not distinguishable from {_named(kinds[SAME], unsettled)}"] * bool(
-        len(kinds[SAME])
-    )
+        f"one seed decides against {_named(kinds[ONE_SEED_DECIDES], lambda pair: f'P = {pair.wins:.1f}')}"
+    ] * bool(len(kinds[ONE_SEED_DECIDES]))
+    clauses += [
+        f"not distinguishable from {_named(kinds[NOT_DISTINGUISHABLE], power_text)}"
+    ] * bool(len(kinds[NOT_DISTINGUISHABLE]))
     opening = (
         f"Best quality: {best['label']}"
         if len(kinds[BETTER]) == len(mine)
         else f"Lowest mean: {best['label']}"
     )
     said = f"{opening}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
-    return said + (f" {ROWS_ONLY}" if (mine["basis"] == "documents").any() else "")
+    return said + (f" {DOCUMENTS_ONLY_NOTE}" if (mine["basis"] == "documents").any() else "")
 
 
 def _beaten(pairs: pd.DataFrame) -> str:
     """By how much the nearest one is beaten."""
     nearest = next(each(pairs))
     others = len(pairs) - 1
-    return f"better than {nearest.other_label} by {gap(nearest)}" + (
+    return f"better than {nearest.other_label} by {difference_text(nearest)}" + (
         f", and than {others} further by more" if others else ""
     )
 
@@ -176,16 +189,18 @@ def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -
     ]
     named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(shown), strict=True)]
     left = len(pairs) - len(named)
-    return listed([*named, *([f"{left:,} further{' pairs' if both else ''}"] if left else [])])
+    return join_words([*named, *([f"{left:,} further{' pairs' if both else ''}"] if left else [])])
 
 
 def _open(table: pd.DataFrame, found: Verdicts) -> str:
     """Which other pairs can not be told apart, what would settle them, and whether the A/A control came out as it should."""
     best = int(str(table[~table["control"]].index[0]))
     family = found.pairs[~found.pairs["control"]]
-    others = family[(family["row"] != best) & (family["kind"] == SAME)].sort_values("difference")
+    others = family[(family["row"] != best) & (family["kind"] == NOT_DISTINGUISHABLE)].sort_values(
+        "difference"
+    )
     said = (
-        [f"Not distinguishable either: {_named(others, unsettled, both=True)}."]
+        [f"Not distinguishable either: {_named(others, power_text, both=True)}."]
         if len(others)
         else []
     )
@@ -193,41 +208,41 @@ def _open(table: pd.DataFrame, found: Verdicts) -> str:
         said.append(f"All {len(family):,} pairs can be told apart.")
     for pair in each(found.control):
         names = f"The A/A control, {pair.label} beside {pair.other_label},"
-        if pair.kind == SAME:
-            said.append(f"{names} is not distinguishable, as it has to be ({unsettled(pair)}).")
+        if pair.kind == NOT_DISTINGUISHABLE:
+            said.append(f"{names} is not distinguishable, as it has to be ({power_text(pair)}).")
         else:
             said.append(
-                f"{names} differs by {gap(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
+                f"{names} differs by {difference_text(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
             )
     return " ".join(said)
 
 
-def _floored(table: pd.DataFrame, floors: Floors) -> str:
+def _floored(table: pd.DataFrame, floors: Baselines) -> str:
     """Who is better than the best n-gram with the same context, and who is not."""
     line, rows = floors.best, table[~table["control"]]
     if line is None:
         return ""
     below = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < line.bits_per_byte
     better, others = ([str(label) for label in rows.loc[side, "label"]] for side in (below, ~below))
-    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {fixed(line.bits_per_byte)}"
+    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {format_fixed(line.bits_per_byte)}"
     if not others:
         return f"{opening}: every architecture is better."
     if not better:
         return f"{opening}: no architecture is clearly better."
     few, side = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
     verb = "is" if len(few) == 1 and side == "only" else "are"
-    return f"{opening}: {side} {listed(few[:NAMED] + _further(few))} {verb} clearly better."
+    return f"{opening}: {side} {join_words(few[:NAMED] + _further(few))} {verb} clearly better."
 
 
 def _further(names: Sequence[str]) -> list[str]:
     return [f"{len(names) - NAMED:,} further"] if len(names) > NAMED else []
 
 
-def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
+def _dominated(table: pd.DataFrame, found: Verdicts, sitting: MeasuredSession) -> str:
     """Who is beaten in quality, in the speed of training and in memory by one and the same row."""
     rate, memory = "train_tokens_per_second", "peak_train_memory_bytes"
     there = table[~table["control"] & table["subject"].isin(sitting.medians.index)]
-    if len(there) < 2 or not sitting.claims(rate) or memory not in sitting.medians:
+    if len(there) < 2 or not sitting.allows_claim(rate) or memory not in sitting.medians:
         return ""
     subjects = dict(zip(there.index, there["subject"], strict=True))
     better = found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]
@@ -240,7 +255,11 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
     ]
     asked = sorted({ends for _, ends in leaner})  # variants share their measurements
     ratios = dict(
-        zip(asked, sitting.all_ratios([(flat(rate), *ends) for ends in asked]), strict=True)
+        zip(
+            asked,
+            sitting.paired_ratios([(scalar_point(rate), *ends) for ends in asked]),
+            strict=True,
+        )
     )
     beaten: dict[str, list[str]] = {}
     for pair, ends in leaner:
@@ -252,7 +271,8 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
         ):
             beaten.setdefault(pair.label, []).append(pair.other_label)
     said = [
-        f"{listed(names[:NAMED] + _further(names))} by {label}" for label, names in beaten.items()
+        f"{join_words(names[:NAMED] + _further(names))} by {label}"
+        for label, names in beaten.items()
     ]
     return (
         f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}."
@@ -261,23 +281,23 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: Sitting) -> str:
     )
 
 
-def _speeds(labels: Mapping[str, str], sitting: Sitting) -> list[str]:
+def _speeds(labels: Mapping[str, str], sitting: MeasuredSession) -> list[str]:
     """A sentence for each clocked rate; where no claim may be made, one that says so and why."""
     there = {
-        metric: [s for s in labels if s in sitting.samples.get(flat(metric), ())]
+        metric: [s for s in labels if s in sitting.samples.get(scalar_point(metric), ())]
         for metric in METRICS
     }
     asked = {metric: subjects for metric, subjects in there.items() if len(subjects) > 1}
     said = [
         _fastest(subjects, labels, sitting, metric)
         for metric, subjects in asked.items()
-        if sitting.claims(metric)
+        if sitting.allows_claim(metric)
     ]
-    return said + refusals(sitting, {metric: METRICS[metric] for metric in asked})
+    return said + no_claim_sentences(sitting, {metric: METRICS[metric] for metric in asked})
 
 
 def _fastest(
-    subjects: Sequence[str], labels: Mapping[str, str], sitting: Sitting, metric: str
+    subjects: Sequence[str], labels: Mapping[str, str], sitting: MeasuredSession, metric: str
 ) -> str:
     """The first by its median rate, held against each other one in the rounds that both took part in."""
     ranked = sorted(subjects, key=lambda subject: -sitting.value(subject, metric))
@@ -285,19 +305,19 @@ def _fastest(
     beaten: list[tuple[Ratio, str]] = []
     same = [labels[first]]
     for other in ranked[1:]:
-        ratio = sitting.ratio(flat(metric), first, other)
+        ratio = sitting.ratio(scalar_point(metric), first, other)
         if ratio is not None and ratio.side == 1:
             beaten.append((ratio, labels[other]))
         else:
             same.append(labels[other])
     if len(same) > 1:
-        return f"Fastest in {verb} is not distinguishable here: {listed(same)}."
+        return f"Fastest in {verb} is not distinguishable here: {join_words(same)}."
     ratio, after = min(beaten)
-    span = f"{fixed(ratio.value, 2)} times the rate of the next, {after} (95 % interval {fixed(ratio.low)} to {fixed(ratio.high)})"
+    span = f"{format_fixed(ratio.value, 2)} times the rate of the next, {after} (95 % interval {format_fixed(ratio.low)} to {format_fixed(ratio.high)})"
     return f"Fastest in {verb}: {labels[first]}, {span}."
 
 
-def _memory(labels: Mapping[str, str], sitting: Sitting) -> str:
+def _memory(labels: Mapping[str, str], sitting: MeasuredSession) -> str:
     name = "peak_train_memory_bytes"
     if name not in sitting.medians:
         return ""
@@ -307,8 +327,8 @@ def _memory(labels: Mapping[str, str], sitting: Sitting) -> str:
     low, high = found.min(), found.max()
     least = [labels[str(subject)] for subject in found.index[found == low]]
     most = (
-        f"; the largest takes {number(high / low, 2)} times as much"
+        f"; the largest takes {format_number(high / low, 2)} times as much"
         if high > low
         else ", all the same"
     )
-    return f"Smallest peak of memory in training: {listed(least)}, {size(low)}{most}."
+    return f"Smallest peak of memory in training: {join_words(least)}, {format_bytes(low)}{most}."

@@ -8,35 +8,42 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import crossovers
-from bench.analysis.aggregate import Tables
+from bench.analysis.aggregate import VariantTables
 from bench.analysis.comparisons import Comparison
-from bench.analysis.crossovers import Pair
-from bench.analysis.formatting import count, fixed, large, number, seconds, size
+from bench.analysis.crossovers import SpeedPair
+from bench.analysis.formatting import (
+    format_bytes,
+    format_count,
+    format_fixed,
+    format_large,
+    format_number,
+    format_seconds,
+)
 from bench.analysis.rows import each
-from bench.analysis.scaling import Scale
+from bench.analysis.scaling import ScalingStudy
 from bench.analysis.sessions import RATES
-from bench.analysis.speed_groups import Group
+from bench.analysis.speed_groups import SpeedGroup
 from bench.records.loading import UNREADABLE
 from bench.records.tables import Records
 from bench.reporting import summary_text
 from bench.reporting.html_table import Table
 from bench.reporting.sections import regrets, scaling_tables, trust
-from bench.reporting.sections.speed_tables import order
+from bench.reporting.sections.speed_tables import subject_order
 
 MOST = 12  # crossings that are printed
 WIDE = 120  # letters of a line
 
 
-def text(
-    tables: Tables,
+def terminal_text(
+    tables: VariantTables,
     parts: list[Comparison],
-    measured: Sequence[tuple[Group, list[Pair]]],
-    scales: Sequence[Scale] = (),
+    measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]],
+    scales: Sequence[ScalingStudy] = (),
     told: Sequence[str] = (),
 ) -> str:
     """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
     blocks = []
-    floors = regrets.overview(parts)
+    floors = regrets.regret_overview(parts)
     for part in parts:
         if len(parts) > 1:
             blocks.append(part.title)
@@ -45,7 +52,8 @@ def text(
         ]
         blocks += [_regrets(rows) for rows in part.regrets if floors is None]
         blocks += [
-            _wrapped(line) for line in (*regrets.sentences(part), *summary_text.quality(part))
+            _wrapped(line)
+            for line in (*regrets.regret_sentences(part), *summary_text.quality_sentences(part))
         ]
         if not part.equal_order:
             blocks.append(
@@ -62,7 +70,8 @@ def text(
         if block
     ]
     blocks += [
-        "\n".join(_wrapped(line) for line in scaling_tables.sentences(scale)) for scale in scales
+        "\n".join(_wrapped(line) for line in scaling_tables.scaling_sentences(scale))
+        for scale in scales
     ]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [
@@ -72,7 +81,7 @@ def text(
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
 
 
-def unsound(records: Records) -> list[str]:
+def excluded_lines(records: Records) -> list[str]:
     """A line for each record that counts for nothing, or for less: damaged, a copy, an attempt that another one stands in for."""
     lost = records.measures[records.measures["status"] == UNREADABLE]
     lines = [
@@ -90,20 +99,18 @@ def _one_line(value: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
-def _measured(group: Group, pairs: Sequence[Pair], alone: bool) -> list[str]:
+def _measured(group: SpeedGroup, pairs: Sequence[SpeedPair], alone: bool) -> list[str]:
     """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
     sitting = group.sitting
-    crossing = [pair for pair in pairs if pair.crossings and sitting.claims(pair.metric)]
-    lines = [crossovers.sentence(pair, group) for pair in crossing[:MOST]]
+    crossing = [pair for pair in pairs if pair.crossings and sitting.allows_claim(pair.metric)]
+    lines = [crossovers.pair_sentence(pair, group) for pair in crossing[:MOST]]
     lines += (
         [f"{len(crossing) - MOST} further pairs cross: see crossovers.csv"]
         if len(crossing) > MOST
         else []
     )
-    trusted = trust.alarms(sitting) if alone or len(group.names) > 1 else []
-    trusted += (
-        [trust.twin_line(sitting, sitting.arches.get(sitting.reference, ""))] if alone else []
-    )
+    trusted = trust.warnings(sitting) if alone or len(group.names) > 1 else []
+    trusted += [trust.aa_line(sitting, sitting.arches.get(sitting.reference, ""))] if alone else []
     table = [f"machine {sitting.machine}, sitting {sitting.name}", _speeds(group)] if alone else []
     said = ["\n".join(_wrapped(line) for line in block if line) for block in (trusted, lines)]
     return [block for block in ("\n".join(table), *said) if block]
@@ -113,7 +120,7 @@ def _wrapped(line: str) -> str:
     return fill(_one_line(line), WIDE, subsequent_indent="  ")
 
 
-def _speeds(group: Group) -> str:
+def _speeds(group: SpeedGroup) -> str:
     """Rates with their ratios to the reference; the page has the rest."""
     sitting = group.sitting
     lines = [
@@ -128,21 +135,21 @@ def _speeds(group: Group) -> str:
             "peak memory",
         ]
     ]
-    for subject in order(group):
+    for subject in subject_order(group):
         ratio = sitting.ratios.get((subject, "train_tokens_per_second"))
         span = (
-            f"{fixed(ratio.low)} to {fixed(ratio.high)}"
+            f"{format_fixed(ratio.low)} to {format_fixed(ratio.high)}"
             if ratio
             else "the reference"
             if subject == sitting.reference
             else ""
         )
-        rates = [large(sitting.value(subject, metric)) for metric in RATES]
+        rates = [format_large(sitting.value(subject, metric)) for metric in RATES]
         first, peak = (
             sitting.value(subject, name)
             for name in ("first_step_seconds", "peak_train_memory_bytes")
         )
-        shown = fixed(ratio.value) if ratio else ""
+        shown = format_fixed(ratio.value) if ratio else ""
         lines.append(
             [
                 _one_line(group.label(subject)),
@@ -150,8 +157,8 @@ def _speeds(group: Group) -> str:
                 shown,
                 span,
                 *rates[1:],
-                seconds(first),
-                size(peak),
+                format_seconds(first),
+                format_bytes(peak),
             ]
         )
     return _aligned(lines)
@@ -182,7 +189,7 @@ def _texts(table: Table) -> list[list[str]]:
 
 
 def _regrets(rows: pd.DataFrame) -> str:
-    table = regrets.tabulate("", rows, frozenset())
+    table = regrets.regret_table("", rows, frozenset())
     return _aligned([["", *(title for title, _ in table.columns[1:])], *_texts(table)])
 
 
@@ -202,29 +209,29 @@ def _aligned(lines: Sequence[Sequence[str]]) -> str:
 def _line(row: Any, encoder: bool) -> list[str]:
     if encoder:
         score, spread = (
-            number(row.pseudo_perplexity, 4),
-            number(row.pseudo_perplexity_standard_error, 2),
+            format_number(row.pseudo_perplexity, 4),
+            format_number(row.pseudo_perplexity_standard_error, 2),
         )
     else:
         known = math.isfinite(row.bits_per_byte_low)
         spread = (
-            f"{fixed(row.bits_per_byte_low)} to {fixed(row.bits_per_byte_high)}"
+            f"{format_fixed(row.bits_per_byte_low)} to {format_fixed(row.bits_per_byte_high)}"
             if known
             else "none"
         )
-        score = fixed(row.bits_per_byte)
+        score = format_fixed(row.bits_per_byte)
     seeds = str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}"
     speeds = [
-        large(row.train_tokens_per_second),
-        large(row.decode_tokens_per_second),
-        size(row.peak_train_memory_bytes),
+        format_large(row.train_tokens_per_second),
+        format_large(row.decode_tokens_per_second),
+        format_bytes(row.peak_train_memory_bytes),
     ]
     return [
         _one_line(row.label),
         score,
         spread,
-        number(row.perplexity, 4),
-        count(row.parameters),
+        format_number(row.perplexity, 4),
+        format_count(row.parameters),
         seeds,
         *speeds,
     ]

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 Numbers = NDArray[np.float64]
-LEVEL = 0.95
-QUIET = (
+CONFIDENCE = 0.95
+AA_BOUNDS = (
     0.97,
     1.03,
 )  # an A/A pair must lie inside, or the clock of this machine decides nothing today
-DRAWS = 2000  # of a bootstrap
-KEPT = 0.01  # the advantage that a process keeps while it lives, where a sitting does not tell: as its deviation
-AT_ONCE = 500  # rows that are drawn from at once: more would take the memory of a small machine
+BOOTSTRAP_DRAWS = 2000  # of a bootstrap
+PROCESS_DEVIATION = 0.01  # the advantage that a process keeps while it lives, where a sitting does not tell: as its deviation
+ROWS_AT_ONCE = (
+    500  # rows that are drawn from at once: more would take the memory of a small machine
+)
 
 
 class Interval(NamedTuple):
@@ -32,10 +34,10 @@ class Interval(NamedTuple):
         return (self.high - self.low) / 2
 
 
-Part = tuple[float, float]  # a variance, and its degrees of freedom
+VarianceTerm = tuple[float, float]  # a variance, and its degrees of freedom
 
 
-def combined(parts: Sequence[Part]) -> tuple[float, float]:
+def welch_satterthwaite(parts: Sequence[VarianceTerm]) -> tuple[float, float]:
     """Half-width of the 95 % interval of a sum of (variance, degrees of freedom), and its own freedom (Welch–Satterthwaite)."""
     known = [
         (variance, freedom) for variance, freedom in parts if np.isfinite(variance) and freedom > 0
@@ -47,10 +49,10 @@ def combined(parts: Sequence[Part]) -> tuple[float, float]:
         return 0.0, float("inf")
     loose = sum(variance**2 / freedom for variance, freedom in known)
     freedom = total**2 / loose if loose else float("inf")
-    return float(stdtrit(freedom, 0.5 + LEVEL / 2) * np.sqrt(total)), freedom
+    return float(stdtrit(freedom, 0.5 + CONFIDENCE / 2) * np.sqrt(total)), freedom
 
 
-def interval(
+def mean_interval(
     seeds: Numbers, document_variance: float = float("nan"), documents: float = 0.0
 ) -> Interval:
     """Mean over seeds, with the seeds' t interval widened by the documents' variance; one seed leaves the documents alone."""
@@ -61,7 +63,7 @@ def interval(
     seed_part = (
         (float(np.var(seeds, ddof=1)) / count, count - 1.0) if count > 1 else (float("nan"), 0.0)
     )
-    half, _ = combined([seed_part, (document_variance, documents - 1.0)])
+    half, _ = welch_satterthwaite([seed_part, (document_variance, documents - 1.0)])
     basis = [
         name
         for name, there in (("seeds", count > 1), ("documents", np.isfinite(document_variance)))
@@ -105,19 +107,24 @@ def _resamples(count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Numbers]
 
     Drawing places instead of samples lets one sorting serve every row: (draws,), (draws,), (draws, count).
     """
-    picks = np.sort(np.random.default_rng(0).integers(0, count, size=(DRAWS, count)), axis=1)
-    rows = np.arange(DRAWS)[:, None] * count
+    picks = np.sort(
+        np.random.default_rng(0).integers(0, count, size=(BOOTSTRAP_DRAWS, count)), axis=1
+    )
+    rows = np.arange(BOOTSTRAP_DRAWS)[:, None] * count
     weights = (
-        np.bincount((picks + rows).ravel(), minlength=DRAWS * count).reshape(DRAWS, count) / count
+        np.bincount((picks + rows).ravel(), minlength=BOOTSTRAP_DRAWS * count).reshape(
+            BOOTSTRAP_DRAWS, count
+        )
+        / count
     )
     return picks[:, (count - 1) // 2], picks[:, count // 2], weights
 
 
-def _bootstrapped(logarithms: Numbers) -> Iterator[Ratio]:
+def _bootstrap_ratios(logarithms: Numbers) -> Iterator[Ratio]:
     """A Ratio for each row of (rows, rounds)."""
-    count, ends = logarithms.shape[1], [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
-    for first in range(0, len(logarithms), AT_ONCE):
-        ordered = np.sort(logarithms[first : first + AT_ONCE], axis=1)
+    count, ends = logarithms.shape[1], [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
+    for first in range(0, len(logarithms), ROWS_AT_ONCE):
+        ordered = np.sort(logarithms[first : first + ROWS_AT_ONCE], axis=1)
         middle, mean = np.median(ordered, axis=1), ordered.mean(axis=1)
         spans = np.full((4, len(ordered)), np.nan)  # one round knows nothing of its neighbours
         if count > 1:
@@ -129,13 +136,13 @@ def _bootstrapped(logarithms: Numbers) -> Iterator[Ratio]:
             yield Ratio(value, low, high, center, center_low, center_high, count)
 
 
-def _over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
+def _ratio_over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
     """The Ratio of rounds that were taken by several processes: each one gives one number, and their spread the t interval.
 
     A process keeps an advantage of its own while it lives, so that rounds within one are not independent.
     """
     groups = [logarithms[processes == process] for process in np.unique(processes)]
-    scale = float(stdtrit(len(groups) - 1, 0.5 + LEVEL / 2)) / np.sqrt(len(groups))
+    scale = float(stdtrit(len(groups) - 1, 0.5 + CONFIDENCE / 2)) / np.sqrt(len(groups))
     logs = list[float]()
     for each in (
         np.array([np.median(group) for group in groups]),
@@ -147,7 +154,7 @@ def _over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
     return Ratio(middle, low, high, mean, mean_low, mean_high, len(logarithms))
 
 
-def within_a_process(ratios: Numbers, kept: Part) -> Ratio | None:
+def ratio_within_processes(ratios: Numbers, kept: VarianceTerm) -> Ratio | None:
     """The Ratio of a few rounds that one process of each took; None where there is no round.
 
     A t interval of the logarithms, for a bootstrap of so few would be far too narrow; `kept` is the variance of what a ratio
@@ -157,7 +164,7 @@ def within_a_process(ratios: Numbers, kept: Part) -> Ratio | None:
     if not (count := len(logarithms)):
         return None
     own = (float(np.var(logarithms, ddof=1)) / count, count - 1.0) if count > 1 else None
-    half = combined([own, kept])[0] if own else float("nan")
+    half = welch_satterthwaite([own, kept])[0] if own else float("nan")
     middle, mean = float(np.median(logarithms)), float(np.mean(logarithms))
     value, low, high, center, center_low, center_high = (
         float(number)
@@ -166,7 +173,9 @@ def within_a_process(ratios: Numbers, kept: Part) -> Ratio | None:
     return Ratio(value, low, high, center, center_low, center_high, count)
 
 
-def between_processes(ratios: Sequence[Numbers], processes: Sequence[Numbers]) -> Part:
+def between_process_variance(
+    ratios: Sequence[Numbers], processes: Sequence[Numbers]
+) -> VarianceTerm:
     """The variance of what a ratio keeps as long as its two processes live, with its freedom: pooled over lists of ratios."""
     squares, freedom = 0.0, 0.0
     for each, takers in zip(ratios, processes, strict=True):
@@ -175,7 +184,7 @@ def between_processes(ratios: Sequence[Numbers], processes: Sequence[Numbers]) -
         medians = np.array([np.median(group) for group in groups])
         squares += float(((medians - medians.mean()) ** 2).sum()) if len(medians) else 0.0
         freedom += max(0, len(medians) - 1)
-    return (squares / freedom, freedom) if freedom else (2 * KEPT**2, float("inf"))
+    return (squares / freedom, freedom) if freedom else (2 * PROCESS_DEVIATION**2, float("inf"))
 
 
 def paired_ratios(
@@ -197,14 +206,14 @@ def paired_ratios(
     )
     for place, process in enumerate(by_process):
         if len(np.unique(process)) > 1:
-            found[place] = _over_processes(kept[place], process)
+            found[place] = _ratio_over_processes(kept[place], process)
     for count in {len(one) for one in kept} - {0}:
         places = [
             place for place, one in enumerate(kept) if len(one) == count and found[place] is None
         ]
         if places:
             for place, ratio in zip(
-                places, _bootstrapped(np.array([kept[place] for place in places])), strict=True
+                places, _bootstrap_ratios(np.array([kept[place] for place in places])), strict=True
             ):
                 found[place] = ratio
     return found
@@ -215,12 +224,14 @@ def paired_ratio(samples: Numbers) -> Ratio | None:
     return paired_ratios([samples])[0]
 
 
-def quiet(pair: Ratio | None) -> bool:
+def aa_allows_claims(pair: Ratio | None) -> bool:
     """Whether an A/A pair allows a claim about speed."""
-    return pair is not None and QUIET[0] <= pair.low and pair.high <= QUIET[1] and pair.agree
+    return (
+        pair is not None and AA_BOUNDS[0] <= pair.low and pair.high <= AA_BOUNDS[1] and pair.agree
+    )
 
 
-def pareto(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:
+def pareto_front(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:
     """Which points no other one beats in both (lower is better in both); equal points stay together."""
     less = (cost[None, :] <= cost[:, None]) & (loss[None, :] <= loss[:, None])
     strictly = (cost[None, :] < cost[:, None]) | (loss[None, :] < loss[:, None])

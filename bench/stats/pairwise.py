@@ -13,17 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import fdtr, fdtrc, stdtr, stdtrit
 
-from bench.stats.intervals import LEVEL, Numbers
+from bench.stats.intervals import CONFIDENCE, Numbers
 
-ALPHA = 1 - LEVEL
+ALPHA = 1 - CONFIDENCE
 POWER = 0.8  # with which a difference of the size called detectable is found
-DECIDED = 0.75  # P(A beats B) from which one seed does not decide
-ODD = 0.01  # level, over all arms, at which a seed variance is unlike that of the others
-MOST = 1000  # seeds that are thought of as what would settle a difference
-BETTER, DECIDES, SAME, UNKNOWN = "better", "one seed decides", "not distinguishable", "unknown"
+DECIDED_WIN_RATE = 0.75  # P(A beats B) from which one seed does not decide
+OUTLIER_LEVEL = 0.01  # level, over all arms, at which a seed variance is unlike that of the others
+MAX_SEEDS = 1000  # seeds that are thought of as what would settle a difference
+BETTER, ONE_SEED_DECIDES, NOT_DISTINGUISHABLE, UNKNOWN = (
+    "better",
+    "one seed decides",
+    "not distinguishable",
+    "unknown",
+)
 
 
-class Arms(NamedTuple):
+class Groups(NamedTuple):
     """What is compared. `nats` holds the mean over seeds; without documents it has no columns."""
 
     seeds: Sequence[Numbers]  # of each arm: bits per byte of each seed
@@ -31,7 +36,7 @@ class Arms(NamedTuple):
     sizes: Numbers  # (documents,) bytes
 
 
-class Spread(NamedTuple):
+class SeedVariance(NamedTuple):
     """The variance of one seed of each arm: shared by all of the pool, its own for those apart."""
 
     shared: float
@@ -41,7 +46,7 @@ class Spread(NamedTuple):
     pool: NDArray[np.bool_]  # (arms,)
 
 
-def spread(seeds: Sequence[Numbers], asked: NDArray[np.bool_]) -> Spread:
+def pool_seed_variance(seeds: Sequence[Numbers], asked: NDArray[np.bool_]) -> SeedVariance:
     """Pool the seed variance over the arms asked for. One that varies unlike the others (an F test) leaves the pool, and keeps
     its own: a single unsteady arm would otherwise hide every difference, and be called different itself too easily."""
     counts = np.array([len(one) for one in seeds], dtype=float)
@@ -56,13 +61,13 @@ def spread(seeds: Sequence[Numbers], asked: NDArray[np.bool_]) -> Spread:
             ratio = squares[places] / free[places] / (rest[0] / rest[1])
         tails = np.minimum(fdtr(free[places], rest[1], ratio), fdtrc(free[places], rest[1], ratio))
         worst = int(np.argmin(np.where(np.isfinite(ratio), tails, 1.0)))
-        if 2 * tails[worst] * len(places) > ODD or not np.isfinite(ratio[worst]):
+        if 2 * tails[worst] * len(places) > OUTLIER_LEVEL or not np.isfinite(ratio[worst]):
             break
         pool[places[worst]] = False
     freedom = float(free[pool].sum())
     shared = float(squares[pool].sum()) / freedom if freedom else float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return Spread(shared, freedom, squares / free, counts, pool | (free == 0))
+        return SeedVariance(shared, freedom, squares / free, counts, pool | (free == 0))
 
 
 def document_variances(nats: Numbers, sizes: Numbers) -> Numbers:
@@ -81,12 +86,12 @@ def document_variances(nats: Numbers, sizes: Numbers) -> Numbers:
     )
 
 
-def worth(sizes: Numbers) -> float:
+def effective_n(sizes: Numbers) -> float:
     """How many documents of equal size would say as much (Kish 1965): a few long ones outweigh many short ones."""
     return float(sizes.sum() ** 2 / np.square(sizes).sum()) if len(sizes) else 0.0
 
 
-def judge(arms: Arms, twins: Sequence[tuple[int, int]] = ()) -> pd.DataFrame:
+def pairwise_tests(arms: Groups, twins: Sequence[tuple[int, int]] = ()) -> pd.DataFrame:
     """A row a pair: `first` (the lower mean), `second`, `difference` ≥ 0 and `half` of its 95 % interval, `p`, `adjusted` (Holm),
     `wins` (P(first beats second) over pairs of seeds), `detectable`, `needed` (seeds an arm, of what is not
     distinguishable), `kind`, `basis`, `control`.
@@ -108,28 +113,28 @@ def judge(arms: Arms, twins: Sequence[tuple[int, int]] = ()) -> pd.DataFrame:
         {"first": ends[0], "second": ends[1], "difference": means[ends[1]] - means[ends[0]]}
     )
     table["control"] = np.arange(ends.shape[1]) >= family.sum()
-    sources = Sources(
-        spread(arms.seeds, ~again),
+    sources = VarianceSources(
+        pool_seed_variance(arms.seeds, ~again),
         ends,
         document_variances(arms.nats, arms.sizes)[tuple(ends)],
-        worth(arms.sizes),
+        effective_n(arms.sizes),
     )
-    _test(table, sources)
-    table["wins"] = [_wins(arms.seeds[one], arms.seeds[other]) for one, other in ends.T]
-    beyond = [table["p"].isna(), table["adjusted"] > ALPHA, table["wins"] < DECIDED]
-    table["kind"] = np.select(beyond, [UNKNOWN, SAME, DECIDES], BETTER)
-    same = (table["kind"] == SAME).to_numpy()
+    _add_tests(table, sources)
+    table["wins"] = [_win_rate(arms.seeds[one], arms.seeds[other]) for one, other in ends.T]
+    beyond = [table["p"].isna(), table["adjusted"] > ALPHA, table["wins"] < DECIDED_WIN_RATE]
+    table["kind"] = np.select(beyond, [UNKNOWN, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES], BETTER)
+    same = (table["kind"] == NOT_DISTINGUISHABLE).to_numpy()
     table["needed"] = np.nan
-    table.loc[same, "needed"] = _needed(
+    table.loc[same, "needed"] = _needed_seeds(
         table[same], sources._replace(ends=ends[:, same], documents=sources.documents[same])
     )
     return table
 
 
-class Sources(NamedTuple):
+class VarianceSources(NamedTuple):
     """Where the differences of some pairs vary from."""
 
-    spread: Spread
+    spread: SeedVariance
     ends: NDArray[np.intp]  # (2, pairs): their arms
     documents: Numbers  # (pairs,): variance of the paired difference
     worth: float  # of the documents
@@ -163,7 +168,7 @@ class Sources(NamedTuple):
         return np.where(nothing, np.nan, total), np.where(total > 0, freedom, np.inf)
 
 
-def _test(table: pd.DataFrame, sources: Sources) -> None:
+def _add_tests(table: pd.DataFrame, sources: VarianceSources) -> None:
     """Add `half`, `p`, `adjusted`, `detectable` and `basis`."""
     variance, freedom = sources.total()
     error = np.sqrt(variance)
@@ -201,7 +206,7 @@ def holm(p: Numbers) -> Numbers:
     return adjusted
 
 
-def _wins(first: Numbers, second: Numbers) -> float:
+def _win_rate(first: Numbers, second: Numbers) -> float:
     """P(a seed of the first is lower than one of the second), ties counted half; NaN without seeds."""
     if not len(first) or not len(second):
         return float("nan")
@@ -209,7 +214,7 @@ def _wins(first: Numbers, second: Numbers) -> float:
     return float((below + 0.5 * (first[:, None] == second[None, :])).mean())
 
 
-def _needed(table: pd.DataFrame, sources: Sources) -> Numbers:
+def _needed_seeds(table: pd.DataFrame, sources: VarianceSources) -> Numbers:
     """(pairs,): seeds an arm with which the difference seen would be found; inf where documents alone hide it, or beyond MOST."""
     target = table["difference"].to_numpy(dtype=float)
     level = table["level"].to_numpy(dtype=float)
@@ -221,7 +226,7 @@ def _needed(table: pd.DataFrame, sources: Sources) -> Numbers:
             <= target
         )
 
-    low, high = np.full(len(table), 1.0), np.full(len(table), float(MOST))
+    low, high = np.full(len(table), 1.0), np.full(len(table), float(MAX_SEEDS))
     never = ~settles(high)
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)

@@ -10,22 +10,22 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from bench.stats.intervals import LEVEL, Numbers
+from bench.stats.intervals import CONFIDENCE, Numbers
 
 DRAWS = 500
-ENDS = [0.5 - LEVEL / 2, 0.5 + LEVEL / 2]
+QUANTILES = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
 SIZE, DATA, FLOPS = "parameters", "tokens", "training FLOPs"
 AXES = (SIZE, DATA, FLOPS)
-LEAST_SIZES, LEAST_AMOUNTS = 3, 3  # different values along each axis that a law is fitted to
-SPARE = 3  # cells more than the law has unknowns, at least
+MIN_SIZES, MIN_AMOUNTS = 3, 3  # different values along each axis that a law is fitted to
+SPARE_POINTS = 3  # cells more than the law has unknowns, at least
 HORIZON = 100.0  # a law is followed so many times beyond the largest measured value, and no further
-ROOM = (-30.0, 3.0)  # of the logarithms of E, A, a, B, b
-GRID = 400  # places along an axis at which two laws are set beside one another
-STARTS = (0.1, 0.3, 1.0)  # exponents that a fit begins with
-SHARES = (0.2, 0.6, 0.9)  # of the lowest loss: floors that a fit begins with
+LOG_BOUNDS = (-30.0, 3.0)  # of the logarithms of E, A, a, B, b
+GRID_POINTS = 400  # places along an axis at which two laws are set beside one another
+START_EXPONENTS = (0.1, 0.3, 1.0)  # exponents that a fit begins with
+START_FLOORS = (0.2, 0.6, 0.9)  # of the lowest loss: floors that a fit begins with
 
 
-class Law(NamedTuple):
+class ScalingLaw(NamedTuple):
     """A fitted law. `draws` holds the same five numbers for each draw of the bootstrap: E, A, a, B, b."""
 
     best: Numbers  # (5,)
@@ -40,7 +40,7 @@ class Law(NamedTuple):
 
     def interval(self, place: int) -> tuple[float, float, float]:
         """One of E, A, a, B, b with its 95 % interval."""
-        low, high = np.quantile(self.draws[:, place], ENDS)
+        low, high = np.quantile(self.draws[:, place], QUANTILES)
         return float(self.best[place]), float(low), float(high)
 
     def along(self, axis: str, places: Numbers, fixed: float, drawn: bool = False) -> Numbers:
@@ -73,7 +73,7 @@ class Law(NamedTuple):
         return n, whole - n
 
 
-class TooFew(Exception):
+class TooFewPoints(Exception):
     """The message is why no law is fitted."""
 
 
@@ -82,9 +82,11 @@ def _loss(law: Numbers, n: Numbers, d: Numbers) -> Numbers:
     return np.asarray(floor + of_size * n**-a + of_data * d**-b)
 
 
-def fit(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None = None) -> Law:
+def fit_scaling_law(
+    sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None = None
+) -> ScalingLaw:
     """The law of one architecture from the mean loss of each cell; `floor`: E where it is known. Raises TooFew."""
-    _enough(sizes, tokens, losses, floor)
+    _check_enough(sizes, tokens, losses, floor)
     center = float(np.exp(np.log(sizes).mean())), float(np.exp(np.log(tokens).mean()))
     n, d = sizes / center[0], tokens / center[1]
     free = 4 + (floor is None)
@@ -99,33 +101,33 @@ def fit(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None = 
     )  # no two laws share their noise
     scale = spread * np.sqrt((len(losses) - free) / draw.chisquare(len(losses) - free, DRAWS))
     noise = draw.normal(size=(DRAWS, len(losses))) * scale[:, None]
-    expected, start = _loss(best, n, d), _inward(best)
+    expected, start = _loss(best, n, d), _to_logs(best)
     draws = np.array([_solve(start, n, d, expected * np.exp(one), floor)[0] for one in noise])
-    return Law(best, draws, center, floor is not None, spread, len(losses))
+    return ScalingLaw(best, draws, center, floor is not None, spread, len(losses))
 
 
-def _enough(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None) -> None:
+def _check_enough(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None) -> None:
     kinds, amounts = len(np.unique(sizes)), len(np.unique(tokens))
-    least = 4 + (floor is None) + SPARE
-    if kinds < LEAST_SIZES or amounts < LEAST_AMOUNTS or len(losses) < least:
-        raise TooFew(
+    least = 4 + (floor is None) + SPARE_POINTS
+    if kinds < MIN_SIZES or amounts < MIN_AMOUNTS or len(losses) < least:
+        raise TooFewPoints(
             f"no law is fitted: {kinds} sizes × {amounts} amounts of data in {len(losses)} cells, and a fit takes at least "
-            f"{LEAST_SIZES} × {LEAST_AMOUNTS} and {least} cells"
+            f"{MIN_SIZES} × {MIN_AMOUNTS} and {least} cells"
         )
 
 
 def _starts(losses: Numbers, floor: float | None) -> list[Numbers]:
-    floors = [share * float(losses.min()) for share in SHARES] if floor is None else [floor]
+    floors = [share * float(losses.min()) for share in START_FLOORS] if floor is None else [floor]
     return [
-        _inward(np.array([low, rest, a, rest, b]))
+        _to_logs(np.array([low, rest, a, rest, b]))
         for low in floors
         for rest in [max(float(losses.mean()) - low, 1e-3) / 2]
-        for a in STARTS
-        for b in STARTS
+        for a in START_EXPONENTS
+        for b in START_EXPONENTS
     ]
 
 
-def _inward(law: Numbers) -> Numbers:
+def _to_logs(law: Numbers) -> Numbers:
     """Logarithms, so that nothing turns negative."""
     return np.log(np.maximum(law, 1e-9))
 
@@ -138,7 +140,7 @@ def _solve(
     logs, log_n, log_d = np.log(losses), np.log(n), np.log(d)
 
     def parts(given: Numbers) -> tuple[Numbers, ...]:
-        law = np.exp(np.clip(given, *ROOM))
+        law = np.exp(np.clip(given, *LOG_BOUNDS))
         low = law[0] if floor is None else floor
         a, b = law[2 - first], law[4 - first]
         return (
@@ -159,40 +161,44 @@ def _solve(
         return np.asarray((columns / (low + of_size + of_data)).T)
 
     found = least_squares(residuals, start[first:], jac=slopes, method="lm", max_nfev=200)
-    law = np.exp(np.clip(found.x, *ROOM))
+    law = np.exp(np.clip(found.x, *LOG_BOUNDS))
     return (law if floor is None else np.concatenate([[floor], law])), 2 * float(found.cost)
 
 
 # --- where two laws meet ----------------------------------------------------------------------------------------------
 
 
-class Meeting(NamedTuple):
+class LawCrossover(NamedTuple):
     """Where the second law falls below the first, along one axis: inf where it does not up to the horizon."""
 
     place: float
     low: float  # of its 95 % interval; inf beyond the horizon
     high: float
     beyond: float  # the place over the largest measured value: above 1 it is extrapolated
-    sure: float  # share of the draws in which the same one leads at the smallest measured value
+    agreement: (
+        float  # share of the draws in which the same one leads at the smallest measured value
+    )
 
 
-def meeting(
-    one: Law, other: Law, axis: str, fixed: float, low: float, high: float
-) -> tuple[bool, Meeting]:
+def find_crossover(
+    one: ScalingLaw, other: ScalingLaw, axis: str, fixed: float, low: float, high: float
+) -> tuple[bool, LawCrossover]:
     """Whether `one` leads at the low end of the measured range, and where the other overtakes, up to HORIZON times its high."""
-    places = np.geomspace(low, high * HORIZON, GRID)
+    places = np.geomspace(low, high * HORIZON, GRID_POINTS)
     gap = other.along(axis, places, fixed) - one.along(axis, places, fixed)
     sign = 1 if gap[0, 0] >= 0 else -1
-    place = float(_first(sign * gap, places)[0])
+    place = float(_first_crossing(sign * gap, places)[0])
     gaps = sign * (
         other.along(axis, places, fixed, drawn=True) - one.along(axis, places, fixed, drawn=True)
     )
-    drawn = np.sort(_first(gaps, places))
-    ends = [float(drawn[int(np.floor((len(drawn) - 1) * share))]) for share in ENDS]
-    return sign > 0, Meeting(place, ends[0], ends[1], place / high, float((gaps[:, 0] > 0).mean()))
+    drawn = np.sort(_first_crossing(gaps, places))
+    ends = [float(drawn[int(np.floor((len(drawn) - 1) * share))]) for share in QUANTILES]
+    return sign > 0, LawCrossover(
+        place, ends[0], ends[1], place / high, float((gaps[:, 0] > 0).mean())
+    )
 
 
-def _first(gaps: Numbers, places: Numbers) -> Numbers:
+def _first_crossing(gaps: Numbers, places: Numbers) -> Numbers:
     """(draws,): the first place at which a gap is no longer above 0, read off between neighbours; inf where it stays above."""
     below = gaps <= 0
     where = below.argmax(axis=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.config.errors import UserError
 
 # what a system says of a folder without room or rights: whoever started the command can mend it, and lost nothing
-UNWRITABLE = (
+WRITE_ERRORS = (
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EFBIG,
@@ -21,12 +21,14 @@ UNWRITABLE = (
     errno.ENOTDIR,
     errno.EIO,
 )
-PROBE = 1 << 16  # bytes
+PROBE_BYTES = 1 << 16  # bytes
 
 
-def unwritable(error: OSError, folder: Path, then: str = "the same command goes on") -> str:
+def write_error_message(
+    error: OSError, folder: Path, then: str = "the same command goes on"
+) -> str:
     """One line about a folder without room or rights; an error of any other kind is raised again."""
-    if error.errno not in UNWRITABLE:
+    if error.errno not in WRITE_ERRORS:
         raise error
     return (
         f"{error.filename or folder} can not be written ({error.strerror}): mend that, and {then}"
@@ -34,23 +36,23 @@ def unwritable(error: OSError, folder: Path, then: str = "the same command goes 
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A neighbour to write into, which becomes `path` once it is on the disk; where that fails `path` stays as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     neighbour = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield neighbour
-        settle(neighbour)
+        fsync(neighbour)
         os.replace(neighbour, path)
     except BaseException:
         with contextlib.suppress(OSError):
             neighbour.unlink(missing_ok=True)
         raise
     with contextlib.suppress(OSError):  # some file systems do not take it; the rename is done
-        settle(path.parent)
+        fsync(path.parent)
 
 
-def settle(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Have a file, or the names in a folder, on the disk before anything says that it is there."""
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -64,10 +66,10 @@ def check_writable(folder: Path) -> None:
     probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        sweep_up(folder)
+        remove_stale_temp(folder)
         try:
-            probe.write_bytes(bytes(PROBE))
-            settle(probe)
+            probe.write_bytes(bytes(PROBE_BYTES))
+            fsync(probe)
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
@@ -76,7 +78,7 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
-def check_placed(folder: Path, needed: int) -> None:
+def check_creatable(folder: Path, needed: int) -> None:
     """Raise UserError where a folder plainly can not be made, or has no room: what can be known of it without writing."""
     there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -84,10 +86,10 @@ def check_placed(folder: Path, needed: int) -> None:
         raise UserError(
             f"results={folder} can not be written ({there}: {why}): name another folder with results=…"
         )
-    check_room(there, needed)
+    check_free_space(there, needed)
 
 
-def check_locks(folder: Path) -> None:
+def check_file_locks(folder: Path) -> None:
     """Raise UserError where files can not be locked: two commands could not share the folder."""
     from filelock import FileLock
 
@@ -108,7 +110,7 @@ def check_locks(folder: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
-def check_room(folder: Path, needed: int) -> None:
+def check_free_space(folder: Path, needed: int) -> None:
     """Raise UserError where less than `needed` bytes are free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -118,16 +120,16 @@ def check_room(folder: Path, needed: int) -> None:
         )
 
 
-def sweep_up(folder: Path) -> None:
+def remove_stale_temp(folder: Path) -> None:
     """Remove what a process that is gone left half-written."""
     for path in folder.glob(".*"):
         number = path.suffix[1:]
-        if number.isdigit() and not _lives(int(number)):
+        if number.isdigit() and not _is_alive(int(number)):
             with contextlib.suppress(OSError):
                 path.unlink()
 
 
-def _lives(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -11,13 +11,13 @@ from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.system import host
 
-SECONDS = 0.5  # between two looks at whether a device has become free
+POLL_SECONDS = 0.5  # between two looks at whether a device has become free
 
 
-def check(run: Run) -> None:
+def check_gpu_count(run: Run) -> None:
     """Raise UserError where a run asks for more devices than this machine shows."""
     there, wanted = (
-        len(host.devices()),
+        len(host.visible_gpus()),
         int(os.environ.get("LOCAL_WORLD_SIZE", run.train.ranks)),
     )  # under torchrun: here
     if run.train.device != "cpu" and 0 < there < wanted:
@@ -28,24 +28,24 @@ def check(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def held(run: Run, say: Callable[[str], None]) -> Iterator[dict[str, str]]:
+def reserve_gpus(run: Run, say: Callable[[str], None]) -> Iterator[dict[str, str]]:
     """As many free devices as a run has ranks, for as long as this lasts: the environment of a process that sees no others.
 
     Waits until they are free. Empty where there is nothing to choose.
     """
-    known = host.devices()
+    known = host.visible_gpus()
     if run.train.device == "cpu" or len(known) < 2 or run.train.ranks > len(known):
         yield {}
         return
     with contextlib.ExitStack() as stack:
-        while len(chosen := _free(known, run.train.ranks, stack)) < run.train.ranks:
+        while len(chosen := _lock_free_gpus(known, run.train.ranks, stack)) < run.train.ranks:
             say(f"waiting for {run.train.ranks} of {len(known)} CUDA devices to be free")
             say = _silent
-            time.sleep(SECONDS)
+            time.sleep(POLL_SECONDS)
         yield {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
 
 
-def _free(known: tuple[str, ...], count: int, stack: contextlib.ExitStack) -> list[str]:
+def _lock_free_gpus(known: tuple[str, ...], count: int, stack: contextlib.ExitStack) -> list[str]:
     """The first `count` devices that nobody holds, held until the stack ends; fewer, and none held, where fewer are free."""
     from filelock import FileLock, Timeout
 

@@ -14,29 +14,29 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from bench.system import signals
-from bench.system.host import MEETING, process_environment
+from bench.system.host import RENDEZVOUS, worker_environment
 
-PROGRESS = "~ "  # what a line begins with that the next one may replace
-UNWRITTEN = 5  # exit code of a process that could not write its record
-OWN_WORDS = (
+PROGRESS_PREFIX = "~ "  # what a line begins with that the next one may replace
+EXIT_NOT_RECORDED = 5  # exit code of a process that could not write its record
+REPORTED_EXIT_CODES = (
     0,
     2,
     3,
     4,
-    UNWRITTEN,
+    EXIT_NOT_RECORDED,
 )  # exit codes by which a module says that its own record tells the rest
-GRACE = 20.0  # seconds to come to an end in
-SECONDS = 10.0  # between progress lines where the output is no terminal
+GRACE_SECONDS = 20.0  # seconds to come to an end in
+PROGRESS_SECONDS = 10.0  # between progress lines where the output is no terminal
 
 
-class End(NamedTuple):
+class ProcessResult(NamedTuple):
     """How a process ended: its exit code, and why, where it did not end by itself."""
 
     code: int
     reason: str = ""
 
 
-class Voice:
+class OutputForwarder:
     """Passes a process's lines on: progress in place on a terminal, now and then elsewhere; all else as it comes."""
 
     def __init__(self, name: str) -> None:
@@ -44,19 +44,19 @@ class Voice:
         self.terminal = sys.stderr.isatty()
 
     def say(self, line: str) -> None:
-        if not line.startswith(PROGRESS):
+        if not line.startswith(PROGRESS_PREFIX):
             self.tail.append(line)
             print(("\r\x1b[K" if self.terminal else "") + line, file=sys.stderr, flush=True)
         elif self.terminal:
             print(
-                f"\r\x1b[K{self.name}: {line.removeprefix(PROGRESS)}",
+                f"\r\x1b[K{self.name}: {line.removeprefix(PROGRESS_PREFIX)}",
                 end="",
                 file=sys.stderr,
                 flush=True,
             )
-        elif time.monotonic() - self.spoke > SECONDS:
+        elif time.monotonic() - self.spoke > PROGRESS_SECONDS:
             self.spoke = time.monotonic()
-            print(f"{self.name}: {line.removeprefix(PROGRESS)}", file=sys.stderr, flush=True)
+            print(f"{self.name}: {line.removeprefix(PROGRESS_PREFIX)}", file=sys.stderr, flush=True)
 
     def listen(self, stream: IO[str]) -> None:
         with stream:
@@ -66,7 +66,7 @@ class Voice:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _why(code: int, tail: Sequence[str]) -> str:
+def _describe_death(code: int, tail: Sequence[str]) -> str:
     last = next((line for line in reversed(tail) if line.strip()), "")
     if code == -signal.SIGKILL:
         return "killed (SIGKILL): most often because the machine ran out of memory"
@@ -74,7 +74,7 @@ def _why(code: int, tail: Sequence[str]) -> str:
     return f"{word}: {last}" if last else word
 
 
-def alone(
+def run_module(
     module: str,
     arguments: Sequence[str],
     threads: int,
@@ -82,7 +82,7 @@ def alone(
     name: str = "",
     ranks: int = 1,
     more: Mapping[str, str] | None = None,
-) -> End:
+) -> ProcessResult:
     """Run `python -m module arguments` in a process of its own, or in several `ranks` that train together, and wait for it.
 
     Its own exit codes (OWN_WORDS) are passed on, of several the first one's; a traceback or a signal is a death, with its
@@ -94,41 +94,43 @@ def alone(
         try:
             for rank in range(ranks):
                 environment = (
-                    process_environment(threads)
+                    worker_environment(threads)
                     | dict(more or {})
-                    | (_seat(rank, ranks, place) if ranks > 1 else {})
+                    | (_rank_environment(rank, ranks, place) if ranks > 1 else {})
                 )
                 processes.append(subprocess.Popen(
                     [sys.executable, "-m", module, *arguments],
                     stderr=subprocess.PIPE, text=True, errors="replace", env=environment, start_new_session=True,
                 ))  # fmt: skip
-                voices.append(Voice(name))
-            with _saved_first(processes):
-                return _wait(processes, voices, limit_seconds)
+                voices.append(OutputForwarder(name))
+            with _save_before_launcher_acts(processes):
+                return _wait_for_result(processes, voices, limit_seconds)
         except BaseException:
-            _stop(processes, signal.SIGTERM)
+            _terminate(processes, signal.SIGTERM)
             raise
 
 
-class _Heard(BaseException):
+class _SignalReceived(BaseException):
     """A signal that the launcher of this process listens to."""
 
 
 @contextlib.contextmanager
-def _saved_first(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
+def _save_before_launcher_acts(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
     """A launcher that hears that its job's time is up (submitit, by SIGUSR2) acts on it once what trains has saved."""
-    before = {number: signal.getsignal(number) for number in signals.TIME_IS_UP}
+    before = {number: signal.getsignal(number) for number in signals.TIME_LIMIT_SIGNALS}
     theirs = {number: handler for number, handler in before.items() if callable(handler)}
 
     def hear(number: int, frame: FrameType | None) -> None:
-        raise _Heard(number)  # whoever waits for a process can not be interrupted to wait for it
+        raise _SignalReceived(
+            number
+        )  # whoever waits for a process can not be interrupted to wait for it
 
     for number in theirs if current_thread() is main_thread() else ():
         signal.signal(number, hear)
     try:
         yield
-    except _Heard as heard:
-        _stop(processes, signal.SIGTERM)
+    except _SignalReceived as heard:
+        _terminate(processes, signal.SIGTERM)
         theirs[heard.args[0]](heard.args[0], None)
         raise signals.Terminated(heard.args[0]) from None
     finally:
@@ -136,19 +138,19 @@ def _saved_first(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _seat(rank: int, ranks: int, place: str) -> dict[str, str]:
+def _rank_environment(rank: int, ranks: int, place: str) -> dict[str, str]:
     """What torchrun, too, tells a process of its place among those that train together."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(ranks),
-        MEETING: f"file:{place}/meeting",
+        RENDEZVOUS: f"file:{place}/meeting",
     }
 
 
-def _wait(
-    processes: Sequence[subprocess.Popen], voices: Sequence[Voice], limit_seconds: float
-) -> End:
+def _wait_for_result(
+    processes: Sequence[subprocess.Popen], voices: Sequence[OutputForwarder], limit_seconds: float
+) -> ProcessResult:
     readers = [
         Thread(target=v.listen, args=(p.stderr,), daemon=True)
         for v, p in zip(voices, processes, strict=True)
@@ -156,30 +158,35 @@ def _wait(
     for reader in readers:
         reader.start()
     if len(processes) == 1:
-        ended = _one(processes[0], limit_seconds)
+        ended = _wait_for_one(processes[0], limit_seconds)
     else:
-        ended = _several(processes, limit_seconds)
+        ended = _wait_for_ranks(processes, limit_seconds)
     if ended is None:
-        _stop(processes, signal.SIGKILL)
-        return End(
+        _terminate(processes, signal.SIGKILL)
+        return ProcessResult(
             -signal.SIGKILL, f"took longer than train.limit_seconds={limit_seconds:g} and was ended"
         )
     for reader in readers:
         reader.join(timeout=5)
     rank, code = ended
     which = f"rank {rank} of {len(processes)} " if len(processes) > 1 else ""
-    return End(
-        code, "" if code in OWN_WORDS and not rank else which + _why(code, voices[rank].tail)
+    return ProcessResult(
+        code,
+        ""
+        if code in REPORTED_EXIT_CODES and not rank
+        else which + _describe_death(code, voices[rank].tail),
     )
 
 
-def _one(process: subprocess.Popen, limit_seconds: float) -> tuple[int, int] | None:
+def _wait_for_one(process: subprocess.Popen, limit_seconds: float) -> tuple[int, int] | None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         return 0, process.wait(limit_seconds or None)
     return None
 
 
-def _several(processes: Sequence[subprocess.Popen], limit_seconds: float) -> tuple[int, int] | None:
+def _wait_for_ranks(
+    processes: Sequence[subprocess.Popen], limit_seconds: float
+) -> tuple[int, int] | None:
     """Wait for all: whose word counts, and its exit code; None past the limit.
 
     Where one ends otherwise than well, the others have a while to come to an end of their own, and are then ended.
@@ -190,27 +197,27 @@ def _several(processes: Sequence[subprocess.Popen], limit_seconds: float) -> tup
         for rank, process in enumerate(processes):
             if rank not in ended and process.poll() is not None:
                 ended[rank] = process.returncode
-                end = min(end, time.monotonic() + GRACE) if process.returncode else end
+                end = min(end, time.monotonic() + GRACE_SECONDS) if process.returncode else end
         if time.monotonic() > end:
             if not any(ended.values()):
                 return None
-            _stop(processes, signal.SIGTERM)
+            _terminate(processes, signal.SIGTERM)
             break
         time.sleep(0.05)
-    if ended.get(0) in OWN_WORDS:
+    if ended.get(0) in REPORTED_EXIT_CODES:
         return 0, ended[0]
     bad = [(rank, code) for rank, code in ended.items() if code]
     return min(bad, key=lambda item: item[1] > 0)  # who was killed, before those who then missed it
 
 
-def _stop(processes: Sequence[subprocess.Popen], first: signal.Signals) -> None:
+def _terminate(processes: Sequence[subprocess.Popen], first: signal.Signals) -> None:
     """End processes and all that they started: gently, unless told otherwise, then not."""
     for sign in (first, signal.SIGKILL):
         for process in processes:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, sign)
-        end = time.monotonic() + GRACE
+        end = time.monotonic() + GRACE_SECONDS
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, end - time.monotonic()))

@@ -10,17 +10,17 @@ import torch
 from torch.utils._triton import has_triton
 
 from bench.config.errors import UserError
-from bench.data.cache import root
-from bench.training.loop import Plan, autocast, seeded
+from bench.data.cache import cache_root
+from bench.training.loop import TrainSettings, autocast, torch_generator
 from bench.training.objective import Objective
 
-FOLDER = "TORCHINDUCTOR_CACHE_DIR"
-GIVEN = os.environ.get(
-    FOLDER
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+USER_CACHE = os.environ.get(
+    CACHE_VARIABLE
 )  # the user's, if any: read at once, as torch sets it to a temporary folder when it first needs one
 
 
-def check(plan: Plan) -> None:
+def check_compile(plan: TrainSettings) -> None:
     """Raise UserError where what was asked for can not be compiled on this machine."""
     if plan.compile == "none":
         return
@@ -39,30 +39,30 @@ def check(plan: Plan) -> None:
         )
 
 
-def prepare(objective: Objective, plan: Plan, cache: str = "") -> None:
+def compile_objective(objective: Objective, plan: TrainSettings, cache: str = "") -> None:
     """From now on calls of the objective are compiled, in place: its parameters and their names stay as they are.
 
     What was compiled lies in the cache of tokens (empty: $BENCH_CACHE, or the user's), for the next run of the same shapes.
     """
     if plan.compile == "none":
         return
-    check(plan)
-    os.environ[FOLDER] = GIVEN or str(root(cache) / "compiled")
+    check_compile(plan)
+    os.environ[CACHE_VARIABLE] = USER_CACHE or str(cache_root(cache) / "compiled")
     torch._dynamo.config.recompile_limit = (
         64  # a measurement asks for more shapes than the 8 after which torch gives up unheard
     )
     objective.compile(dynamic=False, mode=None if plan.compile == "default" else plan.compile)
 
 
-def first_pass(objective: Objective, plan: Plan, block: np.ndarray) -> float:
+def warm_up(objective: Objective, plan: TrainSettings, block: np.ndarray) -> float:
     """Seconds of a forward and a backward of which nothing stays: with them all is compiled and chosen before training begins.
 
     Raises UserError, with the compiler's reason, where it can not be.
     """
     began = time.perf_counter()
     buffers = [buffer.clone() for buffer in objective.buffers()]
-    whole = objective.batch(torch.from_numpy(block), seeded(plan.seed))
-    batch = plan.team.share(whole).to(plan.device).split(plan.accumulate)[0]
+    whole = objective.batch(torch.from_numpy(block), torch_generator(plan.seed))
+    batch = plan.group.share(whole).to(plan.device).split(plan.accumulate)[0]
     objective.train()
     try:
         with autocast(plan):

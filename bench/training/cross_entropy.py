@@ -7,17 +7,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-LOGITS = (
+MAX_LOGITS = (
     1 << 25
 )  # numbers that are held at once: 128 MiB in float32; up to here everything is one piece
 
 
-def tokens_at_once(vocabulary: int) -> int:
+def tokens_per_piece(vocabulary: int) -> int:
     """How many tokens a piece has."""
-    return max(1, LOGITS // vocabulary)
+    return max(1, MAX_LOGITS // vocabulary)
 
 
-def nats(logits: Tensor, targets: Tensor) -> Tensor:
+def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """The nats of each target, (N, V) and (N,) -> (N,), in float32."""
     return functional.cross_entropy(logits.float(), targets, reduction="none")
 
@@ -32,7 +32,7 @@ def weighted_sum(hidden: Tensor, table: Tensor, targets: Tensor, weight: Tensor)
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
         hidden, table = (tensor.to(torch.get_autocast_dtype(device)) for tensor in (hidden, table))
-    return _WeightedSum.apply(hidden, table, targets, weight, tokens_at_once(len(table)))
+    return _WeightedSum.apply(hidden, table, targets, weight, tokens_per_piece(len(table)))
 
 
 class _WeightedSum(torch.autograd.Function):

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.config.errors import UserError
-from bench.system.host import MEETING
+from bench.system.host import RENDEZVOUS
 from bench.training.objective import Batch
-from bench.training.optimizer import Optimizer
+from bench.training.optimizer import OptimizerLike
 
-PATIENCE = timedelta(
+TIMEOUT = timedelta(
     minutes=60
 )  # that a process waits for the others: the first one may score or save meanwhile
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that train one model together, seen from one of them: its rank. Rank 0 writes the records."""
 
     rank: int = 0
@@ -75,7 +75,7 @@ class Team:
         if self.size == 1 or self.sharded:
             return objective
         wrapped = DistributedDataParallel(objective, gradient_as_bucket_view=True)
-        wrapped.register_comm_hook(None, _summed)
+        wrapped.register_comm_hook(None, _sum_gradients)
         return wrapped
 
     def leave(self) -> None:
@@ -84,18 +84,18 @@ class Team:
             dist.destroy_process_group()
 
 
-ALONE = Team()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this process writes the record of its run: it is alone, or rank 0."""
-    return MEETING not in os.environ or os.environ["RANK"] == "0"
+    return RENDEZVOUS not in os.environ or os.environ["RANK"] == "0"
 
 
-def join(device: torch.device, sharding: str) -> Team:
+def join_process_group(device: torch.device, sharding: str) -> ProcessGroup:
     """The team of this process's run: as many as were started for it, which meet where the environment says."""
-    if MEETING not in os.environ:
-        return ALONE
+    if RENDEZVOUS not in os.environ:
+        return SINGLE_PROCESS
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if device.type == "cuda":
         if local >= torch.cuda.device_count():
@@ -103,29 +103,29 @@ def join(device: torch.device, sharding: str) -> Team:
                 f"rank {rank} has no CUDA device of its own: there are {torch.cuda.device_count()} on its machine"
             )
         torch.cuda.set_device(local)
-    kind, _, where = os.environ[MEETING].partition(":")
+    kind, _, where = os.environ[RENDEZVOUS].partition(":")
     if kind == "file":
         store: Any = dist.FileStore(where, size)  # type: ignore[attr-defined]
     else:
-        store = dist.PrefixStore(f"run {where}", board())  # type: ignore[attr-defined]
+        store = dist.PrefixStore(f"run {where}", torchrun_store())  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    return Team(rank, size, sharding == "fsdp")
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+    return ProcessGroup(rank, size, sharding == "fsdp")
 
 
-def board() -> Any:
+def torchrun_store() -> Any:
     """The board that torchrun keeps, on which processes of several machines leave each other messages."""
     where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     return dist.TCPStore(*where, is_master=False, timeout=timedelta(days=30))  # type: ignore[attr-defined]
 
 
-def _summed(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
+def _sum_gradients(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
     """Sums, where DDP would take means: the loss is divided by the global count already."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
 
 
-def quietly(door: nn.Module, last: bool) -> AbstractContextManager:
+def no_sync(door: nn.Module, last: bool) -> AbstractContextManager:
     """While this lasts, gradients of a micro-batch that is not the last stay here."""
     return (
         door.no_sync() if isinstance(door, DistributedDataParallel) and not last else nullcontext()
@@ -135,7 +135,7 @@ def quietly(door: nn.Module, last: bool) -> AbstractContextManager:
 # --- weights in shards ------------------------------------------------------------------------------------------------
 
 
-def shard(objective: nn.Module, team: Team) -> None:
+def shard_parameters(objective: nn.Module, team: ProcessGroup) -> None:
     """Spread a module's parameters over the team, in place (FSDP2): whole ones exist only within a step."""
     if not team.sharded:
         return
@@ -149,20 +149,20 @@ def shard(objective: nn.Module, team: Team) -> None:
     )  # an expert that no token of this process went to
 
 
-def gathered(tree: Any) -> Any:
+def gather_full(tree: Any) -> Any:
     """A tree of states with every shard made whole, on the processor. All processes have to call it together."""
     if isinstance(tree, dict):
-        return type(tree)((key, gathered(value)) for key, value in tree.items())
+        return type(tree)((key, gather_full(value)) for key, value in tree.items())
     if isinstance(tree, (list, tuple)):
-        return type(tree)(gathered(value) for value in tree)
+        return type(tree)(gather_full(value) for value in tree)
     return tree.full_tensor().cpu() if hasattr(tree, "full_tensor") else tree
 
 
-def load(module: nn.Module, optimizer: Optimizer, saved: dict[str, Any]) -> None:
+def load_states(module: nn.Module, optimizer: OptimizerLike, saved: dict[str, Any]) -> None:
     """Load whole states, {"module": …, "optimizer": …}, each process its shards of them."""
     now = module.state_dict()
     module.load_state_dict(
-        {name: _like(value, now.get(name)) for name, value in saved["module"].items()}
+        {name: _distribute_like(value, now.get(name)) for name, value in saved["module"].items()}
     )
     state = saved["optimizer"]
     if "state" in state:
@@ -170,14 +170,14 @@ def load(module: nn.Module, optimizer: Optimizer, saved: dict[str, Any]) -> None
             parameter for group in optimizer.param_groups for parameter in group["params"]
         ]
         each = {
-            n: {k: _like(v, parameters[n]) for k, v in found.items()}
+            n: {k: _distribute_like(v, parameters[n]) for k, v in found.items()}
             for n, found in state["state"].items()
         }
         state = state | {"state": each}
     optimizer.load_state_dict(state)
 
 
-def _like(value: Any, placed: Any) -> Any:
+def _distribute_like(value: Any, placed: Any) -> Any:
     if (
         not hasattr(placed, "placements")
         or not isinstance(value, Tensor)

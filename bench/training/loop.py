@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.errors import UserError
-from bench.config.schema import Run, learning_rate
-from bench.training.distributed import ALONE, Team, quietly
+from bench.config.schema import Run, resolve_learning_rate
+from bench.training.distributed import SINGLE_PROCESS, ProcessGroup, no_sync
 from bench.training.objective import Batch, Objective
-from bench.training.optimizer import Optimizer
+from bench.training.optimizer import OptimizerLike
 
 
-class Blocks(Protocol):
+class BlockSource(Protocol):
     """Where training tokens come from: (batch, context + 1) tokens for every step, a pure function of the step."""
 
     def at(self, step: int) -> np.ndarray: ...
@@ -33,7 +33,7 @@ class Diverged(Exception):
         self.step = step
 
 
-class Step(NamedTuple):
+class LoggedStep(NamedTuple):
     """One logged step: nats are the mean a token since the step logged before."""
 
     step: int  # steps done
@@ -45,7 +45,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainSettings:
     """The recipe of one run, with nothing left to choose."""
 
     steps: int
@@ -63,7 +63,7 @@ class Plan:
     seed: int
     log_every: int
     validations: int
-    team: Team = ALONE  # the processes that train together
+    group: ProcessGroup = SINGLE_PROCESS  # the processes that train together
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (counted from 0): up over the warm-up, then down to its final share at the last step."""
@@ -78,7 +78,7 @@ class Plan:
         }[self.schedule]
         return self.learning_rate * (self.final_rate + (1 - self.final_rate) * left)
 
-    def validates(self, step: int) -> bool:
+    def validation_due(self, step: int) -> bool:
         """Whether a look at the validation part is due after this many steps. It falls on logged steps only."""
         looks = {
             max(1, round(self.steps * (i + 1) / self.validations)) for i in range(self.validations)
@@ -88,7 +88,7 @@ class Plan:
         )
 
 
-def plan(run: Run) -> Plan:
+def train_settings(run: Run) -> TrainSettings:
     """The plan of a run on this machine."""
     train = run.train
     if train.device == "cuda" and not torch.cuda.is_available():
@@ -104,11 +104,11 @@ def plan(run: Run) -> Plan:
         raise UserError("train.precision=tf32: only CUDA devices have it: use train.precision=auto")
     able = device.type == "cuda" and torch.cuda.is_bf16_supported()
     fast = train.precision == "bfloat16" or (train.precision == "auto" and able)
-    return Plan(
+    return TrainSettings(
         steps=train.steps,
         batch=train.batch,
         accumulate=train.accumulate,
-        learning_rate=learning_rate(run),
+        learning_rate=resolve_learning_rate(run),
         final_rate=train.final_rate,
         warmup=train.warmup,
         schedule=train.schedule,
@@ -123,42 +123,42 @@ def plan(run: Run) -> Plan:
     )
 
 
-def settle(plan: Plan) -> None:
+def set_matmul_precision(plan: TrainSettings) -> None:
     """What of a plan is a state of the process: how exact float32 products are on CUDA, those of convolutions and cells too."""
     torch.backends.cudnn.allow_tf32 = plan.tf32  # cuDNN's own switch, on by default
     torch.set_float32_matmul_precision("high" if plan.tf32 else "highest")
 
 
-def precision_name(plan: Plan) -> str:
+def precision_name(plan: TrainSettings) -> str:
     """How records call the precision."""
     return "tf32" if plan.tf32 else str(plan.precision).removeprefix("torch.")
 
 
-def autocast(plan: Plan) -> AbstractContextManager:
+def autocast(plan: TrainSettings) -> AbstractContextManager:
     """The precision of a forward pass."""
     if plan.precision == torch.float32:
         return nullcontext()
     return torch.autocast(plan.device.type, dtype=plan.precision)
 
 
-def seeded(*key: int) -> torch.Generator:
+def torch_generator(*key: int) -> torch.Generator:
     """A generator that is a pure function of its key: nothing random has to be saved to go on from a step."""
     words = np.random.SeedSequence(key).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 
 
-def reseed(device: torch.device, seed: int) -> None:
+def seed_devices(device: torch.device, seed: int) -> None:
     """What torch.manual_seed does, for the devices at hand: that one asks for every kind there is, and takes 0.3 ms."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
 
 
-def update(
+def train_step(
     objective: nn.Module,
     batch: list[Batch],
-    optimizer: Optimizer,
-    plan: Plan,
+    optimizer: OptimizerLike,
+    plan: TrainSettings,
     lap: Callable[[str], None] = lambda part: None,
     count: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -171,7 +171,7 @@ def update(
         count = torch.stack([piece.weight.sum() for piece in batch]).sum()
     nats = torch.zeros((), device=plan.device)
     for number, piece in enumerate(batch, 1):
-        with quietly(objective, last=number == len(batch)):
+        with no_sync(objective, last=number == len(batch)):
             with autocast(plan):
                 total = objective(piece)
             loss = total.nats / count
@@ -191,14 +191,14 @@ def update(
 
 def train(
     objective: Objective,
-    optimizer: Optimizer,
-    blocks: Blocks,
-    plan: Plan,
+    optimizer: OptimizerLike,
+    blocks: BlockSource,
+    plan: TrainSettings,
     first: int = 0,
     validate: Callable[[], float] | None = None,
     after: Callable[[int, Tensor], None] = lambda step, unlogged: None,
     unlogged: tuple[float, float] = (0.0, 0.0),
-) -> Iterator[Step]:
+) -> Iterator[LoggedStep]:
     """Train from step `first` to the plan's end, yielding every `log_every` steps and at the end.
 
     `after` is called after every step, once what is logged of it was taken up, with the number of steps done and the sums of
@@ -207,7 +207,7 @@ def train(
     Raises Diverged where the loss stops being a number: noticed on the device, read when a step is logged, so that no step
     waits for the device.
     """
-    team, door = plan.team, plan.team.door(objective)
+    team, door = plan.group, plan.group.door(objective)
     sums = torch.tensor(
         unlogged, dtype=torch.float64, device=plan.device
     )  # nats and count since the last logged step
@@ -217,23 +217,26 @@ def train(
     for step in range(first, plan.steps):
         block = torch.from_numpy(blocks.at(step))
         whole = objective.batch(
-            block, seeded(plan.seed, step)
+            block, torch_generator(plan.seed, step)
         )  # all know the global batch, and with it the count of all
         count = None if team.size == 1 else whole.weight.sum().to(plan.device)
         batch = team.share(whole).to(plan.device).split(plan.accumulate)
         # dropout, too, is a function of the step; each rank has its own
-        reseed(plan.device, seeded(plan.seed, step, 1, *filter(None, [team.rank])).initial_seed())
+        seed_devices(
+            plan.device,
+            torch_generator(plan.seed, step, 1, *filter(None, [team.rank])).initial_seed(),
+        )
         for group in optimizer.param_groups:
             group["lr"] = plan.rate(step)
-        total = torch.stack(update(door, batch, optimizer, plan, count=count))
+        total = torch.stack(train_step(door, batch, optimizer, plan, count=count))
         broken = torch.where((broken < 0) & ~torch.isfinite(total[0]), step + 1, broken)
         sums, done = sums + total, step + 1
         if done % plan.log_every == 0 or done == plan.steps:
             if (bad := team.most(int(broken))) >= 0:
                 raise Diverged(bad)
-            seen = validate() if validate is not None and plan.validates(done) else None
+            seen = validate() if validate is not None and plan.validation_due(done) else None
             nats, targets = map(float, team.whole(sums))
-            yield Step(
+            yield LoggedStep(
                 done, done * block[:, 1:].numel(), nats / targets, plan.rate(step), seen, targets
             )
             objective.train()  # whoever looked at it meanwhile may have set it otherwise

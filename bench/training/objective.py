@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import Unsupported
-from bench.config.schema import ObjectiveOptions
+from bench.config.schema import ObjectiveConfig
 from bench.model.language_model import LanguageModel
 from bench.training import cross_entropy
 
@@ -40,12 +40,12 @@ class Batch(NamedTuple):
         return [Batch(*piece) for piece in zip(*fields, strict=True)]
 
 
-def opened(block: Tensor) -> tuple[Tensor, Tensor]:
+def split_mask(block: Tensor) -> tuple[Tensor, Tensor]:
     """The tokens of a block (B, T + 1), and the weight of each as a target: one that does not count stands as its complement."""
     return torch.where(block < 0, ~block, block), (block >= 0).float()
 
 
-class Total(NamedTuple):
+class LossSum(NamedTuple):
     """A loss as a sum and a count: they add exactly over micro-batches and ranks, and the mean is taken once, at the end."""
 
     nats: Tensor
@@ -74,22 +74,22 @@ class Objective(nn.Module, ABC):
 
     def token_nats(self, batch: Batch) -> Tensor:
         """The nats of every target, (B, T), in float32."""
-        return self._of_targets(batch, cross_entropy.nats)
+        return self._of_targets(batch, cross_entropy.target_nats)
 
-    def token_answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def token_nats_and_hits(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The nats of every target, and whether it is the likeliest token: both (B, T), in float32."""
         hits = []
 
         def read(logits: Tensor, targets: Tensor) -> Tensor:
             hits.append((logits.argmax(dim=-1) == targets).float())
-            return cross_entropy.nats(logits, targets)
+            return cross_entropy.target_nats(logits, targets)
 
         return self._of_targets(batch, read), torch.cat(hits).view_as(batch.targets)
 
     def _of_targets(self, batch: Batch, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """What is read off the logits of every target, (B, T), a piece at a time."""
         hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
-        rows = cross_entropy.tokens_at_once(self.model.vocabulary)
+        rows = cross_entropy.tokens_per_piece(self.model.vocabulary)
         pieces = zip(
             hidden.flatten(0, 1).split(rows), batch.targets.flatten().split(rows), strict=True
         )
@@ -99,17 +99,17 @@ class Objective(nn.Module, ABC):
 
     def summed_nats(self, batch: Batch) -> Tensor:
         """Σ weight · nats, to be trained: where all logits would be too many, they are not held."""
-        if batch.targets.numel() <= cross_entropy.tokens_at_once(self.model.vocabulary):
+        if batch.targets.numel() <= cross_entropy.tokens_per_piece(self.model.vocabulary):
             return (self.token_nats(batch) * batch.weight).sum()
         hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
         flat = (batch.targets.flatten(), batch.weight.flatten())
         return cross_entropy.weighted_sum(hidden.flatten(0, 1), self.model.head_weight, *flat)
 
-    def forward(self, batch: Batch) -> Total:
+    def forward(self, batch: Batch) -> LossSum:
         """What is trained."""
-        return Total(self.summed_nats(batch), batch.weight.sum(), self.model.backbone.auxiliary())
+        return LossSum(self.summed_nats(batch), batch.weight.sum(), self.model.backbone.auxiliary())
 
-    def score(self, batch: Batch) -> Total:
+    def score(self, batch: Batch) -> LossSum:
         """What is reported."""
         return self(batch)
 
@@ -121,7 +121,7 @@ class Causal(Objective):
     metric = "perplexity"
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        block, weight = opened(block)
+        block, weight = split_mask(block)
         return Batch(block[:, :-1], block[:, 1:], weight[:, 1:])
 
 
@@ -153,7 +153,7 @@ class Masked(Objective):
         return (strata * length).long().clamp(max=length - 1) + 1
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        block, weight = opened(block)
+        block, weight = split_mask(block)
         targets = block[:, 1:]  # the very tokens that a causal model has to predict
         rows, length = targets.shape
         order = (
@@ -166,12 +166,12 @@ class Masked(Objective):
         """(B,): a draw of the any-order bound of each window, where k of the `asked` tokens are hidden: asked/k · Σ nats."""
         return (self.token_nats(batch) * batch.weight).sum(dim=1) * asked / batch.weight.sum(dim=1)
 
-    def score(self, batch: Batch) -> Total:
+    def score(self, batch: Batch) -> LossSum:
         nats = self.bound(batch, batch.targets.shape[1]).sum()
-        return Total(nats, torch.full_like(nats, batch.targets.numel()))
+        return LossSum(nats, torch.full_like(nats, batch.targets.numel()))
 
 
-def build(options: ObjectiveOptions, model: LanguageModel) -> Objective:
+def build_objective(options: ObjectiveConfig, model: LanguageModel) -> Objective:
     """The objective asked for, or what the architecture can. Raises Unsupported where they do not suit each other."""
     causal = model.backbone.causal
     kind = ("causal" if causal else "masked") if options.kind == "auto" else options.kind

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.config import schema
 
 
-class Optimizer(Protocol):
+class OptimizerLike(Protocol):
     """What training asks of an optimizer."""
 
     param_groups: list[dict[str, Any]]
@@ -22,7 +22,7 @@ class Optimizer(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
 
 
-class Together:
+class CombinedOptimizer:
     """Several optimizers as one, each for parameters of its own."""
 
     def __init__(self, parts: Iterable[torch.optim.Optimizer]) -> None:
@@ -52,7 +52,9 @@ class Together:
         ]  # loading makes new ones
 
 
-def build(module: nn.Module, options: schema.Optimizer, rate: float) -> Optimizer:
+def build_optimizer(
+    module: nn.Module, options: schema.OptimizerConfig, rate: float
+) -> OptimizerLike:
     """The optimizer of a module's parameters: `kind` adamw or muon.
 
     AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, fused; weight decay for matrices only. Muon: Jordan et al. 2024, in the
@@ -60,7 +62,7 @@ def build(module: nn.Module, options: schema.Optimizer, rate: float) -> Optimize
     head among them), kernels of convolutions and vectors stay with AdamW.
     """
     if options.kind == "adamw":
-        return adamw((p for p in module.parameters() if p.requires_grad), options, rate)
+        return build_adamw((p for p in module.parameters() if p.requires_grad), options, rate)
     tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     trained = [p for p in module.parameters() if p.requires_grad]
     matrices = [p for p in trained if p.dim() == 2 and id(p) not in tables]
@@ -78,18 +80,18 @@ def build(module: nn.Module, options: schema.Optimizer, rate: float) -> Optimize
                 adjust_lr_fn="match_rms_adamw",
             )
         )
-    return Together([*parts, *([adamw(rest, options, rate)] if rest else [])])
+    return CombinedOptimizer([*parts, *([build_adamw(rest, options, rate)] if rest else [])])
 
 
-def adamw(
-    parameters: Iterable[Tensor], options: schema.Optimizer, rate: float
+def build_adamw(
+    parameters: Iterable[Tensor], options: schema.OptimizerConfig, rate: float
 ) -> torch.optim.AdamW:
     """AdamW, fused; weight decay for matrices only."""
-    groups = list(_by_decay(list(parameters), options.weight_decay))
+    groups = list(_decay_groups(list(parameters), options.weight_decay))
     return torch.optim.AdamW(groups, lr=rate, betas=(options.beta1, options.beta2), fused=True)
 
 
-def _by_decay(parameters: list[Tensor], decay: float) -> Iterator[dict[str, Any]]:
+def _decay_groups(parameters: list[Tensor], decay: float) -> Iterator[dict[str, Any]]:
     for chosen, amount in (
         ([p for p in parameters if p.dim() >= 2], decay),
         ([p for p in parameters if p.dim() < 2], 0.0),

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
 from bench.config.errors import UserError, nearest
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 
 
-class Piece(NamedTuple):
+class TextChunk(NamedTuple):
     """Some bytes of a document: a text larger than memory comes in many. Put together they are UTF-8."""
 
     text: bytes
@@ -26,11 +26,11 @@ class Source(Protocol):
     def facts(self) -> dict[str, Any]:
         """What the record keeps about the origin of the text."""
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextChunk]:
         """The documents, one after the other."""
 
 
-def clean(text: str) -> bytes:
+def encode_utf8(text: str) -> bytes:
     """UTF-8 of a string that may hold half a surrogate pair (JSON can say so): such a half becomes U+FFFD."""
     try:
         return text.encode()
@@ -38,20 +38,20 @@ def clean(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def open_source(options: Data) -> Source:
+def open_source(options: DataConfig) -> Source:
     """The source that the configuration names. Raises UserError for an unknown one, or one that can not be there."""
     if options.source == "python_docs":
-        from bench.data.sources.python_docs import PythonDocs
+        from bench.data.sources.python_docs import PythonDocsSource
 
-        return PythonDocs()
+        return PythonDocsSource()
     if options.source == "text":
-        from bench.data.corpus_files import Files
+        from bench.data.corpus_files import FileSource
 
-        return Files(options.path, options.column)
+        return FileSource(options.path, options.column)
     if options.source == "hub":
-        from bench.data.sources.hub import Hub
+        from bench.data.sources.hub import HubSource
 
-        return Hub(options)
+        return HubSource(options)
     raise UserError(
         f"data.source={options.source} is not known; {nearest(options.source, ('python_docs', 'text', 'hub'))}"
     )

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
-from bench.config.schema import Data
-from bench.data.sources.base import Piece, clean
+from bench.config.schema import DataConfig
+from bench.data.sources.base import TextChunk, encode_utf8
 
 PROBE_SECONDS = 5.0
-ROWS = 256  # read at once
-CONVERTED = "refs/convert/parquet"  # a set that used to be a script lies there as .parquet, a folder for each configuration
+ROWS_PER_READ = 256  # read at once
+PARQUET_REVISION = "refs/convert/parquet"  # a set that used to be a script lies there as .parquet, a folder for each configuration
 
 
-class Hub:
+class HubSource:
     """A set of the hub, `name` or `name@revision`. Its rows are documents, or lines of one text where `data.joined`."""
 
-    def __init__(self, options: Data):
+    def __init__(self, options: DataConfig):
         if not options.repository:
             raise UserError("data.source=hub needs data.repository=…: the set's name, or a folder")
         self.options = options
@@ -54,28 +54,28 @@ class Hub:
             "subset": self.options.subset,
         }
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextChunk]:
         given, joined = self.options.split == "given", self.options.joined
         for name, expression in self.parts.items():
             for text in islice(self.texts(expression), self.options.documents or None):
-                yield Piece(clean(text), last=not joined, part=name if given else "")
+                yield TextChunk(encode_utf8(text), last=not joined, part=name if given else "")
             if joined and given:
-                yield Piece(b"", last=True, part=name)
+                yield TextChunk(b"", last=True, part=name)
         if joined and not given:  # all parts make one text
-            yield Piece(b"", last=True)
+            yield TextChunk(b"", last=True)
 
     def texts(self, expression: str) -> Iterator[str]:
         """The text of each row of one split. Raises UserError in one line for whatever the library or the network does."""
-        online = self.local or reachable(self.name)
+        online = self.local or is_reachable(self.name)
         try:
-            with offline(not online):
-                for rows in self.load(expression).iter(ROWS):
-                    yield from column_of(self.name, rows, self.options.column)
+            with offline_mode(not online):
+                for rows in self.load(expression).iter(ROWS_PER_READ):
+                    yield from column_texts(self.name, rows, self.options.column)
         except UserError:
             raise
         except Exception as error:  # the library raises dozens of kinds; each ends here in one line
             if not online:
-                raise UserError(no_network(self.name)) from None
+                raise UserError(no_network_message(self.name)) from None
             reason = " ".join(str(error).split())[:200]
             raise UserError(
                 f"data set {self.name} can not be read ({type(error).__name__}: {reason})"
@@ -88,7 +88,7 @@ class Hub:
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
         arguments: dict[str, Any] = {"revision": self.revision or None}
-        arguments["data_dir" if self.revision == CONVERTED else "name"] = (
+        arguments["data_dir" if self.revision == PARQUET_REVISION else "name"] = (
             self.options.subset or None
         )
         rows = datasets.load_dataset(
@@ -100,7 +100,7 @@ class Hub:
         return rows.select_columns([column]) if column in (rows.column_names or ()) else rows
 
 
-def column_of(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
+def column_texts(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
     """The texts of some rows; empty where one has none. Raises UserError where there is no such column, or no text in it."""
     if column not in rows:
         raise UserError(
@@ -115,7 +115,7 @@ def column_of(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[st
 
 
 @contextmanager
-def offline(really: bool) -> Iterator[None]:
+def offline_mode(really: bool) -> Iterator[None]:
     """Let the library read earlier downloads only: without a network it would try again for half a minute."""
     import datasets
     import huggingface_hub.constants as hub
@@ -129,12 +129,12 @@ def offline(really: bool) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE = kept
 
 
-def no_network(name: str) -> str:
+def no_network_message(name: str) -> str:
     """The line about a set that can not be fetched now."""
     return f"the data set {name} needs a network, and there is none: use a text of your own with data=text data.path=…"
 
 
-def reachable(name: str) -> bool:
+def is_reachable(name: str) -> bool:
     """Whether the hub answers for this set. Raises UserError where it answers that there is none, or that it is closed."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
-from bench.data.sources.base import Piece, clean
+from bench.data.sources.base import TextChunk, encode_utf8
 
 # Tests, what distributors split off, and what is not the library: they would make the text differ between installations.
 PRUNED = {
@@ -18,10 +18,10 @@ PRUNED = {
     "test", "tests", "tkinter", "turtledemo",
 }  # fmt: skip
 PRUNED_FILES = {"turtle.py"}
-RULE = 1  # raise it when what is taken changes
+SELECTION_VERSION = 1  # raise it when what is taken changes
 
 
-def modules(library: Path) -> list[Path]:
+def library_modules(library: Path) -> list[Path]:
     """The standard library's source files, in the order of their names."""
     found = []
     for folder, folders, files in os.walk(library):
@@ -67,14 +67,14 @@ def docstrings(source: bytes) -> Iterator[str]:
             waiting += reversed(inner)
 
 
-class PythonDocs:
+class PythonDocsSource:
     """A document each: the topics of `pydoc_data`, then every docstring. Raises UserError where the library has no source files."""
 
     single = False
 
     def __init__(self) -> None:
         self.library = Path(sysconfig.get_path("stdlib"))
-        self.files = modules(self.library)
+        self.files = library_modules(self.library)
         if len(self.files) < 100:
             raise UserError(
                 f"data=python_docs finds no library sources in {self.library}: use data=text data.path=…"
@@ -84,7 +84,7 @@ class PythonDocs:
         sizes = [
             [file.relative_to(self.library).as_posix(), file.stat().st_size] for file in self.files
         ]
-        return {"rule": RULE, "version": platform.python_version(), "files": sizes}
+        return {"rule": SELECTION_VERSION, "version": platform.python_version(), "files": sizes}
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -92,11 +92,11 @@ class PythonDocs:
             "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
         }
 
-    def pieces(self) -> Iterator[Piece]:
+    def pieces(self) -> Iterator[TextChunk]:
         from pydoc_data.topics import topics
 
         for name in sorted(topics):
-            yield Piece(clean(topics[name]))
+            yield TextChunk(encode_utf8(topics[name]))
         for file in self.files:
             for text in docstrings(file.read_bytes()):
-                yield Piece(clean(text))
+                yield TextChunk(encode_utf8(text))

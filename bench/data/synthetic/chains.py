@@ -5,24 +5,31 @@ from bisect import bisect_right
 import numpy as np
 
 from bench.config.errors import UserError
-from bench.config.schema import Synthetic
-from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen
+from bench.config.schema import SyntheticConfig
+from bench.data.synthetic.base import (
+    Numbers,
+    OraclePrediction,
+    Rows,
+    Sample,
+    SyntheticSource,
+    predict_from,
+)
 
-LARGEST = 1 << 20  # numbers of a table of probabilities
-SETTLED = 1e-15
-ROUNDS = 20_000
-TINY = 1e-12  # a probability below it is taken for it: a law without impossible symbols has one stationary law
+MAX_TABLE = 1 << 20  # numbers of a table of probabilities
+CONVERGED = 1e-15
+MAX_ITERATIONS = 20_000
+MIN_PROBABILITY = 1e-12  # a probability below it is taken for it: a law without impossible symbols has one stationary law
 
 
-def random_rows(
+def dirichlet_rows(
     rows: int, width: int, concentration: float, random: np.random.Generator
 ) -> Numbers:
     """(rows, width) drawn from a symmetric Dirichlet distribution."""
-    drawn = random.dirichlet(np.full(width, concentration), rows).clip(min=TINY)
+    drawn = random.dirichlet(np.full(width, concentration), rows).clip(min=MIN_PROBABILITY)
     return np.asarray(drawn / drawn.sum(axis=1, keepdims=True))
 
 
-def walk(cumulative: Numbers, start: int, lots: Numbers, states: int) -> np.ndarray:
+def sample_chain(cumulative: Numbers, start: int, lots: Numbers, states: int) -> np.ndarray:
     """(N,) the steps of a chain from a context: each context and step make the next context, modulo `states`."""
     table, width = cumulative.tolist(), cumulative.shape[1]
     context, steps = start, []
@@ -35,20 +42,20 @@ def walk(cumulative: Numbers, start: int, lots: Numbers, states: int) -> np.ndar
     return np.asarray(steps)
 
 
-class Markov(Law):
+class MarkovChain(SyntheticSource):
     """Order k: the last k symbols are all that counts. Each context has a row from a Dirichlet distribution."""
 
-    def __init__(self, options: Synthetic, transitions: Numbers | None = None):
+    def __init__(self, options: SyntheticConfig, transitions: Numbers | None = None):
         self.symbols, self.order = options.symbols, options.order
         contexts = self.symbols**self.order
-        if contexts * self.symbols > LARGEST:
+        if contexts * self.symbols > MAX_TABLE:
             said = f"data.synthetic.symbols={self.symbols} and order={self.order}"
             raise UserError(
                 f"{said} make {contexts:,} contexts: take fewer symbols or a lower order"
             )
         random = np.random.default_rng([options.seed, 0])
         drawn = (
-            random_rows(contexts, self.symbols, options.concentration, random)
+            dirichlet_rows(contexts, self.symbols, options.concentration, random)
             if transitions is None
             else transitions
         )
@@ -59,9 +66,9 @@ class Markov(Law):
     def _settle(self) -> Numbers:
         """By walking on until nothing changes. Raises UserError where that takes too long: the oracle would not be exact."""
         law = np.full(len(self.transitions), 1 / len(self.transitions))
-        for _ in range(ROUNDS):
+        for _ in range(MAX_ITERATIONS):
             after = (law[:, None] * self.transitions).reshape(self.symbols, -1).sum(axis=0)
-            if np.abs(after - law).max() < SETTLED:
+            if np.abs(after - law).max() < CONVERGED:
                 return np.asarray(after / after.sum())
             law = after
         raise UserError(
@@ -78,16 +85,16 @@ class Markov(Law):
         )
         return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
-    def draw(self, count: int, random: np.random.Generator) -> Drawn:
+    def draw(self, count: int, random: np.random.Generator) -> Sample:
         start = int(random.choice(len(self.stationary), p=self.stationary))
-        return Drawn(
-            walk(
+        return Sample(
+            sample_chain(
                 self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary)
             ),
             None,
         )
 
-    def oracle(self, rows: Rows) -> Oracle:
+    def oracle(self, rows: Rows) -> OraclePrediction:
         rows = rows.astype(np.int64)
         probabilities = np.empty((*rows.shape, self.symbols))
         context = np.zeros(len(rows), np.int64)
@@ -97,7 +104,7 @@ class Markov(Law):
             context = (context * self.symbols + rows[:, place]) % self.symbols ** min(
                 place + 1, self.order
             )
-        return chosen(probabilities, rows)
+        return predict_from(probabilities, rows)
 
     def entropy(self, seen: int) -> float:
         """Nats of a symbol where only the last `seen` are known: what a model of that reach can get to."""
@@ -109,26 +116,26 @@ class Markov(Law):
         return float(-(joint * np.log(self.tables[seen])).sum())
 
 
-class HiddenMarkov(Law):
+class HiddenMarkovModel(SyntheticSource):
     """A chain of states that nobody sees, each of which says a symbol by a law of its own."""
 
-    def __init__(self, options: Synthetic):
+    def __init__(self, options: SyntheticConfig):
         self.symbols = options.symbols
         random = np.random.default_rng([options.seed, 0])
-        self.transitions = random_rows(
+        self.transitions = dirichlet_rows(
             options.states, options.states, options.concentration, random
         )  # (S, S)
-        self.emissions = random_rows(
+        self.emissions = dirichlet_rows(
             options.states, self.symbols, options.concentration, random
         )  # (S, V)
         # a hidden chain is a Markov chain of order 1 over its states
-        self.stationary = Markov(
-            Synthetic(symbols=options.states, order=1), self.transitions
+        self.stationary = MarkovChain(
+            SyntheticConfig(symbols=options.states, order=1), self.transitions
         ).stationary  # (S,)
 
-    def draw(self, count: int, random: np.random.Generator) -> Drawn:
+    def draw(self, count: int, random: np.random.Generator) -> Sample:
         start = int(random.choice(len(self.stationary), p=self.stationary))
-        states = walk(
+        states = sample_chain(
             self.transitions.cumsum(axis=1), start, random.random(count), len(self.stationary)
         )
         lots, said = random.random(count), np.empty(count, np.int64)
@@ -137,9 +144,9 @@ class HiddenMarkov(Law):
             said[here] = np.searchsorted(cumulative, lots[here], side="right").clip(
                 max=self.symbols - 1
             )
-        return Drawn(said, None)
+        return Sample(said, None)
 
-    def oracle(self, rows: Rows) -> Oracle:
+    def oracle(self, rows: Rows) -> OraclePrediction:
         """By the forward algorithm, begun afresh in each row."""
         rows = rows.astype(np.int64)
         probabilities = np.empty((*rows.shape, self.symbols))
@@ -150,4 +157,4 @@ class HiddenMarkov(Law):
             probabilities[:, place] = believed @ self.emissions
             weighed = believed * self.emissions[:, rows[:, place]].T  # (B, S)
             believed = weighed / weighed.sum(axis=1, keepdims=True) @ self.transitions
-        return chosen(probabilities, rows)
+        return predict_from(probabilities, rows)

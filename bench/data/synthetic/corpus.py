@@ -8,36 +8,38 @@ from typing import Any
 
 import numpy as np
 
-from bench.config.schema import Data, Synthetic
+from bench.config.schema import DataConfig, SyntheticConfig
 from bench.data import cache
-from bench.data.corpus import Corpus, finish, read
-from bench.data.synthetic.base import Drawn, Law, law
-from bench.data.tokenization import dtype_of
-from bench.data.tokenizer import Symbols
+from bench.data.corpus import Corpus, read_corpus, write_corpus_manifest
+from bench.data.synthetic.base import Sample, SyntheticSource, open_synthetic
+from bench.data.tokenization import token_dtype
+from bench.data.tokenizer import SymbolVocabulary
 
 FORMAT = 1  # raise it when the same numbers draw something else
 PARTS = ("train", "validation", "test")
 
 
-def prepare(options: Data, name: str, progress: Callable[[str], None]) -> Corpus:
+def prepare(options: DataConfig, name: str, progress: Callable[[str], None]) -> Corpus:
     """Draw the parts, or open what an earlier call left. Raises UserError for numbers that do not go together."""
-    known = law(options.synthetic)
-    folder = cache.place(options.cache, name, {"synthetic": FORMAT} | asdict(options.synthetic))
+    known = open_synthetic(options.synthetic)
+    folder = cache.cache_folder(
+        options.cache, name, {"synthetic": FORMAT} | asdict(options.synthetic)
+    )
     with cache.build_once(folder, progress) as missing:
         if missing:
             progress(f"drawing {name}: {options.synthetic.tokens:,} symbols to train on")
             _build(known, options.synthetic, folder)
-    return replace(read(folder), law=known)
+    return replace(read_corpus(folder), law=known)
 
 
-def _build(known: Law, options: Synthetic, folder: Path) -> None:
-    vocabulary = Symbols(known.symbols)
+def _build(known: SyntheticSource, options: SyntheticConfig, folder: Path) -> None:
+    vocabulary = SymbolVocabulary(known.symbols)
     parts = {}
     for number, part in enumerate(PARTS, 1):
         random = np.random.default_rng([options.seed, number])
         drawn = known.draw(options.tokens if part == "train" else options.held_out, random)
-        parts[part] = _write(folder, part, drawn, known, dtype_of(vocabulary))
-    finish(
+        parts[part] = _write(folder, part, drawn, known, token_dtype(vocabulary))
+    write_corpus_manifest(
         folder,
         vocabulary,
         parts,
@@ -45,7 +47,9 @@ def _build(known: Law, options: Synthetic, folder: Path) -> None:
     )
 
 
-def _write(folder: Path, part: str, drawn: Drawn, known: Law, dtype: np.dtype) -> dict[str, Any]:
+def _write(
+    folder: Path, part: str, drawn: Sample, known: SyntheticSource, dtype: np.dtype
+) -> dict[str, Any]:
     content = drawn.tokens.astype(dtype).tobytes()
     starts = (
         np.flatnonzero(drawn.tokens == known.symbols)[:-1] + 1
@@ -58,7 +62,7 @@ def _write(folder: Path, part: str, drawn: Drawn, known: Law, dtype: np.dtype) -
     for name, written in files.items():
         with open(folder / name, "wb") as file:
             file.write(written)
-            cache.settle(file)
+            cache.fsync(file)
     np.save(folder / f"{part}.units.npy", np.stack([starts, np.zeros_like(starts)]))
     digest = hashlib.sha256(b"".join(files.values())).hexdigest()
     return {

@@ -5,26 +5,34 @@ from abc import abstractmethod
 import numpy as np
 
 from bench.config.errors import UserError
-from bench.config.schema import Synthetic
-from bench.data.synthetic.base import Drawn, Law, Numbers, Oracle, Rows, chosen, picked
+from bench.config.schema import SyntheticConfig
+from bench.data.synthetic.base import (
+    Numbers,
+    OraclePrediction,
+    Rows,
+    Sample,
+    SyntheticSource,
+    predict_from,
+    sample_symbols,
+)
 
-AT_ONCE = 4096  # sequences drawn together
+SEQUENCES_AT_ONCE = 4096  # sequences drawn together
 
 
-class Sequences(Law):
+class SequenceSource(SyntheticSource):
     """Sequences of `length` − 1 symbols and a separator, so that a window of `length` targets is one sequence."""
 
     windows = True
 
-    def __init__(self, options: Synthetic, symbols: int):
+    def __init__(self, options: SyntheticConfig, symbols: int):
         self.symbols, self.length = symbols, options.length
 
-    def draw(self, count: int, random: np.random.Generator) -> Drawn:
+    def draw(self, count: int, random: np.random.Generator) -> Sample:
         left = max(1, count // self.length)
         pieces = []
         while left > 0:
-            pieces.append(self.sequences(min(left, AT_ONCE), random))
-            left -= AT_ONCE
+            pieces.append(self.sequences(min(left, SEQUENCES_AT_ONCE), random))
+            left -= SEQUENCES_AT_ONCE
         drawn = np.concatenate(pieces)  # (N, length - 1)
         stream = np.full((len(drawn), self.length), self.symbols)
         stream[:, :-1] = drawn
@@ -32,7 +40,7 @@ class Sequences(Law):
             stream.shape, bool
         )  # the separator is no target: where it stands is no question
         counted[:, :-1] = self.counted(drawn)
-        return Drawn(np.append(self.symbols, stream), np.append(False, counted))
+        return Sample(np.append(self.symbols, stream), np.append(False, counted))
 
     @abstractmethod
     def sequences(self, count: int, random: np.random.Generator) -> np.ndarray:
@@ -42,7 +50,7 @@ class Sequences(Law):
         """(N, length - 1) bool: what is asked."""
         return np.ones(sequences.shape, bool)
 
-    def oracle(self, rows: Rows) -> Oracle:
+    def oracle(self, rows: Rows) -> OraclePrediction:
         """As every law; a separator costs nothing and begins a new sequence."""
         rows = rows.astype(np.int64)
         ends = rows == self.symbols
@@ -53,27 +61,27 @@ class Sequences(Law):
         found = self.inside(inside)
         nats, likeliest = np.zeros(rows.shape), np.full(rows.shape, self.symbols)
         nats[:, opens : opens + inside.shape[1]] = found.nats
-        likeliest[:, opens : opens + inside.shape[1]] = found.likeliest
-        return Oracle(nats, likeliest)
+        likeliest[:, opens : opens + inside.shape[1]] = found.most_likely
+        return OraclePrediction(nats, likeliest)
 
-    def _alone(self, rows: Rows, ends: np.ndarray) -> Oracle:
+    def _alone(self, rows: Rows, ends: np.ndarray) -> OraclePrediction:
         nats, likeliest = np.zeros(rows.shape), np.full(rows.shape, self.symbols)
         for row, its in enumerate(ends):
             for piece in np.split(np.arange(rows.shape[1]), np.flatnonzero(its)):
                 if len(piece):
                     found = self.oracle(rows[row, piece][None])
-                    nats[row, piece], likeliest[row, piece] = found.nats[0], found.likeliest[0]
-        return Oracle(nats, likeliest)
+                    nats[row, piece], likeliest[row, piece] = found.nats[0], found.most_likely[0]
+        return OraclePrediction(nats, likeliest)
 
     @abstractmethod
-    def inside(self, rows: Rows) -> Oracle:
+    def inside(self, rows: Rows) -> OraclePrediction:
         """The oracle of rows that begin with a sequence's first symbol and hold no separator."""
 
 
-class InContextMarkov(Sequences):
+class InContextMarkov(SequenceSource):
     """A chain of order 1 whose rows are drawn afresh for each sequence: what can be known is learned while reading."""
 
-    def __init__(self, options: Synthetic):
+    def __init__(self, options: SyntheticConfig):
         super().__init__(options, options.symbols)
         self.concentration = options.concentration
 
@@ -85,10 +93,10 @@ class InContextMarkov(Sequences):
         found, each = np.empty((count, self.length - 1), np.int64), np.arange(count)
         found[:, 0] = random.integers(self.symbols, size=count)
         for place in range(1, self.length - 1):
-            found[:, place] = picked(cumulative[each, found[:, place - 1]], random)
+            found[:, place] = sample_symbols(cumulative[each, found[:, place - 1]], random)
         return found
 
-    def inside(self, rows: Rows) -> Oracle:
+    def inside(self, rows: Rows) -> OraclePrediction:
         """(n_ij + a) / (n_i + a·V): the mean of the law of the rows, given what was seen."""
         counts = np.full((len(rows), self.symbols, self.symbols), self.concentration)
         probabilities = np.full((*rows.shape, self.symbols), 1 / self.symbols)
@@ -98,16 +106,16 @@ class InContextMarkov(Sequences):
             row = counts[each, before]  # (B, V)
             probabilities[:, place] = row / row.sum(axis=1, keepdims=True)
             counts[each, before, rows[:, place]] += 1
-        return chosen(probabilities, rows)
+        return predict_from(probabilities, rows)
 
 
-class Recall(Sequences):
+class Recall(SequenceSource):
     """Associative recall with many questions (MQAR; Arora et al. 2023, arXiv:2312.04927): keys with values, then keys again.
 
     The first half of the symbols are keys, the second values. Only the values behind a key's later mentions count.
     """
 
-    def __init__(self, options: Synthetic):
+    def __init__(self, options: SyntheticConfig):
         super().__init__(options, options.symbols)
         self.pairs = options.pairs or max(2, options.length // 16)
         self.keys = options.symbols // 2
@@ -136,12 +144,12 @@ class Recall(Sequences):
         places = np.arange(sequences.shape[1])
         return np.broadcast_to((places % 2 == 1) & (places >= 2 * self.pairs), sequences.shape)
 
-    def inside(self, rows: Rows) -> Oracle:
+    def inside(self, rows: Rows) -> OraclePrediction:
         """Answers are certain; what does not count is given as certain too."""
-        return Oracle(np.zeros(rows.shape), rows)
+        return OraclePrediction(np.zeros(rows.shape), rows)
 
 
-class Parity(Sequences):
+class Parity(SequenceSource):
     """Bits, and now and then the question whether the ones so far are odd; only the answers count.
 
     An answer stays in the text: it and the bits since then, some six, are enough for the next one.
@@ -150,7 +158,7 @@ class Parity(Sequences):
     QUESTION, EVEN = 2, 3  # and 4: odd
     GAP = 6  # bits between two questions, on average
 
-    def __init__(self, options: Synthetic):
+    def __init__(self, options: SyntheticConfig):
         super().__init__(options, 5)
         if options.length < 4:
             raise UserError(f"parity needs a size.context of 4 at least, not {options.length}")
@@ -173,12 +181,12 @@ class Parity(Sequences):
     def counted(self, sequences: np.ndarray) -> np.ndarray:
         return sequences >= self.EVEN
 
-    def inside(self, rows: Rows) -> Oracle:
+    def inside(self, rows: Rows) -> OraclePrediction:
         """Answers are certain; what does not count is given as certain too."""
-        return Oracle(np.zeros(rows.shape), rows)
+        return OraclePrediction(np.zeros(rows.shape), rows)
 
 
-class Dyck(Sequences):
+class Dyck(SequenceSource):
     """Brackets of several kinds, nested up to a depth, without an end: what may close is what stands open last.
 
     The second half of the symbols closes what the first half opens. Inside, half of the symbols open and half close.
@@ -186,7 +194,7 @@ class Dyck(Sequences):
 
     OPENS = 0.5
 
-    def __init__(self, options: Synthetic):
+    def __init__(self, options: SyntheticConfig):
         super().__init__(options, options.symbols)
         self.kinds, self.depth = options.symbols // 2, options.depth
         if options.symbols % 2:
@@ -199,17 +207,17 @@ class Dyck(Sequences):
         stack, depth, each = self._empty(count)
         for place in range(self.length - 1):
             cumulative = self._next(stack, depth, each).cumsum(axis=1)
-            found[:, place] = picked(cumulative, random)
+            found[:, place] = sample_symbols(cumulative, random)
             depth = self._push(stack, depth, each, found[:, place])
         return found
 
-    def inside(self, rows: Rows) -> Oracle:
+    def inside(self, rows: Rows) -> OraclePrediction:
         probabilities = np.empty((*rows.shape, self.symbols))
         stack, depth, each = self._empty(len(rows))
         for place in range(rows.shape[1]):
             probabilities[:, place] = self._next(stack, depth, each)
             depth = self._push(stack, depth, each, rows[:, place])
-        return chosen(probabilities, rows)
+        return predict_from(probabilities, rows)
 
     def _empty(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (

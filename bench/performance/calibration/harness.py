@@ -6,41 +6,41 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.config.schema import Measure, Run, Size, Train
-from bench.performance.worker_client import Failed, Refused, Worker
+from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
+from bench.performance.worker_client import RequestFailed, RequestUnsupported, WorkerClient
 
 TOLERANCE = (
     0.02  # what seconds, FLOPs and copied bytes may differ by; held bytes may not differ at all
 )
-TRIES = 12  # windows, of which the least disturbed one counts; one within half the tolerance ends the search
+MAX_WINDOWS = 12  # windows, of which the least disturbed one counts; one within half the tolerance ends the search
 VOCABULARY, CONTEXT, BATCH, PARAMETERS = 8, 8, 2, 80  # of the model around a ruler: next to nothing
 
 
-class Bad(Exception):
+class InvalidMeasurement(Exception):
     """The harness gave what can not be right; the message says what."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class CalibrationResult:
     """One figure of the harness beside the truth. `came` is None where there was none."""
 
     name: str
     expected: float
-    came: float | None
+    observed: float | None
     unit: str
     off: bool
     sentence: str
 
 
 @dataclass
-class Examination:
+class CalibrationReport:
     """What was found: the rulers one by one, and what can be said of the machine in plain sentences."""
 
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[CalibrationResult] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
     @property
-    def off(self) -> list[Finding]:
+    def off(self) -> list[CalibrationResult]:
         """The rulers that no figure should be taken with."""
         return [finding for finding in self.findings if finding.off]
 
@@ -52,7 +52,7 @@ class Examination:
         }
 
 
-class Spent(NamedTuple):
+class ReferenceTime(NamedTuple):
     """What a ruler noted of an interval: forwards, seconds by its own clock, seconds of processor time."""
 
     forwards: int
@@ -61,12 +61,12 @@ class Spent(NamedTuple):
 
 
 @dataclass
-class Logbook:
+class ReferenceClock:
     """Where a ruler in a worker notes the end of each forward."""
 
     path: Path
 
-    def last(self, tokens: float) -> Spent:
+    def last(self, tokens: float) -> ReferenceTime:
         """The last forwards that saw so many tokens together. Raises Bad where no such forwards end here."""
         lines = [line.split() for line in self.path.read_text(encoding="ascii").splitlines()]
         seen, at = 0, len(lines)
@@ -74,21 +74,23 @@ class Logbook:
             at -= 1
             seen += int(lines[at][0])
         if seen != tokens:
-            raise Bad(f"the harness counted {tokens:g} tokens, where the model saw {seen}")
+            raise InvalidMeasurement(
+                f"the harness counted {tokens:g} tokens, where the model saw {seen}"
+            )
         before, after = ([float(word) for word in lines[place]] for place in (at - 1, -1))
-        return Spent(len(lines) - at, after[1] - before[1], after[2] - before[2])
+        return ReferenceTime(len(lines) - at, after[1] - before[1], after[2] - before[2])
 
 
 # --- asking -----------------------------------------------------------------------------------------------------------
 
 
-class Bench:
+class CalibrationHarness:
     """A worker that one ruler after another is given to, and what was found with it."""
 
-    def __init__(self, worker: Worker, threads: int, device: str, folder: Path) -> None:
+    def __init__(self, worker: WorkerClient, threads: int, device: str, folder: Path) -> None:
         self.worker, self.threads, self.device = worker, threads, device
-        self.logbook = Logbook(folder / "logbook")
-        self.found = Examination()
+        self.logbook = ReferenceClock(folder / "logbook")
+        self.found = CalibrationReport()
         self.facts: dict[str, Any] = {}
 
     def prepare(self, ruler: str, window: float = 0.1, **options: Any) -> None:
@@ -100,9 +102,11 @@ class Bench:
         }
         run = Run(
             arch=arch,
-            size=Size(parameters=PARAMETERS, context=CONTEXT),
-            train=Train(batch=BATCH, device=self.device),
-            measure=Measure(window_seconds=window, lengths=[], batches=[], energy_seconds=0.3),
+            size=SizeConfig(parameters=PARAMETERS, context=CONTEXT),
+            train=TrainConfig(batch=BATCH, device=self.device),
+            measure=MeasureConfig(
+                window_seconds=window, lengths=[], batches=[], energy_seconds=0.3
+            ),
             names={"arch": ruler.lower(), "data": "none", "size": "own", "objective": "causal"},
             threads=self.threads,
         )
@@ -112,15 +116,15 @@ class Bench:
     def window(self, name: str) -> Mapping[str, float]:
         return dict(self.worker.ask("window", name=name))
 
-    def best(self, window: str, clock: str = "wall") -> tuple[Spent, float, float]:
+    def best(self, window: str, clock: str = "wall") -> tuple[ReferenceTime, float, float]:
         """Of some windows the one that a ruler and the harness agree best on: what the ruler noted, then seconds of each."""
         found = []
-        for _ in range(TRIES):
+        for _ in range(MAX_WINDOWS):
             taken = self.window(window)
             spent = self.logbook.last(taken["tokens"])
             own, came = getattr(spent, clock), taken[clock]
             if own <= 0:
-                raise Bad("the model's own clock stood still")
+                raise InvalidMeasurement("the model's own clock stood still")
             found.append((abs(came / own - 1), spent, own, came))
             if found[-1][0] <= TOLERANCE / 2:
                 break
@@ -133,9 +137,9 @@ class Bench:
         def figure(name: str) -> float:
             value = weighed.get(name)
             if isinstance(value, str):
-                raise Refused(value)
+                raise RequestUnsupported(value)
             if value is None:
-                raise Bad(f"the scales gave no {name}")
+                raise InvalidMeasurement(f"the scales gave no {name}")
             return float(value)
 
         return figure
@@ -157,19 +161,19 @@ class Bench:
         sentence = f"{what}: {truth} {unit} in truth, {said} {unit} by the harness"
         sentence += "." if came == expected else f", {apart:.2%} apart."
         self.found.findings.append(
-            Finding(name, expected, came, unit, not apart <= tolerance, sentence)
+            CalibrationResult(name, expected, came, unit, not apart <= tolerance, sentence)
         )
 
     @contextmanager
-    def noted(self, name: str, expected: float, unit: str) -> Iterator[None]:
+    def recording(self, name: str, expected: float, unit: str) -> Iterator[None]:
         """What can not be measured at all is off as well; what the system does not tell is said, and puts nothing off."""
         try:
             yield
-        except Refused as reason:
+        except RequestUnsupported as reason:
             self.found.sentences.append(f"The ruler for {name} could not be examined: {reason}.")
-        except (Bad, Failed, ValueError, KeyError) as error:
+        except (InvalidMeasurement, RequestFailed, ValueError, KeyError) as error:
             self.found.findings.append(
-                Finding(
+                CalibrationResult(
                     name, expected, None, unit, True, f"Measuring {name} gave nothing: {error}."
                 )
             )

@@ -20,19 +20,19 @@ from torch.autograd.function import FunctionCtx
 from architectures.interface import Backbone, State
 
 
-def own_seconds() -> float:
+def independent_seconds() -> float:
     """Seconds by a clock that the harness does not read."""
     raw = getattr(time, "CLOCK_MONOTONIC_RAW", None)  # not even corrected by the network's time
     return time.monotonic_ns() / 1e9 if raw is None else time.clock_gettime_ns(raw) / 1e9
 
 
-def own_processor_seconds() -> float:
+def independent_cpu_seconds() -> float:
     """Processor time of this process, all threads together, from the kernel's bookkeeping."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
-class Ruler(Backbone):
+class ReferenceModel(Backbone):
     """Does its work in each forward, whatever it is given, and notes when. Position t is made from position t alone.
 
     `logbook`: the file that gets a line a forward, of tokens, seconds and processor seconds; empty: none · `state` and
@@ -58,7 +58,7 @@ class Ruler(Backbone):
         if self.logbook:
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)
-            note = f"{x.shape[0] * x.shape[1]} {own_seconds():.9f} {own_processor_seconds():.6f}\n"
+            note = f"{x.shape[0] * x.shape[1]} {independent_seconds():.9f} {independent_cpu_seconds():.6f}\n"
             with open(self.logbook, "a", encoding="ascii") as file:
                 file.write(note)
         return x, state
@@ -72,7 +72,7 @@ class Ruler(Backbone):
         return 0.0
 
 
-class Sleep(Ruler):
+class SleepModel(ReferenceModel):
     """Sleeps for a known time."""
 
     def __init__(self, width: int, context: int, seconds: float, logbook: str = "") -> None:
@@ -84,7 +84,7 @@ class Sleep(Ruler):
         return x
 
 
-class Product(Ruler):
+class ProductModel(ReferenceModel):
     """Multiplies two square matrices of a side, so many times: a known number of FLOPs."""
 
     def __init__(self, width: int, context: int, side: int, times: int, logbook: str = "") -> None:
@@ -104,7 +104,7 @@ class Product(Ruler):
         return 2.0 * self.side**3 * self.times / length
 
 
-class Copy(Ruler):
+class CopyModel(ReferenceModel):
     """Copies a known number of bytes."""
 
     def __init__(self, width: int, context: int, size: int, logbook: str = "") -> None:
@@ -117,7 +117,7 @@ class Copy(Ruler):
         return x
 
 
-class Held(torch.autograd.Function):
+class RetainBytes(torch.autograd.Function):
     """Hands on x, and keeps tensors of known sizes for the backward, as an architecture keeps activations."""
 
     @staticmethod
@@ -133,7 +133,7 @@ class Held(torch.autograd.Function):
         return gradients[0], None
 
 
-class Hold(Ruler):
+class RetainModel(ReferenceModel):
     """Holds tensors of known sizes in bytes from the forward to the backward, and keeps a state of known bytes."""
 
     def __init__(
@@ -143,5 +143,5 @@ class Hold(Ruler):
         self.sizes = sizes
 
     def work(self, x: Tensor) -> Tensor:
-        held: Tensor = Held.apply(x, self.sizes)
+        held: Tensor = RetainBytes.apply(x, self.sizes)
         return held

@@ -15,16 +15,16 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from bench.analysis.comparisons import Comparison
 from bench.analysis.rows import each
 from bench.reporting.plots import drawing
-from bench.reporting.plots.lettering import Crowded, label_margin, label_points
-from bench.stats.intervals import pareto
+from bench.reporting.plots.lettering import NoRoomForLabel, label_margin, label_points
+from bench.stats.intervals import pareto_front
 
 
-class Empty(Exception):
+class EmptyPlot(Exception):
     """The message is why there is no such figure."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Plot:
     """One figure of the page: SVG, or the reason why there is none."""
 
     name: str
@@ -34,15 +34,15 @@ class Drawn:
     reason: str = ""
 
 
-def drawn(name: str, title: str, caption: str, make: Callable[[], Figure]) -> Drawn:
+def make_plot(name: str, title: str, caption: str, make: Callable[[], Figure]) -> Plot:
     """Draw, in the one style; an Empty becomes the reason."""
     with mpl.rc_context(drawing.STYLE):
         try:
-            return Drawn(
+            return Plot(
                 name, title, caption, svg=drawing.svg(make(), name, escape(title, quote=True))
             )
-        except Empty as why:
-            return Drawn(name, title, caption, reason=str(why))
+        except EmptyPlot as why:
+            return Plot(name, title, caption, reason=str(why))
 
 
 def curve_table(
@@ -76,7 +76,7 @@ def curves(
     else:
         table = table.assign(x=table["tokens"])
     if table.empty:
-        raise Empty(
+        raise EmptyPlot(
             "no held-out loss was logged"
             if per_second is None
             else "no training rate was measured for these rows"
@@ -145,9 +145,9 @@ def tradeoff(
     )
     table = table[table["x"] > 0].sort_values("bits_per_byte")
     if len(table) < 2:
-        raise Empty("fewer than two rows have both numbers from one sitting")
+        raise EmptyPlot("fewer than two rows have both numbers from one sitting")
     if table["x"].max() <= table["x"].min() * 1.01:
-        raise Empty("it is the same for all rows")
+        raise EmptyPlot("it is the same for all rows")
     figure, axes = drawing.canvas(
         max(drawing.HEIGHT, 0.17 * (len(table) + len(lines)) + 0.7) if margin else drawing.HEIGHT
     )
@@ -186,7 +186,7 @@ def tradeoff(
     ink += [(x, height) for _, height in lines for x in np.geomspace(*axes.get_xlim(), 60)]
     try:
         label_points(axes, points, ink)
-    except Crowded:
+    except NoRoomForLabel:
         return tradeoff(rows, cost, label, more_is_better, unit, lines, margin=True)
     return figure
 
@@ -226,7 +226,7 @@ def scores(rows: pd.DataFrame, lines: Lines = ()) -> Figure:
 def _front(axes: Axes, table: pd.DataFrame, more_is_better: bool) -> list[tuple[float, float]]:
     """Draw the steps through the rows that no other beats in both; returns points along them."""
     cost = (-table["x"] if more_is_better else table["x"]).to_numpy(dtype=float)
-    front = table[pareto(cost, table["bits_per_byte"].to_numpy(dtype=float))].sort_values("x")
+    front = table[pareto_front(cost, table["bits_per_byte"].to_numpy(dtype=float))].sort_values("x")
     x, y = front["x"].to_numpy(dtype=float), front["bits_per_byte"].to_numpy(dtype=float)
     (line,) = axes.plot(x, y, color=drawing.FAINT, linewidth=1, zorder=1, linestyle=(0, (4, 2)))
     line.set_drawstyle("steps-pre" if more_is_better else "steps-post")

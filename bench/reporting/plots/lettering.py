@@ -22,7 +22,7 @@ RELATIVE = {"left": (0, 0.5), "right": (1, 0.5), "center": (0.5, 0)}
 COVERED = 20.0  # square points of ink that a label may cover before it belongs into the margin
 
 
-class Crowded(Exception):
+class NoRoomForLabel(Exception):
     """There is no room beside some point."""
 
 
@@ -70,7 +70,7 @@ def label_points(
         bad = _badness(np.array([box for box, _ in spots]), taken, edges)
         best = int(np.argmin(bad))
         if bad[best] > COVERED:
-            raise Crowded(text)
+            raise NoRoomForLabel(text)
         box, side = spots[best]
         taken = np.vstack([taken, box])
         at = {"left": box[0], "right": box[2], "center": (box[0] + box[2]) / 2}[side]
@@ -104,7 +104,7 @@ def label_margin(axes: Axes, points: Sequence[Point]) -> None:
     wished = (scale[2:] - scale[0]) / (scale[1] - scale[0])
     order = np.argsort(wished, kind="stable")
     for place, height in zip(
-        order, spread([float(wished[one]) for one in order], step, 0.0, 1.0), strict=True
+        order, spread_labels([float(wished[one]) for one in order], step, 0.0, 1.0), strict=True
     ):
         x, _, text, tint = points[place]
         axes.text(1.06, height, text, va="center", color=tint, transform=axes.transAxes)
@@ -122,7 +122,9 @@ def label_margin(axes: Axes, points: Sequence[Point]) -> None:
         axes.add_artist(thin)
 
 
-def spread(values: Sequence[float], step: float, floor: float, ceiling: float) -> list[float]:
+def spread_labels(
+    values: Sequence[float], step: float, floor: float, ceiling: float
+) -> list[float]:
     """Ascending values, moved as little as needed to stand `step` apart between two ends: touching ones share their middle."""
     clusters: list[list[float]] = []  # [sum of wished-for lowest places, how many, lowest place]
 

@@ -5,14 +5,14 @@ from functools import partial
 
 import pandas as pd
 
-from bench.analysis.baselines import Floors, within
+from bench.analysis.baselines import Baselines, baselines_in_range
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import listed
-from bench.analysis.sessions import Sitting
+from bench.analysis.formatting import join_words
+from bench.analysis.sessions import MeasuredSession
 from bench.records.tables import Records
 from bench.reporting.plots import figures
-from bench.reporting.plots.figures import Drawn, drawn
-from bench.stats.intervals import pareto
+from bench.reporting.plots.figures import Plot, make_plot
+from bench.stats.intervals import pareto_front
 
 COSTS = (
     (
@@ -45,12 +45,15 @@ COSTS = (
     ),
 )
 NAMED = 24  # rows that a figure can name; of more it shows the best
-Headed = tuple[str, list[Drawn]]  # a heading, and the figures under it
+Headed = tuple[str, list[Plot]]  # a heading, and the figures under it
 
 
 def pictures(
-    part: Comparison, records: Records, sittings: Sequence[Sitting], floors: Sequence[Floors]
-) -> tuple[Drawn | None, list[Headed]]:
+    part: Comparison,
+    records: Records,
+    sittings: Sequence[MeasuredSession],
+    floors: Sequence[Baselines],
+) -> tuple[Plot | None, list[Headed]]:
     """The picture beside the answer, and all other figures: those of speed once for each sitting, never two on one axis."""
     tokens, seconds = _curves(part, records, sittings, floors)
     groups = [
@@ -67,13 +70,13 @@ def pictures(
     if not groups:
         reason = "no speed or memory was measured for these rows."
         tokens += [
-            Drawn("", title, "", reason=reason)
+            Plot("", title, "", reason=reason)
             for title in ("Quality against speed", "Quality against memory")
         ]
     return _scores(part, floors), [("", tokens), *groups]
 
 
-def _scores(part: Comparison, floors: Sequence[Floors]) -> Drawn | None:
+def _scores(part: Comparison, floors: Sequence[Baselines]) -> Plot | None:
     """The scores of the largest table, where there is one."""
     if not part.likelihoods:
         return None
@@ -81,40 +84,49 @@ def _scores(part: Comparison, floors: Sequence[Floors]) -> Drawn | None:
     rows, left = every.head(NAMED), _left_out(len(every))
     lines, off = _lines(rows, floors[0])
     caption = " ".join(filter(None, ("Dots: means over seeds. Bars: 95 % intervals.", left, off)))
-    return drawn(f"{part.name}-scores", "Quality", caption, partial(figures.scores, rows, lines))
+    return make_plot(
+        f"{part.name}-scores", "Quality", caption, partial(figures.scores, rows, lines)
+    )
 
 
 def _left_out(count: int) -> str:
     return f"The best {NAMED} of {count} rows." if count > NAMED else ""
 
 
-def _lines(rows: pd.DataFrame, floors: Floors) -> tuple[list[tuple[str, float]], str]:
-    return within(floors, "bits_per_byte", rows["bits_per_byte"].min(), rows["bits_per_byte"].max())
+def _lines(rows: pd.DataFrame, floors: Baselines) -> tuple[list[tuple[str, float]], str]:
+    return baselines_in_range(
+        floors, "bits_per_byte", rows["bits_per_byte"].min(), rows["bits_per_byte"].max()
+    )
 
 
 def _curves(
-    part: Comparison, records: Records, sittings: Sequence[Sitting], floors: Sequence[Floors]
-) -> tuple[list[Drawn], list[list[Drawn]]]:
+    part: Comparison,
+    records: Records,
+    sittings: Sequence[MeasuredSession],
+    floors: Sequence[Baselines],
+) -> tuple[list[Plot], list[list[Plot]]]:
     """Held-out loss against tokens, and for each sitting against seconds."""
     kinds = sorted(set(zip(part.rows["objective"], part.rows["tokenizer"], strict=True)))
     known = {
         str(rows["tokenizer"].iloc[0]): found
         for rows, found in zip(part.likelihoods, floors, strict=True)
     }
-    tokens: list[Drawn] = []
-    seconds: list[list[Drawn]] = [[] for _ in sittings]
+    tokens: list[Plot] = []
+    seconds: list[list[Plot]] = [[] for _ in sittings]
     for number, kind in enumerate(kinds):
         table, left = _best(figures.curve_table(part, records.curves, *kind))
         about = "" if kind[0] == "causal" else f" ({kind[0]}: an axis of its own)"
-        here = known.get(kind[1], Floors((), "")) if kind[0] == "causal" else Floors((), "")
+        here = known.get(kind[1], Baselines((), "")) if kind[0] == "causal" else Baselines((), "")
         lines, off = (
-            within(here, "validation_nats", *figures.frame(table)) if len(table) else ([], "")
+            baselines_in_range(here, "validation_nats", *figures.frame(table))
+            if len(table)
+            else ([], "")
         )
         off = " ".join(filter(None, (left, off)))
         caption = f"Mean over seeds, with the range over seeds behind it. The steep beginning is above the frame. {off}".strip()
         make = partial(figures.curves, table, lines=lines)
         tokens.append(
-            drawn(
+            make_plot(
                 f"{part.name}-tokens-{number}",
                 f"Held-out loss against tokens{about}",
                 caption,
@@ -129,7 +141,7 @@ def _curves(
                 f"Held-out loss against seconds{about}",
             )
             seconds[n].append(
-                drawn(name, title, caption, partial(figures.curves, table, rate, lines))
+                make_plot(name, title, caption, partial(figures.curves, table, rate, lines))
             )
     return tokens, seconds
 
@@ -148,7 +160,7 @@ def _shown(rows: pd.DataFrame, cost: "pd.Series[float]", more_is_better: bool) -
     """The best rows, and those that no other beats in both."""
     there = rows.assign(x=rows["subject"].map(cost).astype(float)).dropna(subset=["x"])
     front = there[
-        pareto(
+        pareto_front(
             (-1 if more_is_better else 1) * there["x"].to_numpy(),
             there["bits_per_byte"].to_numpy(dtype=float),
         )
@@ -157,16 +169,16 @@ def _shown(rows: pd.DataFrame, cost: "pd.Series[float]", more_is_better: bool) -
 
 
 def _measured(
-    part: Comparison, sitting: Sitting, name: str, floors: Sequence[Floors]
-) -> list[Drawn]:
-    made: list[Drawn] = []
+    part: Comparison, sitting: MeasuredSession, name: str, floors: Sequence[Baselines]
+) -> list[Plot]:
+    made: list[Plot] = []
     dashed = "Dashed: the rows that no other beats in both. Bars: 95 % intervals."
     for number, table in enumerate(part.likelihoods):
         rows = table[~table["control"]]
         for metric, title, label, more, unit in COSTS:
             cost = sitting.medians.get(metric, pd.Series(dtype=float))
             none = list(rows.loc[rows["subject"].map(cost).eq(0), "short"])
-            text = f"Without any, and so off the scale: {listed(none)}." if none else ""
+            text = f"Without any, and so off the scale: {join_words(none)}." if none else ""
             shown = _shown(rows, cost, more)
             lines, off = _lines(shown, floors[number]) if len(shown) else ([], "")
             left = (
@@ -176,7 +188,7 @@ def _measured(
             )
             make = partial(figures.tradeoff, shown, cost, label, more, unit, lines)
             made.append(
-                drawn(
+                make_plot(
                     f"{name}-{metric}-{number}",
                     title,
                     " ".join(filter(None, (dashed, left, text, off))),

@@ -10,19 +10,19 @@ from bench.analysis import families
 from bench.analysis.comparisons import Comparison
 from bench.analysis.rows import each
 from bench.reporting.plots import drawing
-from bench.reporting.plots.figures import Drawn, Empty, drawn
+from bench.reporting.plots.figures import EmptyPlot, Plot, make_plot
 from bench.reporting.plots.lettering import label_margin
 from bench.reporting.sections import regrets
-from bench.stats.intervals import pareto
+from bench.stats.intervals import pareto_front
 
 LEAST = 1e-3  # nats: less regret is drawn here
 HEIGHT = 2.9
 Span = tuple[float, float]
 
 
-def panels(parts: Sequence[Comparison]) -> list[Drawn]:
+def regret_plots(parts: Sequence[Comparison]) -> list[Plot]:
     """A panel for each source, all with one axis of state bytes."""
-    tables = regrets.known(parts)
+    tables = regrets.regret_tables(parts)
     states = (
         pd.concat([table["state_bytes"] for _, table in tables])
         if tables
@@ -31,26 +31,26 @@ def panels(parts: Sequence[Comparison]) -> list[Drawn]:
     states = states[states > 0]
     span = (float(states.min()) / 1.5, float(states.max()) * 1.5) if len(states) else (1.0, 10.0)
     return [
-        drawn(f"floor-{number}", title, _caption(table), partial(panel, table, span))
+        make_plot(f"floor-{number}", title, _caption(table), partial(panel, table, span))
         for number, (title, table) in enumerate(tables)
     ]
 
 
 def legend(parts: Sequence[Comparison]) -> list[tuple[str, int]]:
     """The families that have a point, with a colour of each."""
-    rows = [row for _, table in regrets.known(parts) for row in each(table)]
+    rows = [row for _, table in regrets.regret_tables(parts) for row in each(table)]
     found = {
         str(row.family): min(int(one.colour) for one in rows if one.family == row.family)
         for row in rows
     }
     return [
-        (families.title(family), found[family])
-        for family in sorted(found, key=lambda name: (families.place(name), name))
+        (families.family_title(family), found[family])
+        for family in sorted(found, key=lambda name: (families.family_rank(name), name))
     ]
 
 
 def _caption(table: pd.DataFrame) -> str:
-    certain = regrets.certain(table)
+    certain = regrets.oracle_is_certain(table)
     said = (
         "Higher is better; 1 is possible."
         if certain
@@ -70,12 +70,12 @@ def _span(rows: pd.DataFrame) -> tuple["pd.Series[float]", "pd.Series[float]"]:
 
 def panel(table: pd.DataFrame, span: Span) -> Figure:
     """Regret, or the share of right answers where the best possible is always right, against bytes of state."""
-    certain = regrets.certain(table)
+    certain = regrets.oracle_is_certain(table)
     height = table["accuracy"] if certain else table["regret"].clip(lower=LEAST)
     rows = table.assign(y=height.astype(float), x=table["state_bytes"].astype(float))
     there = rows[rows["x"] > 0]
     if there.empty:
-        raise Empty("no row has a state of known size")
+        raise EmptyPlot("no row has a state of known size")
     figure, axes = drawing.canvas(HEIGHT)
     axes.scatter(
         there["x"], there["y"], c=[drawing.colour(number) for number in there["colour"]], s=36, edgecolors=drawing.PAPER,
@@ -104,7 +104,7 @@ def panel(table: pd.DataFrame, span: Span) -> Figure:
     for _, level, _, _ in lines:
         axes.axhline(level, color=drawing.FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1)
     front = there[
-        pareto(there["x"].to_numpy(), (-there["y"] if certain else there["y"]).to_numpy())
+        pareto_front(there["x"].to_numpy(), (-there["y"] if certain else there["y"]).to_numpy())
     ]
     label_margin(
         axes,

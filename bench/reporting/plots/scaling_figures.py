@@ -8,36 +8,36 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.analysis.formatting import large
-from bench.analysis.scaling import COLUMN, Scale, Series
+from bench.analysis.formatting import format_large
+from bench.analysis.scaling import AXIS_COLUMNS, ScalingSeries, ScalingStudy
 from bench.reporting.plots import drawing
-from bench.reporting.plots.figures import Drawn, Empty, drawn
+from bench.reporting.plots.figures import EmptyPlot, Plot, make_plot
 from bench.reporting.plots.lettering import label_margin
 from bench.reporting.sections.scaling_tables import MISFIT
-from bench.stats.intervals import pareto
+from bench.stats.intervals import pareto_front
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE
 
 FURTHER = 4.0  # so many times beyond the largest measured value a law that fits is drawn on
 NAMED = 24  # architectures that a figure can name
 
 
-def drawings(scale: Scale) -> list[Drawn]:
+def scaling_plots(scale: ScalingStudy) -> list[Plot]:
     """Against data at the largest size, against size with the most data, against FLOPs."""
     law = "Points: measured, means over seeds. Lines: the law; dashed where it is extrapolated, where it fits."
     return [
-        drawn(
+        make_plot(
             f"{scale.name}-data",
             "The larger the dataset",
             f"At the largest size of each. {law}",
             partial(_law, scale, DATA),
         ),
-        drawn(
+        make_plot(
             f"{scale.name}-size",
             "The larger the model",
             f"After the most data of each. {law}",
             partial(_law, scale, SIZE),
         ),
-        drawn(
+        make_plot(
             f"{scale.name}-flops",
             "Loss against training FLOPs",
             "A point is a cell: a size and an amount of data. "
@@ -47,13 +47,13 @@ def drawings(scale: Scale) -> list[Drawn]:
     ]
 
 
-def _law(scale: Scale, axis: str) -> Figure:
+def _law(scale: ScalingStudy, axis: str) -> Figure:
     figure, axes = drawing.canvas()
     ends: list[tuple[float, float, str, str]] = []
     lows, highs = list[float](), list[float]()
     for series in scale.series[:NAMED]:
         rows = _edge(series, axis)
-        x = rows[COLUMN[axis]].to_numpy(dtype=float)
+        x = rows[AXIS_COLUMNS[axis]].to_numpy(dtype=float)
         tint = drawing.colour(series.colour)
         axes.scatter(x, rows["loss"], s=22, color=tint, zorder=3)
         lows, highs = [*lows, x.min()], [*highs, x.max()]
@@ -69,7 +69,7 @@ def _law(scale: Scale, axis: str) -> Figure:
                 last, highs = (float(beyond[-1]), float(heights[-1])), [*highs, beyond[-1]]
         ends.append((*last, series.label, tint))
     if min(lows) >= max(highs):
-        raise Empty("there is but one value along it")
+        raise EmptyPlot("there is but one value along it")
     _dress(
         scale,
         axes,
@@ -81,23 +81,25 @@ def _law(scale: Scale, axis: str) -> Figure:
     return figure
 
 
-def _edge(series: Series, axis: str) -> pd.DataFrame:
+def _edge(series: ScalingSeries, axis: str) -> pd.DataFrame:
     """The cells along one axis at the far end of the other."""
     other = "tokens_seen" if axis == SIZE else "budget"
-    return series.cells[series.cells[other] == series.cells[other].max()].sort_values(COLUMN[axis])
+    return series.cells[series.cells[other] == series.cells[other].max()].sort_values(
+        AXIS_COLUMNS[axis]
+    )
 
 
-def _flops(scale: Scale) -> Figure:
+def _flops(scale: ScalingStudy) -> Figure:
     figure, axes = drawing.canvas()
     ends: list[tuple[float, float, str, str]] = []
     known = [one for one in scale.series[:NAMED] if one.cells["flops"].notna().all()]
     if not known:
-        raise Empty("these records do not hold the FLOPs of a token")
+        raise EmptyPlot("these records do not hold the FLOPs of a token")
     for series in known:
-        x, y = (series.cells[name].to_numpy(dtype=float) for name in (COLUMN[FLOPS], "loss"))
+        x, y = (series.cells[name].to_numpy(dtype=float) for name in (AXIS_COLUMNS[FLOPS], "loss"))
         tint = drawing.colour(series.colour)
         axes.scatter(x, y, s=14, color=tint, alpha=0.6, zorder=2)
-        front = series.cells[pareto(x, y)].sort_values("flops")
+        front = series.cells[pareto_front(x, y)].sort_values("flops")
         axes.plot(front["flops"], front["loss"], color=tint)
         ends.append(
             (float(front["flops"].iloc[-1]), float(front["loss"].iloc[-1]), series.label, tint)
@@ -110,7 +112,7 @@ def _flops(scale: Scale) -> Figure:
 
 
 def _dress(
-    scale: Scale,
+    scale: ScalingStudy,
     axes: Axes,
     low: float,
     high: float,
@@ -125,7 +127,7 @@ def _dress(
         axes.axhline(
             scale.floor, color=drawing.FAINT, linewidth=0.9, linestyle=(0, (1, 2)), zorder=1
         )
-        ends = [*ends, (high, scale.floor, f"the oracle, {large(scale.floor)}", drawing.INK)]
+        ends = [*ends, (high, scale.floor, f"the oracle, {format_large(scale.floor)}", drawing.INK)]
     axes.set_xlabel(label)
     axes.set_ylabel(scale.unit)
     label_margin(axes, list(ends))

@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bench.analysis.crossovers import Crossing, Pair
-from bench.analysis.formatting import listed
+from bench.analysis.crossovers import SpeedCrossing, SpeedPair
+from bench.analysis.formatting import join_words
 from bench.analysis.rows import each
-from bench.analysis.speed_groups import Group
+from bench.analysis.speed_groups import SpeedGroup
 from bench.reporting.plots import drawing
-from bench.reporting.plots.figures import Drawn, Empty, drawn
+from bench.reporting.plots.figures import EmptyPlot, Plot, make_plot
 from bench.reporting.plots.lettering import label_margin
 
 PARTS = ("parameters", "gradients", "optimizer", "activations", "temporary")
-MOST = 30  # architectures in one figure
+MAX_LINES = 30  # architectures in one figure
 SPANS = 8.0  # times the least value: more are drawn on a logarithmic axis
 CURVES = (
     (
@@ -61,25 +61,25 @@ MISSING = {
 AXES = {"length": "tokens of context", "batch": "sequences at once"}
 
 
-def drawings(group: Group, pairs: Sequence[Pair]) -> list[Drawn]:
+def speed_plots(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> list[Plot]:
     """Every figure of a group; those without numbers are left out with the reason."""
-    made, shown = [], few(group)
+    made, shown = [], limit_group(group)
     said = (
         f" Drawn: {len(shown.names)} of {len(group.names)} architectures."
         if shown is not group
         else ""
     )
     for metric, axis, title, label, unit in CURVES:
-        table = points(shown, metric, axis)
+        table = curve_points(shown, metric, axis)
         crossed = [
             pair
             for pair in pairs
-            if pair.metric == metric and axis == "length" and group.sitting.claims(metric)
+            if pair.metric == metric and axis == "length" and group.sitting.allows_claim(metric)
         ]
         crossed = [pair for pair in crossed if {pair.first, pair.second} <= set(shown.names.index)]
         caption = f"{_about(metric, any(pair.crossings for pair in crossed))}{said} {_gaps(shown, metric, axis)}".strip()
         make = partial(curve, shown, table, crossed, AXES[axis], label, unit, MISSING[metric])
-        made.append(drawn(f"{group.name}-{metric}-{axis}", title, caption, make))
+        made.append(make_plot(f"{group.name}-{metric}-{axis}", title, caption, make))
     bars = "Live tensor storage at the peak of one training step, by what it holds."
     ticked = "memory_allocator_peak_bytes" in group.sitting.medians
     bars += (
@@ -89,21 +89,21 @@ def drawings(group: Group, pairs: Sequence[Pair]) -> list[Drawn]:
     )
     return [
         *made,
-        drawn(
+        make_plot(
             f"{group.name}-bars", "Memory of a training step", bars + said, partial(memory, shown)
         ),
     ]
 
 
-def few(group: Group) -> Group:
+def limit_group(group: SpeedGroup) -> SpeedGroup:
     """The group, or of a very large one the first by name and the reference: more lines than that nobody can tell apart."""
-    if len(group.names) <= MOST:
+    if len(group.names) <= MAX_LINES:
         return group
     names = sorted(
         group.subjects,
         key=lambda subject: (subject != group.sitting.reference, group.label(subject)),
     )
-    return replace(group, names=group.names.loc[names[:MOST]])
+    return replace(group, names=group.names.loc[names[:MAX_LINES]])
 
 
 def _about(metric: str, crossed: bool) -> str:
@@ -118,7 +118,7 @@ def _about(metric: str, crossed: bool) -> str:
     )
 
 
-def _gaps(group: Group, metric: str, axis: str) -> str:
+def _gaps(group: SpeedGroup, metric: str, axis: str) -> str:
     """Where curves have gaps, and why."""
     sitting, reasons = group.sitting, dict[str, dict[str, list[float]]]()
     for (subject, point), why in sitting.gaps.items():
@@ -135,19 +135,19 @@ def _gaps(group: Group, metric: str, axis: str) -> str:
                 for place in sitting.places(metric, axis)
             )
             where = (
-                f"at {listed([f'{place:,g}' for place in sorted(places)])}"
+                f"at {join_words([f'{place:,g}' for place in sorted(places)])}"
                 if some
                 else "everywhere"
             )
             alike.setdefault(where, []).append(group.label(subject))
         said += [
-            f"{listed(sorted(who)) if len(who) < len(group.names) else 'all'} {at}: {why}"
+            f"{join_words(sorted(who)) if len(who) < len(group.names) else 'all'} {at}: {why}"
             for at, who in alike.items()
         ]
     return f"Gaps: {'; '.join(said)}." if said else ""
 
 
-def points(group: Group, metric: str, axis: str) -> pd.DataFrame:
+def curve_points(group: SpeedGroup, metric: str, axis: str) -> pd.DataFrame:
     """The points of the group's curves: subject, short, colour, place, value, low, high; a gap has no value."""
     sitting, rows = group.sitting, []
     for name in each(group.names):
@@ -166,15 +166,15 @@ def points(group: Group, metric: str, axis: str) -> pd.DataFrame:
     return table[table["value"].isna() | (table["value"] > 0)]
 
 
-def _once(group: Group, subject: str, metric: str) -> tuple[float, float, float]:
+def _once(group: SpeedGroup, subject: str, metric: str) -> tuple[float, float, float]:
     value = group.sitting.value(subject, metric)
     return value, np.nan, np.nan
 
 
 def curve(
-    group: Group,
+    group: SpeedGroup,
     table: pd.DataFrame,
-    pairs: Sequence[Pair],
+    pairs: Sequence[SpeedPair],
     across: str,
     up: str,
     unit: str,
@@ -183,7 +183,7 @@ def curve(
     """A line an architecture, broken where a point is missing; bands of the intervals; rings where two change places."""
     filled = table.dropna(subset=["value"])
     if filled.empty or filled.groupby("subject").size().max() < 2:
-        raise Empty(missing)
+        raise EmptyPlot(missing)
     figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * filled["subject"].nunique() + 0.7))
     ends = []
     for _, line in table[table["subject"].isin(filled["subject"])].groupby("subject", sort=False):
@@ -234,7 +234,7 @@ def _upright(axes: Axes, table: pd.DataFrame, unit: str) -> None:
     axes.yaxis.set_major_formatter(drawing.engineering(unit))
 
 
-def _rings(group: Group, pairs: Sequence[Pair]) -> Iterator[tuple[float, float]]:
+def _rings(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> Iterator[tuple[float, float]]:
     """Where two curves cross: the length that was read off, at the middle of the two there."""
     for pair in pairs:
         for crossing in pair.crossings:
@@ -244,20 +244,20 @@ def _rings(group: Group, pairs: Sequence[Pair]) -> Iterator[tuple[float, float]]
             yield crossing.length, float(np.exp(np.mean(np.log(levels))))
 
 
-def _level(group: Group, subject: str, pair: Pair, crossing: Crossing) -> float:
+def _level(group: SpeedGroup, subject: str, pair: SpeedPair, crossing: SpeedCrossing) -> float:
     """The value of a curve between its measured points, on the line through their logarithms."""
     lengths = [length for length in pair.lengths if crossing.low <= length <= crossing.high]
     values = [group.sitting.at(subject, (pair.metric, "length", length)) for length in lengths]
     return exp(float(np.interp(log(crossing.length), np.log(lengths), np.log(values))))
 
 
-def memory(group: Group) -> Figure:
+def memory(group: SpeedGroup) -> Figure:
     """The peak of memory over one training step, in its parts; a bar an architecture, a tick where the allocator's peak is."""
     medians, names = group.sitting.medians, group.names
     columns = {part: f"memory_{part}_bytes" for part in PARTS if f"memory_{part}_bytes" in medians}
     table = medians.reindex(names.index)[list(columns.values())].dropna(how="all").fillna(0.0) / 1e6
     if not columns or table.empty:
-        raise Empty("no memory was measured by parts")
+        raise EmptyPlot("no memory was measured by parts")
     table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
     figure, axes = drawing.canvas(0.23 * len(table) + 1.0)
     bars, left = range(len(table)), np.zeros(len(table))

@@ -4,11 +4,18 @@ import math
 from functools import partial
 
 from bench.analysis import efficiency
-from bench.analysis.formatting import NONE, count, large, number, percent, size
-from bench.analysis.speed_groups import Group
-from bench.reporting.columns import Column, plain, shown, tabulate
+from bench.analysis.formatting import (
+    NO_VALUE,
+    format_bytes,
+    format_count,
+    format_large,
+    format_number,
+    format_percent,
+)
+from bench.analysis.speed_groups import SpeedGroup
+from bench.reporting.columns import MeasuredColumn, measurement_table, metric_column, value_cell
 from bench.reporting.html_table import Cell, Table
-from bench.reporting.sections.speed_tables import order
+from bench.reporting.sections.speed_tables import subject_order
 
 MEMORY = (
     (
@@ -40,54 +47,54 @@ MEMORY = (
 )
 
 
-def why_slower(group: Group) -> Table:
+def cost_table(group: SpeedGroup) -> Table:
     """The parts of a training step's cost, side by side."""
     sitting = group.sitting
     columns = [
-        Column("µs a token", "of training", partial(_microseconds, group)),
-        Column(
+        MeasuredColumn("µs a token", "of training", partial(_microseconds, group)),
+        MeasuredColumn(
             "FLOPs a token",
             "of training by formula: three times the forward ones",
             partial(_flops, group),
         ),
-        Column(
+        MeasuredColumn(
             "utilisation",
             "FLOPs per second over those of a large matrix product in the same process",
             partial(_use, group),
         ),
-        plain(
+        metric_column(
             sitting,
             "bytes a token",
             "that operators read and write in a training step",
             "traffic_bytes_per_token",
-            size,
+            format_bytes,
         ),
-        Column("traffic to a copy", ABOUT_TRAFFIC, partial(_traffic, group)),
-        plain(
+        MeasuredColumn("traffic to a copy", ABOUT_TRAFFIC, partial(_traffic, group)),
+        metric_column(
             sitting,
             "operators a step",
             "calls of operators in a training step",
             "operators_per_step",
-            count,
+            format_count,
         ),
-        Column(
+        MeasuredColumn(
             "forward / backward / optimizer",
             "shares of a training step’s time",
             partial(_shares, group),
         ),
-        Column(
+        MeasuredColumn(
             "training is",
             "launch-bound: a larger batch is at least 15 % faster a token",
             partial(_mark, group),
         ),
     ]
-    return tabulate(
+    return measurement_table(
         group,
         "costs",
         "Why is it slower?",
         "What one training step costs, side by side.",
         columns,
-        order(group),
+        subject_order(group),
     )
 
 
@@ -95,73 +102,82 @@ ABOUT_USE = "FLOPs per second over those of a large matrix product in the same p
 ABOUT_TRAFFIC = "bytes per second over those of a large copy in the same process; above 100 % where caches serve them"
 
 
-def _microseconds(group: Group, subject: str) -> Cell:
+def _microseconds(group: SpeedGroup, subject: str) -> Cell:
     rate = group.sitting.value(subject, "train_tokens_per_second")
     why = group.sitting.why(subject, "train_tokens_per_second")
-    return shown(1e6 / rate if rate > 0 else math.nan, number, why=why)
+    return value_cell(1e6 / rate if rate > 0 else math.nan, format_number, why=why)
 
 
-def _flops(group: Group, subject: str) -> Cell:
+def _flops(group: SpeedGroup, subject: str) -> Cell:
     flops, share = (
-        efficiency.train_flops(group.sitting, subject),
-        efficiency.unchecked(group.sitting, subject),
+        efficiency.train_flops_per_token(group.sitting, subject),
+        efficiency.unchecked_share(group.sitting, subject),
     )
-    small = f"{percent(share)} unchecked" if share > 0 else ""
-    return shown(flops, large, small, group.sitting.why(subject, "flops_per_token"))
+    small = f"{format_percent(share)} unchecked" if share > 0 else ""
+    return value_cell(flops, format_large, small, group.sitting.why(subject, "flops_per_token"))
 
 
-def _use(group: Group, subject: str) -> Cell:
+def _use(group: SpeedGroup, subject: str) -> Cell:
     share, peak = (
         efficiency.utilisation(group.sitting, subject),
         group.sitting.value(subject, "product_flops_per_second"),
     )
     if not math.isfinite(share):
-        known = math.isfinite(efficiency.train_flops(group.sitting, subject))
+        known = math.isfinite(efficiency.train_flops_per_token(group.sitting, subject))
         return Cell(
-            "unknown" if known else NONE,
+            "unknown" if known else NO_VALUE,
             None,
             why="unknown: no peak was measured in this process" if known else "",
         )
-    return Cell(percent(share), share, f"of {large(peak)}FLOP/s")
+    return Cell(format_percent(share), share, f"of {format_large(peak)}FLOP/s")
 
 
-def _traffic(group: Group, subject: str) -> Cell:
+def _traffic(group: SpeedGroup, subject: str) -> Cell:
     copy = group.sitting.value(subject, "copy_bytes_per_second")
-    return shown(efficiency.traffic(group.sitting, subject), percent, f"of {size(copy)}/s")
-
-
-def _shares(group: Group, subject: str) -> Cell:
-    found = efficiency.shares(group.sitting, subject)
-    said = " / ".join(f"{100 * share:.0f}" for share in found if math.isfinite(share))
-    return shown(
-        found[0], lambda _: f"{said} %", why=group.sitting.why(subject, efficiency.PARTS[0])
+    return value_cell(
+        efficiency.traffic_share(group.sitting, subject),
+        format_percent,
+        f"of {format_bytes(copy)}/s",
     )
 
 
-def _mark(group: Group, subject: str) -> Cell:
-    found = efficiency.mark(group.sitting, subject, "train_tokens_per_second")
-    return Cell(found.text, found.gain, found.small) if found else shown(math.nan, str)
+def _shares(group: SpeedGroup, subject: str) -> Cell:
+    found = efficiency.step_shares(group.sitting, subject)
+    said = " / ".join(f"{100 * share:.0f}" for share in found if math.isfinite(share))
+    return value_cell(
+        found[0], lambda _: f"{said} %", why=group.sitting.why(subject, efficiency.STEP_PARTS[0])
+    )
 
 
-def memory(group: Group) -> Table:
+def _mark(group: SpeedGroup, subject: str) -> Cell:
+    found = efficiency.batch_gain(group.sitting, subject, "train_tokens_per_second")
+    return Cell(found.text, found.gain, found.small) if found else value_cell(math.nan, str)
+
+
+def memory_table(group: SpeedGroup) -> Table:
     """Bytes of a training step by what they hold, the largest batch, and joules."""
     sitting = group.sitting
-    columns = [plain(sitting, title, about, metric, size) for title, about, metric in MEMORY]
+    columns = [
+        metric_column(sitting, title, about, metric, format_bytes)
+        for title, about, metric in MEMORY
+    ]
     limit = sitting.options.get("memory_limit") or 0
     about = (
-        f"sequences of a step that fit into {size(float(limit))}"
+        f"sequences of a step that fit into {format_bytes(float(limit))}"
         if limit
         else "sequences of a step that fit into the limit"
     )
-    columns.append(plain(sitting, "largest batch", about, "largest_batch", count))
+    columns.append(metric_column(sitting, "largest batch", about, "largest_batch", format_count))
     columns.append(
-        plain(sitting, "energy a token", "of training", "train_joules_per_token", _joules)
+        metric_column(sitting, "energy a token", "of training", "train_joules_per_token", _joules)
     )
-    return tabulate(group, "memory", "Memory and energy", "", columns, order(group))
+    return measurement_table(
+        group, "memory", "Memory and energy", "", columns, subject_order(group)
+    )
 
 
 def _joules(value: float) -> str:
     for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)):
         if value >= scale:
-            return f"{number(value / scale)} {unit}"
-    return f"{number(value / 1e-9)} nJ"
+            return f"{format_number(value / scale)} {unit}"
+    return f"{format_number(value / 1e-9)} nJ"

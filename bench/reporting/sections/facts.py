@@ -7,12 +7,12 @@ import pandas as pd
 
 from bench.analysis import budgets
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import count, size
+from bench.analysis.formatting import format_bytes, format_count
 from bench.analysis.rows import each
-from bench.analysis.sessions import Sitting
+from bench.analysis.sessions import MeasuredSession
 
 
-def glance(part: Comparison, sittings: list[Sitting]) -> list[tuple[str, str]]:
+def glance(part: Comparison, sittings: list[MeasuredSession]) -> list[tuple[str, str]]:
     """The few facts that stand beside the answer."""
     rows = part.rows
     machines = {sitting.machine: sitting.environment for sitting in sittings}
@@ -48,7 +48,9 @@ def facts(part: Comparison) -> list[tuple[str, str]]:
             for c in part.runs["config"]
         }
     )
-    rates = part.runs.assign(rate=[budgets.rate(c) for c in part.runs["config"]])["rate"].dropna()
+    rates = part.runs.assign(rate=[budgets.learning_rate(c) for c in part.runs["config"]])[
+        "rate"
+    ].dropna()
     pairs = [
         ("data", " · ".join(sorted(set(rows["data"])))),
         ("tokenizer", " · ".join(sorted(set(rows["tokenizer"])))),
@@ -94,9 +96,9 @@ def _plain(value: Any, key: str) -> str:
         return str(value)
     if isinstance(value, int | float):
         return (
-            size(value)
+            format_bytes(value)
             if key.endswith("bytes") and value >= 1000
-            else count(value)
+            else format_count(value)
             if float(value).is_integer()
             else f"{value:g}"
         )

@@ -10,16 +10,16 @@ import pandas as pd
 
 from bench.analysis import budgets
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import NONE, count, large, listed
+from bench.analysis.formatting import NO_VALUE, format_count, format_large, join_words
 from bench.analysis.rows import each
-from bench.records.metric import TRAINING
-from bench.reporting.html_table import SLACK, Cell, Table, name_cell
+from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.reporting.html_table import MAX_UNUSED_BUDGET, Cell, Table, name_cell
 
 BY_HAND = "by hand"
 
 
 @dataclass(frozen=True)
-class Column:
+class FairnessColumn:
     """A column of the sheet. `compared`: what has to be equal in all rows; None where a difference is no matter."""
 
     title: str
@@ -39,13 +39,13 @@ def _number(
     name: str,
     show: Callable[[float], str],
     compared: Callable[[Any], Any] | None = None,
-) -> Column:
+) -> FairnessColumn:
     read = _metric(name)
-    return Column(title, about, lambda run: show(read(run)), read, compared)
+    return FairnessColumn(title, about, lambda run: show(read(run)), read, compared)
 
 
-def _word(title: str, about: str, read: Callable[[Any], str]) -> Column:
-    return Column(title, about, lambda run: read(run) or NONE, read, read)
+def _word(title: str, about: str, read: Callable[[Any], str]) -> FairnessColumn:
+    return FairnessColumn(title, about, lambda run: read(run) or NO_VALUE, read, read)
 
 
 def _share(run: Any) -> float:
@@ -55,31 +55,31 @@ def _share(run: Any) -> float:
 
 
 def _rate(run: Any) -> float:
-    return budgets.rate(run.config)
+    return budgets.learning_rate(run.config)
 
 
 def _trials(run: Any) -> int:
-    return budgets.trials(run.config)
+    return budgets.search_trials(run.config)
 
 
 def _searched(run: Any) -> str:
     """How many trials, and where they were made if not here."""
-    said = [str(_trials(run) or BY_HAND), budgets.searched(run.config)]
+    said = [str(_trials(run) or BY_HAND), budgets.search_settings_text(run.config)]
     return ", ".join(filter(None, said))
 
 
-def columns(match: str) -> list[Column]:
+def columns(match: str) -> list[FairnessColumn]:
     """The sheet's columns, where runs were as long as `match` says."""
     seen = _metric("tokens_seen") if match == "tokens" else None
     return [
-        _number("parameters", "all of them, embeddings included", "parameters", count),
-        _number("without embeddings", "of tokens and of positions", "parameters_without_embedding", count),
+        _number("parameters", "all of them, embeddings included", "parameters", format_count),
+        _number("without embeddings", "of tokens and of positions", "parameters_without_embedding", format_count),
         _number("in products", "of the matrices and kernels that a token is multiplied with, the head's included",
-                "parameters_in_products", count),
-        _number("FLOPs a token", "of training, by formula", "flops_of_a_token", large),
-        _number("FLOPs in all", "of the whole training, by formula", "flops_in_all", large),
-        _number("tokens seen", "in training", "tokens_seen", large, seen),
-        _number("with loss", "tokens of the training that were predicted", "tokens_with_loss", large, _share),
+                "parameters_in_products", format_count),
+        _number("FLOPs a token", "of training, by formula", "flops_of_a_token", format_large),
+        _number("FLOPs in all", "of the whole training, by formula", "flops_in_all", format_large),
+        _number("tokens seen", "in training", "tokens_seen", format_large, seen),
+        _number("with loss", "tokens of the training that were predicted", "tokens_with_loss", format_large, _share),
         _word("context", "tokens that a prediction may look back on", lambda run: f"{run.config['size']['context']:,}"),
         _word("objective", "what was trained", lambda run: str(run.objective)),
         _word("protocol", "how it was scored", lambda run: str(run.protocol)),
@@ -87,12 +87,12 @@ def columns(match: str) -> list[Column]:
               lambda run: f"{run.config['train']['batch']}, {run.config.get('optimizer', {}).get('kind', 'adamw')}"),
         _word("precision", "of the forward pass", lambda run: str(run.precision)),
         _word("kernels", "what computes the mixing", lambda run: str(run.facts.get("kernels", ""))),
-        Column("learning rate", "as given for all, or each its own", lambda run: f"{_rate(run):.3g}", _rate),
-        Column("trials", "of the search for that rate, and where that was made if not here", _searched, _trials, _trials),
+        FairnessColumn("learning rate", "as given for all, or each its own", lambda run: f"{_rate(run):.3g}", _rate),
+        FairnessColumn("trials", "of the search for that rate, and where that was made if not here", _searched, _trials, _trials),
     ]  # fmt: skip
 
 
-def sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
+def fairness_sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
     """A row an architecture, from records alone."""
     firsts = _with_flops(part.runs.sort_values("seed").drop_duplicates("row").set_index("row"))
     rows = [row for row in each(part.rows) if row.Index in firsts.index and not row.control]
@@ -101,10 +101,10 @@ def sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
     shown = [
         c
         for c in columns(matches[0] if len(matches) == 1 else "tokens")
-        if any(c.text(run) not in (NONE, "nan") for run in runs)
+        if any(c.text(run) not in (NO_VALUE, "nan") for run in runs)
     ]
     unequal = {
-        c.title: differing([run.arch for run in runs], [c.compared(run) for run in runs])
+        c.title: differing_places([run.arch for run in runs], [c.compared(run) for run in runs])
         for c in shown
         if c.compared
     }
@@ -124,12 +124,13 @@ def sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
         for n, (row, run) in enumerate(zip(rows, runs, strict=True))
     ]
     sizes, lengths = (
-        sorted({of(run.config) for run in runs}) for of in (budgets.matched, budgets.length)
+        sorted({of(run.config) for run in runs})
+        for of in (budgets.describe_size_budget, budgets.describe_length)
     )
-    caption = f"Matched: the size, {listed(sizes)} at most; the length, {listed(lengths)}. The rest should be equal; red: it is not."
+    caption = f"Matched: the size, {join_words(sizes)} at most; the length, {join_words(lengths)}. The rest should be equal; red: it is not."
     labels = [str(row.label) for row in rows]
     notes = [
-        f"{t}: more than {100 * SLACK:g} % unused by {listed([labels[n] for n in sorted(of)])}"
+        f"{t}: more than {100 * MAX_UNUSED_BUDGET:g} % unused by {join_words([labels[n] for n in sorted(of)])}"
         for t, of in unspent.items()
     ]
     given = {run.config["train"].get("learning_rate") for run in runs}
@@ -154,13 +155,13 @@ def _with_flops(runs: pd.DataFrame) -> pd.DataFrame:
     known = runs.reindex(
         columns=[*runs.columns, *({"flops_per_token", "tokens_seen"} - set(runs.columns))]
     )
-    each_token = TRAINING * known["flops_per_token"].astype(float)
+    each_token = TRAINING_FLOPS_FACTOR * known["flops_per_token"].astype(float)
     return known.assign(
         flops_of_a_token=each_token, flops_in_all=each_token * known["tokens_seen"].astype(float)
     )
 
 
-def differing(arches: Sequence[str], values: Sequence[Any]) -> set[int]:
+def differing_places(arches: Sequence[str], values: Sequence[Any]) -> set[int]:
     """Places of the values that not every architecture has; where none is shared by all, of all but the commonest.
 
     Where every architecture has the same several values they were the question, and none is marked.
@@ -184,9 +185,15 @@ def _unspent(runs: Sequence[Any]) -> dict[str, set[int]]:
     marks: dict[str, set[int]] = {}
     for place, run in enumerate(runs):
         train, size = run.config["train"], run.config["size"]
-        if train.get("match") == "flops" and run.flops_in_all < (1 - SLACK) * train["budget"]:
+        if (
+            train.get("match") == "flops"
+            and run.flops_in_all < (1 - MAX_UNUSED_BUDGET) * train["budget"]
+        ):
             marks.setdefault("FLOPs in all", set()).add(place)
-        if size.get("match", "parameters") == "parameters" and _metric("budget_slack")(run) > SLACK:
+        if (
+            size.get("match", "parameters") == "parameters"
+            and _metric("budget_slack")(run) > MAX_UNUSED_BUDGET
+        ):
             title = {
                 "all": "parameters",
                 "without_embedding": "without embeddings",
@@ -201,4 +208,4 @@ def _said(texts: Sequence[str], labels: Sequence[str], places: set[int]) -> str:
     held: dict[str, list[str]] = {}
     for place in sorted(places):
         held.setdefault(texts[place], []).append(labels[place])
-    return "; ".join(f"{text}: {listed(names)}" for text, names in held.items())
+    return "; ".join(f"{text}: {join_words(names)}" for text, names in held.items())

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from bench.analysis.aggregate import Tables
+from bench.analysis.aggregate import VariantTables
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import count, fixed, percent
+from bench.analysis.formatting import format_count, format_fixed, format_percent
 from bench.analysis.rows import each
 from bench.reporting.html_table import Cell, Table, name_cell, seeds_cell
 from bench.reporting.sections.protocols import amounts
@@ -18,7 +18,7 @@ COLUMNS = [
 ]
 
 
-def tabulate(part: Comparison, tables: Tables, stale: frozenset[int]) -> list[Table]:
+def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> list[Table]:
     """A table for each text that an encoder filled in, the best first."""
     found = []
     there = part.rows[part.rows["filling_nats"].notna()]
@@ -38,7 +38,7 @@ def tabulate(part: Comparison, tables: Tables, stale: frozenset[int]) -> list[Ta
     return found
 
 
-def _table(name: str, rows: pd.DataFrame, tables: Tables, stale: frozenset[int]) -> Table:
+def _table(name: str, rows: pd.DataFrame, tables: VariantTables, stale: frozenset[int]) -> Table:
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)]
     names = ["filling_nats_standard_error", "filling_accuracy_standard_error"]
     squares = runs.reindex(columns=names).astype(float).pow(2).groupby(runs["row"])
@@ -57,9 +57,18 @@ def _table(name: str, rows: pd.DataFrame, tables: Tables, stale: frozenset[int])
         cells.append(
             [
                 name_cell(row, stale),
-                Cell(fixed(row.filling_nats), row.filling_nats, f"± {fixed(nats)}", mark),
-                Cell(percent(row.filling_accuracy), row.filling_accuracy, f"± {percent(accuracy)}"),
-                Cell(count(asked[row.Index]), float(asked[row.Index])),
+                Cell(
+                    format_fixed(row.filling_nats),
+                    row.filling_nats,
+                    f"± {format_fixed(nats)}",
+                    mark,
+                ),
+                Cell(
+                    format_percent(row.filling_accuracy),
+                    row.filling_accuracy,
+                    f"± {format_percent(accuracy)}",
+                ),
+                Cell(format_count(asked[row.Index]), float(asked[row.Index])),
                 seeds_cell(row),
             ]
         )

@@ -7,27 +7,34 @@ from typing import Any
 
 from bench.analysis import families
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import large, listed, number, plural, seconds, size
+from bench.analysis.formatting import (
+    format_bytes,
+    format_large,
+    format_number,
+    format_seconds,
+    join_words,
+    plural,
+)
 from bench.analysis.rows import each
-from bench.analysis.sessions import Sitting, flat
-from bench.analysis.speed_groups import Group
-from bench.config.identity import architecture
+from bench.analysis.sessions import MeasuredSession, scalar_point
+from bench.analysis.speed_groups import SpeedGroup
+from bench.config.identity import architecture_id
 
 ASK = "python -m bench.check arch={} --keep"
 GROWTH: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # title, metric, how it is read
-    ("forward, by formula", "flops_per_token", lambda value: f"{large(value)}FLOP a token"),
+    ("forward, by formula", "flops_per_token", lambda value: f"{format_large(value)}FLOP a token"),
     (
         "training, measured",
         "train_tokens_per_second",
-        lambda value: f"{seconds(1 / value)} a token",
+        lambda value: f"{format_seconds(1 / value)} a token",
     ),
-    ("a further token, measured", "decode_seconds_per_token", seconds),
-    ("state", "state_bytes", size),
+    ("a further token, measured", "decode_seconds_per_token", format_seconds),
+    ("state", "state_bytes", format_bytes),
 )
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """One architecture on the page."""
 
     name: str
@@ -39,10 +46,12 @@ class Card:
 
 
 def by_family(
-    parts: Sequence[Comparison], groups: Sequence[Group], checks: Mapping[str, Mapping[str, Any]]
-) -> list[tuple[str, list[Card]]]:
+    parts: Sequence[Comparison],
+    groups: Sequence[SpeedGroup],
+    checks: Mapping[str, Mapping[str, Any]],
+) -> list[tuple[str, list[ModelCard]]]:
     """Every architecture of the page under its family's title, families in their order."""
-    cards: dict[str, Card] = {}
+    cards: dict[str, ModelCard] = {}
     for part in parts:
         configs = part.runs.drop_duplicates("row").set_index("row")["config"]
         for row in each(part.rows[~part.rows["control"].astype(bool)]):
@@ -65,11 +74,12 @@ def by_family(
                     row.arch, arch, row, group, str(row.Index), checks, trained=False
                 )
     ordered = sorted(
-        cards.values(), key=lambda card: (families.place(card.family), card.family, card.colour)
+        cards.values(),
+        key=lambda card: (families.family_rank(card.family), card.family, card.colour),
     )
-    found: dict[str, list[Card]] = {}
+    found: dict[str, list[ModelCard]] = {}
     for card in ordered:
-        found.setdefault(families.title(card.family), []).append(card)
+        found.setdefault(families.family_title(card.family), []).append(card)
     return list(found.items())
 
 
@@ -77,15 +87,15 @@ def _card(
     name: str,
     arch: Mapping[str, Any],
     row: Any,
-    group: Group | None,
+    group: SpeedGroup | None,
     subject: str,
     checks: Mapping[str, Any],
     trained: bool,
-) -> Card:
+) -> ModelCard:
     about = arch.get("card") or {}
     lines = [] if group is None else _lines(group, subject)
-    contract = _contract(name, checks.get(architecture(arch)), trained)
-    return Card(
+    contract = _contract(name, checks.get(architecture_id(arch)), trained)
+    return ModelCard(
         name=name,
         family=str(arch.get("family", "")),
         colour=int(row.colour),
@@ -95,21 +105,23 @@ def _card(
     )
 
 
-def _lines(group: Group, subject: str) -> list[tuple[str, str]]:
+def _lines(group: SpeedGroup, subject: str) -> list[tuple[str, str]]:
     said = [
         (title, _growth(group.sitting, subject, metric, read)) for title, metric, read in GROWTH
     ]
     return [line for line in said if line[1]]
 
 
-def _growth(sitting: Sitting, subject: str, metric: str, read: Callable[[float], str]) -> str:
+def _growth(
+    sitting: MeasuredSession, subject: str, metric: str, read: Callable[[float], str]
+) -> str:
     """What it is at the shortest and at the longest context that it was taken at, and how much more that is."""
     places = sitting.places(metric, "length")
     values = {place: sitting.at(subject, (metric, "length", place)) for place in places}
     known = {place: value for place, value in values.items() if math.isfinite(value)}
     if not known:
         once = sitting.value(subject, metric)
-        gap = sitting.gaps.get((subject, flat(metric)), "")
+        gap = sitting.gaps.get((subject, scalar_point(metric)), "")
         return (
             f"{read(once)} at the full context"
             if once > 0
@@ -127,7 +139,7 @@ def _growth(sitting: Sitting, subject: str, metric: str, read: Callable[[float],
     more = (
         low / high if metric.endswith("per_second") else high / low
     )  # of a rate the seconds are told
-    return f"{read(low)} at {first:,g} tokens, {read(high)} at {last:,g}: ×{number(more)}"
+    return f"{read(low)} at {first:,g} tokens, {read(high)} at {last:,g}: ×{format_number(more)}"
 
 
 def _contract(name: str, found: Mapping[str, Any] | None, trained: bool) -> str:
@@ -143,9 +155,9 @@ def _contract(name: str, found: Mapping[str, Any] | None, trained: bool) -> str:
     for one in found["findings"]:
         told.setdefault(str(one.get("status")), []).append(str(one.get("name")))
     broken, kept = told.get("broken", []), len(told.get("holds", []))
-    aside = f"; not asked: {listed(told['not asked'])}" if told.get("not asked") else ""
+    aside = f"; not asked: {join_words(told['not asked'])}" if told.get("not asked") else ""
     said = (
-        f"broken: {listed(broken)}; {kept} hold"
+        f"broken: {join_words(broken)}; {kept} hold"
         if broken
         else f"all {plural(kept, 'promise')} hold"
     )
@@ -157,9 +169,9 @@ def legend(part: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
     """The rows of a comparison under their families: label and colour."""
     rows = part.rows[~part.rows["control"].astype(bool)]
     ordered = sorted(
-        each(rows), key=lambda row: (families.place(row.family), row.family, row.colour)
+        each(rows), key=lambda row: (families.family_rank(row.family), row.family, row.colour)
     )
     found: dict[str, list[tuple[str, int]]] = {}
     for row in ordered:
-        found.setdefault(families.title(row.family), []).append((row.short, int(row.colour)))
+        found.setdefault(families.family_title(row.family), []).append((row.short, int(row.colour)))
     return list(found.items())

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.analysis.aggregate import Tables
+from bench.analysis.aggregate import VariantTables
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import NONE, fixed, listed, plural
+from bench.analysis.formatting import NO_VALUE, format_fixed, join_words, plural
 from bench.analysis.rows import each
 from bench.records.tables import Records
 from bench.reporting.html_table import Cell, Table, name_cell
 from bench.reporting.plots import drawing
-from bench.reporting.plots.figures import Drawn, Empty, drawn
+from bench.reporting.plots.figures import EmptyPlot, Plot, make_plot
 from bench.reporting.plots.lettering import label_margin
 
 WAYS = ("stride", "stateful")
@@ -35,7 +35,7 @@ CURVES = (
 
 
 def tabulate(
-    part: Comparison, records: Records, tables: Tables, stale: frozenset[int]
+    part: Comparison, records: Records, tables: VariantTables, stale: frozenset[int]
 ) -> list[Table]:
     """A table for each table of the headline: the same rows in the same order."""
     made = [
@@ -46,7 +46,7 @@ def tabulate(
 
 
 def _table(
-    name: str, rows: pd.DataFrame, records: Records, tables: Tables, stale: frozenset[int]
+    name: str, rows: pd.DataFrame, records: Records, tables: VariantTables, stale: frozenset[int]
 ) -> Table:
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)][
         ["run", "row"]
@@ -64,7 +64,7 @@ def _table(
     reasons: dict[str, dict[str, list[str]]] = {}  # why, title, labels
     cells = []
     for row in each(rows):
-        line = [name_cell(row, stale), Cell(fixed(row.bits_per_byte), row.bits_per_byte)]
+        line = [name_cell(row, stale), Cell(format_fixed(row.bits_per_byte), row.bits_per_byte)]
         own = values[values["row"] == row.Index]
         if sampled and made[row.Index] != usual:
             own = unlike(
@@ -80,7 +80,7 @@ def _table(
         cells.append(line)
     notes = [note for note in _notes(values) if sampled]
     notes += [
-        f"{NONE} {title} · {listed(who)}: {why}"
+        f"{NO_VALUE} {title} · {join_words(who)}: {why}"
         for why, titles in reasons.items()
         for title, who in titles.items()
     ]
@@ -100,7 +100,7 @@ def _table(
     return Table(name, caption, columns, cells, notes, "Further protocols")
 
 
-def amounts(rows: pd.DataFrame, tables: Tables, option: str) -> "pd.Series[Any]":
+def amounts(rows: pd.DataFrame, tables: VariantTables, option: str) -> "pd.Series[Any]":
     """What `evaluate.<option>` was in the finished runs of each row, in words: rows that were asked unlike share no column."""
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)]
     found = runs["config"].map(lambda config: config.get("evaluate", {}).get(option))
@@ -146,7 +146,8 @@ def _sampled(
     scores = {way: float(means.get(f"{way}_bits_per_byte", math.nan)) for way in ("chunk", *WAYS)}
     cells = [
         Cell(
-            fixed(scores["chunk"]), scores["chunk"] if scores["chunk"] == scores["chunk"] else None
+            format_fixed(scores["chunk"]),
+            scores["chunk"] if scores["chunk"] == scores["chunk"] else None,
         )
     ]
     for way in WAYS:
@@ -155,16 +156,20 @@ def _sampled(
                 float(means.get(f"{way}_gain{end}", math.nan)) for end in ("", "_standard_error")
             )
             cells.append(
-                Cell(fixed(scores[way]), scores[way], f"gains {fixed(gain)} ± {fixed(error)}")
+                Cell(
+                    format_fixed(scores[way]),
+                    scores[way],
+                    f"gains {format_fixed(gain)} ± {format_fixed(error)}",
+                )
             )
             continue
         notes = values.loc[values["metric"] == f"{way}_bits_per_byte", "note"]
         why = str(notes.iloc[0]) if len(notes) else "not scored"
         reasons.setdefault(why, {}).setdefault(f"{way}, sample", []).append(str(row.label))
-        cells.append(Cell(NONE, None, why=why))
+        cells.append(Cell(NO_VALUE, None, why=why))
     known = {way: score for way, score in scores.items() if score == score}
     best = min(known, key=lambda way: known[way]) if known else ""
-    return [*cells, Cell(fixed(known[best]), known[best], best) if best else Cell(NONE)]
+    return [*cells, Cell(format_fixed(known[best]), known[best], best) if best else Cell(NO_VALUE)]
 
 
 def _whole(
@@ -173,14 +178,14 @@ def _whole(
     """What a protocol gave on the whole part, where finished runs were scored again by it."""
     values = found["value"].dropna()
     if len(values):
-        return Cell(fixed(values.mean()), float(values.mean()), plural(len(values), "seed"))
+        return Cell(format_fixed(values.mean()), float(values.mean()), plural(len(values), "seed"))
     why = (
         str(found["reason"].iloc[0])
         if len(found)
         else "not scored by it yet: python -m bench.evaluate does"
     )
     reasons.setdefault(why, {}).setdefault(f"{protocol}, all text", []).append(str(row.label))
-    return Cell(NONE, None, why=why)
+    return Cell(NO_VALUE, None, why=why)
 
 
 def _notes(values: pd.DataFrame) -> list[str]:
@@ -200,7 +205,7 @@ def _notes(values: pd.DataFrame) -> list[str]:
 # --- figures ----------------------------------------------------------------------------------------------------------
 
 
-def drawings(part: Comparison, records: Records, tables: Tables) -> list[Drawn]:
+def drawings(part: Comparison, records: Records, tables: VariantTables) -> list[Plot]:
     """One line an architecture: loss against position, and against allowed context."""
     made = []
     for number, rows in enumerate(part.likelihoods):
@@ -215,13 +220,13 @@ def drawings(part: Comparison, records: Records, tables: Tables) -> list[Drawn]:
             gaps = _gaps(shown, records, tables, metric)
             make: Callable[[], Figure] = partial(curve, table, int(rows["context"].iloc[0]), label)
             made.append(
-                drawn(f"{part.name}-{metric}-{number}", title, f"{caption}{left}{gaps}", make)
+                make_plot(f"{part.name}-{metric}-{number}", title, f"{caption}{left}{gaps}", make)
             )
     return made
 
 
 def points(
-    rows: pd.DataFrame, records: Records, tables: Tables, metric: str, axis: str
+    rows: pd.DataFrame, records: Records, tables: VariantTables, metric: str, axis: str
 ) -> pd.DataFrame:
     """Mean over seeds of a metric at each place of its axis: short, colour, x, y."""
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)][
@@ -237,7 +242,7 @@ def points(
     return means.join(rows[["short", "colour"]], on="row")
 
 
-def _gaps(rows: pd.DataFrame, records: Records, tables: Tables, metric: str) -> str:
+def _gaps(rows: pd.DataFrame, records: Records, tables: VariantTables, metric: str) -> str:
     """Whose lines end before the others', and why."""
     runs = tables.runs[tables.runs["row"].isin(rows.index)][["run", "row"]]
     missing = records.values[
@@ -251,7 +256,7 @@ def _gaps(rows: pd.DataFrame, records: Records, tables: Tables, metric: str) -> 
 def curve(table: pd.DataFrame, context: int, label: str) -> Figure:
     """Loss against a number of tokens, each step of the axis a doubling; an upright line at the context that was trained on."""
     if table["x"].nunique() < 2:
-        raise Empty("the records hold no such numbers")
+        raise EmptyPlot("the records hold no such numbers")
     count = table["short"].nunique()
     figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * count + 0.7))
     ends = []

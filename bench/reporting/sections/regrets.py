@@ -5,7 +5,15 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import NONE, count, fixed, listed, percent, plural, size
+from bench.analysis.formatting import (
+    NO_VALUE,
+    format_bytes,
+    format_count,
+    format_fixed,
+    format_percent,
+    join_words,
+    plural,
+)
 from bench.analysis.rows import each
 from bench.reporting.html_table import Cell, Table, name_cell
 
@@ -26,17 +34,19 @@ def about(rows: pd.DataFrame) -> str:
     )
 
 
-def certain(rows: pd.DataFrame) -> bool:
+def oracle_is_certain(rows: pd.DataFrame) -> bool:
     """Whether the best possible is always right on a source."""
     return bool(rows["oracle_accuracy"].min() >= CERTAIN)
 
 
-def exact(value: float, error: float) -> str:
+def format_regret(value: float, error: float) -> str:
     """A regret to as many places as its error gives sense to: three, and up to five for errors below a thousandth."""
-    return fixed(value, 3 + (error < 0.001) + (error < 0.0001))
+    return format_fixed(value, 3 + (error < 0.001) + (error < 0.0001))
 
 
-def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool = False) -> Table:
+def regret_table(
+    name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool = False
+) -> Table:
     """The rows of one source, the least regret first; folded away where one table over all sources stands above."""
     columns = [
         ("architecture", "a row is a variant; seeds are averaged"),
@@ -52,13 +62,13 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool 
         [
             name_cell(row, stale),
             _regret(row, not row.control and row.regret == best),
-            Cell(fixed(row.nats_per_token, 4), row.nats_per_token),
-            Cell(percent(row.accuracy), row.accuracy),
+            Cell(format_fixed(row.nats_per_token, 4), row.nats_per_token),
+            Cell(format_percent(row.accuracy), row.accuracy),
             Cell(
-                size(row.state_bytes),
+                format_bytes(row.state_bytes),
                 row.state_bytes if row.state_bytes == row.state_bytes else None,
             ),
-            Cell(count(row.parameters), row.parameters),
+            Cell(format_count(row.parameters), row.parameters),
             Cell(
                 str(row.seeds)
                 if row.seeds == row.seeds_asked
@@ -69,10 +79,8 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool 
         for row in each(rows)
     ]
     floor = rows.iloc[0]
-    reached = f"The best possible here: {fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
-    reached += (
-        f"{percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
-    )
+    reached = f"The best possible here: {format_fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
+    reached += f"{format_percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
     fold = (
         f"The {plural(len(rows), 'row')} of {floor['data']}, with nats per token, state and parameters"
         if folded
@@ -83,36 +91,43 @@ def tabulate(name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool 
 
 def _regret(row: object, best: bool) -> Cell:
     value, error = float(getattr(row, "regret", 0)), float(getattr(row, "regret_standard_error", 0))
-    return Cell(exact(value, error), value, f"± {exact(error, error)}", "best" if best else "")
+    return Cell(
+        format_regret(value, error),
+        value,
+        f"± {format_regret(error, error)}",
+        "best" if best else "",
+    )
 
 
-def sentences(comparison: Comparison) -> list[str]:
+def regret_sentences(comparison: Comparison) -> list[str]:
     """Who comes nearest to the best possible, and by how much others stay behind, for each table."""
     said = []
     for table in comparison.regrets:
         rows = table[~table["control"]]
         first, last = rows.iloc[0], rows.iloc[-1]
-        by = exact(first["regret"], first["regret_standard_error"])
-        error = exact(first["regret_standard_error"], first["regret_standard_error"])
+        by = format_regret(first["regret"], first["regret_standard_error"])
+        error = format_regret(first["regret_standard_error"], first["regret_standard_error"])
         near = rows[
             rows["regret"] - first["regret"]
             < 2 * (rows["regret_standard_error"] + first["regret_standard_error"])
         ]
         others = [str(label) for label in near["label"] if label != first["label"]]
         also = (
-            f", within two errors of it {listed(others[:4])}{' and others' if len(others) > 4 else ''}"
+            f", within two errors of it {join_words(others[:4])}{' and others' if len(others) > 4 else ''}"
             if others
             else ""
         )
-        line = f"Best possible: {fixed(first['oracle_nats_per_token'])} nats per token. Nearest: {first['label']}, "
+        line = f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: {first['label']}, "
         line += f"{by} ± {error} above"
-        far = f"; furthest: {last['label']}, {fixed(last['regret'])}" if len(rows) > 1 else ""
-        right = f", right in {percent(first['accuracy'])}" if certain(rows) else ""
+        far = (
+            f"; furthest: {last['label']}, {format_fixed(last['regret'])}" if len(rows) > 1 else ""
+        )
+        right = f", right in {format_percent(first['accuracy'])}" if oracle_is_certain(rows) else ""
         said.append(f"{line}{right}{also}{far}.")
     return said
 
 
-def known(parts: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
+def regret_tables(parts: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
     """The tables of all known floors without A/A controls, under the names of their sources, and in the order of those."""
     tables = [table[~table["control"]] for part in parts for table in part.regrets]
     budgets = {(int(table["budget"].iloc[0]), int(table["context"].iloc[0])) for table in tables}
@@ -128,9 +143,9 @@ def known(parts: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def overview(parts: Sequence[Comparison]) -> Table | None:
+def regret_overview(parts: Sequence[Comparison]) -> Table | None:
     """A row an architecture, a column a source: who can do what. None where fewer than two floors are known."""
-    tables = known(parts)
+    tables = regret_tables(parts)
     if len(tables) < 2:
         return None
     ranks = pd.concat([table.set_index("label")["regret"].rank() for _, table in tables], axis=1)
@@ -142,7 +157,7 @@ def overview(parts: Sequence[Comparison]) -> Table | None:
         line = [Cell(str(label), str(label), small=str(row.family), colour=int(row.colour))]
         for _, table in tables:
             found = next((one for one in each(table) if one.label == label), None)
-            line.append(Cell(NONE) if found is None else _crossed(found, table))
+            line.append(Cell(NO_VALUE) if found is None else _crossed(found, table))
         rows.append(line)
     columns = [
         ("architecture", "the best mean rank first"),
@@ -159,8 +174,11 @@ def overview(parts: Sequence[Comparison]) -> Table | None:
 
 def _crossed(row: object, table: pd.DataFrame) -> Cell:
     cell = _regret(row, getattr(row, "regret", 0) == table["regret"].min())
-    if not certain(table):
+    if not oracle_is_certain(table):
         return cell
     return Cell(
-        cell.text, cell.value, f"{percent(float(getattr(row, 'accuracy', 0)))} right", cell.mark
+        cell.text,
+        cell.value,
+        f"{format_percent(float(getattr(row, 'accuracy', 0)))} right",
+        cell.mark,
     )

@@ -6,30 +6,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.aggregate import Tables, variances
+from bench.analysis.aggregate import VariantTables, document_variance_table
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import NONE, fixed
+from bench.analysis.formatting import NO_VALUE, format_fixed
 from bench.analysis.rows import each
-from bench.analysis.verdicts import Verdicts, judged
+from bench.analysis.verdicts import Verdicts, compare_groups
 from bench.reporting.html_table import Cell, Table, name_cell, seeds_cell
-from bench.stats.intervals import interval
-from bench.stats.pairwise import Arms
+from bench.stats.intervals import mean_interval
+from bench.stats.pairwise import Groups
 
 SCORE = "left_to_right_bits_per_byte"
 
 
-def tabulate(part: Comparison, tables: Tables, stale: frozenset[int]) -> list[Table]:
+def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> list[Table]:
     """A table for each set of windows that an encoder was scored on: its rows ranked, and each held against the best."""
     found = []
     for number, (rows, windows) in enumerate(_groups(part, tables)):
         arms = _arms(rows, windows, tables)
         found.append(
-            _table(f"{part.name}-windows-{number}", rows, windows, judged(rows, arms), arms, stale)
+            _table(
+                f"{part.name}-windows-{number}",
+                rows,
+                windows,
+                compare_groups(rows, arms),
+                arms,
+                stale,
+            )
         )
     return found
 
 
-def _groups(part: Comparison, tables: Tables) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+def _groups(part: Comparison, tables: VariantTables) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """Rows that were asked the same windows of the same tokens, best first, with the nats of each window."""
     rows = part.rows[part.rows[SCORE].notna()]
     windows = tables.windows[tables.windows.index.get_level_values("row").isin(rows.index)]
@@ -43,15 +50,15 @@ def _groups(part: Comparison, tables: Tables) -> Iterator[tuple[pd.DataFrame, pd
             yield group.sort_values(SCORE), kept
 
 
-def _arms(rows: pd.DataFrame, windows: pd.DataFrame, tables: Tables) -> Arms:
+def _arms(rows: pd.DataFrame, windows: pd.DataFrame, tables: VariantTables) -> Groups:
     runs = tables.runs[tables.runs["status"] == "done"]
     seeds = [
         runs.loc[runs["row"] == row, SCORE].dropna().to_numpy(dtype=float) for row in rows.index
     ]
     if windows.empty:
-        return Arms(seeds, np.empty((len(rows), 0)), np.empty(0))
+        return Groups(seeds, np.empty((len(rows), 0)), np.empty(0))
     nats = windows["nats"].unstack("document").reindex(rows.index).to_numpy(dtype=float)
-    return Arms(
+    return Groups(
         seeds, nats, windows["bytes"].groupby(level="document").first().to_numpy(dtype=float)
     )
 
@@ -61,24 +68,24 @@ def _table(
     rows: pd.DataFrame,
     windows: pd.DataFrame,
     found: Verdicts,
-    arms: Arms,
+    arms: Groups,
     stale: frozenset[int],
 ) -> Table:
-    spread = variances(windows)
+    spread = document_variance_table(windows)
     first = int(str(rows[~rows["control"]].index[0]))
     cells = []
     for row, seeds in zip(each(rows), arms.seeds, strict=True):
         variance, count = spread.loc[row.Index] if row.Index in spread.index else (float("nan"), 0)
-        span = interval(seeds, float(variance), int(count))
+        span = mean_interval(seeds, float(variance), int(count))
         kind = "encoder" if row.pseudo_perplexity == row.pseudo_perplexity else "causal"
         cells.append(
             [
                 name_cell(row, stale),
                 Cell(kind, kind),
                 Cell(
-                    fixed(span.value),
+                    format_fixed(span.value),
                     span.value,
-                    f"± {fixed(span.half)}",
+                    f"± {format_fixed(span.half)}",
                     "best" if row.Index == first else "",
                 ),
                 _against(found, first, int(row.Index)),
@@ -131,7 +138,7 @@ def _against(found: Verdicts, best: int, row: int) -> Cell:
         | ((table["row"] == row) & (table["other_row"] == best))
     ]
     if mine.empty:  # a row of the A/A control is held against its own architecture alone
-        return Cell(NONE, None, mark="words")
+        return Cell(NO_VALUE, None, mark="words")
     pair = next(each(mine))
     return Cell(_in_windows(pair.sentence), float(pair.difference), mark="words")
 
@@ -140,9 +147,9 @@ def _bound(row: Any) -> Cell:
     """The bound of an encoder, with the sign that says what it is; a causal model has one order only."""
     value = row.any_order_bits_per_byte
     return (
-        Cell(f"≤ {fixed(value)}", value, f"± {fixed(row.any_order_standard_error)}")
+        Cell(f"≤ {format_fixed(value)}", value, f"± {format_fixed(row.any_order_standard_error)}")
         if value == value
-        else Cell(NONE)
+        else Cell(NO_VALUE)
     )
 
 

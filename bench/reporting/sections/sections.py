@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.analysis.crossovers import Pair
-from bench.analysis.formatting import number
-from bench.analysis.sessions import Sitting
-from bench.analysis.speed_groups import Group
+from bench.analysis.crossovers import SpeedPair
+from bench.analysis.formatting import format_number
+from bench.analysis.sessions import MeasuredSession
+from bench.analysis.speed_groups import SpeedGroup
 from bench.reporting.html_table import Table
 from bench.reporting.plots import speed_figures
-from bench.reporting.plots.figures import Drawn
+from bench.reporting.plots.figures import Plot
 from bench.reporting.sections import cost_tables, facts, speed_tables, trust
 
 DRAWN = 6  # sittings that get figures: the largest ones; hundreds of single measurements would take minutes to draw
 
 
 def sections(
-    sittings: Sequence[Sitting], measured: Sequence[tuple[Group, list[Pair]]]
+    sittings: Sequence[MeasuredSession], measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]]
 ) -> list[dict[str, Any]]:
     """What the template needs for each sitting, in order."""
     largest = sorted(
@@ -34,7 +34,7 @@ def sections(
 
 
 def _section(
-    sitting: Sitting, measured: Sequence[tuple[Group, list[Pair]]], drawn: bool
+    sitting: MeasuredSession, measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]], drawn: bool
 ) -> dict[str, Any]:
     whole = [group for group, _ in measured if sitting.reference in group.names.index]
     named = (
@@ -45,15 +45,15 @@ def _section(
             trust.depth_line(sitting, group)
             for group in (whole or [group for group, _ in measured])[:1]
         ),
-        trust.twin_line(sitting, named),
-        trust.doctor_line(sitting),
-        trust.surroundings(sitting),
+        trust.aa_line(sitting, named),
+        trust.calibration_line(sitting),
+        trust.host_state_text(sitting),
     ]
     return {
         "name": sitting.name,
         "machine": sitting.machine,
         "environment": facts.lines(sitting.environment | _states(sitting)),
-        "alarms": trust.alarms(sitting),
+        "alarms": trust.warnings(sitting),
         "lines": [line for line in lines if line],
         "groups": [_block(group, pairs, drawn) for group, pairs in measured],
         "findings": [_finding(one) for one in sitting.doctor.get("findings", [])],
@@ -61,7 +61,7 @@ def _section(
     }
 
 
-def _states(sitting: Sitting) -> dict[str, Any]:
+def _states(sitting: MeasuredSession) -> dict[str, Any]:
     """The machine's own readings, before and after, by the names that the page uses."""
     read = {when: sitting.surroundings.get(when) for when in ("before", "after")}
     return {
@@ -72,26 +72,26 @@ def _states(sitting: Sitting) -> dict[str, Any]:
     }
 
 
-def _block(group: Group, pairs: list[Pair], drawn: bool) -> dict[str, Any]:
+def _block(group: SpeedGroup, pairs: list[SpeedPair], drawn: bool) -> dict[str, Any]:
     def filled(*tables: Table) -> list[Table]:
         return [table for table in tables if table.rows or table.notes]
 
-    figures: list[Drawn] = speed_figures.drawings(group, pairs) if drawn else []
+    figures: list[Plot] = speed_figures.speed_plots(group, pairs) if drawn else []
     return {
         "title": group.title,
-        "first": filled(speed_tables.speeds(group)),
+        "first": filled(speed_tables.speed_table(group)),
         "figures": figures,
         "reasons": _left_out(figures),
         "further": filled(
-            *speed_tables.overtaking(group, pairs),
-            cost_tables.why_slower(group),
-            speed_tables.decode_card(group),
-            cost_tables.memory(group),
+            *speed_tables.crossover_tables(group, pairs),
+            cost_tables.cost_table(group),
+            speed_tables.decoding_table(group),
+            cost_tables.memory_table(group),
         ),
     }
 
 
-def _left_out(figures: Sequence[Drawn]) -> list[tuple[str, str]]:
+def _left_out(figures: Sequence[Plot]) -> list[tuple[str, str]]:
     return [(figure.title, figure.reason) for figure in figures if not figure.svg]
 
 
@@ -101,7 +101,7 @@ def _finding(one: dict[str, Any]) -> dict[str, Any]:
 
     def read(value: Any) -> str:
         return (
-            f"{number(float(value), 4)} {unit}".strip()
+            f"{format_number(float(value), 4)} {unit}".strip()
             if isinstance(value, int | float)
             else str(value)
         )

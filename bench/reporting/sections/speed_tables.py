@@ -7,11 +7,17 @@ from functools import partial
 from typing import Any
 
 from bench.analysis import crossovers, efficiency
-from bench.analysis.crossovers import Pair
-from bench.analysis.formatting import fixed, large, plural, seconds, size
+from bench.analysis.crossovers import SpeedPair
+from bench.analysis.formatting import (
+    format_bytes,
+    format_fixed,
+    format_large,
+    format_seconds,
+    plural,
+)
 from bench.analysis.sessions import RATES, Point
-from bench.analysis.speed_groups import Group
-from bench.reporting.columns import Column, plain, shown, tabulate
+from bench.analysis.speed_groups import SpeedGroup
+from bench.reporting.columns import MeasuredColumn, measurement_table, metric_column, value_cell
 from bench.reporting.html_table import TITLES, Cell, Table
 from bench.reporting.sections import trust
 from bench.stats.intervals import Ratio
@@ -25,11 +31,11 @@ QUANTITIES = {
 }
 
 
-def order(group: Group) -> list[str]:
+def subject_order(group: SpeedGroup) -> list[str]:
     """Fastest in training first, where a claim about it may be made; else by name."""
     sitting, names = group.sitting, sorted(group.subjects, key=group.label)
     metric = "train_tokens_per_second"
-    if not sitting.claims(metric):
+    if not sitting.allows_claim(metric):
         return names
     rate = {subject: sitting.value(subject, metric) for subject in names}
     return sorted(
@@ -40,12 +46,17 @@ def order(group: Group) -> list[str]:
 # --- rates ------------------------------------------------------------------------------------------------------------
 
 
-def speeds(group: Group) -> Table:
+def speed_table(group: SpeedGroup) -> Table:
     """Rates, with their ratios to the reference by either clock, and whether a larger batch would be faster."""
     columns = [
-        Column(TITLES[metric], ABOUT_RATE, partial(_rate, group, metric)) for metric in RATES
+        MeasuredColumn(TITLES[metric], ABOUT_RATE, partial(_rate, group, metric))
+        for metric in RATES
     ]
-    columns.append(plain(group.sitting, "first step", ABOUT_FIRST, "first_step_seconds", seconds))
+    columns.append(
+        metric_column(
+            group.sitting, "first step", ABOUT_FIRST, "first_step_seconds", format_seconds
+        )
+    )
     reference = (
         group.label(group.sitting.reference)
         if group.sitting.reference in group.names.index
@@ -55,7 +66,7 @@ def speeds(group: Group) -> Table:
         f"Below each rate its ratio to the reference, {reference}, in the same rounds: {trust.unit(group.sitting)}. "
         f"{trust.CLOCKS} Launch-bound: a larger batch is at least 15 % faster a token, so the processor waited for work."
     )
-    return tabulate(group, "speed", "Speed", caption, columns, order(group))
+    return measurement_table(group, "speed", "Speed", caption, columns, subject_order(group))
 
 
 ABOUT_RATE = (
@@ -64,7 +75,7 @@ ABOUT_RATE = (
 ABOUT_FIRST = "the first training step of a fresh process, with whatever is compiled or planned in it; in no rate"
 
 
-def _rate(group: Group, metric: str, subject: str) -> Cell:
+def _rate(group: SpeedGroup, metric: str, subject: str) -> Cell:
     sitting = group.sitting
     value = sitting.value(subject, metric)
     lines = [
@@ -72,24 +83,24 @@ def _rate(group: Group, metric: str, subject: str) -> Cell:
         for before, name in (("", metric), ("CPU ", RATES[metric]))
         if (ratio := sitting.ratios.get((subject, name)))
     ]
-    return shown(
+    return value_cell(
         value,
-        large,
+        format_large,
         "\n".join([*lines, *_mark(group, metric, subject)]),
         sitting.why(subject, metric),
     )
 
 
 def _ratio(ratio: Ratio) -> str:
-    span = f" ({fixed(ratio.low)} to {fixed(ratio.high)})" if ratio.rounds > 1 else ""
-    return f"×{fixed(ratio.value)}{span}" + (
+    span = f" ({format_fixed(ratio.low)} to {format_fixed(ratio.high)})" if ratio.rounds > 1 else ""
+    return f"×{format_fixed(ratio.value)}{span}" + (
         "" if ratio.agree or ratio.rounds < 2 else "\nno claim: the mean disagrees"
     )
 
 
-def _mark(group: Group, metric: str, subject: str) -> list[str]:
+def _mark(group: SpeedGroup, metric: str, subject: str) -> list[str]:
     """Whether the rate is launch-bound, and how busy the device was, in lines of small print."""
-    found = efficiency.mark(group.sitting, subject, metric)
+    found = efficiency.batch_gain(group.sitting, subject, metric)
     busy = (
         group.sitting.value(subject, "busy_share")
         if metric == "train_tokens_per_second"
@@ -102,10 +113,10 @@ def _mark(group: Group, metric: str, subject: str) -> list[str]:
 # --- who overtakes whom -----------------------------------------------------------------------------------------------
 
 
-def overtaking(group: Group, pairs: Sequence[Pair]) -> list[Table]:
+def crossover_tables(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> list[Table]:
     """Each pair of architectures along the lengths: who is faster, and from where. Those that never cross are folded away."""
-    rows: dict[tuple[str, str], dict[str, Pair]] = {}
-    for pair in (pair for pair in pairs if group.sitting.claims(pair.metric)):
+    rows: dict[tuple[str, str], dict[str, SpeedPair]] = {}
+    for pair in (pair for pair in pairs if group.sitting.allows_claim(pair.metric)):
         rows.setdefault((pair.first, pair.second), {})[pair.metric] = pair
     crossed = {
         names: row for names, row in rows.items() if any(pair.crossings for pair in row.values())
@@ -121,12 +132,12 @@ def overtaking(group: Group, pairs: Sequence[Pair]) -> list[Table]:
     return [first, _overtaking(group, others, "no-crossovers", folded=fold)] if rows else []
 
 
-def _few(group: Group) -> list[str]:
+def _few(group: SpeedGroup) -> list[str]:
     """What has to be known where architectures are many, or rounds few."""
     notes = []
-    if len(group.subjects) > crossovers.MOST:
+    if len(group.subjects) > crossovers.MAX_PAIRED:
         notes.append(
-            f"Of more than {crossovers.MOST} architectures each is set beside the reference alone."
+            f"Of more than {crossovers.MAX_PAIRED} architectures each is set beside the reference alone."
         )
     fewest = min(
         (group.sitting.rounds(point) for point in group.sitting.samples if point[1] == "length"),
@@ -140,7 +151,7 @@ def _few(group: Group) -> list[str]:
 
 
 def _overtaking(
-    group: Group, rows: dict[tuple[str, str], dict[str, Pair]], name: str, **about: Any
+    group: SpeedGroup, rows: dict[tuple[str, str], dict[str, SpeedPair]], name: str, **about: Any
 ) -> Table:
     metrics = [metric for metric in QUANTITIES if any(metric in row for row in rows.values())]
     notes = about.pop("notes", [])
@@ -169,49 +180,49 @@ def _overtaking(
 ABOUT_CROSSING = "a crossing lies between lengths where the paired ratio's interval is wholly below 1 and wholly above"
 
 
-def _pair_name(group: Group, names: tuple[str, str]) -> Cell:
+def _pair_name(group: SpeedGroup, names: tuple[str, str]) -> Cell:
     text = " · ".join(group.label(name) for name in names)
     return Cell(text, text)
 
 
-def _crossing(group: Group, pair: Pair | None) -> Cell:
+def _crossing(group: SpeedGroup, pair: SpeedPair | None) -> Cell:
     if pair is None:
-        return shown(math.nan, str, why="not measured at two lengths for both")
-    text, small = crossovers.short(pair, group)
+        return value_cell(math.nan, str, why="not measured at two lengths for both")
+    text, small = crossovers.pair_cell_text(pair, group)
     return Cell(text, pair.crossings[0].length if pair.crossings else None, small)
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------------
 
 
-def decode_card(group: Group) -> Table:
+def decoding_table(group: SpeedGroup) -> Table:
     """What writing costs: at several batches, until the first token, for a further one, and in state."""
     sitting = group.sitting
     columns = [
-        plain(
+        metric_column(
             sitting,
             "tokens/s, batch 1",
             "one sequence at a time",
             "decode_tokens_per_second",
-            large,
+            format_large,
         )
     ]
     for batch in sitting.places("decode_tokens_per_second", "batch"):
         title, about = f"batch {batch:g}", f"tokens per second of {batch:g} sequences together"
         columns.append(
-            Column(
+            MeasuredColumn(
                 title,
                 about,
-                partial(_at, group, ("decode_tokens_per_second", "batch", batch), large),
+                partial(_at, group, ("decode_tokens_per_second", "batch", batch), format_large),
             )
         )
     columns.append(
-        plain(
+        metric_column(
             sitting,
             "first token",
             "from the prompt to the first token, batch 1",
             "first_token_seconds",
-            seconds,
+            format_seconds,
         )
     )
     further = ("decode_seconds_per_token", "length")
@@ -225,25 +236,29 @@ def decode_card(group: Group) -> Table:
             f"further token at {length:,g}",
             f"when {length:,g} tokens stand before it, batch 1",
         )
-        columns.append(Column(title, about, partial(_at, group, (*further, length), seconds)))
+        columns.append(
+            MeasuredColumn(title, about, partial(_at, group, (*further, length), format_seconds))
+        )
     columns.append(
-        plain(sitting, "state", "of one sequence of the context’s length", "state_bytes", size)
+        metric_column(
+            sitting, "state", "of one sequence of the context’s length", "state_bytes", format_bytes
+        )
     )
     columns.append(
-        plain(
+        metric_column(
             sitting,
             "a token more",
             "bytes of state that each further token adds",
             "state_bytes_per_token",
-            size,
+            format_bytes,
         )
     )
-    return tabulate(group, "decoding", "Decoding", "", columns, order(group))
+    return measurement_table(group, "decoding", "Decoding", "", columns, subject_order(group))
 
 
-def _at(group: Group, point: Point, show: "object", subject: str) -> Cell:
+def _at(group: SpeedGroup, point: Point, show: "object", subject: str) -> Cell:
     assert callable(show)
     why = group.sitting.gaps.get((subject, point), "")
-    return shown(
+    return value_cell(
         group.sitting.at(subject, point), show, why=why or group.sitting.why(subject, point[0])
     )

@@ -4,25 +4,25 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
-from bench.analysis.formatting import fixed, listed, number, plural
-from bench.analysis.sessions import RATES, Sitting, flat
-from bench.analysis.speed_groups import Group
-from bench.stats.intervals import QUIET, Ratio, quiet
+from bench.analysis.formatting import format_fixed, format_number, join_words, plural
+from bench.analysis.sessions import RATES, MeasuredSession, scalar_point
+from bench.analysis.speed_groups import SpeedGroup
+from bench.stats.intervals import AA_BOUNDS, Ratio, aa_allows_claims
 
 VERBS = {
     "train_tokens_per_second": "training",
     "prefill_tokens_per_second": "reading a prompt",
     "decode_tokens_per_second": "decoding",
 }
-REFUSAL = "No speed claim on this machine today"
+NO_CLAIM = "No speed claim on this machine today"
 CLOCKS = "The wall clock ranks: it is what a user waits for. CPU time stands beside it: a neighbour does not lengthen it."
 
 
 def span(pair: Ratio) -> str:
-    return f"{fixed(pair.value)} ({fixed(pair.low)} to {fixed(pair.high)})"
+    return f"{format_fixed(pair.value)} ({format_fixed(pair.low)} to {format_fixed(pair.high)})"
 
 
-def why_not(sitting: Sitting, metric: str) -> tuple[str, str]:
+def no_claim_reason(sitting: MeasuredSession, metric: str) -> tuple[str, str]:
     """Why no claim may be made about a rate, with {} for what the A/A pair gave; and that. Both are empty where one may be."""
     pair, verb = sitting.twins.get(metric), VERBS[metric]
     if sitting.broken:
@@ -34,56 +34,58 @@ def why_not(sitting: Sitting, metric: str) -> tuple[str, str]:
     if pair is None:
         return "the model that was entered twice has no such rate", ""
     if not pair.agree:
-        mean = f"{fixed(pair.mean)} ({fixed(pair.mean_low)} to {fixed(pair.mean_high)})"
+        mean = f"{format_fixed(pair.mean)} ({format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)})"
         return (
             "the same model entered twice gave {}, which disagree",
             f"a median of {span(pair)} and a mean of {mean} in {verb}",
         )
-    if not quiet(pair):
+    if not aa_allows_claims(pair):
         return (
-            f"the same model entered twice gave {{}}, not inside {QUIET[0]} to {QUIET[1]}",
+            f"the same model entered twice gave {{}}, not inside {AA_BOUNDS[0]} to {AA_BOUNDS[1]}",
             f"{span(pair)} in {verb}",
         )
     return "", ""
 
 
-def refusals(sitting: Sitting, metrics: Mapping[str, str]) -> list[str]:
+def no_claim_sentences(sitting: MeasuredSession, metrics: Mapping[str, str]) -> list[str]:
     """A sentence for each reason why nothing is claimed about some of these rates (name: what it is called)."""
     reasons: dict[str, dict[str, str]] = {}
     for metric, verb in metrics.items():
-        why, gave = why_not(sitting, metric)
+        why, gave = no_claim_reason(sitting, metric)
         if why:
             reasons.setdefault(why, {})[verb] = gave
     return [
-        f"{REFUSAL} about {listed(list(of))}: {why.format(listed(list(of.values())))}."
+        f"{NO_CLAIM} about {join_words(list(of))}: {why.format(join_words(list(of.values())))}."
         for why, of in reasons.items()
     ]
 
 
-def measured(sitting: Sitting) -> dict[str, str]:
+def measured(sitting: MeasuredSession) -> dict[str, str]:
     """The rates that this sitting has, by what they are called."""
     return {metric: verb for metric, verb in VERBS.items() if metric in sitting.medians}
 
 
-def alarms(sitting: Sitting) -> list[str]:
+def warnings(sitting: MeasuredSession) -> list[str]:
     """What has to be read before any number: rulers that are off, and what may not be claimed."""
     off = [str(one.get("sentence") or one.get("name", "")) for one in sitting.broken]
     lines = [f"The doctor found a ruler off: {line.rstrip('.')}." for line in off]
-    lines += refusals(sitting, measured(sitting))
+    lines += no_claim_sentences(sitting, measured(sitting))
     calm = [
         metric
         for metric in measured(sitting)
-        if not sitting.claims(metric) and quiet(sitting.twins.get(RATES[metric]))
+        if not sitting.allows_claim(metric) and aa_allows_claims(sitting.twins.get(RATES[metric]))
     ]
     if calm and not sitting.broken:
-        said = listed([f"{VERBS[metric]} {span(sitting.twins[RATES[metric]])}" for metric in calm])
+        said = join_words(
+            [f"{VERBS[metric]} {span(sitting.twins[RATES[metric]])}" for metric in calm]
+        )
         lines.append(
             f"By CPU time the pair is quiet: {said}. That does not rank: a user waits for the wall clock."
         )
     return lines
 
 
-def twin_line(sitting: Sitting, name: str) -> str:
+def aa_line(sitting: MeasuredSession, name: str) -> str:
     """What the A/A pair says about this machine's clocks."""
     if not sitting.twins:
         return ""
@@ -97,12 +99,15 @@ def twin_line(sitting: Sitting, name: str) -> str:
     return f"The same model entered twice ({name}), as a ratio that should be 1: {'; '.join(said)}."
 
 
-def depth_line(sitting: Sitting, group: Group) -> str:
+def depth_line(sitting: MeasuredSession, group: SpeedGroup) -> str:
     """How deep, how many rounds, and how wide the intervals came out."""
     depth = str(sitting.options.get("depth", ""))
     rounds = {
         name: sitting.rounds(point)
-        for name, point in (("of rates", flat("train_tokens_per_second")), *_curve_points(sitting))
+        for name, point in (
+            ("of rates", scalar_point("train_tokens_per_second")),
+            *_curve_points(sitting),
+        )
         if point in sitting.samples
     }
     halves = [
@@ -112,7 +117,7 @@ def depth_line(sitting: Sitting, group: Group) -> str:
     ]
     parts = [
         f"Measured at depth “{depth}”" if depth else "Measured",
-        f": {listed(_rounds(rounds))}" if rounds else "",
+        f": {join_words(_rounds(rounds))}" if rounds else "",
     ]
     width = (
         f" Half of the width of a ratio’s interval is {100 * median(halves):.1f} % in the median"
@@ -123,7 +128,7 @@ def depth_line(sitting: Sitting, group: Group) -> str:
     return "".join(parts) + "." + width + worst
 
 
-def unit(sitting: Sitting) -> str:
+def unit(sitting: MeasuredSession) -> str:
     """What a ratio and its interval are of."""
     processes = sitting.process_count
     if processes < 2:
@@ -131,7 +136,7 @@ def unit(sitting: Sitting) -> str:
     return f"each of {processes} processes, one after another, gives its median; their geometric mean, with its 95 % t interval"
 
 
-def _curve_points(sitting: Sitting) -> list[tuple[str, tuple[str, str, float]]]:
+def _curve_points(sitting: MeasuredSession) -> list[tuple[str, tuple[str, str, float]]]:
     lengths = sitting.places("train_tokens_per_second", "length")
     return (
         [("at each length", ("train_tokens_per_second", "length", lengths[0]))] if lengths else []
@@ -142,7 +147,7 @@ def _rounds(rounds: Mapping[str, int]) -> list[str]:
     return [f"{plural(amount, 'round')} {name}" for name, amount in rounds.items()]
 
 
-def doctor_line(sitting: Sitting) -> str:
+def calibration_line(sitting: MeasuredSession) -> str:
     """What became of the rulers that were tried on models of known cost."""
     findings = sitting.doctor.get("findings", [])
     if not findings:
@@ -154,7 +159,7 @@ def doctor_line(sitting: Sitting) -> str:
     )
 
 
-def surroundings(sitting: Sitting) -> str:
+def host_state_text(sitting: MeasuredSession) -> str:
     """What else the machine was doing, as far as its system told."""
     said = [_change(sitting, name, title, unit) for name, title, unit in READINGS]
     return " ".join(line for line in (*said, _running(sitting.facts, sitting.environment)) if line)
@@ -167,12 +172,16 @@ READINGS = (
 )
 
 
-def _change(sitting: Sitting, name: str, title: str, unit: str) -> str:
+def _change(sitting: MeasuredSession, name: str, title: str, unit: str) -> str:
     """One reading before and after; nothing where the system told none."""
     read = {when: (sitting.surroundings.get(when) or {}).get(name) for when in ("before", "after")}
     numbers = {when: _figure(name, value) for when, value in read.items()}
-    said = [f"{number(value)}{unit} {when}" for when, value in numbers.items() if value is not None]
-    return f"{title}: {listed(said)}." if said else ""
+    said = [
+        f"{format_number(value)}{unit} {when}"
+        for when, value in numbers.items()
+        if value is not None
+    ]
+    return f"{title}: {join_words(said)}." if said else ""
 
 
 def _figure(name: str, value: Any) -> float | None:

@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from bench.analysis import families
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import fixed, number
+from bench.analysis.formatting import format_fixed, format_number
 from bench.reporting.html_table import Cell, Table
 from bench.reporting.plots import drawing
-from bench.reporting.plots.figures import Empty, drawn
+from bench.reporting.plots.figures import EmptyPlot, make_plot
 from bench.reporting.plots.lettering import label_margin
 
 Search = Mapping[str, Any]
@@ -64,7 +64,7 @@ def sections(searches: Sequence[Search], parts: Sequence[Comparison]) -> list[di
 
 def _section(name: str, searches: Sequence[Search], known: Mapping[str, int]) -> dict[str, Any]:
     found = {one["arch"]: one.get("family", "") for one in searches}
-    colours = families.colours(
+    colours = families.assign_colours(
         {a: f for a, f in found.items() if a not in known}, set(known.values())
     ) | {a: known[a] for a in found if a in known}
     first, unit = searches[0], UNITS.get(str(searches[0]["metric"]), str(searches[0]["metric"]))
@@ -76,13 +76,13 @@ def _section(name: str, searches: Sequence[Search], known: Mapping[str, int]) ->
         one for one in searches if one.get("family") != "control"
     ] or searches  # a floor would flatten all others
     figures = [
-        drawn(
+        make_plot(
             f"{name}-rates",
             f"{unit.capitalize()} against learning rate",
             curves,
             partial(rates, drawn_ones, colours, unit),
         ),
-        drawn(
+        make_plot(
             f"{name}-best",
             "Expected best against number of trials",
             budget,
@@ -144,10 +144,10 @@ def _table(
         where = f"the {edge} rate tried" if edge else ""
         cells.append([
             Cell(arch, arch, where, colour=colours[arch], badges=("UNTUNED",) if edge else ()),
-            Cell(number(_rates(search)[best]), _rates(search)[best], mark="bad" if edge else ""),
+            Cell(format_number(_rates(search)[best]), _rates(search)[best], mark="bad" if edge else ""),
             Cell(f"{ends[0]:g} to {ends[1]:g}" if isinstance(ends, list) else str(ends)),
             Cell(str(len(values)), float(len(values)), f"{diverged} diverged" if diverged else ""),
-            *(Cell(fixed(v), v if math.isfinite(v) else None) for v in (values[best], expected[0], half)),
+            *(Cell(format_fixed(v), v if math.isfinite(v) else None) for v in (values[best], expected[0], half)),
         ])  # fmt: skip
     return Table(f"{name}-table", caption, columns, cells)
 
@@ -162,7 +162,7 @@ def rates(searches: Sequence[Search], colours: Mapping[str, int], unit: str) -> 
     """The score of every trial against its learning rate."""
     finite = [value for search in searches for value in scores(search) if math.isfinite(value)]
     if not finite:
-        raise Empty("no trial came to its end")
+        raise EmptyPlot("no trial came to its end")
     figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(searches) + 0.7))
     low, top = (
         min(finite),
@@ -202,7 +202,7 @@ def bests(searches: Sequence[Search], colours: Mapping[str, int], unit: str) -> 
     longest = max(map(len, lines.values()))
     ends = [line[-1] for line in lines.values() if math.isfinite(line[-1])]
     if longest < 2 or not ends:
-        raise Empty("fewer than two trials came to their end")
+        raise EmptyPlot("fewer than two trials came to their end")
     figure, axes = drawing.canvas(max(drawing.HEIGHT, 0.17 * len(searches) + 0.7))
     second = [line[1] for line in lines.values() if len(line) > 1 and math.isfinite(line[1])]
     _framed(axes, min(ends), max(second + ends), unit)
