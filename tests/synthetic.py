@@ -18,7 +18,7 @@ from bench.config.schema import (
     TrainConfig,
 )
 from bench.records import store
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 
 HOSTILE = "<script>alert(1)</script>"
 HORIZON = {"nats": 1.25, "rate": 20_000.0, "memory": 60e6, "growth": 0.0}

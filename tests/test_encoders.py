@@ -15,7 +15,7 @@ from bench.data import Corpus, Part
 from bench.data.synthetic.base import open_synthetic
 from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training import loop
 from bench.training.objective import Batch, Causal, Masked
 from tests.test_objective import World

@@ -11,7 +11,7 @@ from bench import reporting
 from bench.analysis import families
 from bench.config.identity import architecture_id
 from bench.records import contract_results, store
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.reporting.plots import drawing
 
 from . import synthetic

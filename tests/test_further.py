@@ -9,7 +9,7 @@ import pytest
 
 from bench import reporting
 from bench.records import store
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from tests import synthetic
 
 TRUE = {"lstm": 2.0, "classic": 2.2, "encoder": 2.6}  # bits per byte, left to right

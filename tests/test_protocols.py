@@ -24,7 +24,7 @@ from bench.data.tokenizer import ByteVocabulary
 from bench.evaluation import sampling
 from bench.model.language_model import LanguageModel, initialise
 from bench.records import store
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training import loop
 from bench.training.objective import Causal
 from tests.conftest import Command, assert_one_error

@@ -10,7 +10,7 @@ from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run, TrainConfig
 from bench.records import source, store, tables
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.system import files
 
 

@@ -7,7 +7,7 @@ import pytest
 from bench import reporting
 from bench.analysis import aggregate, comparisons
 from bench.analysis.comparisons import Comparison
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from bench.reporting.plots import regret_figures
 from bench.reporting.sections import regrets

@@ -18,7 +18,7 @@ from bench import reporting
 from bench.analysis import aggregate, comparisons, formatting, sessions
 from bench.records import source
 from bench.records import tables as reading
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.reporting import summary_text
 from bench.reporting.plots import drawing, lettering
 from bench.stats import intervals

@@ -13,7 +13,7 @@ from bench import reporting
 from bench.analysis import aggregate, comparisons, scaling
 from bench.analysis.scaling import LawCrossing, ScalingStudy
 from bench.records import tables as reading
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.reporting.sections import scaling_tables
 from bench.stats import scaling_laws
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE, ScalingLaw

@@ -16,7 +16,7 @@ from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.records import store
 from bench.records import tables as reading
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.reporting import columns, summary_text
 from bench.reporting.plots import speed_figures
 from bench.reporting.sections import cost_tables, speed_tables, trust

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from bench.analysis.formatting import MINUS
 from bench.analysis.sessions import MeasuredSession
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 
 LAUNCH_BOUND_GAIN = (
     1.15  # a larger batch that is so much faster per token shows that the processor waited for work

@@ -12,7 +12,7 @@ from bench.analysis import families
 from bench.analysis.aggregate import VariantTables
 from bench.analysis.rows import each
 from bench.records.labels import variant_labels, without_size_and_steps
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.stats import scaling_laws
 from bench.stats.scaling_laws import AXES, DATA, FLOPS, SIZE, LawCrossover, ScalingLaw, TooFewPoints
 

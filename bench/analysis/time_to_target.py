@@ -17,7 +17,7 @@ from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import NO_VALUE, format_fixed, format_large, format_number
 from bench.analysis.rows import each
 from bench.config.errors import UserError
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.reporting.html_table import Cell, Table
 
 BITS, NATS = "bits per byte", "nats per token"

@@ -17,7 +17,7 @@ from bench.data import Corpus, Part, Vocabulary, nats_per_unit
 from bench.data.blocks import spaced_blocks
 from bench.evaluation import ngram
 from bench.evaluation.ngram import Floats
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.records.store import SCHEMA, write_json
 
 MAX_ORDER = 24  # at most

@@ -10,7 +10,7 @@ import torch
 from bench.data import Corpus, Part
 from bench.evaluation import sampling
 from bench.evaluation.likelihood import EVAL_BATCH, target_nats
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Masked, Objective
 

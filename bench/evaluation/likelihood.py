@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from bench.data import Part, Vocabulary, nats_per_unit, windows
 from bench.data.blocks import VALIDATION_BLOCKS, merge_mask, spaced_blocks
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training.loop import TrainSettings, autocast, torch_generator
 from bench.training.objective import Batch, Objective
 

@@ -20,7 +20,7 @@ from bench.evaluation.likelihood import (
 )
 from bench.evaluation.sampling import Stretches
 from bench.model.language_model import LanguageModel
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training import cross_entropy
 from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Objective

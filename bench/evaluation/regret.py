@@ -12,7 +12,7 @@ from scipy.special import ndtr, stdtrit
 
 from bench.data import Part, SyntheticSource, WindowBatch, windows
 from bench.evaluation import Score
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training.loop import TrainSettings, autocast
 from bench.training.objective import Batch, Objective
 

@@ -10,7 +10,7 @@ from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import Score, regret
 from bench.model.language_model import LanguageModel
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
 

@@ -18,7 +18,7 @@ from bench.model import sizing
 from bench.model.language_model import LanguageModel
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.records import store
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import host
 from bench.training import compilation, loop
 

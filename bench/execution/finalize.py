@@ -15,7 +15,7 @@ from bench.evaluation.generation import continue_text
 from bench.model import language_model as model
 from bench.model import sizing
 from bench.records import store
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.training import checkpoint, loop, objective
 from bench.training.loop import TrainSettings
 from bench.training.objective import Objective

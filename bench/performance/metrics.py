@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 
 WindowDict = Mapping[str, float]
 Better = Literal["higher", "lower", "neither"]

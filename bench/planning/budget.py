@@ -9,7 +9,7 @@ from bench.config.errors import UserError
 from bench.config.identity import digest, workload_id
 from bench.config.schema import Run
 from bench.records import store, tables
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
 
 SCHEMA = 1

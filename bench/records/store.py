@@ -17,7 +17,7 @@ from bench.config.identity import run_name, variant, workload_id
 from bench.config.schema import Run
 from bench.records.loading import UNREADABLE, load_record, read_curve_lines
 from bench.records.loading import read_json as read_json
-from bench.records.metric import Metric
+from bench.records.metrics import Metric
 from bench.records.schema import FINISHED
 from bench.records.schema import SCHEMA as SCHEMA
 from bench.system.files import atomic_write, fsync, remove_stale_temp

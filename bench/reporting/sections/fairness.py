@@ -12,7 +12,7 @@ from bench.analysis import budgets
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import NO_VALUE, format_count, format_large, join_words
 from bench.analysis.rows import each
-from bench.records.metric import TRAINING_FLOPS_FACTOR
+from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.reporting.html_table import MAX_UNUSED_BUDGET, Cell, Table, name_cell
 
 BY_HAND = "by hand"
