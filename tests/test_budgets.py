@@ -16,7 +16,7 @@ from bench.config.validation import validate_run
 from bench.model import language_model, sizing
 from bench.planning import budget as plans
 from bench.reporting.sections.fairness import differing_places
-from tests import synthetic
+from tests import fake_records
 from tests.conftest import Command, assert_one_error
 
 RNN = {
@@ -263,7 +263,7 @@ def test_only_what_was_not_the_question_is_marked() -> None:
 
 
 def test_the_sheet_is_in_the_report(tmp_path: Path) -> None:
-    root = synthetic.write(tmp_path / "suite", seeds=1, machines=1)
+    root = fake_records.write(tmp_path / "suite", seeds=1, machines=1)
     page = reporting.make_report(root)[0].read_text()
     assert "Matched: the size, 800,000 parameters at most; the length, tokens." in page
     sheet = page[page.index("Fairness sheet") : page.index("Order of the training blocks")]

@@ -15,7 +15,7 @@ from bench.analysis import aggregate, sessions
 from bench.execution import runner
 from bench.records import loading, store
 from bench.records import tables as reading
-from tests import synthetic
+from tests import fake_records
 
 pytestmark = pytest.mark.xdist_group("damage")  # one report for all
 
@@ -178,7 +178,7 @@ def summary(root: Path) -> pd.DataFrame:
 
 def write_beside(root: Path, number: int) -> Path:
     """A run of which something beside its score is spoiled later."""
-    folder = synthetic.write_run(root, BESIDE, 10 + number)
+    folder = fake_records.write_run(root, BESIDE, 10 + number)
     again = folder / "evaluations" / "stride-12345678"
     again.mkdir(parents=True)
     shutil.copy(folder / "result.json", again)
@@ -189,10 +189,10 @@ def write_good(root: Path) -> list[Path]:
     """A suite without a fault; the runs of which something beside the score is going to be spoiled."""
     for arch in (WHOLE, SPOILED, BESIDE):
         for seed in range(2):
-            synthetic.write_run(root, arch, seed)
-        synthetic.write_measure(root, arch, rounds=6)
-    synthetic.write_measure(root, WHOLE, rounds=6, twin=True)
-    synthetic.write_references(root)
+            fake_records.write_run(root, arch, seed)
+        fake_records.write_measure(root, arch, rounds=6)
+    fake_records.write_measure(root, WHOLE, rounds=6, twin=True)
+    fake_records.write_references(root)
     return [write_beside(root, number) for number in range(len(LESS))]
 
 
@@ -203,9 +203,9 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Told:
     for folder, (damage, _) in zip(write_good(root), LESS.values(), strict=True):
         damage(folder)
     for number, (damage, _) in enumerate(LOST.values()):
-        damage(synthetic.write_run(root, SPOILED, 10 + number))
+        damage(fake_records.write_run(root, SPOILED, 10 + number))
     for name, (file, value, _) in MEASURED.items():
-        (synthetic.write_measure(root, name, rounds=6) / file).write_text(value)
+        (fake_records.write_measure(root, name, rounds=6) / file).write_text(value)
     for number, value in enumerate(UNSOUND):
         for place in ("references", "tune/searches"):
             (root / place).mkdir(parents=True, exist_ok=True)
@@ -213,10 +213,12 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Told:
     first, second = (next(root.glob(f"runs/{WHOLE}-*-s{seed}-*")) for seed in range(2))
     for name in COPIES:
         shutil.copytree(first, first.with_name(name.format(first.name)))
-    synthetic.write_run(
+    fake_records.write_run(
         root, WHOLE, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2")
     )
-    synthetic.write_run(root, WHOLE, 1, "unfinished", folder=second.with_name(f"{second.name}-a3"))
+    fake_records.write_run(
+        root, WHOLE, 1, "unfinished", folder=second.with_name(f"{second.name}-a3")
+    )
     return tell(root)
 
 
@@ -270,7 +272,10 @@ def test_damaged_references_and_searches_are_named(number: int, bad: Told) -> No
 @pytest.mark.parametrize("name", LOST)
 def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    folder, asked = synthetic.write_run(root, SPOILED, 2), synthetic.make_run(root, SPOILED, 2)
+    folder, asked = (
+        fake_records.write_run(root, SPOILED, 2),
+        fake_records.make_run(root, SPOILED, 2),
+    )
     assert store.select_folder(asked) == (folder, False)
     LOST[name][0](folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -279,7 +284,7 @@ def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> N
     assert not door.scored(folder)
     door.raise_if_not_started(folder)
     assert runner.status_line(folder).startswith("unreadable: ")
-    written = synthetic.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
+    written = fake_records.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
     records = reading.read_records(root)
     assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]
     assert records.aside.empty
@@ -307,8 +312,8 @@ def test_a_finished_attempt_stands_where_later_ones_are_not(bad: Told) -> None:
 
 
 def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
-    folder = synthetic.write_run(tmp_path, SPOILED, 0, "failed", "first")
-    synthetic.write_run(
+    folder = fake_records.write_run(tmp_path, SPOILED, 0, "failed", "first")
+    fake_records.write_run(
         tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2")
     )
     records = reading.read_records(tmp_path)
@@ -318,7 +323,7 @@ def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
 
 def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -> None:
     for seed in range(2):
-        folder = synthetic.write_run(tmp_path, SPOILED, seed)
+        folder = fake_records.write_run(tmp_path, SPOILED, seed)
         for name in ("provenance.json", "result.json") if seed else ():
             (folder / name).unlink()
     runs = reading.read_records(tmp_path).runs
@@ -331,7 +336,7 @@ def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -
 
 
 def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> None:
-    asked = synthetic.make_run(tmp_path / "suite", SPOILED, 0)
+    asked = fake_records.make_run(tmp_path / "suite", SPOILED, 0)
     folder, _ = store.select_folder(asked)
     store.create_record(folder, asked, {}, {})
     for name, value in (
@@ -350,7 +355,7 @@ def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> 
 
 def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
     """As scoring writes them: the bytes of a window are its tokens times what a token of the whole part has of them."""
-    folder = synthetic.write_run(tmp_path, "lstm", 0)
+    folder = fake_records.write_run(tmp_path, "lstm", 0)
     windows = pd.DataFrame(
         {"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]}
     )

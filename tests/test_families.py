@@ -14,7 +14,7 @@ from bench.records import contract_results, store
 from bench.records.metrics import Metric
 from bench.reporting.plots import drawing
 
-from . import synthetic
+from . import fake_records
 
 SIGHTS = {  # Machado et al. 2009, severity 1, on linear RGB
     "normal": np.eye(3),
@@ -101,8 +101,8 @@ def grown(name: str, values: dict[float, float]) -> list[Metric]:
 def root(tmp_path: Path) -> Path:
     """A trained and measured LSTM, a trained decoder that was not measured, and a measured one that was not trained."""
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0)
-    synthetic.write_run(root, "decoder", 0)
+    fake_records.write_run(root, "lstm", 0)
+    fake_records.write_run(root, "decoder", 0)
     metrics = [
         Metric("peak_train_memory_bytes", "bytes", "lower", (1e6,)),
         *grown("flops_per_token", {64.0: 1.2e6, 512.0: 1.8e6}),
@@ -112,8 +112,8 @@ def root(tmp_path: Path) -> Path:
         *grown("train_tokens_per_second", {64.0: 1000.0, 512.0: 500.0}),
         *grown("state_bytes", {64.0: 2048.0, 512.0: 2048.0}),
     ]
-    synthetic.write_measure(root, "lstm", metrics=metrics)
-    folder = synthetic.write_measure(root, "gru")
+    fake_records.write_measure(root, "lstm", metrics=metrics)
+    folder = fake_records.write_measure(root, "gru")
     about = store.read_json(folder / "subject.json")
     arch = {"family": "recurrent", "card": {"summary": "Two gates. No more.", "paper": "Cho 2014"}}
     store.write_json(folder / "subject.json", about | {"described": arch})
@@ -130,7 +130,7 @@ def card(page: str, name: str) -> str:
 
 
 def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
-    run = synthetic.make_run(root, "lstm")
+    run = fake_records.make_run(root, "lstm")
     findings = [("output", "holds"), ("rows", "broken"), ("tracing", "not asked")]
     contract_results.write_contract_results(
         run, [{"name": name, "status": status, "came": ""} for name, status in findings]

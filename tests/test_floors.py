@@ -17,7 +17,7 @@ from bench.data.blocks import windows
 from bench.evaluation import baselines, ngram
 from bench.records import tables as reading
 from bench.reporting import summary_text
-from tests import synthetic
+from tests import fake_records
 from tests.conftest import write_words
 
 OF = 5  # ids
@@ -203,20 +203,20 @@ def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = synthetic.write(
+    root = fake_records.write(
         tmp_path_factory.mktemp("floors") / "suite",
         seeds=2,
         archs=("lstm", "gru", "pairs"),
         machines=1,
     )
-    synthetic.write_references(root)
+    fake_records.write_references(root)
     return root
 
 
 def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
     page = reporting.make_report(suite)[0].read_text()
     assert page.count(">reference</span>") == 5
-    assert synthetic.HOSTILE not in page
+    assert fake_records.HOSTILE not in page
     assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
     drawings = page[: page.index("What they write")]
     assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1

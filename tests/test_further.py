@@ -10,7 +10,7 @@ import pytest
 from bench import reporting
 from bench.records import store
 from bench.records.metrics import Metric
-from tests import synthetic
+from tests import fake_records
 
 TRUE = {"lstm": 2.0, "classic": 2.2, "encoder": 2.6}  # bits per byte, left to right
 WINDOWS = 24
@@ -106,13 +106,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 * hard
                 * np.random.default_rng(seed + len(arch)).normal(1, 0.005, WINDOWS)
             )
-            documents = synthetic.make_documents(1.3, seed)
-            profile = synthetic.PROFILES[arch]["nats"]
-            folder = synthetic.write_run(
+            documents = fake_records.make_documents(1.3, seed)
+            profile = fake_records.PROFILES[arch]["nats"]
+            folder = fake_records.write_run(
                 root,
                 arch,
                 seed,
-                metrics=[*synthetic.quality(arch, profile, documents), *further(arch, nats)],
+                metrics=[*fake_records.quality(arch, profile, documents), *further(arch, nats)],
                 documents=documents,
             )
             table = pd.DataFrame(
@@ -170,9 +170,9 @@ def test_an_encoder_stands_in_no_other_ranking(page: str) -> None:
 def test_other_windows_are_another_table(root: Path, tmp_path: Path) -> None:
     for arch in ("lstm", "encoder"):
         nats = np.full(WINDOWS, 180.0)
-        documents = synthetic.make_documents(1.3, 0)
-        metrics = [*synthetic.quality(arch, 1.3, documents), *further(arch, nats)]
-        folder = synthetic.write_run(
+        documents = fake_records.make_documents(1.3, 0)
+        metrics = [*fake_records.quality(arch, 1.3, documents), *further(arch, nats)]
+        folder = fake_records.write_run(
             tmp_path / "suite", arch, 0, metrics=metrics, documents=documents
         )
         first = 1 if arch == "lstm" else 2

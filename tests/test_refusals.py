@@ -14,7 +14,7 @@ from bench.data.tokenizer import ByteVocabulary
 from bench.model import language_model
 from bench.training import checkpoint
 
-from . import synthetic
+from . import fake_records
 
 compose.register()
 RNN = "_target_: architectures.rnn.RNN\nlayers: 2\n"
@@ -147,7 +147,7 @@ def test_the_report_survives_records_that_an_older_door_let_through(tmp_path: Pa
         ("gru", {"family": [1, 2]}),
         ("decoder", {"tune": {"trials": "many"}}),
     ):
-        synthetic.write_run(root, name, 0)
+        fake_records.write_run(root, name, 0)
         config = next(root.glob(f"runs/{name}-*/config.yaml"))
         tree = yaml.safe_load(config.read_text())
         tree["arch"] |= more

@@ -11,7 +11,7 @@ from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from bench.reporting.plots import regret_figures
 from bench.reporting.sections import regrets
-from tests.synthetic import make_run, quality, write_run
+from tests.fake_records import make_run, quality, write_run
 
 SOURCES = ("markov", "recall", "parity")
 CAN = {"lstm": 0.02, "gru": 0.03, "convolution": 0.4, "decoder": 0.1, "pairs": 0.7}

@@ -22,7 +22,7 @@ from bench.records.metrics import Metric
 from bench.reporting import summary_text
 from bench.reporting.plots import drawing, lettering
 from bench.stats import intervals
-from tests import synthetic
+from tests import fake_records
 
 SUMMARY = (
     "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
@@ -35,7 +35,7 @@ RUNS = "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The synthetic suite with its report."""
-    root = synthetic.write(tmp_path_factory.mktemp("results") / "suite")
+    root = fake_records.write(tmp_path_factory.mktemp("results") / "suite")
     reporting.make_report(root)[0]
     return root
 
@@ -96,7 +96,7 @@ def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path
 def test_speeds_are_medians_of_the_sitting_without_the_twin(summary: pd.DataFrame) -> None:
     samples = next(
         m
-        for m in synthetic.speeds("decoder", 40, len("decoder"))
+        for m in fake_records.speeds("decoder", 40, len("decoder"))
         if m.name == "train_tokens_per_second"
     ).values
     assert summary.loc["decoder", "train_tokens_per_second"] == pytest.approx(
@@ -138,7 +138,7 @@ def test_runs_csv_holds_every_number(suite: Path) -> None:
 
 
 def test_writes_only_its_own_folder(tmp_path: Path) -> None:
-    root = synthetic.write(
+    root = fake_records.write(
         tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1
     )
 
@@ -231,7 +231,7 @@ def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -
 
 
 def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
-    root = synthetic.write(tmp_path / "suite", seeds=2, machines=1)
+    root = fake_records.write(tmp_path / "suite", seeds=2, machines=1)
     page = reporting.make_report(root)[0].read_text()
     assert "train tokens/s" in section(page, "Summary", "Encoders")
     assert "never put on one axis" not in page
@@ -240,9 +240,9 @@ def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
 def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     for arch in ("lstm", "gru"):
-        synthetic.write_run(root, arch, 0)
-        synthetic.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
-        synthetic.write_run(root, arch, 0, parameters=100_000)
+        fake_records.write_run(root, arch, 0)
+        fake_records.write_run(root, arch, 0, data_digest="e2e2e2e2", data="elsewhere")
+        fake_records.write_run(root, arch, 0, parameters=100_000)
     page = reporting.make_report(root)[0].read_text()
     assert "The text differs" in page
     assert "The budget differs" in page
@@ -254,8 +254,8 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
 
 def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0, order="order-a")
-    synthetic.write_run(root, "gru", 0, order="order-b")
+    fake_records.write_run(root, "lstm", 0, order="order-a")
+    fake_records.write_run(root, "gru", 0, order="order-b")
     page = reporting.make_report(root)[0].read_text()
     assert "this comparison is not fair" in page
     assert "order-a ≠ order-b" in page
@@ -265,12 +265,12 @@ def test_unequal_order_is_said_loudly(tmp_path: Path) -> None:
 def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     for arch in ("lstm", "gru"):
-        synthetic.write_run(root, arch, 0)
-        synthetic.write_measure(root, arch, sitting="20260101T000000")
+        fake_records.write_run(root, arch, 0)
+        fake_records.write_measure(root, arch, sitting="20260101T000000")
     rate = Metric(
         "train_tokens_per_second", "tokens/s", "higher", (5.0, 7.0, 6.0), rounds=(0, 1, 2)
     )
-    synthetic.write_measure(root, "lstm", sitting="20260202T000000", metrics=[rate])
+    fake_records.write_measure(root, "lstm", sitting="20260202T000000", metrics=[rate])
     _, sittings, found, _ = built(root)
     assert len(sittings) == 2
     rates = found.summary.set_index("arch")["train_tokens_per_second"]
@@ -292,9 +292,11 @@ def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
             tuple(samples.values()),
             rounds=tuple(samples),
         )
-        synthetic.write_run(root, arch, 0)
-        synthetic.write_measure(root, arch, metrics=[rate])
-    synthetic.write_measure(root, "lstm", twin=True, reason="the worker gave no answer for 120 s")
+        fake_records.write_run(root, arch, 0)
+        fake_records.write_measure(root, arch, metrics=[rate])
+    fake_records.write_measure(
+        root, "lstm", twin=True, reason="the worker gave no answer for 120 s"
+    )
     _, (sitting,), found, _ = built(root)
     slow = found.summary.set_index("arch").loc["gru", "subject"]
     assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx(
@@ -322,7 +324,7 @@ def test_the_best_is_named_with_the_verdict_on_the_next_and_who_is_dominated(sui
 
 def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
     for arch in ("lstm", "pairs"):
-        synthetic.write_run(tmp_path / "suite", arch, 0)
+        fake_records.write_run(tmp_path / "suite", arch, 0)
     page = reporting.make_report(tmp_path / "suite")[0].read_text()
     assert "over documents only" in page
     assert "seeds were not sampled" in page
@@ -332,9 +334,9 @@ def test_one_seed_says_that_seeds_were_not_sampled(tmp_path: Path) -> None:
 def test_no_claim_on_a_noisy_machine(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     for arch in ("lstm", "gru"):
-        synthetic.write_run(root, arch, 0)
-        synthetic.write_measure(root, arch)
-    synthetic.write_measure(root, "gru", twin=True, factor=1.3)
+        fake_records.write_run(root, arch, 0)
+        fake_records.write_measure(root, arch)
+    fake_records.write_measure(root, "gru", twin=True, factor=1.3)
     _, sittings, _, parts = built(root)
     said = " ".join(summary_text.summary_sentences(parts[0], sittings))
     assert (
@@ -414,15 +416,15 @@ def test_page_is_whole_and_stands_alone(page: str) -> None:
 
 def test_what_comes_from_outside_is_escaped(page: str) -> None:
     assert read_page(page).scripts == 1
-    assert synthetic.HOSTILE not in page
+    assert fake_records.HOSTILE not in page
     assert page.count("&lt;script&gt;alert(1)") > 10
 
 
 def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
-        synthetic.write_run(root, arch.replace("/", ""), 0)
-        synthetic.write_measure(root, arch)
+        fake_records.write_run(root, arch.replace("/", ""), 0)
+        fake_records.write_measure(root, arch)
     text = reporting.make_report(root)[0].read_text()
     reader = read_page(text)
     assert not reader.wrong
@@ -442,9 +444,9 @@ def test_figures_follow_the_page_colours(page: str) -> None:
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0, source=source.training_source())
+    fake_records.write_run(root, "lstm", 0, source=source.training_source())
     assert '<span class="badge">stale' not in reporting.make_report(root)[0].read_text()
-    synthetic.write_run(root, "gru", 0, source="0ld50urc")
+    fake_records.write_run(root, "gru", 0, source="0ld50urc")
     assert '<span class="badge">stale' in reporting.make_report(root)[0].read_text()
 
 
@@ -455,8 +457,8 @@ def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
 
 
 def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
-    synthetic.write_run(tmp_path / "suite", "lstm", 0)
-    synthetic.write_measure(
+    fake_records.write_run(tmp_path / "suite", "lstm", 0)
+    fake_records.write_measure(
         tmp_path / "suite",
         "lstm",
         metrics=[Metric("flops_per_token", "FLOPs/token", "lower", (4e6,))],
@@ -471,7 +473,7 @@ def test_an_empty_figure_is_left_out_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_suite_where_nothing_finished_still_has_a_page(tmp_path: Path) -> None:
-    synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
+    fake_records.write_run(tmp_path / "suite", "lstm", 0, "failed", "out of memory")
     page = reporting.make_report(tmp_path / "suite")[0].read_text()
     assert "No run has finished yet." in page
     assert "out of memory" in page
@@ -497,7 +499,7 @@ def test_nothing_to_read_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 def test_command_makes_every_suite_below_a_folder(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        synthetic.write_run(tmp_path / name, "lstm", 0)
+        fake_records.write_run(tmp_path / name, "lstm", 0)
     end = command(tmp_path)
     assert end.returncode == 0, end.stderr
     assert all((tmp_path / name / "report" / "index.html").exists() for name in ("first", "second"))
@@ -510,7 +512,7 @@ def test_terminal_text_is_compact_and_can_not_steer_the_terminal(
     lines = reporting.make_report(suite)[1].splitlines()
     assert max(map(len, lines)) < 130
     assert any(line.startswith("decoder") and "1.813" in line for line in lines)
-    synthetic.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
+    fake_records.write_run(tmp_path / "suite", "lstm", 0, "failed", "red \x1b[31m line\nbreak")
     assert "\x1b" not in reporting.make_report(tmp_path / "suite")[1]
 
 
@@ -567,11 +569,13 @@ def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(
     tmp_path: Path,
 ) -> None:
     """1,000 runs of 168 variants, and a sitting of full depth. Processor time: it does not depend on who else is at work."""
-    root, archs = tmp_path / "suite", list(synthetic.PROFILES)
+    root, archs = tmp_path / "suite", list(fake_records.PROFILES)
     for number in range(1000):
         rate = 1e-3 * (1 + number // (6 * len(archs)) / 10)
-        synthetic.write_run(root, archs[number // 6 % len(archs)], number % 6, learning_rate=rate)
-    synthetic.write_deep(root)
+        fake_records.write_run(
+            root, archs[number // 6 % len(archs)], number % 6, learning_rate=rate
+        )
+    fake_records.write_deep(root)
     command = [sys.executable, "-m", "bench.report", str(root)]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)

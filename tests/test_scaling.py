@@ -17,7 +17,7 @@ from bench.records.metrics import Metric
 from bench.reporting.sections import scaling_tables
 from bench.stats import scaling_laws
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE, ScalingLaw
-from tests import synthetic
+from tests import fake_records
 
 CONF = Path(__file__).parent.parent / "conf"
 SIZES, STEPS = (25_000, 60_000, 140_000, 320_000), (100, 300, 900)
@@ -74,7 +74,7 @@ def write(
                         for name, number in found.items()
                     ]
                     changes = {"parameters": size, "steps": length, "order": f"{seed}-{length}"}
-                    synthetic.write_run(root, arch, seed, metrics=metrics, **changes)
+                    fake_records.write_run(root, arch, seed, metrics=metrics, **changes)
 
 
 def scale(root: Path) -> ScalingStudy:
@@ -248,7 +248,9 @@ def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None
             metrics = [
                 Metric(name, "", "lower", (float(number),)) for name, number in found.items()
             ]
-            synthetic.write_run(tmp_path, "lstm", 0, metrics=metrics, parameters=size, steps=steps)
+            fake_records.write_run(
+                tmp_path, "lstm", 0, metrics=metrics, parameters=size, steps=steps
+            )
     found_scale = scale(tmp_path)
     (one,) = found_scale.series
     assert found_scale.unit == "nats per token"
@@ -294,7 +296,7 @@ def test_along_flops_what_lies_beyond_a_measured_size_is_extrapolated() -> None:
 
 
 def test_one_size_is_no_sweep(tmp_path: Path) -> None:
-    root = synthetic.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
+    root = fake_records.write(tmp_path / "suite", seeds=1, archs=("lstm", "gru"), machines=1)
     assert (
         scaling.scaling_studies(aggregate.aggregate_variants(reading.read_records(root), [])) == []
     )

@@ -21,7 +21,7 @@ from bench.reporting import columns, summary_text
 from bench.reporting.plots import speed_figures
 from bench.reporting.sections import cost_tables, speed_tables, trust
 from bench.stats import intervals
-from tests import synthetic
+from tests import fake_records
 
 TRAIN = "train_tokens_per_second"
 NOISE = np.random.default_rng(3)
@@ -56,9 +56,9 @@ def sat(
 ) -> MeasuredSession:
     """A sitting of made-up numbers; `again`: of the first one's twin; `starts`: the first round of each process."""
     for arch, metrics in entered.items():
-        synthetic.write_measure(root, arch, metrics=metrics, starts=list(starts))
+        fake_records.write_measure(root, arch, metrics=metrics, starts=list(starts))
     if again:
-        folder = synthetic.write_measure(
+        folder = fake_records.write_measure(
             root, next(iter(entered)), twin=True, metrics=again, starts=list(starts)
         )
         if doctor is not None:
@@ -84,7 +84,7 @@ def noisy(value: float, rounds: int = 40, share: float = 0.004, weather: Any = 1
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder that holds a full measurement and no run, with its report; and what a terminal shows of it."""
-    root = synthetic.write_deep(tmp_path_factory.mktemp("results") / "suite")
+    root = fake_records.write_deep(tmp_path_factory.mktemp("results") / "suite")
     return root, reporting.make_report(root)[1]
 
 
@@ -319,7 +319,7 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
     def write(root: Path, at: str, rate_: float, stopped: bool) -> None:
         for twin in (False, True):
             found = [rate(noisy(rate_))]
-            synthetic.write_measure(
+            fake_records.write_measure(
                 root, "lstm", twin=twin, metrics=found, sitting=at, stopped=stopped
             )
 
@@ -652,7 +652,7 @@ def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
 
 def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     for machine in ("0a1b2c3d", "1a1b2c3d"):
-        synthetic.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
+        fake_records.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
     records = reading.read_records(tmp_path)
     found = speed_groups.build_groups(
         sessions.build_sessions(records.measures, records.calibrations), [], frozenset()
@@ -668,7 +668,7 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
 
 
 def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
-    synthetic.write(
+    fake_records.write(
         tmp_path / "suite", seeds=1, archs=("lstm", "encoder", "gru", "pairs"), machines=1
     )
     page, text = reporting.make_report(tmp_path / "suite")
@@ -682,9 +682,9 @@ def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
 
 def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    synthetic.write_run(root, "lstm", 0)
+    fake_records.write_run(root, "lstm", 0)
     for arch in ("lstm", "gru"):
-        synthetic.write_measure(root, arch)
+        fake_records.write_measure(root, arch)
     records = reading.read_records(root)
     sittings = sessions.build_sessions(records.measures, records.calibrations)
     parts = comparisons.build_comparisons(aggregate.aggregate_variants(records, sittings))
@@ -695,7 +695,7 @@ def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -
 
 
 def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
-    folder = synthetic.write_measure(tmp_path, "lstm")
+    folder = fake_records.write_measure(tmp_path, "lstm")
     for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
         (folder.parent / "doctor.json").write_text(content)
         records = reading.read_records(tmp_path)
@@ -718,7 +718,7 @@ def test_hundreds_of_architectures_in_one_sitting(tmp_path: Path) -> None:
     base = rate(noisy(1000, 60))
     points = [rate(noisy(n, 3), at={"length": n}) for n in LENGTHS]
     for number in range(200):
-        synthetic.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
+        fake_records.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
     records = reading.read_records(tmp_path)
     assert len(records.measures) == 200 * (60 + 15)
     (sitting,) = sessions.build_sessions(records.measures)

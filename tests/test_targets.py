@@ -16,7 +16,7 @@ from bench.analysis.time_to_target import Target
 from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
-from tests import synthetic
+from tests import fake_records
 
 BYTES = 0.8  # a target
 LOOKS = 10
@@ -26,7 +26,7 @@ def write(
     root: Path, arch: str, seed: int, ends: float, flops: float = 1000.0, known: bool = True
 ) -> None:
     """A run whose validation curve falls evenly from 3 to `ends` bits per byte, in ten looks a thousand tokens apart."""
-    folder = synthetic.write_run(root, arch, seed)
+    folder = fake_records.write_run(root, arch, seed)
     lines = []
     for look in range(1, LOOKS + 1):
         bits = 3 + (ends - 3) * look / LOOKS
@@ -70,7 +70,7 @@ def found(root: Path, given: float | None = None) -> Target:
 def test_tokens_flops_and_seconds_at_the_first_look_that_reached_it(tmp_path: Path) -> None:
     write(tmp_path, "lstm", 0, ends=2.0)
     write(tmp_path, "gru", 0, ends=2.5)
-    synthetic.write_measure(tmp_path, "lstm")
+    fake_records.write_measure(tmp_path, "lstm")
     target = found(tmp_path, 2.75)
     rows = target.rows.set_index("label")
     assert target.unit == "bits per byte"
@@ -111,10 +111,10 @@ def test_a_miss_is_a_miss_and_the_median_over_seeds_decides(tmp_path: Path) -> N
 
 def test_a_seed_that_diverged_has_missed(tmp_path: Path) -> None:
     write(tmp_path, "lstm", 0, 2.0)
-    synthetic.write_run(
+    fake_records.write_run(
         tmp_path, "lstm", 1, "failed", "diverged at step 340: the loss is not finite"
     )
-    synthetic.write_run(
+    fake_records.write_run(
         tmp_path, "lstm", 2, "failed", "diverged at step 20: the loss is not finite"
     )
     rows = found(tmp_path, 2.5).rows.set_index("label")

@@ -20,7 +20,7 @@ from bench.config.validation import validate_run
 from bench.data import prepare
 from bench.planning import search, search_space
 from bench.reporting.sections.tuning import expected_best
-from tests import synthetic
+from tests import fake_records
 from tests.conftest import Command, assert_one_error
 
 compose.register()
@@ -224,7 +224,7 @@ def test_expected_best_with_a_diverged_trial_is_known_once_it_can_not_be_the_bes
 def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     for arch, edge in (("lstm", "high"), ("gru", "")):
-        folder = synthetic.write_run(root, arch, 0)
+        folder = fake_records.write_run(root, arch, 0)
         config = yaml.safe_load((folder / "config.yaml").read_text())
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config | {"tune": {"trials": 3, "edge": edge}})

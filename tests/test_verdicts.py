@@ -24,7 +24,7 @@ from bench.records import tables as reading
 from bench.reporting import summary_text
 from bench.stats import pairwise
 from bench.stats.pairwise import Groups
-from tests import synthetic
+from tests import fake_records
 from tests.conftest import Command
 
 NOWHERE = np.empty(0)
@@ -221,11 +221,11 @@ def write(
     root: Path, arch: str, nats: float, seeds: Sequence[int], count: int = 120, **changes: str
 ) -> None:
     for seed in seeds:
-        synthetic.write_run(
+        fake_records.write_run(
             root,
             arch,
             seed,
-            documents=synthetic.make_documents(nats, seed + 10 * len(arch), count),
+            documents=fake_records.make_documents(nats, seed + 10 * len(arch), count),
             **changes,
         )
 
@@ -332,7 +332,7 @@ def test_one_architecture_has_a_score_and_no_verdict(tmp_path: Path) -> None:
 
 
 def test_encoders_alone_are_told_apart_from_likelihoods(tmp_path: Path) -> None:
-    synthetic.write_run(tmp_path, "encoder", 0)
+    fake_records.write_run(tmp_path, "encoder", 0)
     said = answer(tmp_path)
     assert said[0].startswith("1 encoder trained on")
     assert said[1].startswith("The encoder, apart since it is no likelihood: pseudo-perplexity 2.6")
@@ -341,10 +341,10 @@ def test_encoders_alone_are_told_apart_from_likelihoods(tmp_path: Path) -> None:
 
 def test_where_everything_is_tied_nothing_is_called_best(tmp_path: Path) -> None:
     """To the last digit, in all seeds and documents: no division by the variance that is not there."""
-    table = synthetic.make_documents(1.2, 0)
+    table = fake_records.make_documents(1.2, 0)
     for arch in ("lstm", "gru", "decoder"):
         for seed in range(3):
-            synthetic.write_run(tmp_path, arch, seed, documents=table)
+            fake_records.write_run(tmp_path, arch, seed, documents=table)
     part = compared(tmp_path)
     assert part.verdicts[0].pairs["kind"].eq(pairwise.NOT_DISTINGUISHABLE).all()
     said = " ".join(summary_text.summary_sentences(part, []))
@@ -410,9 +410,9 @@ def test_a_control_that_differs_is_said_loudly(tmp_path: Path) -> None:
 
 
 def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
-    root = synthetic.write(tmp_path / "suite", seeds=2, archs=("lstm", "gru"), machines=1)
+    root = fake_records.write(tmp_path / "suite", seeds=2, archs=("lstm", "gru"), machines=1)
     for seed in (100, 101):
-        synthetic.write_run(root, "lstm", seed)
+        fake_records.write_run(root, "lstm", seed)
     make_control(root, "lstm", [100, 101])
     page = reporting.make_report(root)[0].read_text()
     assert page.count("A/A control</span>") == 2  # in the table of scores, and in that of verdicts
