@@ -5,16 +5,16 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 RESULTS ?= results/default
-# one thread a process, waiting passively: two processes on two cores then do not disturb each other
+# one thread per process and passive waiting: two processes on two cores do not disturb each other
 TEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install bench smoke report test test-all test-cuda snapshots lint type clean
+.PHONY: help install bench smoke report test test-all test-cuda snapshots docs lint type clean
 
-help: ## this list
+help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(READY) ## set up .venv with everything that the bench, its tests and the optional models need
+install: $(READY) ## set up .venv with everything that the benchmark, its tests and the optional models need
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 …"; exit 2; }
@@ -28,20 +28,23 @@ bench: $(READY) ## the main job: seven architectures, three seeds, an A/A contro
 smoke: $(READY) ## the same architectures for 20 steps each: does everything run? (a minute and a half)
 	$(RUN) -m bench.run suite=smoke again=all
 
-report: $(READY) ## make the report again (RESULTS=results/default)
+report: $(READY) ## make a report again (RESULTS=results/default)
 	$(RUN) -m bench.report $(RESULTS)
 
-test: $(READY) ## the tests (five to ten minutes on two cores)
+test: $(READY) ## the tests (five minutes on two free cores)
 	$(TEST) -m "not slow"
 
-test-all: $(READY) ## the tests, the slow ones too
+test-all: $(READY) ## all tests, the slow ones too
 	$(TEST)
 
-test-cuda: $(READY) ## the tests that need a CUDA device, and are skipped without one
+test-cuda: $(READY) ## the tests that need a CUDA device; skipped without one
 	BENCH_TEST_CUDA=1 $(RUN) -m pytest -m cuda
 
 snapshots: $(READY) ## renew the pinned sentences and pages (tests/**/__snapshots__)
 	$(TEST) -m "not slow" --snapshot-update -k snapshot
+
+docs: $(READY) ## renew docs/reference.md from the code
+	$(RUN) -m tests.reference_docs
 
 lint: $(READY) ## style, order of imports, limits of size
 	$(RUN) -m ruff check .
