@@ -10,7 +10,6 @@ Sizes are tiny: seconds an architecture. Every key of python -m bench.run means 
 Exit codes: 0 every promise is kept, 1 one is broken, 2 a mistake in what was asked, 130 Ctrl-C.
 """
 
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -18,10 +17,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from bench.cli import compose
-from bench.config.errors import UserError
+from bench.cli.command import command
 from bench.config.identity import architecture_id
 from bench.config.schema import Run
-from bench.execution.runner import say
 from bench.records import contract_results
 
 if TYPE_CHECKING:
@@ -143,22 +141,9 @@ def run_checks(arguments: Sequence[str]) -> int:
     return int(bool(wrong))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The door with its doormat: whatever a user did wrong is one line."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if {"--help", "-h"} & set(given):
-        print(__doc__)
-        return 0
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    compose.register()
-    try:
-        return run_checks(given)
-    except UserError as mistake:
-        say(f"error: {mistake} [{mistake.code}]")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped")
-        return 130
+@command(stopped="the architectures above are checked", usage=__doc__)
+def main(arguments: Sequence[str]) -> int:
+    return run_checks(arguments)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ and puts no ruler off. Exit codes: 0 all are right, 1 one is off (the page says 
 """
 
 import argparse
-import os
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bench.cli import compose
+from bench.cli.command import command
 from bench.config.errors import Parser, UserError
 from bench.config.identity import workload_id
 from bench.config.validation import RANGES
@@ -189,18 +189,9 @@ def examine(arguments: Sequence[str]) -> int:
     return int(bool(found.off))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The door with its doormat: whatever a user did wrong is one line."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    compose.register()
-    try:
-        return examine(sys.argv[1:] if arguments is None else arguments)
-    except UserError as mistake:
-        say(f"error: {mistake} [{mistake.code}]")
-        return 2
-    except KeyboardInterrupt:
-        say("stopped: nothing was recorded")
-        return 130
+@command(stopped="nothing was recorded")
+def main(arguments: Sequence[str]) -> int:
+    return examine(arguments)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ lie under results/<suite>/measure, the report under results/<suite>/report. Exit
 2 a mistake in what was asked, 130 Ctrl-C.
 """
 
-import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cli import compose
+from bench.cli.command import command
 from bench.config.errors import UserError
 from bench.config.identity import workload_id
 from bench.execution.runner import say
 from bench.records import store
-from bench.system import files, signals
+from bench.system import files
 
 
 def measure(arguments: Sequence[str]) -> int:
@@ -54,24 +53,12 @@ def measure(arguments: Sequence[str]) -> int:
     return int(any(result.get("status") == "failed" for result in results.values()))
 
 
-def main() -> int:
-    """The door with its doormat: whatever a user did wrong is one line."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(__doc__)
-        return 0
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    compose.register()
-    try:
-        with signals.handle_signals(signals.raise_terminated, signals.TERMINATION_SIGNALS):
-            return measure(sys.argv[1:])
-    except UserError as mistake:
-        say(f"error: {mistake} [{mistake.code}]")
-        return 2
-    except KeyboardInterrupt as ended:
-        say(
-            "stopped: the same command measures again; python -m bench.report makes the report of what there is"
-        )
-        return 128 + (ended.number if isinstance(ended, signals.Terminated) else signal.SIGINT)
+@command(
+    stopped="the same command measures again; python -m bench.report writes the report of what there is",
+    usage=__doc__,
+)
+def main(arguments: Sequence[str]) -> int:
+    return measure(arguments)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from bench.cli.command import command
 from bench.cli.compose import conf_folder
 from bench.config.errors import Parser, UserError
 from bench.config.plugins import installed_folders
@@ -95,18 +96,14 @@ def write_files(name: str, into: Path) -> list[Path]:
     return list(paths)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The door with its doormat: whatever a user did wrong is one line."""
-    try:
-        name, into = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-        written = write_files(name, into)
-    except UserError as mistake:
-        print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
-        return 2
+@command(stopped="nothing was overwritten")
+def main(arguments: Sequence[str]) -> int:
+    name, into = parse_arguments(arguments)
+    written = write_files(name, into)
     before, where = module_path(name, into)[1], f"--config-dir {into / 'conf'}"
     print("\n".join(f"wrote {path}" for path in written))
     print(
-        "\nIt works as it is. Change forward, init_state and flops together, and ask after each change:"
+        "\nIt works as it is. Change forward, init_state and flops together, and check each change:"
     )
     print(f"  {before}python -m bench.check {where} arch={name}")
     print("then train it (arch=a,b -m: beside another one):")

@@ -1,37 +1,40 @@
-"""`python -m bench.report RESULTS`: make the report of a suite, or of every suite below a folder, again."""
+"""`python -m bench.report RESULTS`: write the report of a suite, or of every suite in a folder."""
 
 import sys
 from pathlib import Path
 
-from bench.config.errors import Parser, UserError
-from bench.reporting import find_suites, make_report
+from bench.cli.command import command
+from bench.config.errors import Parser
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit code 0, or 2 with one line where there is nothing to read or no place to write."""
-    parser = Parser(
-        prog="python -m bench.report", description="Make the report of a results folder again."
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    made = Parser(
+        prog="python -m bench.report", description="Write the report of a results folder."
     )
-    parser.add_argument(
-        "results", type=Path, help="results/<suite>, or results/ for every suite below it"
+    made.add_argument(
+        "results", type=Path, help="results/<suite>, or results/ for every suite in it"
     )
-    parser.add_argument(
-        "words",
+    made.add_argument(
+        "target",
         nargs="*",
         metavar="target=…",
-        help="bits per byte: what it takes to reach them is told",
+        help="bits per byte: the report says what it takes to reach them",
     )
-    try:
-        chosen = parser.parse_args(arguments)
-        from bench.analysis import time_to_target  # late: --help answers at once
+    return made
 
-        target = time_to_target.parse_target(chosen.words)
-        for suite in find_suites(chosen.results):
-            page, text = make_report(suite, target)
-            print(text, f"\nreport: {page}", sep="\n")
-    except UserError as mistake:
-        print(f"error: {mistake} [{mistake.code}]", file=sys.stderr)
-        return 2
+
+@command(stopped="the same command writes the report")
+def main(arguments: list[str]) -> int:
+    """Write the reports, and print their summaries."""
+    args = parser().parse_args(arguments)
+    from bench import reporting
+    from bench.analysis import time_to_target
+
+    target = time_to_target.parse_target(args.target)
+    for suite in reporting.find_suites(args.results):
+        page, text = reporting.make_report(suite, target)
+        print(text, f"\nreport: {page}", sep="\n")
     return 0
 
 

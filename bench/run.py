@@ -19,6 +19,7 @@ import hydra
 
 from bench import planning
 from bench.cli import compose, hydra_errors, launchers
+from bench.cli.console import setup_logging
 from bench.config.errors import UserError
 from bench.config.identity import workload_id
 from bench.config.schema import Run
@@ -294,6 +295,7 @@ def run_command(arguments: Sequence[str], errand: Errand = run_sweep) -> int:
 
 def main(errand: Errand = run_sweep) -> int:
     """The door with its doormat: whatever a user did wrong is one line."""
+    setup_logging()
     try:
         flags, overrides = compose.split_flags(sys.argv[1:])
         if torchrun.is_follower():

@@ -247,24 +247,24 @@ def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> N
 WORKER = """
 import sys, time
 from bench.system import signals as stop
-stop.listen()
+stop.install_stop_handlers()
 try:
-    with stop.later():
+    with stop.defer_stop():
         print("ready", flush=True)
-        while not stop.asked():
+        while not stop.stop_requested():
             time.sleep(0.01)
-        raise stop.Stopped
-except stop.Stopped:
+        raise stop.StopRequested
+except stop.StopRequested:
     print("saved", flush=True)
 """
 COMMAND = """
 import os, subprocess, sys, time
 from bench.system import signals as stop
-with stop.standing() as here:
+with stop.hold_command_lock() as here:
     worker = subprocess.Popen([sys.executable, "-c", sys.argv[1]])
     print(worker.pid, flush=True)
     if sys.stdin.readline() == "withdraw\\n":
-        here.withdraw()
+        here.stop_workers()
         worker.wait()
 """
 

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,7 @@ def conf_folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
 
 
+@cache
 def register() -> None:
     """Tell Hydra the dataclasses behind the YAMLs, and the resolvers that the YAMLs use."""
     ConfigStore.instance().store(name="schema", node=Run)
@@ -181,6 +183,7 @@ def trial_overrides(arguments: Sequence[str], tune: TuneConfig) -> list[str]:
 
 
 def _expand(arguments: Sequence[str]) -> Sweep:
+    register()
     asked = parser().parse_args(arguments)
     folder = [] if asked.config_dir is None else [os.path.abspath(asked.config_dir)]
     if folder and not Path(folder[0]).is_dir():

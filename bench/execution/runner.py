@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from bench.cli import compose
+from bench.cli.console import setup_logging
 from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run, run_from_dict
@@ -59,6 +60,7 @@ class HydraTask:
 
     def __call__(self, config: DictConfig) -> None:
         os.environ.update(self.environment)
+        setup_logging()
         if os.environ.get("BENCH_DOOR") != process_name():
             compose.register()
             signals.exit_with_parent()

@@ -1,6 +1,7 @@
 """A fresh process for each run: a death becomes a line to record, and takes nothing else down."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from typing import IO, NamedTuple
 from bench.system import signals
 from bench.system.host import RENDEZVOUS, worker_environment
 
+logger = logging.getLogger(__name__)
+
 PROGRESS_PREFIX = "~ "  # what a line begins with that the next one may replace
 EXIT_NOT_RECORDED = 5  # exit code of a process that could not write its record
 REPORTED_EXIT_CODES = (
@@ -26,7 +29,6 @@ REPORTED_EXIT_CODES = (
     EXIT_NOT_RECORDED,
 )  # exit codes by which a module says that its own record tells the rest
 GRACE_SECONDS = 20.0  # seconds to come to an end in
-PROGRESS_SECONDS = 10.0  # between progress lines where the output is no terminal
 
 
 class ProcessResult(NamedTuple):
@@ -37,33 +39,21 @@ class ProcessResult(NamedTuple):
 
 
 class OutputForwarder:
-    """Passes a process's lines on: progress in place on a terminal, now and then elsewhere; all else as it comes."""
+    """Log the lines of a process's standard error as they come, and keep the last ones."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.tail, self.spoke = name, deque[str](maxlen=30), 0.0
-        self.terminal = sys.stderr.isatty()
+        self.name, self.tail = name, deque[str](maxlen=30)
 
-    def say(self, line: str) -> None:
-        if not line.startswith(PROGRESS_PREFIX):
-            self.tail.append(line)
-            print(("\r\x1b[K" if self.terminal else "") + line, file=sys.stderr, flush=True)
-        elif self.terminal:
-            print(
-                f"\r\x1b[K{self.name}: {line.removeprefix(PROGRESS_PREFIX)}",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-        elif time.monotonic() - self.spoke > PROGRESS_SECONDS:
-            self.spoke = time.monotonic()
-            print(f"{self.name}: {line.removeprefix(PROGRESS_PREFIX)}", file=sys.stderr, flush=True)
-
-    def listen(self, stream: IO[str]) -> None:
+    def forward(self, stream: IO[str]) -> None:
         with stream:
             for line in stream:
-                self.say(line.rstrip("\n"))
-        if self.terminal:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+                text = line.rstrip("\n")
+                if text.startswith(PROGRESS_PREFIX):
+                    text = text.removeprefix(PROGRESS_PREFIX)
+                    logger.info(f"{self.name}: {text}", extra={"progress": True})
+                else:
+                    self.tail.append(text)
+                    logger.info(text)
 
 
 def _describe_death(code: int, tail: Sequence[str]) -> str:
@@ -152,7 +142,7 @@ def _wait_for_result(
     processes: Sequence[subprocess.Popen], voices: Sequence[OutputForwarder], limit_seconds: float
 ) -> ProcessResult:
     readers = [
-        Thread(target=v.listen, args=(p.stderr,), daemon=True)
+        Thread(target=v.forward, args=(p.stderr,), daemon=True)
         for v, p in zip(voices, processes, strict=True)
     ]
     for reader in readers:

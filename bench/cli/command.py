@@ -1,0 +1,47 @@
+"""Frame every command: logging, signals, exit codes and the one line about what went wrong."""
+
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+from bench.cli.console import setup_logging
+from bench.config.errors import UserError
+from bench.system import signals
+
+logger = logging.getLogger(__name__)
+Main = Callable[[list[str]], int]
+
+
+def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable[..., int]]:
+    """Turn a function of arguments that returns an exit code into a command's `main`.
+
+    A UserError is one line and exit code 2, Ctrl-C 130, SIGTERM 143; both print `stopped`, which says
+    what is left. `usage` is what --help prints, where neither argparse nor Hydra does.
+    """
+
+    def decorate(function: Main) -> Callable[..., int]:
+        @functools.wraps(function)
+        def main(arguments: Sequence[str] | None = None) -> int:
+            given = sys.argv[1:] if arguments is None else list(arguments)
+            if usage is not None and {"--help", "-h"} & set(given):
+                print(usage.strip())
+                return 0
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, in place of printing and exiting
+            setup_logging()
+            try:
+                with signals.handle_signals(signals.raise_terminated, signals.TERMINATION_SIGNALS):
+                    return function(given)
+            except UserError as error:
+                logger.error("%s [%s]", error, error.code)
+                return 2
+            except KeyboardInterrupt as error:
+                logger.info("stopped: %s", stopped)
+                number = error.number if isinstance(error, signals.Terminated) else signal.SIGINT
+                return 128 + number
+
+        return main
+
+    return decorate
