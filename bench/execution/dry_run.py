@@ -13,14 +13,14 @@ from bench import data
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
-from bench.execution import worker
+from bench.evaluation.suite import check_protocol_supported
 from bench.model import sizing
 from bench.model.language_model import LanguageModel
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import host
-from bench.training import compilation, loop
+from bench.training.run_setup import setup
 
 PEAK_SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
 
@@ -46,9 +46,10 @@ def build_checked_model(run: Run, elsewhere: bool) -> LanguageModel:
         run = replace(
             run, train=replace(run.train, device="auto", precision="auto", compile="none")
         )
-    plan = loop.train_settings(run)
-    compilation.check_compile(plan)
-    return worker.setup(run, data.prepare(run.data, run.names["data"]), plan)[0]
+    corpus = data.prepare(run.data, run.names["data"])
+    model = setup(run, corpus).model
+    check_protocol_supported(model, run, corpus)
+    return model
 
 
 def with_learning_rate(run: Run) -> Run:

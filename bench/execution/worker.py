@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import contract, data, evaluation, planning
+from bench import data, evaluation, planning
 from bench.config.errors import UserError
 from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
@@ -21,7 +21,7 @@ from bench.evaluation import regret, suite
 from bench.execution import finalize
 from bench.execution.finalize import TrainingSummary
 from bench.model import language_model as model
-from bench.model import sizing
+from bench.model.sizing import build_sized_model
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
@@ -32,20 +32,19 @@ from bench.training.checkpoint import Checkpointer, TrainState
 from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
 from bench.training.optimizer import OptimizerLike
+from bench.training.run_setup import Setup, setup
 
 Say = Callable[[str], None]
 
 
 def train_and_score(run: Run, folder: Path, say: Say) -> None:
     """Train, score and record one run. Raises UserError before training, Diverged in it, Unsupported where it cannot be."""
-    plan = loop.train_settings(run)
-    plan = replace(plan, group=distributed.join_process_group(plan.device, run.train.sharding))
-    compilation.check_compile(plan)
-    loop.set_matmul_precision(plan)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
-    language_model, asked, blocks = setup(run, corpus, plan)
+    trained = setup(run, corpus)
+    plan, asked, blocks = trained.settings, trained.objective, trained.blocks
+    suite.check_protocol_supported(trained.model, run, corpus)
     budget.require_plan(run)
     planning.require_search(run)
     digests = {
@@ -69,8 +68,7 @@ def train_and_score(run: Run, folder: Path, say: Say) -> None:
     distributed.shard_parameters(asked, plan.group)
     fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
     if plan.group.sharded:
-        language_model = gather_model(language_model, run, corpus, plan)
-        asked = objective.build_objective(run.objective, language_model)
+        asked = gather_model(run, trained, corpus.vocabulary.size)
     plan.group.leave()
     if plan.group.first:
         finalize.finalize(
@@ -84,41 +82,12 @@ def train_and_score(run: Run, folder: Path, say: Say) -> None:
         )
 
 
-def setup(
-    run: Run, corpus: Corpus, plan: TrainSettings
-) -> tuple[model.LanguageModel, Objective, Blocks]:
-    """The model, its objective and what it is trained on. Raises UserError for what is found wrong with them before training."""
-    corpus.check(run.size.context)
-    language_model = build_model(run, corpus, plan)
-    asked = objective.build_objective(run.objective, language_model)
-    suite.check_protocol_supported(language_model, run, corpus)
-    train_part = corpus.parts["train"]
-    return (
-        language_model,
-        asked,
-        Blocks(train_part.tokens, run.size.context, run.train.batch, run.seed, train_part.counted),
-    )
-
-
-def gather_model(
-    shards: model.LanguageModel, run: Run, corpus: Corpus, plan: TrainSettings
-) -> model.LanguageModel:
-    """The whole model of what the team holds in shards. All of the team have to call it."""
-    states = distributed.gather_full(shards.state_dict())
-    language_model = build_model(run, corpus, plan)
+def gather_model(run: Run, setup: Setup, vocabulary: int) -> Objective:
+    """The objective of the whole model, of which each process holds shards. All of them have to call it."""
+    states = distributed.gather_full(setup.model.state_dict())
+    language_model = build_sized_model(run, vocabulary, setup.settings.device)
     language_model.load_state_dict(states)
-    return language_model
-
-
-def build_model(run: Run, corpus: Corpus, plan: TrainSettings) -> model.LanguageModel:
-    """The model at its solved width, checked to be what it says. Raises UserError."""
-    size = corpus.vocabulary.size
-    width = sizing.width_for_size(run.arch, run.size, size)
-    language_model = model.build_model(
-        run.arch, width, run.size.context, size, seed=run.seed, device=plan.device
-    )
-    contract.check_before_training(language_model)
-    return language_model
+    return objective.build_objective(run.objective, language_model)
 
 
 def fit(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from architectures.interface import Backbone, Unsupported
-from bench.config.schema import SizeConfig, constructor_options
+from bench.config.schema import Run, SizeConfig, constructor_options
 from bench.config.validation import CHOICES
 from bench.model.language_model import (
     PLUGIN_ERRORS,
@@ -17,6 +17,7 @@ from bench.model.language_model import (
     ModelBuildError,
     backbone_class,
     build_error,
+    build_model,
     one_line,
 )
 from bench.system import host
@@ -80,6 +81,22 @@ def solve_width(
     if best:
         return best
     raise ModelBuildError(_no_width_reason(made, budget, size, counted))
+
+
+def build_sized_model(
+    run: Run,
+    vocabulary: int,
+    device: str | torch.device = "cpu",
+    context: int = 0,
+    seed: int | None = None,
+) -> LanguageModel:
+    """Return the model of a run at the width of its size budget, with its initial weights.
+
+    `context` and `seed` replace those of the run; the width is always the one of its own context.
+    """
+    width = width_for_size(run.arch, run.size, vocabulary)
+    seed = run.seed if seed is None else seed
+    return build_model(run.arch, width, context or run.size.context, vocabulary, seed, device)
 
 
 def build_on_meta(

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config.schema import Run
-from bench.model.language_model import build_model
-from bench.model.sizing import count_parameters, width_for_size
+from bench.model.sizing import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
 from bench.training import compilation
@@ -19,15 +18,12 @@ from bench.training import objective as objectives
 from bench.training.loop import (
     autocast,
     precision_name,
-    set_matmul_precision,
     torch_generator,
-    train_settings,
     train_step,
 )
-from bench.training.optimizer import OptimizerLike
-from bench.training.optimizer import build_optimizer as build_optimizer
+from bench.training.optimizer import OptimizerLike, build_optimizer
+from bench.training.run_setup import RANDOM_BATCHES, setup_on_random_tokens
 
-BATCH_COUNT = 4  # different batches that training goes round on
 DECODE_TOKENS = 32  # tokens that are timed in a window of decoding
 DECODE_WARMUP_TOKENS = 4  # tokens written before them, untimed: the first ones find cold caches
 NEXT_TOKEN_POSITIONS = 16  # positions that the time of a further token is the median of
@@ -44,13 +40,10 @@ class Workload:
     def __init__(self, run: Run, vocabulary: int, context: int = 0, batch: int = 0) -> None:
         self.run, self.vocabulary = run, vocabulary
         self.context, self.batch_size = context or run.size.context, batch or run.train.batch
-        self.plan = train_settings(run)
-        set_matmul_precision(self.plan)
+        self.setup = setup_on_random_tokens(run, vocabulary, self.context, self.batch_size)
+        self.model, self.plan = self.setup.model, self.setup.settings
         self.device, self.seconds = self.plan.device, run.measure.window_seconds
-        self.width = width_for_size(run.arch, run.size, vocabulary)
-        self.model = build_model(
-            run.arch, self.width, self.context, vocabulary, seed=0, device=self.device
-        )
+        self.width = self.model.backbone.width
         self.counts: dict[str, int] = {}
         self.turn = 0
 
@@ -58,9 +51,8 @@ class Workload:
 
     @cached_property
     def objective(self) -> objectives.Objective:
-        asked = objectives.build_objective(self.run.objective, self.model)
-        compilation.compile_objective(asked, self.plan, self.run.data.cache)
-        return asked
+        compilation.compile_objective(self.setup.objective, self.plan, self.run.data.cache)
+        return self.setup.objective
 
     @cached_property
     def optimizer(self) -> OptimizerLike:
@@ -68,7 +60,7 @@ class Workload:
 
     @cached_property
     def batches(self) -> list[list[objectives.Batch]]:
-        return [self.batch(number) for number in range(BATCH_COUNT)]
+        return [self.batch(number) for number in range(RANDOM_BATCHES)]
 
     @property
     def step_tokens(self) -> int:
@@ -76,9 +68,7 @@ class Workload:
 
     def batch(self, number: int) -> list[objectives.Batch]:
         """Random tokens, asked about as in training, cut into micro-batches."""
-        block = torch.randint(
-            self.vocabulary, (self.batch_size, self.context + 1), generator=torch_generator(number)
-        )
+        block = torch.from_numpy(self.setup.blocks.at(number))
         pieces = (
             self.run.train.accumulate if self.batch_size % self.run.train.accumulate == 0 else 1
         )
@@ -87,7 +77,7 @@ class Workload:
     def step(self, lap: Callable[[str], None] = lambda part: None) -> None:
         """One whole training step: forward, backward, clipping, optimizer."""
         train_step(
-            self.objective, self.batches[self.turn % BATCH_COUNT], self.optimizer, self.plan, lap
+            self.objective, self.batches[self.turn % RANDOM_BATCHES], self.optimizer, self.plan, lap
         )
         self.turn += 1
 
