@@ -15,7 +15,7 @@ from bench.evaluation.generation import continue_text
 from bench.model import language_model as model
 from bench.model import sizing
 from bench.records import store
-from bench.records.metrics import Metric
+from bench.records.metrics import Metric, metric
 from bench.training import checkpoint, loop, objective
 from bench.training.loop import TrainSettings
 from bench.training.objective import Objective
@@ -129,57 +129,40 @@ def sample_text(asked: Objective, corpus: Corpus, run: Run) -> str:
 
 
 def size_metrics(language_model: model.LanguageModel, run: Run) -> list[Metric]:
-    """Parameters four ways, the width, how much of the budget is left, the state of one sequence, and the FLOPs of a token."""
+    """Return parameters, width, unused budget, state of one sequence and FLOPs per token."""
     counts = sizing.count_parameters(language_model)
-    metrics = [
-        Metric(name, "parameters", "lower", (float(number),)) for name, number in counts.items()
-    ]
-    kept = state_metric(language_model, run.size.context)
-    by_state = run.size.match == "state"  # then there is one: the width was solved from it
-    spent = (
-        kept.values[0] / run.size.state_bytes
-        if by_state
-        else counts[sizing.COUNT_KEYS[run.size.count]] / run.size.parameters
-    )
-    width = Metric("width", "channels", "neither", (float(language_model.backbone.width),))
-    flops = (float(language_model.flops(run.size.context)),)
+    state = state_metric(language_model, run.size.context)
+    if run.size.match == "state":  # the width was solved from the state, so there is one
+        spent = state.values[0] / run.size.state_bytes
+    else:
+        spent = counts[sizing.COUNT_KEYS[run.size.count]] / run.size.parameters
     return [
-        *metrics,
-        width,
-        Metric("budget_slack", "share", "lower", (1 - spent,)),
-        kept,
-        Metric("flops_per_token", "FLOPs/token", "lower", flops, "forward, by formula"),
+        *(metric(name, count) for name, count in counts.items()),
+        metric("width", language_model.backbone.width),
+        metric("budget_slack", 1 - spent),
+        state,
+        metric("flops_per_token", language_model.flops(run.size.context)),
     ]
 
 
 def state_metric(language_model: model.LanguageModel, length: int) -> Metric:
-    """The bytes of one sequence's state at the full context; without any, the reason why."""
-    values: tuple[float, ...] = ()
-    note = f"of one sequence of {length} tokens, as the architecture says"
+    """Return the bytes of one sequence's state at the full context, or why there is none."""
     try:
-        values = (float(language_model.backbone.state_bytes(language_model.init_state(1, length))),)
+        size = language_model.backbone.state_bytes(language_model.init_state(1, length))
     except Unsupported as reason:
-        note = str(reason)
-    return Metric("state_bytes", "bytes", "lower", values, note)
+        return metric("state_bytes", note=str(reason))
+    return metric("state_bytes", size, f"of one sequence of {length} tokens")
 
 
 def cost_metrics(fitted: TrainingSummary, compiling: float | None) -> list[Metric]:
-    """What training took, and what compiling, or choosing kernels on CUDA, took before it."""
-    note = "wall clock; not comparable: runs may share the machine"
-    return [
-        *(
-            []
-            if compiling is None
-            else [Metric("compile_seconds", "s", "lower", (compiling,), note)]
-        ),
-        Metric("train_seconds", "s", "lower", (fitted.seconds,), note),
-        Metric("tokens_seen", "tokens", "neither", (float(fitted.tokens),)),
-        *(
-            [Metric("tokens_with_loss", "tokens", "neither", (fitted.targets,))]
-            if math.isfinite(fitted.targets)
-            else []
-        ),
-    ]
+    """Return what training took, and what compiling or choosing CUDA kernels took before it."""
+    costs = {
+        "compile_seconds": compiling,
+        "train_seconds": fitted.seconds,
+        "tokens_seen": fitted.tokens,
+        "tokens_with_loss": fitted.targets if math.isfinite(fitted.targets) else None,
+    }
+    return [metric(name, value) for name, value in costs.items() if value is not None]
 
 
 def settings_facts(plan: TrainSettings) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Register metrics: each is one entry, and appears in runs.csv, its section's table and the docs.
+"""Register metrics: each is one entry, shown in runs.csv, its section's table and the docs.
 
 To add a metric, add a line to `metric_table.SPECS`, or call `register` from a package of your own,
 and record its values with `metric(name, values)`. Imports no torch.
@@ -15,14 +15,14 @@ TRAINING_FLOPS_FACTOR = 3  # FLOPs of a training step over those of its forward 
 
 @dataclass(frozen=True)
 class Metric:
-    """Hold one measured quantity: `values` are samples, never statistics; `at` is a curve's point."""
+    """Hold one measured quantity: `values` are samples, never statistics."""
 
     name: str
     unit: str
     better: Better
     values: tuple[float, ...]
     note: str = ""
-    at: Mapping[str, float] = field(default_factory=dict)  # {"length": 256}
+    at: Mapping[str, float] = field(default_factory=dict)  # {"length": 256}: a point of a curve
     rounds: tuple[int, ...] = ()  # the round of each sample, where rounds were paired
 
     def as_json(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def metric(
 ) -> Metric:
     """Return values of a registered metric: a number, samples, or none and why not as `note`."""
     spec = REGISTRY[name]
-    samples = (float(values),) if isinstance(values, (int, float)) else tuple(values)
+    samples = tuple(values) if isinstance(values, Iterable) else (float(values),)
     return Metric(name, spec.unit, spec.better, samples, note, at or {}, tuple(rounds))
 
 
