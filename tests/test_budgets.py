@@ -89,7 +89,7 @@ def test_budgets_of_state_that_no_machine_or_no_width_meets(
 ) -> None:
     with pytest.raises(language_model.ModelBuildError, match=r"size\.state_bytes=3 is too small"):
         sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=3), 67)
-    monkeypatch.setattr(sizing.host, "memory_bytes", lambda: 1_000_000)
+    monkeypatch.setattr(sizing.host, "total_memory_bytes", lambda: 1_000_000)
     with pytest.raises(language_model.ModelBuildError, match="more than this machine can train"):
         sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=50_000), 67)
 

@@ -40,25 +40,6 @@ def test_promise_holds(path: Path, check: Check) -> None:
 
 
 @pytest.mark.parametrize("path", each_architecture())
-def test_yaml_says_what_it_is(path: Path) -> None:
-    first, arch = path.read_text(encoding="utf-8").splitlines()[0], sound(path).arch
-    assert first.startswith("# ")
-    assert len(first) > 40
-    assert arch["family"] in (
-        "attention",
-        "recurrent",
-        "linear",
-        "convolution",
-        "encoder",
-        "hybrid",
-        "control",
-    )
-    assert arch["card"]["summary"].strip().count(". ") == 1, "two sentences"
-    low, high = arch["tune"]["space"]["learning_rate"]
-    assert low < arch["tune"]["learning_rate"] < high
-
-
-@pytest.mark.parametrize("path", each_architecture())
 def test_a_sound_architecture_may_train_and_is_left_as_it_was(path: Path) -> None:
     model = sound(path).build()
     before = {name: value.clone() for name, value in model.state_dict().items()}

@@ -209,7 +209,7 @@ def test_an_installed_package_brings_its_architectures(
         (
             "their_mixers.conf",
             "bigram",
-            "arch=bigram is named twice, by the project .* and by the installed package their_mixers",
+            "arch=bigram is defined twice, by the project .* and by the installed package their_mixers",
         ),
     ],
 )
@@ -230,7 +230,7 @@ def test_two_packages_with_one_name_are_one_line(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
         UserError,
-        match=r"arch=theirs is named twice, by the installed package first_mixers .* second_mixers",
+        match=r"arch=theirs is defined twice, by the installed package first_mixers .* second_mixers",
     ):
         compose.compose_sweep(["arch=rnn"])
 
@@ -238,7 +238,7 @@ def test_two_packages_with_one_name_are_one_line(
 def test_a_name_of_the_project_is_not_silently_taken(tmp_path: Path) -> None:
     write_arch(tmp_path, "bigram", "tests.fake_architectures.Valid")
     with pytest.raises(
-        UserError, match=r"arch=bigram is named twice, by the project .* and by --config-dir"
+        UserError, match=r"arch=bigram is defined twice, by the project .* and by --config-dir"
     ):
         compose.compose_sweep(["--config-dir", str(tmp_path), "arch=bigram"])
 
@@ -251,7 +251,7 @@ def test_a_missing_extra_says_what_brings_it(
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
         language_model.ModelBuildError,
-        match=r"does not import.*; python -m pip install 'architecture-bench\[huggingface\]' brings it",
+        match=r"does not import.*; to install it: python -m pip install 'architecture-bench\[huggingface\]'",
     ):
         language_model.backbone_class({"_target_": "needs_an_extra.Model"})
     assert install_hint(ModuleNotFoundError("No module", name="nobody_knows_it")) == ""

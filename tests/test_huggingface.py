@@ -211,6 +211,6 @@ def test_without_the_package_the_line_that_installs_it(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
         language_model.ModelBuildError,
-        match=r"does not import: .*pip install 'architecture-bench\[huggingface\]' brings it",
+        match=r"does not import: .*pip install 'architecture-bench\[huggingface\]'",
     ):
         language_model.backbone_class({"_target_": "architectures.huggingface.HuggingFace"})

@@ -89,10 +89,10 @@ def test_a_launcher_whose_time_is_up_acts_once_what_trains_has_saved(
     ready, saved, seen = tmp_path / "ready", tmp_path / "saved", list[bool]()
     module(f"""
 from bench.system import signals as stop
-stop.listen()
-with stop.later():
+stop.install_stop_handlers()
+with stop.defer_stop():
     open({str(ready)!r}, "w").close()
-    while not stop.asked():
+    while not stop.stop_requested():
         time.sleep(0.01)
     time.sleep(0.3)
     open({str(saved)!r}, "w").close()

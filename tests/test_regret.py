@@ -194,8 +194,8 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"source": "synthetic"}, "take data=markov"),
-        ({"source": "text", "synthetic": SyntheticConfig(kind="markov")}, "take data=markov"),
+        ({"source": "synthetic"}, "data=markov"),
+        ({"source": "text", "synthetic": SyntheticConfig(kind="markov")}, "data=markov"),
         ({"source": "text", "tokenizer": "symbols"}, "symbols are of synthetic"),
         (
             {"source": "synthetic", "synthetic": SyntheticConfig(kind="markov")},

@@ -98,9 +98,9 @@ def test_a_space_that_can_not_be_searched(axes: dict[str, Any], said: str) -> No
     [
         (
             {"train": TrainConfig(learning_rate=0.1)},
-            r"train\.learning_rate=0\.1 leaves tune\.trials=4 nothing",
+            r"train\.learning_rate=0\.1 .*tune\.trials=4",
         ),
-        ({"seed": 1000}, "seed=1000 belongs to the trials"),
+        ({"seed": 1000}, "seed=1000"),
         (
             {"train": TrainConfig(match="flops", budget=1e9), "tune": Options(trials=4, steps=5)},
             r"tune\.steps=5",

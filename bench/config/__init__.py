@@ -1,1 +1,1 @@
-"""State what a run is: its fields, their types and ranges, its identity, and the errors of a user."""
+"""Define a run: its configuration, its identity and the errors that a user can correct."""

@@ -9,6 +9,7 @@ from typing import NoReturn
 REASONS = {
     "unknown-key": "no configuration key has this name",
     "unknown-choice": "the name is not among the choices",
+    "duplicate-name": "two files, packages or modules have the same name",
     "invalid-value": "a value has the wrong type or lies outside its range",
     "conflicting-values": "two values exclude each other",
     "invalid-command": "the command line cannot be parsed",
@@ -24,6 +25,7 @@ REASONS = {
     "unavailable-device": "the machine has no such device",
     "no-compiler": "compiling needs a compiler that is missing",
     "invalid-architecture": "an architecture cannot be imported or built, or breaks the contract",
+    "no-learning-rate": "neither the command nor the architecture's YAML gives a learning rate",
     "no-width": "no width satisfies the budget",
     "no-records": "a results folder holds no records that can serve",
     "incomplete-search": "a learning-rate search has no result",
@@ -37,7 +39,7 @@ REASONS = {
 class UserError(Exception):
     """A mistake that the user can correct.
 
-    The message is the one line to print: what is wrong, where, what to do. `code` is a key of `REASONS`.
+    The message is one line: what is wrong, where, what to do. `code` is a key of `REASONS`.
     """
 
     def __init__(self, message: str, code: str = "invalid-value") -> None:

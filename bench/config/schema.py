@@ -1,218 +1,165 @@
-"""What a run is: the dataclasses behind conf/. Imports no torch."""
+"""Define the configuration of a run: the dataclasses behind conf/."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from bench.config.data_schema import SEEDS, DataConfig, SyntheticConfig
 from bench.config.errors import UserError
+from bench.config.fields import LATER, option
+from bench.config.stage_schema import EvaluateConfig, MeasureConfig
 
-RESERVED_KEYS = (
-    "_target_",
-    "family",
-    "card",
-    "tune",
-)  # keys of an architecture's YAML that are not its constructor's
+__all__ = [
+    "ControlConfig",
+    "DataConfig",
+    "EvaluateConfig",
+    "MeasureConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "Run",
+    "SizeConfig",
+    "SyntheticConfig",
+    "TrainConfig",
+    "TuneConfig",
+]
 
-
-def aside(default: Any) -> Any:
-    """A field that does not change what is trained, and so stands outside a run's identity."""
-    return field(default=default, metadata={"identity": False})
-
-
-def later(default: Any) -> Any:
-    """A field that older records do not have: it counts for a run's identity where it is not its default, and they stay found."""
-    return field(default=default, metadata={"identity": "later"})
-
-
-@dataclass
-class SyntheticConfig:
-    """A source whose best possible loss is known: its law, and how much is drawn by it."""
-
-    kind: str = "none"  # markov | hmm | in_context_markov | recall | dyck | parity
-    symbols: int = 8
-    order: int = 2  # markov: how many symbols back the law looks
-    states: int = 32  # hmm: hidden states
-    concentration: float = (
-        0.5  # of the Dirichlet distributions that rows are drawn from: less is easier to foresee
-    )
-    pairs: int = 0  # recall: keys with values; 0: one for 16 tokens of context
-    depth: int = 8  # dyck: of nesting, at most
-    length: int = 0  # of a sequence, where windows are sequences of their own: size.context
-    tokens: int = 4_000_000  # of the training part
-    held_out: int = 200_000  # of the validation part, and of the test part
-    seed: int = 0  # of the law and of what is drawn by it
-
-
-@dataclass
-class DataConfig:
-    """Which text, how it is cut into parts, and what a token is."""
-
-    source: str = "text"  # text | python_docs | hub | synthetic
-    path: str = ""  # text: a file, a folder or a glob
-    column: str = "text"  # the field that holds the text in .jsonl, .parquet and hub sets
-    split: str = "auto"  # documents | tail | given: as the hub set comes | auto: tail for a single .txt or .md, else documents
-    tokenizer: str = "bytes"  # bytes | characters | bpe | the path of a tokenizer.json | symbols: of synthetic sources
-    vocabulary: int = 4096  # tokens that `bpe` learns
-    deduplicate: str = (
-        "exact"  # exact | near: a document that shares over 20 % of its 13-word runs goes
-    )
-    repository: str = ""  # hub: the set's name, or name@revision; or a local folder
-    subset: str = ""  # hub: the configuration's name
-    parts: dict[str, str] = field(
-        default_factory=dict
-    )  # hub: our part -> the set's split expression
-    streamed: bool = False  # hub: read without downloading the whole
-    documents: int = 0  # hub: how many documents to take of each part; 0 is all
-    joined: bool = False  # hub: the rows are lines of one text, not documents
-    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
-    searching: bool = later(
-        False
-    )  # of a trial: never the test part; where there is none, the end of the training part is scored
-    cache: str = aside("")  # where tokens lie; empty: $BENCH_CACHE, or the user's cache folder
+# keys of an architecture's YAML that are not arguments of its constructor
+RESERVED_KEYS = ("_target_", "family", "card", "tune")
 
 
 @dataclass
 class SizeConfig:
-    """The budget that every architecture gets: its width is solved from it."""
+    """Set the budget from which the width of every architecture is solved."""
 
-    parameters: int = 800_000  # as `count` counts them
-    context: int = 128  # tokens of one training sequence
-    match: str = (
-        "parameters"  # parameters | state: the bytes that decoding keeps at the full context
+    parameters: int = option(800_000, "number of parameters, as `count` counts them", (1, 10**12))
+    context: int = option(128, "tokens per training sequence", (2, 1_000_000))
+    match: str = option(
+        "parameters",
+        "what is equal; state: bytes of the decoding state at the full context",
+        choices=("parameters", "state"),
     )
-    count: str = later(
-        "all"
-    )  # all: embeddings included | without_embedding | in_products: which parameters the budget is of
-    state_bytes: int = later(0)  # the budget of size.match=state: bytes of one sequence's state
+    count: str = option(
+        "all",
+        "which parameters count: all, without embeddings, or those in matrix products",
+        choices=("all", "without_embedding", "in_products"),
+        identity=LATER,
+    )
+    state_bytes: int = option(
+        0, "size.match=state: bytes of one sequence's state", (0, 10**12), identity=LATER
+    )
 
 
 @dataclass
 class ObjectiveConfig:
-    """What is trained: `auto` takes what the architecture can."""
+    """Choose what is trained."""
 
-    kind: str = "auto"  # auto | causal | masked
-    masking: str = "uniform"  # uniform: the number of masks uniform on 1..L | fixed: `rate` of the positions, as BERT
-    rate: float = 0.15
+    kind: str = option("auto", "auto: causal where possible", choices=("auto", "causal", "masked"))
+    masking: str = option(
+        "uniform",
+        "uniform: 1..L masks, equally likely; fixed: `rate` of the positions, as BERT",
+        choices=("uniform", "fixed"),
+    )
+    rate: float = option(0.15, "masking=fixed: share of masked positions", (0.01, 0.99))
 
 
 @dataclass
 class TrainConfig:
-    """The one recipe: the same for every architecture but for the learning rate that was found for each."""
+    """Configure the training that all architectures share, apart from the learning rate."""
 
-    steps: int = 1000
-    batch: int = 8  # sequences a step
-    accumulate: int = 1  # micro-batches that a step's batch is cut into
-    learning_rate: float | None = (
-        None  # None: the one in the architecture's YAML (tune.learning_rate)
+    steps: int = option(1000, "optimizer steps", (1, 10**9))
+    batch: int = option(8, "sequences per step", (1, 10**6))
+    accumulate: int = option(1, "micro-batches per step", (1, 10**6))
+    learning_rate: float | None = option(
+        None, "default: tune.learning_rate of the architecture's YAML", (1e-8, 10.0)
     )
-    final_rate: float = 0.0  # the share of the learning rate that is left at the last step
-    warmup: int = 100
-    schedule: str = "linear"  # linear | cosine | constant
-    clip: float = 1.0  # largest norm of the gradient; 0: none
-    match: str = "tokens"  # tokens: `steps` for all | flops | seconds: steps planned for each from `budget`, before the start
-    budget: float = aside(0.0)  # FLOPs, or seconds at the measured rate, of one run's training
-    planned: int = aside(
-        0
-    )  # filled in: the steps that were planned for match=flops and match=seconds
-    precision: str = "auto"  # auto: bfloat16 on a GPU that has it, else float32 | float32 | tf32 (CUDA) | bfloat16
-    compile: str = "none"  # none | default | reduce-overhead: a mode of torch.compile, the second for small models on CUDA
-    device: str = "auto"  # auto | cpu | cuda
-    ranks: int = aside(
-        1
-    )  # processes that train together, each a share of the batch: the same run, but for rounding
-    sharding: str = aside(
-        "none"
-    )  # none: each has the whole model (DDP) | fsdp: a part of weights and optimizer state (FSDP2)
-    log_every: int = aside(20)
-    validations: int = aside(10)  # looks at a fixed piece of the validation part, spread evenly
-    checkpoint_seconds: float = aside(300.0)
-    limit_seconds: float = aside(
-        0.0
-    )  # a run that takes longer is ended and recorded as failed; 0: no limit
+    final_rate: float = option(0.0, "share of the learning rate at the last step", (0.0, 1.0))
+    warmup: int = option(100, "steps of linear warm-up", (0, 10**9))
+    schedule: str = option(
+        "linear", "decay of the learning rate", choices=("linear", "cosine", "constant")
+    )
+    clip: float = option(1.0, "maximum gradient norm; 0: no clipping", (0.0, 10**6))
+    match: str = option(
+        "tokens",
+        "tokens: equal steps; flops, seconds: steps planned from `budget` before training",
+        choices=("tokens", "flops", "seconds"),
+    )
+    budget: float = option(
+        0.0, "training FLOPs per run, or seconds at the measured rate", (0.0, 1e30), identity=False
+    )
+    planned: int = option(
+        0, "set by the plan: steps for match=flops or seconds", (0, 10**9), identity=False
+    )
+    precision: str = option(
+        "auto",
+        "auto: bfloat16 on a GPU that supports it, else float32; tf32: CUDA only",
+        choices=("auto", "float32", "tf32", "bfloat16"),
+    )
+    compile: str = option(
+        "none",
+        "mode of torch.compile; reduce-overhead: for small models on CUDA",
+        choices=("none", "default", "reduce-overhead"),
+    )
+    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
+    ranks: int = option(
+        1,
+        "processes that train one model; equal results but for rounding",
+        (1, 10_000),
+        identity=False,
+    )
+    sharding: str = option(
+        "none", "none: DDP; fsdp: shard weights and optimizer state (FSDP2)",
+        choices=("none", "fsdp"), identity=False,
+    )  # fmt: skip
+    log_every: int = option(20, "steps between lines of curve.jsonl", (1, 10**9), identity=False)
+    validations: int = option(
+        10, "evenly spaced validations during training", (0, 10**6), identity=False
+    )
+    checkpoint_seconds: float = option(
+        300.0, "time between checkpoints; 0: at every step", (0.0, 10**9), identity=False
+    )
+    limit_seconds: float = option(
+        0.0, "terminate a run that takes longer and record it as failed; 0: no limit", (0.0, 10**9),
+        identity=False,
+    )  # fmt: skip
 
 
 @dataclass
 class OptimizerConfig:
-    """What turns gradients into steps, the same for every architecture."""
+    """Choose the optimizer, the same for every architecture."""
 
-    kind: str = "adamw"  # adamw | muon: the backbone's matrices by Muon, everything else by AdamW
-    weight_decay: float = 0.1  # of matrices
-    beta1: float = 0.9
-    beta2: float = 0.99
-    momentum: float = 0.9  # Muon's
+    kind: str = option(
+        "adamw", "muon: for matrices of the backbone, AdamW for the rest", choices=("adamw", "muon")
+    )
+    weight_decay: float = option(0.1, "of matrices", (0.0, 10.0))
+    beta1: float = option(0.9, "AdamW: decay of the first moment", (0.0, 0.9999))
+    beta2: float = option(0.99, "AdamW: decay of the second moment", (0.0, 0.99999))
+    momentum: float = option(0.9, "Muon: momentum", (0.0, 0.9999))
 
 
 @dataclass
 class TuneConfig:
-    """A random search for the learning rate, equally many trials for each. Outside the run's identity: what it finds is not."""
+    """Configure the random search for the learning rate. Outside identity."""
 
-    trials: int = 0  # 0: no search, the learning rate is the one of the architecture's YAML
-    steps: int = 0  # of a trial; 0: as many as of a run
-    seed: int = 1000  # of what is drawn, and of the training of every trial: none of the runs' own
-    trial: int = -1  # given by the search: which of its trials this run is
-    edge: str = (
-        ""  # filled in: low | high, where no trial beyond the best one shows that it is the best
-    )
-
-
-@dataclass
-class EvaluateConfig:
-    """How the trained model is scored: once, when its training ends. Outside the run's identity."""
-
-    protocol: str = "chunk"  # chunk: windows side by side | stride: they overlap | stateful: the state is carried through the text
-    stride: int = 0  # tokens that the windows of `stride` advance by; 0: a quarter of the context
-    stretches: int = 8  # of 8 contexts each: what the further protocols and lengths of context are tried on; 0: none
-    windows: int = 32  # that an encoder unmasks from left to right, and every causal model is scored on too; 0: none
-    fillings: int = 32  # single hidden tokens that encoders and causal models fill in with the same information; 0: none
-    pseudo_positions: int = (
-        2000  # positions that the pseudo-perplexity of an encoder is estimated on
-    )
-    prompt: str = "The function returns"
-    sample_tokens: int = 200
-    temperature: float = 0.8
-
-
-@dataclass
-class MeasureConfig:
-    """How deep the speed and memory stage goes. Outside the run's identity: another depth trains nothing again."""
-
-    depth: str = "quick"  # off | quick | full
-    narrow: float = 0.015  # rounds end when every ratio of rates is known to this share, 95 % interval, half of its width
-    processes: int = 6  # an architecture, one after another, and 3 where many are measured: each keeps about 1 % while it lives
-    rounds: int = 60  # at most, in all processes together
-    window_seconds: float = 0.1  # of training; of reading and writing a third
-    side_rounds: int = 4  # rounds of what stands beside the rates: parts of a step, larger batches, the machine's own peak
-    batches: list[int] = field(default_factory=lambda: [8, 32])  # of reading and writing, beside 1
-    lengths: list[int] = field(
-        default_factory=lambda: [64, 128, 256, 512]
-    )  # of the curves: models are built afresh for each
-    curve_rounds: int = 3  # rounds at each length
-    point_seconds: float = 2.0  # one pass over a length that would take longer is left out, and every longer one with it
-    energy_seconds: float = (
-        3.0  # of training while a counter of energy runs, where there is one; 0: not asked
-    )
-    memory_limit: int = 0  # bytes that the largest batch is searched for; 0: not asked
-    limit_seconds: float = 120.0  # a worker that answers later than this is ended
-    cap_seconds: float = (
-        100.0  # no further round of rates is begun after this, and no further length of curves
-    )
+    trials: int = option(0, "trials per architecture; 0: use the YAML's learning rate", (0, 10**4))
+    steps: int = option(0, "steps per trial; 0: as many as a run", (0, 10**9))
+    seed: int = option(1000, "of the search and of every trial; no run may use it", SEEDS)
+    trial: int = option(-1, "set by the search: index of this trial", (-1, 10**4 - 1))
+    edge: str = option("", "set by the search: low or high where the best trial is at an edge")
 
 
 @dataclass
 class ControlConfig:
-    """An A/A control: an architecture of the suite once more with other seeds. What it differs by from itself is chance."""
+    """Add an A/A control: an architecture of the suite again with other seeds."""
 
-    arch: str = ""  # the name of its YAML; empty: none
-    seeds: list[int] = field(default_factory=list)
+    arch: str = option("", "name of its YAML; empty: no control")
+    seeds: list[int] = option([], "its seeds, none of the runs' own")
 
 
 @dataclass
 class Run:
-    """One run, resolved: nothing is left to look up."""
+    """Hold the resolved configuration of one run."""
 
-    arch: dict[str, Any] = field(
-        default_factory=dict
-    )  # the open group: `_target_`, options, and the reserved keys
+    arch: dict[str, Any] = option({}, "`_target_`, options of the constructor, reserved keys")
     data: DataConfig = field(default_factory=DataConfig)
     size: SizeConfig = field(default_factory=SizeConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
@@ -221,66 +168,56 @@ class Run:
     tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
-    control: ControlConfig = field(
-        default_factory=ControlConfig
-    )  # of the suite that this run belongs to
-    names: dict[str, str] = field(
-        default_factory=dict
-    )  # the chosen YAML of each group: arch, data, size, objective
-    seed: int = 0
-    suite: str = "single"
-    results: str = "results"
-    again: str = "none"  # none | failed | all
-    threads: int = 1
-    dry: bool = False
+    control: ControlConfig = field(default_factory=ControlConfig)
+    names: dict[str, str] = option({}, "filled in: the chosen YAML of each group")
+    seed: int = option(0, "of initialization, data order and dropout", SEEDS)
+    suite: str = option("single", "name of the suite: the folder below `results`")
+    results: str = option("results", "folder of all suites")
+    again: str = option(
+        "none", "which finished runs to train again", choices=("none", "failed", "all")
+    )
+    threads: int = option(1, "CPU threads per process", (1, 1024))
+    dry: bool = option(False, "show what would be run, with its cost, and stop")
 
 
 def constructor_options(arch: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's keywords among an architecture's keys."""
+    """Return an architecture's keys without the reserved ones."""
     return {key: value for key, value in arch.items() if key not in RESERVED_KEYS}
 
 
 def resolve_learning_rate(run: Run) -> float:
-    """The learning rate of the run: as given, or as the architecture's YAML says, for every optimizer or for each by its name."""
+    """Return the run's learning rate, else its architecture's. Raise UserError without one."""
     if run.train.learning_rate is not None:
         return run.train.learning_rate
     tuned = tuned_learning_rate(run.arch, run.optimizer.kind)
     if tuned is None:
         name = run.names.get("arch", "?")
         raise UserError(
-            f"arch={name} names no tune.learning_rate for {run.optimizer.kind}: add it to its YAML, or give train.learning_rate=…"
+            f"arch={name} has no tune.learning_rate for {run.optimizer.kind}: "
+            "add it to its YAML, or give train.learning_rate=…",
+            "no-learning-rate",
         )
     return tuned
 
 
 def tuned_learning_rate(arch: Mapping[str, Any], optimizer: str) -> float | None:
-    """The learning rate that was found for an architecture with an optimizer; None where its YAML names none that is a number."""
-    found = (arch.get("tune") or {}).get("learning_rate")
-    chosen = found.get(optimizer) if isinstance(found, Mapping) else found
-    return float(chosen) if isinstance(chosen, int | float) else None
+    """Return the learning rate that an architecture's YAML gives for an optimizer, if any."""
+    rates = (arch.get("tune") or {}).get("learning_rate")
+    rate = rates.get(optimizer) if isinstance(rates, Mapping) else rates
+    return float(rate) if isinstance(rate, int | float) else None
 
 
 def is_control(control: ControlConfig, arch: str, seed: int) -> bool:
-    """Whether a run of this architecture and seed is one of the A/A control."""
+    """Tell whether a run of this architecture and seed belongs to the A/A control."""
     return arch == control.arch and seed in control.seeds
 
 
 def run_from_dict(tree: Mapping[str, Any]) -> Run:
-    """A run from the plain values of its config.yaml. Keys that this version does not know are left out."""
-    known = {f.name for f in fields(Run)}
-    groups = {
-        "data": DataConfig, "size": SizeConfig, "objective": ObjectiveConfig, "train": TrainConfig, "optimizer": OptimizerConfig, "tune": TuneConfig,
-        "evaluate": EvaluateConfig, "measure": MeasureConfig, "control": ControlConfig,
-    }  # fmt: skip
-    values = {key: value for key, value in tree.items() if key in known and key not in groups}
-    for name, kind in groups.items():
-        names = {f.name for f in fields(kind)}
-        values[name] = kind(
-            **{key: value for key, value in tree.get(name, {}).items() if key in names}
-        )
-    known = {f.name for f in fields(SyntheticConfig)}
-    law = tree.get("data", {}).get("synthetic", {})
-    values["data"].synthetic = SyntheticConfig(
-        **{key: value for key, value in law.items() if key in known}
-    )
-    return Run(**values)
+    """Return the run of a config.yaml's values; ignore keys that this version does not have."""
+    return _from_dict(Run, tree)
+
+
+def _from_dict(kind: Any, tree: Mapping[str, Any]) -> Any:
+    values = {each.name: tree[each.name] for each in fields(kind) if each.name in tree}
+    nested = {e.name: e.type for e in fields(kind) if e.name in values and is_dataclass(e.type)}
+    return kind(**values | {name: _from_dict(of, values[name]) for name, of in nested.items()})
