@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bench import reporting
-from bench.analysis import aggregate, comparisons
+from bench.analysis import aggregate
+from bench.analysis.build import build
 from bench.analysis.comparisons import Comparison
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
@@ -42,7 +43,7 @@ def write_floors(root: Path, seeds: int = 1) -> None:
 @pytest.fixture
 def parts(tmp_path: Path) -> list[Comparison]:
     write_floors(tmp_path)
-    return comparisons.build_comparisons(aggregate.aggregate_variants(read_records(tmp_path), []))
+    return build(read_records(tmp_path)).comparisons
 
 
 def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Comparison]) -> None:

@@ -16,6 +16,7 @@ from scipy import stats
 
 from bench import reporting
 from bench.analysis import aggregate, comparisons, formatting, sessions
+from bench.analysis.build import build
 from bench.records import source
 from bench.records import tables as reading
 from bench.records.metrics import Metric
@@ -59,9 +60,8 @@ def built(
     list[comparisons.Comparison],
 ]:
     records = reading.read_records(root)
-    sittings = sessions.build_sessions(records.measures)
-    found = aggregate.aggregate_variants(records, sittings)
-    return records, sittings, found, comparisons.build_comparisons(found)
+    results = build(records)
+    return records, results.sessions, results.variants, results.comparisons
 
 
 def section(page: str, start: str, end: str) -> str:

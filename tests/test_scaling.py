@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from bench import reporting
-from bench.analysis import aggregate, comparisons, scaling
+from bench.analysis import aggregate, scaling
+from bench.analysis.build import build
 from bench.analysis.scaling import LawCrossing, ScalingStudy
 from bench.records import tables as reading
 from bench.records.metrics import Metric
@@ -314,9 +315,7 @@ def test_architectures_that_were_trained_for_unlike_lengths_are_never_compared(
 ) -> None:
     write(tmp_path, {"lstm": TRUTH["lstm"]}, steps=STEPS[:1])
     write(tmp_path, {"decoder": TRUTH["decoder"]}, steps=STEPS[1:2])
-    parts = comparisons.build_comparisons(
-        aggregate.aggregate_variants(reading.read_records(tmp_path), [])
-    )
+    parts = build(reading.read_records(tmp_path)).comparisons
     assert len(parts) == 2 * len(SIZES)
     assert all(part.rows["tokens_seen"].nunique() == 1 for part in parts)
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from bench import reporting
-from bench.analysis import aggregate, comparisons, crossovers, efficiency, sessions, speed_groups
+from bench.analysis import crossovers, efficiency, sessions, speed_groups
+from bench.analysis.build import build
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.records import store
@@ -69,7 +70,7 @@ def sat(
 
 
 def grouped(sitting: MeasuredSession) -> SpeedGroup:
-    (group,) = speed_groups.build_groups([sitting], [], frozenset())
+    (group,) = speed_groups.build_groups([sitting], [])
     return group
 
 
@@ -373,17 +374,17 @@ def test_a_crossover_is_read_off_where_it_is(tmp_path: Path, metric: str) -> Non
         "pairs": [*base, *curves(lambda n: 0.1, metric, shared)],
     }
     group = grouped(sat(tmp_path, entered, base))
-    found = crossovers.speed_pairs(group)
+    found = group.pairs
     assert len(found) == 3
     (crossing,) = found[0].crossings
     assert (crossing.low, crossing.high) == (512, 1024)
     assert crossing.length == pytest.approx(600, rel=0.02)
     verb = crossovers.CURVES[metric]
     assert (
-        crossovers.pair_sentence(found[0], group)
+        crossovers.pair_sentence(found[0], group.label)
         == f"decoder {verb} than lstm below about 600 tokens (between 512 and 1,024)."
     )
-    others = [crossovers.pair_sentence(pair, group) for pair in found[1:]]
+    others = [crossovers.pair_sentence(pair, group.label) for pair in found[1:]]
     assert f"pairs {verb} than lstm at every measured length (128 to 2,048 tokens)." in others
 
 
@@ -398,7 +399,7 @@ def test_an_unclear_length_lies_between_two_clear_ones(tmp_path: Path) -> None:
     group = grouped(
         sat(tmp_path, {"lstm": [base, *flat], "decoder": [base, *wild.values()]}, [base])
     )
-    (pair,) = crossovers.speed_pairs(group)
+    (pair,) = group.pairs
     assert pair.sides == (1, 1, 0, -1, -1)
     assert [(one.low, one.high) for one in pair.crossings] == [(256, 1024)]
 
@@ -418,8 +419,8 @@ def test_twice_across_and_never_clear_are_said(tmp_path: Path) -> None:
         )
     )
     said = {
-        (pair.first, pair.second): crossovers.pair_sentence(pair, group)
-        for pair in crossovers.speed_pairs(group)
+        (pair.first, pair.second): crossovers.pair_sentence(pair, group.label)
+        for pair in group.pairs
     }
     lines = sorted(said.values())
     assert any(
@@ -438,7 +439,7 @@ def test_no_crossover_is_told_where_nothing_may_be_claimed(tmp_path: Path) -> No
         "decoder": [base, *curves(lambda n: (n / 600) ** 0.5, TRAIN, shared)],
     }
     group = grouped(sat(tmp_path, entered, [rate(noisy(1100))]))
-    found = crossovers.speed_pairs(group)
+    found = group.pairs
     assert found[0].crossings
     assert speed_tables.crossover_tables(group, found) == []
     assert "Rings" not in speed_figures.speed_plots(group, found)[0].caption
@@ -449,7 +450,7 @@ def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
     points = [rate((1.0, 1.0), at={"length": n}) for n in (128, 256)]
     names = [f"arch{number:02d}" for number in range(crossovers.MAX_PAIRED + 1)]
     group = grouped(sat(tmp_path, {name: [base, *points] for name in reversed(names)}, [base]))
-    assert len(crossovers.speed_pairs(group)) == crossovers.MAX_PAIRED
+    assert len(group.pairs) == crossovers.MAX_PAIRED
 
 
 def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
@@ -654,9 +655,7 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     for machine in ("0a1b2c3d", "1a1b2c3d"):
         fake_records.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
     records = reading.read_records(tmp_path)
-    found = speed_groups.build_groups(
-        sessions.build_sessions(records.measures, records.calibrations), [], frozenset()
-    )
+    found = build(records).groups
     assert [group.sitting.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
     assert len({tuple(group.names["colour"]) for group in found}) == 1
     reporting.make_report(tmp_path)
@@ -686,9 +685,7 @@ def test_what_has_no_finished_run_stands_in_a_table_of_its_own(tmp_path: Path) -
     for arch in ("lstm", "gru"):
         fake_records.write_measure(root, arch)
     records = reading.read_records(root)
-    sittings = sessions.build_sessions(records.measures, records.calibrations)
-    parts = comparisons.build_comparisons(aggregate.aggregate_variants(records, sittings))
-    found = speed_groups.build_groups(sittings, parts, frozenset())
+    found = build(records).groups
     assert [list(group.names["label"]) for group in found] == [["lstm"], ["gru"]]
     assert found[1].title == "Measured without a finished run"
     assert len({int(colour) for group in found for colour in group.names["colour"]}) == 2

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from bench import reporting
-from bench.analysis import aggregate, comparisons, sessions, time_to_target
+from bench.analysis import time_to_target
+from bench.analysis.build import build
 from bench.analysis.time_to_target import Target
 from bench.config.errors import UserError
 from bench.records import store
@@ -59,10 +60,8 @@ def write(
 
 def found(root: Path, given: float | None = None) -> Target:
     records = reading.read_records(root)
-    built = aggregate.aggregate_variants(records, sessions.build_sessions(records.measures))
-    ((target,),) = time_to_target.build_targets(
-        comparisons.build_comparisons(built), built, records.curves, given
-    )
+    (part,) = build(records, given).comparisons
+    (target,) = part.targets
     assert target is not None
     return target
 

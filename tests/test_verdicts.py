@@ -14,7 +14,8 @@ import yaml
 from scipy import stats
 
 from bench import reporting, run
-from bench.analysis import aggregate, comparisons
+from bench.analysis import aggregate
+from bench.analysis.build import build
 from bench.analysis.comparisons import Comparison
 from bench.analysis.verdicts import verdict_sentence
 from bench.cli import compose
@@ -214,7 +215,7 @@ def test_many_arms_cost_little_more_than_few() -> None:
 
 def compared(root: Path) -> Comparison:
     records = reading.read_records(root)
-    return comparisons.build_comparisons(aggregate.aggregate_variants(records, []))[0]
+    return build(records).comparisons[0]
 
 
 def write(

@@ -1,6 +1,7 @@
 """From records to the tables that are printed and written: a row a variant, averaged over its seeds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,11 +43,15 @@ class VariantTables:
     runs: pd.DataFrame  # the records' runs with `row`, and a column for each metric of one sample
     documents: pd.DataFrame  # indexed by row and document: nats (mean over seeds) and bytes
     windows: pd.DataFrame  # the same of the sampled windows that encoders are scored on too
+    means: pd.DataFrame  # indexed by row: the mean of each metric over the finished runs
 
 
-def aggregate_variants(records: Records, sittings: list[MeasuredSession]) -> VariantTables:
-    """Average the runs over seeds and join what was measured."""
+def aggregate_variants(
+    records: Records, sittings: list[MeasuredSession], source: str = ""
+) -> VariantTables:
+    """Average the runs over seeds and join what was measured; runs of other sources than `source` are stale."""
     runs = _number_variants(records.runs)
+    runs["stale"] = [_is_stale(run, source) for run in runs.itertuples()]
     wide = _metrics_by_run(records.values)
     runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
     done = runs[runs["status"] == "done"]
@@ -59,7 +64,13 @@ def aggregate_variants(records: Records, sittings: list[MeasuredSession]) -> Var
         .join(_mean_regrets(done))
     )
     windows = _documents(records.windows.rename(columns={"window": "document"}), done)
-    return VariantTables(_join_speeds(summary, sittings), runs, documents, windows)
+    means = done.groupby("row")[[name for name in wide.columns if name in done]].mean()
+    return VariantTables(_join_speeds(summary, sittings), runs, documents, windows, means)
+
+
+def _is_stale(run: Any, source: str) -> bool:
+    digest = (run.provenance.get("digests") or {}).get("source", "")
+    return bool(run.status == "done" and source and digest and digest != source)
 
 
 def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +130,7 @@ def _describe_variants(runs: pd.DataFrame) -> pd.DataFrame:
         "untuned",
     ]
     groups = runs.groupby("row")
-    facts = groups[names].first()
+    facts = groups[names].first().assign(stale=groups["stale"].any())
     labels = facts["label"].astype(str)  # of no run at all it would be a column of numbers
     facts["label"] = labels.where(~facts["control"].astype(bool), labels + CONTROL_SUFFIX)
     states = runs.groupby(["row", "status"]).size().unstack(fill_value=0)

@@ -7,8 +7,12 @@ import pandas as pd
 
 from bench.analysis import budgets, families
 from bench.analysis.aggregate import CONTROL_SUFFIX, VariantTables
+from bench.analysis.baselines import Baselines, select_baselines
+from bench.analysis.sessions import MeasuredSession
+from bench.analysis.time_to_target import Target, build_target
 from bench.analysis.verdicts import Verdicts, build_verdicts
 from bench.records.labels import variant_labels
+from bench.records.tables import Records
 
 COMPARISON_KEY = ["text_digest", "matched", "context", "amount"]
 TABLE_KEY = [
@@ -43,10 +47,13 @@ class Comparison:
         pd.DataFrame, ...
     ]  # causal rows, best first; one table a protocol, part and tokenizer
     verdicts: tuple[Verdicts, ...]  # of each of them
+    targets: tuple[Target | None, ...]  # of each of them
+    baselines: tuple[Baselines, ...]  # of each of them
     regrets: tuple[
         pd.DataFrame, ...
     ]  # causal rows on a source whose best possible loss is known, the nearest to it first
     pseudo: tuple[pd.DataFrame, ...]  # encoders: never beside the above
+    sessions: tuple[MeasuredSession, ...]  # those that measured some of the rows
     orders: pd.DataFrame  # seed, tokenizer, digests of the order of blocks
     equal_order: bool
 
@@ -60,8 +67,19 @@ class Comparison:
         return f"{said}, {amount}" if amount else said
 
 
-def build_comparisons(tables: VariantTables) -> list[Comparison]:
+@dataclass(frozen=True)
+class Inputs:
+    """What comparisons are made from."""
+
+    records: Records
+    tables: VariantTables
+    sessions: list[MeasuredSession]
+    target: float | None
+
+
+def build_comparisons(inputs: Inputs) -> list[Comparison]:
     """Cut the finished rows into comparisons, the largest first."""
+    tables = inputs.tables
     finished = tables.summary[tables.summary["seeds"] > 0]
     finished = finished.assign(amount=_training_amounts(finished))
     groups = [_relabel(rows, tables) for _, rows in finished.groupby(COMPARISON_KEY, sort=True)]
@@ -78,7 +96,7 @@ def build_comparisons(tables: VariantTables) -> list[Comparison]:
         _build_comparison(
             f"comparison-{n + 1}",
             rows.assign(colour=rows["label"].map(colours).fillna(0).astype(int)),
-            tables,
+            inputs,
         )
         for n, rows in enumerate(groups)
     ]
@@ -115,7 +133,8 @@ def _relabel(rows: pd.DataFrame, tables: VariantTables) -> pd.DataFrame:
     )
 
 
-def _build_comparison(name: str, rows: pd.DataFrame, tables: VariantTables) -> Comparison:
+def _build_comparison(name: str, rows: pd.DataFrame, inputs: Inputs) -> Comparison:
+    tables, records = inputs.tables, inputs.records
     runs = tables.runs[tables.runs["row"].isin(rows.index) & (tables.runs["status"] == "done")]
     recipes = [f"{c['train']['steps']:,} steps of {c['train']['batch']}" for c in runs["config"]]
     keys = [
@@ -139,6 +158,13 @@ def _build_comparison(name: str, rows: pd.DataFrame, tables: VariantTables) -> C
         runs=runs,
         likelihoods=likelihoods,
         verdicts=tuple(build_verdicts(table, tables) for table in likelihoods),
+        targets=tuple(
+            build_target(table, tables, records.curves, inputs.target) for table in likelihoods
+        ),
+        baselines=tuple(select_baselines(records, table) for table in likelihoods),
+        sessions=tuple(
+            one for one in inputs.sessions if one.medians.index.isin(rows["subject"]).any()
+        ),
         regrets=tuple(t.sort_values("regret") for t in _split_tables(rows[rows["regret"].notna()])),
         pseudo=tuple(
             t.sort_values("pseudo_perplexity")

@@ -1,13 +1,12 @@
 """Where one architecture overtakes another as the context grows: read off paired samples, never off two separate curves."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 from math import exp, log
 
 from bench.analysis.formatting import plural
 from bench.analysis.sessions import DURATIONS, MeasuredSession, Point
-from bench.analysis.speed_groups import SpeedGroup
 from bench.stats.intervals import Ratio
 
 MAX_PAIRED = 24  # architectures of which each pair is looked at; of more, each is set beside the reference alone
@@ -49,9 +48,9 @@ class SpeedPair:
         return self.second if self.initially_faster == self.first else self.first
 
 
-def speed_pairs(group: SpeedGroup) -> list[SpeedPair]:
-    """Every pair of a group along every curve that both have at two lengths or more; those that cross come first."""
-    sitting, subjects = group.sitting, sorted(group.subjects, key=group.label)
+def speed_pairs(sitting: MeasuredSession, labels: Mapping[str, str]) -> list[SpeedPair]:
+    """Every pair of the labelled subjects along every curve that both have at two lengths or more; those that cross come first."""
+    subjects = sorted(labels, key=labels.__getitem__)
     chosen = list(combinations(subjects, 2))
     if len(subjects) > MAX_PAIRED:
         chosen = [pair for pair in chosen if sitting.reference in pair]
@@ -112,9 +111,9 @@ def rounded_length(length: float) -> str:
     return f"about {float(f'{length:.2g}'):,.0f}"
 
 
-def pair_cell_text(pair: SpeedPair, group: SpeedGroup) -> tuple[str, str]:
+def pair_cell_text(pair: SpeedPair, label: Callable[[str], str]) -> tuple[str, str]:
     """A pair along one curve for a table: who is faster where, and the small print."""
-    names = [group.label(name) for name in (pair.initially_faster, pair.other) if name]
+    names = [label(name) for name in (pair.initially_faster, pair.other) if name]
     clear = sum(side != 0 for side in pair.sides)
     if not clear:
         return "not distinguishable", f"at any of {plural(len(pair.lengths), 'length')}"
@@ -132,13 +131,13 @@ def pair_cell_text(pair: SpeedPair, group: SpeedGroup) -> tuple[str, str]:
     ) else f"at {clear} of {len(pair.sides)} lengths"
 
 
-def pair_sentence(pair: SpeedPair, group: SpeedGroup) -> str:
+def pair_sentence(pair: SpeedPair, label: Callable[[str], str]) -> str:
     """The same in a sentence."""
     verb = CURVES[pair.metric]
     if not pair.initially_faster:
-        names = f"{group.label(pair.first)} and {group.label(pair.second)}"
+        names = f"{label(pair.first)} and {label(pair.second)}"
         return f"{names}: which one {verb} is not distinguishable at any of {plural(len(pair.lengths), 'length')}."
-    first, other = group.label(pair.initially_faster), group.label(pair.other)
+    first, other = label(pair.initially_faster), label(pair.other)
     if not pair.crossings:
         clear = sum(side != 0 for side in pair.sides)
         where = (

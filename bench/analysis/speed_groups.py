@@ -7,6 +7,7 @@ import pandas as pd
 
 from bench.analysis import families
 from bench.analysis.comparisons import MAX_SHORT_LABEL, Comparison
+from bench.analysis.crossovers import SpeedPair, speed_pairs
 from bench.analysis.rows import each
 from bench.analysis.sessions import MeasuredSession
 
@@ -21,6 +22,7 @@ class SpeedGroup:
     title: str
     sitting: MeasuredSession
     names: pd.DataFrame  # indexed by subject: NAMES
+    pairs: tuple[SpeedPair, ...]
 
     def label(self, subject: str) -> str:
         return str(self.names.at[subject, "label"])
@@ -31,10 +33,10 @@ class SpeedGroup:
 
 
 def build_groups(
-    sittings: Sequence[MeasuredSession], parts: Sequence[Comparison], stale: frozenset[int]
+    sittings: Sequence[MeasuredSession], parts: Sequence[Comparison]
 ) -> list[SpeedGroup]:
     """One for each sitting and each budget and context; what was measured without a finished run stands apart."""
-    known = _names_in_comparisons(parts, stale)
+    known = _names_in_comparisons(parts)
     others = _names_of_others(sittings, set(known.index), set(known["colour"]))
     found = []
     for sitting in sittings:
@@ -46,17 +48,22 @@ def build_groups(
         for number, (title, rows) in enumerate(tables):
             heading = title if len(tables) > 1 else ""
             found.append(
-                SpeedGroup(f"{sitting.name}-{number}", heading, sitting, rows[NAME_COLUMNS])
+                SpeedGroup(
+                    f"{sitting.name}-{number}",
+                    heading,
+                    sitting,
+                    rows[NAME_COLUMNS],
+                    tuple(speed_pairs(sitting, {str(s): str(n) for s, n in rows["label"].items()})),
+                )
             )
     return found
 
 
-def _names_in_comparisons(parts: Sequence[Comparison], stale: frozenset[int]) -> pd.DataFrame:
+def _names_in_comparisons(parts: Sequence[Comparison]) -> pd.DataFrame:
     """What the comparisons call each subject. One that stands in several (the same model, other text) is named by the first."""
     tables = [
         part.rows.assign(
             title=f"At most {part.rows['matched'].iloc[0]}, a context of {part.rows['context'].iloc[0]} tokens",
-            stale=part.rows.index.isin(stale),
         )
         for part in parts
     ]

@@ -5,7 +5,7 @@ The median over seeds; a seed that never reached it counts as infinite, and a me
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.aggregate import LOG2, VariantTables
-from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import NO_VALUE, format_fixed, format_large, format_number
 from bench.analysis.rows import each
 from bench.config.errors import UserError
@@ -69,21 +68,13 @@ def parse_target(words: Sequence[str]) -> float | None:
     return level
 
 
-def build_targets(
-    parts: Sequence[Comparison], tables: VariantTables, curves: pd.DataFrame, given: float | None
-) -> list[list[Target | None]]:
-    """For each comparison and each of its tables of likelihoods; None where no look was logged."""
+def build_target(
+    rows: pd.DataFrame, tables: VariantTables, curves: pd.DataFrame, given: float | None
+) -> Target | None:
+    """Return what each row of a table of likelihoods needed; None where no validation loss was logged."""
+    rows = rows[~rows["control"]]
     looked = curves[["run", "tokens", "validation_nats"]].dropna()
     looked = looked.astype({"tokens": float, "validation_nats": float})
-    return [
-        [_target(rows[~rows["control"]], tables, looked, given) for rows in part.likelihoods]
-        for part in parts
-    ]
-
-
-def _target(
-    rows: pd.DataFrame, tables: VariantTables, looked: pd.DataFrame, given: float | None
-) -> Target | None:
     runs = tables.runs[tables.runs["row"].isin(rows.index)]
     diverged = pd.Series(
         ["diverged" in facts for facts in runs["facts"]], runs.index, dtype=bool
@@ -186,9 +177,9 @@ def _flops_per_token(runs: pd.DataFrame) -> "pd.Series[float]":
     )
 
 
-def target_columns(found: Sequence[Sequence[Target | None]]) -> pd.DataFrame:
+def target_columns(targets: Iterable[Target | None]) -> pd.DataFrame:
     """The columns of summary.csv, by row; inf is a miss."""
-    known = [target.rows[TARGET_COLUMNS] for part in found for target in part if target is not None]
+    known = [target.rows[TARGET_COLUMNS] for target in targets if target is not None]
     return pd.concat(known) if known else pd.DataFrame(columns=TARGET_COLUMNS)
 
 

@@ -20,7 +20,7 @@ __all__ = [
     "CheckResult",
     "ModelUnderTest",
     "check_before_training",
-    "run_check",
     "forward_checks",
+    "run_check",
     "training_checks",
 ]

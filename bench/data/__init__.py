@@ -8,8 +8,8 @@ from bench.data.tokenizer import Vocabulary
 __all__ = [
     "Blocks",
     "Corpus",
-    "SyntheticSource",
     "Part",
+    "SyntheticSource",
     "Vocabulary",
     "WindowBatch",
     "nats_per_unit",

@@ -3,4 +3,4 @@
 from bench.planning.search import apply_search, conclude_searches, has_open_searches, require_search
 from bench.planning.search_space import trial_run
 
-__all__ = ["conclude_searches", "require_search", "apply_search", "has_open_searches", "trial_run"]
+__all__ = ["apply_search", "conclude_searches", "has_open_searches", "require_search", "trial_run"]

@@ -2,4 +2,4 @@
 
 from bench.reporting.build import find_suites, make_report
 
-__all__ = ["make_report", "find_suites"]
+__all__ = ["find_suites", "make_report"]

@@ -38,58 +38,31 @@ def make_report(root: Path, target: float | None = None) -> tuple[Path, str]:
 
     Raises UserError where there is nothing to read, or where it can not be written.
     """
-    from bench.analysis import (
-        aggregate,
-        comparisons,
-        crossovers,
-        scaling,
-        sessions,
-        speed_groups,
-        time_to_target,
-    )
-    from bench.records.source import training_source
+    from bench.analysis import aggregate, scaling, time_to_target
+    from bench.analysis.build import build
     from bench.records.store import write_text
     from bench.records.tables import read_records
     from bench.reporting import csv_export, page, terminal
     from bench.system.files import check_writable
 
     find_suites(root)
-    records = read_records(root)
-    sittings = sessions.build_sessions(records.measures, records.calibrations)
-    built = aggregate.aggregate_variants(records, sittings)
-    parts, stale = comparisons.build_comparisons(built), page.stale_rows(built, training_source())
-    measured = [
-        (group, crossovers.speed_pairs(group))
-        for group in speed_groups.build_groups(sittings, parts, stale)
-    ]
-    aims, scales = (
-        time_to_target.build_targets(parts, built, records.curves, target),
-        scaling.scaling_studies(built),
-    )
+    results = build(read_records(root), target)
+    targets = [one for part in results.comparisons for one in part.targets]
     folder = root / "report"
     check_writable(folder)
     for name, table in (
-        ("summary.csv", aggregate.summary_table(built, time_to_target.target_columns(aims))),
-        ("runs.csv", csv_export.runs_table(records, built)),
-        ("curves.csv", csv_export.curves_table(records)),
-        ("verdicts.csv", csv_export.verdicts_table(parts)),
-        ("scaling.csv", scaling.scaling_table(scales)),
-        ("laws.csv", scaling.laws_table(scales)),
-        ("speeds.csv", csv_export.speeds_table(sittings)),
-        ("crossovers.csv", csv_export.crossovers_table(measured)),
+        (
+            "summary.csv",
+            aggregate.summary_table(results.variants, time_to_target.target_columns(targets)),
+        ),
+        ("runs.csv", csv_export.runs_table(results.records, results.variants)),
+        ("curves.csv", csv_export.curves_table(results.records)),
+        ("verdicts.csv", csv_export.verdicts_table(results.comparisons)),
+        ("scaling.csv", scaling.scaling_table(results.studies)),
+        ("laws.csv", scaling.laws_table(results.studies)),
+        ("speeds.csv", csv_export.speeds_table(results.sessions)),
+        ("crossovers.csv", csv_export.crossovers_table(results.groups)),
     ):
         write_text(folder / name, table.to_csv(index=False))
-    text = page.render_page(
-        root.resolve().name,
-        records,
-        built,
-        sittings,
-        parts,
-        measured,
-        stale,
-        page.CurveResults(aims, scales),
-    )
-    write_text(folder / "index.html", text)
-    return folder / "index.html", terminal.terminal_text(
-        built, parts, measured, scales, terminal.excluded_lines(records)
-    )
+    write_text(folder / "index.html", page.render_page(root.resolve().name, results))
+    return folder / "index.html", terminal.terminal_text(results)

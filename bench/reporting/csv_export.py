@@ -118,9 +118,9 @@ def _ratios(sitting: MeasuredSession) -> Iterator[dict[str, Any]]:
         })  # fmt: skip
 
 
-def crossovers_table(measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]]) -> pd.DataFrame:
+def crossovers_table(groups: Sequence[SpeedGroup]) -> pd.DataFrame:
     """crossovers.csv: a row a crossing, and one for each pair and curve without any."""
-    rows = [row for group, pairs in measured for pair in pairs for row in _crossings(group, pair)]
+    rows = [row for group in groups for pair in group.pairs for row in _crossings(group, pair)]
     return pd.DataFrame(rows, columns=CROSSING_COLUMNS)
 
 
@@ -129,7 +129,7 @@ def _crossings(group: SpeedGroup, pair: SpeedPair) -> Iterator[dict[str, Any]]:
     about = {
         "machine": sitting.machine, "sitting": sitting.name, "metric": pair.metric, "first": group.label(pair.first),
         "second": group.label(pair.second), "lengths": " ".join(f"{length:g}" for length in pair.lengths),
-        "claim": sitting.allows_claim(pair.metric), "sentence": crossovers.pair_sentence(pair, group),
+        "claim": sitting.allows_claim(pair.metric), "sentence": crossovers.pair_sentence(pair, group.label),
     }  # fmt: skip
     names = [group.label(name) if name else "" for name in (pair.initially_faster, pair.other)]
     if not pair.crossings:

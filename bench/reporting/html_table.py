@@ -62,10 +62,10 @@ def _value(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def name_cell(row: Any, stale: frozenset[int]) -> Cell:
+def name_cell(row: Any) -> Cell:
     """Who: the label, its colour, its number in figures, and what has to be known at once."""
     badges = (
-        *(("stale",) if row.Index in stale else ()),
+        *(("stale",) if row.stale else ()),
         *(("lossy",) if row.lossy else ()),
         *(("A/A control",) if row.control else ()),
         *(("UNTUNED",) if row.untuned else ()),
@@ -107,7 +107,6 @@ def likelihood_table(
     name: str,
     rows: pd.DataFrame,
     sitting: MeasuredSession | None,
-    stale: frozenset[int],
     floors: Baselines,
 ) -> Table:
     """Causal rows: bits per byte, then what the one sitting measured; under them the reference lines."""
@@ -134,7 +133,7 @@ def likelihood_table(
         )
         first = row.bits_per_byte == best
         line = [
-            name_cell(row, stale),
+            name_cell(row),
             Cell(
                 format_fixed(row.bits_per_byte),
                 _value(row.bits_per_byte),
@@ -204,7 +203,7 @@ def _left_to_right(row: Any) -> Cell:
     )
 
 
-def encoder_table(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table:
+def encoder_table(name: str, rows: pd.DataFrame) -> Table:
     """Encoders: pseudo-perplexity, in a table of its own."""
     columns = [
         ("architecture", "reads in both directions"),
@@ -228,7 +227,7 @@ def encoder_table(name: str, rows: pd.DataFrame, stale: frozenset[int]) -> Table
     best = rows["pseudo_perplexity"].min()
     cells = [
         [
-            name_cell(row, stale),
+            name_cell(row),
             Cell(
                 format_number(row.pseudo_perplexity, 4),
                 _value(row.pseudo_perplexity),

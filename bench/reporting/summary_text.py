@@ -29,9 +29,7 @@ NAMED = 4  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
-def summary_sentences(
-    comparison: Comparison, sittings: Sequence[MeasuredSession], floors: Sequence[Baselines] = ()
-) -> list[str]:
+def summary_sentences(comparison: Comparison, sittings: Sequence[MeasuredSession]) -> list[str]:
     """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
     said = [
         _compared(comparison),
@@ -39,7 +37,8 @@ def summary_sentences(
         *quality_sentences(comparison),
     ]
     said += [
-        _floored(table, lines) for table, lines in zip(comparison.likelihoods, floors, strict=False)
+        _floored(table, lines)
+        for table, lines in zip(comparison.likelihoods, comparison.baselines, strict=True)
     ]
     real = comparison.rows[~comparison.rows["control"]]
     for sitting in sittings:

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import crossovers
-from bench.analysis.aggregate import VariantTables
-from bench.analysis.comparisons import Comparison
+from bench.analysis.build import Analysis
 from bench.analysis.crossovers import SpeedPair
 from bench.analysis.formatting import (
     format_bytes,
@@ -20,7 +19,6 @@ from bench.analysis.formatting import (
     format_seconds,
 )
 from bench.analysis.rows import each
-from bench.analysis.scaling import ScalingStudy
 from bench.analysis.sessions import RATES
 from bench.analysis.speed_groups import SpeedGroup
 from bench.records.loading import UNREADABLE
@@ -35,14 +33,11 @@ WIDE = 120  # letters of a line
 
 
 def terminal_text(
-    tables: VariantTables,
-    parts: list[Comparison],
-    measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]],
-    scales: Sequence[ScalingStudy] = (),
-    told: Sequence[str] = (),
+    results: Analysis,
 ) -> str:
     """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
     blocks = []
+    tables, parts = results.variants, results.comparisons
     floors = regrets.regret_overview(parts)
     for part in parts:
         if len(parts) > 1:
@@ -65,18 +60,18 @@ def terminal_text(
         )
     blocks += [
         block
-        for group, pairs in measured
-        for block in _measured(group, pairs, alone=not len(tables.runs))
+        for group in results.groups
+        for block in _measured(group, group.pairs, alone=not len(tables.runs))
         if block
     ]
     blocks += [
         "\n".join(_wrapped(line) for line in scaling_tables.scaling_sentences(scale))
-        for scale in scales
+        for scale in results.studies
     ]
     wrong = tables.runs[tables.runs["status"] != "done"]
     lines = [
         *(f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)),
-        *told,
+        *excluded_lines(results.records),
     ]
     return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
 
@@ -103,7 +98,7 @@ def _measured(group: SpeedGroup, pairs: Sequence[SpeedPair], alone: bool) -> lis
     """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
     sitting = group.sitting
     crossing = [pair for pair in pairs if pair.crossings and sitting.allows_claim(pair.metric)]
-    lines = [crossovers.pair_sentence(pair, group) for pair in crossing[:MOST]]
+    lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MOST]]
     lines += (
         [f"{len(crossing) - MOST} further pairs cross: see crossovers.csv"]
         if len(crossing) > MOST
@@ -189,7 +184,7 @@ def _texts(table: Table) -> list[list[str]]:
 
 
 def _regrets(rows: pd.DataFrame) -> str:
-    table = regrets.regret_table("", rows, frozenset())
+    table = regrets.regret_table("", rows)
     return _aligned([["", *(title for title, _ in table.columns[1:])], *_texts(table)])
 
 

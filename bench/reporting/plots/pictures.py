@@ -51,10 +51,9 @@ Headed = tuple[str, list[Plot]]  # a heading, and the figures under it
 def pictures(
     part: Comparison,
     records: Records,
-    sittings: Sequence[MeasuredSession],
-    floors: Sequence[Baselines],
 ) -> tuple[Plot | None, list[Headed]]:
     """The picture beside the answer, and all other figures: those of speed once for each sitting, never two on one axis."""
+    sittings, floors = part.sessions, part.baselines
     tokens, seconds = _curves(part, records, sittings, floors)
     groups = [
         (

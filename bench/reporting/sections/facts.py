@@ -1,6 +1,6 @@
 """What was compared and on what, in words; what the models wrote; what has no result and why."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from bench.analysis.rows import each
 from bench.analysis.sessions import MeasuredSession
 
 
-def glance(part: Comparison, sittings: list[MeasuredSession]) -> list[tuple[str, str]]:
+def glance(part: Comparison, sittings: Sequence[MeasuredSession]) -> list[tuple[str, str]]:
     """The few facts that stand beside the answer."""
     rows = part.rows
     machines = {sitting.machine: sitting.environment for sitting in sittings}

@@ -92,7 +92,7 @@ def columns(match: str) -> list[FairnessColumn]:
     ]  # fmt: skip
 
 
-def fairness_sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
+def fairness_sheet(part: Comparison, name: str) -> Table:
     """A row an architecture, from records alone."""
     firsts = _with_flops(part.runs.sort_values("seed").drop_duplicates("row").set_index("row"))
     rows = [row for row in each(part.rows) if row.Index in firsts.index and not row.control]
@@ -115,7 +115,7 @@ def fairness_sheet(part: Comparison, name: str, stale: frozenset[int]) -> Table:
     }
     cells = [
         [
-            name_cell(row, stale),
+            name_cell(row),
             *(
                 Cell(c.text(run), c.value(run), mark="bad" if n in marks.get(c.title, ()) else "")
                 for c in shown

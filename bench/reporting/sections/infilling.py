@@ -18,7 +18,7 @@ COLUMNS = [
 ]
 
 
-def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> list[Table]:
+def tabulate(part: Comparison, tables: VariantTables) -> list[Table]:
     """A table for each text that an encoder filled in, the best first."""
     found = []
     there = part.rows[part.rows["filling_nats"].notna()]
@@ -32,13 +32,12 @@ def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> 
                     f"{part.name}-fillings-{number}",
                     rows.sort_values("filling_nats"),
                     tables,
-                    stale,
                 )
             )
     return found
 
 
-def _table(name: str, rows: pd.DataFrame, tables: VariantTables, stale: frozenset[int]) -> Table:
+def _table(name: str, rows: pd.DataFrame, tables: VariantTables) -> Table:
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)]
     names = ["filling_nats_standard_error", "filling_accuracy_standard_error"]
     squares = runs.reindex(columns=names).astype(float).pow(2).groupby(runs["row"])
@@ -56,7 +55,7 @@ def _table(name: str, rows: pd.DataFrame, tables: VariantTables, stale: frozense
         mark = "best" if row.filling_nats == best else ""
         cells.append(
             [
-                name_cell(row, stale),
+                name_cell(row),
                 Cell(
                     format_fixed(row.filling_nats),
                     row.filling_nats,

@@ -34,20 +34,16 @@ CURVES = (
 )  # fmt: skip
 
 
-def tabulate(
-    part: Comparison, records: Records, tables: VariantTables, stale: frozenset[int]
-) -> list[Table]:
+def tabulate(part: Comparison, records: Records, tables: VariantTables) -> list[Table]:
     """A table for each table of the headline: the same rows in the same order."""
     made = [
-        _table(f"{part.name}-protocols-{number}", rows, records, tables, stale)
+        _table(f"{part.name}-protocols-{number}", rows, records, tables)
         for number, rows in enumerate(part.likelihoods)
     ]
     return [table for table in made if table.rows]
 
 
-def _table(
-    name: str, rows: pd.DataFrame, records: Records, tables: VariantTables, stale: frozenset[int]
-) -> Table:
+def _table(name: str, rows: pd.DataFrame, records: Records, tables: VariantTables) -> Table:
     runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows.index)][
         ["run", "row"]
     ]
@@ -64,7 +60,7 @@ def _table(
     reasons: dict[str, dict[str, list[str]]] = {}  # why, title, labels
     cells = []
     for row in each(rows):
-        line = [name_cell(row, stale), Cell(format_fixed(row.bits_per_byte), row.bits_per_byte)]
+        line = [name_cell(row), Cell(format_fixed(row.bits_per_byte), row.bits_per_byte)]
         own = values[values["row"] == row.Index]
         if sampled and made[row.Index] != usual:
             own = unlike(

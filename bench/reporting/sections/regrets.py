@@ -44,9 +44,7 @@ def format_regret(value: float, error: float) -> str:
     return format_fixed(value, 3 + (error < 0.001) + (error < 0.0001))
 
 
-def regret_table(
-    name: str, rows: pd.DataFrame, stale: frozenset[int], folded: bool = False
-) -> Table:
+def regret_table(name: str, rows: pd.DataFrame, folded: bool = False) -> Table:
     """The rows of one source, the least regret first; folded away where one table over all sources stands above."""
     columns = [
         ("architecture", "a row is a variant; seeds are averaged"),
@@ -60,7 +58,7 @@ def regret_table(
     best = rows.loc[~rows["control"], "regret"].min()
     cells = [
         [
-            name_cell(row, stale),
+            name_cell(row),
             _regret(row, not row.control and row.regret == best),
             Cell(format_fixed(row.nats_per_token, 4), row.nats_per_token),
             Cell(format_percent(row.accuracy), row.accuracy),

@@ -18,7 +18,7 @@ from bench.stats.pairwise import Groups
 SCORE = "left_to_right_bits_per_byte"
 
 
-def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> list[Table]:
+def tabulate(part: Comparison, tables: VariantTables) -> list[Table]:
     """A table for each set of windows that an encoder was scored on: its rows ranked, and each held against the best."""
     found = []
     for number, (rows, windows) in enumerate(_groups(part, tables)):
@@ -30,7 +30,6 @@ def tabulate(part: Comparison, tables: VariantTables, stale: frozenset[int]) -> 
                 windows,
                 compare_groups(rows, arms),
                 arms,
-                stale,
             )
         )
     return found
@@ -69,7 +68,6 @@ def _table(
     windows: pd.DataFrame,
     found: Verdicts,
     arms: Groups,
-    stale: frozenset[int],
 ) -> Table:
     spread = document_variance_table(windows)
     first = int(str(rows[~rows["control"]].index[0]))
@@ -80,7 +78,7 @@ def _table(
         kind = "encoder" if row.pseudo_perplexity == row.pseudo_perplexity else "causal"
         cells.append(
             [
-                name_cell(row, stale),
+                name_cell(row),
                 Cell(kind, kind),
                 Cell(
                     format_fixed(span.value),

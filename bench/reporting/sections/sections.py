@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from bench.analysis.crossovers import SpeedPair
 from bench.analysis.formatting import format_number
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
@@ -16,7 +15,7 @@ DRAWN = 6  # sittings that get figures: the largest ones; hundreds of single mea
 
 
 def sections(
-    sittings: Sequence[MeasuredSession], measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]]
+    sittings: Sequence[MeasuredSession], groups: Sequence[SpeedGroup]
 ) -> list[dict[str, Any]]:
     """What the template needs for each sitting, in order."""
     largest = sorted(
@@ -26,25 +25,20 @@ def sections(
     return [
         _section(
             sitting,
-            [(group, pairs) for group, pairs in measured if group.sitting is sitting],
+            [group for group in groups if group.sitting is sitting],
             sitting.name in drawn,
         )
         for sitting in sittings
     ]
 
 
-def _section(
-    sitting: MeasuredSession, measured: Sequence[tuple[SpeedGroup, list[SpeedPair]]], drawn: bool
-) -> dict[str, Any]:
-    whole = [group for group, _ in measured if sitting.reference in group.names.index]
+def _section(sitting: MeasuredSession, groups: Sequence[SpeedGroup], drawn: bool) -> dict[str, Any]:
+    whole = [group for group in groups if sitting.reference in group.names.index]
     named = (
         whole[0].label(sitting.reference) if whole else sitting.arches.get(sitting.reference, "")
     )
     lines = [
-        *(
-            trust.depth_line(sitting, group)
-            for group in (whole or [group for group, _ in measured])[:1]
-        ),
+        *(trust.depth_line(sitting, group) for group in (whole or groups)[:1]),
         trust.aa_line(sitting, named),
         trust.calibration_line(sitting),
         trust.host_state_text(sitting),
@@ -55,7 +49,7 @@ def _section(
         "environment": facts.lines(sitting.environment | _states(sitting)),
         "alarms": trust.warnings(sitting),
         "lines": [line for line in lines if line],
-        "groups": [_block(group, pairs, drawn) for group, pairs in measured],
+        "groups": [_block(group, drawn) for group in groups],
         "findings": [_finding(one) for one in sitting.doctor.get("findings", [])],
         "sentences": [str(line) for line in sitting.doctor.get("sentences", [])],
     }
@@ -72,18 +66,18 @@ def _states(sitting: MeasuredSession) -> dict[str, Any]:
     }
 
 
-def _block(group: SpeedGroup, pairs: list[SpeedPair], drawn: bool) -> dict[str, Any]:
+def _block(group: SpeedGroup, drawn: bool) -> dict[str, Any]:
     def filled(*tables: Table) -> list[Table]:
         return [table for table in tables if table.rows or table.notes]
 
-    figures: list[Plot] = speed_figures.speed_plots(group, pairs) if drawn else []
+    figures: list[Plot] = speed_figures.speed_plots(group, group.pairs) if drawn else []
     return {
         "title": group.title,
         "first": filled(speed_tables.speed_table(group)),
         "figures": figures,
         "reasons": _left_out(figures),
         "further": filled(
-            *speed_tables.crossover_tables(group, pairs),
+            *speed_tables.crossover_tables(group, group.pairs),
             cost_tables.cost_table(group),
             speed_tables.decoding_table(group),
             cost_tables.memory_table(group),

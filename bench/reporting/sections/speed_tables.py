@@ -188,7 +188,7 @@ def _pair_name(group: SpeedGroup, names: tuple[str, str]) -> Cell:
 def _crossing(group: SpeedGroup, pair: SpeedPair | None) -> Cell:
     if pair is None:
         return value_cell(math.nan, str, why="not measured at two lengths for both")
-    text, small = crossovers.pair_cell_text(pair, group)
+    text, small = crossovers.pair_cell_text(pair, group.label)
     return Cell(text, pair.crossings[0].length if pair.crossings else None, small)
 
 

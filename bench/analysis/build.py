@@ -1,0 +1,35 @@
+"""Compute everything that a report shows: records in, one frozen object out."""
+
+from dataclasses import dataclass
+
+from bench.analysis.aggregate import VariantTables, aggregate_variants
+from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
+from bench.analysis.scaling import ScalingStudy, scaling_studies
+from bench.analysis.sessions import MeasuredSession, build_sessions
+from bench.analysis.speed_groups import SpeedGroup, build_groups
+from bench.records.source import training_source
+from bench.records.tables import Records
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that is computed from the records of one results folder."""
+
+    records: Records
+    variants: VariantTables
+    sessions: list[MeasuredSession]
+    comparisons: list[Comparison]  # the largest first
+    groups: list[SpeedGroup]  # of each session those architectures that may be compared
+    studies: list[ScalingStudy]
+
+
+def build(records: Records, target: float | None = None) -> Analysis:
+    """Analyse the records.
+
+    `target`: bits per byte for the time to reach it; by default the best that two variants reach.
+    """
+    sessions = build_sessions(records.measures, records.calibrations)
+    variants = aggregate_variants(records, sessions, training_source())
+    comparisons = build_comparisons(Inputs(records, variants, sessions, target))
+    groups = build_groups(sessions, comparisons)
+    return Analysis(records, variants, sessions, comparisons, groups, scaling_studies(variants))
