@@ -450,7 +450,7 @@ def test_the_door_passes_through_hydra_once_more_for_the_control(
     passes: list[list[str]] = []
     monkeypatch.setattr(sys, "argv", ["run"])
     monkeypatch.setattr(run, "run_hydra", lambda: passes.append(sys.argv[1:]))
-    for name in ("prepare", "finish"):
+    for name in ("preflight", "finish"):
         monkeypatch.setattr(run, name, lambda asked: 0)
     words = ["arch=bigram,rnn", "control.arch=bigram", "control.seeds=[7,8]", f"results={tmp_path}"]
     run.run_command([*words, "-m"])
