@@ -1,6 +1,7 @@
-"""Print how the code measures up to the limits of docs/architecture.md: `python -m tests.code_metrics [PATH …]`.
+"""Check the code against the limits of docs/architecture.md.
 
-Exits with 1 where a limit is broken. `make lint` runs it over bench/, architectures/ and benchmarks/.
+`python -m tests.code_metrics [PATH …]` prints every broken limit and the lines per package, and
+exits with 1 where a limit is broken. `make lint` runs it over all code but the tests.
 """
 
 import ast
@@ -9,8 +10,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import grimp
+
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES, FUNCTION_LINES, FUNCTION_NODES, PARAMETERS, COLUMNS = 250, 40, 250, 6, 100
+UNITS, LEVELS = (
+    28,
+    9,
+)  # modules and packages directly in bench/, and the longest chain of imports among them
 COMMAND_LINES = 120  # of a file directly in bench/
 VERB_SHARE = 0.6  # of the docstrings of functions that begin with a verb in the imperative
 VAGUE = {
@@ -24,39 +31,7 @@ VAGUE = {
 }  # names that do not say what a value is
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-VERBS = set(
-    """accept accumulate acquire add adjust advance affirm aggregate align allocate allow answer append apply
-    arrange ask assemble assert assign attach average balance begin bind block bound break bring broadcast build cache
-    calculate call cancel cap capture cast change check choose clamp classify clean clear clip clone close cluster
-    collect combine come compare compile complete compose compress compute concatenate condense configure confirm
-    connect consume contain continue convert convolve copy correct count cover create cut decide declare decode
-    deduplicate default defer define delegate delete deliver derive describe deserialize detach detect determine
-    digest discard discover dispatch display distribute divide do download draw drop dump embed emit empty enable
-    encode end enforce enlarge ensure enter enumerate escape estimate evaluate exchange exclude execute exercise exit
-    expand expect explain export expose express extend extract factor fail feed fetch fill filter find finish fit fix
-    flag flatten flush fold follow forbid force forecast form format forward free freeze gather generate get give go
-    group grow guard handle hash hide hold identify ignore import include increase index infer inform initialize
-    inject insert inspect install integrate interpolate interpret interrupt invert invoke issue iterate join judge
-    keep kill label lay leave let limit link list listen load locate lock log look lower make map mark mask match
-    materialize mean measure merge mix modify monitor move multiply name nest normalize note notify number observe
-    obtain offer omit open order orthogonalize output override own pack pad pair parse partition pass patch pause perform permute
-    pick pin place plan plot point pool populate post predict prefix prepare present preserve prevent print probe
-    process produce profile project promise propagate protect prove provide prune pull push put query queue quote
-    raise randomize rank rate reach read rebuild receive recognize recommend record recover redirect reduce refer
-    refill refine refresh refuse register reject relate release reload remember remove rename render repeat replace
-    replay reply report represent request require rerun resample reserve reset reshape resolve restart restore
-    restrict resume retain retrieve return reuse reverse revert rewind rewrite rotate round route run sample save say
-    scale scan schedule score search seed seek select send separate serialize serve set shade shard share shift show
-    shrink shuffle shut sign signal simplify simulate size skip slice solve sort spawn specify split spread stack
-    stamp start state step stop store stream strip structure submit subtract suggest sum summarize supply support
-    suppress swap switch synchronize tabulate take target tell terminate test throw tie time tokenize toggle trace
-    track train transform translate transpose traverse treat trigger trim truncate try tune turn undo unpack unwrap
-    update upload use validate vary verify view visit wait walk warm warn watch weigh widen withdraw wrap write yield
-    zero reorder recompute compensate construct contrast cross-check decay demand double halve hand hint inherit
-    invalidate launch lengthen mirror negate orient outline overlap overwrite persist poll prefill prepend quantize
-    reconcile regress relay retry sanitize settle shorten standardize stratify substitute symmetrize tag tally
-    tolerate unify unmask unset wire zip mend examine""".split()
-)
+VERBS = set((ROOT / "tests" / "imperative_verbs.txt").read_text(encoding="utf-8").split())
 
 
 def sources(paths: list[Path]) -> Iterator[tuple[Path, str, ast.Module]]:
@@ -118,6 +93,22 @@ def file_faults(path: Path, text: str, tree: ast.Module) -> Iterator[str]:
             yield from function_faults(path, node)
 
 
+def structure_faults() -> Iterator[str]:
+    """Yield a line where bench/ has too many units or too long a chain of imports among them."""
+    graph = grimp.build_graph("bench")
+    units = sorted(graph.find_children("bench"))
+    for unit in units:
+        graph.squash_module(unit)
+    below = {unit: graph.find_modules_directly_imported_by(unit) & set(units) for unit in units}
+    levels = dict.fromkeys(units, 1)
+    for _ in units:
+        levels = {u: 1 + max((levels[v] for v in below[u] if v != u), default=0) for u in units}
+    edges = sum(len(used - {unit}) for unit, used in below.items())
+    print(f"{len(units)} units, {max(levels.values())} levels, {edges} edges between units")
+    if len(units) > UNITS or max(levels.values()) > LEVELS:
+        yield f"bench: more than {UNITS} units or {LEVELS} levels"
+
+
 def begins_with_verb(docstring: str) -> bool:
     """Tell whether a docstring begins with a verb in the imperative."""
     return docstring.split()[0].strip("`.,:;").lower() in VERBS if docstring.split() else False
@@ -152,12 +143,12 @@ def main(arguments: list[str]) -> int:
         faults.append(
             f"{share:.0%} of the docstrings begin with a verb (at least {VERB_SHARE:.0%})"
         )
+    faults += [] if given else structure_faults()
     print(*faults, sep="\n")
     for folder, lines in sorted(sizes.items()):
         print(f"{lines:7,} lines  {folder}")
-    print(
-        f"{sum(sizes.values()):7,} lines, {share:.0%} of docstrings begin with a verb, {len(faults)} faults"
-    )
+    print(f"{sum(sizes.values()):7,} lines, {share:.0%} of docstrings begin with a verb")
+    print(f"{len(faults):,} faults")
     if share < 1:
         print("not verbs:", ", ".join(f"{word} {count}" for word, count in nouns.most_common(12)))
     return int(bool(faults))
