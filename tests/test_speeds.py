@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from bench import reporting
-from bench.analysis import crossovers, efficiency, sessions, speed_groups
+from bench.analysis import crossovers, efficiency, session_builder, sessions, speed_groups
 from bench.analysis.build import build
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
@@ -65,7 +65,7 @@ def sat(
         if doctor is not None:
             store.write_json(folder.parent / "doctor.json", doctor)
     records = reading.read_records(root)
-    (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
+    (sitting,) = session_builder.build_sessions(records.measures, records.calibrations)
     return sitting
 
 
@@ -102,7 +102,7 @@ def page(alone: Path) -> str:
 @pytest.fixture(scope="module")
 def full(alone: Path) -> SpeedGroup:
     records = reading.read_records(alone)
-    return grouped(sessions.build_sessions(records.measures, records.calibrations)[0])
+    return grouped(session_builder.build_sessions(records.measures, records.calibrations)[0])
 
 
 # --- ratios -----------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     assert found.value == pytest.approx((0.7 * 0.8 * 0.9) ** (1 / 3) * 1000 / both)
     spread = np.log([0.7, 0.8, 0.9]).std(ddof=1) * 4.3027 / 3**0.5
     assert np.log(found.high / found.low) / 2 == pytest.approx(spread, rel=1e-3)
-    assert sitting.twins[TRAIN].value == pytest.approx(1.02)
+    assert sitting.aa_ratios[TRAIN].value == pytest.approx(1.02)
     assert (
         sitting.ratio(
             sessions.scalar_point(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm")
@@ -267,7 +267,7 @@ def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
 def test_median_and_mean_that_disagree_refuse(tmp_path: Path) -> None:
     hogged = np.where(np.arange(40) % 4 == 0, 600.0, 1000.0) * (1 + 1e-4 * NOISE.normal(size=40))
     sitting = two(tmp_path, hogged)
-    pair = sitting.twins[TRAIN]
+    pair = sitting.aa_ratios[TRAIN]
     assert 0.97 < pair.low < pair.high < 1.03
     assert not pair.agree
     assert not sitting.allows_claim(TRAIN)
@@ -326,7 +326,7 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
 
     def used(root: Path) -> MeasuredSession:
         records = reading.read_records(root)
-        (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
+        (sitting,) = session_builder.build_sessions(records.measures, records.calibrations)
         return sitting
 
     write(tmp_path, "20260102T101010", 1000, stopped=True)
@@ -656,7 +656,7 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
         fake_records.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
     records = reading.read_records(tmp_path)
     found = build(records).groups
-    assert [group.sitting.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
+    assert [group.session.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]
     assert len({tuple(group.names["colour"]) for group in found}) == 1
     reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
@@ -696,8 +696,8 @@ def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
     for content in ("not json", json.dumps(["a", "list"]), json.dumps({"schema": 1})):
         (folder.parent / "doctor.json").write_text(content)
         records = reading.read_records(tmp_path)
-        (sitting,) = sessions.build_sessions(records.measures, records.calibrations)
-        assert [one["name"] for one in sitting.broken] == ["doctor.json"]
+        (sitting,) = session_builder.build_sessions(records.measures, records.calibrations)
+        assert [one["name"] for one in sitting.failed_checks] == ["doctor.json"]
         assert not sitting.allows_claim("train_tokens_per_second")
 
 
@@ -718,5 +718,5 @@ def test_hundreds_of_architectures_in_one_sitting(tmp_path: Path) -> None:
         fake_records.write_measure(tmp_path, f"arch{number}", metrics=[base, *points])
     records = reading.read_records(tmp_path)
     assert len(records.measures) == 200 * (60 + 15)
-    (sitting,) = sessions.build_sessions(records.measures)
+    (sitting,) = session_builder.build_sessions(records.measures)
     assert len(sitting.ratios) == 199

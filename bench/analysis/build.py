@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from bench.analysis.aggregate import VariantTables, aggregate_variants
 from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
 from bench.analysis.scaling import ScalingStudy, scaling_studies
-from bench.analysis.sessions import MeasuredSession, build_sessions
+from bench.analysis.session_builder import build_sessions
+from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup, build_groups
 from bench.records.source import training_source
 from bench.records.tables import Records

@@ -124,13 +124,15 @@ def _relabel(rows: pd.DataFrame, tables: VariantTables) -> pd.DataFrame:
     named = runs.assign(label=variant_labels(runs))["label"]
     again = rows["control"].map({True: CONTROL_SUFFIX, False: ""})
     rows = rows.assign(label=named.reindex(rows.index) + again).sort_values("label")
-    numbered = enumerate(zip(rows["label"], rows["arch"], strict=True), 1)
-    return rows.assign(
-        short=[
-            label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{n}"
-            for n, (label, arch) in numbered
-        ]
-    )
+    return rows.assign(short=short_labels(rows))
+
+
+def short_labels(rows: pd.DataFrame) -> list[str]:
+    """Return what figures call each row: its label, or its architecture with a number."""
+    return [
+        label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{n}"
+        for n, (label, arch) in enumerate(zip(rows["label"], rows["arch"], strict=True), 1)
+    ]
 
 
 def _build_comparison(name: str, rows: pd.DataFrame, inputs: Inputs) -> Comparison:

@@ -1,4 +1,4 @@
-"""Who stands in one table of speeds: the measured architectures of a sitting that share budget and context, and their names."""
+"""Groups of measured architectures that may share one table of speeds, and their names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,103 +6,90 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.analysis import families
-from bench.analysis.comparisons import MAX_SHORT_LABEL, Comparison
+from bench.analysis.comparisons import Comparison, short_labels
 from bench.analysis.crossovers import SpeedPair, speed_pairs
-from bench.analysis.rows import each
 from bench.analysis.sessions import MeasuredSession
 
 NAME_COLUMNS = ["label", "short", "colour", "arch", "stale"]
+UNTRAINED = "Measured without a finished run"
 
 
 @dataclass(frozen=True)
 class SpeedGroup:
-    """Architectures of one sitting that may stand beside one another."""
+    """Architectures of one session with one budget and context."""
 
-    name: str  # for ids
+    name: str
     title: str
-    sitting: MeasuredSession
-    names: pd.DataFrame  # indexed by subject: NAMES
-    pairs: tuple[SpeedPair, ...]
+    session: MeasuredSession
+    names: pd.DataFrame  # indexed by subject: NAME_COLUMNS
+    pairs: tuple[SpeedPair, ...]  # those that cross first
 
     def label(self, subject: str) -> str:
+        """Return what a subject is called."""
         return str(self.names.at[subject, "label"])
 
     @property
     def subjects(self) -> list[str]:
+        """Return the subjects, in no order that means anything."""
         return [str(subject) for subject in self.names.index]
 
 
 def build_groups(
-    sittings: Sequence[MeasuredSession], parts: Sequence[Comparison]
+    sessions: Sequence[MeasuredSession], comparisons: Sequence[Comparison]
 ) -> list[SpeedGroup]:
-    """One for each sitting and each budget and context; what was measured without a finished run stands apart."""
-    known = _names_in_comparisons(parts)
-    others = _names_of_others(sittings, set(known.index), set(known["colour"]))
-    found = []
-    for sitting in sittings:
-        there = known[known.index.isin(sitting.medians.index)]
-        tables = [(str(title), rows) for title, rows in there.groupby("title", sort=False)]
-        apart = others[others.index.isin(sitting.medians.index)]
-        if len(apart):
-            tables.append(("Measured without a finished run" if tables else "", apart))
+    """Group each session by budget and context; what has no finished run is a group of its own."""
+    trained = _names_in_comparisons(comparisons)
+    others = _names_of_others(sessions, trained)
+    groups = []
+    for session in sessions:
+        own = trained[trained.index.isin(session.medians.index)]
+        tables = [(str(title), rows) for title, rows in own.groupby("title", sort=False)]
+        untrained = others[others.index.isin(session.medians.index)]
+        if len(untrained):
+            tables.append((UNTRAINED if tables else "", untrained))
         for number, (title, rows) in enumerate(tables):
-            heading = title if len(tables) > 1 else ""
-            found.append(
-                SpeedGroup(
-                    f"{sitting.name}-{number}",
-                    heading,
-                    sitting,
-                    rows[NAME_COLUMNS],
-                    tuple(speed_pairs(sitting, {str(s): str(n) for s, n in rows["label"].items()})),
-                )
+            labels = {str(subject): str(label) for subject, label in rows["label"].items()}
+            group = SpeedGroup(
+                name=f"{session.name}-{number}",
+                title=title if len(tables) > 1 else "",
+                session=session,
+                names=rows[NAME_COLUMNS],
+                pairs=tuple(speed_pairs(session, labels)),
             )
-    return found
+            groups.append(group)
+    return groups
 
 
-def _names_in_comparisons(parts: Sequence[Comparison]) -> pd.DataFrame:
-    """What the comparisons call each subject. One that stands in several (the same model, other text) is named by the first."""
-    tables = [
-        part.rows.assign(
-            title=f"At most {part.rows['matched'].iloc[0]}, a context of {part.rows['context'].iloc[0]} tokens",
-        )
-        for part in parts
-    ]
-    empty = pd.DataFrame(columns=["subject", "title", *NAME_COLUMNS])
-    every = pd.concat(tables) if tables else empty.assign(control=pd.Series(dtype=bool))
-    return (
-        every[~every["control"].astype(bool)]
-        .drop_duplicates("subject")
-        .set_index("subject")[["title", *NAME_COLUMNS]]
+def _names_in_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:
+    """Return the names of each subject in the first comparison that it is in."""
+    tables = [pd.DataFrame(columns=["subject", "title", *NAME_COLUMNS])]
+    for one in comparisons:
+        budget, context = one.rows[["matched", "context"]].iloc[0]
+        rows = one.rows[~one.rows["control"].astype(bool)]
+        tables.append(rows.assign(title=f"At most {budget}, a context of {context} tokens"))
+    names = pd.concat([table for table in tables if len(table)] or tables)
+    return names.drop_duplicates("subject").set_index("subject")[["title", *NAME_COLUMNS]]
+
+
+def _names_of_others(sessions: Sequence[MeasuredSession], trained: pd.DataFrame) -> pd.DataFrame:
+    """Name subjects without a finished run by their architecture, and by the subject if ambiguous."""
+    rows = {
+        subject: {
+            "subject": subject,
+            "arch": arch,
+            "family": str(session.described.get(subject, {}).get("family", "")),
+        }
+        for session in sessions
+        for subject, arch in session.arches.items()
+        if subject in session.medians.index and subject not in trained.index
+    }
+    table = pd.DataFrame(rows.values(), columns=["subject", "arch", "family"])
+    table = table.sort_values(["arch", "subject"])
+    ambiguous = table["arch"].duplicated(keep=False)
+    table["label"] = table["arch"].where(~ambiguous, table["arch"] + " " + table["subject"])
+    table["short"] = short_labels(table)
+    colours = families.assign_colours(
+        dict(zip(table["subject"], table["family"], strict=True)), set(trained["colour"])
     )
-
-
-def _names_of_others(
-    sittings: Sequence[MeasuredSession], known: set[str], taken: set[int]
-) -> pd.DataFrame:
-    """Names for subjects that no finished run names: their architecture's, and where two share it, the subject too."""
-    arches = {
-        s: a
-        for sitting in sittings
-        for s, a in sitting.arches.items()
-        if s in sitting.medians.index and s not in known
-    }
-    table = pd.DataFrame({"subject": list(arches), "arch": list(arches.values())}).sort_values(
-        ["arch", "subject"]
-    )
-    shared = table["arch"].duplicated(keep=False)
-    table["label"] = [
-        f"{r.arch} {r.subject}" if twice else str(r.arch)
-        for r, twice in zip(each(table), shared, strict=True)
-    ]
-    table["short"] = [
-        label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{number}"
-        for number, (label, arch) in enumerate(zip(table["label"], table["arch"], strict=True), 1)
-    ]
-    described = {
-        subject: about for sitting in sittings for subject, about in sitting.described.items()
-    }
-    named = {
-        subject: str(described.get(subject, {}).get("family", "")) for subject in table["subject"]
-    }
-    table["colour"] = [*families.assign_colours(named, taken).values()]
+    table["colour"] = [*colours.values()]
     return table.assign(stale=False).set_index("subject")[NAME_COLUMNS]

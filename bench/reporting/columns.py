@@ -34,7 +34,7 @@ def metric_column(
         title,
         about,
         lambda subject: value_cell(
-            sitting.value(subject, metric), show, why=sitting.why(subject, metric)
+            sitting.value(subject, metric), show, why=sitting.missing_reason(subject, metric)
         ),
     )
 
@@ -52,7 +52,7 @@ def measurement_table(
     kept = [
         place for place in range(len(columns)) if any(row[place].value is not None for row in cells)
     ]
-    names = [_name(row, group.sitting) for row in each(group.names.loc[list(order)])]
+    names = [_name(row, group.session) for row in each(group.names.loc[list(order)])]
     return Table(
         name=f"{group.name}-{name}",
         caption=caption,

@@ -125,7 +125,7 @@ def crossovers_table(groups: Sequence[SpeedGroup]) -> pd.DataFrame:
 
 
 def _crossings(group: SpeedGroup, pair: SpeedPair) -> Iterator[dict[str, Any]]:
-    sitting = group.sitting
+    sitting = group.session
     about = {
         "machine": sitting.machine, "sitting": sitting.name, "metric": pair.metric, "first": group.label(pair.first),
         "second": group.label(pair.second), "lengths": " ".join(f"{length:g}" for length in pair.lengths),

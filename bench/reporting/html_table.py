@@ -248,7 +248,7 @@ def speed_cell(subject: str, metric: str, sitting: MeasuredSession) -> Cell:
     """A median and its ratio: of a rate to the reference, of a size to the least; a dash keeps its reason."""
     value = sitting.value(subject, metric)
     if not math.isfinite(value):
-        return Cell(NO_VALUE, None, why=sitting.why(subject, metric))
+        return Cell(NO_VALUE, None, why=sitting.missing_reason(subject, metric))
     if metric in RATES:
         ratio = sitting.ratios.get((subject, metric))
         small = (

@@ -103,8 +103,8 @@ def measurement_sentences(groups: Sequence[SpeedGroup]) -> list[str]:
     said = []
     for group in groups:
         names = join_words(sorted(group.label(subject) for subject in group.subjects))
-        where = f"Measured on machine {group.sitting.machine}, nothing was trained: {names}."
-        said.append(f"{where} {_cost(dict(group.names['label']), group.sitting, '')}".strip())
+        where = f"Measured on machine {group.session.machine}, nothing was trained: {names}."
+        said.append(f"{where} {_cost(dict(group.names['label']), group.session, '')}".strip())
     return said
 
 
@@ -112,7 +112,7 @@ def _cost(labels: Mapping[str, str], sitting: MeasuredSession, where: str) -> st
     """The fastest and the smallest of one sitting; nothing where there is but one, or where a ruler was off."""
     if len(labels) < 2:
         return ""
-    said = [*_speeds(labels, sitting), "" if sitting.broken else _memory(labels, sitting)]
+    said = [*_speeds(labels, sitting), "" if sitting.failed_checks else _memory(labels, sitting)]
     return where + " ".join(line for line in said if line)
 
 

@@ -96,7 +96,7 @@ def _one_line(value: object) -> str:
 
 def _measured(group: SpeedGroup, pairs: Sequence[SpeedPair], alone: bool) -> list[str]:
     """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
-    sitting = group.sitting
+    sitting = group.session
     crossing = [pair for pair in pairs if pair.crossings and sitting.allows_claim(pair.metric)]
     lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MOST]]
     lines += (
@@ -117,7 +117,7 @@ def _wrapped(line: str) -> str:
 
 def _speeds(group: SpeedGroup) -> str:
     """Rates with their ratios to the reference; the page has the rest."""
-    sitting = group.sitting
+    sitting = group.session
     lines = [
         [
             "",

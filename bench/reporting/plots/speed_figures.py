@@ -74,14 +74,14 @@ def speed_plots(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> list[Plot]:
         crossed = [
             pair
             for pair in pairs
-            if pair.metric == metric and axis == "length" and group.sitting.allows_claim(metric)
+            if pair.metric == metric and axis == "length" and group.session.allows_claim(metric)
         ]
         crossed = [pair for pair in crossed if {pair.first, pair.second} <= set(shown.names.index)]
         caption = f"{_about(metric, any(pair.crossings for pair in crossed))}{said} {_gaps(shown, metric, axis)}".strip()
         make = partial(curve, shown, table, crossed, AXES[axis], label, unit, MISSING[metric])
         made.append(make_plot(f"{group.name}-{metric}-{axis}", title, caption, make))
     bars = "Live tensor storage at the peak of one training step, by what it holds."
-    ticked = "memory_allocator_peak_bytes" in group.sitting.medians
+    ticked = "memory_allocator_peak_bytes" in group.session.medians
     bars += (
         " The tick is the allocator’s peak, with the buffers that operators take inside themselves."
         if ticked
@@ -101,7 +101,7 @@ def limit_group(group: SpeedGroup) -> SpeedGroup:
         return group
     names = sorted(
         group.subjects,
-        key=lambda subject: (subject != group.sitting.reference, group.label(subject)),
+        key=lambda subject: (subject != group.session.reference, group.label(subject)),
     )
     return replace(group, names=group.names.loc[names[:MAX_LINES]])
 
@@ -120,7 +120,7 @@ def _about(metric: str, crossed: bool) -> str:
 
 def _gaps(group: SpeedGroup, metric: str, axis: str) -> str:
     """Where curves have gaps, and why."""
-    sitting, reasons = group.sitting, dict[str, dict[str, list[float]]]()
+    sitting, reasons = group.session, dict[str, dict[str, list[float]]]()
     for (subject, point), why in sitting.gaps.items():
         if point[:2] == (metric, axis) and subject in group.names.index:
             reasons.setdefault(why or "no reason was recorded", {}).setdefault(subject, []).append(
@@ -149,7 +149,7 @@ def _gaps(group: SpeedGroup, metric: str, axis: str) -> str:
 
 def curve_points(group: SpeedGroup, metric: str, axis: str) -> pd.DataFrame:
     """The points of the group's curves: subject, short, colour, place, value, low, high; a gap has no value."""
-    sitting, rows = group.sitting, []
+    sitting, rows = group.session, []
     for name in each(group.names):
         subject = str(name.Index)
         first = [(1.0, _once(group, subject, metric))] if axis == "batch" else []
@@ -167,7 +167,7 @@ def curve_points(group: SpeedGroup, metric: str, axis: str) -> pd.DataFrame:
 
 
 def _once(group: SpeedGroup, subject: str, metric: str) -> tuple[float, float, float]:
-    value = group.sitting.value(subject, metric)
+    value = group.session.value(subject, metric)
     return value, np.nan, np.nan
 
 
@@ -247,13 +247,13 @@ def _rings(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> Iterator[tuple[floa
 def _level(group: SpeedGroup, subject: str, pair: SpeedPair, crossing: SpeedCrossing) -> float:
     """The value of a curve between its measured points, on the line through their logarithms."""
     lengths = [length for length in pair.lengths if crossing.low <= length <= crossing.high]
-    values = [group.sitting.at(subject, (pair.metric, "length", length)) for length in lengths]
+    values = [group.session.at(subject, (pair.metric, "length", length)) for length in lengths]
     return exp(float(np.interp(log(crossing.length), np.log(lengths), np.log(values))))
 
 
 def memory(group: SpeedGroup) -> Figure:
     """The peak of memory over one training step, in its parts; a bar an architecture, a tick where the allocator's peak is."""
-    medians, names = group.sitting.medians, group.names
+    medians, names = group.session.medians, group.names
     columns = {part: f"memory_{part}_bytes" for part in PARTS if f"memory_{part}_bytes" in medians}
     table = medians.reindex(names.index)[list(columns.values())].dropna(how="all").fillna(0.0) / 1e6
     if not columns or table.empty:
@@ -281,7 +281,7 @@ def memory(group: SpeedGroup) -> Figure:
         axes.barh([0], [0], color=drawing.FAINT, alpha=shade, label=part)
         left += table[column].to_numpy()
     peaks = [
-        group.sitting.value(str(subject), "memory_allocator_peak_bytes") / 1e6
+        group.session.value(str(subject), "memory_allocator_peak_bytes") / 1e6
         for subject in table.index
     ]
     axes.plot(

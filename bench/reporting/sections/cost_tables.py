@@ -49,7 +49,7 @@ MEMORY = (
 
 def cost_table(group: SpeedGroup) -> Table:
     """The parts of a training step's cost, side by side."""
-    sitting = group.sitting
+    sitting = group.session
     columns = [
         MeasuredColumn("µs a token", "of training", partial(_microseconds, group)),
         MeasuredColumn(
@@ -103,27 +103,27 @@ ABOUT_TRAFFIC = "bytes per second over those of a large copy in the same process
 
 
 def _microseconds(group: SpeedGroup, subject: str) -> Cell:
-    rate = group.sitting.value(subject, "train_tokens_per_second")
-    why = group.sitting.why(subject, "train_tokens_per_second")
+    rate = group.session.value(subject, "train_tokens_per_second")
+    why = group.session.missing_reason(subject, "train_tokens_per_second")
     return value_cell(1e6 / rate if rate > 0 else math.nan, format_number, why=why)
 
 
 def _flops(group: SpeedGroup, subject: str) -> Cell:
     flops, share = (
-        efficiency.train_flops_per_token(group.sitting, subject),
-        efficiency.unchecked_share(group.sitting, subject),
+        efficiency.train_flops_per_token(group.session, subject),
+        efficiency.unchecked_share(group.session, subject),
     )
     small = f"{format_percent(share)} unchecked" if share > 0 else ""
-    return value_cell(flops, format_large, small, group.sitting.why(subject, "flops_per_token"))
+    return value_cell(flops, format_large, small, group.session.missing_reason(subject, "flops_per_token"))
 
 
 def _use(group: SpeedGroup, subject: str) -> Cell:
     share, peak = (
-        efficiency.utilisation(group.sitting, subject),
-        group.sitting.value(subject, "product_flops_per_second"),
+        efficiency.utilisation(group.session, subject),
+        group.session.value(subject, "product_flops_per_second"),
     )
     if not math.isfinite(share):
-        known = math.isfinite(efficiency.train_flops_per_token(group.sitting, subject))
+        known = math.isfinite(efficiency.train_flops_per_token(group.session, subject))
         return Cell(
             "unknown" if known else NO_VALUE,
             None,
@@ -133,30 +133,30 @@ def _use(group: SpeedGroup, subject: str) -> Cell:
 
 
 def _traffic(group: SpeedGroup, subject: str) -> Cell:
-    copy = group.sitting.value(subject, "copy_bytes_per_second")
+    copy = group.session.value(subject, "copy_bytes_per_second")
     return value_cell(
-        efficiency.traffic_share(group.sitting, subject),
+        efficiency.traffic_share(group.session, subject),
         format_percent,
         f"of {format_bytes(copy)}/s",
     )
 
 
 def _shares(group: SpeedGroup, subject: str) -> Cell:
-    found = efficiency.step_shares(group.sitting, subject)
+    found = efficiency.step_shares(group.session, subject)
     said = " / ".join(f"{100 * share:.0f}" for share in found if math.isfinite(share))
     return value_cell(
-        found[0], lambda _: f"{said} %", why=group.sitting.why(subject, efficiency.STEP_PARTS[0])
+        found[0], lambda _: f"{said} %", why=group.session.missing_reason(subject, efficiency.STEP_PARTS[0])
     )
 
 
 def _mark(group: SpeedGroup, subject: str) -> Cell:
-    found = efficiency.batch_gain(group.sitting, subject, "train_tokens_per_second")
+    found = efficiency.batch_gain(group.session, subject, "train_tokens_per_second")
     return Cell(found.text, found.gain, found.small) if found else value_cell(math.nan, str)
 
 
 def memory_table(group: SpeedGroup) -> Table:
     """Bytes of a training step by what they hold, the largest batch, and joules."""
-    sitting = group.sitting
+    sitting = group.session
     columns = [
         metric_column(sitting, title, about, metric, format_bytes)
         for title, about, metric in MEMORY

@@ -69,7 +69,7 @@ def by_family(
     for group in groups:
         for row in each(group.names):
             if row.arch not in cards:
-                arch = group.sitting.described.get(str(row.Index), {})
+                arch = group.session.described.get(str(row.Index), {})
                 cards[row.arch] = _card(
                     row.arch, arch, row, group, str(row.Index), checks, trained=False
                 )
@@ -107,7 +107,7 @@ def _card(
 
 def _lines(group: SpeedGroup, subject: str) -> list[tuple[str, str]]:
     said = [
-        (title, _growth(group.sitting, subject, metric, read)) for title, metric, read in GROWTH
+        (title, _growth(group.session, subject, metric, read)) for title, metric, read in GROWTH
     ]
     return [line for line in said if line[1]]
 

@@ -25,7 +25,7 @@ def sections(
     return [
         _section(
             sitting,
-            [group for group in groups if group.sitting is sitting],
+            [group for group in groups if group.session is sitting],
             sitting.name in drawn,
         )
         for sitting in sittings
@@ -50,14 +50,14 @@ def _section(sitting: MeasuredSession, groups: Sequence[SpeedGroup], drawn: bool
         "alarms": trust.warnings(sitting),
         "lines": [line for line in lines if line],
         "groups": [_block(group, drawn) for group in groups],
-        "findings": [_finding(one) for one in sitting.doctor.get("findings", [])],
-        "sentences": [str(line) for line in sitting.doctor.get("sentences", [])],
+        "findings": [_finding(one) for one in sitting.calibration.get("findings", [])],
+        "sentences": [str(line) for line in sitting.calibration.get("sentences", [])],
     }
 
 
 def _states(sitting: MeasuredSession) -> dict[str, Any]:
     """The machine's own readings, before and after, by the names that the page uses."""
-    read = {when: sitting.surroundings.get(when) for when in ("before", "after")}
+    read = {when: sitting.host_state.get(when) for when in ("before", "after")}
     return {
         f"{name}, {when}": value
         for when, state in read.items()

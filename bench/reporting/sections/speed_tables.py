@@ -33,7 +33,7 @@ QUANTITIES = {
 
 def subject_order(group: SpeedGroup) -> list[str]:
     """Fastest in training first, where a claim about it may be made; else by name."""
-    sitting, names = group.sitting, sorted(group.subjects, key=group.label)
+    sitting, names = group.session, sorted(group.subjects, key=group.label)
     metric = "train_tokens_per_second"
     if not sitting.allows_claim(metric):
         return names
@@ -54,16 +54,16 @@ def speed_table(group: SpeedGroup) -> Table:
     ]
     columns.append(
         metric_column(
-            group.sitting, "first step", ABOUT_FIRST, "first_step_seconds", format_seconds
+            group.session, "first step", ABOUT_FIRST, "first_step_seconds", format_seconds
         )
     )
     reference = (
-        group.label(group.sitting.reference)
-        if group.sitting.reference in group.names.index
+        group.label(group.session.reference)
+        if group.session.reference in group.names.index
         else "another group’s"
     )
     caption = (
-        f"Below each rate its ratio to the reference, {reference}, in the same rounds: {trust.unit(group.sitting)}. "
+        f"Below each rate its ratio to the reference, {reference}, in the same rounds: {trust.unit(group.session)}. "
         f"{trust.CLOCKS} Launch-bound: a larger batch is at least 15 % faster a token, so the processor waited for work."
     )
     return measurement_table(group, "speed", "Speed", caption, columns, subject_order(group))
@@ -76,7 +76,7 @@ ABOUT_FIRST = "the first training step of a fresh process, with whatever is comp
 
 
 def _rate(group: SpeedGroup, metric: str, subject: str) -> Cell:
-    sitting = group.sitting
+    sitting = group.session
     value = sitting.value(subject, metric)
     lines = [
         f"{before}{_ratio(ratio)}"
@@ -87,7 +87,7 @@ def _rate(group: SpeedGroup, metric: str, subject: str) -> Cell:
         value,
         format_large,
         "\n".join([*lines, *_mark(group, metric, subject)]),
-        sitting.why(subject, metric),
+        sitting.missing_reason(subject, metric),
     )
 
 
@@ -100,9 +100,9 @@ def _ratio(ratio: Ratio) -> str:
 
 def _mark(group: SpeedGroup, metric: str, subject: str) -> list[str]:
     """Whether the rate is launch-bound, and how busy the device was, in lines of small print."""
-    found = efficiency.batch_gain(group.sitting, subject, metric)
+    found = efficiency.batch_gain(group.session, subject, metric)
     busy = (
-        group.sitting.value(subject, "busy_share")
+        group.session.value(subject, "busy_share")
         if metric == "train_tokens_per_second"
         else math.nan
     )
@@ -116,7 +116,7 @@ def _mark(group: SpeedGroup, metric: str, subject: str) -> list[str]:
 def crossover_tables(group: SpeedGroup, pairs: Sequence[SpeedPair]) -> list[Table]:
     """Each pair of architectures along the lengths: who is faster, and from where. Those that never cross are folded away."""
     rows: dict[tuple[str, str], dict[str, SpeedPair]] = {}
-    for pair in (pair for pair in pairs if group.sitting.allows_claim(pair.metric)):
+    for pair in (pair for pair in pairs if group.session.allows_claim(pair.metric)):
         rows.setdefault((pair.first, pair.second), {})[pair.metric] = pair
     crossed = {
         names: row for names, row in rows.items() if any(pair.crossings for pair in row.values())
@@ -140,7 +140,7 @@ def _few(group: SpeedGroup) -> list[str]:
             f"Of more than {crossovers.MAX_PAIRED} architectures each is set beside the reference alone."
         )
     fewest = min(
-        (group.sitting.rounds(point) for point in group.sitting.samples if point[1] == "length"),
+        (group.session.rounds(point) for point in group.session.samples if point[1] == "length"),
         default=0,
     )
     if fewest and fewest < FEW:
@@ -197,7 +197,7 @@ def _crossing(group: SpeedGroup, pair: SpeedPair | None) -> Cell:
 
 def decoding_table(group: SpeedGroup) -> Table:
     """What writing costs: at several batches, until the first token, for a further one, and in state."""
-    sitting = group.sitting
+    sitting = group.session
     columns = [
         metric_column(
             sitting,
@@ -258,7 +258,7 @@ def decoding_table(group: SpeedGroup) -> Table:
 
 def _at(group: SpeedGroup, point: Point, show: "object", subject: str) -> Cell:
     assert callable(show)
-    why = group.sitting.gaps.get((subject, point), "")
+    why = group.session.gaps.get((subject, point), "")
     return value_cell(
-        group.sitting.at(subject, point), show, why=why or group.sitting.why(subject, point[0])
+        group.session.at(subject, point), show, why=why or group.session.missing_reason(subject, point[0])
     )

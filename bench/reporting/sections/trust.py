@@ -24,12 +24,12 @@ def span(pair: Ratio) -> str:
 
 def no_claim_reason(sitting: MeasuredSession, metric: str) -> tuple[str, str]:
     """Why no claim may be made about a rate, with {} for what the A/A pair gave; and that. Both are empty where one may be."""
-    pair, verb = sitting.twins.get(metric), VERBS[metric]
-    if sitting.broken:
-        return f"the doctor found {plural(len(sitting.broken), 'ruler')} off", ""
-    if sitting.stopped:
+    pair, verb = sitting.aa_ratios.get(metric), VERBS[metric]
+    if sitting.failed_checks:
+        return f"the doctor found {plural(len(sitting.failed_checks), 'ruler')} off", ""
+    if sitting.host_state.get("stopped"):
         return "the measuring was stopped before its end", ""
-    if not sitting.twin:
+    if not sitting.has_duplicate:
         return "no model was entered twice, so its noise is unknown", ""
     if pair is None:
         return "the model that was entered twice has no such rate", ""
@@ -67,17 +67,17 @@ def measured(sitting: MeasuredSession) -> dict[str, str]:
 
 def warnings(sitting: MeasuredSession) -> list[str]:
     """What has to be read before any number: rulers that are off, and what may not be claimed."""
-    off = [str(one.get("sentence") or one.get("name", "")) for one in sitting.broken]
+    off = [str(one.get("sentence") or one.get("name", "")) for one in sitting.failed_checks]
     lines = [f"The doctor found a ruler off: {line.rstrip('.')}." for line in off]
     lines += no_claim_sentences(sitting, measured(sitting))
     calm = [
         metric
         for metric in measured(sitting)
-        if not sitting.allows_claim(metric) and aa_allows_claims(sitting.twins.get(RATES[metric]))
+        if not sitting.allows_claim(metric) and aa_allows_claims(sitting.aa_ratios.get(RATES[metric]))
     ]
-    if calm and not sitting.broken:
+    if calm and not sitting.failed_checks:
         said = join_words(
-            [f"{VERBS[metric]} {span(sitting.twins[RATES[metric]])}" for metric in calm]
+            [f"{VERBS[metric]} {span(sitting.aa_ratios[RATES[metric]])}" for metric in calm]
         )
         lines.append(
             f"By CPU time the pair is quiet: {said}. That does not rank: a user waits for the wall clock."
@@ -87,11 +87,11 @@ def warnings(sitting: MeasuredSession) -> list[str]:
 
 def aa_line(sitting: MeasuredSession, name: str) -> str:
     """What the A/A pair says about this machine's clocks."""
-    if not sitting.twins:
+    if not sitting.aa_ratios:
         return ""
     said = []
     for metric, verb in measured(sitting).items():
-        wall, processor = sitting.twins.get(metric), sitting.twins.get(RATES[metric])
+        wall, processor = sitting.aa_ratios.get(metric), sitting.aa_ratios.get(RATES[metric])
         if wall is not None:
             said.append(
                 f"{verb} {span(wall)}" + (f", by CPU time {span(processor)}" if processor else "")
@@ -149,11 +149,11 @@ def _rounds(rounds: Mapping[str, int]) -> list[str]:
 
 def calibration_line(sitting: MeasuredSession) -> str:
     """What became of the rulers that were tried on models of known cost."""
-    findings = sitting.doctor.get("findings", [])
+    findings = sitting.calibration.get("findings", [])
     if not findings:
         return "No doctor’s result is stored with this sitting."
-    if sitting.broken:
-        return f"The doctor tried {plural(len(findings), 'ruler')} on models of known cost: {len(sitting.broken)} off."
+    if sitting.failed_checks:
+        return f"The doctor tried {plural(len(findings), 'ruler')} on models of known cost: {len(sitting.failed_checks)} off."
     return (
         f"The doctor tried {plural(len(findings), 'ruler')} on models of known cost: all are right."
     )
@@ -174,7 +174,7 @@ READINGS = (
 
 def _change(sitting: MeasuredSession, name: str, title: str, unit: str) -> str:
     """One reading before and after; nothing where the system told none."""
-    read = {when: (sitting.surroundings.get(when) or {}).get(name) for when in ("before", "after")}
+    read = {when: (sitting.host_state.get(when) or {}).get(name) for when in ("before", "after")}
     numbers = {when: _figure(name, value) for when, value in read.items()}
     said = [
         f"{format_number(value)}{unit} {when}"
