@@ -28,9 +28,9 @@ def main(arguments: list[str]) -> int:
         raise UserError("--tokens and --temperature take 0 or more", "invalid-value")
     from architectures.interface import Unsupported
     from bench.evaluation.generation import continue_text
-    from bench.training import checkpoint
+    from bench.training import load
 
-    trained = checkpoint.load(args.run, args.device)
+    trained = load(args.run, args.device)
     try:
         text = continue_text(
             trained.model, trained.vocabulary, args.prompt, args.tokens, args.temperature, args.seed

@@ -24,7 +24,7 @@ from bench.cli import compose
 from bench.config.schema import Run
 from bench.data import Blocks
 from bench.model import language_model, sizing
-from bench.training import compilation, loop, objective, optimizer
+from bench.training import compilation, loop, objective, optimizer, train_settings, warm_up
 
 STEPS, NATS = 2000, 1.886  # nanoGPT's
 RECIPE = [
@@ -55,11 +55,11 @@ def asked_for(text: Path, words: list[str], seed: int, cache: str) -> Run:
 
 def trained(run: Run) -> tuple[float, float]:
     """Nats a character of the whole validation part, after the whole training; and the seconds that compiling took before."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.train_settings(run)
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), train_settings(run)
     asked = built(run, corpus.vocabulary.size)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
     compilation.compile_objective(asked, plan, run.data.cache)
-    compiling = compilation.warm_up(asked, plan, blocks.at(0))
+    compiling = warm_up(asked, plan, blocks)
     for _ in loop.train(
         asked, optimizer.build_optimizer(asked, run.optimizer, plan.learning_rate), blocks, plan
     ):

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.config.schema import ObjectiveConfig, Run, SizeConfig, TrainConfig
 from bench.model.language_model import LanguageModel, build_model
 from bench.training import loop as train
-from bench.training import objective, optimizer
+from bench.training import objective, optimizer, train_settings
 from bench.training.objective import Objective
 
 LAYERS, HEADS, WIDTH, CONTEXT, BATCH, VOCABULARY = 4, 4, 128, 64, 12, 65
@@ -62,7 +62,7 @@ def our_step(compiled: bool) -> Step:
 def step(asked: Run, module: Objective, compiled: bool = False) -> Step:
     """The bench's own step of a run on batches that are at hand."""
     plan, chosen = (
-        train.train_settings(asked),
+        train_settings(asked),
         optimizer.build_optimizer(module, asked.optimizer, RATE),
     )
     batches = [[module.batch(block, torch.Generator())] for block in blocks()]

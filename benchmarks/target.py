@@ -21,7 +21,15 @@ from bench import data, evaluation
 from bench.config.schema import Run
 from bench.data import Blocks
 from bench.performance.timing import synchronise
-from bench.training import compilation, loop, optimizer
+from bench.training import (
+    compilation,
+    loop,
+    optimizer,
+    precision_name,
+    set_matmul_precision,
+    train_settings,
+    warm_up,
+)
 
 NATS = 1.4697  # nanoGPT's
 RECIPE = [
@@ -33,14 +41,12 @@ RECIPE = [
 
 def trained(run: Run) -> tuple[float, float, float]:
     """Seconds of training, seconds before its first step for compiling, nats a character of the whole validation part."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), loop.train_settings(run)
-    loop.set_matmul_precision(plan)
+    corpus, plan = data.prepare(run.data, "text", lambda line: None), train_settings(run)
+    set_matmul_precision(plan)
     objective = quality.built(run, corpus.vocabulary.size, plan.device)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
     compilation.compile_objective(objective, plan, run.data.cache)
-    compiling = (
-        0.0 if plan.compile == "none" else compilation.warm_up(objective, plan, blocks.at(0))
-    )
+    compiling = 0.0 if plan.compile == "none" else warm_up(objective, plan, blocks)
     chosen = optimizer.build_optimizer(objective, run.optimizer, plan.learning_rate)
     synchronise(plan.device)
     began = time.perf_counter()
@@ -66,7 +72,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(asked.seeds):
             run = quality.asked_for(asked.text, [*RECIPE, *asked.overrides], seed, cache)
-            plan = loop.train_settings(run)
+            plan = train_settings(run)
             device = (
                 torch.cuda.get_device_name()
                 if plan.device.type == "cuda"
@@ -75,7 +81,7 @@ def main() -> None:
             seconds, compiling, nats = trained(run)
             said = "reached" if nats <= asked.target else "missed"
             print(
-                f"{run.names['arch']}, seed {seed}, {run.train.steps} steps, {device}, {loop.precision_name(plan)}: "
+                f"{run.names['arch']}, seed {seed}, {run.train.steps} steps, {device}, {precision_name(plan)}: "
                 f"{nats:.4f} nats, {asked.target} {said}, {seconds:.1f} s of training, {compiling:.1f} s of compiling",
                 flush=True,
             )

@@ -16,11 +16,11 @@ from bench.data.synthetic.base import open_synthetic
 from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
 from bench.records.metrics import Metric
-from bench.training import loop
+from bench.training import train_settings
 from bench.training.objective import Batch, Causal, Masked
-from tests.test_objective import World
+from tests.training.test_objective import World
 
-PLAN = loop.train_settings(
+PLAN = train_settings(
     Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
 )
 TEXTS = np.array(list(itertools.product(range(3), repeat=4)))  # (81, 4)

@@ -13,10 +13,10 @@ from bench.config.schema import Run, TrainConfig
 from bench.data import Part
 from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, SymbolVocabulary
 from bench.evaluation.likelihood import perplexity
-from bench.training import loop
+from bench.training import train_settings
 from bench.training.objective import Causal, Masked
 
-PLAN = loop.train_settings(
+PLAN = train_settings(
     Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
 )
 

@@ -25,12 +25,12 @@ from bench.evaluation import sampling
 from bench.model.language_model import LanguageModel, initialise
 from bench.records import store
 from bench.records.metrics import Metric
-from bench.training import loop
+from bench.training import train_settings
 from bench.training.objective import Causal
 from tests.conftest import Command, assert_one_error
 from tests.fake_architectures import GrowsItsState
 
-PLAN = loop.train_settings(
+PLAN = train_settings(
     Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
 )
 CONTEXT = 16

@@ -12,7 +12,7 @@ from bench.config.errors import UserError
 from bench.config.schema import Run, SizeConfig
 from bench.data.tokenizer import ByteVocabulary
 from bench.model import language_model
-from bench.training import checkpoint
+from bench.training import save_weights
 
 from . import fake_records
 
@@ -168,7 +168,7 @@ def trained(tmp_path: Path) -> Path:
         yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=SizeConfig(context=32))))
     )
     made = language_model.build_model(arch, 16, 32, ByteVocabulary.size, seed=0)
-    checkpoint.save_weights(tmp_path / "checkpoint", made, ByteVocabulary(), 16)
+    save_weights(tmp_path / "checkpoint", made, ByteVocabulary(), 16)
     return tmp_path
 
 

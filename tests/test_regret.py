@@ -19,7 +19,7 @@ from bench.config.validation import validate_run
 from bench.data import Corpus
 from bench.evaluation import regret
 from bench.execution import worker
-from bench.training.loop import train_settings
+from bench.training import train_settings
 from bench.training.objective import Causal, Masked
 from tests.conftest import Command
 

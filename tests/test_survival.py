@@ -21,12 +21,12 @@ from bench.config.errors import UserError
 from bench.performance.session import exclusive_session
 from bench.records import store
 from bench.system import files, signals
-from bench.training import checkpoint, loop
-from bench.training.checkpoint import Checkpointer, TrainState
+from bench.training import StepEvent, TrainState, checkpoint, train
+from bench.training.checkpoint import Checkpointer
 from tests.conftest import ROOT
 from tests.test_record import run as a_run
 from tests.test_record import write as write_record
-from tests.test_train import ORIGIN, Numbers, make, run_all
+from tests.training.toy import ORIGIN, PatternBlocks, make, train_all
 
 LONG = 240  # seconds that nothing here may take
 
@@ -45,7 +45,7 @@ def until(true: Callable[[], object], process: subprocess.Popen | None = None) -
 def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
     """Two training states, of steps 2 and 3: the newest, and the one before."""
     objective, adam, plan = make(log_every=1)
-    for step in loop.train(objective, adam, Numbers(), plan):
+    for step in train(objective, adam, PatternBlocks(), plan):
         if step.step > steps:
             break
         checkpoint.save_train_state(
@@ -57,7 +57,7 @@ def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("damage", ["cut", "noise", "nothing", "another run"])
 def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(
-    tmp_path: Path, damage: str
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     newest, _ = saved(tmp_path)
     if damage == "another run":
@@ -71,63 +71,59 @@ def test_a_broken_checkpoint_is_set_aside_and_the_one_before_is_taken(
             ]
         )
     objective, adam, plan = make(log_every=1)
-    said: list[str] = []
-    place = checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append)
+    place = checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN)
     assert place == TrainState(2, 2.0)
-    assert len(said) == 1
-    assert "training.pt can not be used" in said[0]
-    assert "going on from training.previous.pt" in said[0]
+    (record,) = caplog.records
+    assert "training.pt.broken" in record.message
+    assert "training.previous.pt" in record.message
     assert newest.with_name("training.pt.broken").exists()
     whole, whole_adam, _ = make(log_every=1)
-    assert run_all(objective, adam, plan, 2) == run_all(whole, whole_adam, plan)[2:]
+    assert train_all(objective, adam, plan, place) == train_all(whole, whole_adam, plan)[2:]
     assert all(
         torch.equal(a, b) for a, b in zip(objective.parameters(), whole.parameters(), strict=True)
     )
 
 
-def test_two_broken_checkpoints_are_set_aside_and_training_starts_anew(tmp_path: Path) -> None:
+def test_two_broken_checkpoints_are_set_aside_and_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for path in saved(tmp_path):
         path.write_bytes(b"")
     objective, adam, _ = make()
-    said: list[str] = []
-    assert (
-        checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append) == TrainState()
-    )
-    assert len(said) == 2
-    assert "starts anew" in said[1]
+    assert checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN) == TrainState()
+    assert len(caplog.records) == 2
 
 
-def test_between_the_two_renames_of_a_checkpoint_nothing_is_lost(tmp_path: Path) -> None:
+def test_between_the_two_renames_of_a_checkpoint_nothing_is_lost(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     newest, before = saved(tmp_path)
     os.replace(newest, before)  # a kill here
     objective, adam, _ = make()
-    said: list[str] = []
-    assert checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN, said.append).step == 3
-    assert said == []
+    assert checkpoint.load_train_state(tmp_path, objective, adam, ORIGIN).step == 3
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("at", [1, 4, 5, 6, 11])
 def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: int) -> None:
     objective, adam, plan = make(log_every=4)
-    whole = run_all(objective, adam, plan)
+    whole = train_all(objective, adam, plan)
     stopped, half, _ = make(log_every=4)
 
-    def after(step: int, unlogged: torch.Tensor) -> None:
-        if step == at:
-            nats, count = unlogged.tolist()
-            checkpoint.save_train_state(
-                tmp_path, TrainState(step, 1.0, (nats, count)), stopped, half, ORIGIN
-            )
-            raise signals.StopRequested
-
     seen = []
-    with pytest.raises(signals.StopRequested):
-        seen.extend(loop.train(stopped, half, Numbers(), plan, after=after))
+    for event in train(
+        stopped, half, PatternBlocks(), plan, checkpoint_due=lambda step: step == at
+    ):
+        if event.log:
+            seen.append(event.log)
+        if event.checkpoint_due:
+            nats, count = event.unlogged.tolist()
+            state = TrainState(event.step, 1.0, (nats, count))
+            checkpoint.save_train_state(tmp_path, state, stopped, half, ORIGIN)
+            break
     fresh, other, _ = make(log_every=4)
-    place = checkpoint.load_train_state(tmp_path, fresh, other, ORIGIN, pytest.fail)
-    seen = whole[: at // 4] + list(
-        loop.train(fresh, other, Numbers(), plan, place.step, unlogged=place.unlogged)
-    )
+    state = checkpoint.load_train_state(tmp_path, fresh, other, ORIGIN)
+    seen += train_all(fresh, other, plan, state)
     assert seen == whole
     assert all(
         torch.equal(a, b) for a, b in zip(objective.parameters(), fresh.parameters(), strict=True)
@@ -135,21 +131,32 @@ def test_stopping_between_two_logged_steps_changes_nothing(tmp_path: Path, at: i
 
 
 def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places: list[TrainState] = []
-    keeper = Checkpointer(places.append, 1000.0, TrainState(5, 7.0))
-    keeper.after(6, torch.tensor([3.0, 2.0]), last=False)
-    assert places == []
-    keeper.after(7, torch.tensor([torch.nan, 2.0]), last=True)
-    assert places == []
-    keeper.after(8, torch.tensor([3.0, 2.0]), last=True)
-    assert (places[0].step, places[0].unlogged) == (8, (3.0, 2.0))
-    assert places[0].seconds >= 7.0
+    saved: list[TrainState] = []
+    monkeypatch.setattr(
+        checkpoint, "save_train_state", lambda folder, state, *_: saved.append(state)
+    )
+    objective, adam, settings = make(steps=8)
+    checkpoints = Checkpointer(
+        tmp_path, objective, adam, ORIGIN, settings, 1000.0, TrainState(5, 7.0)
+    )
+
+    def save(step: int, nats: float) -> None:
+        checkpoints.save(StepEvent(step, torch.tensor([nats, 2.0]), None, False, True))
+
+    assert not checkpoints.due(6)
+    assert checkpoints.due(8)
+    save(8, torch.nan)
+    assert saved == []
+    save(8, 3.0)
+    assert (saved[0].step, saved[0].unlogged) == (8, (3.0, 2.0))
+    assert saved[0].seconds >= 7.0
     monkeypatch.setattr(signals, "_received", [signal.SIGTERM])
+    assert checkpoints.due(7)
     with pytest.raises(signals.StopRequested):
-        keeper.after(9, torch.tensor([4.0, 2.0]), last=False)
-    assert [place.step for place in places] == [8, 9]
+        save(7, 4.0)
+    assert [state.step for state in saved] == [8, 7]
 
 
 # --- disks ------------------------------------------------------------------------------------------------------------

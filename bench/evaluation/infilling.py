@@ -11,8 +11,7 @@ from bench.data import Corpus, Part
 from bench.evaluation import sampling
 from bench.evaluation.likelihood import EVAL_BATCH, target_nats
 from bench.records.metrics import Metric
-from bench.training.loop import TrainSettings, autocast
-from bench.training.objective import Masked, Objective
+from bench.training import Masked, Objective, TrainSettings, autocast
 
 WINDOW_TOKENS = 32  # tokens that are shown, or the context where it is shorter
 MAX_VOCABULARY = 1000  # tokens of a vocabulary that is asked

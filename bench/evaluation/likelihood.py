@@ -13,8 +13,7 @@ from torch.nn import functional
 from bench.data import Part, Vocabulary, nats_per_unit, windows
 from bench.data.blocks import VALIDATION_BLOCKS, merge_mask, spaced_blocks
 from bench.records.metrics import Metric
-from bench.training.loop import TrainSettings, autocast, torch_generator
-from bench.training.objective import Batch, Objective
+from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
 
 EVAL_BATCH = 64  # windows that are scored at once
 MAX_NATS = 709.0  # nats a token: beyond, the perplexity is more than a number can hold

@@ -16,9 +16,15 @@ from bench.data import Corpus, Part
 from bench.evaluation import sampling
 from bench.evaluation.likelihood import EVAL_BATCH, target_nats
 from bench.records.metrics import Metric
-from bench.training import cross_entropy
-from bench.training.loop import TrainSettings, autocast, torch_generator
-from bench.training.objective import Batch, Masked, Objective
+from bench.training import (
+    Batch,
+    Masked,
+    Objective,
+    TrainSettings,
+    autocast,
+    logits_nats,
+    torch_generator,
+)
 
 MASK_DRAWS = 16  # masks of each window for the bound, their numbers of hidden tokens spread evenly
 
@@ -81,9 +87,7 @@ def left_to_right_nats(objective: Objective, tokens: np.ndarray, plan: TrainSett
         with autocast(plan):
             states, _ = model.hidden(torch.from_numpy(read).to(plan.device))  # (b, L, D)
             logits = model.head(states[torch.arange(len(some)), torch.from_numpy(places)])  # (b, V)
-        nats = cross_entropy.target_nats(
-            logits, torch.from_numpy(tokens[rows, places]).to(plan.device)
-        )
+        nats = logits_nats(logits, torch.from_numpy(tokens[rows, places]).to(plan.device))
         found[some] = nats.double().cpu().numpy()
     return found.reshape(count, length)
 

@@ -19,11 +19,9 @@ from bench.evaluation.likelihood import (
     target_nats,
 )
 from bench.evaluation.sampling import Stretches
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 from bench.records.metrics import Metric
-from bench.training import cross_entropy
-from bench.training.loop import TrainSettings, autocast
-from bench.training.objective import Objective
+from bench.training import Objective, TrainSettings, autocast, logits_nats, tokens_per_piece
 
 MIN_CONTEXT = 32  # allowed context from which the curve begins, or a quarter of the model's own
 EXTRAPOLATION = (2, 4)  # times the context that a model was trained on: who goes on to be good?
@@ -111,7 +109,7 @@ def carried_state_nats(
     objective.eval()
     model, found = objective.model, []
     state: State = model.init_state(len(starts), length)
-    rows = cross_entropy.tokens_per_piece(model.vocabulary)
+    rows = tokens_per_piece(model.vocabulary)
     for first in range(0, length, piece):
         block = torch.from_numpy(
             sampling.token_windows(part, starts + first, min(piece, length - first) + 1)
@@ -121,9 +119,7 @@ def carried_state_nats(
             each = zip(
                 hidden.flatten(0, 1).split(rows), block[:, 1:].flatten().split(rows), strict=True
             )
-            nats = torch.cat(
-                [cross_entropy.target_nats(model.head(some), targets) for some, targets in each]
-            )
+            nats = torch.cat([logits_nats(model.head(some), targets) for some, targets in each])
         found.append(nats.view(len(starts), -1).double().cpu().numpy())
     return np.concatenate(found, axis=1)
 

@@ -13,8 +13,7 @@ from scipy.special import ndtr, stdtrit
 from bench.data import Part, SyntheticSource, WindowBatch, windows
 from bench.evaluation import Score
 from bench.records.metrics import Metric
-from bench.training.loop import TrainSettings, autocast
-from bench.training.objective import Batch, Objective
+from bench.training import Batch, Objective, TrainSettings, autocast
 
 REGRET_BATCH = 64  # windows that are scored at once
 LEAK_STANDARD_ERRORS = 4.0  # standard errors below the oracle that are no chance, where they are known well: of many windows

@@ -19,7 +19,14 @@ from bench.evaluation.protocols import stride_of
 from bench.records import loading, store
 from bench.records.schema import result_error
 from bench.system import files
-from bench.training import checkpoint, loop, objective
+from bench.training import (
+    build_objective,
+    load,
+    precision_name,
+    read_run,
+    set_matmul_precision,
+    train_settings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +52,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 def rescored_config(folder: Path, overrides: dict[str, str]) -> Run:
     """Return the configuration of a run with another protocol. Raises UserError."""
-    run = checkpoint.read_run(folder)
+    run = read_run(folder)
     protocol = overrides.get("evaluate.protocol", "stride")
     stride = int(overrides.get("evaluate.stride", 0))
     changed = replace(
@@ -98,17 +105,17 @@ def rescore(folder: Path, run: Run) -> str:
 
 def _score(folder: Path, run: Run, corpus: Corpus) -> tuple[Score | Unsupported, dict[str, Any]]:
     """Return the score, or why there is none, and the facts of its record."""
-    settings = loop.train_settings(run)
-    loop.set_matmul_precision(settings)
+    settings = train_settings(run)
+    set_matmul_precision(settings)
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)
-    model = checkpoint.load(folder, str(settings.device)).model
-    scored = objective.build_objective(run.objective, model)
+    model = load(folder, str(settings.device)).model
+    scored = build_objective(run.objective, model)
     facts = {
         "objective": scored.name,
         "part": corpus.scored,
         "data_digest": corpus.digest,
-        "precision": loop.precision_name(settings),
+        "precision": precision_name(settings),
     }
     try:
         if corpus.law is not None:

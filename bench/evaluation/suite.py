@@ -9,10 +9,9 @@ from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import Score, regret
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 from bench.records.metrics import Metric
-from bench.training.loop import TrainSettings
-from bench.training.objective import Objective
+from bench.training import Objective, TrainSettings
 
 
 def check_protocol_supported(language_model: LanguageModel, run: Run, corpus: Corpus) -> None:

@@ -20,7 +20,7 @@ from bench.planning.budget import TrainingRate, measured_rates
 from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import host
-from bench.training.run_setup import setup
+from bench.training import setup
 
 PEAK_SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
 

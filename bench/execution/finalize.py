@@ -12,13 +12,17 @@ from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import suite
 from bench.evaluation.generation import continue_text
-from bench.model import language_model as model
-from bench.model import sizing
+from bench.model import COUNT_KEYS, LanguageModel, build_model, count_parameters
 from bench.records import store
 from bench.records.metrics import Metric, metric
-from bench.training import checkpoint, loop, objective
-from bench.training.loop import TrainSettings
-from bench.training.objective import Objective
+from bench.training import (
+    Diverged,
+    Objective,
+    TrainSettings,
+    build_objective,
+    precision_name,
+    save_weights,
+)
 
 CHECK_BLOCKS = 4  # blocks of held-out text that a trained model and its weights in a fresh one are held against each other on
 TOLERANCE, TOLERANCE_MIXED = (
@@ -50,11 +54,11 @@ def finalize(
 ) -> None:
     """Score and record what was trained. Raises Diverged where no score comes of it, Stale where the score would be another's."""
     language_model, width = asked.model, asked.model.backbone.width
-    checkpoint.save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
+    save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
     check_weights(asked, corpus, run, plan)
     score, windows = suite.score_model(asked, corpus, run, plan)
     if lost := evaluation.first_non_finite(score.metrics):
-        raise loop.Diverged(plan.steps, f"{lost} of the trained model")
+        raise Diverged(plan.steps, f"{lost} of the trained model")
     store.write_parquet(folder / "documents.parquet", score.documents)
     store.write_parquet(folder / "windows.parquet", windows)
     kernels = kernel_facts(
@@ -92,14 +96,10 @@ def check_weights(asked: Objective, corpus: Corpus, run: Run, plan: TrainSetting
     Copies of weights that are kept, in another precision say, and not renewed when an optimizer changes them would pass unseen.
     """
     width, size = asked.model.backbone.width, corpus.vocabulary.size
-    fresh = model.build_model(
-        run.arch, width, run.size.context, size, seed=run.seed, device=plan.device
-    )
+    fresh = build_model(run.arch, width, run.size.context, size, seed=run.seed, device=plan.device)
     fresh.load_state_dict(asked.model.state_dict())
     blocks = evaluation.spread_blocks(corpus.parts["validation"], run.size.context, CHECK_BLOCKS)
-    expected = evaluation.validation_nats(
-        objective.build_objective(run.objective, fresh), blocks, plan
-    )
+    expected = evaluation.validation_nats(build_objective(run.objective, fresh), blocks, plan)
     came = evaluation.validation_nats(asked, blocks, plan)
     most = TOLERANCE if plan.precision == torch.float32 else TOLERANCE_MIXED
     if math.isfinite(came) and not abs(came - expected) <= most:  # what is no number has no score
@@ -128,14 +128,14 @@ def sample_text(asked: Objective, corpus: Corpus, run: Run) -> str:
         return ""
 
 
-def size_metrics(language_model: model.LanguageModel, run: Run) -> list[Metric]:
+def size_metrics(language_model: LanguageModel, run: Run) -> list[Metric]:
     """Return parameters, width, unused budget, state of one sequence and FLOPs per token."""
-    counts = sizing.count_parameters(language_model)
+    counts = count_parameters(language_model)
     state = state_metric(language_model, run.size.context)
     if run.size.match == "state":  # the width was solved from the state, so there is one
         spent = state.values[0] / run.size.state_bytes
     else:
-        spent = counts[sizing.COUNT_KEYS[run.size.count]] / run.size.parameters
+        spent = counts[COUNT_KEYS[run.size.count]] / run.size.parameters
     return [
         *(metric(name, count) for name, count in counts.items()),
         metric("width", language_model.backbone.width),
@@ -145,7 +145,7 @@ def size_metrics(language_model: model.LanguageModel, run: Run) -> list[Metric]:
     ]
 
 
-def state_metric(language_model: model.LanguageModel, length: int) -> Metric:
+def state_metric(language_model: LanguageModel, length: int) -> Metric:
     """Return the bytes of one sequence's state at the full context, or why there is none."""
     try:
         size = language_model.backbone.state_bytes(language_model.init_state(1, length))
@@ -169,13 +169,13 @@ def settings_facts(plan: TrainSettings) -> dict[str, Any]:
     """What was decided on the spot."""
     chosen = {
         "device": str(plan.device),
-        "precision": loop.precision_name(plan),
+        "precision": precision_name(plan),
         "learning_rate": plan.learning_rate,
     }
     return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
 
 
-def kernel_facts(language_model: model.LanguageModel) -> dict[str, str]:
+def kernel_facts(language_model: LanguageModel) -> dict[str, str]:
     """Which kernels its recurrences ran on, where they have a choice."""
     found = language_model.backbone.ran_on()
     return {"kernels": found} if found else {}

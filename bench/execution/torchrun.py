@@ -101,6 +101,6 @@ def follow(say: Callable[[str], None]) -> int:
 
 
 def _board() -> Any:
-    from bench.training import distributed
+    from bench.training import torchrun_store
 
-    return distributed.torchrun_store()
+    return torchrun_store()

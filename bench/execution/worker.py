@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable
@@ -13,27 +14,43 @@ from filelock import FileLock
 
 from architectures.interface import Unsupported
 from bench import data, evaluation, planning
+from bench.cli.console import setup_logging
 from bench.config.errors import UserError
 from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
-from bench.data import Blocks, Corpus
+from bench.data import Corpus
 from bench.evaluation import regret, suite
 from bench.execution import finalize
 from bench.execution.finalize import TrainingSummary
+from bench.model import build_sized_model
 from bench.model import language_model as model
-from bench.model.sizing import build_sized_model
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
 from bench.system.files import remove_stale_temp, write_error_message
-from bench.system.processes import EXIT_NOT_RECORDED, PROGRESS_PREFIX
-from bench.training import checkpoint, compilation, distributed, loop, objective, optimizer
-from bench.training.checkpoint import Checkpointer, TrainState
-from bench.training.loop import TrainSettings
-from bench.training.objective import Objective
-from bench.training.optimizer import OptimizerLike
-from bench.training.run_setup import Setup, setup
+from bench.system.processes import EXIT_NOT_RECORDED
+from bench.training import (
+    SINGLE_PROCESS,
+    Checkpointer,
+    Diverged,
+    LoggedStep,
+    Objective,
+    Setup,
+    TrainSettings,
+    TrainState,
+    build_objective,
+    build_optimizer,
+    compile_objective,
+    gather_full,
+    is_main_process,
+    precision_name,
+    setup,
+    shard_parameters,
+    train,
+    warm_up,
+)
 
+logger = logging.getLogger(__name__)
 Say = Callable[[str], None]
 
 
@@ -43,122 +60,101 @@ def train_and_score(run: Run, folder: Path, say: Say) -> None:
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
     corpus = data.prepare(run.data, run.names["data"], say)
     trained = setup(run, corpus)
-    plan, asked, blocks = trained.settings, trained.objective, trained.blocks
+    settings, objective, group = trained.settings, trained.objective, trained.group
     suite.check_protocol_supported(trained.model, run, corpus)
     budget.require_plan(run)
     planning.require_search(run)
     digests = {
         "data": corpus.digest,
         "text": corpus.facts["text_digest"],
-        "order": blocks.digest(plan.steps),
+        "order": trained.blocks.digest(settings.steps),
     }
-    origin = digests | {"source": source.training_source(), "config": identity(run)}
-    origin |= {
-        "device": plan.device.type,
-        "precision": loop.precision_name(plan),
-    }  # `auto` may mean another one elsewhere
-    plan.group.agree(origin)
-    if plan.group.first:
+    # `auto` may mean another device or precision elsewhere
+    chosen = {"device": settings.device.type, "precision": precision_name(settings)}
+    origin = digests | {"source": source.training_source(), "config": identity(run)} | chosen
+    group.check_consistent(origin)
+    if group.is_main:
         store.add_provenance(folder, digests, corpus.facts)
-    compilation.compile_objective(asked, plan, run.data.cache)
-    warms = (
-        plan.compile != "none" or plan.device.type == "cuda"
-    )  # there libraries are loaded and kernels chosen, seconds of it
-    compiling = compilation.warm_up(asked, plan, blocks.at(0)) if warms else None
-    distributed.shard_parameters(asked, plan.group)
-    fitted = fit(asked, blocks, corpus, run, plan, folder, say, origin)
-    if plan.group.sharded:
-        asked = gather_model(run, trained, corpus.vocabulary.size)
-    plan.group.leave()
-    if plan.group.first:
-        finalize.finalize(
-            asked,
-            corpus,
-            run,
-            replace(plan, group=distributed.SINGLE_PROCESS),
-            folder,
-            fitted,
-            compiling,
-        )
+    compile_objective(objective, settings, run.data.cache)
+    # on CUDA, too: loading libraries and choosing kernels takes seconds
+    warms = settings.compile != "none" or settings.device.type == "cuda"
+    compiling = warm_up(objective, settings, trained.blocks) if warms else None
+    shard_parameters(objective, group)
+    fitted = fit(trained, corpus, run, folder, origin)
+    if group.sharded:
+        objective = gather_model(run, trained, corpus.vocabulary.size)
+    group.destroy()
+    if group.is_main:
+        alone = replace(settings, group=SINGLE_PROCESS)
+        finalize.finalize(objective, corpus, run, alone, folder, fitted, compiling)
 
 
 def gather_model(run: Run, setup: Setup, vocabulary: int) -> Objective:
-    """The objective of the whole model, of which each process holds shards. All of them have to call it."""
-    states = distributed.gather_full(setup.model.state_dict())
+    """Return the objective with full weights, gathered from the shards. A collective."""
+    states = gather_full(setup.model.state_dict())
     language_model = build_sized_model(run, vocabulary, setup.settings.device)
     language_model.load_state_dict(states)
-    return objective.build_objective(run.objective, language_model)
+    return build_objective(run.objective, language_model)
 
 
 def fit(
-    asked: Objective,
-    blocks: Blocks,
-    corpus: Corpus,
-    run: Run,
-    plan: TrainSettings,
-    folder: Path,
-    say: Say,
-    origin: dict[str, str],
+    setup: Setup, corpus: Corpus, run: Run, folder: Path, origin: dict[str, str]
 ) -> TrainingSummary:
-    """Train to the plan's end, from the checkpoint where there is one, writing the curve and checkpoints as it goes."""
-    chosen_optimizer = optimizer.build_optimizer(asked, run.optimizer, plan.learning_rate)
-    first = resume(folder, asked, chosen_optimizer, origin, say, plan.group)
+    """Train to the last step, from the checkpoint if there is one; write curve and checkpoints."""
+    objective, settings, group = setup.objective, setup.settings, setup.group
+    optimizer = build_optimizer(objective, run.optimizer, settings.learning_rate)
+    seconds = run.train.checkpoint_seconds
+    checkpoints = Checkpointer(
+        folder / "checkpoint", objective, optimizer, origin, settings, seconds
+    )
+    start = resume(checkpoints, folder)
     look = evaluation.spread_blocks(corpus.parts["validation"], run.size.context)
-    tokens = run.train.batch * run.size.context
-
-    def save(place: TrainState) -> None:
-        store.flush_curve(folder)
-        checkpoint.save_train_state(
-            folder / "checkpoint", place, asked, chosen_optimizer, origin, plan.group
-        )
-
-    keeper = Checkpointer(save, run.train.checkpoint_seconds, first, plan.group)
-    steps = loop.train(
-        asked, chosen_optimizer, blocks, plan, first.step, lambda: evaluation.validation_nats(asked, look, plan),
-        after=lambda step, unlogged: keeper.after(step, unlogged, step == plan.steps), unlogged=first.unlogged,
-    )  # fmt: skip
+    steps = train(objective, optimizer, setup.blocks, settings, start, checkpoints.due)
     with signals.defer_stop():
-        for step in steps:
-            if not plan.group.first:
-                continue
-            row = {name: value for name, value in step._asdict().items() if value is not None}
-            store.append_curve(folder, row | {"seconds": round(keeper.seconds(), 3)})
-            taken = keeper.seconds() - first.seconds
-            say(
-                progress_line(
-                    step, plan, (step.step - first.step) * tokens / taken, taken, first.step
-                )
-            )
+        for event in steps:
+            if event.log is not None:
+                logged = event.log
+                if event.validation_due:
+                    nats = evaluation.validation_nats(objective, look, settings)
+                    logged = logged._replace(validation_nats=nats)
+                if group.is_main:
+                    log_step(folder, logged, settings, checkpoints)
+            if event.checkpoint_due:
+                store.flush_curve(folder)
+                checkpoints.save(event)
     targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
-    return TrainingSummary(round(keeper.seconds(), 3), plan.steps * tokens, targets)
+    tokens = settings.steps * run.train.batch * run.size.context
+    return TrainingSummary(round(checkpoints.seconds(), 3), tokens, targets)
 
 
-def resume(
-    folder: Path,
-    asked: Objective,
-    optimizer: OptimizerLike,
-    origin: dict[str, str],
-    say: Say,
-    team: distributed.ProcessGroup,
-) -> TrainState:
-    """Where training stands by its checkpoint. The first of a team looks first: it sets aside what can not be used."""
-    if not team.first:
-        team.wait()
-    place = checkpoint.load_train_state(folder / "checkpoint", asked, optimizer, origin, say)
-    if team.first:
-        store.truncate_curve(folder, place.step)
-        team.wait()
-    team.agree({"checkpoint": place})
-    return place
+def resume(checkpoints: Checkpointer, folder: Path) -> TrainState:
+    """Load the checkpoint on all ranks; rank 0 first, as it sets aside one that cannot be used."""
+    group = checkpoints.settings.group
+    if not group.is_main:
+        group.barrier()
+    state = checkpoints.resume()
+    if group.is_main:
+        store.truncate_curve(folder, state.step)
+        group.barrier()
+    group.check_consistent({"checkpoint": state})
+    return state
 
 
-def progress_line(
-    step: loop.LoggedStep, plan: TrainSettings, rate: float, seconds: float, first: int
-) -> str:
-    """One line: how far, how fast, how good, how long still. The mark in front says that the next one may replace it."""
-    left = seconds / (step.step - first) * (plan.steps - step.step)
-    done = f"{PROGRESS_PREFIX}{step.step:,}/{plan.steps:,} steps"
-    return f"{done} · {rate:,.0f} tokens/s · {step.nats:.3f} nats · {left // 60:.0f}:{left % 60:02.0f} left"
+def log_step(
+    folder: Path, logged: LoggedStep, settings: TrainSettings, checkpoints: Checkpointer
+) -> None:
+    """Append a row to the curve, and log one line: progress, speed, loss, time left."""
+    row = {name: value for name, value in logged._asdict().items() if value is not None}
+    store.append_curve(folder, row | {"seconds": round(checkpoints.seconds(), 3)})
+    seconds = checkpoints.seconds() - checkpoints.start.seconds
+    steps = logged.step - checkpoints.start.step
+    rate = steps * logged.tokens / logged.step / seconds
+    left = seconds / steps * (settings.steps - logged.step)
+    logger.info(
+        f"{logged.step:,}/{settings.steps:,} steps · {rate:,.0f} tokens/s · {logged.nats:.3f} nats "
+        f"· {left // 60:.0f}:{left % 60:02.0f} left",
+        extra={"progress": True},
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -182,9 +178,10 @@ def main(arguments: list[str]) -> int:
         with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
             print(line, file=sys.stderr, flush=True)
 
+    setup_logging(in_worker=True)
     try:
         signals.install_stop_handlers()
-        if not distributed.is_main_process():
+        if not is_main_process():
             return run_rank(asked, folder, say)
         with FileLock(
             folder / ".lock"
@@ -211,7 +208,7 @@ def run_rank(asked: Run, folder: Path, say: Say) -> int:
     except SystemExit as ended:
         say(model.describe_error(ended))
         return 4
-    except loop.Diverged:
+    except Diverged:
         return 4
     return 0
 
@@ -227,7 +224,7 @@ def run_and_record(asked: Run, folder: Path, say: Say) -> int:
     except UserError as mistake:
         store.write_result(folder, "failed", str(mistake), facts={"started": False})
         return 2
-    except loop.Diverged as reason:
+    except Diverged as reason:
         store.write_result(folder, "failed", str(reason), facts={"diverged": reason.step})
         return 4
     except (

@@ -17,7 +17,7 @@ from bench.performance.memory import OptimizerLike
 from bench.performance.process_memory import peak_growth_bytes
 from bench.performance.workload import Workload
 from bench.system.host import total_memory_bytes
-from bench.training.loop import autocast, torch_generator, train_step
+from bench.training import autocast, torch_generator, train_step
 
 TrainStep = Callable[[], object]
 MemoryMetrics = dict[

@@ -10,19 +10,22 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config.schema import Run
-from bench.model.sizing import count_parameters
+from bench.model import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
-from bench.training import compilation
-from bench.training import objective as objectives
-from bench.training.loop import (
+from bench.training import (
+    RANDOM_BATCHES,
+    Batch,
+    Objective,
+    OptimizerLike,
     autocast,
+    build_optimizer,
+    compile_objective,
     precision_name,
+    setup_on_random_tokens,
     torch_generator,
     train_step,
 )
-from bench.training.optimizer import OptimizerLike, build_optimizer
-from bench.training.run_setup import RANDOM_BATCHES, setup_on_random_tokens
 
 DECODE_TOKENS = 32  # tokens that are timed in a window of decoding
 DECODE_WARMUP_TOKENS = 4  # tokens written before them, untimed: the first ones find cold caches
@@ -50,8 +53,8 @@ class Workload:
     # --- training -----------------------------------------------------------------------------------------------------
 
     @cached_property
-    def objective(self) -> objectives.Objective:
-        compilation.compile_objective(self.setup.objective, self.plan, self.run.data.cache)
+    def objective(self) -> Objective:
+        compile_objective(self.setup.objective, self.plan, self.run.data.cache)
         return self.setup.objective
 
     @cached_property
@@ -59,14 +62,14 @@ class Workload:
         return build_optimizer(self.objective, self.run.optimizer, NEGLIGIBLE_LEARNING_RATE)
 
     @cached_property
-    def batches(self) -> list[list[objectives.Batch]]:
+    def batches(self) -> list[list[Batch]]:
         return [self.batch(number) for number in range(RANDOM_BATCHES)]
 
     @property
     def step_tokens(self) -> int:
         return self.batch_size * self.context
 
-    def batch(self, number: int) -> list[objectives.Batch]:
+    def batch(self, number: int) -> list[Batch]:
         """Random tokens, asked about as in training, cut into micro-batches."""
         block = torch.from_numpy(self.setup.blocks.at(number))
         pieces = (

@@ -1,4 +1,4 @@
-"""Nats of targets from hidden states; in pieces where the vocabulary is large, so that not all logits are held at once."""
+"""Compute the nats of targets from hidden states, in pieces where the vocabulary is large."""
 
 from typing import Any
 
@@ -7,27 +7,25 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-MAX_LOGITS = (
-    1 << 25
-)  # numbers that are held at once: 128 MiB in float32; up to here everything is one piece
+MAX_LOGITS = 1 << 25  # held at once (128 MiB in float32); up to here everything is one piece
 
 
 def tokens_per_piece(vocabulary: int) -> int:
-    """How many tokens a piece has."""
+    """Return how many tokens a piece has."""
     return max(1, MAX_LOGITS // vocabulary)
 
 
-def target_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """The nats of each target, (N, V) and (N,) -> (N,), in float32."""
+def logits_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the nats of each target, (N, V) and (N,) -> (N,), in float32."""
     return functional.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def weighted_sum(hidden: Tensor, table: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
-    """Σ weight · nats in pieces, for the head that multiplies (N, D) by the table, (V, D); targets and weight (N,).
+    """Return Σ weight · nats in pieces: hidden (N, D), table (V, D), targets and weight (N,).
 
-    The sum and its gradients are those of one piece but for rounding; so is the number of operations, since the gradients are
-    made together with the logits, which need not be made a second time. They are kept for the backward: N·D and V·D numbers
-    in place of N·V.
+    Sum and gradients equal those of one piece but for rounding. The gradients are computed along
+    with the logits and kept for the backward: N·D and V·D numbers in place of N·V, and no more
+    operations.
     """
     device = hidden.device.type
     if torch.is_autocast_enabled(device):
@@ -45,17 +43,12 @@ class _WeightedSum(torch.autograd.Function):
         for_table = torch.zeros_like(table, dtype=torch.float32)
         for first in range(0, len(hidden), rows):
             piece = slice(first, first + rows)
-            logarithms = functional.log_softmax(
-                (hidden[piece] @ table.T).float(), dim=-1
-            )  # (n, D) -> (n, V)
-            asked = targets[piece, None]  # (n, 1)
-            total = total - (logarithms.gather(1, asked)[:, 0] * weight[piece]).sum()
-            gradient = logarithms.exp_().scatter_add_(
-                1, asked, torch.full_like(asked, -1, dtype=torch.float32)
-            )
-            gradient = gradient.mul_(weight[piece, None]).to(
-                table.dtype
-            )  # (n, V): of the sum by the logits
+            logits = (hidden[piece] @ table.T).float()  # (n, D) -> (n, V)
+            log_p, index = functional.log_softmax(logits, dim=-1), targets[piece, None]
+            total = total - (log_p.gather(1, index)[:, 0] * weight[piece]).sum()
+            minus_one = torch.full_like(index, -1, dtype=torch.float32)
+            gradient = log_p.exp_().scatter_add_(1, index, minus_one)
+            gradient = gradient.mul_(weight[piece, None]).to(table.dtype)  # (n, V), by the logits
             for_hidden[piece] = gradient @ table
             for_table += gradient.T @ hidden[piece]
         ctx.save_for_backward(for_hidden, for_table.to(table.dtype))
@@ -64,11 +57,5 @@ class _WeightedSum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:
-        for_hidden, for_table = ctx.saved_tensors
-        return (
-            scale.to(for_hidden.dtype) * for_hidden,
-            scale.to(for_table.dtype) * for_table,
-            None,
-            None,
-            None,
-        )
+        scaled = (scale.to(saved.dtype) * saved for saved in ctx.saved_tensors)
+        return *scaled, None, None, None

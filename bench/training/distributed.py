@@ -1,4 +1,7 @@
-"""Several processes that train one model: who is which, what they agree on, how it is wrapped. Alone, all this does nothing."""
+"""Train one model in several processes: ranks, collectives, DDP and FSDP2 wrapping.
+
+In a single process all of this does nothing.
+"""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -16,70 +19,72 @@ from bench.system.host import RENDEZVOUS
 from bench.training.objective import Batch
 from bench.training.optimizer import OptimizerLike
 
-TIMEOUT = timedelta(
-    minutes=60
-)  # that a process waits for the others: the first one may score or save meanwhile
+TIMEOUT = timedelta(minutes=60)  # of a collective: rank 0 may score or save meanwhile
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train one model together, seen from one of them: its rank. Rank 0 writes the records."""
+    """The processes that train one model, seen from one of them. Rank 0 writes the record."""
 
     rank: int = 0
     size: int = 1
-    sharded: bool = False  # each holds a part of the weights and of the optimizer's state (FSDP2), in place of all (DDP)
+    sharded: bool = False  # FSDP2: each holds a shard of weights and optimizer state; else DDP
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
+        """Return whether this is rank 0."""
         return self.rank == 0
 
-    def share(self, batch: Batch) -> Batch:
-        """The rows of a global batch that are this process's."""
+    def shard(self, batch: Batch) -> Batch:
+        """Return the rows of a global batch that belong to this rank."""
         return batch.split(self.size)[self.rank]
 
-    def whole(self, sums: Tensor) -> Tensor:
-        """(nats, count) of all: the nats are summed, the count is of the global batch, which every process knows."""
+    def all_reduce_sum(self, sums: Tensor) -> Tensor:
+        """Return (nats, count): the nats summed over ranks, the count as it is (it is global)."""
         if self.size == 1:
             return sums
         summed = sums.clone()
         dist.all_reduce(summed[:1])
         return summed
 
-    def most(self, value: int) -> int:
-        """The largest of what each process says, by way of the processor: no device is waited for."""
+    def all_reduce_max(self, value: int) -> int:
+        """Return the largest value of all ranks, reduced on the CPU: no device is waited for."""
         if self.size == 1:
             return value
-        said = torch.tensor(value)
-        dist.all_reduce(said, dist.ReduceOp.MAX)
-        return int(said)
+        largest = torch.tensor(value)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
 
-    def wait(self) -> None:
-        """Until all have come here."""
-        self.most(0)
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
+        self.all_reduce_max(0)
 
-    def agree(self, what: dict[str, Any]) -> None:
-        """Raise UserError where the processes do not have the same, as when their machines read different texts."""
+    def check_consistent(self, values: dict[str, Any]) -> None:
+        """Raise UserError where ranks differ, as when their machines read different texts."""
         if self.size == 1:
             return
-        said: list[Any] = [None] * self.size
-        dist.all_gather_object(said, what)
-        for rank, other in enumerate(said):
-            if other != said[0]:
-                unlike = ", ".join(name for name in said[0] if other.get(name) != said[0][name])
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, values)
+        first = gathered[0]
+        for rank, other in enumerate(gathered):
+            if other != first:
+                unlike = ", ".join(name for name in first if other.get(name) != first[name])
                 raise UserError(
-                    f"rank {rank} has another {unlike} than rank 0: give all machines the same files and folders"
+                    f"rank {rank} has another {unlike} than rank 0: "
+                    "give all machines the same files and folders",
+                    "conflicting-values",
                 )
 
-    def door(self, objective: nn.Module) -> nn.Module:
-        """What training calls in place of the objective: its gradients are the sums over all processes."""
+    def wrap(self, objective: nn.Module) -> nn.Module:
+        """Return the module to train: its gradients are summed over ranks."""
         if self.size == 1 or self.sharded:
             return objective
         wrapped = DistributedDataParallel(objective, gradient_as_bucket_view=True)
         wrapped.register_comm_hook(None, _sum_gradients)
         return wrapped
 
-    def leave(self) -> None:
-        """Go on alone: what is left to do is the first one's."""
+    def destroy(self) -> None:
+        """End the group: what follows is done by rank 0 alone."""
         if self.size > 1:
             dist.destroy_process_group()
 
@@ -88,69 +93,72 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def is_main_process() -> bool:
-    """Whether this process writes the record of its run: it is alone, or rank 0."""
+    """Return whether this process writes the record of its run: a single process, or rank 0."""
     return RENDEZVOUS not in os.environ or os.environ["RANK"] == "0"
 
 
 def join_process_group(device: torch.device, sharding: str) -> ProcessGroup:
-    """The team of this process's run: as many as were started for it, which meet where the environment says."""
+    """Join the processes of this run through the rendezvous that the environment names."""
     if RENDEZVOUS not in os.environ:
         return SINGLE_PROCESS
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     if device.type == "cuda":
-        if local >= torch.cuda.device_count():
+        if local >= (count := torch.cuda.device_count()):
             raise UserError(
-                f"rank {rank} has no CUDA device of its own: there are {torch.cuda.device_count()} on its machine"
+                f"rank {rank} has no CUDA device of its own: there are {count} on its machine",
+                "unavailable-device",
             )
         torch.cuda.set_device(local)
-    kind, _, where = os.environ[RENDEZVOUS].partition(":")
+    kind, _, address = os.environ[RENDEZVOUS].partition(":")
     if kind == "file":
-        store: Any = dist.FileStore(where, size)  # type: ignore[attr-defined]
+        store: Any = dist.FileStore(address, size)  # type: ignore[attr-defined]
     else:
-        store = dist.PrefixStore(f"run {where}", torchrun_store())  # type: ignore[attr-defined]
+        store = dist.PrefixStore(f"run {address}", torchrun_store())  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     return ProcessGroup(rank, size, sharding == "fsdp")
 
 
 def torchrun_store() -> Any:
-    """The board that torchrun keeps, on which processes of several machines leave each other messages."""
-    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    return dist.TCPStore(*where, is_master=False, timeout=timedelta(days=30))  # type: ignore[attr-defined]
+    """Return the key-value store that torchrun serves to the processes of all machines."""
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    month = timedelta(days=30)
+    return dist.TCPStore(*address, is_master=False, timeout=month)  # type: ignore[attr-defined]
 
 
-def _sum_gradients(_: Any, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
-    """Sums, where DDP would take means: the loss is divided by the global count already."""
+def _sum_gradients(
+    _: Any,
+    bucket: dist.GradBucket,  # type: ignore[name-defined]
+) -> torch.futures.Future[Tensor]:
+    """Sum gradients where DDP would average them: the loss is divided by the global count."""
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
 
 
-def no_sync(door: nn.Module, last: bool) -> AbstractContextManager:
-    """While this lasts, gradients of a micro-batch that is not the last stay here."""
-    return (
-        door.no_sync() if isinstance(door, DistributedDataParallel) and not last else nullcontext()
-    )
+def no_sync(module: nn.Module, last: bool) -> AbstractContextManager:
+    """Return a context that keeps gradients local unless the micro-batch is the last one."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        return module.no_sync()
+    return nullcontext()
 
 
-# --- weights in shards ------------------------------------------------------------------------------------------------
+# --- FSDP2: weights in shards -------------------------------------------------------------
 
 
-def shard_parameters(objective: nn.Module, team: ProcessGroup) -> None:
-    """Spread a module's parameters over the team, in place (FSDP2): whole ones exist only within a step."""
-    if not team.sharded:
+def shard_parameters(objective: nn.Module, group: ProcessGroup) -> None:
+    """Shard the parameters over the ranks, in place: full ones exist only within a step."""
+    if not group.sharded:
         return
     from torch.distributed.fsdp import fully_shard
 
     sharded = fully_shard(objective)
     sharded.set_gradient_divide_factor(1.0)  # sums, as above
     sharded.set_force_sum_reduction_for_comms(True)
-    sharded.set_reduce_scatter_unused_params(
-        True
-    )  # an expert that no token of this process went to
+    sharded.set_reduce_scatter_unused_params(True)  # an expert may get no token of this rank
 
 
 def gather_full(tree: Any) -> Any:
-    """A tree of states with every shard made whole, on the processor. All processes have to call it together."""
+    """Return a tree of states with full tensors on the CPU. A collective: call it on all ranks."""
     if isinstance(tree, dict):
         return type(tree)((key, gather_full(value)) for key, value in tree.items())
     if isinstance(tree, (list, tuple)):
@@ -159,21 +167,22 @@ def gather_full(tree: Any) -> Any:
 
 
 def load_states(module: nn.Module, optimizer: OptimizerLike, saved: dict[str, Any]) -> None:
-    """Load whole states, {"module": …, "optimizer": …}, each process its shards of them."""
-    now = module.state_dict()
+    """Load full states, {"module": …, "optimizer": …}; each rank keeps its shards of them."""
+    current = module.state_dict()
     module.load_state_dict(
-        {name: _distribute_like(value, now.get(name)) for name, value in saved["module"].items()}
+        {
+            name: _distribute_like(value, current.get(name))
+            for name, value in saved["module"].items()
+        }
     )
     state = saved["optimizer"]
     if "state" in state:
-        parameters = [
-            parameter for group in optimizer.param_groups for parameter in group["params"]
-        ]
-        each = {
-            n: {k: _distribute_like(v, parameters[n]) for k, v in found.items()}
-            for n, found in state["state"].items()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        placed = {
+            n: {key: _distribute_like(value, parameters[n]) for key, value in moments.items()}
+            for n, moments in state["state"].items()
         }
-        state = state | {"state": each}
+        state = state | {"state": placed}
     optimizer.load_state_dict(state)
 
 
@@ -186,6 +195,5 @@ def _distribute_like(value: Any, placed: Any) -> Any:
         return value
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(
-        value.to(placed.device), placed.device_mesh, placed.placements, src_data_rank=None
-    )
+    mesh, local = placed.device_mesh, value.to(placed.device)
+    return distribute_tensor(local, mesh, placed.placements, src_data_rank=None)

@@ -1,4 +1,4 @@
-"""What is trained and what is scored: from a block of tokens to nats, as sums and counts."""
+"""State what is trained and scored: from a block of tokens to summed nats and their count."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -9,31 +9,28 @@ from torch import Tensor, nn
 
 from architectures.interface import Unsupported
 from bench.config.schema import ObjectiveConfig
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 from bench.training import cross_entropy
 
 
 class Batch(NamedTuple):
-    """What one forward sees: tokens (B, T), targets (B, T), a weight for each target (B, T), real tokens a row (B,)."""
+    """The input of one forward pass. B rows of T tokens; `lengths`: tokens that are not padding."""
 
-    tokens: Tensor
-    targets: Tensor
-    weight: Tensor
-    lengths: Tensor | None = None
+    tokens: Tensor  # (B, T)
+    targets: Tensor  # (B, T)
+    weight: Tensor  # (B, T), of each target
+    lengths: Tensor | None = None  # (B,)
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device. To a GPU the copies run beside what it computes, for which they leave from locked pages, whole."""
-        locked = (
-            None if f is None else f.contiguous().pin_memory() if device.type == "cuda" else f
-            for f in self
+        """Return the batch on a device; copies to a GPU are asynchronous, from pinned memory."""
+        pinned = (
+            x if x is None or device.type != "cuda" else x.contiguous().pin_memory() for x in self
         )
-        tokens, targets, weight, lengths = (
-            None if f is None else f.to(device, non_blocking=True) for f in locked
-        )
-        return Batch(tokens, targets, weight, lengths)  # type: ignore[arg-type]  # only lengths may be None
+        moved = (x if x is None else x.to(device, non_blocking=True) for x in pinned)
+        return Batch(*moved)  # type: ignore[arg-type]  # only lengths may be None
 
     def split(self, pieces: int) -> list["Batch"]:
-        """Micro-batches, cut between rows."""
+        """Return micro-batches: the rows in so many pieces."""
         if pieces == 1:
             return [self]
         fields = [[None] * pieces if field is None else field.chunk(pieces) for field in self]
@@ -41,12 +38,15 @@ class Batch(NamedTuple):
 
 
 def split_mask(block: Tensor) -> tuple[Tensor, Tensor]:
-    """The tokens of a block (B, T + 1), and the weight of each as a target: one that does not count stands as its complement."""
+    """Return the tokens of a block (B, T + 1) and their weights as targets.
+
+    A token without a loss is stored as its complement, -1 - token.
+    """
     return torch.where(block < 0, ~block, block), (block >= 0).float()
 
 
 class LossSum(NamedTuple):
-    """A loss as a sum and a count: they add exactly over micro-batches and ranks, and the mean is taken once, at the end."""
+    """A loss as sum and count: they add exactly over micro-batches and ranks."""
 
     nats: Tensor
     count: Tensor  # type: ignore[assignment]  # a field, not tuple.count
@@ -54,10 +54,10 @@ class LossSum(NamedTuple):
 
 
 class Objective(nn.Module, ABC):
-    """Holds the model, and is the one door that training, compiling and wrapping go through."""
+    """Hold the model; the module that training, torch.compile, DDP and FSDP2 wrap."""
 
     kind: ClassVar[str]
-    metric: ClassVar[str]  # what its score is called: unlike names never share an axis
+    metric: ClassVar[str]  # the name of its score
 
     def __init__(self, model: LanguageModel) -> None:
         super().__init__()
@@ -65,40 +65,38 @@ class Objective(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """What records call it: losses of unlike names never share an axis."""
+        """Return the name in records: losses of different names are never compared."""
         return self.kind
 
     @abstractmethod
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        """What is asked about a block of tokens (B, T + 1)."""
+        """Return inputs and targets of a block of tokens (B, T + 1)."""
 
     def token_nats(self, batch: Batch) -> Tensor:
-        """The nats of every target, (B, T), in float32."""
-        return self._of_targets(batch, cross_entropy.target_nats)
+        """Return the nats of every target, (B, T), in float32."""
+        return self._map_logits(batch, cross_entropy.logits_nats)
 
     def token_nats_and_hits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The nats of every target, and whether it is the likeliest token: both (B, T), in float32."""
+        """Return the nats of every target, and whether it is the top prediction: (B, T), float32."""
         hits = []
 
-        def read(logits: Tensor, targets: Tensor) -> Tensor:
+        def nats_of(logits: Tensor, targets: Tensor) -> Tensor:
             hits.append((logits.argmax(dim=-1) == targets).float())
-            return cross_entropy.target_nats(logits, targets)
+            return cross_entropy.logits_nats(logits, targets)
 
-        return self._of_targets(batch, read), torch.cat(hits).view_as(batch.targets)
+        return self._map_logits(batch, nats_of), torch.cat(hits).view_as(batch.targets)
 
-    def _of_targets(self, batch: Batch, read: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """What is read off the logits of every target, (B, T), a piece at a time."""
+    def _map_logits(self, batch: Batch, function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """Apply a function of logits and targets to every target, piece by piece: (B, T)."""
         hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
         rows = cross_entropy.tokens_per_piece(self.model.vocabulary)
-        pieces = zip(
-            hidden.flatten(0, 1).split(rows), batch.targets.flatten().split(rows), strict=True
-        )
-        return torch.cat(
-            [read(self.model.head(piece), targets) for piece, targets in pieces]
-        ).view_as(batch.targets)
+        targets = batch.targets.flatten().split(rows)
+        pieces = zip(hidden.flatten(0, 1).split(rows), targets, strict=True)
+        values = [function(self.model.head(piece), target) for piece, target in pieces]
+        return torch.cat(values).view_as(batch.targets)
 
     def summed_nats(self, batch: Batch) -> Tensor:
-        """Σ weight · nats, to be trained: where all logits would be too many, they are not held."""
+        """Return Σ weight · nats for training; a large vocabulary is done in pieces."""
         if batch.targets.numel() <= cross_entropy.tokens_per_piece(self.model.vocabulary):
             return (self.token_nats(batch) * batch.weight).sum()
         hidden, _ = self.model.hidden(batch.tokens, lengths=batch.lengths)  # (B, T, D)
@@ -106,30 +104,32 @@ class Objective(nn.Module, ABC):
         return cross_entropy.weighted_sum(hidden.flatten(0, 1), self.model.head_weight, *flat)
 
     def forward(self, batch: Batch) -> LossSum:
-        """What is trained."""
+        """Return the loss to train."""
         return LossSum(self.summed_nats(batch), batch.weight.sum(), self.model.backbone.auxiliary())
 
     def score(self, batch: Batch) -> LossSum:
-        """What is reported."""
+        """Return the loss to report."""
         return self(batch)
 
 
 class Causal(Objective):
-    """Each token from the tokens before it."""
+    """Predict each token from the tokens before it."""
 
     kind = "causal"
     metric = "perplexity"
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        """Return tokens 0 … T - 1 as inputs, 1 … T as targets."""
         block, weight = split_mask(block)
         return Batch(block[:, :-1], block[:, 1:], weight[:, 1:])
 
 
 class Masked(Objective):
-    """Hidden tokens from all the others.
+    """Predict masked tokens from all the others.
 
-    Trained on the pooled cross-entropy of the hidden tokens. `score` weighs each window by L/k instead: in expectation an
-    upper bound on its negative log-likelihood (Sahoo et al. 2024, Nie et al. 2025), where k is uniform on 1..L.
+    Trained on the pooled cross-entropy of the masked tokens. `score` weighs each window by L/k: in
+    expectation an upper bound on its negative log-likelihood (Sahoo et al. 2024, Nie et al. 2025)
+    where the number k of masks is uniform on 1 … L.
     """
 
     kind = "masked"
@@ -141,48 +141,54 @@ class Masked(Objective):
 
     @property
     def name(self) -> str:
+        """Return the kind, with the rate of a fixed masking."""
         return self.kind if self.masking == "uniform" else f"{self.kind}({self.rate:g})"
 
     def counts(self, rows: int, length: int, generator: torch.Generator) -> Tensor:
-        """How many tokens to hide in each row, (B,): stratified over the rows, so that a batch sees few and many."""
+        """Return how many tokens to mask in each row, (B,), stratified over the rows."""
         if self.masking == "fixed":
             return torch.full((rows,), max(1, round(self.rate * length)))
-        strata = (
-            torch.randperm(rows, generator=generator) + torch.rand(rows, generator=generator)
-        ) / rows
+        order = torch.randperm(rows, generator=generator)
+        strata = (order + torch.rand(rows, generator=generator)) / rows
         return (strata * length).long().clamp(max=length - 1) + 1
 
     def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+        """Return the block with random masks; targets are those of the causal objective."""
         block, weight = split_mask(block)
-        targets = block[:, 1:]  # the very tokens that a causal model has to predict
+        targets = block[:, 1:]
         rows, length = targets.shape
-        order = (
-            torch.rand(rows, length, generator=generator).argsort(dim=1).argsort(dim=1)
-        )  # (B, T): a rank for each position
-        hidden = order < self.counts(rows, length, generator)[:, None]
-        return Batch(targets.masked_fill(hidden, self.model.mask), targets, hidden * weight[:, 1:])
+        noise = torch.rand(rows, length, generator=generator)
+        ranks = noise.argsort(dim=1).argsort(dim=1)  # (B, T)
+        masked = ranks < self.counts(rows, length, generator)[:, None]
+        tokens = targets.masked_fill(masked, self.model.mask)
+        return Batch(tokens, targets, masked * weight[:, 1:])
 
-    def bound(self, batch: Batch, asked: int) -> Tensor:
-        """(B,): a draw of the any-order bound of each window, where k of the `asked` tokens are hidden: asked/k · Σ nats."""
-        return (self.token_nats(batch) * batch.weight).sum(dim=1) * asked / batch.weight.sum(dim=1)
+    def bound(self, batch: Batch, length: int) -> Tensor:
+        """Return a draw of each window's any-order bound, (B,): length / masks · Σ nats."""
+        nats = (self.token_nats(batch) * batch.weight).sum(dim=1)
+        return nats * length / batch.weight.sum(dim=1)
 
     def score(self, batch: Batch) -> LossSum:
+        """Return the summed bounds of the windows."""
         nats = self.bound(batch, batch.targets.shape[1]).sum()
         return LossSum(nats, torch.full_like(nats, batch.targets.numel()))
 
 
 def build_objective(options: ObjectiveConfig, model: LanguageModel) -> Objective:
-    """The objective asked for, or what the architecture can. Raises Unsupported where they do not suit each other."""
+    """Return the objective of the options; `auto` takes the one that the architecture supports.
+
+    Raise Unsupported where the objective does not suit the architecture.
+    """
     causal = model.backbone.causal
     kind = ("causal" if causal else "masked") if options.kind == "auto" else options.kind
     if kind == "causal" and not causal:
         raise Unsupported(
-            "a bidirectional encoder sees the token it would have to predict: it has no causal objective"
+            "a bidirectional encoder sees the token it would have to predict: "
+            "it has no causal objective"
         )
     if kind == "masked" and causal:
         raise Unsupported(
-            "a causal model sees only what stands before a hidden token: the masked objective is for encoders"
+            "a causal model sees only what precedes a masked token: "
+            "the masked objective is for encoders"
         )
-    if kind == "causal":
-        return Causal(model)
-    return Masked(model, options.masking, options.rate)
+    return Causal(model) if kind == "causal" else Masked(model, options.masking, options.rate)

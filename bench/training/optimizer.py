@@ -1,16 +1,16 @@
-"""Optimizers by name: AdamW for everything, or Muon for matrices and AdamW for the rest."""
+"""Build optimizers by name: AdamW for everything, or Muon for matrices and AdamW for the rest."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bench.config import schema
+from bench.config.schema import OptimizerConfig
 
 
 class OptimizerLike(Protocol):
-    """What training asks of an optimizer."""
+    """What training needs of an optimizer."""
 
     param_groups: list[dict[str, Any]]
 
@@ -23,7 +23,7 @@ class OptimizerLike(Protocol):
 
 
 class CombinedOptimizer:
-    """Several optimizers as one, each for parameters of its own."""
+    """Several optimizers as one, each for its own parameters."""
 
     def __init__(self, parts: Iterable[torch.optim.Optimizer]) -> None:
         self.parts = list(parts)
@@ -31,70 +31,61 @@ class CombinedOptimizer:
 
     @property
     def state(self) -> dict[Tensor, Any]:
+        """Return the state of each parameter."""
         return {parameter: state for part in self.parts for parameter, state in part.state.items()}
 
     def step(self) -> None:
+        """Step all parts."""
         for part in self.parts:
             part.step()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
+        """Zero the gradients of all parts."""
         for part in self.parts:
             part.zero_grad(set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the states of the parts in their order."""
         return {"parts": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the states of the parts."""
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
-        self.param_groups[:] = [
-            group for part in self.parts for group in part.param_groups
-        ]  # loading makes new ones
+        # loading replaces the groups
+        self.param_groups[:] = [group for part in self.parts for group in part.param_groups]
 
 
-def build_optimizer(
-    module: nn.Module, options: schema.OptimizerConfig, rate: float
-) -> OptimizerLike:
-    """The optimizer of a module's parameters: `kind` adamw or muon.
+def build_optimizer(module: nn.Module, options: OptimizerConfig, rate: float) -> OptimizerLike:
+    """Return the optimizer of a module's trainable parameters, of kind adamw or muon.
 
-    AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, fused; weight decay for matrices only. Muon: Jordan et al. 2024, in the
-    scale of Liu et al. 2025, arXiv:2502.16982; it takes the matrices that are applied to vectors: tables of embeddings (the
-    head among them), kernels of convolutions and vectors stay with AdamW.
+    AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, fused; weight decay for matrices only. Muon:
+    Jordan et al. 2024, in the scale of Liu et al. 2025, arXiv:2502.16982, for the matrices that
+    are applied to vectors: embeddings (and so the head), convolutions and vectors use AdamW.
     """
-    if options.kind == "adamw":
-        return build_adamw((p for p in module.parameters() if p.requires_grad), options, rate)
-    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     trained = [p for p in module.parameters() if p.requires_grad]
+    if options.kind == "adamw":
+        return build_adamw(trained, options, rate)
+    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
     matrices = [p for p in trained if p.dim() == 2 and id(p) not in tables]
-    taken = {id(p) for p in matrices}
-    rest = [p for p in trained if id(p) not in taken]
-    parts = []
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in trained if id(p) not in chosen]
+    parts: list[torch.optim.Optimizer] = []
     if matrices:
         decay, momentum = options.weight_decay, options.momentum
-        parts.append(
-            torch.optim.Muon(
-                matrices,
-                lr=rate,
-                weight_decay=decay,
-                momentum=momentum,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
-    return CombinedOptimizer([*parts, *([build_adamw(rest, options, rate)] if rest else [])])
+        scale = "match_rms_adamw"
+        parts.append(torch.optim.Muon(matrices, rate, decay, momentum, adjust_lr_fn=scale))
+    if rest:
+        parts.append(build_adamw(rest, options, rate))
+    return CombinedOptimizer(parts)
 
 
 def build_adamw(
-    parameters: Iterable[Tensor], options: schema.OptimizerConfig, rate: float
+    parameters: Iterable[Tensor], options: OptimizerConfig, rate: float
 ) -> torch.optim.AdamW:
-    """AdamW, fused; weight decay for matrices only."""
-    groups = list(_decay_groups(list(parameters), options.weight_decay))
+    """Return a fused AdamW with weight decay for matrices only."""
+    parameters, decay = list(parameters), options.weight_decay
+    matrices = {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay}
+    vectors = {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}
+    groups = [group for group in (matrices, vectors) if group["params"]]
     return torch.optim.AdamW(groups, lr=rate, betas=(options.beta1, options.beta2), fused=True)
-
-
-def _decay_groups(parameters: list[Tensor], decay: float) -> Iterator[dict[str, Any]]:
-    for chosen, amount in (
-        ([p for p in parameters if p.dim() >= 2], decay),
-        ([p for p in parameters if p.dim() < 2], 0.0),
-    ):
-        if chosen:
-            yield {"params": chosen, "weight_decay": amount}

@@ -7,17 +7,16 @@ import torch
 from bench.config.schema import Run
 from bench.contract import check_before_training
 from bench.data import Blocks, Corpus
-from bench.model.language_model import LanguageModel
-from bench.model.sizing import build_sized_model
+from bench.model import LanguageModel, build_sized_model
 from bench.training.compilation import check_compile
 from bench.training.distributed import ProcessGroup, join_process_group
-from bench.training.loop import (
+from bench.training.objective import Objective, build_objective
+from bench.training.settings import (
     TrainSettings,
     set_matmul_precision,
     torch_generator,
     train_settings,
 )
-from bench.training.objective import Objective, build_objective
 
 RANDOM_BATCHES = 4  # different batches of random tokens
 

@@ -21,8 +21,8 @@ from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
 from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model.language_model import build_model
+from tests.architectures.test_parity import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 from tests.conftest import OWN
-from tests.test_architectures import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 
 FILES = [
     path for path in OWN if yaml.safe_load(path.read_text(encoding="utf-8"))["family"] == "linear"

@@ -1,6 +1,5 @@
 """Recurrent networks and hybrids: each against its paper's recurrence or others' code, whatever the form that computes it."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,9 +17,10 @@ from architectures.scan import init_memory as init_vector
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
 from bench.contract import CHECKS, ModelUnderTest, run_check
-from bench.model.language_model import ModelBuildError
+from bench.model import ModelBuildError
+from tests.conftest import ROOT
 
-ARCH = Path(__file__).parent.parent / "conf" / "arch"
+ARCH = ROOT / "conf" / "arch"
 WIDTH, CONTEXT, HEADS = 32, 24, 4
 
 

@@ -11,7 +11,17 @@ from architectures.slstm import init_memory as init_scalar
 from architectures.xlstm import XLSTM
 from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model.language_model import ModelBuildError
-from tests.test_recurrent import CONTEXT, HEADS, WIDTH, close, finding, joined, made, random, read
+from tests.architectures.test_recurrent import (
+    CONTEXT,
+    HEADS,
+    WIDTH,
+    close,
+    finding,
+    joined,
+    made,
+    random,
+    read,
+)
 
 
 def test_xlstm_parity_with_transformers() -> None:

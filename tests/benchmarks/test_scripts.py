@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "benchmarks"
+from tests.conftest import ROOT
+
+FOLDER = ROOT / "benchmarks"
 PAIRS = {
     "steps.py --no-compile": [
         "bench again / bench",

@@ -169,7 +169,7 @@ def test_the_end_of_a_rank(
 def test_a_share_is_some_rows_of_the_global_batch() -> None:
     block = torch.arange(24).view(6, 4)
     batch = Batch(block, block + 1, torch.ones(6, 4))
-    shares = [distributed.ProcessGroup(rank, 3).share(batch) for rank in range(3)]
+    shares = [distributed.ProcessGroup(rank, 3).shard(batch) for rank in range(3)]
     assert all(share.lengths is None for share in shares)
     for field in range(3):
         assert torch.equal(torch.cat([share[field] for share in shares]), batch[field])
@@ -181,14 +181,14 @@ def test_a_share_is_some_rows_of_the_global_batch() -> None:
 @pytest.mark.slow
 def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
     """At the same global batch: losses equal to 1e-5 over 50 steps, replicated and in shards; and a checkpoint fits either."""
-    from tests.together import CASES, STEPS, trained
+    from tests.training.distributed_cases import CASES, STEPS, train_case
 
-    end = run_module("tests.together", [str(tmp_path)], 1, ranks=2)
+    end = run_module("tests.training.distributed_cases", [str(tmp_path)], 1, ranks=2)
     assert end == (0, ""), end
     torch.set_num_threads(1)
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(2))
     for case in CASES:
-        expected = trained(case)
+        expected = train_case(case)
         assert first[case]["nats"] == second[case]["nats"], case
         assert first[case]["weights"] == second[case]["weights"], case
         near = (
@@ -198,7 +198,7 @@ def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
         assert expected["nats"][-1] < expected["nats"][0]
         shards = [each[case]["held"] for each in (first, second)]
         assert sum(shards) == (1 if "shards" in case else 2) * expected["parameters"], case
-        half = trained(case, folder=tmp_path / case, first=STEPS // 2 + 2)
+        half = train_case(case, folder=tmp_path / case, first=STEPS // 2 + 2)
         assert half["nats"] == pytest.approx(expected["nats"][2:], abs=near, rel=0), case
 
 

@@ -12,8 +12,13 @@ from bench.data import Blocks
 from bench.model.language_model import build_model
 from bench.performance.memory_profile import profile_workload
 from bench.performance.workload import Workload
-from bench.training import loop, objective
-from bench.training.optimizer import build_optimizer as optimizer
+from bench.training import (
+    build_objective,
+    build_optimizer,
+    set_matmul_precision,
+    train,
+    train_settings,
+)
 from tests.conftest import OWN
 
 pytestmark = [
@@ -42,10 +47,10 @@ def asked(path: Path, device: str, precision: str) -> Run:
 
 def loss(run: Run) -> float:
     """Mean nats over a training on a text of a few words that come again."""
-    plan = loop.train_settings(run)
-    loop.set_matmul_precision(plan)
+    plan = train_settings(run)
+    set_matmul_precision(plan)
     model = build_model(run.arch, 32, CONTEXT, 128, seed=0, device=plan.device)
-    module = objective.build_objective(ObjectiveConfig(), model)
+    module = build_objective(ObjectiveConfig(), model)
     words = torch.randint(128, (7, 5), generator=torch.Generator().manual_seed(0))
     text = (
         words[torch.randint(7, (40_000,), generator=torch.Generator().manual_seed(1))]
@@ -53,8 +58,8 @@ def loss(run: Run) -> float:
         .numpy()
     )
     blocks = Blocks(text, CONTEXT, BATCH, 0)
-    steps = list(loop.train(module, optimizer(module, run.optimizer, 3e-3), blocks, plan))
-    return steps[-1].nats
+    steps = list(train(module, build_optimizer(module, run.optimizer, 3e-3), blocks, plan))
+    return steps[-1].log.nats
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
