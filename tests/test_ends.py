@@ -167,7 +167,7 @@ def test_dry_makes_no_folder_and_sees_where_none_can_be(
         call_command("arch=bigram", "dry=true", "results=taken", *tiny),
         2,
         "results=taken",
-        "can not be written",
+        "cannot be written",
     )
 
 

@@ -392,7 +392,7 @@ def test_a_disk_that_fills_up_while_training(undisturbed: Path, tmp_path: Path) 
     assert first.startswith("1\n"), first
     assert "Traceback" not in first + second + third + fourth
     assert (
-        "can not be written (No space left on device): mend that, and the same command goes on"
+        "cannot be written (No space left on device): fix that, then the same command continues"
         in first
     )
     assert ": unfinished" in first
@@ -417,7 +417,7 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     done = place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert "can not be written (File too large)" in done.stderr
+    assert "cannot be written (File too large)" in done.stderr
     assert ": unfinished" in done.stdout
     assert not [path for path in place.runs()[0].rglob(".*") if path.name != ".lock"]
     done = place.run()
@@ -427,7 +427,7 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     assert_one_error(
         place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
         2,
-        "can not be written",
+        "cannot be written",
     )
 
 

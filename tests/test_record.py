@@ -123,7 +123,7 @@ def test_variants_of_one_architecture_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_folder_that_can_not_be_written_is_a_mistake(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="can not be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         files.check_writable(tmp_path / "file" / "results")
 
 

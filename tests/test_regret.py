@@ -196,7 +196,7 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
     [
         ({"source": "synthetic"}, "data=markov"),
         ({"source": "text", "synthetic": SyntheticConfig(kind="markov")}, "data=markov"),
-        ({"source": "text", "tokenizer": "symbols"}, "symbols are of synthetic"),
+        ({"source": "text", "tokenizer": "symbols"}, "data.tokenizer=symbols"),
         (
             {"source": "synthetic", "synthetic": SyntheticConfig(kind="markov")},
             "data.tokenizer=bytes",
@@ -215,7 +215,7 @@ def test_the_law_is_part_of_the_identity_only_where_it_draws() -> None:
                 "tokenizer": "symbols",
                 "synthetic": SyntheticConfig(kind="markov", symbols=1),
             },
-            "out of range",
+            "data.synthetic.symbols=1",
         ),
     ],
 )

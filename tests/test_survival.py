@@ -180,7 +180,7 @@ def test_a_full_disk_leaves_what_was_there(
     with pytest.raises(OSError, match="File too large") as caught:
         checkpoint.save_train_state(tmp_path, TrainState(4), objective, adam, ORIGIN)
     assert (
-        "can not be written (File too large): mend that, and the same command goes on"
+        "cannot be written (File too large): fix that, then the same command continues"
         in files.write_error_message(caught.value, tmp_path)
     )
     with pytest.raises(OSError, match="File too large"):
@@ -192,7 +192,7 @@ def test_a_full_disk_leaves_what_was_there(
 def test_a_disk_without_room_locks_or_rights_is_said_before(
     tmp_path: Path, small_files: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match=r"MB are free and the runs write up to .* MB"):
+    with pytest.raises(UserError, match=r"MB are free, and the runs write up to .* MB"):
         files.check_free_space(tmp_path, 1 << 60)
     for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
         with monkeypatch.context() as patch:
@@ -205,7 +205,7 @@ def test_a_disk_without_room_locks_or_rights_is_said_before(
                 files.check_file_locks(tmp_path)
     files.check_file_locks(tmp_path)
     small_files(1000)
-    with pytest.raises(UserError, match=r"can not be written \(File too large\)"):
+    with pytest.raises(UserError, match=r"cannot be written \(File too large\)"):
         files.check_writable(tmp_path)
     assert not list(tmp_path.iterdir())
 

@@ -2,12 +2,10 @@
 
 import os
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ import numpy as np
 from bench.config.errors import UserError
 from bench.data import tokenizer
 from bench.data.document_store import DocumentStore, iterate_spans
-from bench.system import host
+from bench.system import host, signals
 
 BLOCK_BYTES = 4096  # bytes of a unit of one long text
 BATCH_BYTES = 1 << 20  # bytes encoded at once
@@ -151,15 +149,8 @@ worker_state: list[tuple[DocumentStore, tokenizer.Vocabulary]] = []  # of this p
 def init_worker(asker: int, path: str, description: dict[str, Any]) -> None:
     """Open what every batch needs. Ctrl-C is for the process that asked; when that one is gone, this one goes too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=exit_with_parent, args=(asker,), daemon=True).start()
+    signals.exit_with_parent(asker)
     worker_state[:] = [(DocumentStore(Path(path)), tokenizer.load_vocabulary(description))]
-
-
-def exit_with_parent(asker: int) -> None:
-    """Wait for the end of the process that asked: a killed one closes no pool, and its pipes would stay open for ever."""
-    while os.getppid() == asker:
-        time.sleep(1)
-    os._exit(1)
 
 
 def encode_in_worker(batch: TextBatch, held_out: bool) -> EncodedBatch:

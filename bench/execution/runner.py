@@ -177,13 +177,16 @@ def _launch(run: Run, folder: Path, cell: list[str]) -> processes.ProcessResult:
     if torchrun.is_active():
         seen = torchrun.announce_run(run, folder)
         end = processes.run_module(
-            "bench.execution.worker", cell, run.threads, limit, folder.name, more=seen
+            ["bench.execution.worker", *cell],
+            run.threads,
+            limit,
+            folder.name,
+            environment=seen,
         )
         return end._replace(reason=torchrun.death_reason(seen, end.reason)) if end.reason else end
-    with gpus.reserve_gpus(run, lambda line: say(f"{folder.name}: {line}")) as seen:
-        return processes.run_module(
-            "bench.execution.worker", cell, run.threads, limit, folder.name, run.train.ranks, seen
-        )
+    command = ["bench.execution.worker", *cell]
+    with gpus.reserve_gpus(run) as seen:
+        return processes.run_module(command, run.threads, limit, folder.name, run.train.ranks, seen)
 
 
 def status_line(folder: Path) -> str:

@@ -82,12 +82,11 @@ def follow(say: Callable[[str], None]) -> int:
             path.write_text(json.dumps(called[0]), encoding="utf-8")
             more = {RENDEZVOUS: f"torchrun:{number}"}
             end = processes.run_module(
-                "bench.execution.worker",
-                [str(path), folder],
+                ["bench.execution.worker", str(path), folder],
                 run.threads,
                 run.train.limit_seconds,
                 run_name(run),
-                more=more,
+                environment=more,
             )
         if end.reason:
             said = f"rank {os.environ['RANK']} on {platform.node()} {end.reason}"

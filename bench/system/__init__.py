@@ -1,1 +1,1 @@
-"""Use what the operating system gives: atomic files, locks, processes, signals, the state of the host, GPUs."""
+"""Use the operating system: atomic files, locks, processes, signals, host state, GPUs."""

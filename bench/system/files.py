@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the folder that they go into: rights, room and locks. Imports no torch."""
+"""Write files atomically, and check rights, space and locks of the folders that they go into."""
 
 import contextlib
 import errno
@@ -8,52 +8,46 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from bench.config.errors import UserError
 
-# what a system says of a folder without room or rights: whoever started the command can mend it, and lost nothing
+# errors of a folder without space, rights or locks: the user can correct them, and nothing is lost
 WRITE_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ENOTDIR,
-    errno.EIO,
-)
-PROBE_BYTES = 1 << 16  # bytes
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR,
+    errno.EIO, errno.ENOLCK,
+)  # fmt: skip
+PROBE_BYTES = 1 << 16
 
 
 def write_error_message(
-    error: OSError, folder: Path, then: str = "the same command goes on"
+    error: OSError, folder: Path, then: str = "the same command continues"
 ) -> str:
-    """One line about a folder without room or rights; an error of any other kind is raised again."""
+    """Return one line about a folder that cannot be written; raise any other error again."""
     if error.errno not in WRITE_ERRORS:
         raise error
-    return (
-        f"{error.filename or folder} can not be written ({error.strerror}): mend that, and {then}"
-    )
+    return f"{error.filename or folder} cannot be written ({error.strerror}): fix that, then {then}"
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A neighbour to write into, which becomes `path` once it is on the disk; where that fails `path` stays as it was."""
+    """Yield a temporary path that replaces `path` once it is on disk; on failure `path` stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield neighbour
-        fsync(neighbour)
-        os.replace(neighbour, path)
+        yield temporary
+        fsync(temporary)
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            neighbour.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         raise
-    with contextlib.suppress(OSError):  # some file systems do not take it; the rename is done
+    with contextlib.suppress(OSError):  # not every file system can; the rename is done
         fsync(path.parent)
 
 
 def fsync(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk before anything says that it is there."""
+    """Flush a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -61,8 +55,17 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def remove_stale_temp(folder: Path) -> None:
+    """Remove the temporary files of processes that have ended."""
+    for path in folder.glob(".*"):
+        pid = path.suffix[1:]
+        if pid.isdigit() and (int(pid) == os.getpid() or not psutil.pid_exists(int(pid))):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
 def check_writable(folder: Path) -> None:
-    """Raise UserError where nothing can be written into a folder. What killed processes left half-written there goes."""
+    """Raise UserError where nothing can be written into a folder. Remove stale temporary files."""
     probe = folder / f".probe.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,39 +76,33 @@ def check_writable(folder: Path) -> None:
         finally:
             probe.unlink(missing_ok=True)
     except OSError as error:
-        raise UserError(
-            f"results={folder} can not be written ({error.strerror}): name another folder with results=…"
-        ) from None
+        raise _not_writable(folder, error.strerror) from None
 
 
 def check_creatable(folder: Path, needed: int) -> None:
-    """Raise UserError where a folder plainly can not be made, or has no room: what can be known of it without writing."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        why = "no folder" if not there.is_dir() else "no right to"
-        raise UserError(
-            f"results={folder} can not be written ({there}: {why}): name another folder with results=…"
-        )
-    check_free_space(there, needed)
+    """Raise UserError where a folder cannot be made or lacks space, without writing anything."""
+    ancestors = (folder.absolute(), *folder.absolute().parents)
+    existing = next(path for path in ancestors if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        reason = "no permission" if existing.is_dir() else "not a folder"
+        raise _not_writable(folder, f"{existing}: {reason}")
+    check_free_space(existing, needed)
 
 
 def check_file_locks(folder: Path) -> None:
-    """Raise UserError where files can not be locked: two commands could not share the folder."""
+    """Raise UserError where files cannot be locked: two commands could not share the folder."""
     from filelock import FileLock
 
     probe = folder / f".probe.{os.getpid()}"
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error"
-            )  # the library would go on with files that outlive who made them
+            # the library would fall back to lock files that outlive their process
+            warnings.simplefilter("error")
             with FileLock(probe):
                 pass
     except (NotImplementedError, UserWarning, OSError) as error:
-        why = getattr(error, "strerror", "") or error
-        raise UserError(
-            f"results={folder}: its file system has no file locks ({why}): name another folder with results=…"
-        ) from None
+        reason = getattr(error, "strerror", "") or error
+        raise _not_writable(folder, f"its file system has no file locks: {reason}") from None
     finally:
         probe.unlink(missing_ok=True)
 
@@ -114,26 +111,15 @@ def check_free_space(folder: Path, needed: int) -> None:
     """Raise UserError where less than `needed` bytes are free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        short = f"{free / 1e6:,.0f} MB are free and the runs write up to {needed / 1e6:,.0f} MB"
         raise UserError(
-            f"results={folder}: {short}: free some space, or name another folder with results=…"
+            f"results={folder}: {free / 1e6:,.0f} MB are free, and the runs write up to "
+            f"{needed / 1e6:,.0f} MB: free some space, or name another folder with results=…",
+            "no-space",
         )
 
 
-def remove_stale_temp(folder: Path) -> None:
-    """Remove what a process that is gone left half-written."""
-    for path in folder.glob(".*"):
-        number = path.suffix[1:]
-        if number.isdigit() and not _is_alive(int(number)):
-            with contextlib.suppress(OSError):
-                path.unlink()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return process != os.getpid()
+def _not_writable(folder: Path, reason: object) -> UserError:
+    return UserError(
+        f"results={folder} cannot be written ({reason}): name another folder with results=…",
+        "not-writable",
+    )

@@ -1,73 +1,71 @@
-"""CUDA devices handed out to runs, where a machine has several: each is one run's alone. Imports no torch."""
+"""Assign CUDA devices to runs: each device serves one run at a time."""
 
 import contextlib
+import logging
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.system import host
 
-POLL_SECONDS = 0.5  # between two looks at whether a device has become free
+POLL_SECONDS = 0.5  # between attempts to lock devices
+logger = logging.getLogger(__name__)
 
 
 def check_gpu_count(run: Run) -> None:
-    """Raise UserError where a run asks for more devices than this machine shows."""
-    there, wanted = (
-        len(host.visible_gpus()),
-        int(os.environ.get("LOCAL_WORLD_SIZE", run.train.ranks)),
-    )  # under torchrun: here
-    if run.train.device != "cpu" and 0 < there < wanted:
-        fewer = f"use train.ranks={there}, train.device=cpu, or several machines (docs/scaling.md)"
+    """Raise UserError where a run needs more devices than this machine has."""
+    available = len(host.visible_gpus())
+    # under torchrun the ranks of this machine alone
+    needed = int(os.environ.get("LOCAL_WORLD_SIZE", run.train.ranks))
+    if run.train.device != "cpu" and 0 < available < needed:
         raise UserError(
-            f"train.ranks={wanted}: this machine shows {there} CUDA device{'s' * (there > 1)}: {fewer}"
+            f"train.ranks={needed}, and this machine has CUDA devices: {available}. Use "
+            f"train.ranks={available}, train.device=cpu, or several machines (docs/scaling.md)",
+            "unavailable-device",
         )
 
 
 @contextlib.contextmanager
-def reserve_gpus(run: Run, say: Callable[[str], None]) -> Iterator[dict[str, str]]:
-    """As many free devices as a run has ranks, for as long as this lasts: the environment of a process that sees no others.
+def reserve_gpus(run: Run) -> Iterator[dict[str, str]]:
+    """Reserve one free device per rank, waiting for them; yield the environment of the workers.
 
-    Waits until they are free. Empty where there is nothing to choose.
+    It restricts them to these devices. It is empty on the CPU and where there is no choice.
     """
-    known = host.visible_gpus()
-    if run.train.device == "cpu" or len(known) < 2 or run.train.ranks > len(known):
+    devices, needed = host.visible_gpus(), run.train.ranks
+    if run.train.device == "cpu" or len(devices) < 2 or needed > len(devices):
         yield {}
         return
-    with contextlib.ExitStack() as stack:
-        while len(chosen := _lock_free_gpus(known, run.train.ranks, stack)) < run.train.ranks:
-            say(f"waiting for {run.train.ranks} of {len(known)} CUDA devices to be free")
-            say = _silent
+    with contextlib.ExitStack() as locks:
+        level = logging.INFO
+        while len(reserved := _lock_free_gpus(devices, needed, locks)) < needed:
+            name = f"{run.names.get('arch', '?')}, seed {run.seed}"
+            logger.log(level, "%s: waiting for %d of %d GPUs", name, needed, len(devices))
+            level = logging.DEBUG
             time.sleep(POLL_SECONDS)
-        yield {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
+        yield {"CUDA_VISIBLE_DEVICES": ",".join(reserved)}
 
 
-def _lock_free_gpus(known: tuple[str, ...], count: int, stack: contextlib.ExitStack) -> list[str]:
-    """The first `count` devices that nobody holds, held until the stack ends; fewer, and none held, where fewer are free."""
+def _lock_free_gpus(devices: Sequence[str], count: int, locks: contextlib.ExitStack) -> list[str]:
+    """Lock the first `count` free devices until `locks` closes; lock none where fewer are free."""
     from filelock import FileLock, Timeout
 
-    chosen = []
-    with contextlib.ExitStack() as trial:
-        for device in known:
-            path = (
-                Path(tempfile.gettempdir())
-                / f"architecture-bench-device-{device.replace('/', '_')}.lock"
-            )
+    free = []
+    with contextlib.ExitStack() as attempt:
+        for device in devices:
+            name = f"architecture-bench-device-{device.replace('/', '_')}.lock"
             try:
-                trial.enter_context(FileLock(path, timeout=0, mode=0o666))
+                lock = FileLock(Path(tempfile.gettempdir()) / name, timeout=0, mode=0o666)
+                attempt.enter_context(lock)
             except Timeout:
                 continue
             except PermissionError:
-                pass  # it belongs to somebody else: who holds it can not be known
-            chosen.append(device)
-            if len(chosen) == count:
-                stack.push(trial.pop_all())
-                return chosen
-    return chosen
-
-
-def _silent(line: str) -> None:
-    """It was said before."""
+                pass  # another user's lock file: whether it is held cannot be read
+            free.append(device)
+            if len(free) == count:
+                locks.push(attempt.pop_all())
+                break
+    return free

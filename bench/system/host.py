@@ -1,4 +1,4 @@
-"""The machine that a number was taken on, and the room each process gets on it. Imports no torch."""
+"""Describe the machine and the environment of the processes that compute on it."""
 
 import importlib.metadata
 import os
@@ -9,90 +9,84 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bench.config.identity import digest
 
-# Large pages, and memory that is kept: where tensors come to lie in physical memory otherwise makes one of two identical
-# processes up to 4 % slower for as long as it lives, and every step asks the system for its memory again (3 to 7 %).
-ALLOCATOR_TUNABLES = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=1073741824"
-RENDEZVOUS = "BENCH_MEETING"  # where the processes that train one model find each other: file:PATH, or torchrun:NUMBER
+# Huge pages, and memory that is not returned to the system. Otherwise the physical placement of
+# tensors makes one of two identical processes up to 4 % slower for as long as it lives, and every
+# step asks the system for its memory again (3 to 7 %).
+ALLOCATOR_TUNABLES = ":".join((
+    "glibc.malloc.hugetlb=1",
+    "glibc.malloc.mmap_threshold=1073741824",
+    "glibc.malloc.trim_threshold=1073741824",
+))  # fmt: skip
+# environment variable: where the ranks of a model meet, file:PATH or torchrun:NUMBER
+RENDEZVOUS = "BENCH_MEETING"
 RECORDED_PACKAGES = (
-    "torch",
-    "numpy",
-    "pandas",
-    "datasets",
-    "tokenizers",
-    "hydra-core",
-    "transformers",
-)
+    "torch", "numpy", "pandas", "datasets", "tokenizers", "hydra-core", "transformers",
+)  # fmt: skip
 
 
 def available_cores() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @cache
 def _driver_gpus() -> dict[str, str]:
-    """The NVIDIA cards that the driver lists: what each is called, by its UUID."""
+    """Return the name of each NVIDIA device that the driver lists, by UUID."""
     if not shutil.which("nvidia-smi"):
         return {}
     query = ["nvidia-smi", "--query-gpu=uuid,name,driver_version", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False)
-    lines = (
-        [line.partition(",") for line in found.stdout.splitlines() if line.strip()]
-        if found.returncode == 0
-        else []
-    )
-    return {card.strip(): name.strip() for card, _, name in lines}
+    listing = subprocess.run(query, capture_output=True, text=True, check=False)
+    lines = listing.stdout.splitlines() if listing.returncode == 0 else []
+    rows = [line.partition(",") for line in lines if line.strip()]
+    return {uuid.strip(): name.strip() for uuid, _, name in rows}
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The cards that this process may see, as CUDA_VISIBLE_DEVICES takes them: by UUID, which every process counts alike."""
-    cards, given = list(_driver_gpus()), os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is None or not cards:
-        return tuple(cards)
-    seen = []
-    for word in filter(None, map(str.strip, given.split(","))):
-        if word == "-1" or (word.isdigit() and int(word) >= len(cards)):
-            break  # CUDA, too, sees none of those behind it
-        whole = [card for card in cards if card.startswith(word)]
-        seen.append(cards[int(word)] if word.isdigit() else (whole or [word])[0])
-    return tuple(seen)
+    """Return the UUIDs of the devices that CUDA_VISIBLE_DEVICES allows this process."""
+    uuids, allowed = list(_driver_gpus()), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None or not uuids:
+        return tuple(uuids)
+    visible = []
+    for entry in filter(None, map(str.strip, allowed.split(","))):
+        if entry == "-1" or (entry.isdigit() and int(entry) >= len(uuids)):
+            break  # CUDA, too, ignores all entries from here on
+        matching = [uuid for uuid in uuids if uuid.startswith(entry)]
+        visible.append(uuids[int(entry)] if entry.isdigit() else (matching or [entry])[0])
+    return tuple(visible)
 
 
 def gpu_names() -> tuple[str, ...]:
-    """Names of the NVIDIA cards that the driver lists and that this process may see."""
-    return tuple(_driver_gpus().get(device, device) for device in visible_gpus())
+    """Return the names of the devices that this process may use."""
+    return tuple(_driver_gpus().get(uuid, uuid) for uuid in visible_gpus())
 
 
 def parallel_jobs(threads: int, ranks: int = 1) -> int:
-    """Runs at a time on this machine, each of so many processes: one a card for each, or one for every `threads` cores."""
-    return max(
-        1, (len(visible_gpus()) or available_cores() // max(1, int(threads))) // max(1, int(ranks))
-    )
+    """Return how many runs fit at a time: one process per GPU, or per `threads` cores."""
+    slots = len(visible_gpus()) or available_cores() // max(1, int(threads))
+    return max(1, slots // max(1, int(ranks)))
 
 
 def processor_name() -> str:
-    """The processor's name."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.partition(":")[2].strip() for line in lines if line.startswith("model name")
-        )
+        name = next(line for line in lines if line.startswith("model name"))
+        return name.partition(":")[2].strip()
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
 
 
 def total_memory_bytes() -> int:
-    """The machine's main memory."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError, AttributeError):
-        return 0
+    """Return the size of main memory."""
+    return int(psutil.virtual_memory().total)
 
 
 def package_version(package: str) -> str:
-    """The installed version of a package, or an empty string."""
+    """Return the installed version of a package, or an empty string."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -100,7 +94,8 @@ def package_version(package: str) -> str:
 
 
 def environment_record(threads: int) -> dict[str, Any]:
-    """What a record keeps of the machine and the software."""
+    """Return what a record keeps of the machine and the software."""
+    variables = worker_environment(threads)
     return {
         "machine": machine_digest(),
         "processor": processor_name(),
@@ -109,8 +104,8 @@ def environment_record(threads: int) -> dict[str, Any]:
         "accelerator": "; ".join(gpu_names()),
         "system": platform.platform(),
         "threads": threads,
-        "openmp_wait_policy": worker_environment(threads)["OMP_WAIT_POLICY"],
-        "allocator": worker_environment(threads)["GLIBC_TUNABLES"],
+        "openmp_wait_policy": variables["OMP_WAIT_POLICY"],
+        "allocator": variables["GLIBC_TUNABLES"],
         "python": platform.python_version(),
         "torch": package_version("torch"),
         "packages": {
@@ -120,16 +115,15 @@ def environment_record(threads: int) -> dict[str, Any]:
 
 
 def machine_digest() -> str:
-    """Names a machine by what makes it fast or slow: numbers from different ones are never put on one axis."""
-    return digest(
-        [processor_name(), available_cores(), round(total_memory_bytes() / 2**30), gpu_names()]
-    )
+    """Return a digest of what makes a machine fast or slow; numbers of two are not compared."""
+    memory = round(total_memory_bytes() / 2**30)
+    return digest([processor_name(), available_cores(), memory, gpu_names()])
 
 
 def worker_environment(threads: int) -> dict[str, str]:
-    """The environment of a fresh process that computes: set before torch is imported, so that it counts.
+    """Return the environment of a worker process; torch reads it on import.
 
-    Threads that wait do so passively: waiting actively takes ten times as long beside a busy neighbour.
+    Waiting threads sleep: waiting actively takes ten times as long beside a busy process.
     """
     count = str(threads)
     return {

@@ -1,229 +1,151 @@
-"""What a machine is doing beside the measurement: load, clocks, heat, settings, other processes. Imports no torch.
+"""Read what a machine does during a measurement: load, clocks, temperature, other processes.
 
-What a system does not tell has the reason in place of its value: a record says that, and never a guess.
+Where the system does not provide a value, a record holds the reason in its place.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-PROC, SYSFS = Path("/proc"), Path("/sys")
-BUSY_SHARE = 0.02  # of a core: a process that takes less is not named
+import psutil
+
+SYSFS = Path("/sys")
+BUSY_SHARE = 0.02  # of a core: processes that take less are not named
 
 
 class NotAvailable(Exception):
-    """The system does not tell; the message says why."""
+    """Say why the system does not provide a value."""
 
 
 class BusyProcess(NamedTuple):
-    """A process that took processor time: how much, as a share of one core."""
+    """Name a process and the share of one core that it took."""
 
     pid: int
     name: str
     share: float
 
 
-# --- the state of the machine -----------------------------------------------------------------------------------------
-
-
-def read_host_state(proc: Path = PROC, system: Path = SYSFS) -> dict[str, Any]:
-    """The machine as it is now, for a record: by key, a value or the reason why there is none."""
+def read_host_state() -> dict[str, Any]:
+    """Return the state of the machine: by key, a value or the reason why there is none."""
     readings: Mapping[str, Callable[[], Any]] = {
         "load": load_average,
         "affinity": cpu_affinity,
-        "clocks_megahertz": lambda: core_clocks_mhz(proc, system),
-        "temperature_celsius": lambda: max_temperature_celsius(system),
-        "governor": lambda: cpu_governor(system),
-        "large_pages": lambda: huge_page_mode(system),
-        "steal_share": lambda: steal_share(cpu_ticks(proc)),
+        "clocks_megahertz": core_clocks_mhz,
+        "temperature_celsius": max_temperature_celsius,
+        "governor": cpu_governor,
+        "large_pages": huge_page_mode,
+        "steal_share": lambda: steal_share(psutil.cpu_times()),
     }
-    found = {}
-    for key, reading in readings.items():
+    state = {}
+    for key, read in readings.items():
         try:
-            found[key] = reading()
-        except NotAvailable as reason:
-            found[key] = f"not available: {reason}"
-    return found
-
-
-def _text(path: Path) -> str:
-    """The content of a file. Raises Absent."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError as error:
-        raise NotAvailable(f"{path} can not be read ({error.strerror})") from None
+            state[key] = read()
+        except (NotAvailable, OSError, psutil.Error) as reason:
+            state[key] = f"not available: {reason}"
+    return state
 
 
 def load_average() -> list[float]:
-    """Processes that wanted to run, the mean over the last minute, five and fifteen."""
-    if not hasattr(os, "getloadavg"):
-        raise NotAvailable("this system keeps no load")
-    return list(os.getloadavg())
+    """Return the mean number of runnable processes over the last 1, 5 and 15 minutes."""
+    return list(psutil.getloadavg())
 
 
 def cpu_affinity() -> list[int]:
-    """The processors that this process may use."""
+    """Return the processors that this process may use."""
     if not hasattr(os, "sched_getaffinity"):
-        raise NotAvailable("this system does not tell which processors a process may use")
+        raise NotAvailable("this system has no processor affinity")
     return sorted(os.sched_getaffinity(0))
 
 
-def core_clocks_mhz(proc: Path = PROC, system: Path = SYSFS) -> list[float]:
-    """The clock of each core in MHz, as it is now where the kernel scales it, else as the processor states it."""
-    scaled = sorted(
-        system.glob("devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq"),
-        key=lambda path: int(path.parts[-3][3:]),
-    )
-    try:
-        if scaled:
-            return [int(_text(path)) / 1000 for path in scaled]
-        lines = _text(proc / "cpuinfo").splitlines()
-        stated = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
-    except ValueError:
-        stated = []
-    if not stated:
-        raise NotAvailable(f"neither cpufreq nor {proc / 'cpuinfo'} names a clock")
-    return stated
+def core_clocks_mhz() -> list[float]:
+    """Return the clock of each core: the current one, or the nominal one without cpufreq."""
+    clocks = [core.current for core in psutil.cpu_freq(percpu=True) or ()]
+    if not clocks:
+        raise NotAvailable("neither cpufreq nor /proc/cpuinfo names a clock")
+    return clocks
 
 
-def max_temperature_celsius(system: Path = SYSFS) -> float:
-    """The hottest of the sensors, in °C."""
-    sensors = [
-        *system.glob("class/thermal/thermal_zone*/temp"),
-        *system.glob("class/hwmon/hwmon*/temp*_input"),
-    ]
-    found = []
-    for sensor in sensors:
-        try:
-            found.append(int(_text(sensor)) / 1000)
-        except (NotAvailable, ValueError):  # a sensor that is switched off
-            continue
-    if not found:
-        raise NotAvailable(f"no sensor below {system / 'class'} (a virtual machine has none)")
-    return max(found)
+def max_temperature_celsius() -> float:
+    """Return the temperature of the hottest sensor."""
+    read = getattr(psutil, "sensors_temperatures", dict)  # Linux and FreeBSD only
+    values = [sensor.current for chip in read().values() for sensor in chip]
+    if not values:
+        raise NotAvailable("no temperature sensor (a virtual machine has none)")
+    return max(values)
 
 
-def cpu_governor(system: Path = SYSFS) -> str:
-    """How the kernel chooses the clock."""
-    path = system / "devices/system/cpu/cpu0/cpufreq/scaling_governor"
+def cpu_governor() -> str:
+    """Return the kernel's policy for the clock."""
+    path = SYSFS / "devices/system/cpu/cpu0/cpufreq/scaling_governor"
     if not path.exists():
-        raise NotAvailable("no cpufreq: whoever runs this machine chooses the clock")
-    return _text(path)
+        raise NotAvailable("no cpufreq: the host of this machine sets the clock")
+    return path.read_text(encoding="utf-8").strip()
 
 
-def huge_page_mode(system: Path = SYSFS) -> str:
-    """When the kernel gives transparent huge pages: always, madvise or never."""
-    modes = _text(system / "kernel/mm/transparent_hugepage/enabled")
-    return next((mode.strip("[]") for mode in modes.split() if mode.startswith("[")), modes)
+def huge_page_mode() -> str:
+    """Return when the kernel uses transparent huge pages: always, madvise or never."""
+    path = SYSFS / "kernel/mm/transparent_hugepage/enabled"
+    modes = path.read_text(encoding="utf-8").split()
+    return next((mode.strip("[]") for mode in modes if mode.startswith("[")), " ".join(modes))
 
 
-# --- who else is at work ----------------------------------------------------------------------------------------------
+def steal_share(times: Sequence[float]) -> float:
+    """Return the share of processor time that a virtual machine's host gave to others.
 
-
-def cpu_ticks(proc: Path = PROC) -> list[int]:
-    """Ticks of all cores together since the start: user, nice, system, idle, waiting, interrupts (two), stolen, …"""
-    first = next(
-        (line for line in _text(proc / "stat").splitlines() if line.startswith("cpu ")), ""
-    )
-    if len(first.split()) < 9:
-        raise NotAvailable(f"{proc / 'stat'} does not count stolen time")
-    return [int(word) for word in first.split()[1:]]
-
-
-def steal_share(ticks: list[int]) -> float:
-    """The share of these ticks that the host of a virtual machine gave to somebody else."""
-    return ticks[7] / max(
-        1, sum(ticks[:8])
-    )  # the last two, of guests, are in user and nice already
-
-
-class ProcessTicks(NamedTuple):
-    """A process as /proc shows it: its command, its parent, its ticks of processor time."""
-
-    name: str
-    parent: int
-    ticks: int
-
-
-def list_processes(proc: Path = PROC) -> dict[int, ProcessTicks]:
-    """Every process that can be seen, by number."""
-    found = {}
-    for path in proc.glob("[0-9]*/stat"):
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-            name, fields = (
-                text[text.index("(") + 1 : text.rindex(")")],
-                text[text.rindex(")") + 2 :].split(),
-            )
-            found[int(path.parent.name)] = ProcessTicks(
-                name, int(fields[1]), int(fields[11]) + int(fields[12])
-            )
-        except (OSError, ValueError, IndexError):  # it has ended meanwhile
-            continue
-    return found
-
-
-def process_family(known: Mapping[int, ProcessTicks], own: int) -> set[int]:
-    """A process with all its ancestors and all its descendants."""
-
-    def ancestors(pid: int) -> Iterator[int]:
-        while pid in known:
-            yield pid
-            pid = known[pid].parent
-
-    above = set(ancestors(own))
-    return above | {pid for pid in known if own in ancestors(pid)}
-
-
-def busy_processes(seconds: float, proc: Path = PROC) -> list[BusyProcess]:
-    """Processes outside our own family that took processor time while these seconds passed, the busiest first.
-
-    Empty, too, where the system has no /proc: `watched` tells the two apart.
+    `times` are seconds in the order of /proc/stat: user, nice, system, idle, iowait, irq, softirq,
+    steal. Later ones, of guests, are contained in user and nice.
     """
-    before, began = list_processes(proc), time.monotonic()
+    if len(times) < 8:
+        raise NotAvailable("this system does not count stolen time")
+    return times[7] / (sum(times[:8]) or 1.0)
+
+
+def _cpu_seconds() -> dict[int, tuple[str, float]]:
+    """Return the name and the processor time of every visible process, by pid."""
+    processes = [p.info for p in psutil.process_iter(["pid", "name", "cpu_times"])]
+    return {
+        p["pid"]: (p["name"], p["cpu_times"].user + p["cpu_times"].system)
+        for p in processes
+        if p["cpu_times"] is not None
+    }
+
+
+def _own_family() -> set[int]:
+    """Return the pids of this process, its ancestors and its descendants."""
+    own = psutil.Process()
+    family = {own.pid}
+    for relatives in (own.parents, lambda: own.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            family |= {process.pid for process in relatives()}
+    return family
+
+
+def busy_processes(seconds: float) -> list[BusyProcess]:
+    """Return the processes outside our own family that were busy for `seconds`, busiest first."""
+    before, began = _cpu_seconds(), time.monotonic()
     time.sleep(seconds)
-    after, passed = list_processes(proc), time.monotonic() - began
-    ours = process_family(after, os.getpid())
-    rate = 1 / (os.sysconf("SC_CLK_TCK") * passed) if after else 0.0
-    born = ProcessTicks("", 0, 0)  # one that began meanwhile has taken all its ticks since
-    took = [
-        BusyProcess(pid, now.name, (now.ticks - before.get(pid, born).ticks) * rate)
-        for pid, now in after.items()
-        if pid not in ours
-    ]
-    return sorted((one for one in took if one.share >= BUSY_SHARE), key=lambda one: -one.share)
+    after, passed, family = _cpu_seconds(), time.monotonic() - began, _own_family()
+    busy = []
+    for pid, (name, used) in after.items():
+        share = (used - before.get(pid, ("", 0.0))[1]) / passed
+        if pid not in family and share >= BUSY_SHARE:
+            busy.append(BusyProcess(pid, name, share))
+    return sorted(busy, key=lambda process: -process.share)
 
 
-def can_list_processes(proc: Path = PROC) -> bool:
-    """Whether other processes can be seen at all on this system."""
-    return bool(list_processes(proc))
-
-
-def describe_other_load(seconds: float, proc: Path = PROC) -> str:
-    """Who else was at work for these seconds, in a sentence: other processes, and the host of a virtual machine."""
-    if not can_list_processes(proc):
-        return f"Other processes can not be seen: there is no {proc} on this system."
-    before = _ticks(proc)
-    found = busy_processes(seconds, proc)
-    passed = [later - earlier for earlier, later in zip(before, _ticks(proc), strict=False)]
-    names = ", ".join(f"{one.name} ({one.pid}) {one.share:.0%} of a core" for one in found[:5])
-    said = (
-        f"Other processes at work: {names}."
-        if found
-        else "No other process took a noticeable share of a core."
-    )
-    stolen = steal_share(passed) if len(passed) > 7 else 0.0
-    return said + (
-        f" The host of this virtual machine kept {stolen:.0%} of the time for others."
-        if stolen >= 0.01
-        else ""
-    )
-
-
-def _ticks(proc: Path) -> list[int]:
+def describe_other_load(seconds: float) -> str:
+    """Watch for `seconds` and describe other processes and the host of a virtual machine."""
     try:
-        return cpu_ticks(proc)
-    except NotAvailable:
-        return []
+        before = psutil.cpu_times()
+        busy = busy_processes(seconds)
+        passed = [b - a for a, b in zip(before, psutil.cpu_times(), strict=True)]
+    except (OSError, psutil.Error) as error:
+        return f"Other processes cannot be listed ({error})."
+    names = [f"{one.name} ({one.pid}) {one.share:.0%} of a core" for one in busy[:5]]
+    text = f"Other busy processes: {', '.join(names)}." if names else "No other process was busy."
+    stolen = steal_share(passed) if len(passed) > 7 else 0.0
+    host = f" The host of this virtual machine gave {stolen:.0%} of the time to others."
+    return text + host * (stolen >= 0.01)

@@ -1,4 +1,4 @@
-"""A fresh process for each run: a death becomes a line to record, and takes nothing else down."""
+"""Run modules in worker processes and report how they end."""
 
 import contextlib
 import logging
@@ -17,199 +17,182 @@ from typing import IO, NamedTuple
 from bench.system import signals
 from bench.system.host import RENDEZVOUS, worker_environment
 
+PROGRESS_PREFIX = "~ "  # marks a line of a worker that the next one may replace
+EXIT_NOT_RECORDED = 5  # a worker could not write its record
+# exit codes of a worker whose own record or message has the reason
+REPORTED_EXIT_CODES = (0, 2, signals.EXIT_STOPPED, 4, EXIT_NOT_RECORDED)
+GRACE_SECONDS = 20.0  # between asking a process to end and killing it
+TAIL_LINES = 30  # of a worker's output, kept for the reason of its death
 logger = logging.getLogger(__name__)
-
-PROGRESS_PREFIX = "~ "  # what a line begins with that the next one may replace
-EXIT_NOT_RECORDED = 5  # exit code of a process that could not write its record
-REPORTED_EXIT_CODES = (
-    0,
-    2,
-    3,
-    4,
-    EXIT_NOT_RECORDED,
-)  # exit codes by which a module says that its own record tells the rest
-GRACE_SECONDS = 20.0  # seconds to come to an end in
 
 
 class ProcessResult(NamedTuple):
-    """How a process ended: its exit code, and why, where it did not end by itself."""
+    """Say how a process ended: its exit code, and the reason where it was not its own decision."""
 
     code: int
     reason: str = ""
 
 
-class OutputForwarder:
-    """Log the lines of a process's standard error as they come, and keep the last ones."""
+class OutputForwarder(Thread):
+    """Log the lines of a worker's standard error, and keep the last ones."""
 
-    def __init__(self, name: str) -> None:
-        self.name, self.tail = name, deque[str](maxlen=30)
+    def __init__(self, name: str, stream: IO[str]) -> None:
+        super().__init__(daemon=True)
+        self.label, self.stream, self.tail = name, stream, deque[str](maxlen=TAIL_LINES)
 
-    def forward(self, stream: IO[str]) -> None:
-        with stream:
-            for line in stream:
-                text = line.rstrip("\n")
-                if text.startswith(PROGRESS_PREFIX):
-                    text = text.removeprefix(PROGRESS_PREFIX)
-                    logger.info(f"{self.name}: {text}", extra={"progress": True})
+    def run(self) -> None:
+        """Forward lines until the worker closes its standard error."""
+        with self.stream:
+            for line in map(str.rstrip, self.stream):
+                if line.startswith(PROGRESS_PREFIX):
+                    progress = line.removeprefix(PROGRESS_PREFIX)
+                    logger.info("%s: %s", self.label, progress, extra={"progress": True})
                 else:
-                    self.tail.append(text)
-                    logger.info(text)
-
-
-def _describe_death(code: int, tail: Sequence[str]) -> str:
-    last = next((line for line in reversed(tail) if line.strip()), "")
-    if code == -signal.SIGKILL:
-        return "killed (SIGKILL): most often because the machine ran out of memory"
-    word = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    return f"{word}: {last}" if last else word
+                    self.tail.append(line)
+                    logger.info("%s", line)
 
 
 def run_module(
-    module: str,
-    arguments: Sequence[str],
+    command: Sequence[str],
     threads: int,
     limit_seconds: float = 0.0,
     name: str = "",
     ranks: int = 1,
-    more: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> ProcessResult:
-    """Run `python -m module arguments` in a process of its own, or in several `ranks` that train together, and wait for it.
+    """Run `python -m command` in one process, or in `ranks` that train together, and wait for it.
 
-    Its own exit codes (OWN_WORDS) are passed on, of several the first one's; a traceback or a signal is a death, with its
-    reason. Past `limit_seconds` (0: no limit) all are ended. Ctrl-C ends them too, and is raised again. `more`: of the
-    environment.
+    Codes of REPORTED_EXIT_CODES (of rank 0) are returned without a reason. All processes are ended
+    after `limit_seconds` (0: no limit) and on Ctrl-C, which is raised again. `name` labels
+    progress.
     """
-    with tempfile.TemporaryDirectory() as place:
-        processes, voices = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        processes, readers = [], []
         try:
             for rank in range(ranks):
-                environment = (
-                    worker_environment(threads)
-                    | dict(more or {})
-                    | (_rank_environment(rank, ranks, place) if ranks > 1 else {})
-                )
-                processes.append(subprocess.Popen(
-                    [sys.executable, "-m", module, *arguments],
-                    stderr=subprocess.PIPE, text=True, errors="replace", env=environment, start_new_session=True,
-                ))  # fmt: skip
-                voices.append(OutputForwarder(name))
+                variables = worker_environment(threads) | dict(environment or {})
+                variables |= _rank_environment(rank, ranks, folder) if ranks > 1 else {}
+                process = subprocess.Popen(
+                    [sys.executable, "-m", *command],
+                    stderr=subprocess.PIPE, text=True, errors="replace", env=variables,
+                    start_new_session=True,
+                )  # fmt: skip
+                processes.append(process)
+                assert process.stderr is not None
+                readers.append(OutputForwarder(name, process.stderr))
+                readers[-1].start()
             with _save_before_launcher_acts(processes):
-                return _wait_for_result(processes, voices, limit_seconds)
+                return _wait_for_result(processes, readers, limit_seconds)
         except BaseException:
-            _terminate(processes, signal.SIGTERM)
+            _terminate(processes)
             raise
 
 
-class _SignalReceived(BaseException):
-    """A signal that the launcher of this process listens to."""
-
-
-@contextlib.contextmanager
-def _save_before_launcher_acts(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
-    """A launcher that hears that its job's time is up (submitit, by SIGUSR2) acts on it once what trains has saved."""
-    before = {number: signal.getsignal(number) for number in signals.TIME_LIMIT_SIGNALS}
-    theirs = {number: handler for number, handler in before.items() if callable(handler)}
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        raise _SignalReceived(
-            number
-        )  # whoever waits for a process can not be interrupted to wait for it
-
-    for number in theirs if current_thread() is main_thread() else ():
-        signal.signal(number, hear)
-    try:
-        yield
-    except _SignalReceived as heard:
-        _terminate(processes, signal.SIGTERM)
-        theirs[heard.args[0]](heard.args[0], None)
-        raise signals.Terminated(heard.args[0]) from None
-    finally:
-        for number, handler in theirs.items() if current_thread() is main_thread() else ():
-            signal.signal(number, handler)
-
-
-def _rank_environment(rank: int, ranks: int, place: str) -> dict[str, str]:
-    """What torchrun, too, tells a process of its place among those that train together."""
+def _rank_environment(rank: int, ranks: int, folder: str) -> dict[str, str]:
+    """Return the variables that torchrun, too, sets for one of several processes."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(ranks),
-        RENDEZVOUS: f"file:{place}/meeting",
+        RENDEZVOUS: f"file:{folder}/meeting",
     }
 
 
+class _SignalReceived(BaseException):
+    """Interrupt the wait for a process by a signal that the launcher handles."""
+
+
+@contextlib.contextmanager
+def _save_before_launcher_acts(processes: Sequence[subprocess.Popen]) -> Iterator[None]:
+    """Have workers save before a launcher (submitit, on SIGUSR2) acts on the end of its time."""
+    handlers = {number: signal.getsignal(number) for number in signals.TIME_LIMIT_SIGNALS}
+    in_main = current_thread() is main_thread()
+    launcher = {n: handler for n, handler in handlers.items() if callable(handler) and in_main}
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        raise _SignalReceived(number)
+
+    with signals.handle_signals(interrupt, list(launcher)):
+        try:
+            yield
+        except _SignalReceived as received:
+            _terminate(processes)
+            number = received.args[0]
+            launcher[number](number, None)
+            raise signals.Terminated(number) from None
+
+
 def _wait_for_result(
-    processes: Sequence[subprocess.Popen], voices: Sequence[OutputForwarder], limit_seconds: float
+    processes: Sequence[subprocess.Popen], readers: Sequence[OutputForwarder], limit: float
 ) -> ProcessResult:
-    readers = [
-        Thread(target=v.forward, args=(p.stderr,), daemon=True)
-        for v, p in zip(voices, processes, strict=True)
-    ]
-    for reader in readers:
-        reader.start()
-    if len(processes) == 1:
-        ended = _wait_for_one(processes[0], limit_seconds)
+    if len(processes) > 1:
+        ended = _wait_for_ranks(processes, limit)
     else:
-        ended = _wait_for_ranks(processes, limit_seconds)
+        ended = _wait_for_one(processes[0], limit)
     if ended is None:
         _terminate(processes, signal.SIGKILL)
-        return ProcessResult(
-            -signal.SIGKILL, f"took longer than train.limit_seconds={limit_seconds:g} and was ended"
-        )
+        reason = f"took longer than train.limit_seconds={limit:g} and was ended"
+        return ProcessResult(-signal.SIGKILL, reason)
     for reader in readers:
         reader.join(timeout=5)
     rank, code = ended
+    if code in REPORTED_EXIT_CODES and rank == 0:
+        return ProcessResult(code)
     which = f"rank {rank} of {len(processes)} " if len(processes) > 1 else ""
-    return ProcessResult(
-        code,
-        ""
-        if code in REPORTED_EXIT_CODES and not rank
-        else which + _describe_death(code, voices[rank].tail),
-    )
+    return ProcessResult(code, which + _describe_death(code, readers[rank].tail))
 
 
-def _wait_for_one(process: subprocess.Popen, limit_seconds: float) -> tuple[int, int] | None:
+def _wait_for_one(process: subprocess.Popen, limit: float) -> tuple[int, int] | None:
     with contextlib.suppress(subprocess.TimeoutExpired):
-        return 0, process.wait(limit_seconds or None)
+        return 0, process.wait(limit or None)
     return None
 
 
-def _wait_for_ranks(
-    processes: Sequence[subprocess.Popen], limit_seconds: float
-) -> tuple[int, int] | None:
-    """Wait for all: whose word counts, and its exit code; None past the limit.
+def _wait_for_ranks(processes: Sequence[subprocess.Popen], limit: float) -> tuple[int, int] | None:
+    """Wait for all ranks. Return the rank that decides and its exit code; None past the limit.
 
-    Where one ends otherwise than well, the others have a while to come to an end of their own, and are then ended.
+    Once a rank fails, the others have GRACE_SECONDS to end by themselves.
     """
-    end = time.monotonic() + (limit_seconds or float("inf"))
-    ended: dict[int, int] = {}  # exit codes, in the order in which they came
+    deadline = time.monotonic() + (limit or float("inf"))
+    ended: dict[int, int] = {}  # rank -> exit code, in order of time
     while len(ended) < len(processes):
         for rank, process in enumerate(processes):
             if rank not in ended and process.poll() is not None:
                 ended[rank] = process.returncode
-                end = min(end, time.monotonic() + GRACE_SECONDS) if process.returncode else end
-        if time.monotonic() > end:
+                if process.returncode:
+                    deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        if time.monotonic() > deadline:
             if not any(ended.values()):
                 return None
-            _terminate(processes, signal.SIGTERM)
+            _terminate(processes)
             break
         time.sleep(0.05)
     if ended.get(0) in REPORTED_EXIT_CODES:
         return 0, ended[0]
-    bad = [(rank, code) for rank, code in ended.items() if code]
-    return min(bad, key=lambda item: item[1] > 0)  # who was killed, before those who then missed it
+    failed = [(rank, code) for rank, code in ended.items() if code]
+    return min(failed, key=lambda item: item[1] > 0)  # a killed rank before those that missed it
 
 
-def _terminate(processes: Sequence[subprocess.Popen], first: signal.Signals) -> None:
-    """End processes and all that they started: gently, unless told otherwise, then not."""
-    for sign in (first, signal.SIGKILL):
+def _terminate(
+    processes: Sequence[subprocess.Popen], first: signal.Signals = signal.SIGTERM
+) -> None:
+    """End processes and their children: by `first`, then by SIGKILL."""
+    for number in (first, signal.SIGKILL):
         for process in processes:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, sign)
-        end = time.monotonic() + GRACE_SECONDS
+                    os.killpg(process.pid, number)
+        deadline = time.monotonic() + GRACE_SECONDS
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, end - time.monotonic()))
+                process.wait(max(0.0, deadline - time.monotonic()))
         if all(process.returncode is not None for process in processes):
             return
+
+
+def _describe_death(code: int, tail: Sequence[str]) -> str:
+    if code == -signal.SIGKILL:
+        return "killed (SIGKILL), usually because the machine ran out of memory"
+    end = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    last = next((line for line in reversed(tail) if line.strip()), "")
+    return f"{end}: {last}" if last else end

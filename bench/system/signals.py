@@ -1,4 +1,4 @@
-"""Being asked to stop: signals, and a lock that a command holds for as long as it lives. Imports no torch."""
+"""Stop cleanly: signals, and a lock that a command holds for as long as it lives."""
 
 import contextlib
 import json
@@ -7,7 +7,7 @@ import platform
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -16,24 +16,19 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-COMMAND_VARIABLE = (
-    "BENCH_COMMAND"  # names the machine and the folder of the command that a process works for
-)
-LOCAL_PREFIX = "bench-here-"  # what the folder of a command that trains on this machine is called, in the system's temporary folder
-POLL_SECONDS = 0.5  # between two looks at whether the command still lives
-GRACE_SECONDS = 60.0  # seconds to save in, after which a process that nobody waits for is ended
-EXIT_STOPPED = 3  # exit code of a process that was asked to stop and did
-TERMINATION_SIGNALS = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
-TIME_LIMIT_SIGNALS = [
-    getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-]
+# environment variable: machine and folder of the command that a process works for
+COMMAND_VARIABLE = "BENCH_COMMAND"
+LOCAL_PREFIX = "bench-here-"  # of the temporary folder of a command that trains on this machine
+POLL_SECONDS = 0.5  # between checks whether the command and the parent are alive
+GRACE_SECONDS = 60.0  # to save in, after which a worker that was asked to stop is ended
+EXIT_STOPPED = 3  # exit code of a worker that stopped when asked to
+TERMINATION_SIGNALS = [getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(signal, n)]
+# by these a batch system announces that a job's time is nearly up
+TIME_LIMIT_SIGNALS = [getattr(signal, n) for n in ("SIGUSR1", "SIGUSR2") if hasattr(signal, n)]
 
 
 class Terminated(KeyboardInterrupt):
-    """The command was asked to end by a signal other than Ctrl-C: preemption, or a terminal that was closed."""
+    """End the command by a signal other than Ctrl-C: preemption, or a closed terminal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -41,41 +36,40 @@ class Terminated(KeyboardInterrupt):
 
 
 class StopRequested(BaseException):
-    """A process that trains was asked to end; what it trained lies in its checkpoint."""
+    """Stop a worker; what it trained is in its checkpoint."""
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command ---
 
 
 class CommandLock:
-    """What the processes of a command look at to know that it lives, and where they leave it what it has to come back to."""
+    """Tell the workers of a command that it is alive, and collect what they defer to its end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.life = FileLock(folder / "alive")  # the system lets go of it however the command ends
+        self.alive = FileLock(folder / "alive")  # the system releases it however the command ends
 
     def stop_workers(self) -> None:
-        """Have every process of the command save what it has and stop."""
-        self.life.release(force=True)
+        """Have every worker of the command save and stop."""
+        self.alive.release(force=True)
 
     def deferred(self) -> list[Any]:
-        """What was left with `leave`, the first first."""
+        """Return what workers passed to `defer`, in order of time."""
         paths = sorted(self.folder.glob("left-*"), key=lambda path: path.stat().st_mtime_ns)
         return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
 @contextlib.contextmanager
 def hold_command_lock(elsewhere: bool = False) -> Iterator[CommandLock]:
-    """While this lasts the command is there; when it ends, however it ends, whoever trains for it saves and stops.
+    """Hold the lock of this command; its workers save and stop when it is released.
 
-    `elsewhere`: it trains on other machines.
+    `elsewhere`: the workers run on other machines.
     """
-    with tempfile.TemporaryDirectory(
-        prefix="bench-elsewhere-" if elsewhere else LOCAL_PREFIX
-    ) as place:
-        command = CommandLock(Path(place))
-        with command.life:
-            os.environ[COMMAND_VARIABLE] = json.dumps([platform.node(), place])
+    prefix = "bench-elsewhere-" if elsewhere else LOCAL_PREFIX
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        command = CommandLock(Path(folder))
+        with command.alive:
+            os.environ[COMMAND_VARIABLE] = json.dumps([platform.node(), folder])
             try:
                 yield command
             finally:
@@ -83,96 +77,93 @@ def hold_command_lock(elsewhere: bool = False) -> Iterator[CommandLock]:
 
 
 def count_other_commands() -> int:
-    """How many other commands train on this machine now, of those that may be seen."""
-    return sum(
-        _is_locked(path)
-        for path in Path(tempfile.gettempdir()).glob(f"{LOCAL_PREFIX}*/alive")
-        if path.parent != _command_folder()
-    )
+    """Return how many other commands train on this machine, of those that are visible."""
+    locks = Path(tempfile.gettempdir()).glob(f"{LOCAL_PREFIX}*/alive")
+    own = _command_folder()
+    return sum(_is_locked(path, on_error=False) for path in locks if path.parent != own)
 
 
-def _is_locked(path: Path) -> bool:
+def _is_locked(path: Path, on_error: bool) -> bool:
     try:
         with FileLock(path, blocking=False):
             return False
     except Timeout:
         return True
     except OSError:
-        return False
+        return on_error
 
 
 @contextlib.contextmanager
 def handle_signals(
-    hear: Callable[[int, FrameType | None], Any], numbers: list[signal.Signals]
+    handler: Callable[[int, FrameType | None], Any], numbers: Iterable[int]
 ) -> Iterator[None]:
-    """Hear signals for a while; one that whoever started this process had it ignore (nohup) stays ignored."""
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in heard:
-        signal.signal(number, hear)
+    """Handle signals within this context; those that were ignored (nohup) stay ignored."""
+    previous = {number: signal.getsignal(number) for number in numbers}
+    active = {n: before for n, before in previous.items() if before is not signal.SIG_IGN}
+    for number in active:
+        signal.signal(number, handler)
     try:
         yield
     finally:
-        for number, handler in heard.items():
-            signal.signal(number, handler)
+        for number, before in active.items():
+            signal.signal(number, before)
 
 
 def raise_terminated(number: int, _: FrameType | None) -> None:
-    """End the command as Ctrl-C does, once: a second signal of the kind does not disturb the saving."""
+    """Raise Terminated; ignore further signals, so that they do not interrupt the saving."""
     for each in TERMINATION_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
     raise Terminated(number)
 
 
-# --- the processes that work for it -----------------------------------------------------------------------------------
+# --- its workers ---
 
 
 def _command_folder() -> Path | None:
-    """The folder of the command that this process works for, where that runs on this machine."""
-    machine, place = json.loads(os.environ.get(COMMAND_VARIABLE, '["", ""]'))
-    return Path(place) if place and machine == platform.node() else None
+    """Return the folder of the command that this process works for, if it runs on this machine."""
+    machine, folder = json.loads(os.environ.get(COMMAND_VARIABLE, '["", ""]'))
+    return Path(folder) if folder and machine == platform.node() else None
 
 
 def command_ended() -> bool:
-    """Whether the command that this process works for has ended, or asked its processes to. False on another machine."""
-    place = _command_folder()
-    if place is None:
+    """Tell whether the command of this worker has ended or released its lock, where visible."""
+    folder = _command_folder()
+    if folder is None:
         return False
-    try:
-        if not (place / "alive").exists():
-            return True
-        with FileLock(place / "alive", blocking=False):
-            return True
-    except Timeout:
-        return False
-    except OSError:
-        return not place.exists()
+    if not (folder / "alive").exists():
+        return True
+    return not _is_locked(folder / "alive", on_error=folder.exists())
 
 
-def defer(name: str, what: Any) -> bool:
-    """Leave something for the command to come back to at its end; False where it can not be reached."""
-    place = _command_folder()
-    if place is None or not place.exists():
+def defer(name: str, value: Any) -> bool:
+    """Pass a JSON-able value to the end of the command; return False where it is out of reach."""
+    folder = _command_folder()
+    if folder is None or not folder.exists():
         return False
-    (place / f"left-{name}").write_text(json.dumps(what), encoding="utf-8")
+    (folder / f"left-{name}").write_text(json.dumps(value), encoding="utf-8")
     return True
 
 
-@cache
-def exit_with_parent() -> None:
-    """From now on this process, one of a launcher's pool, ends with whoever started it: where that is killed, pools wait on."""
-    parent = os.getppid()
+def _watch(has_ended: Callable[[], bool], act: Callable[[], None]) -> None:
+    """Call `act` in a thread of its own once `has_ended` is true."""
 
-    def look() -> None:
-        while os.getppid() == parent:
+    def poll() -> None:
+        while not has_ended():
             time.sleep(POLL_SECONDS)
-        os._exit(EXIT_STOPPED)
+        act()
 
-    Thread(target=look, daemon=True).start()
+    Thread(target=poll, daemon=True).start()
 
 
-_received: list[int] = []  # signals heard by this process
-_deferring: list[bool] = []  # not empty: whoever trains looks at asked() when it can save
+@cache
+def exit_with_parent(parent: int | None = None) -> None:
+    """End this process when its parent ends: workers of a killed pool would wait forever."""
+    pid = parent or os.getppid()
+    _watch(lambda: os.getppid() != pid, lambda: os._exit(EXIT_STOPPED))
+
+
+_received: list[int] = []  # stop signals that this process received
+_deferring: list[bool] = []  # not empty: the training loop polls stop_requested()
 
 
 def _on_stop_signal(number: int, _: FrameType | None) -> None:
@@ -182,13 +173,13 @@ def _on_stop_signal(number: int, _: FrameType | None) -> None:
 
 
 def stop_requested() -> bool:
-    """Whether this process was asked to stop."""
+    """Tell whether this process was asked to stop."""
     return bool(_received)
 
 
 @contextlib.contextmanager
 def defer_stop() -> Iterator[None]:
-    """Here a request to stop waits until it is looked at, or for the end of this; elsewhere it raises Stopped at once."""
+    """Raise StopRequested at the end of this context instead of at once."""
     _deferring.append(True)
     try:
         yield
@@ -199,24 +190,22 @@ def defer_stop() -> Iterator[None]:
 
 
 def ignore_stop() -> None:
-    """From now on a request to stop is no news: this process ends as it is, and what Python does at its end is not disturbed."""
+    """Ignore requests to stop from now on: this process is ending anyway."""
     _deferring.append(True)
 
 
 def install_stop_handlers() -> None:
-    """From now on SIGTERM asks this process to stop, and so does the end of its command or of the process that started it.
+    """Stop this worker on SIGTERM, near the end of its job, and when its command or parent ends.
 
-    So do the signals by which a batch system says to every process of a job that its time is nearly up.
+    A worker that does not stop within GRACE_SECONDS is ended.
     """
     for number in (signal.SIGTERM, *TIME_LIMIT_SIGNALS):
         signal.signal(number, _on_stop_signal)
     parent = os.getppid()
 
-    def look() -> None:
-        while not (command_ended() or os.getppid() != parent):
-            time.sleep(POLL_SECONDS)
+    def stop() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
-        os._exit(EXIT_STOPPED)  # it hangs
+        os._exit(EXIT_STOPPED)
 
-    Thread(target=look, daemon=True).start()
+    _watch(lambda: command_ended() or os.getppid() != parent, stop)
