@@ -109,7 +109,7 @@ def run_checks(arguments: Sequence[str]) -> int:
     runs = compose_architectures([argument for argument in arguments if argument != "--keep"])
     import torch
 
-    from bench.model.language_model import ModelBuildError
+    from bench.model import ModelBuildError
 
     torch.set_num_threads(runs[0].threads)
     wrong = []

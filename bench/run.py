@@ -95,15 +95,14 @@ def preflight(asked: compose.Sweep) -> None:
 
 def validate(asked: compose.Sweep) -> None:
     """All that can be found wrong without writing: devices, options, texts. Raises UserError."""
-    from bench import data
-    from bench.model import language_model
+    from bench import data, model
 
     for run in asked.runs if not asked.remote else ():
         gpus.check_gpu_count(run)
     for run in _distinct(asked.runs, lambda run: run.arch):
         try:
-            language_model.backbone_class(run.arch)
-        except language_model.ModelBuildError:
+            model.backbone_class(run.arch)
+        except model.ModelBuildError:
             if not asked.sweep:
                 raise  # in a sweep it is this cell's own fault, and goes into its record
     for run in _distinct(asked.runs, lambda run: asdict(run.data)):

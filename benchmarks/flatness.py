@@ -20,7 +20,7 @@ from mixers import CONF, VOCABULARY, subject
 from torch.utils import _pytree as pytree
 
 from architectures.interface import State, Unsupported
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 
 LENGTHS = (128, 512, 2048, 8192)
 FURTHER = 16

@@ -22,8 +22,7 @@ from torch import nn
 from bench.config.identity import run_name
 from bench.config.schema import DataConfig, Run
 from bench.execution import worker
-from bench.model.language_model import build_model
-from bench.model.sizing import count_parameters
+from bench.model import build_model, count_parameters
 from bench.records import store
 from bench.system.processes import PROGRESS_PREFIX
 from bench.training import optimizer

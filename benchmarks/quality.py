@@ -19,11 +19,10 @@ import shape
 import torch
 import turns
 
-from bench import data, evaluation
+from bench import data, evaluation, model
 from bench.cli import compose
 from bench.config.schema import Run
 from bench.data import Blocks
-from bench.model import language_model, sizing
 from bench.training import compilation, loop, objective, optimizer, train_settings, warm_up
 
 STEPS, NATS = 2000, 1.886  # nanoGPT's
@@ -70,10 +69,10 @@ def trained(run: Run) -> tuple[float, float]:
 
 
 def built(run: Run, vocabulary: int, device: str | torch.device = "cpu") -> objective.Objective:
-    width = sizing.width_for_size(run.arch, run.size, vocabulary)
+    width = model.width_for_size(run.arch, run.size, vocabulary)
     return objective.build_objective(
         run.objective,
-        language_model.build_model(run.arch, width, run.size.context, vocabulary, run.seed, device),
+        model.build_model(run.arch, width, run.size.context, vocabulary, run.seed, device),
     )
 
 

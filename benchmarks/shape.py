@@ -13,7 +13,7 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.config.schema import ObjectiveConfig, Run, SizeConfig, TrainConfig
-from bench.model.language_model import LanguageModel, build_model
+from bench.model import LanguageModel, build_model
 from bench.training import loop as train
 from bench.training import objective, optimizer, train_settings
 from bench.training.objective import Objective

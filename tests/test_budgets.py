@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from architectures.interface import Unsupported
-from bench import reporting
+from bench import model, reporting
 from bench.config.errors import UserError
 from bench.config.identity import identity, weights_key, workload_id
 from bench.config.schema import Run, SizeConfig, TrainConfig
 from bench.config.validation import validate_run
-from bench.model import language_model, sizing
 from bench.planning import budget as plans
 from bench.reporting.sections.fairness import differing_places
 from tests import fake_records
@@ -49,17 +48,17 @@ def test_the_width_by_state_is_the_largest_under_the_budget(
 ) -> None:
     """`numbers` a channel: two vectors a layer of an LSTM; keys and values of 64 tokens in each of two layers."""
     budget = 9_000
-    width = sizing.width_for_size(
+    width = model.width_for_size(
         arch, SizeConfig(context=64, match="state", state_bytes=budget), 67
     )
     accepted = [
         w
         for w in range(1, 4 * width + 1)
-        if sizing.is_offered_width(w) and (arch is RNN or w % 4 == 0)
+        if model.is_offered_width(w) and (arch is RNN or w % 4 == 0)
     ]
     assert width == max(w for w in accepted if 4 * numbers * w <= budget)
     assert (
-        sizing.state_bytes(language_model.build_model(arch, width, 64, 67, seed=0), 64)
+        model.state_bytes(model.build_model(arch, width, 64, 67, seed=0), 64)
         == 4 * numbers * width
     )
 
@@ -67,31 +66,31 @@ def test_the_width_by_state_is_the_largest_under_the_budget(
 @pytest.mark.parametrize("counted", ["without_embedding", "in_products"])
 def test_the_width_by_another_count_is_the_largest_under_the_budget(counted: str) -> None:
     def size(width: int) -> int:
-        return sizing.count_parameters(sizing.build_on_meta(RNN, width, 32, 67))[
+        return model.count_parameters(model.build_on_meta(RNN, width, 32, 67))[
             f"parameters_{counted}"
         ]
 
-    width = sizing.width_for_size(RNN, SizeConfig(parameters=40_000, context=32, count=counted), 67)
-    following = next(w for w in range(width + 1, 2 * width) if sizing.is_offered_width(w))
+    width = model.width_for_size(RNN, SizeConfig(parameters=40_000, context=32, count=counted), 67)
+    following = next(w for w in range(width + 1, 2 * width) if model.is_offered_width(w))
     assert size(width) <= 40_000 < size(following)
 
 
 def test_what_keeps_no_state_says_so() -> None:
     asked = SizeConfig(context=64, match="state", state_bytes=50_000)
     with pytest.raises(Unsupported, match="encoder"):
-        sizing.width_for_size(BERT, asked, 67)
+        model.width_for_size(BERT, asked, 67)
     with pytest.raises(Unsupported, match="keeps no state"):
-        sizing.width_for_size(BIGRAM, asked, 67)
+        model.width_for_size(BIGRAM, asked, 67)
 
 
 def test_budgets_of_state_that_no_machine_or_no_width_meets(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with pytest.raises(language_model.ModelBuildError, match=r"size\.state_bytes=3 is too small"):
-        sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=3), 67)
-    monkeypatch.setattr(sizing.host, "total_memory_bytes", lambda: 1_000_000)
-    with pytest.raises(language_model.ModelBuildError, match="more than this machine can train"):
-        sizing.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=50_000), 67)
+    with pytest.raises(model.ModelBuildError, match=r"size\.state_bytes=3 is too small"):
+        model.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=3), 67)
+    monkeypatch.setattr("bench.system.host.total_memory_bytes", lambda: 1_000_000)
+    with pytest.raises(model.ModelBuildError, match="more than this machine can train"):
+        model.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=50_000), 67)
 
 
 # --- length -----------------------------------------------------------------------------------------------------------
@@ -121,8 +120,8 @@ def test_planned_flops_are_within_one_step_below_the_budget(
 ) -> None:
     budget = 3e9
     (run,) = plans.plan_runs([asked(tmp_path, arch, match="flops", budget=budget)])
-    width = sizing.width_for_size(arch, run.size, 257)
-    step = 3 * language_model.build_model(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
+    width = model.width_for_size(arch, run.size, 257)
+    step = 3 * model.build_model(arch, width, 32, 257, seed=0).flops(32) * 4 * 32
     assert budget - step < run.train.steps * step <= budget
     assert run.train.planned == run.train.steps
 

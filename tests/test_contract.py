@@ -9,7 +9,7 @@ import yaml
 
 from bench.contract import CHECKS, Check, ModelUnderTest, check_before_training, run_check
 from bench.contract.probes import random_input, seeded_output
-from bench.model.language_model import ModelBuildError
+from bench.model import ModelBuildError
 from tests.conftest import each_architecture
 
 

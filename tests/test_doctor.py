@@ -13,9 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench import doctor
+from bench import doctor, model
 from bench.config.schema import MeasureConfig, Run
-from bench.model import language_model
 from bench.performance import hardware_peak, timing, worker_client
 from bench.performance.calibration import checks, harness, reference_models
 from bench.performance.calibration.harness import InvalidMeasurement, ReferenceClock
@@ -147,8 +146,8 @@ def forgetful_scales(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_the_formula(patch: pytest.MonkeyPatch) -> None:
-    flops = language_model.LanguageModel.flops
-    patch.setattr(language_model.LanguageModel, "flops", lambda self, *rest: flops(self, *rest) / 2)
+    flops = model.LanguageModel.flops
+    patch.setattr(model.LanguageModel, "flops", lambda self, *rest: flops(self, *rest) / 2)
 
 
 def generous_counting(patch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench import check, new
+from bench import check, model, new
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.plugins import install_hint
 from bench.contract import CHECKS, Check, ModelUnderTest, run_check
-from bench.model import language_model
 from bench.records import contract_results
 from tests import fake_architectures
 
@@ -87,7 +86,7 @@ def test_mistakes_are_one_line(
     for words, said in (
         (
             ["--config-dir", "conf", "arch=lost"],
-            "no_such_module.Model does not import: ModuleNotFoundError",
+            "no_such_module.Model cannot be imported: ModuleNotFoundError",
         ),
         (["arch=nothing_of_the_kind"], "arch=nothing_of_the_kind is not known"),
         (["--config-dir", "nowhere", "arch=rnn"], "is no folder"),
@@ -250,10 +249,10 @@ def test_a_missing_extra_says_what_brings_it(
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        language_model.ModelBuildError,
-        match=r"does not import.*; to install it: python -m pip install 'architecture-bench\[huggingface\]'",
+        model.ModelBuildError,
+        match=r"cannot be imported.*; to install it: python -m pip install 'architecture-bench\[huggingface\]'",
     ):
-        language_model.backbone_class({"_target_": "needs_an_extra.Model"})
+        model.backbone_class({"_target_": "needs_an_extra.Model"})
     assert install_hint(ModuleNotFoundError("No module", name="nobody_knows_it")) == ""
     assert install_hint(ValueError("no")) == ""
 

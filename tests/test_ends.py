@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import check, run
+from bench import check, model, run
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.contract.probes import check_before_training
 from bench.execution import dry_run, runner, worker
-from bench.model import language_model, sizing
 from bench.records import store
 from bench.system import processes
 from tests import fake_architectures
@@ -46,30 +45,30 @@ def test_a_module_that_exits_while_it_is_imported_is_a_line(
     (tmp_path / "leaves_on_import.py").write_text("import sys; sys.exit(3)\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(
-        language_model.ModelBuildError,
-        match=r"leaves_on_import.Model does not import: SystemExit: it called sys.exit\(3\)",
+        model.ModelBuildError,
+        match=r"leaves_on_import.Model cannot be imported: SystemExit: it called sys.exit\(3\)",
     ):
-        language_model.backbone_class({"_target_": "leaves_on_import.Model"})
+        model.backbone_class({"_target_": "leaves_on_import.Model"})
 
 
 def test_an_architecture_that_exits_when_it_is_made_is_a_line() -> None:
     arch = {"_target_": "tests.test_ends.LeavesWhenMade"}
     with pytest.raises(
-        language_model.ModelBuildError, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+        model.ModelBuildError, match=r"cannot be built: SystemExit: it called sys.exit\(0\)"
     ):
-        language_model.build_model(arch, 16, 8, 11, seed=0)
+        model.build_model(arch, 16, 8, 11, seed=0)
     with pytest.raises(
-        language_model.ModelBuildError, match=r"was not made: SystemExit: it called sys.exit\(0\)"
+        model.ModelBuildError, match=r"cannot be built: SystemExit: it called sys.exit\(0\)"
     ):
-        sizing.solve_width(arch, 20_000, 8, 11)
+        model.solve_width(arch, 20_000, 8, 11)
 
 
 def test_an_architecture_that_exits_in_forward_is_found_before_training() -> None:
-    made = language_model.build_model(
+    made = model.build_model(
         {"_target_": "tests.test_ends.LeavesInForward"}, 16, 8, 11, seed=0
     )
     with pytest.raises(
-        language_model.ModelBuildError, match=r"it raised SystemExit: it called sys.exit\(0\)"
+        model.ModelBuildError, match=r"it raised SystemExit: it called sys.exit\(0\)"
     ):
         check_before_training(made)
 

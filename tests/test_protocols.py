@@ -22,7 +22,7 @@ from bench.config.schema import EvaluateConfig, Run, TrainConfig
 from bench.data import Corpus, Part, windows
 from bench.data.tokenizer import ByteVocabulary
 from bench.evaluation import sampling
-from bench.model.language_model import LanguageModel, initialise
+from bench.model import LanguageModel, initialise
 from bench.records import store
 from bench.records.metrics import Metric
 from bench.training import train_settings

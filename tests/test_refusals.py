@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench import generate, new, reporting
+from bench import generate, model, new, reporting
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.schema import Run, SizeConfig
 from bench.data.tokenizer import ByteVocabulary
-from bench.model import language_model
 from bench.training import save_weights
 
 from . import fake_records
@@ -167,7 +166,7 @@ def trained(tmp_path: Path) -> Path:
     (tmp_path / "config.yaml").write_text(
         yaml.safe_dump(dataclasses.asdict(Run(arch=arch, size=SizeConfig(context=32))))
     )
-    made = language_model.build_model(arch, 16, 32, ByteVocabulary.size, seed=0)
+    made = model.build_model(arch, 16, 32, ByteVocabulary.size, seed=0)
     save_weights(tmp_path / "checkpoint", made, ByteVocabulary(), 16)
     return tmp_path
 

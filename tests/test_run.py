@@ -282,7 +282,7 @@ def test_help_and_configuration_answer_without_torch() -> None:
         (["train.steps=many"], ["train.steps", "many"]),
         (["train.steps=0"], ["train.steps=0", "1 to"]),
         (["train.learning_rate=nan"], ["train.learning_rate"]),
-        (["arch.layers=two"], ["arch.layers", "whole number"]),
+        (["arch.layers=two"], ["arch.layers=two", "invalid-value"]),
         (["seed=null"], ["seed"]),
         (["arch=rnn,foo", "-m"], ["foo"]),
         (["train.steps=5,-1", "-m"], ["train.steps=-1"]),

@@ -12,7 +12,7 @@ from architectures.gpt import GPT
 from architectures.interface import Backbone, State
 from architectures.rnn import RNN
 from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 from bench.performance import memory, memory_profile
 from bench.performance.memory_profile import (
     TrainStep,

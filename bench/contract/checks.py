@@ -10,14 +10,14 @@ import yaml
 from torch import Tensor
 
 from bench.contract.probes import CheckFailed
-from bench.model.language_model import (
+from bench.model import (
     PLUGIN_ERRORS,
     LanguageModel,
     ModelBuildError,
     build_model,
     describe_error,
+    solve_width,
 )
-from bench.model.sizing import solve_width
 
 PARAMETER_BUDGETS = (
     20_000,

@@ -19,7 +19,7 @@ from bench.contract.probes import (
     replace_suffixes,
     seeded_output,
 )
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 
 LONG_CONTEXT = 160  # tokens: chunks of 16 to 128 have borders within it
 SUFFIX_STARTS = (1, 16, 32, 48, 64, 65, 96, 128, 159)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.interface import Backbone
-from bench.model.language_model import PLUGIN_ERRORS, LanguageModel, ModelBuildError, describe_error
+from bench.model import PLUGIN_ERRORS, LanguageModel, ModelBuildError, describe_error
 
 MAX_PROBE_LENGTH = (
     1024  # tokens that the check before training looks at: the context, where that is not longer

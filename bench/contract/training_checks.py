@@ -18,8 +18,7 @@ from bench.contract.probes import (
     seeded_output,
     train_briefly,
 )
-from bench.model.language_model import build_model
-from bench.model.sizing import count_parameters, solve_width
+from bench.model import build_model, count_parameters, solve_width
 
 MEMORIZED_NATS, MEMORIZATION_STEPS = 0.2, 400  # nats to come down to, and the steps for it
 TOLERANCE = 1e-5  # what float32 may differ by

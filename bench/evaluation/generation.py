@@ -6,7 +6,7 @@ if TYPE_CHECKING:  # torch costs seconds, and --help needs none of it
     import torch
 
     from bench.data import Vocabulary
-    from bench.model.language_model import LanguageModel
+    from bench.model import LanguageModel
 
 
 def continue_text(

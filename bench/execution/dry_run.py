@@ -14,8 +14,7 @@ from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
 from bench.evaluation.suite import check_protocol_supported
-from bench.model import sizing
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel, sizing
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR

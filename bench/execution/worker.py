@@ -22,8 +22,7 @@ from bench.data import Corpus
 from bench.evaluation import regret, suite
 from bench.execution import finalize
 from bench.execution.finalize import TrainingSummary
-from bench.model import build_sized_model
-from bench.model import language_model as model
+from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
@@ -206,7 +205,7 @@ def run_rank(asked: Run, folder: Path, say: Say) -> int:
         say(str(mistake))
         return 2
     except SystemExit as ended:
-        say(model.describe_error(ended))
+        say(describe_error(ended))
         return 4
     except Diverged:
         return 4
@@ -230,7 +229,7 @@ def run_and_record(asked: Run, folder: Path, say: Say) -> int:
     except (
         SystemExit
     ) as ended:  # of the architecture's: code 0 would pass for an end that went well
-        store.write_result(folder, "failed", model.describe_error(ended))
+        store.write_result(folder, "failed", describe_error(ended))
         return 4
     except (regret.LeakDetected, finalize.StaleWeights) as reason:
         store.write_result(folder, "failed", str(reason))

@@ -1,13 +1,11 @@
 """Build the shared language model around a backbone, at the width that a budget allows."""
 
-from bench.model.language_model import (
+from bench.model.language_model import LanguageModel, build_model, initialise
+from bench.model.plugin import (
     PLUGIN_ERRORS,
-    LanguageModel,
     ModelBuildError,
     backbone_class,
-    build_model,
     describe_error,
-    initialise,
 )
 from bench.model.sizing import (
     COUNT_KEYS,

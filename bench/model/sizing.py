@@ -1,4 +1,4 @@
-"""The width that a budget gives an architecture, and what is counted of a model."""
+"""Solve the width that a size budget allows, and count parameters."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,13 +11,12 @@ from torch import nn
 from architectures.interface import Backbone, Unsupported
 from bench.config.schema import Run, SizeConfig, constructor_options
 from bench.config.validation import CHOICES
-from bench.model.language_model import (
+from bench.model.language_model import LanguageModel, build_model
+from bench.model.plugin import (
     PLUGIN_ERRORS,
-    LanguageModel,
     ModelBuildError,
     backbone_class,
     build_error,
-    build_model,
     one_line,
 )
 from bench.system import host
@@ -26,20 +25,25 @@ COUNT_KEYS = {
     name: "parameters" if name == "all" else f"parameters_{name}" for name in CHOICES["size.count"]
 }
 MAX_WIDTH = 1 << 20
+BYTES_PER_PARAMETER = 16  # in training: weight, gradient, two moments
 
 
 def width_for_size(arch: Mapping[str, Any], size: SizeConfig, vocabulary: int) -> int:
-    """The largest width within the budget, whatever that counts. Raises CannotBuild, or Unsupported where no state is kept."""
+    """Return the largest width within the size budget.
+
+    Raise ModelBuildError where none fits, Unsupported where a state is matched and none is kept.
+    """
     if size.match == "parameters":
         return solve_width(arch, size.parameters, size.context, vocabulary, size.count)
     width = solve_width(arch, size.state_bytes, size.context, vocabulary, "state")
-    parameters = count_parameters(build_on_meta(arch, width, size.context, vocabulary))[
-        "parameters"
-    ]
-    if 16 * parameters > host.total_memory_bytes():  # weights, gradients, two moments
-        said = f"size.state_bytes={size.state_bytes:,} gives {backbone_class(arch).__name__} a width of {width:,}"
+    model = build_on_meta(arch, width, size.context, vocabulary)
+    parameters = count_parameters(model)["parameters"]
+    if BYTES_PER_PARAMETER * parameters > host.total_memory_bytes():
+        name = type(model.backbone).__name__
         raise ModelBuildError(
-            f"{said}, {parameters:,} parameters: more than this machine can train; lower it"
+            f"size.state_bytes={size.state_bytes:,} gives {name} a width of {width:,}, "
+            f"{parameters:,} parameters: more than this machine can train; lower it",
+            "no-width",
         )
     return width
 
@@ -47,40 +51,32 @@ def width_for_size(arch: Mapping[str, Any], size: SizeConfig, vocabulary: int) -
 def solve_width(
     arch: Mapping[str, Any], budget: int, context: int, vocabulary: int, counted: str = "all"
 ) -> int:
-    """The largest width that the architecture accepts with at most `budget` parameters, or bytes of state, as `counted` says.
+    """Return the largest accepted width with at most `budget` parameters, or bytes of state.
 
-    Offered are even widths from 128 on, fours from 256, eights from 512: matrices that a processor likes, in steps of
-    3 % of the parameters at most. Raises CannotBuild where none fits.
+    `counted` is a choice of size.count, or "state". Widths are even from 128 on, multiples of 4
+    from 256, of 8 from 512: shapes that processors like, in steps of at most 3 % of the
+    parameters. Raise ModelBuildError where none fits.
     """
-    made = backbone_class(arch)
-    size = cache(
-        partial(_size_at_width, made, constructor_options(arch), context, vocabulary, counted)
-    )
-    # wider, and the embedding alone, or a byte of each channel, would exceed the budget
+    backbone, options = backbone_class(arch), constructor_options(arch)
+    size = cache(partial(_size_at_width, backbone, options, context, vocabulary, counted))
+    # beyond it the embedding alone, or one byte of each channel, exceeds the budget
     ceiling = min(MAX_WIDTH, budget // (vocabulary + 1 if counted == "all" else 1))
     best, low, high, guess, tries = 0, 1, ceiling, math.isqrt(ceiling), 0
-    while low <= high:  # parameters grow with width: each probe narrows the range
+    while low <= high:  # sizes grow with the width: each probe narrows the range
         tries += 1
-        width = (low + high) // 2 if tries % 3 == 0 else min(max(guess, low), high)
-        probe = next(
-            (
-                w
-                for w in range(width, low - 1, -1)
-                if is_offered_width(w) and isinstance(size(w), int)
-            ),
-            None,
-        )
+        middle = (low + high) // 2 if tries % 3 == 0 else min(max(guess, low), high)
+        widths = (w for w in range(middle, low - 1, -1) if is_offered_width(w))
+        probe = next((w for w in widths if isinstance(size(w), int)), None)
         if probe is not None:
-            guess = int(probe * math.sqrt(budget / int(size(probe))))  # nearly with its square
-        if probe is not None and int(size(probe)) <= budget:
+            guess = int(probe * math.sqrt(budget / int(size(probe))))  # size is nearly quadratic
+            if int(size(probe)) > budget:
+                high = probe - 1
+                continue
             best = probe
-        elif probe is not None:
-            high = probe - 1
-            continue
-        low = width + 1
+        low = middle + 1
     if best:
         return best
-    raise ModelBuildError(_no_width_reason(made, budget, size, counted))
+    raise ModelBuildError(_no_width_reason(backbone, budget, size, counted), "no-width")
 
 
 def build_sized_model(
@@ -102,84 +98,79 @@ def build_sized_model(
 def build_on_meta(
     arch: Mapping[str, Any], width: int, context: int, vocabulary: int
 ) -> LanguageModel:
-    """A model to be counted: nothing of it is allocated. Raises what its constructor raises."""
+    """Return a model without memory, to be counted. Raise what its constructor raises."""
     with torch.device("meta"):
-        return LanguageModel(
-            backbone_class(arch)(width, context, **constructor_options(arch)), vocabulary
-        )
+        backbone = backbone_class(arch)(width, context, **constructor_options(arch))
+        return LanguageModel(backbone, vocabulary)
 
 
 def is_offered_width(width: int) -> bool:
-    """Whether the harness offers this width to an architecture."""
+    """Return whether the harness offers this width to an architecture."""
     return width % (8 if width >= 512 else 4 if width >= 256 else 2 if width >= 128 else 1) == 0
 
 
 def _size_at_width(
-    made: type[Backbone],
-    given: Mapping[str, Any],
+    backbone: type[Backbone],
+    options: Mapping[str, Any],
     context: int,
     vocabulary: int,
     counted: str,
     width: int,
 ) -> int | str:
-    """How many parameters, or bytes of state, this width has, or why it is not accepted. Nothing is allocated."""
+    """Return the parameters, or bytes of state, at a width, or why the width is not accepted."""
     try:
         with torch.device("meta"):
-            model = LanguageModel(made(width, context, **given), vocabulary)
-        return (
-            state_bytes(model, context)
-            if counted == "state"
-            else count_parameters(model)[COUNT_KEYS[counted]]
-        )
+            model = LanguageModel(backbone(width, context, **options), vocabulary)
+        if counted == "state":
+            return state_bytes(model, context)
+        return count_parameters(model)[COUNT_KEYS[counted]]
     except Unsupported:
         raise
     except ValueError as error:
         return one_line(error)
     except PLUGIN_ERRORS as error:
-        raise build_error(made, width, error) from None
+        raise build_error(backbone, width, error) from None
 
 
 def state_bytes(model: LanguageModel, context: int) -> int:
-    """Bytes that decoding keeps of one sequence at the full context. Raises Unsupported where the architecture keeps none."""
+    """Return the bytes of one sequence's state at the full context. Raise Unsupported for none."""
     with torch.device(model.head_weight.device):
-        kept = model.backbone.state_bytes(model.init_state(1, context))
-    if not kept:
-        raise Unsupported(
-            f"{type(model.backbone).__name__} keeps no state: size.match=state has nothing to match"
-        )
-    return kept
+        size = model.backbone.state_bytes(model.init_state(1, context))
+    if not size:
+        name = type(model.backbone).__name__
+        raise Unsupported(f"{name} keeps no state: size.match=state has nothing to match")
+    return size
 
 
 def _no_width_reason(
-    made: type[Backbone], budget: int, size: Callable[[int], int | str], counted: str
+    backbone: type[Backbone], budget: int, size: Callable[[int], int | str], counted: str
 ) -> str:
-    """Why no width fits: the smallest that there is, or the reason why none is accepted."""
+    """Return why no width fits: the smallest accepted size, or the reason why none is accepted."""
     reason: int | str = ""
     for width in filter(is_offered_width, range(1, 1025)):
         reason = size(width)
         if isinstance(reason, int):
             key = "size.state_bytes" if counted == "state" else "size.parameters"
-            return f"{key}={budget:,} is too small for {made.__name__}: its smallest, width {width}, has {reason:,}"
-    return f"{made.__name__} accepts no width up to 1024: {reason}"
+            smallest = f"its smallest width, {width}, has {reason:,}"
+            return f"{key}={budget:,} is too small for {backbone.__name__}: {smallest}"
+    return f"{backbone.__name__} accepts no width up to 1024: {reason}"
 
 
 def count_parameters(model: LanguageModel) -> dict[str, int]:
-    """Parameters four ways: all, without embeddings (of tokens and of positions), in matrix products, and active ones.
+    """Count parameters: all, active, without embeddings, and in matrix products.
 
-    Those in products are the backbone's matrices and kernels, and the head, which is the embedding used a second time. Active
-    are those that one token passes through: all, but for the experts that it is not sent to.
+    Active are those that one token passes through. In products are the backbone's matrices and
+    kernels, and the head, which is the embedding used a second time.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    products = [p for p in model.backbone.parameters() if p.dim() >= 2 and id(p) not in tables]
-    resting = (
-        sum(p.numel() for p in model.backbone.parameters()) - model.backbone.active_parameters()
-    )
+    backbone = list(model.backbone.parameters())
+    total = sum(p.numel() for p in model.parameters())
+    idle = sum(p.numel() for p in backbone) - model.backbone.active_parameters()
+    in_tables = sum(p.numel() for p in model.parameters() if id(p) in tables)
+    products = sum(p.numel() for p in backbone if p.dim() >= 2 and id(p) not in tables)
     return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "parameters_active": sum(p.numel() for p in model.parameters()) - resting,
-        "parameters_without_embedding": sum(
-            p.numel() for p in model.parameters() if id(p) not in tables
-        ),
-        "parameters_in_products": sum(p.numel() for p in products)
-        + model.vocabulary * model.backbone.width,
+        "parameters": total,
+        "parameters_active": total - idle,
+        "parameters_without_embedding": total - in_tables,
+        "parameters_in_products": products + model.vocabulary * model.backbone.width,
     }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import State, Unsupported
-from bench.model.language_model import PLUGIN_ERRORS, LanguageModel, describe_error
+from bench.model import PLUGIN_ERRORS, LanguageModel, describe_error
 from bench.performance import memory
 from bench.performance.memory import OptimizerLike
 from bench.performance.process_memory import peak_growth_bytes

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures.interface import State
-from bench.model.language_model import LanguageModel
+from bench.model import LanguageModel
 
 
 @dataclass(frozen=True)

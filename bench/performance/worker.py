@@ -24,7 +24,7 @@ import torch
 from architectures.interface import Unsupported
 from bench.config.errors import UserError
 from bench.config.schema import Run, run_from_dict
-from bench.model.language_model import PLUGIN_ERRORS, describe_error
+from bench.model import PLUGIN_ERRORS, describe_error
 from bench.performance import energy, memory, memory_profile
 from bench.performance.hardware_peak import HardwarePeak
 from bench.performance.process_memory import reset_peak_bytes

@@ -135,15 +135,14 @@ def _no_rate_message(run: Run) -> str:
 def flops_per_token(run: Run) -> float | None:
     """Forward FLOPs a token, by formula, at the run's own width; None where its budget has no width. Allocates nothing."""
     from architectures.interface import Unsupported
-    from bench import data
-    from bench.model import language_model, sizing
+    from bench import data, model
 
     try:
         vocabulary = data.prepare(run.data, run.names["data"]).vocabulary.size
-        width = sizing.width_for_size(run.arch, run.size, vocabulary)
-    except (language_model.ModelBuildError, Unsupported):
+        width = model.width_for_size(run.arch, run.size, vocabulary)
+    except (model.ModelBuildError, Unsupported):
         return None
-    return sizing.build_on_meta(run.arch, width, run.size.context, vocabulary).flops(
+    return model.build_on_meta(run.arch, width, run.size.context, vocabulary).flops(
         run.size.context
     )
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from architectures.gpt import GPT
 from architectures.huggingface import HuggingFace, held_bytes
 from architectures.interface import Unsupported
+from bench import model
 from bench.cli import compose
 from bench.config.schema import constructor_options
 from bench.contract import CHECKS, ModelUnderTest, run_check
-from bench.model import language_model, sizing
 from tests.conftest import WRAPPED, Command
 
 WIDTH, CONTEXT = 32, 16
@@ -28,7 +28,7 @@ def made(name: str) -> HuggingFace:
     """A family's backbone in the middle of a model, as its YAML says."""
     path = next(path for path in WRAPPED if path.stem == name)
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
-    backbone = language_model.build_model(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
+    backbone = model.build_model(arch, WIDTH, CONTEXT, 5, seed=0).backbone.eval()
     assert isinstance(backbone, HuggingFace)
     return backbone
 
@@ -194,8 +194,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ("given", "words"), REFUSED, ids=["unknown", "two-stacks", "pictures", "sizes", "key"]
 )
 def test_what_can_not_be_is_said_in_one_line(given: dict[str, Any], words: str) -> None:
-    with pytest.raises(language_model.ModelBuildError, match=words):
-        sizing.solve_width(
+    with pytest.raises(model.ModelBuildError, match=words):
+        model.solve_width(
             {"_target_": "architectures.huggingface.HuggingFace", **given}, 100_000, CONTEXT, 11
         )
 
@@ -210,7 +210,7 @@ def test_without_the_package_the_line_that_installs_it(monkeypatch: pytest.Monke
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(
-        language_model.ModelBuildError,
-        match=r"does not import: .*pip install 'architecture-bench\[huggingface\]'",
+        model.ModelBuildError,
+        match=r"cannot be imported: .*pip install 'architecture-bench\[huggingface\]'",
     ):
-        language_model.backbone_class({"_target_": "architectures.huggingface.HuggingFace"})
+        model.backbone_class({"_target_": "architectures.huggingface.HuggingFace"})

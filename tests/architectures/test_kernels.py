@@ -18,9 +18,10 @@ from architectures.gated_deltanet import gated_delta_rule
 from architectures.kernels import KERNELS, Kernels, Recurrence, trial_inputs
 from architectures.linear import linear_attention
 from architectures.rwkv7 import generalised_delta_rule
+from bench import model
 from bench.config import identity
+from bench.config.errors import UserError
 from bench.execution.finalize import kernel_facts
-from bench.model import language_model
 from tests.conftest import OWN, ROOT
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -204,34 +205,31 @@ def test_what_can_not_be_is_said_in_one_line(name: str, monkeypatch: pytest.Monk
         importlib.metadata, "requires", lambda name: lines
     )  # as once this version is installed
     with pytest.raises(
-        language_model.ModelBuildError,
+        model.ModelBuildError,
         match=r"kernels=fla needs flash-linear-attention; .*architecture-bench\[fla\]",
     ):
-        language_model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
+        model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
     monkeypatch.undo()
     install(monkeypatch, package())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
-        language_model.ModelBuildError,
+        model.ModelBuildError,
         match="needs a CUDA device, and there is none: take kernels=auto or",
     ):
-        language_model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
-    with pytest.raises(language_model.UserError, match="kernels=fast is not known; "):
-        language_model.build_model(arch | {"kernels": "fast"}, 8, 8, 5, 0)
+        model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
+    with pytest.raises(UserError, match="kernels=fast is not known; "):
+        model.build_model(arch | {"kernels": "fast"}, 8, 8, 5, 0)
 
 
 def test_the_record_says_what_ran_and_auto_is_as_good_as_not_given() -> None:
     arch = yaml.safe_load(
         next(path for path in OWN if path.stem == "retnet").read_text(encoding="utf-8")
     )
-    built = language_model.build_model(arch, 8, 8, 5, 0)
+    built = model.build_model(arch, 8, 8, 5, 0)
     assert kernel_facts(built) == {"kernels": "reference"}
     next(module for module in built.modules() if isinstance(module, Recurrence)).ran = "fla"
     assert kernel_facts(built) == {"kernels": "fla, reference"}
-    assert (
-        kernel_facts(language_model.build_model({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0))
-        == {}
-    )
+    assert kernel_facts(model.build_model({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0)) == {}
     unsaid = {key: value for key, value in arch.items() if key != "kernels"}
     assert identity.architecture_id(arch) == identity.architecture_id(unsaid)
     assert identity.architecture_id(arch | {"kernels": "reference"}) != identity.architecture_id(

@@ -20,7 +20,7 @@ from architectures.rwkv7 import RWKV7, generalised_delta_rule
 from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
 from bench.contract import CHECKS, ModelUnderTest, run_check
-from bench.model.language_model import build_model
+from bench.model import build_model
 from tests.architectures.test_parity import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 from tests.conftest import OWN
 

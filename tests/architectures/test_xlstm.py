@@ -10,7 +10,7 @@ from architectures.slstm import Memory as ScalarMemory
 from architectures.slstm import init_memory as init_scalar
 from architectures.xlstm import XLSTM
 from bench.contract import CHECKS, ModelUnderTest, run_check
-from bench.model.language_model import ModelBuildError
+from bench.model import ModelBuildError
 from tests.architectures.test_recurrent import (
     CONTEXT,
     HEADS,

@@ -9,7 +9,7 @@ import yaml
 from architectures.rnn import RNN
 from bench.config.schema import ObjectiveConfig, Run, SizeConfig, TrainConfig
 from bench.data import Blocks
-from bench.model.language_model import build_model
+from bench.model import build_model
 from bench.performance.memory_profile import profile_workload
 from bench.performance.workload import Workload
 from bench.training import (

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from architectures.interface import Unsupported
 from bench.config.schema import ObjectiveConfig
-from bench.model.language_model import build_model as build_model
+from bench.model import build_model
 from bench.performance.memory import cpu_peak_memory
 from bench.training import cross_entropy
 from bench.training.objective import Batch, Causal, Masked, build_objective

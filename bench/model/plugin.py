@@ -1,0 +1,104 @@
+"""Find the class of an architecture and check its options."""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from architectures.interface import Backbone
+from bench.config.errors import UserError, nearest
+from bench.config.plugins import install_hint
+from bench.config.schema import constructor_options
+
+# whatever a plug-in may raise: sys.exit in it must not end the command, least of all with code 0
+PLUGIN_ERRORS = (Exception, SystemExit)
+TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+
+
+class ModelBuildError(UserError):
+    """An architecture that cannot be built or trained: in a sweep its run fails, not the command."""
+
+    def __init__(self, message: str, code: str = "invalid-architecture") -> None:
+        super().__init__(message, code)
+
+
+def backbone_class(arch: Mapping[str, Any]) -> type[Backbone]:
+    """Return the class that `_target_` names, with its options checked.
+
+    Raise UserError for a wrong option, ModelBuildError where the class cannot be imported.
+    """
+    target = str(arch["_target_"])
+    module, _, name = target.rpartition(".")
+    if not module:
+        raise ModelBuildError(f"_target_: {target} names no module: write it as my_module.{target}")
+    try:
+        backbone = getattr(importlib.import_module(module), name)
+    except PLUGIN_ERRORS as error:
+        raise ModelBuildError(
+            f"_target_: {target} cannot be imported: {describe_error(error)}{install_hint(error)}"
+        ) from None
+    if not (isinstance(backbone, type) and issubclass(backbone, Backbone)):
+        raise ModelBuildError(
+            f"_target_: {target} is not a subclass of architectures.interface.Backbone: "
+            "derive it from that class"
+        )
+    _check_options(backbone, constructor_options(arch))
+    return backbone
+
+
+def _check_options(backbone: type[Backbone], options: Mapping[str, Any]) -> None:
+    """Raise UserError for an option that is unknown, missing or of another type."""
+    kinds, parameters = inspect.Parameter, inspect.signature(backbone).parameters
+    variadic = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)
+    own = list(parameters.values())[2:]  # the harness gives width and context
+    named = {p.name: p for p in own if p.kind not in variadic}
+    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in own)
+    for name, value in options.items():
+        if name in ("width", "context"):
+            raise UserError(
+                f"arch.{name} is set by the harness: set size.parameters or size.context instead",
+                "conflicting-values",
+            )
+        if name in named:
+            _check_type(f"arch.{name}", value, named[name].annotation)
+        elif not takes_any:
+            close = nearest(name, named)
+            raise UserError(
+                f"arch.{name} is not an option of {backbone.__name__}; {close}", "unknown-key"
+            )
+    required = (name for name, p in named.items() if p.default is kinds.empty)
+    if missing := [name for name in required if name not in options]:
+        raise UserError(
+            f"{backbone.__name__} needs arch.{missing[0]}: add it to its YAML", "invalid-config"
+        )
+
+
+def _check_type(path: str, value: Any, kind: Any) -> None:
+    """Raise UserError where a value does not fit int, float, bool, str or Literal."""
+    if get_origin(kind) is Literal and value not in get_args(kind):
+        choices = nearest(str(value), map(str, get_args(kind)))
+        raise UserError(f"{path}={value} is not known; {choices}", "unknown-choice")
+    accepted = (int, float) if kind is float else kind
+    if kind in TYPE_NAMES and not (
+        isinstance(value, accepted) and (kind is bool or not isinstance(value, bool))
+    ):
+        raise UserError(f"{path}={value} must be {TYPE_NAMES[kind]}", "invalid-value")
+
+
+def build_error(backbone: type[Backbone], width: int, error: BaseException) -> ModelBuildError:
+    """Return the error of a constructor that raised."""
+    reason = f"{describe_error(error)}{install_hint(error)}"
+    return ModelBuildError(f"{backbone.__name__} of width {width} cannot be built: {reason}")
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception of a plug-in in one line."""
+    text = one_line(error)
+    if isinstance(error, SystemExit):
+        text = f"it called sys.exit({'' if error.code is None else error.code})"
+    return f"{type(error).__name__}: {text[:300]}"
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an exception in one line."""
+    return " ".join(str(error).split()) or "no message"
