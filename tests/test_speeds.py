@@ -702,7 +702,7 @@ def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
 
 
 def test_a_column_that_nobody_fills_is_left_out(full: SpeedGroup) -> None:
-    sitting = full.sitting
+    sitting = full.session
     kept = columns.metric_column(sitting, "peak", "", "peak_train_memory_bytes", str)
     gone = columns.metric_column(sitting, "nothing", "", "no_such_metric", str)
     table = columns.measurement_table(full, "test", "", "", [gone, kept], full.subjects)

@@ -1,10 +1,12 @@
-"""Verdicts: for each pair of a table one of three sentences, and what they rest on."""
+"""Verdicts: whether one row of a table is better than another, in one of three sentences."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bench.analysis.aggregate import VariantTables
 from bench.analysis.formatting import (
@@ -13,14 +15,14 @@ from bench.analysis.formatting import (
     format_fixed,
     format_number,
     join_words,
+    plural,
 )
 from bench.analysis.rows import each
 from bench.reporting.html_table import Cell, Table
 from bench.stats import pairwise
-from bench.stats.intervals import Numbers
 from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
 
-MIN_EFFECTIVE_DOCUMENTS = 10.0  # documents of equal size: an interval over fewer is a rough guess
+MIN_EFFECTIVE_DOCUMENTS = 10.0  # an interval over fewer documents of equal size is a rough guess
 MAX_SHOWN_PAIRS = 210  # pairs on the page, those of 21 rows; verdicts.csv has them all
 MAX_UNFOLDED_PAIRS = 28  # more pairs than these are folded away
 DOCUMENTS_ONLY_NOTE = (
@@ -30,155 +32,151 @@ DOCUMENTS_ONLY_NOTE = (
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What may be said of the pairs of one table of bits per byte."""
+    """The verdicts on the pairs of one table of bits per byte."""
 
-    pairs: pd.DataFrame  # a row a pair, the best first: what `pairs.judge` says, with labels, rows of the summary and sentences
+    pairs: pd.DataFrame  # the best rows first: columns of `pairwise_tests`, labels, rows, sentence
     notes: tuple[str, ...]  # what the intervals rest on, and what they lack
 
+    @property
+    def family(self) -> pd.DataFrame:
+        """Return the pairs without those of the A/A control."""
+        return self.pairs[~self.pairs["control"]]
+
     def of(self, row: int) -> pd.DataFrame:
-        """The pairs of one row of the summary, the control's aside."""
-        table = self.pairs
-        return table[~table["control"] & ((table["row"] == row) | (table["other_row"] == row))]
+        """Return the pairs of one row of the summary without the A/A control."""
+        return self.family[self.family[["row", "other_row"]].eq(row).any(axis=1)]
 
     @property
     def control(self) -> pd.DataFrame:
+        """Return the pairs of the A/A control."""
         return self.pairs[self.pairs["control"]]
 
 
-def build_verdicts(table: pd.DataFrame, tables: VariantTables) -> Verdicts:
-    """Judge every pair of rows of a table of bits per byte; a row of the A/A control only against its own architecture."""
-    return compare_groups(table, _build_groups([int(str(row)) for row in table.index], tables))
+def build_verdicts(table: pd.DataFrame, variants: VariantTables) -> Verdicts:
+    """Test every pair of rows of a table of likelihoods.
+
+    A row of the A/A control is tested against its own architecture only.
+    """
+    return compare_groups(table, _build_groups(table.index, variants))
 
 
-def compare_groups(table: pd.DataFrame, arms: Groups) -> Verdicts:
-    """The verdicts on the rows of a table, of which `arms` holds the seeds and the nats."""
-    rows = [int(str(row)) for row in table.index]
-    found = pairwise.pairwise_tests(arms, _control_pairs(table))
-    labels = [str(label) for label in table["label"]]
+def compare_groups(table: pd.DataFrame, groups: Groups) -> Verdicts:
+    """Return the verdicts on the rows of a table, whose scores `groups` holds in the same order."""
+    controls = _control_pairs(table)
+    pairs = pairwise.pairwise_tests(groups, controls)
     for end, name in (("first", ""), ("second", "other_")):
-        found[f"{name}row"] = [rows[place] for place in found[end]]
-        found[f"{name}label"] = [labels[place] for place in found[end]]
-    found["sentence"] = [verdict_sentence(pair) for pair in each(found)]
-    found = found.sort_values(["control", "first", "second"], kind="stable").reset_index(drop=True)
-    return Verdicts(found, tuple(_verdict_notes(found, arms, labels, _control_pairs(table))))
+        rows = table.iloc[pairs[end]]
+        pairs[f"{name}row"], pairs[f"{name}label"] = [*rows.index], [*rows["label"].map(str)]
+    pairs["sentence"] = [verdict_sentence(pair) for pair in pairs.itertuples()]
+    pairs = pairs.sort_values(["control", "first", "second"], kind="stable").reset_index(drop=True)
+    labels = [str(label) for label in table["label"]]
+    repeated = np.isin(np.arange(len(table)), [second for _, second in controls])
+    return Verdicts(pairs, tuple(_verdict_notes(pairs, groups, labels, repeated)))
 
 
-def _build_groups(rows: list[int], tables: VariantTables) -> Groups:
-    """The seeds of each row, and its nats on the documents that all rows were scored on."""
-    runs = tables.runs[(tables.runs["status"] == "done") & tables.runs["row"].isin(rows)]
-    groups = {
-        int(str(row)): column.dropna().to_numpy(dtype=float)
-        for row, column in runs.groupby("row")["bits_per_byte"]
-    }
-    seeds: list[Numbers] = [groups.get(row, np.empty(0)) for row in rows]
-    known = tables.documents[tables.documents.index.get_level_values("row").isin(rows)]
-    if known.empty:
+def _build_groups(rows: "pd.Index[Any]", variants: VariantTables) -> Groups:
+    """Return the seeds of each row, and its nats on the documents that all rows were scored on."""
+    runs = variants.runs[(variants.runs["status"] == "done") & variants.runs["row"].isin(rows)]
+    scores = dict(iter(runs.dropna(subset="bits_per_byte").groupby("row")["bits_per_byte"]))
+    empty = np.empty(0)
+    seeds = [scores[row].to_numpy(dtype=float) if row in scores else empty for row in rows]
+    documents = variants.documents[variants.documents.index.get_level_values("row").isin(rows)]
+    if documents.empty:
         return Groups(seeds, np.empty((len(rows), 0)), np.empty(0))
-    sizes = known["bytes"].groupby(level="document").agg(["min", "max"])
-    nats = known["nats"].unstack("document").reindex(rows).to_numpy(dtype=float)
-    if (
-        sizes["min"] != sizes["max"]
-    ).any():  # one number names different documents: nothing can be paired
+    sizes = documents["bytes"].groupby(level="document").agg(["min", "max"])
+    nats = documents["nats"].unstack("document").reindex(rows).to_numpy(dtype=float)
+    if (sizes["min"] != sizes["max"]).any():  # different documents under one number: no pairs
         nats[:] = np.nan
     return Groups(seeds, nats, sizes["max"].to_numpy(dtype=float))
 
 
 def _control_pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
-    """The places of each row of the A/A control, and of the row that it repeats."""
-    places = list(enumerate(each(table)))
-    real = {row.variant: place for place, row in places if not row.control}
+    """Return the places of each row of the A/A control: (the row it repeats, its own)."""
+    rows = list(enumerate(table.itertuples()))
+    originals = {row.variant: place for place, row in rows if not row.control}
     return [
-        (real[row.variant], place) for place, row in places if row.control and row.variant in real
+        (originals[row.variant], place)
+        for place, row in rows
+        if row.control and row.variant in originals
     ]
 
 
-# --- sentences --------------------------------------------------------------------------------------------------------
+# --- sentences ------------------------------------------------------------------------------------
 
 
 def format_difference(value: float, half: float) -> str:
-    """A difference to as many places as its error gives sense to, three at least."""
-    return format_fixed(value, _decimals(half))
+    """Format a difference to as many decimals as its error allows, three at least."""
+    known = half > 0 and math.isfinite(half)
+    return format_fixed(value, min(6, max(3, math.ceil(-math.log10(half)))) if known else 3)
 
 
-def _decimals(half: float) -> int:
-    return min(6, max(3, math.ceil(-math.log10(half)))) if half > 0 and math.isfinite(half) else 3
+def difference_text(pair: Any) -> str:
+    """Return by how much: 0.031 ± 0.006."""
+    halves = format_difference(pair.half, pair.half)
+    return f"{format_difference(pair.difference, pair.half)} ± {halves}"
 
 
-def difference_text(pair: object) -> str:
-    """By how much: 0.031 ± 0.006."""
-    difference, half = (
-        float(getattr(pair, "difference", math.nan)),
-        float(getattr(pair, "half", math.nan)),
+def power_text(pair: Any) -> str:
+    """Return which difference would be detected, and how many seeds would settle the observed."""
+    detectable = f"could have seen {format_difference(pair.detectable, pair.half)}"
+    if pair.basis == "documents":
+        return detectable
+    if math.isfinite(pair.needed):
+        target = format_difference(pair.difference, pair.half / 10)
+        return f"{detectable}; about {pair.needed:.0f} seeds would settle {target}"
+    return (
+        f"{detectable}; up to {pairwise.MAX_SEEDS:,} seeds would not settle so small a "
+        "difference, more held-out text may"
     )
-    return f"{format_difference(difference, half)} ± {format_difference(half, half)}"
 
 
-def power_text(pair: object) -> str:
-    """What could have been seen, and what would settle what was seen."""
-    detectable, difference = (
-        float(getattr(pair, "detectable", math.nan)),
-        float(getattr(pair, "difference", math.nan)),
-    )
-    needed, half = float(getattr(pair, "needed", math.nan)), float(getattr(pair, "half", math.nan))
-    seen, target = format_difference(detectable, half), format_difference(difference, half / 10)
-    if getattr(pair, "basis", "") == "documents":
-        return f"could have seen {seen}"
-    if math.isfinite(needed):
-        return f"could have seen {seen}; about {needed:.0f} seeds would settle {target}"
-    return f"could have seen {seen}; up to {pairwise.MAX_SEEDS:,} seeds would not settle so small a difference, more held-out text may"
-
-
-def verdict_sentence(pair: object) -> str:
-    """The verdict: one of three sentences, or that there is none and why."""
-    label, other = str(getattr(pair, "label", "")), str(getattr(pair, "other_label", ""))
-    kind, wins = getattr(pair, "kind", ""), float(getattr(pair, "wins", math.nan))
-    if kind == BETTER:
-        said = f"{label} is better by {difference_text(pair)} bits per byte"
-    elif kind == ONE_SEED_DECIDES:
-        said = f"{label} is better on average, but one seed decides (P = {wins:.1f})"
-    elif kind == NOT_DISTINGUISHABLE:
-        said = f"not distinguishable ({power_text(pair)})"
+def verdict_sentence(pair: Any) -> str:
+    """Return the verdict on a pair as a sentence."""
+    if pair.kind == BETTER:
+        sentence = f"{pair.label} is better by {difference_text(pair)} bits per byte"
+    elif pair.kind == ONE_SEED_DECIDES:
+        wins = f"P = {pair.wins:.1f}"
+        sentence = f"{pair.label} is better on average, but one seed decides ({wins})"
+    elif pair.kind == NOT_DISTINGUISHABLE:
+        sentence = f"not distinguishable ({power_text(pair)})"
     else:
-        said = (
-            f"no verdict on {label} and {other}: one seed each, and no nats of the same documents"
+        sentence = (
+            f"no verdict on {pair.label} and {pair.other_label}: one seed each, and no nats of "
+            "the same documents"
         )
-    return said + (", over documents only" if getattr(pair, "basis", "") == "documents" else "")
+    return sentence + (", over documents only" if pair.basis == "documents" else "")
 
 
 def _verdict_notes(
-    found: pd.DataFrame, arms: Groups, labels: list[str], twins: list[tuple[int, int]]
+    pairs: pd.DataFrame, groups: Groups, labels: list[str], repeated: NDArray[np.bool_]
 ) -> list[str]:
-    said = []
-    family = int((~found["control"]).sum())
+    notes, family = [], int((~pairs["control"]).sum())
     if family:
-        said.append(
-            f"Claims hold together at 95 %: Holm’s correction over {family:,} pair{'s' if family > 1 else ''}. "
-            "± is the 95 % interval of the one pair. “Could have seen”: the difference that is found 4 times in 5."
+        notes.append(
+            f"Claims hold together at 95 %: Holm’s correction over {plural(family, 'pair')}. ± is "
+            "the 95 % interval of the one pair. “Could have seen”: the difference that is found 4 "
+            "times in 5."
         )
-    if (found["basis"] == "documents").any():
-        said.append(DOCUMENTS_ONLY_NOTE)
-    if (found["basis"] == "seeds").any():
-        said.append(
-            "Over seeds only, where nats of the same documents were not kept: other text may differ by more."
+    if (pairs["basis"] == "documents").any():
+        notes.append(DOCUMENTS_ONLY_NOTE)
+    if (pairs["basis"] == "seeds").any():
+        notes.append(
+            "Over seeds only, where nats of the same documents were not kept: other text may "
+            "differ by more."
         )
-    if 0 < (worth := pairwise.effective_n(arms.sizes)) < MIN_EFFECTIVE_DOCUMENTS:
-        said.append(
-            f"Too few documents: the {len(arms.sizes):,} scored ones, of unequal length, count as {format_number(worth, 2)} equal ones. "
-            "Take the intervals as a rough guess."
+    if 0 < (count := pairwise.effective_n(groups.sizes)) < MIN_EFFECTIVE_DOCUMENTS:
+        notes.append(
+            f"Too few documents: the {len(groups.sizes):,} scored ones, of unequal length, count "
+            f"as {format_number(count, 2)} equal ones. Take the intervals as a rough guess."
         )
-    again = np.zeros(len(labels), dtype=bool)
-    again[[second for _, second in twins]] = True
-    spread = pairwise.pool_seed_variance(arms.seeds, ~again)
-    odd = [
-        label
-        for label, inside, apart in zip(labels, spread.pool, again, strict=True)
-        if not inside and not apart
-    ]
-    if odd:
-        said.append(
-            f"The seeds of {join_words(odd)} spread unlike those of the others (F test, 1 %): judged by their own spread."
+    pool = pairwise.pool_seed_variance(groups.seeds, ~repeated).pool
+    outliers = [label for label, apart in zip(labels, ~pool & ~repeated, strict=True) if apart]
+    if outliers:
+        notes.append(
+            f"The seeds of {join_words(outliers)} spread unlike those of the others (F test, "
+            "1 %): judged by their own spread."
         )
-    return said
+    return notes
 
 
 # --- the page's table -------------------------------------------------------------------------------------------------

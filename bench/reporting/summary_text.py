@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis import budgets
+from bench.analysis import budgets, headline
 from bench.analysis.baselines import Baselines
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
@@ -17,13 +17,12 @@ from bench.analysis.formatting import (
     plural,
 )
 from bench.analysis.rows import each
-from bench.analysis.sessions import MeasuredSession, scalar_point
+from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
 from bench.reporting.sections import regrets
 from bench.reporting.sections.trust import no_claim_sentences
-from bench.stats.intervals import Ratio
-from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES
+from bench.stats.pairwise import NOT_DISTINGUISHABLE
 
 NAMED = 4  # so many rows are named in a sentence; the rest are counted
 METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
@@ -145,30 +144,21 @@ def _compared(comparison: Comparison) -> str:
 
 def _best(table: pd.DataFrame, found: Verdicts) -> str:
     """The lowest mean, and what may be said of it against each other row; nothing where there is no other."""
-    best = table[~table["control"]].iloc[0]
-    mine = found.of(int(str(best.name)))
-    if mine.empty:
+    first = headline.leader(table, found)
+    if first is None:
         return ""
-    kinds = {
-        kind: mine[mine["kind"] == kind].sort_values("difference")
-        for kind in (BETTER, ONE_SEED_DECIDES, NOT_DISTINGUISHABLE)
-    }
-    where = f"the {best['part']} part" if best["part"] else "held-out text"
-    scored = f"{format_fixed(best['bits_per_byte'])} bits per byte on {where}"
-    clauses = [_beaten(kinds[BETTER])] if len(kinds[BETTER]) else []
+    where = f"the {first.row['part']} part" if first.row["part"] else "held-out text"
+    scored = f"{format_fixed(first.row['bits_per_byte'])} bits per byte on {where}"
+    clauses = [_beaten(first.better)] if len(first.better) else []
     clauses += [
-        f"one seed decides against {_named(kinds[ONE_SEED_DECIDES], lambda pair: f'P = {pair.wins:.1f}')}"
-    ] * bool(len(kinds[ONE_SEED_DECIDES]))
-    clauses += [
-        f"not distinguishable from {_named(kinds[NOT_DISTINGUISHABLE], power_text)}"
-    ] * bool(len(kinds[NOT_DISTINGUISHABLE]))
-    opening = (
-        f"Best quality: {best['label']}"
-        if len(kinds[BETTER]) == len(mine)
-        else f"Lowest mean: {best['label']}"
+        f"one seed decides against {_named(first.one_seed_decides, lambda pair: f'P = {pair.wins:.1f}')}"
+    ] * bool(len(first.one_seed_decides))
+    clauses += [f"not distinguishable from {_named(first.ties, power_text)}"] * bool(
+        len(first.ties)
     )
-    said = f"{opening}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
-    return said + (f" {DOCUMENTS_ONLY_NOTE}" if (mine["basis"] == "documents").any() else "")
+    opening = "Best quality" if first.is_best else "Lowest mean"
+    said = f"{opening}: {first.row['label']}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
+    return said + (f" {DOCUMENTS_ONLY_NOTE}" if first.documents_only else "")
 
 
 def _beaten(pairs: pd.DataFrame) -> str:
@@ -193,18 +183,14 @@ def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -
 
 def _open(table: pd.DataFrame, found: Verdicts) -> str:
     """Which other pairs can not be told apart, what would settle them, and whether the A/A control came out as it should."""
-    best = int(str(table[~table["control"]].index[0]))
-    family = found.pairs[~found.pairs["control"]]
-    others = family[(family["row"] != best) & (family["kind"] == NOT_DISTINGUISHABLE)].sort_values(
-        "difference"
-    )
+    others = headline.other_ties(table, found)
     said = (
         [f"Not distinguishable either: {_named(others, power_text, both=True)}."]
         if len(others)
         else []
     )
-    if len(family) > 1 and family["kind"].eq(BETTER).all():
-        said.append(f"All {len(family):,} pairs can be told apart.")
+    if headline.all_distinguishable(found):
+        said.append(f"All {len(found.family):,} pairs can be told apart.")
     for pair in each(found.control):
         names = f"The A/A control, {pair.label} beside {pair.other_label},"
         if pair.kind == NOT_DISTINGUISHABLE:
@@ -218,11 +204,10 @@ def _open(table: pd.DataFrame, found: Verdicts) -> str:
 
 def _floored(table: pd.DataFrame, floors: Baselines) -> str:
     """Who is better than the best n-gram with the same context, and who is not."""
-    line, rows = floors.best, table[~table["control"]]
-    if line is None:
+    line, split = floors.best, headline.split_by_baseline(table, floors)
+    if line is None or split is None:
         return ""
-    below = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < line.bits_per_byte
-    better, others = ([str(label) for label in rows.loc[side, "label"]] for side in (below, ~below))
+    better, others = split
     opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {format_fixed(line.bits_per_byte)}"
     if not others:
         return f"{opening}: every architecture is better."
@@ -239,36 +224,7 @@ def _further(names: Sequence[str]) -> list[str]:
 
 def _dominated(table: pd.DataFrame, found: Verdicts, sitting: MeasuredSession) -> str:
     """Who is beaten in quality, in the speed of training and in memory by one and the same row."""
-    rate, memory = "train_tokens_per_second", "peak_train_memory_bytes"
-    there = table[~table["control"] & table["subject"].isin(sitting.medians.index)]
-    if len(there) < 2 or not sitting.allows_claim(rate) or memory not in sitting.medians:
-        return ""
-    subjects = dict(zip(there.index, there["subject"], strict=True))
-    better = found.pairs[(found.pairs["kind"] == BETTER) & ~found.pairs["control"]]
-    better = better[better["row"].isin(there.index) & better["other_row"].isin(there.index)]
-    leaner = [
-        (pair, (subjects[pair.row], subjects[pair.other_row]))
-        for pair in each(better)
-        if sitting.value(subjects[pair.row], memory)
-        < sitting.value(subjects[pair.other_row], memory)
-    ]
-    asked = sorted({ends for _, ends in leaner})  # variants share their measurements
-    ratios = dict(
-        zip(
-            asked,
-            sitting.paired_ratios([(scalar_point(rate), *ends) for ends in asked]),
-            strict=True,
-        )
-    )
-    beaten: dict[str, list[str]] = {}
-    for pair, ends in leaner:
-        ratio = ratios[ends]
-        if (
-            ratio is not None
-            and ratio.side == 1
-            and not any(pair.other_label in names for names in beaten.values())
-        ):
-            beaten.setdefault(pair.label, []).append(pair.other_label)
+    beaten = headline.dominated(table, found, sitting)
     said = [
         f"{join_words(names[:NAMED] + _further(names))} by {label}"
         for label, names in beaten.items()
@@ -282,52 +238,32 @@ def _dominated(table: pd.DataFrame, found: Verdicts, sitting: MeasuredSession) -
 
 def _speeds(labels: Mapping[str, str], sitting: MeasuredSession) -> list[str]:
     """A sentence for each clocked rate; where no claim may be made, one that says so and why."""
-    there = {
-        metric: [s for s in labels if s in sitting.samples.get(scalar_point(metric), ())]
-        for metric in METRICS
-    }
-    asked = {metric: subjects for metric, subjects in there.items() if len(subjects) > 1}
+    firsts = {metric: headline.fastest(sitting, labels, metric) for metric in METRICS}
+    measured = {metric: one for metric, one in firsts.items() if one is not None}
     said = [
-        _fastest(subjects, labels, sitting, metric)
-        for metric, subjects in asked.items()
+        _fastest(one, METRICS[metric])
+        for metric, one in measured.items()
         if sitting.allows_claim(metric)
     ]
-    return said + no_claim_sentences(sitting, {metric: METRICS[metric] for metric in asked})
+    return said + no_claim_sentences(sitting, {metric: METRICS[metric] for metric in measured})
 
 
-def _fastest(
-    subjects: Sequence[str], labels: Mapping[str, str], sitting: MeasuredSession, metric: str
-) -> str:
-    """The first by its median rate, held against each other one in the rounds that both took part in."""
-    ranked = sorted(subjects, key=lambda subject: -sitting.value(subject, metric))
-    first, verb = ranked[0], METRICS[metric]
-    beaten: list[tuple[Ratio, str]] = []
-    same = [labels[first]]
-    for other in ranked[1:]:
-        ratio = sitting.ratio(scalar_point(metric), first, other)
-        if ratio is not None and ratio.side == 1:
-            beaten.append((ratio, labels[other]))
-        else:
-            same.append(labels[other])
-    if len(same) > 1:
-        return f"Fastest in {verb} is not distinguishable here: {join_words(same)}."
-    ratio, after = min(beaten)
-    span = f"{format_fixed(ratio.value, 2)} times the rate of the next, {after} (95 % interval {format_fixed(ratio.low)} to {format_fixed(ratio.high)})"
-    return f"Fastest in {verb}: {labels[first]}, {span}."
+def _fastest(first: headline.Fastest, verb: str) -> str:
+    if first.ties or first.ratio is None:
+        return f"Fastest in {verb} is not distinguishable here: {join_words([first.label, *first.ties])}."
+    ratio = first.ratio
+    span = f"{format_fixed(ratio.value, 2)} times the rate of the next, {first.next_label} (95 % interval {format_fixed(ratio.low)} to {format_fixed(ratio.high)})"
+    return f"Fastest in {verb}: {first.label}, {span}."
 
 
 def _memory(labels: Mapping[str, str], sitting: MeasuredSession) -> str:
-    name = "peak_train_memory_bytes"
-    if name not in sitting.medians:
+    smallest = headline.smallest_memory(sitting, labels)
+    if smallest is None:
         return ""
-    found = sitting.medians[name].reindex(list(labels)).dropna()
-    if len(found) < 2:
-        return ""
-    low, high = found.min(), found.max()
-    least = [labels[str(subject)] for subject in found.index[found == low]]
+    least, low, times = smallest
     most = (
-        f"; the largest takes {format_number(high / low, 2)} times as much"
-        if high > low
+        f"; the largest takes {format_number(times, 2)} times as much"
+        if times > 1
         else ", all the same"
     )
     return f"Smallest peak of memory in training: {join_words(least)}, {format_bytes(low)}{most}."
