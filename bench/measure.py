@@ -16,16 +16,14 @@ from pathlib import Path
 from bench.cli import compose
 from bench.cli.command import command
 from bench.config.errors import UserError
-from bench.config.identity import workload_id
-from bench.execution.runner import say
 from bench.records import store
 from bench.system import files
 
 
 def measure(arguments: Sequence[str]) -> int:
     """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
-    from bench import data, reporting
-    from bench.performance import run_session
+    from bench import reporting
+    from bench.performance import measure_runs
 
     flags, overrides = compose.split_flags(arguments)
     asked = compose.compose_sweep([*flags, *overrides])
@@ -34,12 +32,7 @@ def measure(arguments: Sequence[str]) -> int:
         raise UserError("measure=off measures nothing: use measure=quick or measure=full")
     root = Path(run.results) / run.suite
     files.check_writable(root / "measure")
-    runs = compose.distinct(asked.runs, workload_id)
-    vocabularies = {
-        workload_id(one): data.prepare(one.data, one.names["data"], say).vocabulary.size
-        for one in runs
-    }
-    folder = run_session(runs, vocabularies, root, run.measure, say)
+    folder = measure_runs(asked.runs, root)
     assert folder is not None
     page, summary = reporting.make_report(root)
     print(summary)

@@ -21,7 +21,6 @@ from bench import planning
 from bench.cli import compose, hydra_errors, launchers
 from bench.cli.console import setup_logging
 from bench.config.errors import UserError
-from bench.config.identity import workload_id
 from bench.config.schema import Run
 from bench.execution import runner, torchrun
 from bench.execution.runner import say
@@ -130,22 +129,17 @@ def _distinct(runs: Sequence[Run], key: Any) -> list[Run]:
 
 def finish(asked: compose.Sweep) -> int:
     """After the runs: measure what was asked for, write the report, say how each run ended, and answer with an exit code."""
-    from bench import data, performance, reporting
+    from bench import performance, reporting
 
     root = Path(asked.runs[0].results) / asked.runs[0].suite
     folders = {store.attempt_folders(run)[-1]: run for run in asked.runs}
     if not asked.sweep:
         raise_if_not_started(next(iter(folders)))
     done = [run for folder, run in folders.items() if store.run_status(folder) == "done"]
-    wanted = compose.distinct(done, workload_id)
     page = None
     try:
-        if wanted and wanted[0].measure.depth != "off":
-            vocabularies = {
-                workload_id(run): data.prepare(run.data, run.names["data"]).vocabulary.size
-                for run in wanted
-            }
-            performance.run_session(wanted, vocabularies, root, wanted[0].measure, say, anew=False)
+        if done and done[0].measure.depth != "off":
+            performance.measure_runs(done, root, remeasure=False)
         score_baselines(root, [run for folder, run in folders.items() if scored(folder)])
         page, summary = reporting.make_report(root)
         print(summary)

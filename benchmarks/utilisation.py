@@ -46,7 +46,7 @@ def works(arch: str, asked: argparse.Namespace) -> turns.Works:
         asked.vocabulary,
     )
     subject.objective.train()
-    peak = HardwarePeak(subject.device, subject.plan.precision)
+    peak = HardwarePeak(subject.device, subject.settings.precision)
     first, second, result = peak.factors
     products = PRODUCTS[subject.device.type]
 
@@ -65,7 +65,7 @@ def works(arch: str, asked: argparse.Namespace) -> turns.Works:
         card = torch.cuda.get_device_name(subject.device)
         most = torch.cuda.max_memory_allocated(subject.device)
         print(
-            f"{arch}, {card}, width {subject.width}: at most {most:,} bytes allocated",
+            f"{arch}, {card}, width {subject.model.backbone.width}: at most {most:,} bytes allocated",
             file=sys.stderr,
         )
     return {

@@ -1,6 +1,17 @@
-"""Speed, memory, decoding and state of architectures on a machine, in processes of their own. Imports no torch."""
+"""Measure speed, memory, decoding and energy in interleaved worker processes. Imports no torch."""
 
-from bench.performance.session import is_session_running, run_session
+from bench.performance.session import (
+    exclusive_session,
+    is_session_running,
+    measure_runs,
+    run_session,
+)
 from bench.performance.store import needs_measuring
 
-__all__ = ["is_session_running", "needs_measuring", "run_session"]
+__all__ = [
+    "exclusive_session",
+    "is_session_running",
+    "measure_runs",
+    "needs_measuring",
+    "run_session",
+]

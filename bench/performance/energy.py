@@ -1,6 +1,6 @@
-"""Joules by a counter of the machine's own: the card's through zeus (NVML), the processor's package by RAPL; else a reason.
+"""Count joules with the machine's own counters: NVML through zeus, RAPL, or none with a reason.
 
-A figure is never made from a nameplate, and never from power times seconds.
+A number is never derived from a nameplate, nor from power times seconds.
 """
 
 import re
@@ -14,64 +14,59 @@ from typing import Any
 from architectures.interface import Unsupported
 
 POWERCAP = Path("/sys/class/powercap")
-PACKAGE_DOMAIN = re.compile(
-    r"intel-rapl:\d+"
-)  # a whole package; intel-rapl:0:0 would be a part of one, and counted twice
-MICRO = 1e-6
+PACKAGE_DOMAIN = re.compile(r"intel-rapl:\d+")  # intel-rapl:0:0 is a part of intel-rapl:0
+JOULES_PER_MICROJOULE = 1e-6
 INSTALL_COMMAND = "pip install 'architecture-bench[energy]'"
 
 
 @dataclass
 class EnergyUse:
-    """The joules of a window: known once the window is over."""
+    """Hold the joules of a window, NaN until it ends."""
 
     joules: float = float("nan")
 
 
 class EnergyCounter(ABC):
-    """Something that counts joules; `method` says what it counts, in a sentence of the report."""
+    """Count joules; `method` says in a sentence of the report what is counted."""
 
     method: str
 
     @abstractmethod
     def read(self) -> Any:
-        """The counter as it stands."""
+        """Return a reading."""
 
     @abstractmethod
-    def between(self, before: Any) -> float:
-        """Joules since a reading."""
+    def joules_since(self, reading: Any) -> float:
+        """Return the joules since a reading."""
 
     @contextmanager
     def window(self) -> Iterator[EnergyUse]:
-        """Count while the block runs. It should last seconds: counters move every 1 to 100 ms.
+        """Count while the block runs, which should take seconds: counters update every 1 to 100 ms.
 
-        Raises Unsupported at its end where the counter stood still: whatever it calls itself, it counts nothing.
+        Raise Unsupported at its end where the counter did not move.
         """
-        spent, before = EnergyUse(), self.read()
-        yield spent
-        joules = self.between(before)
+        use, reading = EnergyUse(), self.read()
+        yield use
+        joules = self.joules_since(reading)
         if joules <= 0:
             raise Unsupported(
-                "the counter of energy stood still: it is connected to nothing, or the window was too short"
+                "the energy counter did not move: it is not connected, or the window was too short"
             )
-        spent.joules = joules
-
-
-# --- the card, through zeus -------------------------------------------------------------------------------------------
+        use.joules = joules
 
 
 class GpuCounter(EnergyCounter):
-    """One CUDA device, by the counter that NVML reads from it, through zeus."""
+    """Read NVML's counter of one CUDA device through zeus."""
 
     method = (
-        "zeus (NVML): all that the card itself took in these seconds, its idling and its memory included; "
-        "the processor and the rest of the machine are not in it"
+        "zeus (NVML): all that the GPU itself took in these seconds, idle power and its memory "
+        "included; the processor and the rest of the machine are not in it"
     )
 
     def __init__(self, index: int) -> None:
         from zeus.monitor import ZeusMonitor
 
-        # only what the card counts: power times seconds would be an estimate
+        # approx_instant_energy would estimate joules as power times seconds
         self.monitor = ZeusMonitor(gpu_indices=[index], cpu_indices=[], approx_instant_energy=False)
         self.windows = 0
 
@@ -81,29 +76,28 @@ class GpuCounter(EnergyCounter):
         self.monitor.begin_window(name)
         return name
 
-    def between(self, before: str) -> float:
-        return float(sum(self.monitor.end_window(before).gpu_energy.values()))
+    def joules_since(self, reading: str) -> float:
+        return float(sum(self.monitor.end_window(reading).gpu_energy.values()))
 
 
 def gpu_counter(index: int) -> EnergyCounter | str:
-    """The counter of a CUDA device (as torch numbers them), or why there is none."""
+    """Return the counter of a CUDA device, as torch numbers them, or why there is none."""
     try:
         return GpuCounter(index)
     except ImportError:
-        return f"the package zeus is not installed, through which a card's own counter is read ({INSTALL_COMMAND})"
-    except Exception as error:  # no driver, no NVML, no such card: zeus and the libraries below it each have their own
-        return f"zeus can not read this card: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-# --- the processor's package, by RAPL ---------------------------------------------------------------------------------
+        return f"reading a GPU's counter needs the package zeus ({INSTALL_COMMAND})"
+    except Exception as error:  # no driver, NVML or GPU: zeus and its libraries raise their own
+        reason = " ".join(str(error).split())[:200]
+        return f"zeus cannot read this GPU: {type(error).__name__}: {reason}"
 
 
 class RaplCounter(EnergyCounter):
-    """The processor's packages, by the counters that the kernel shows below /sys/class/powercap. They begin again at zero."""
+    """Read the counters of the processor's packages that the kernel shows; they wrap around."""
 
     method = (
-        "RAPL, read from /sys/class/powercap: all that the processor's package took in these seconds, "
-        "its other cores, its neighbours and its idling included; memory and the rest of the machine are not in it"
+        "RAPL, read from /sys/class/powercap: all that the processor's package took in these "
+        "seconds, its other cores, other processes and idle power included; memory and the rest of "
+        "the machine are not in it"
     )
 
     def __init__(self, domains: list[Path]) -> None:
@@ -112,54 +106,43 @@ class RaplCounter(EnergyCounter):
     def read(self) -> dict[Path, int]:
         return {domain: read_int(domain / "energy_uj") for domain in self.ranges}
 
-    def between(self, before: dict[Path, int]) -> float:
-        after = self.read()
-        # the highest reading is max_energy_range_uj: one more is 0 again; a window is far shorter than two rounds of that
-        return MICRO * sum(
-            (after[domain] - before[domain]) % (self.ranges[domain] + 1) for domain in before
+    def joules_since(self, reading: dict[Path, int]) -> float:
+        now = self.read()
+        # after max_energy_range_uj comes 0; a window is far shorter than two wraps
+        return JOULES_PER_MICROJOULE * sum(
+            (now[domain] - reading[domain]) % (self.ranges[domain] + 1) for domain in reading
         )
 
 
 def read_int(path: Path) -> int:
-    """The whole number in a file. Raises OSError or ValueError."""
+    """Return the integer in a file. Raise OSError or ValueError."""
     return int(path.read_text(encoding="ascii").strip())
 
 
 def rapl_counter(root: Path) -> EnergyCounter | str:
-    """The counter of all packages of the processor below `root`, or why there is none."""
+    """Return the counter of all processor packages below `root`, or why there is none."""
     if not root.is_dir():
         return f"{root} does not exist"
-    domains, refused = [], []
+    domains = []
     for domain in sorted(path for path in root.iterdir() if PACKAGE_DOMAIN.fullmatch(path.name)):
         try:
             if not (domain / "name").read_text(encoding="ascii").startswith("package"):
-                continue  # "psys" is the whole platform, with the packages in it
+                continue  # "psys" is the platform, which includes the packages
             read_int(domain / "energy_uj"), read_int(domain / "max_energy_range_uj")
             domains.append(domain)
-        except PermissionError:
-            refused.append(domain.name)
+        except PermissionError:  # one package of two would be half of the energy
+            return f"only the administrator may read {domain}/energy_uj"
         except (OSError, ValueError):
             continue
-    if refused:  # one of two packages would be half of the truth
-        return f"{root}/{refused[0]}/energy_uj may be read by the administrator alone"
     return RaplCounter(domains) if domains else f"{root} has no readable package domain"
 
 
-# --- which one --------------------------------------------------------------------------------------------------------
+def find_counter(device: str, index: int = 0, root: Path = POWERCAP) -> EnergyCounter | str:
+    """Return the counter of a device, "cuda" or "cpu", or why there is none.
 
-
-def find_counter(device: str = "", index: int = 0, root: Path = POWERCAP) -> EnergyCounter | str:
-    """What counts the joules of a device, "cuda" or "cpu" (empty: a card where there is one), or why nothing does.
-
-    `index`: the card, as torch numbers them. A card's work is not looked for in the processor's package, nor the other way round.
+    `index`: the GPU, as torch numbers them. The processor's counter never stands in for a GPU's.
     """
-    of_card = gpu_counter(index) if device != "cpu" else "a processor is asked about"
-    if isinstance(of_card, EnergyCounter):
-        return of_card
-    of_packages = rapl_counter(root) if device != "cuda" else "a card is asked about"
-    if isinstance(of_packages, EnergyCounter):
-        return of_packages
-    why = {"cuda": of_card, "cpu": of_packages}.get(
-        device, f"no NVML: {of_card}; no RAPL: {of_packages}"
-    )
-    return f"no counter of energy can be read: {why}"
+    counter = gpu_counter(index) if device == "cuda" else rapl_counter(root)
+    if isinstance(counter, EnergyCounter):
+        return counter
+    return f"no energy counter can be read: {counter}"

@@ -1,4 +1,4 @@
-"""One architecture's place in a sitting: its worker, what it gave so far, and what became of it."""
+"""Hold one architecture's worker, samples and status within a session."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,12 +18,12 @@ REQUIRED = ("prepare", "train")  # without these there is nothing to compare
 
 @dataclass
 class Entry:
-    """A place in a sitting. The twin is the first one entered again: what they differ by is noise."""
+    """Measure one run; `duplicate` marks the second entry of the first run, an A/A control."""
 
     run: Run
     vocabulary: int
     options: MeasureConfig
-    twin: bool = False
+    duplicate: bool = False
     worker: WorkerClient | None = None
     samples: Samples = field(default_factory=Samples)
     environment: dict[str, Any] = field(default_factory=dict)
@@ -32,16 +32,17 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
-        return f"{self.run.names['arch']}-{workload_id(self.run)}" + ("-again" if self.twin else "")
+        """Return the name of its folder."""
+        suffix = "-again" if self.duplicate else ""
+        return f"{self.run.names['arch']}-{workload_id(self.run)}{suffix}"
 
     def start(self) -> None:
-        """Start a worker; it is not waited for."""
+        """Start a worker without waiting for it."""
         self.stop()
         self.worker = WorkerClient(self.run.threads, self.options.limit_seconds)
 
     def renew(self) -> None:
-        """A fresh process in place of the worker's, with nothing of what it had."""
+        """Replace the worker's process by a fresh one."""
         try:
             if self.worker is None or not self.worker.renew():
                 self.start()
@@ -54,60 +55,58 @@ class Entry:
             self.worker.end()
             self.worker = None
 
-    def leave(self, status: str, reason: str) -> None:
-        """Give the place up; the others go on."""
-        self.status, self.reason = status, reason
-        self.stop()
-
     def prepare(self, quantity: str = "prepare") -> bool:
-        """Let a worker that has been started build its model. Whether it could; `quantity` is what lacks where it could not."""
+        """Build the model in the started worker; return whether that worked.
+
+        `quantity`: what is recorded as missing otherwise. For "memory" the worker notes the memory
+        of its process before it builds the model.
+        """
         assert self.worker is not None
         try:
             self.worker.ready()
         except WorkerDied as error:
             self.record_failure(quantity, error)
             return False
-        described = asdict(self.run) | {"measure": asdict(self.options)}
-        weighs = (
-            quantity == "memory"
-        )  # the process itself is weighed too, from before its model is built
-        given = self.ask(
-            "prepare", quantity, run=described, vocabulary=self.vocabulary, weighs=weighs
+        run = asdict(self.run) | {"measure": asdict(self.options)}
+        tracks_process = quantity == "memory"
+        answer = self.ask(
+            "prepare", quantity, run=run, vocabulary=self.vocabulary, tracks_process=tracks_process
         )
-        if given is not None:
-            self.samples.facts = self.samples.facts or given["facts"]
-            self.environment = self.environment or given["environment"]
-        return given is not None
+        if answer is not None:
+            self.samples.facts = self.samples.facts or answer["facts"]
+            self.environment = self.environment or answer["environment"]
+        return answer is not None
 
     def window(self, kind: str) -> Any:
-        """A window of a kind as "train" or "train@length=256"; None, with the reason noted, where there is none."""
+        """Return a window of a kind, as "train" or "train@length=256"; None records the reason."""
         if kind in self.samples.refused or self.status != "done":
             return None
-        if self.worker is None:  # the one before died of something else
+        if self.worker is None:  # the last one died of another request
             self.start()
             if not self.prepare(kind):
                 return None
         name, at = parse_kind(kind)
         return self.ask("window", kind, name=name, at=at)
 
-    def ask(self, what: str, quantity: str, **request: Any) -> Any:
-        """What its worker gave; None, with the reason noted, where it gave nothing."""
+    def ask(self, request: str, quantity: str, **arguments: Any) -> Any:
+        """Return the worker's answer; None records the reason under `quantity`."""
         assert self.worker is not None
         try:
-            return self.worker.ask(what, **request)
+            return self.worker.ask(request, **arguments)
         except (RequestUnsupported, RequestFailed, WorkerDied) as error:
             self.record_failure(quantity, error)
         return None
 
     def record_failure(self, quantity: str, error: Exception) -> None:
-        """Note why there is no such quantity.
+        """Record why a quantity is missing.
 
-        An architecture that can not be built or trained has nothing to be compared: its place is given up. One whose process ends
-        over anything else gets a fresh one when it is asked next.
+        Without a required quantity the entry leaves the session. After any other death of its
+        worker the next request starts a fresh one.
         """
         self.samples.refused[quantity] = str(error)
         if quantity in REQUIRED:
-            said = str(error) if quantity == "prepare" else f"{quantity}: {error}"
-            self.leave("skipped" if isinstance(error, RequestUnsupported) else "failed", said)
+            self.reason = str(error) if quantity == "prepare" else f"{quantity}: {error}"
+            self.status = "skipped" if isinstance(error, RequestUnsupported) else "failed"
+            self.stop()
         elif isinstance(error, WorkerDied):
             self.stop()

@@ -1,4 +1,4 @@
-"""The memory of this process, as the system sees it."""
+"""Measure the peak memory of this process, as the kernel counts it."""
 
 import ctypes
 import gc
@@ -12,14 +12,13 @@ STATUS_FILE, RESET_FILE = Path("/proc/self/status"), Path("/proc/self/clear_refs
 
 
 def reset_peak_bytes() -> int | str:
-    """The memory of this process before its model is built, in bytes, with the system's mark of its peak set back to it.
+    """Reset the peak memory of this process and return it in bytes, or why it cannot be read.
 
-    Call it in a fresh process. A reason in place of the number where the system has no such counters.
-
-    What torch loads at the first step of any model, some 85 MB with its compiler, is loaded now, so that it counts for no
-    model; and what lies free in the process goes back to the system, since `bench.machine.ALLOCATOR` has the process keep it
-    and the model would take it up unseen. With that setting memory comes in large pages: a rise is known to a few MB, and
-    includes the gaps between tensors that were given back; the peak itself is the same whether memory is kept or not.
+    Call it in a fresh process before the model is built. What torch loads at any model's first
+    step, some 85 MB with its compiler, is loaded now, so that it counts for no model. Free memory
+    goes back to the kernel: `bench.system.host.ALLOCATOR_TUNABLES` make the process keep it, and
+    the model would reuse it unseen. With these settings memory comes in huge pages, so a growth is
+    known to a few MB and includes the gaps between freed tensors.
     """
     load_training_code()
     gc.collect()
@@ -34,15 +33,18 @@ def reset_peak_bytes() -> int | str:
 
 
 def peak_growth_bytes(before: int | str) -> int | str:
-    """Bytes by which the process has grown at most since `process_before`, or that function's reason. For no ranking."""
+    """Return the growth of the peak since `reset_peak_bytes`, or that function's reason."""
     now = read_peak_bytes()
-    return (
-        before if isinstance(before, str) else now if isinstance(now, str) else max(0, now - before)
-    )
+    if isinstance(before, str) or isinstance(now, str):
+        return before if isinstance(before, str) else now
+    return max(0, now - before)
 
 
 def read_peak_bytes() -> int | str:
-    """The most memory that the process has had since the mark was set back, in bytes, or why that is not known."""
+    """Return the most memory of this process since the reset, or why it is not known.
+
+    psutil reads no peak on Linux.
+    """
     try:
         lines = STATUS_FILE.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -52,10 +54,13 @@ def read_peak_bytes() -> int | str:
 
 
 def load_training_code() -> None:
-    """A training step of four numbers: torch loads what it needs for any. Draws no random numbers."""
-    numbers = nn.Parameter(torch.zeros(2, 2))
-    adam = torch.optim.AdamW([numbers], fused=True)
-    (torch.ones(2, 2) @ numbers).sum().backward()
-    nn.utils.clip_grad_norm_([numbers], 1.0)
-    adam.step()
-    adam.zero_grad(set_to_none=True)
+    """Take a training step on four numbers, for which torch loads what any model needs.
+
+    Draw no random numbers.
+    """
+    weights = nn.Parameter(torch.zeros(2, 2))
+    optimizer = torch.optim.AdamW([weights], fused=True)
+    (torch.ones(2, 2) @ weights).sum().backward()
+    nn.utils.clip_grad_norm_([weights], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

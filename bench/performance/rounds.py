@@ -1,9 +1,10 @@
-"""Rounds of windows: everyone in turns, in an order shuffled each time, until the ratios are known well enough."""
+"""Measure entries in turns, in rounds of an order shuffled each time, until ratios are precise."""
 
+import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -11,111 +12,109 @@ import numpy as np
 
 from bench.performance.entry import Entry
 
-ORDER_SEED = 0  # of the order in which architectures take turns
-MIN_ROUNDS = 8  # rounds before anything is settled: an interval of a median over fewer is not one
-LOG_SECONDS = 10.0  # between lines that tell how far it is
+logger = logging.getLogger(__name__)
 
-Progress = Callable[[str], None]
+ORDER_SEED = 0  # of the order in which entries take turns
+MIN_ROUNDS = 8  # fewer samples give no 95 % interval of a median
+LOG_SECONDS = 10.0  # between two lines of progress
 
 
 class MirroredOrder:
-    """In which order the seats take their turns: shuffled, then the same backwards, so that a drift falls on all alike."""
+    """Shuffle the entries for a round and mirror that in the next, so that drift is shared."""
 
     def __init__(self) -> None:
         self.random = random.Random(ORDER_SEED)
         self.last: list[Entry] = []
 
-    def next(self, table: Sequence[Entry]) -> list[Entry]:
-        """The order of the next round."""
+    def next(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return the order of the next round."""
         if self.last:
             order, self.last = self.last[::-1], []
         else:
-            order = self.last = self.random.sample(table, len(table))
+            order = self.last = self.random.sample(entries, len(entries))
         return order
 
 
 def run_round(
-    table: Sequence[Entry], kinds: Sequence[str], order: MirroredOrder
+    entries: Sequence[Entry], kinds: Sequence[str], order: MirroredOrder
 ) -> list[tuple[Entry, str, Any]]:
-    """One window of each kind from everyone who can give it: (seat, kind, window)."""
-    turns = order.next(table)
-    windows = ((seat, kind, seat.window(kind)) for kind in kinds for seat in turns)
-    return [(seat, kind, window) for seat, kind, window in windows if window is not None]
+    """Measure one window of each kind with each entry that supports it: (entry, kind, window)."""
+    turns = order.next(entries)
+    windows = ((entry, kind, entry.window(kind)) for kind in kinds for entry in turns)
+    return [(entry, kind, window) for entry, kind, window in windows if window is not None]
 
 
-def store_windows(taken: Sequence[tuple[Entry, str, Any]], round_: int) -> None:
-    for seat, kind, window in taken:
-        seat.samples.windows.setdefault(kind, []).append((round_, window))
+def store_windows(windows: Sequence[tuple[Entry, str, Any]], number: int) -> None:
+    for entry, kind, window in windows:
+        entry.samples.windows.setdefault(kind, []).append((number, window))
 
 
-def run_rounds(table: Sequence[Entry], kinds: Sequence[str], rounds: int) -> None:
-    """So many rounds, after one that warms up and is not kept."""
+def run_rounds(entries: Sequence[Entry], kinds: Sequence[str], rounds: int) -> None:
+    """Measure `rounds` rounds after a warm-up round that is dropped."""
     order = MirroredOrder()
     if kinds and rounds:
-        run_round(table, kinds, order)
-    for round_ in range(rounds):
-        store_windows(run_round(table, kinds, order), round_)
+        run_round(entries, kinds, order)
+    for number in range(rounds):
+        store_windows(run_round(entries, kinds, order), number)
 
 
 def run_rate_rounds(
-    table: Sequence[Entry], kinds: Sequence[str], first: int, share: float, say: Progress
+    entries: Sequence[Entry], kinds: Sequence[str], first: int, share: float
 ) -> int:
-    """Rounds from number `first` until every ratio to the first seat is known well enough, or the limits; the next number.
+    """Measure rounds from number `first` on until all ratios are precise or a limit is reached.
 
-    Well enough is `measure.narrow` once all processes have had their turn; these are the ones up to a `share` of all, which get
-    that share of the rounds, and an equal part of the seconds.
+    `share`: of all processes, those started so far; they get that share of the rounds, an equal
+    part of the seconds, and a tolerance that falls to `measure.narrow` with the last process.
+    Return the number of the next round.
     """
-    options, order, open_ = table[0].options, MirroredOrder(), list(kinds)
+    options, order, pending = entries[0].options, MirroredOrder(), list(kinds)
     last, seconds = math.ceil(options.rounds * share), options.cap_seconds / options.processes
     fewest = math.ceil(MIN_ROUNDS / options.processes)
-    run_round(table, kinds, order)
-    began = spoke = time.monotonic()
-    for round_ in range(first, last):
-        now = time.monotonic()
-        if round_ - first >= fewest and now - began > seconds:
-            return round_
-        if now - spoke > LOG_SECONDS:
-            left = min(
-                seconds - (now - began), (now - began) / max(1, round_ - first) * (last - round_)
-            )
-            say(
-                f"measuring: round {round_} of {options.rounds} at most, {left:.0f} s at most, {', '.join(open_)}"
-            )
-            spoke = now
-        store_windows(run_round(table, open_, order), round_)
-        if round_ + 1 - first >= fewest and (round_ - first) % 2:
-            open_ = [
-                kind
-                for kind in open_
-                if not is_precise(table, kind, options.narrow / math.sqrt(share))
-            ]
-        if not open_:
-            return round_ + 1
+    run_round(entries, kinds, order)
+    started = logged = time.monotonic()
+    for number in range(first, last):
+        done, now = number - first, time.monotonic()
+        if done >= fewest and now - started > seconds:
+            return number
+        if now - logged > LOG_SECONDS:
+            spent = now - started
+            left = min(seconds - spent, spent / max(1, done) * (last - number))
+            logger.info(
+                "measuring: round %d of at most %d, at most %.0f s left, %s",
+                number, options.rounds, left, ", ".join(pending),
+            )  # fmt: skip
+            logged = now
+        store_windows(run_round(entries, pending, order), number)
+        if done + 1 >= fewest and done % 2:
+            width = options.narrow / math.sqrt(share)
+            pending = [kind for kind in pending if not is_precise(entries, kind, width)]
+        if not pending:
+            return number + 1
     return last
 
 
-def is_precise(table: Sequence[Entry], kind: str, narrow: float) -> bool:
-    """Whether every ratio of a kind's rates to the first seat's is known to within `narrow`."""
-    live = [seat for seat in table if seat.status == "done" and seat.samples.windows.get(kind)]
-    first = rate_by_round(live[0], kind) if live else {}
-    for seat in live[1:]:
-        there = rate_by_round(seat, kind)
-        ratios = np.array([there[round_] / first[round_] for round_ in there if round_ in first])
-        if len(ratios) and relative_half_width(ratios) > narrow:
+def is_precise(entries: Sequence[Entry], kind: str, width: float) -> bool:
+    """Return whether each ratio of rates to the first entry has a half-width of at most `width`."""
+    live = [e for e in entries if e.status == "done" and e.samples.windows.get(kind)]
+    reference = rate_by_round(live[0], kind) if live else {}
+    for entry in live[1:]:
+        rates = rate_by_round(entry, kind)
+        ratios = np.array(
+            [rates[number] / reference[number] for number in rates if number in reference]
+        )
+        if len(ratios) and relative_half_width(ratios) > width:
             return False
     return True
 
 
-def rate_by_round(seat: Entry, kind: str) -> dict[int, float]:
-    """Tokens a second by round."""
-    taken = seat.samples.windows.get(kind, [])
-    return {
-        round_: window["tokens"] / window["wall"] for round_, window in taken if window["wall"] > 0
-    }
+def rate_by_round(entry: Entry, kind: str) -> dict[int, float]:
+    """Return tokens per second by round."""
+    windows = entry.samples.windows.get(kind, [])
+    return {number: w["tokens"] / w["wall"] for number, w in windows if w["wall"] > 0}
 
 
-def relative_half_width(ratios: "np.ndarray") -> float:
-    """Half the width of the median's 95 % interval as a share of the median: from ranks, whatever the distribution."""
+def relative_half_width(ratios: np.ndarray) -> float:
+    """Return half the width of the median's 95 % rank interval as a share of the median."""
     if len(ratios) < MIN_ROUNDS:
         return float("inf")
     ranked, low = np.sort(ratios), median_interval_rank(len(ratios))
@@ -124,7 +123,7 @@ def relative_half_width(ratios: "np.ndarray") -> float:
 
 @cache
 def median_interval_rank(count: int) -> int:
-    """Which of so many ranked samples (from 0) is the lower end of the median's 95 % interval; the upper end mirrors it."""
+    """Return the rank, from 0, of the lower end of a median's 95 % interval."""
     below, rank = 0, -1
     while below <= 0.025 * 2**count:
         rank += 1

@@ -1,5 +1,6 @@
-"""A sitting: several architectures measured on one machine in turns, so that what disturbs one disturbs all of them alike."""
+"""Measure several architectures on one machine in turns, so that a disturbance meets all alike."""
 
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,35 +16,36 @@ from bench.config.schema import MeasureConfig, Run
 from bench.performance.calibration.checks import calibrate
 from bench.performance.entry import Entry
 from bench.performance.length_sweep import sweep_lengths
-from bench.performance.rounds import Progress, run_rate_rounds, run_rounds
+from bench.performance.rounds import run_rate_rounds, run_rounds
 from bench.performance.store import needs_measuring, write_session
 from bench.system import host, host_state, signals
 
+logger = logging.getLogger(__name__)
+
 LOCK_NAME = "architecture-bench-measure.lock"
-RATE_KINDS = ("train", "prefill", "decode")  # what ratios are formed of
-MAX_PROCESS_STARTS = 60  # processes, of all architectures together: where these are many, each gets fewer, one after another …
-MIN_PROCESSES = 3  # … but so many, of which an interval can still be told
+RATE_KINDS = ("train", "prefill", "decode")  # whose ratios are compared
+MAX_PROCESS_STARTS = 60  # of all entries together: with more entries each gets fewer processes …
+MIN_PROCESSES = 3  # … but enough for an interval
 ENCODER = "encoder"  # the family
-LARGER_BATCH_FACTOR = 4  # times the recipe's batch: where that trains more tokens a second, launching is what takes the time
+LARGER_BATCH_FACTOR = 4  # where this batch trains more tokens per second, launching is the limit
 
 
 @contextmanager
-def exclusive_session(say: Progress) -> Iterator[None]:
-    """Hold the machine: a second sitting would measure the first. Waits for its end, and says so."""
+def exclusive_session() -> Iterator[None]:
+    """Hold the machine's lock: two sessions would measure each other. Wait for another's end."""
     lock = _session_lock()
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say("another measurement runs on this machine: waiting for its end")
+        logger.info("another measurement runs on this machine: waiting for its end")
         lock.acquire()
     except PermissionError:
-        say(
-            f"{lock.lock_file} belongs to somebody else: measuring without knowing whether another measurement runs"
+        logger.warning(
+            "%s belongs to another user: whether another measurement runs is not known",
+            lock.lock_file,
         )
     if count := signals.count_other_commands():
-        say(
-            f"other commands of the bench train on this machine now ({count}): beside them intervals are wider"
-        )
+        logger.warning("%d other commands train on this machine: intervals will be wider", count)
     try:
         yield
     finally:
@@ -51,7 +53,7 @@ def exclusive_session(say: Progress) -> Iterator[None]:
 
 
 def is_session_running() -> bool:
-    """Whether somebody measures on this machine now."""
+    """Return whether a session measures on this machine now."""
     try:
         with _session_lock().acquire(timeout=0):
             return False
@@ -65,126 +67,139 @@ def _session_lock() -> FileLock:
     return FileLock(Path(tempfile.gettempdir()) / LOCK_NAME, mode=0o666)
 
 
-# --- the course of a sitting ------------------------------------------------------------------------------------------
+# --- entries and their processes ----------------------------------------------------------------
 
 
 def make_entries(
     runs: Sequence[Run], vocabularies: Mapping[str, int], options: MeasureConfig
 ) -> list[Entry]:
-    """A seat for each distinct subject, and the twin of the first: an encoder, which neither reads nor writes, comes last."""
+    """Return an entry for each distinct workload and the A/A duplicate of the first.
+
+    Encoders, which neither prefill nor decode, come last.
+    """
     distinct: dict[str, Run] = {}
     for run in runs:
         distinct.setdefault(workload_id(run), run)
     ordered = sorted(distinct.items(), key=lambda item: item[1].arch.get("family") == ENCODER)
-    firsts = [Entry(run, vocabularies[name], options) for name, run in ordered]
-    return [*firsts, Entry(firsts[0].run, firsts[0].vocabulary, options, twin=True)]
+    options = limit_processes(options, len(ordered) + 1)
+    entries = [Entry(run, vocabularies[name], options) for name, run in ordered]
+    first = entries[0]
+    return [*entries, Entry(first.run, first.vocabulary, options, duplicate=True)]
 
 
-def limit_processes(options: MeasureConfig, count: int) -> MeasureConfig:
-    """The options for so many seats: with fewer processes each where starting them would take most of the time."""
-    return replace(
-        options, processes=min(options.processes, max(MIN_PROCESSES, MAX_PROCESS_STARTS // count))
-    )
+def limit_processes(options: MeasureConfig, entries: int) -> MeasureConfig:
+    """Return options with fewer processes where starting them would take most of the time."""
+    limit = max(MIN_PROCESSES, MAX_PROCESS_STARTS // entries)
+    return replace(options, processes=min(options.processes, limit))
 
 
-def start_in_groups(table: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """The seats in groups of as many as there are cores, each with a worker that is being started: imports take seconds."""
-    for first in range(0, len(table), host.available_cores()):
-        group = table[first : first + host.available_cores()]
-        for seat in group:
-            seat.start()
+def start_in_groups(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Start the entries' workers in groups of as many as there are cores; imports take seconds."""
+    for first in range(0, len(entries), host.available_cores()):
+        group = entries[first : first + host.available_cores()]
+        for entry in group:
+            entry.start()
         yield group
 
 
-def prepare_all(table: Sequence[Entry], say: Progress) -> list[Entry]:
-    """Let every worker build its model, as many at once as there are cores; those that could."""
+def prepare_in_parallel(entries: Sequence[Entry]) -> list[Entry]:
+    """Build the models in started workers; return the entries where that worked."""
+    with ThreadPoolExecutor(host.available_cores()) as pool:
+        prepared = list(pool.map(Entry.prepare, entries))
+    return [entry for entry, ready in zip(entries, prepared, strict=True) if ready]
+
+
+def prepare_all(entries: Sequence[Entry]) -> list[Entry]:
+    """Start workers and build their models; return the entries where that worked."""
     ready = []
-    for group in start_in_groups(table):
-        say(
-            f"measuring: building {', '.join(seat.run.names['arch'] + ' again' * seat.twin for seat in group)}"
-        )
+    for group in start_in_groups(entries):
+        names = (entry.run.names["arch"] + " again" * entry.duplicate for entry in group)
+        logger.info("measuring: building %s", ", ".join(names))
         ready += prepare_in_parallel(group)
     return ready
 
 
-def renew_all(table: Sequence[Entry]) -> list[Entry]:
-    """Give every seat a fresh process with a model built afresh; those that could."""
-    for seat in table:
-        seat.renew()
-    return prepare_in_parallel(table)
+def renew_all(entries: Sequence[Entry]) -> list[Entry]:
+    """Give each entry a fresh process with a new model; return the entries where that worked."""
+    for entry in entries:
+        entry.renew()
+    return prepare_in_parallel(entries)
 
 
-def prepare_in_parallel(table: Sequence[Entry]) -> list[Entry]:
-    """Those whose worker could build its model, as many at once as there are cores."""
-    with ThreadPoolExecutor(host.available_cores()) as pool:
-        return [
-            seat for seat, could in zip(table, pool.map(Entry.prepare, table), strict=True) if could
-        ]
+# --- the stages of a session --------------------------------------------------------------------
 
 
-def measure_rates(
-    table: Sequence[Entry], kinds: Sequence[str], starts: list[int], say: Progress
-) -> None:
-    """Rounds of rates by `measure.processes` fresh processes of everyone, one after another; the last ones stay.
+def measure_rates(entries: Sequence[Entry], kinds: Sequence[str], starts: list[int]) -> None:
+    """Measure rounds of rates in `measure.processes` successive processes of each entry.
 
-    `starts` is filled with the first round of each.
+    Append the first round of each process to `starts`; the last processes stay alive.
     """
-    rounds, processes = 0, table[0].options.processes
-    for turn in range(processes):
-        live = [seat for seat in table if seat.status == "done"]
-        ready = renew_all(live) if turn else prepare_all(live, say)
+    rounds, processes = 0, entries[0].options.processes
+    for number in range(processes):
+        live = [entry for entry in entries if entry.status == "done"]
+        ready = renew_all(live) if number else prepare_all(live)
         starts.append(rounds)
-        rounds = (
-            run_rate_rounds(ready, kinds, rounds, (turn + 1) / processes, say) if ready else rounds
-        )
+        if ready:
+            rounds = run_rate_rounds(ready, kinds, rounds, (number + 1) / processes)
 
 
-def measure_step_details(table: Sequence[Entry], say: Progress) -> None:
-    """What stands beside the rates: the parts of a step, larger batches, what the machine itself can do, energy."""
-    options, batch = table[0].options, {seat.run.train.batch for seat in table}
+def measure_step_details(entries: Sequence[Entry]) -> None:
+    """Measure phases of a step, larger batches, the hardware's peak, and energy."""
+    options = entries[0].options
     larger = [f"{name}@batch={size}" for size in options.batches for name in ("prefill", "decode")]
-    say("measuring: parts of a step, larger batches, the machine's own peak")
-    run_rounds(table, ["phases", "product", "copy", *larger], options.side_rounds)
-    for size in sorted(batch):
-        own = [seat for seat in table if seat.run.train.batch == size]
-        run_rounds(own, [f"train@batch={LARGER_BATCH_FACTOR * size}"], options.side_rounds)
-    for seat in table:
-        if options.energy_seconds and seat.worker is not None:
-            seat.samples.energy = seat.ask("energy", "energy") or {}
+    logger.info("measuring: phases of a step, larger batches, the hardware's own peak")
+    run_rounds(entries, ["phases", "product", "copy", *larger], options.side_rounds)
+    for size in sorted({entry.run.train.batch for entry in entries}):
+        group = [entry for entry in entries if entry.run.train.batch == size]
+        run_rounds(group, [f"train@batch={LARGER_BATCH_FACTOR * size}"], options.side_rounds)
+    for entry in entries:
+        if options.energy_seconds and entry.worker is not None:
+            entry.samples.energy = entry.ask("energy", "energy") or {}
 
 
-def measure_busy_share(table: Sequence[Entry]) -> None:
-    """How busy a card is: the last that is asked of its processes, as a profiler slows whatever is launched after it."""
-    for seat in table:
-        if seat.samples.facts.get("device") == "cuda":
-            run_rounds([seat], ["busy_share"], 1)
+def measure_busy_share(entries: Sequence[Entry]) -> None:
+    """Measure how busy a GPU is, last: a profiler slows all later launches of its process."""
+    for entry in entries:
+        if entry.samples.facts.get("device") == "cuda":
+            run_rounds([entry], ["busy_share"], 1)
 
 
-def measure_memory(table: Sequence[Entry], say: Progress) -> None:
-    """Memory, in a pass of its own and in fresh processes: what was timed before has left no trace in them."""
-    for seat in table:
-        seat.stop()
-    say("measuring: memory")
-    for group in start_in_groups([seat for seat in table if seat.status == "done"]):
-        for seat in group:
-            if seat.prepare("memory"):
-                seat.samples.memory = seat.ask("weigh", "memory") or {}
-            seat.stop()
+def measure_memory(entries: Sequence[Entry]) -> None:
+    """Measure memory in fresh processes, in which nothing was timed before."""
+    for entry in entries:
+        entry.stop()
+    logger.info("measuring: memory")
+    for group in start_in_groups([entry for entry in entries if entry.status == "done"]):
+        for entry in group:
+            if entry.prepare("memory"):
+                entry.samples.memory = entry.ask("memory", "memory") or {}
+            entry.stop()
 
 
-def measure_all(table: Sequence[Entry], starts: list[int], say: Progress) -> None:
-    """Everything that is asked of the seats' workers, one stage after the other; none of them is left running."""
+def measure_all(entries: Sequence[Entry], starts: list[int]) -> None:
+    """Run every stage; leave no worker running."""
     try:
-        measure_rates(table, RATE_KINDS, starts, say)
-        once = [seat for seat in table if not seat.twin and seat.status == "done"]
+        measure_rates(entries, RATE_KINDS, starts)
+        once = [entry for entry in entries if not entry.duplicate and entry.status == "done"]
         if once:
-            measure_step_details(once, say)
-            sweep_lengths(once, say)
+            measure_step_details(once)
+            sweep_lengths(once)
             measure_busy_share(once)
-            measure_memory(once, say)
+            measure_memory(once)
     finally:
-        for seat in table:
-            seat.stop()
+        for entry in entries:
+            entry.stop()
+
+
+def measure_runs(runs: Sequence[Run], results: Path, remeasure: bool = True) -> Path | None:
+    """Measure the workloads of `runs` with the first one's options; see `run_session`."""
+    from bench import data
+
+    vocabularies: dict[str, int] = {}
+    for run in runs:
+        if (name := workload_id(run)) not in vocabularies:
+            vocabularies[name] = data.prepare(run.data, run.names["data"]).vocabulary.size
+    return run_session(runs, vocabularies, results, runs[0].measure, remeasure)
 
 
 def run_session(
@@ -192,45 +207,32 @@ def run_session(
     vocabularies: Mapping[str, int],
     results: Path,
     options: MeasureConfig,
-    progress: Progress | None = None,
-    anew: bool = True,
+    remeasure: bool = True,
 ) -> Path | None:
-    """Measure the distinct subjects among `runs` in turns, the first seat's as the reference, and write a record for each.
+    """Measure the distinct workloads of `runs` in turns and write a record of each.
 
-    `vocabularies`: tokens by subject · `results`: the suite's folder · `progress` is called with a line at each stage ·
-    `anew`: also where one sitting of this machine holds them all already (None is returned then). Returns the sitting's folder.
-    What fails is recorded as failed, and the others stand; what there is when it is stopped is recorded too, as stopped.
+    The first is the reference. `vocabularies`: tokens by workload · `results`: the suite's folder ·
+    `remeasure`: measure even where a session of this machine holds all of them (None is returned
+    otherwise). Return the session's folder. An entry that fails is recorded as failed and the
+    others go on; a session that is interrupted is recorded as stopped.
     """
-    say = progress or (lambda line: None)
-    with exclusive_session(say):
-        if not anew and not needs_measuring(runs, results, options):
+    with exclusive_session():
+        if not remeasure and not needs_measuring(runs, results, options):
             return None
-        table, starts = make_entries(runs, vocabularies, options), list[int]()
-        around: dict[str, Any] = {"before": host_state.read_host_state(), "process_starts": starts}
-        for seat in table:
-            seat.options = limit_processes(options, len(table))
-        say(f"measuring: {len(table)} processes in turns")
+        entries, starts = make_entries(runs, vocabularies, options), list[int]()
+        context: dict[str, Any] = {"before": host_state.read_host_state(), "process_starts": starts}
+        calibration: dict[str, Any] = {}
+        logger.info("measuring: %d processes in turns", len(entries))
         try:
-            measure_all(table, starts, say)
-            say("measuring: the rulers themselves")
-            rulers = calibrate(
-                runs[0].threads, options.limit_seconds, quick=True, device=runs[0].train.device
-            )
+            measure_all(entries, starts)
+            logger.info("measuring: reference models of known cost")
+            threads, device = runs[0].threads, runs[0].train.device
+            calibration = calibrate(threads, options.limit_seconds, True, device).as_json()
         except KeyboardInterrupt:
-            if any(seat.samples.windows.get("train") for seat in table):
-                folder = write_session(
-                    table,
-                    results,
-                    options,
-                    around | {"after": host_state.read_host_state(), "stopped": True},
-                    {},
-                )
-                say(f"stopped: what was measured until now is kept in {folder}, and claims nothing")
+            if any(entry.samples.windows.get("train") for entry in entries):
+                context |= {"after": host_state.read_host_state(), "stopped": True}
+                folder = write_session(entries, results, options, context, {})
+                logger.warning("stopped: %s keeps what was measured, for no claim", folder)
             raise
-        return write_session(
-            table,
-            results,
-            options,
-            around | {"after": host_state.read_host_state()},
-            rulers.as_json(),
-        )
+        context["after"] = host_state.read_host_state()
+        return write_session(entries, results, options, context, calibration)

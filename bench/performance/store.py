@@ -1,4 +1,4 @@
-"""Where a sitting is kept, and whether there is one already that answers."""
+"""Write a session's records, and tell whether a session already answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,11 +16,9 @@ from bench.records.source import MEASURING, source_digest
 from bench.records.store import write_json, write_result
 from bench.system import host
 
-# --- identity ---------------------------------------------------------------------------------------------------------
-
 
 def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
-    """How a run's architecture is measured. On one machine a measurement with the same digest need not be taken again."""
+    """Return how a run is measured; on one machine the same digest need not be measured again."""
     key = {
         "options": asdict(options),
         "source": source_digest(MEASURING, str(run.arch["_target_"])),
@@ -32,30 +30,27 @@ def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
 
 
 def needs_measuring(runs: Sequence[Run], folder: Path, options: MeasureConfig) -> bool:
-    """Whether `runs` have still to be measured: False where one sitting below the suite's `folder` holds them all.
+    """Return whether no session below the suite's `folder` holds all of `runs`.
 
-    Only one of this machine that was not stopped, with the same options and the same source, counts.
+    Only a completed session of this machine with the same options and source counts.
     """
     if options.depth == "off" or not runs:
         return False
     wanted = {(workload_id(run), measurement_protocol(run, options)["digest"]) for run in runs}
-    held: dict[Path, set[tuple[str, str]]] = {}
+    sessions: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
-        about, result, _ = load_measurement(path.parent)
-        whole = not (about.get("surroundings") or {}).get("stopped") and not about.get("twin")
-        here = whole and about["machine"] == host.machine_digest()
-        if here and result["status"] in ("done", "skipped"):
-            held.setdefault(path.parent.parent, set()).add(
-                (about["subject"], str((about.get("protocol") or {}).get("digest")))
-            )
-    return not any(wanted <= subjects for subjects in held.values())
-
-
-# --- writing ----------------------------------------------------------------------------------------------------------
+        subject, result, _ = load_measurement(path.parent)
+        stopped = (subject.get("surroundings") or {}).get("stopped")
+        if stopped or subject.get("twin") or subject["machine"] != host.machine_digest():
+            continue
+        if result["status"] in ("done", "skipped"):
+            protocol = str((subject.get("protocol") or {}).get("digest"))
+            sessions.setdefault(path.parent.parent, set()).add((subject["subject"], protocol))
+    return not any(wanted <= measured for measured in sessions.values())
 
 
 def _new_folder(results: Path) -> Path:
-    """A folder of this sitting's own, named by the machine and the time."""
+    """Create the session's folder, named by the machine and the time."""
     stem = results / "measure" / f"{host.machine_digest()}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
     for number in range(1, 1000):
         folder = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
@@ -68,39 +63,36 @@ def _new_folder(results: Path) -> Path:
 
 
 def write_session(
-    table: Sequence[Entry],
+    entries: Sequence[Entry],
     results: Path,
     options: MeasureConfig,
-    around: Mapping[str, Any],
-    rulers: Mapping[str, Any],
+    context: Mapping[str, Any],
+    calibration: Mapping[str, Any],
 ) -> Path:
-    """Write a folder for each seat, and what the rulers' own examination found. Returns the sitting's folder.
+    """Write a folder for each entry and the calibration; return the session's folder.
 
-    `around`: the machine before and after, at which round each process began, and whether it was stopped before its end.
+    `context`: the host's state before and after, the first round of each process, and whether the
+    session was stopped.
     """
-    folder = _new_folder(results)
-    write_json(folder / "doctor.json", rulers)
-    for seat in table:
-        place = folder / seat.name
-        place.mkdir()
-        about = {
-            "arch": seat.run.names["arch"],
-            "described": seat.run.arch,
-            "subject": workload_id(seat.run),
+    session = _new_folder(results)
+    write_json(session / "doctor.json", calibration)
+    for entry in entries:
+        folder, done = session / entry.name, entry.status == "done"
+        folder.mkdir()
+        subject = {
+            "arch": entry.run.names["arch"],
+            "described": entry.run.arch,
+            "subject": workload_id(entry.run),
             "machine": host.machine_digest(),
-            "twin": seat.twin,
-            "environment": seat.environment or host.environment_record(seat.run.threads),
-            "surroundings": dict(around),
+            "twin": entry.duplicate,
+            "environment": entry.environment or host.environment_record(entry.run.threads),
+            "surroundings": dict(context),
             "options": asdict(options),
-            "width": seat.samples.facts.get("width"),
-            "facts": seat.samples.facts,
-            "protocol": measurement_protocol(seat.run, options),
+            "width": entry.samples.facts.get("width"),
+            "facts": entry.samples.facts,
+            "protocol": measurement_protocol(entry.run, options),
         }
-        write_json(place / "subject.json", about)
-        write_result(
-            place,
-            seat.status,
-            seat.reason,
-            session_metrics(seat.samples) if seat.status == "done" else (),
-        )
-    return folder
+        write_json(folder / "subject.json", subject)
+        metrics = session_metrics(entry.samples) if done else ()
+        write_result(folder, entry.status, entry.reason, metrics)
+    return session

@@ -1,4 +1,4 @@
-"""Following every storage that operators hand out, for as long as it lives, and the bytes that they move."""
+"""Follow every storage that operators allocate while it lives, and count the bytes they move."""
 
 import math
 import weakref
@@ -11,18 +11,18 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-LOOKUP_OPERATORS = frozenset(
-    "embedding gather index index_select take".split()
-)  # read no more of their table than they give out
-WRITE_ONLY_OPERATORS = frozenset(  # of their first argument they take the shape alone, or overwrite all of it
-    "bernoulli_ copy_ exponential_ fill_ full_like new_full new_ones new_zeros normal_ ones_like rand_like randint_like "
-    "randn_like random_ uniform_ zero_ zeros_like".split()
+# read no more of their table than they return
+LOOKUP_OPERATORS = frozenset("embedding gather index index_select take".split())
+# read only the shape of their first argument, or overwrite all of it
+WRITE_ONLY_OPERATORS = frozenset(
+    "bernoulli_ copy_ exponential_ fill_ full_like new_full new_ones new_zeros normal_ ones_like "
+    "rand_like randint_like randn_like random_ uniform_ zero_ zeros_like".split()
 )
 
 
 @dataclass
 class TrackedStorage:
-    """One live storage: how large, and what it is for. The kind is settled late: a gradient is born as a temporary."""
+    """Hold a live storage's bytes and kind; a gradient is tracked as temporary at first."""
 
     size: int
     kind: str
@@ -30,9 +30,9 @@ class TrackedStorage:
 
 
 class TensorTracker(TorchDispatchMode):
-    """Follows every storage that the operators hand out until it dies, and keeps the moment when most bytes were alive.
+    """Track the storages of one device type, and those alive at the peak.
 
-    It sees tensors of one kind of device, not the buffers that an operator takes and gives back inside itself.
+    Buffers that an operator allocates and frees inside itself are not seen.
     """
 
     def __init__(self, device: str = "cpu") -> None:
@@ -42,43 +42,39 @@ class TensorTracker(TorchDispatchMode):
         self.live_bytes = self.peak_bytes = 0
         self.storages_at_peak: list[TrackedStorage] = []
         self.in_backward = False
-        self.kept = self.traffic = self.operators = 0
+        self.kept_bytes = self.traffic_bytes = self.operators = 0
 
-    def hold(
-        self, tensor: Tensor, kind: str, certain: bool = False, in_forward: bool = False
+    def track(
+        self, tensor: Tensor, kind: str, override: bool = False, in_forward: bool = False
     ) -> None:
-        """Follow a tensor's storage; `certain` says that the kind is right even where another was noted before."""
+        """Track a tensor's storage; `override` replaces the kind of one already tracked."""
         storage = tensor.untyped_storage()
-        key = storage._cdata
-        known = self.live.get(key)
-        if known is not None:
-            holding = known[0]
-            self.live_bytes += storage.nbytes() - holding.size  # an operator may have resized it
-            holding.size = storage.nbytes()
-            holding.kind = kind if certain else holding.kind
+        key, size = storage._cdata, storage.nbytes()
+        if key in self.live:
+            tracked, _ = self.live[key]
+            self.live_bytes += size - tracked.size  # an operator may have resized it
+            tracked.size = size
+            tracked.kind = kind if override else tracked.kind
             return
-        holding = TrackedStorage(storage.nbytes(), kind, in_forward)
-        self.live[key] = (holding, weakref.ref(storage, partial(self._died, key)))
-        self.live_bytes += holding.size
+        reference = weakref.ref(storage, partial(self._untrack, key))
+        self.live[key] = (TrackedStorage(size, kind, in_forward), reference)
+        self.live_bytes += size
 
-    def _died(self, key: int, _: weakref.ref) -> None:
-        holding, _reference = self.live.pop(key)
-        self.live_bytes -= holding.size
+    def _untrack(self, key: int, _: weakref.ref) -> None:
+        tracked, _reference = self.live.pop(key)
+        self.live_bytes -= tracked.size
 
     def mark_activations(self) -> None:
-        """The forward is over: what it made and did not give back is kept for the backward."""
-        for holding, _ in self.live.values():
-            if holding.in_forward and holding.kind == "temporary":
-                holding.kind = "activations"
-                self.kept += holding.size
+        """Mark what the forward pass allocated and did not free: it is kept for the backward."""
+        for tracked, _ in self.live.values():
+            if tracked.in_forward and tracked.kind == "temporary":
+                tracked.kind = "activations"
+                self.kept_bytes += tracked.size
 
     def tensors(self, tree: Any) -> list[Tensor]:
-        """The tensors of a tree that lie on the device."""
-        return [
-            leaf
-            for leaf in pytree.tree_leaves(tree)
-            if isinstance(leaf, Tensor) and leaf.device.type == self.device
-        ]
+        """Return the tensors of a pytree that lie on the device."""
+        leaves = pytree.tree_leaves(tree)
+        return [t for t in leaves if isinstance(t, Tensor) and t.device.type == self.device]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         in_backward = torch._C._current_graph_task_id() != -1
@@ -86,48 +82,43 @@ class TensorTracker(TorchDispatchMode):
             self.mark_activations()
         self.in_backward = in_backward
         kwargs = kwargs or {}
-        for tensor in self.tensors(
-            (args, kwargs)
-        ):  # first seen going in: it was there before the step
-            self.hold(tensor, "parameters")
+        for tensor in self.tensors((args, kwargs)):  # new as an argument: older than the step
+            self.track(tensor, "parameters")
         result = func(*args, **kwargs)
         for tensor in self.tensors(result):
-            self.hold(tensor, "temporary", in_forward=not in_backward)
-        moves = self.moved(func._schema, args, kwargs, result)
-        self.traffic, self.operators = self.traffic + moves, self.operators + (moves > 0)
+            self.track(tensor, "temporary", in_forward=not in_backward)
+        moved = self.moved_bytes(func._schema, args, kwargs, result)
+        self.traffic_bytes += moved
+        self.operators += moved > 0
         if self.live_bytes > self.peak_bytes:
-            self.peak_bytes, self.storages_at_peak = (
-                self.live_bytes,
-                [holding for holding, _ in self.live.values()],
-            )
+            self.peak_bytes = self.live_bytes
+            self.storages_at_peak = [tracked for tracked, _ in self.live.values()]
         return result
 
-    def moved(self, schema: Any, args: Any, kwargs: Any, result: Any) -> int:
-        """Bytes that an operator reads and writes, were there no cache: of the tensors that it is given and of those it makes.
+    def moved_bytes(self, schema: Any, args: Any, kwargs: Any, result: Any) -> int:
+        """Return the bytes that an operator reads and writes if nothing is cached.
 
-        What is written in place counts as read and as written; what is merely filled, as written. A view moves nothing, nor
-        does an operator that gives only a number to Python. Of the table that rows are looked up in, as many bytes as come
-        out. What an operator moves within itself is not seen: for a fused one this is the least that it can move.
+        Tensors written in place count as read and written, those only filled as written. Views and
+        operators that return a Python number move nothing. A lookup reads as many bytes of its
+        table as it returns. A fused operator moves at least this much; what it moves inside itself
+        is not seen.
         """
         name = schema.name.partition("::")[2]
         read: dict[Any, int] = {}
         written: dict[Any, int] = {}
-        given = set()
+        inputs = set()
         for place, argument in enumerate(schema.arguments):
-            for tensor in self.tensors(
-                args[place] if place < len(args) else kwargs.get(argument.name)
-            ):
-                given.add(tensor.untyped_storage()._cdata)
+            value = args[place] if place < len(args) else kwargs.get(argument.name)
+            for tensor in self.tensors(value):
+                inputs.add(tensor.untyped_storage()._cdata)
                 if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
-                    read[place if name in LOOKUP_OPERATORS else tensor_key(tensor)] = tensor_bytes(
-                        tensor
-                    )
-                if (
-                    argument.is_write and argument.name != "grads"
-                ):  # a fused optimizer may scale them: it is never asked to
+                    key = place if name in LOOKUP_OPERATORS else tensor_key(tensor)
+                    read[key] = tensor_bytes(tensor)
+                # a fused optimizer may scale gradients in place, but is never asked to
+                if argument.is_write and argument.name != "grads":
                     written[tensor_key(tensor)] = tensor_bytes(tensor)
         for tensor in self.tensors(result):
-            if tensor.untyped_storage()._cdata not in given and "empty" not in name:
+            if tensor.untyped_storage()._cdata not in inputs and "empty" not in name:
                 written[tensor_key(tensor)] = tensor_bytes(tensor)
         if name in LOOKUP_OPERATORS and 0 in read:
             read[0] = min(read[0], sum(written.values()))
@@ -135,18 +126,13 @@ class TensorTracker(TorchDispatchMode):
 
 
 def tensor_key(tensor: Tensor) -> tuple[Any, ...]:
-    """The same for two tensors that are the same numbers in the same place."""
-    return (
-        tensor.untyped_storage()._cdata,
-        tensor.storage_offset(),
-        tuple(tensor.shape),
-        tensor.stride(),
-    )
+    """Return a key that two tensors share where they view the same numbers."""
+    storage = tensor.untyped_storage()._cdata
+    return storage, tensor.storage_offset(), tuple(tensor.shape), tensor.stride()
 
 
 def tensor_bytes(tensor: Tensor) -> int:
-    """Bytes of a tensor's numbers; those that broadcasting repeats count once."""
-    numbers = math.prod(
-        size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride
-    )
+    """Return the bytes of a tensor's numbers, counting those that broadcasting repeats once."""
+    sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    numbers = math.prod(size for size, stride in sizes if stride)
     return min(numbers * tensor.element_size(), tensor.untyped_storage().nbytes())

@@ -1,4 +1,4 @@
-"""How fast a model trains, reads a prompt and writes: one short window at a time, on two clocks."""
+"""Time training steps, prefill and decoding in short windows, by wall clock and processor time."""
 
 import statistics
 import time
@@ -14,10 +14,10 @@ from bench.model import LanguageModel
 
 @dataclass(frozen=True)
 class TimedWindow:
-    """What one window of timing saw: an amount (of tokens, mostly), the seconds it took, and how often the work was done.
+    """Hold the amount processed in one window (tokens, mostly), its seconds, and its passes.
 
-    wall: by the clock on the wall · cpu: processor time of this process, all threads together (a neighbour that takes the
-    core does not lengthen it; on CUDA it is the time spent launching).
+    wall: seconds by the wall clock · cpu: processor seconds of this process over all its threads (a
+    neighbour that takes the core does not lengthen them; on CUDA, the time spent launching).
     """
 
     tokens: float
@@ -27,7 +27,7 @@ class TimedWindow:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what was asked of it."""
+    """Wait until the device has finished all queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -35,26 +35,25 @@ def synchronise(device: torch.device) -> None:
 def time_work(
     work: Callable[[], object], tokens: float, device: torch.device, passes: int = 1
 ) -> TimedWindow:
-    """Time work on both clocks, from an idle device to an idle device: `passes` times over, of `tokens` each."""
+    """Time `passes` calls of `work`, of `tokens` each, from an idle device to an idle device."""
     synchronise(device)
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(passes):
         work()
     synchronise(device)
-    return TimedWindow(
-        tokens * passes, time.perf_counter() - wall, time.process_time() - cpu, passes
-    )
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return TimedWindow(tokens * passes, wall, cpu, passes)
 
 
 def count_repeats(
-    work: Callable[[], object], seconds: float, device: torch.device, warm: int
+    work: Callable[[], object], seconds: float, device: torch.device, warmup: int
 ) -> int:
-    """How often the work fits into a window of so many seconds (at least once): by the fastest of some calls that warm it up.
+    """Return how often `work` fits into `seconds`, at least once, by the fastest warm-up call.
 
-    Work that takes far longer than a window is called once only: it has warmed up by then.
+    Work that takes far longer than a window is called only once: it is warm by then.
     """
     fastest = float("inf")
-    for _ in range(warm + 1):
+    for _ in range(warmup + 1):
         last = time_work(work, 0, device).wall
         fastest = min(fastest, last)
         if last > 5 * seconds:
@@ -63,7 +62,7 @@ def count_repeats(
 
 
 class PhaseTimer:
-    """Seconds of the parts of something, one after another, from an idle device to an idle device."""
+    """Add up the seconds of consecutive phases, each from an idle device to an idle device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -71,53 +70,57 @@ class PhaseTimer:
         synchronise(device)
         self.last = time.perf_counter()
 
-    def __call__(self, part: str) -> None:
+    def __call__(self, phase: str) -> None:
         synchronise(self.device)
         now = time.perf_counter()
-        self.seconds[part] = self.seconds.get(part, 0.0) + now - self.last
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self.last
         self.last = now
 
 
-# --- writing and reading with a model ---------------------------------------------------------------------------------
+# --- prefill and decoding -----------------------------------------------------------------------
 
 
 @torch.no_grad()
-def prefill(model: LanguageModel, prompt: Tensor, room: int) -> tuple[Tensor, State]:
-    """Read a prompt (B, T) into a fresh state with room for so many tokens; the next token of each row, (B, 1), and the state."""
-    state = model.init_state(prompt.shape[0], room)
+def prefill(model: LanguageModel, prompt: Tensor, length: int) -> tuple[Tensor, State]:
+    """Read a prompt (B, T) into a fresh state for `length` tokens.
+
+    Return the most likely next token of each row (B, 1), and the state.
+    """
+    state = model.init_state(prompt.shape[0], length)
     hidden, state = model.hidden(prompt, state)  # (B, T, D)
     return model.head(hidden[:, -1]).argmax(-1, keepdim=True), state
 
 
 @torch.inference_mode()
 def decode(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
-    """Go on from a state by `count` tokens, the likeliest each time, one by one."""
+    """Decode `count` tokens greedily from a state, one by one; return the last token and state."""
     for _ in range(count):
         logits, state = model(token, state)  # (B, 1, V)
         token = logits[:, -1].argmax(-1, keepdim=True)
     return token, state
 
 
-def time_decode(model: LanguageModel, prompt: Tensor, lead: int, count: int) -> TimedWindow:
-    """Write `count` tokens after each row of a prompt (B, T). Reading it, and writing `lead` tokens first, is not timed."""
-    token, state = prefill(model, prompt, prompt.shape[1] + lead + count)
-    token, state = decode(model, token, state, lead)
-    return time_work(
-        lambda: decode(model, token, state, count), prompt.shape[0] * count, prompt.device
-    )
+def time_decode(model: LanguageModel, prompt: Tensor, warmup: int, count: int) -> TimedWindow:
+    """Time decoding `count` tokens after a prompt (B, T).
+
+    Neither the prefill nor the first `warmup` tokens are timed.
+    """
+    token, state = prefill(model, prompt, prompt.shape[1] + warmup + count)
+    token, state = decode(model, token, state, warmup)
+    tokens = prompt.shape[0] * count
+    return time_work(lambda: decode(model, token, state, count), tokens, prompt.device)
 
 
 def time_next_token(model: LanguageModel, token: Tensor, state: State, count: int) -> TimedWindow:
-    """The time of one further token (B, 1) from a state: the median over the next `count` positions, each timed alone."""
+    """Time one token (B, 1) from a state: the median over the next `count` positions."""
     windows = []
 
-    def one() -> None:
+    def step() -> None:
         nonlocal token, state
         token, state = decode(model, token, state, 1)
 
     for _ in range(count):
-        windows.append(time_work(one, token.shape[0], token.device))
-    wall, cpu = (
-        statistics.median(getattr(window, clock) for window in windows) for clock in ("wall", "cpu")
-    )
+        windows.append(time_work(step, token.shape[0], token.device))
+    wall = statistics.median(window.wall for window in windows)
+    cpu = statistics.median(window.cpu for window in windows)
     return TimedWindow(1, wall, cpu)

@@ -1,12 +1,13 @@
-"""`python -m bench.performance.worker`: one architecture in a fresh process. It waits, and works only while it is asked to.
+"""Serve measurements of one architecture: `python -m bench.performance.worker`.
 
-A request is a line of JSON on standard input, its answer one on standard output:
-{"ask": "prepare", "run", "vocabulary", "weighs"} · {"ask": "window", "name", "at"} · {"ask": "facts", "at"} · {"ask": "energy"} ·
-{"ask": "weigh"} · {"ask": "renew"}; {"gave": …} where it went well, {"refused": reason} for what the architecture can not do,
-{"failed": reason} for everything else.
+A request is a line of JSON on standard input, its answer a line on standard output:
+{"ask": "prepare", "run", "vocabulary", "tracks_process"} · {"ask": "window", "name", "at"} ·
+{"ask": "facts", "at"} · {"ask": "energy"} · {"ask": "memory"} · {"ask": "renew"}. The answer is
+{"result": …}, {"unsupported": reason} for what the architecture does not support, or
+{"failed": reason} for any other error.
 
-The process that was started only imports: it is its child that works, and after "renew" another child, with memory of its own.
-Imports take two seconds, a child none.
+The started process only imports, which takes two seconds; its forked child works. After "renew"
+another child, with memory of its own, takes over.
 """
 
 import gc
@@ -16,7 +17,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import IO, Any
 
 import torch
@@ -25,152 +26,160 @@ from architectures.interface import Unsupported
 from bench.config.errors import UserError
 from bench.config.schema import Run, run_from_dict
 from bench.model import PLUGIN_ERRORS, describe_error
-from bench.performance import energy, memory, memory_profile
+from bench.performance import energy, memory_profile
 from bench.performance.hardware_peak import HardwarePeak
+from bench.performance.memory import is_out_of_memory
 from bench.performance.process_memory import reset_peak_bytes
 from bench.performance.workload import Workload
 from bench.system.host import environment_record
 
-EXIT_RENEW = 77  # exit code of a child that gives way to a fresh one
+EXIT_RENEW = 77  # exit code of a child that a fresh one replaces
+BASE = (0, 0)  # the key of the workload at the run's own context and batch
 
 
 @contextmanager
 def answer_stream() -> Iterator[IO[str]]:
-    """Standard output, kept for the answers: whatever else is printed in this process goes to standard error."""
+    """Reserve standard output for the answers; other prints go to standard error."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         yield answers
 
 
 def configure_process(run: Run) -> None:
-    """The state of this process that timings depend on."""
+    """Set the state of this process that timings depend on."""
     torch.set_num_threads(run.threads)
-    torch.set_flush_denormal(True)  # numbers next to zero would be a hundred times as slow
+    torch.set_flush_denormal(True)  # denormal numbers would be a hundred times as slow
     torch.manual_seed(0)
 
 
 def error_reason(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    said = " ".join(str(error).split())[:300]
-    if memory.out_of_memory(error):
-        return f"out of memory: {said}"
-    return said if isinstance(error, UserError) else describe_error(error)
+    """Return an error as one line."""
+    line = " ".join(str(error).split())[:300]
+    if is_out_of_memory(error):
+        return f"out of memory: {line}"
+    return line if isinstance(error, UserError) else describe_error(error)
 
 
 class WorkerServer:
-    """Answers requests about the one architecture that it was given."""
+    """Answer requests about one architecture."""
 
     def __init__(self) -> None:
         self.run = Run()
         self.vocabulary = 0
-        self.held: dict[
+        self.workloads: dict[
             tuple[int, int], Workload
-        ] = {}  # (context, batch): the subject itself at (0, 0), and one other at most
+        ] = {}  # at BASE, and at one other key at most
         self.peak_before: int | str = "not available: this process was not started for it"
-        self.machine: HardwarePeak | None = None
-        self.over = False  # a fresh process was asked for
+        self.hardware: HardwarePeak | None = None
+        self.renewing = False
 
-    def subject(self, at: Mapping[str, float]) -> Workload:
-        """The architecture as its run has it, or made afresh for another context or a larger batch of training."""
+    def workload(self, at: Mapping[str, float]) -> Workload:
+        """Return the architecture as configured, or rebuilt for another context or batch."""
         length = int(at.get("length", 0))
-        steps = self.run.train.batch * self.run.size.context
-        key = (length, max(1, steps // length)) if length else (0, int(at.get("batch", 0)))
-        if key not in self.held:
-            for other in [other for other in self.held if other != (0, 0)]:
-                del self.held[other]
+        tokens = self.run.train.batch * self.run.size.context
+        key = (length, max(1, tokens // length)) if length else (0, int(at.get("batch", 0)))
+        if key not in self.workloads:
+            for other in [other for other in self.workloads if other != BASE]:
+                del self.workloads[other]
             gc.collect()
-            self.held[key] = Workload(self.run, self.vocabulary, *key)
-        return self.held[key]
+            self.workloads[key] = Workload(self.run, self.vocabulary, *key)
+        return self.workloads[key]
 
     def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.run, self.vocabulary, self.held = (
-            run_from_dict(request["run"]),
-            int(request["vocabulary"]),
-            {},
-        )
+        """Build the model and take its first training step; return facts and environment."""
+        self.run, self.vocabulary = run_from_dict(request["run"]), int(request["vocabulary"])
+        self.workloads = {}
         configure_process(self.run)
-        if request.get("weighs"):
+        if request.get("tracks_process"):
             self.peak_before = reset_peak_bytes()
-        subject = self.subject({})
-        first = subject.first_step()
+        workload = self.workload({})
+        first = workload.first_step()
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        found = {"torch_threads": torch.get_num_threads(), "affinity": affinity, "pid": os.getpid()}
+        process = {
+            "torch_threads": torch.get_num_threads(), "affinity": affinity, "pid": os.getpid(),
+        }  # fmt: skip
         return {
-            "facts": subject.facts() | {"first_step_seconds": first.wall},
-            "environment": environment_record(self.run.threads) | found,
+            "facts": workload.facts() | {"first_step_seconds": first.wall},
+            "environment": environment_record(self.run.threads) | process,
         }
 
     def renew(self, request: dict[str, Any]) -> None:
-        """Give way to a fresh process."""
-        self.over = True
+        """Let a fresh child take over after this answer."""
+        self.renewing = True
 
     def facts(self, request: dict[str, Any]) -> dict[str, Any]:
-        return self.subject(request["at"]).facts()
+        """Return the sizes and costs of a workload."""
+        return self.workload(request["at"]).facts()
 
     def window(self, request: dict[str, Any]) -> Any:
+        """Measure one window of the workload, or of the hardware itself."""
         name, at = request["name"], request.get("at", {})
         if name in ("product", "copy"):
-            subject = self.subject({})
-            self.machine = self.machine or HardwarePeak(subject.device, subject.plan.precision)
-            return asdict(getattr(self.machine, name)())
-        if "batch" in at and name != "train":  # the same model, asked for several sequences at once
-            return asdict(getattr(self.subject({}), name)(int(at["batch"])))
-        seen = getattr(self.subject(at), name)()
-        return seen if isinstance(seen, dict | float) else asdict(seen)
+            base = self.workload({})
+            self.hardware = self.hardware or HardwarePeak(base.device, base.settings.precision)
+            window = getattr(self.hardware, name)()
+        elif "batch" in at and name != "train":  # prefill and decode take any batch
+            window = getattr(self.workload({}), name)(int(at["batch"]))
+        else:
+            window = getattr(self.workload(at), name)()
+        return asdict(window) if is_dataclass(window) else window  # type: ignore[arg-type]
 
     def energy(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Joules over some seconds of training."""
-        subject = self.subject({})
-        counter = energy.find_counter(subject.device.type, subject.device.index or 0)
+        """Return the joules and tokens of some seconds of training."""
+        workload = self.workload({})
+        counter = energy.find_counter(workload.device.type, workload.device.index or 0)
         if isinstance(counter, str):
             raise Unsupported(counter)
         tokens, seconds = 0.0, 0.0
-        subject.train()  # whatever warms up does so before
-        with counter.window() as window:
+        workload.train()  # warms up
+        with counter.window() as use:
             while seconds < self.run.measure.energy_seconds:
-                took = subject.train()
-                tokens, seconds = tokens + took.tokens + subject.step_tokens, seconds + took.wall
-        return {"joules": window.joules, "tokens": tokens, "method": counter.method}
+                window = workload.train()
+                tokens += window.tokens + workload.step_tokens  # one step a window is not timed
+                seconds += window.wall
+        return {"joules": use.joules, "tokens": tokens, "method": counter.method}
 
-    def weigh(self, request: dict[str, Any]) -> dict[str, Any]:
-        with torch.compiler.set_stance(
-            "force_eager"
-        ):  # compiled, a step has no tensors to be weighed
-            return dict(memory_profile.profile_workload(self.subject({}), self.peak_before))
+    def memory(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the memory metrics of the workload."""
+        with torch.compiler.set_stance("force_eager"):  # a compiled step hides its tensors
+            return memory_profile.profile_workload(self.workload({}), self.peak_before)
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do what was asked; a reason in place of an error."""
+        """Handle a request; return a reason in place of an error."""
         try:
-            return {"gave": getattr(self, request["ask"])(request)}
+            return {"result": getattr(self, request["ask"])(request)}
         except Unsupported as error:
-            return {"refused": str(error)}
-        except PLUGIN_ERRORS as error:  # the others go on
+            return {"unsupported": str(error)}
+        except PLUGIN_ERRORS as error:
             return {"failed": error_reason(error)}
 
     def release_cached_memory(self) -> None:
-        """What the allocator of a card keeps and nobody uses: the others of a sitting share the card. Every window warms up."""
+        """Return what the CUDA allocator caches: all entries of a session share the GPU."""
         if self.run.train.device != "cpu" and torch.cuda.is_initialized():
-            if self.machine is not None:
-                self.machine.drop()
+            if self.hardware is not None:
+                self.hardware.release()
             gc.collect()
             torch.cuda.empty_cache()
 
 
 def serve(answers: IO[str]) -> bool:
-    """Answer until standard input closes, or a fresh process is asked for: whether it was."""
-    desk = WorkerServer()
-    answers.write(json.dumps({"gave": "ready"}) + "\n")
-    answers.flush()
-    while not desk.over and (line := sys.stdin.readline()):
-        answer = desk.answer(json.loads(line))
-        desk.release_cached_memory()  # before it answers: then it is another's turn
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-    return desk.over
+    """Answer until standard input closes or a fresh process is requested; return whether it was."""
+    server = WorkerServer()
+    write_line(answers, {"result": "ready"})
+    while not server.renewing and (line := sys.stdin.readline()):
+        answer = server.answer(json.loads(line))
+        server.release_cached_memory()  # before the answer: then another entry takes its turn
+        write_line(answers, answer)
+    return server.renewing
+
+
+def write_line(stream: IO[str], answer: Mapping[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
 
 
 def wait_for_child(child: int) -> None:
-    """Wait for a child, and end as it ended unless it was to be replaced."""
+    """Wait for a child and exit as it did, or return where it is to be replaced."""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code < 0:
         os.kill(os.getpid(), -code)
@@ -180,9 +189,7 @@ def wait_for_child(child: int) -> None:
 
 def main() -> None:
     """Serve until standard input closes."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the sitting's to answer: it ends its workers itself
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the session ends its workers itself
     with answer_stream() as answers:
         while hasattr(os, "fork") and (child := os.fork()):
             wait_for_child(child)

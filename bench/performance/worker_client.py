@@ -1,4 +1,4 @@
-"""This side of the talk with a worker: ask, wait so long and no longer, and end it by its own process number."""
+"""Start a worker process, send it requests with a time limit, and end it."""
 
 import json
 import os
@@ -14,109 +14,115 @@ from typing import Any
 from bench.system.host import worker_environment
 
 MODULE = "bench.performance.worker"
-HAS_PROCESS_GROUPS = hasattr(
-    os, "killpg"
-)  # whether a process and its children can be ended together
-START_SECONDS = 300.0  # for the imports, which take their time on a busy machine
+HAS_PROCESS_GROUPS = hasattr(os, "killpg")
+START_SECONDS = 300.0  # for the imports, which take long on a busy machine
 
 
 class WorkerDied(Exception):
-    """The worker is no more; the message says why."""
+    """The worker process ended; the message says why."""
 
 
 class RequestUnsupported(Exception):
-    """What was asked for can not be given; the message is the reason."""
+    """The architecture does not support the request; the message is the reason."""
 
 
 class RequestFailed(Exception):
-    """Something broke while the worker did what was asked; the message is the reason."""
+    """The request failed in the worker; the message is the reason."""
 
 
 class WorkerClient:
-    """A fresh process, and the lines that go to and fro."""
+    """Run a worker process and exchange lines of JSON with it."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
         self.limit_seconds = limit_seconds
-        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (standard error, open as long as the worker lives: it tells why it died)
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the worker lives)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.stderr,
-            text=True, encoding="utf-8", errors="replace", env=worker_environment(threads), start_new_session=HAS_PROCESS_GROUPS,
+            [sys.executable, "-m", MODULE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=self.stderr, text=True, encoding="utf-8", errors="replace",
+            env=worker_environment(threads), start_new_session=HAS_PROCESS_GROUPS,
         )  # fmt: skip
         self.answers: queue.Queue[str | None] = queue.Queue()
-        self.listener = Thread(target=self._listen, daemon=True)
-        self.listener.start()
+        self.reader = Thread(target=self._read_answers, daemon=True)
+        self.reader.start()
 
-    def _listen(self) -> None:
+    def _read_answers(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.answers.put(line)
         self.answers.put(None)
 
     def ready(self) -> None:
-        """Wait until it has imported everything. Raises Ended."""
-        self._hear(START_SECONDS)
+        """Wait until the worker has imported everything. Raise WorkerDied."""
+        self._receive(START_SECONDS)
 
-    def ask(self, what: str, **request: Any) -> Any:
-        """What the worker gave. Raises Refused and Failed with its reason, and Ended where it hangs or dies."""
+    def ask(self, request: str, **arguments: Any) -> Any:
+        """Return the worker's result.
+
+        Raise RequestUnsupported, RequestFailed, or WorkerDied where it hangs or dies.
+        """
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(json.dumps({"ask": what, **request}, default=str) + "\n")
+            self.process.stdin.write(json.dumps({"ask": request, **arguments}, default=str) + "\n")
             self.process.stdin.flush()
         except OSError:
-            raise WorkerDied(self._death()) from None
-        answer = self._hear(self.limit_seconds)
-        if "refused" in answer:
-            raise RequestUnsupported(answer["refused"])
-        if "failed" in answer:
-            raise RequestFailed(answer["failed"])
-        return answer["gave"]
+            raise WorkerDied(self._describe_death()) from None
+        return read_answer(self._receive(self.limit_seconds))
 
     def renew(self) -> bool:
-        """A fresh process in place of the present one, in no time; whether this system can do that. Raises Ended."""
+        """Replace the worker's process by a fresh fork, without imports. Raise WorkerDied.
+
+        Return False where the system cannot fork.
+        """
         if not hasattr(os, "fork"):
             return False
         self.ask("renew")
         return True
 
-    def _hear(self, seconds: float) -> Mapping[str, Any]:
+    def _receive(self, seconds: float) -> Mapping[str, Any]:
         try:
             line = self.answers.get(timeout=seconds)
         except queue.Empty:
             self.end()
             raise WorkerDied(
-                f"did not answer within {seconds:g} s and was ended (measure.limit_seconds sets the limit)"
+                f"did not answer within {seconds:g} s and was ended "
+                "(measure.limit_seconds sets the limit)"
             ) from None
         if line is None:
-            raise WorkerDied(self._death())
+            raise WorkerDied(self._describe_death())
         return dict(json.loads(line))
 
-    def _death(self) -> str:
-        """Why it died, with the last line that it wrote to standard error."""
+    def _describe_death(self) -> str:
+        """Return the exit code or signal, and the last line of standard error."""
         code = self.process.wait(timeout=10)
         self.stderr.seek(0)
-        lines = [
-            line
-            for line in self.stderr.read().decode("utf-8", "replace").splitlines()
-            if line.strip()
-        ]
-        # signal 9 that nobody sent by hand comes from a system that ran out of memory
+        lines = self.stderr.read().decode("utf-8", "replace").split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        # the kernel sends signal 9 where memory runs out
+        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
         how = (
-            f"was killed by signal {-code}{' (out of memory?)' * (code == -9)}"
-            if code < 0
-            else f"ended with exit code {code}"
+            f"was killed by signal {-code}{memory}" if code < 0 else f"ended with exit code {code}"
         )
-        return f"its process {how}" + (f": {lines[-1].strip()}" if lines else "")
+        return f"its process {how}" + (f": {last}" if last else "")
 
     def end(self) -> None:
-        """End the process, whatever it is doing, and close what belongs to it."""
+        """Kill the process group and close the pipes."""
         if self.process.poll() is None:
             if HAS_PROCESS_GROUPS:
                 os.killpg(self.process.pid, signal.SIGKILL)
             else:
                 self.process.kill()
         self.process.wait()
-        self.listener.join(timeout=5)
+        self.reader.join(timeout=5)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
         self.stderr.close()
+
+
+def read_answer(answer: Mapping[str, Any]) -> Any:
+    """Return the result in an answer. Raise RequestUnsupported or RequestFailed with its reason."""
+    if "unsupported" in answer:
+        raise RequestUnsupported(answer["unsupported"])
+    if "failed" in answer:
+        raise RequestFailed(answer["failed"])
+    return answer["result"]

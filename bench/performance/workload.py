@@ -1,4 +1,4 @@
-"""An architecture on the bench: built once, warm, with fixed inputs at hand, ready to be timed."""
+"""Build an architecture with fixed inputs, ready to be timed."""
 
 import copy
 from collections.abc import Callable
@@ -14,7 +14,6 @@ from bench.model import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
 from bench.training import (
-    RANDOM_BATCHES,
     Batch,
     Objective,
     OptimizerLike,
@@ -27,34 +26,34 @@ from bench.training import (
     train_step,
 )
 
-DECODE_TOKENS = 32  # tokens that are timed in a window of decoding
-DECODE_WARMUP_TOKENS = 4  # tokens written before them, untimed: the first ones find cold caches
-NEXT_TOKEN_POSITIONS = 16  # positions that the time of a further token is the median of
-NEGLIGIBLE_LEARNING_RATE = 1e-6  # a learning rate at which weights hardly move: what is timed stays the same from round to round
+BATCH_COUNT = 4  # different batches that training cycles through
+DECODE_TOKENS = 32  # tokens that a window of decoding times
+DECODE_WARMUP_TOKENS = 4  # decoded before them, untimed: the first tokens find cold caches
+NEXT_TOKEN_POSITIONS = 16  # whose median is the time of the next token
+NEGLIGIBLE_LEARNING_RATE = 1e-6  # weights hardly move: every round times the same work
 
 
 class Workload:
-    """One architecture at one context and batch, with everything that its measurements need.
+    """Measure one architecture at one context and training batch.
 
-    Its width is always the one that the run's own budget gives at the run's own context. A window raises Unsupported, with the
-    reason, where the architecture has no such thing.
+    The width is the one that the run's budget gives at the run's own context. A window raises
+    Unsupported, with the reason, where the architecture does not support it.
     """
 
     def __init__(self, run: Run, vocabulary: int, context: int = 0, batch: int = 0) -> None:
         self.run, self.vocabulary = run, vocabulary
         self.context, self.batch_size = context or run.size.context, batch or run.train.batch
         self.setup = setup_on_random_tokens(run, vocabulary, self.context, self.batch_size)
-        self.model, self.plan = self.setup.model, self.setup.settings
-        self.device, self.seconds = self.plan.device, run.measure.window_seconds
-        self.width = self.model.backbone.width
-        self.counts: dict[str, int] = {}
-        self.turn = 0
+        self.model, self.settings = self.setup.model, self.setup.settings
+        self.device, self.seconds = self.settings.device, run.measure.window_seconds
+        self.repeats: dict[str, int] = {}
+        self.steps = 0
 
-    # --- training -----------------------------------------------------------------------------------------------------
+    # --- training -------------------------------------------------------------------------------
 
     @cached_property
     def objective(self) -> Objective:
-        compile_objective(self.setup.objective, self.plan, self.run.data.cache)
+        compile_objective(self.setup.objective, self.settings, self.run.data.cache)
         return self.setup.objective
 
     @cached_property
@@ -63,154 +62,144 @@ class Workload:
 
     @cached_property
     def batches(self) -> list[list[Batch]]:
-        return [self.batch(number) for number in range(RANDOM_BATCHES)]
+        accumulate = self.run.train.accumulate
+        pieces = accumulate if self.batch_size % accumulate == 0 else 1
+        return [self.batch(self.batch_size, seed).split(pieces) for seed in range(BATCH_COUNT)]
 
     @property
     def step_tokens(self) -> int:
+        """Return the tokens of a training step."""
         return self.batch_size * self.context
 
-    def batch(self, number: int) -> list[Batch]:
-        """Random tokens, asked about as in training, cut into micro-batches."""
-        block = torch.from_numpy(self.setup.blocks.at(number))
-        pieces = (
-            self.run.train.accumulate if self.batch_size % self.run.train.accumulate == 0 else 1
-        )
-        return self.objective.batch(block, torch_generator(number, 1)).to(self.device).split(pieces)
+    def batch(self, rows: int, seed: int) -> Batch:
+        """Return a training batch of random tokens on the device."""
+        shape = (rows, self.context + 1)
+        block = torch.randint(self.vocabulary, shape, generator=torch_generator(seed))
+        return self.objective.batch(block, torch_generator(seed, 1)).to(self.device)
 
-    def step(self, lap: Callable[[str], None] = lambda part: None) -> None:
-        """One whole training step: forward, backward, clipping, optimizer."""
-        train_step(
-            self.objective, self.batches[self.turn % RANDOM_BATCHES], self.optimizer, self.plan, lap
-        )
-        self.turn += 1
+    def step(self, on_phase: Callable[[str], None] = lambda phase: None) -> None:
+        """Take a whole training step: forward, backward, clipping, optimizer."""
+        batch = self.batches[self.steps % BATCH_COUNT]
+        train_step(self.objective, batch, self.optimizer, self.settings, on_phase)
+        self.steps += 1
 
     def first_step(self) -> TimedWindow:
-        """The first training step of a process, with whatever is compiled, planned and allocated in it."""
+        """Time the first training step of a process, with all that it compiles and allocates."""
         self.objective.train()
-        prepared = [self.batches, self.optimizer]  # made at the first use, and not to be timed
-        assert all(prepared)
+        untimed = [self.batches, self.optimizer]  # built at first use
+        assert all(untimed)
         return timing.time_work(self.step, self.step_tokens, self.device)
 
     def train(self) -> TimedWindow:
-        """Training steps for about a window's seconds."""
+        """Time training steps for about a window's seconds."""
         self.objective.train()
-        steps = self.counted("train", self.step, self.seconds)
-        self.step()  # untimed: after another process's turn the caches are cold, 3 to 5 % in the first step
+        steps = self.count_repeats("train", self.step, self.seconds)
+        self.step()  # untimed: caches are cold after another process's turn, 3 to 5 % in one step
         return timing.time_work(self.step, self.step_tokens, self.device, steps)
 
     def phases(self) -> dict[str, float]:
-        """Seconds of the parts of one training step: forward, backward, optimizer."""
+        """Return the seconds of one training step's phases: forward, backward, optimizer."""
         self.objective.train()
         self.step()
-        laps = PhaseTimer(self.device)
-        self.step(laps)
-        return laps.seconds
+        timer = PhaseTimer(self.device)
+        self.step(timer)
+        return timer.seconds
 
     def busy_share(self) -> float:
-        """The share of a training step's time in which a CUDA device computes; where it is little, launching takes the time."""
+        """Return the share of a training step in which the GPU computes."""
         if self.device.type != "cuda":
-            raise Unsupported(
-                "asked of a CUDA device alone: a processor launches and computes in one"
-            )
+            raise Unsupported("measured on CUDA devices only")
         from torch.profiler import ProfilerActivity, profile
 
         self.objective.train()
         self.step()
         with profile(activities=[ProfilerActivity.CUDA]) as profiler:
             window = timing.time_work(self.step, self.step_tokens, self.device)
-        events = (
-            event
+        microseconds = sum(
+            event.self_device_time_total
             for event in profiler.key_averages()
             if event.device_type.name == "CUDA" and not event.is_user_annotation
         )
-        return sum(event.self_device_time_total for event in events) / 1e6 / window.wall
+        return microseconds / 1e6 / window.wall
 
-    # --- reading and writing ------------------------------------------------------------------------------------------
+    # --- prefill and decoding -------------------------------------------------------------------
 
-    def prompt(self, length: int, batch: int = 1) -> Tensor:
-        """Rows of random tokens, (B, T)."""
-        return torch.randint(
-            self.vocabulary, (batch, length), generator=torch_generator(length)
-        ).to(self.device)
+    def prompt(self, length: int, rows: int = 1) -> Tensor:
+        """Return random tokens (B, T)."""
+        generator = torch_generator(length)
+        return torch.randint(self.vocabulary, (rows, length), generator=generator).to(self.device)
 
-    def prefill(self, batch: int = 1) -> TimedWindow:
-        """Reading prompts of the context's length, each into a fresh state, and choosing the first token after it."""
+    def prefill(self, rows: int = 1) -> TimedWindow:
+        """Time prompts of the context's length, each into a fresh state, to the first token."""
         self.model.eval()
-        prompt = self.prompt(self.context, batch)
-        with autocast(self.plan):
-            once = partial(timing.prefill, self.model, prompt, self.context)
-            passes = self.counted(f"prefill {batch}", once, self.seconds / 3)
-            once()
-            return timing.time_work(once, batch * self.context, self.device, passes)
+        prompt = self.prompt(self.context, rows)
+        with autocast(self.settings):
+            work = partial(timing.prefill, self.model, prompt, self.context)
+            passes = self.count_repeats(f"prefill {rows}", work, self.seconds / 3)
+            work()
+            return timing.time_work(work, rows * self.context, self.device, passes)
 
-    def decode(self, batch: int = 1) -> TimedWindow:
-        """Writing, the same number of tokens for everyone, around the middle of the context.
+    def decode(self, rows: int = 1) -> TimedWindow:
+        """Time a fixed number of tokens around the middle of the context.
 
-        Where time grows in a straight line with length, that is the mean rate of writing a whole context.
+        Where time grows linearly with length, their rate is the mean rate over the whole context.
         """
         tokens = min(DECODE_TOKENS, self.context // 2)
         before = max(1, (self.context - tokens) // 2)
-        lead = min(DECODE_WARMUP_TOKENS, before - 1)
-        with autocast(self.plan):
-            return timing.time_decode(
-                self.model.eval(), self.prompt(before - lead, batch), lead, tokens
-            )
-
-    @cached_property
-    def read(self) -> tuple[Tensor, State]:
-        """A token, and the state after all of a context but the positions that `further` takes."""
-        token, state = timing.prefill(
-            self.model, self.prompt(self.context - self.next_token_positions), self.context
-        )
-        timing.time_next_token(
-            self.model, token, copy.deepcopy(state), self.next_token_positions
-        )  # warms up
-        return token, state
+        warmup = min(DECODE_WARMUP_TOKENS, before - 1)
+        with autocast(self.settings):
+            prompt = self.prompt(before - warmup, rows)
+            return timing.time_decode(self.model.eval(), prompt, warmup, tokens)
 
     @property
     def next_token_positions(self) -> int:
         return min(NEXT_TOKEN_POSITIONS, self.context // 2)
 
-    def further(self) -> TimedWindow:
-        """One further token at batch 1 when about a context's tokens stand before it, from a saved state."""
+    @cached_property
+    def filled_state(self) -> tuple[Tensor, State]:
+        """Return a token and the state after all but the last `next_token_positions` tokens."""
+        prompt = self.prompt(self.context - self.next_token_positions)
+        token, state = timing.prefill(self.model, prompt, self.context)
+        self._time_next_token(token, state, self.next_token_positions)  # warms up
+        return token, state
+
+    def next_token(self) -> TimedWindow:
+        """Time one more token at batch 1 after about a context of tokens, from a saved state."""
         self.model.eval()
-        with autocast(self.plan):
-            token, state = self.read
-            timing.time_next_token(
-                self.model, token, copy.deepcopy(state), 1
-            )  # untimed, as in every window
-            return timing.time_next_token(
-                self.model, token, copy.deepcopy(state), self.next_token_positions
-            )
+        with autocast(self.settings):
+            token, state = self.filled_state
+            self._time_next_token(token, state, 1)  # untimed, as in every window
+            return self._time_next_token(token, state, self.next_token_positions)
 
-    def counted(self, name: str, work: Callable[[], object], seconds: float, warm: int = 2) -> int:
-        """How often a piece of work is done in each window: settled at the first one, after warming up."""
-        if name not in self.counts:
-            self.counts[name] = timing.count_repeats(
-                work, seconds, self.device, warm if self.device.type == "cpu" else 10
-            )
-        return self.counts[name]
+    def _time_next_token(self, token: Tensor, state: State, count: int) -> TimedWindow:
+        return timing.time_next_token(self.model, token, copy.deepcopy(state), count)
 
-    # --- what needs no clock ------------------------------------------------------------------------------------------
+    def count_repeats(self, name: str, work: Callable[[], object], seconds: float) -> int:
+        """Return the passes of each window of a kind, set by its first, after warming up."""
+        if name not in self.repeats:
+            warmup = 2 if self.device.type == "cpu" else 10
+            self.repeats[name] = timing.count_repeats(work, seconds, self.device, warmup)
+        return self.repeats[name]
+
+    # --- sizes and costs ------------------------------------------------------------------------
 
     def facts(self) -> dict[str, Any]:
-        """Sizes, and the cost by formula; a reason in place of a number that there is none of."""
+        """Return sizes and costs by formula; a reason in place of a missing number."""
         try:
-            state: int | str = self.model.backbone.state_bytes(
-                self.model.init_state(1, self.context)
-            )
+            state = self.model.init_state(1, self.context)
+            state_bytes: int | str = self.model.backbone.state_bytes(state)
         except Unsupported as error:
-            state = str(error)
+            state_bytes = str(error)
         return {
-            "width": self.width,
+            "width": self.model.backbone.width,
             **count_parameters(self.model),
             "flops_per_token": self.model.flops(self.context),
             "unchecked_flops_per_token": self.model.backbone.unchecked_flops(self.context),
-            "state_bytes": state,
+            "state_bytes": state_bytes,
             "objective": self.objective.kind,
             "device": self.device.type,
-            "precision": precision_name(self.plan),
-            "compile": self.plan.compile,
+            "precision": precision_name(self.settings),
+            "compile": self.settings.compile,
             "step_tokens": self.step_tokens,
             "kernels": self.model.backbone.ran_on(),
         }

@@ -88,7 +88,7 @@ def test_cells_under_autocast_are_bfloat16_by_cudnn(cell: str) -> None:
 def test_memory_is_what_the_allocator_counts() -> None:
     path = next(path for path in OWN if path.stem == "transformer")
     subject = Workload(asked(path, "cuda", "auto"), 128)
-    found = profile_workload(subject, "not asked")
+    found = profile_workload(subject, "not measured")
     for _ in range(2):
         subject.step()
     torch.cuda.synchronize()
@@ -109,6 +109,6 @@ def test_memory_is_what_the_allocator_counts() -> None:
 def test_windows_of_every_kind_are_timed() -> None:
     path = next(path for path in OWN if path.stem == "rnn")
     subject = Workload(asked(path, "cuda", "auto"), 128)
-    for window in (subject.train(), subject.prefill(), subject.decode(), subject.further()):
+    for window in (subject.train(), subject.prefill(), subject.decode(), subject.next_token()):
         assert window.tokens / window.wall > 0
     assert 0 < subject.busy_share() <= 1.05

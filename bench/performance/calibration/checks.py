@@ -1,12 +1,14 @@
-"""The rulers examined: models of known cost go through a worker like any other, and its figures are held against the truth.
+"""Calibrate the measurements: measure reference models in a worker and compare with the truth.
 
-Imports no torch. A busy machine puts no ruler off: what is compared is what the harness says of an interval with what a clock of
-the model's own says of the same one (see rulers.py), and of several windows the one that was disturbed least counts.
+Imports no torch. A busy machine fails no check: what the harness measures of an interval is
+compared with the model's own clock over the same interval, in the least disturbed of several
+windows.
 """
 
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from bench.performance import worker_client
@@ -15,123 +17,101 @@ from bench.performance.calibration.harness import (
     CONTEXT,
     CalibrationHarness,
     CalibrationReport,
-    CalibrationResult,
+    Quantity,
 )
 from bench.performance.worker_client import RequestFailed, RequestUnsupported, WorkerDied
 from bench.system import host_state
 
-SLEEP_SECONDS = 0.1  # seconds that a forward sleeps: the harness's own work in a training step is about 1 % of that
-MATRIX_SIDE, MATRIX_PRODUCTS = 256, 30  # matrix products of a forward: 1 GFLOP
-COPY_BYTES = 32 << 20  # bytes that a forward copies: as many are read as written
-RETAINED_BYTES = (
-    [3 << 20],
-    [5 << 20, (2 << 20) + 512],
-)  # bytes of the tensors held by two models: what they differ by is known exactly
-STATE_BYTES, STATE_GROWTH_BYTES = 1000, 24  # bytes of the state of a sequence, at all and a token
+SLEEP_SECONDS = 0.1  # per forward pass: the rest of a training step takes about 1 % of that
+MATRIX_SIDE, MATRIX_PRODUCTS = 256, 30  # per forward pass: 1 GFLOP
+COPY_BYTES = 32 << 20  # per forward pass, read and written
+RETAINED_BYTES = ([3 << 20], [5 << 20, (2 << 20) + 512])  # by two models, compared to the byte
+STATE_BYTES, STATE_GROWTH_BYTES = 1000, 24  # of one sequence, in total and per token
 
 
-# --- the rulers -------------------------------------------------------------------------------------------------------
+# --- reference models ---------------------------------------------------------------------------
 
 
-def check_seconds(bench: CalibrationHarness) -> None:
-    """A model that sleeps, trained, read with and written with."""
-    bench.prepare(
-        "Sleep", 2 * SLEEP_SECONDS, seconds=SLEEP_SECONDS, logbook=str(bench.logbook.path)
+def check_seconds(harness: CalibrationHarness) -> None:
+    """Check the seconds of a model that sleeps."""
+    log = str(harness.clock.path)
+    harness.prepare("SleepModel", 2 * SLEEP_SECONDS, seconds=SLEEP_SECONDS, log=log)
+    names = {"train": "a training step", "prefill": "a prefill", "decode": "a decoded token"}
+    for kind, name in names.items():
+        subject = f"{name.capitalize()} with a model that sleeps {SLEEP_SECONDS:g} s"
+        quantity = Quantity(f"seconds of {name}", "s", SLEEP_SECONDS, subject)
+        harness.check(quantity, partial(harness.seconds_per_forward, kind))
+
+
+def check_products(harness: CalibrationHarness) -> None:
+    """Check FLOPs, FLOPs per second and processor seconds of a model that multiplies matrices."""
+    flops, log = 2.0 * MATRIX_SIDE**3 * MATRIX_PRODUCTS, str(harness.clock.path)
+    harness.prepare("ProductModel", 0.3, side=MATRIX_SIDE, times=MATRIX_PRODUCTS, log=log)
+    products = f"{MATRIX_PRODUCTS} matrix products of {MATRIX_SIDE}³"
+    quantity = Quantity("FLOPs of a forward pass", "FLOPs", flops, f"A forward pass of {products}")
+    harness.check(quantity, lambda: (flops, harness.facts["flops_per_token"] * CONTEXT))
+    quantity = Quantity("FLOPs per second", "FLOP/s", flops, f"Matrix products of {MATRIX_SIDE}³")
+    harness.check(quantity, partial(rates, harness, flops))
+    quantity = Quantity("processor seconds", "s", 0.0, f"Processor time of {products}")
+    harness.check(quantity, partial(harness.seconds_per_forward, "prefill", "cpu"))
+
+
+def check_copies(harness: CalibrationHarness) -> None:
+    """Check bytes per second and counted traffic of a model that copies bytes."""
+    size, log = 2.0 * COPY_BYTES, str(harness.clock.path)
+    harness.prepare("CopyModel", 0.3, size=COPY_BYTES, log=log)
+    subject = f"A model that copies {COPY_BYTES:,} bytes, read and written"
+    quantity = Quantity("copied bytes per second", "bytes/s", size, subject)
+    harness.check(quantity, partial(rates, harness, size))
+    subject = f"Traffic of a training step with a model that copies {COPY_BYTES:,} bytes"
+    harness.check(
+        Quantity("bytes of a copy", "bytes", size, subject),
+        lambda: (size, harness.memory()("traffic_bytes_per_token") * CONTEXT * BATCH),
     )
-    names = {"train": "a training step", "prefill": "reading a prompt", "decode": "writing a token"}
-    for window, name in names.items():
-        with bench.recording(f"seconds of {name}", SLEEP_SECONDS, "s"):
-            spent, own, came = bench.best(window)
-            what = f"{name.capitalize()} with a model that sleeps {SLEEP_SECONDS:g} s"
-            bench.note(f"seconds of {name}", own / spent.forwards, came / spent.forwards, "s", what)
 
 
-def check_products(bench: CalibrationHarness) -> None:
-    """A model that multiplies matrices: how many FLOPs, how many a second, and how much processor time that takes."""
-    known = 2.0 * MATRIX_SIDE**3 * MATRIX_PRODUCTS
-    bench.prepare(
-        "Product", 0.3, side=MATRIX_SIDE, times=MATRIX_PRODUCTS, logbook=str(bench.logbook.path)
-    )
-    with bench.recording("FLOPs of a forward", known, "FLOPs"):
-        what = f"A forward with {MATRIX_PRODUCTS} matrix products of {MATRIX_SIDE}³"
-        bench.note(
-            "FLOPs of a forward", known, bench.facts["flops_per_token"] * CONTEXT, "FLOPs", what
-        )
-    with bench.recording("FLOPs a second", known, "FLOP/s"):
-        spent, own, came = bench.best("prefill")
-        done = spent.forwards * known
-        bench.note(
-            "FLOPs a second",
-            done / own,
-            done / came,
-            "FLOP/s",
-            f"Matrix products of {MATRIX_SIDE}³",
-        )
-    with bench.recording("processor seconds", known, "s"):
-        spent, own, came = bench.best("prefill", "cpu")
-        what = f"Processor time of {MATRIX_PRODUCTS} matrix products of {MATRIX_SIDE}³"
-        bench.note("processor seconds", own / spent.forwards, came / spent.forwards, "s", what)
+def rates(harness: CalibrationHarness, amount: float) -> tuple[float, float]:
+    """Return amounts per second of a prefill, by the model and by the harness."""
+    expected, observed = harness.seconds_per_forward("prefill")
+    return amount / expected, amount / observed
 
 
-def check_copies(bench: CalibrationHarness) -> None:
-    """A model that copies bytes: how many a second, and how many there were by the count of traffic."""
-    bench.prepare("Copy", 0.3, size=COPY_BYTES, logbook=str(bench.logbook.path))
-    with bench.recording("copied bytes a second", 2.0 * COPY_BYTES, "bytes/s"):
-        spent, own, came = bench.best("prefill")
-        moved = spent.forwards * 2.0 * COPY_BYTES
-        what = f"A model that copies {COPY_BYTES:,} bytes, read and written"
-        bench.note("copied bytes a second", moved / own, moved / came, "bytes/s", what)
-    with bench.recording("bytes of a copy", 2.0 * COPY_BYTES, "bytes"):
-        what = (
-            f"What a training step reads and writes with a model that copies {COPY_BYTES:,} bytes"
-        )
-        traffic = bench.weigh()("traffic_bytes_per_token") * CONTEXT * BATCH
-        bench.note("bytes of a copy", 2.0 * COPY_BYTES, traffic, "bytes", what)
-
-
-def check_memory(bench: CalibrationHarness) -> None:
-    """Models that hold bytes from the forward to the backward: what two of them differ by is known to the byte."""
-    scales = []
+def check_memory(harness: CalibrationHarness) -> None:
+    """Check the bytes of models that retain tensors: their difference is known to the byte."""
+    values = []
     for sizes in RETAINED_BYTES:
-        bench.prepare("Hold", sizes=sizes, state=STATE_BYTES, growth=STATE_GROWTH_BYTES)
-        scales.append(bench.weigh())
-    known = float(sum(RETAINED_BYTES[1]) - sum(RETAINED_BYTES[0]))
-    kept = {
-        "memory_activations_bytes": "bytes kept for the backward",
+        harness.prepare("RetainModel", sizes=sizes, state=STATE_BYTES, growth=STATE_GROWTH_BYTES)
+        values.append(harness.memory())
+    less, more = values
+    difference = float(sum(RETAINED_BYTES[1]) - sum(RETAINED_BYTES[0]))
+
+    def measure_difference(metric: str) -> tuple[float, float]:
+        return difference, more(metric) - less(metric)
+
+    def measure_size(metric: str, size: float) -> tuple[float, float]:
+        return size, more(metric)
+
+    for metric, name in {
+        "memory_activations_bytes": "bytes kept for the backward pass",
         "peak_train_memory_bytes": "peak bytes of a training step",
-    }
-    for metric, name in kept.items():
-        with bench.recording(name, known, "bytes"):
-            less, more = (figure(metric) for figure in scales)
-            what = f"{name.capitalize()}, of one model more than of another"
-            bench.note(name, known, more - less, "bytes", what, tolerance=0.0)
-    parameters = 4.0 * bench.facts["parameters"]
-    with bench.recording("bytes of parameters", parameters, "bytes"):
-        came = scales[1]("memory_parameters_bytes")
-        bench.note(
-            "bytes of parameters", parameters, came, "bytes", "Parameters of a model", tolerance=0.0
-        )
-    states = {
-        "state_bytes": STATE_BYTES + STATE_GROWTH_BYTES * CONTEXT,
-        "state_bytes_per_token": STATE_GROWTH_BYTES,
-    }
-    for metric, size in states.items():
-        with bench.recording(metric.replace("_", " "), size, "bytes"):
-            what = (
-                "The state of a sequence"
-                if metric == "state_bytes"
-                else "What the state grows by with a token"
-            )
-            bench.note(
-                metric.replace("_", " "), size, scales[1](metric), "bytes", what, tolerance=0.0
-            )
+    }.items():
+        subject = f"{name.capitalize()}, difference of two models"
+        quantity = Quantity(name, "bytes", difference, subject, tolerance=0.0)
+        harness.check(quantity, partial(measure_difference, metric))
+    for metric, name, size in (
+        ("memory_parameters_bytes", "bytes of parameters", 4.0 * harness.facts["parameters"]),
+        ("state_bytes", "state bytes", STATE_BYTES + STATE_GROWTH_BYTES * CONTEXT),
+        ("state_bytes_per_token", "state bytes per token", STATE_GROWTH_BYTES),
+    ):
+        quantity = Quantity(name, "bytes", size, name.capitalize(), tolerance=0.0)
+        harness.check(quantity, partial(measure_size, metric, size))
 
 
-# --- the machine ------------------------------------------------------------------------------------------------------
+# --- the machine --------------------------------------------------------------------------------
 
 
 def clock_read_seconds(calls: int = 2000) -> float:
-    """Seconds that reading both clocks of the harness takes, the fastest of some."""
+    """Return the seconds of reading both clocks of the harness, the fastest of ten series."""
     fastest = float("inf")
     for _ in range(10):
         began = time.perf_counter()
@@ -141,27 +121,25 @@ def clock_read_seconds(calls: int = 2000) -> float:
     return fastest
 
 
-def describe_machine(bench: CalibrationHarness, windows: int, seconds: float) -> Iterator[str]:
-    """Sentences on what this machine can do, and on who else was at work for these seconds."""
-    place = (
-        "the GPU"
-        if bench.facts.get("device") == "cuda"
-        else f"{bench.threads} thread{'s' * (bench.threads > 1)}"
-    )
-    said = {
-        "product": f"A large matrix product in {bench.facts.get('precision')} on {place}: {{:,.1f}} GFLOP/s.",
+def describe_machine(harness: CalibrationHarness, windows: int, seconds: float) -> Iterator[str]:
+    """Yield sentences on the speed of this machine and on its other load for some seconds."""
+    threads = f"{harness.threads} thread{'s' * (harness.threads > 1)}"
+    place = "the GPU" if harness.facts.get("device") == "cuda" else threads
+    precision = harness.facts.get("precision")
+    for name, sentence in {
+        "product": f"A large matrix product in {precision} on {place}: {{:,.1f}} GFLOP/s.",
         "copy": f"A large copy on {place}: {{:,.1f}} GB/s, read and written.",
-    }
-    for name, sentence in said.items():
+    }.items():
         try:
-            taken = [bench.window(name) for _ in range(windows)]
-            yield sentence.format(max(window["tokens"] / window["wall"] for window in taken) / 1e9)
+            measured = [harness.window(name) for _ in range(windows)]
+            best = max(window["tokens"] / window["wall"] for window in measured)
+            yield sentence.format(best / 1e9)
         except (RequestUnsupported, RequestFailed) as reason:
-            yield f"The machine's own {name} could not be timed: {reason}."
-    yield f"Reading both clocks takes {clock_read_seconds() * 1e6:.2f} µs, twice a window."
+            yield f"A large {name} could not be timed: {reason}."
+    yield f"Reading both clocks takes {clock_read_seconds() * 1e6:.2f} µs, twice per window."
     yield host_state.describe_other_load(seconds)
     try:
-        yield f"Energy is counted by {bench.worker.ask('energy')['method']}."
+        yield f"Energy is counted by {harness.worker.ask('energy')['method']}."
     except (RequestUnsupported, RequestFailed) as reason:
         yield f"Energy is not available: {reason}."
 
@@ -169,25 +147,25 @@ def describe_machine(bench: CalibrationHarness, windows: int, seconds: float) ->
 def calibrate(
     threads: int, limit_seconds: float, quick: bool, device: str = "auto"
 ) -> CalibrationReport:
-    """Examine the rulers with a worker of their own; about 10 seconds, in which the machine should do nothing else.
+    """Check the measurements in a worker; this takes about 10 seconds of an idle machine.
 
-    `quick`: look at the machine for half a second instead of two · `device`: as in train.device. Never raises for what a worker
-    can not do: that is a finding.
+    `quick`: watch other load for half a second instead of two · `device`: as train.device. What a
+    worker cannot do is a failed result, never an exception.
     """
     with tempfile.TemporaryDirectory() as folder:
         worker = worker_client.WorkerClient(threads, limit_seconds)
-        bench = CalibrationHarness(worker, threads, device, Path(folder))
+        harness = CalibrationHarness(worker, threads, device, Path(folder))
+        report = harness.report
         try:
             worker.ready()
-            for part in (check_memory, check_seconds, check_products, check_copies):
-                with bench.recording(f"all of {part.__name__.removeprefix('examine_')}", 0.0, ""):
-                    part(bench)
-            bench.found.sentences += describe_machine(bench, *((2, 0.5) if quick else (8, 2.0)))
+            for check in (check_memory, check_seconds, check_products, check_copies):
+                name = f"all of {check.__name__.removeprefix('check_')}"
+                with harness.failures_reported(Quantity(name, "", 0.0)):
+                    check(harness)
+            report.sentences += describe_machine(harness, *((2, 0.5) if quick else (8, 2.0)))
         except (WorkerDied, RequestFailed, RequestUnsupported) as error:
-            finding = CalibrationResult(
-                "the worker", 0.0, None, "", True, f"The process that measures gave up: {error}."
-            )
-            bench.found.findings.append(finding)
+            sentence = f"The measuring process gave up: {error}."
+            report.add_failure(Quantity("the worker", "", 0.0), sentence)
         finally:
             worker.end()
-    return bench.found
+    return report

@@ -1,4 +1,4 @@
-"""A figure of the harness beside the truth: asking a worker about a model of known cost, and what was found. Imports no torch."""
+"""Compare what a worker measures of a reference model with its known cost. Imports no torch."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,51 +9,82 @@ from typing import Any, NamedTuple
 from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
 from bench.performance.worker_client import RequestFailed, RequestUnsupported, WorkerClient
 
-TOLERANCE = (
-    0.02  # what seconds, FLOPs and copied bytes may differ by; held bytes may not differ at all
-)
-MAX_WINDOWS = 12  # windows, of which the least disturbed one counts; one within half the tolerance ends the search
-VOCABULARY, CONTEXT, BATCH, PARAMETERS = 8, 8, 2, 80  # of the model around a ruler: next to nothing
+TOLERANCE = 0.02  # of seconds, FLOPs and copied bytes; retained bytes must be exact
+MAX_WINDOWS = 12  # the least disturbed counts; one within half the tolerance ends the search
+VOCABULARY, CONTEXT, BATCH, PARAMETERS = 8, 8, 2, 80  # of the negligible model around the backbone
 
 
 class InvalidMeasurement(Exception):
-    """The harness gave what can not be right; the message says what."""
+    """A measurement cannot be right; the message says why."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Name a known quantity; `subject` begins its sentence in the report."""
+
+    name: str
+    unit: str
+    expected: float
+    subject: str = ""
+    tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """One figure of the harness beside the truth. `came` is None where there was none."""
+    """Hold a measured quantity beside its true value; `observed` is None where there is none."""
 
     name: str
     expected: float
     observed: float | None
     unit: str
-    off: bool
+    failed: bool
     sentence: str
 
 
 @dataclass
 class CalibrationReport:
-    """What was found: the rulers one by one, and what can be said of the machine in plain sentences."""
+    """Hold the results of all reference models, and sentences about the machine."""
 
-    findings: list[CalibrationResult] = field(default_factory=list)
+    results: list[CalibrationResult] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
 
     @property
-    def off(self) -> list[CalibrationResult]:
-        """The rulers that no figure should be taken with."""
-        return [finding for finding in self.findings if finding.off]
+    def failed(self) -> list[CalibrationResult]:
+        """Return the results outside their tolerance."""
+        return [result for result in self.results if result.failed]
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "schema": 1,
-            "findings": [asdict(finding) for finding in self.findings],
-            "sentences": self.sentences,
-        }
+        """Return the form of doctor.json."""
+        keys = {"observed": "came", "failed": "off"}
+        findings = [
+            {keys.get(name, name): value for name, value in asdict(result).items()}
+            for result in self.results
+        ]
+        return {"schema": 1, "findings": findings, "sentences": self.sentences}
+
+    def add(self, quantity: Quantity, expected: float, observed: float) -> None:
+        """Compare an observed value with the expected one."""
+        difference = abs(observed / expected - 1)
+        digits = ".4g" if quantity.tolerance else ",.0f"
+        sentence = (
+            f"{quantity.subject}: expected {expected:{digits}} {quantity.unit}, "
+            f"measured {observed:{digits}} {quantity.unit}"
+            + ("." if observed == expected else f", {difference:.2%} apart.")
+        )
+        failed = not difference <= quantity.tolerance  # NaN fails
+        self.results.append(
+            CalibrationResult(quantity.name, expected, observed, quantity.unit, failed, sentence)
+        )
+
+    def add_failure(self, quantity: Quantity, sentence: str) -> None:
+        """Add a quantity that could not be measured."""
+        self.results.append(
+            CalibrationResult(quantity.name, quantity.expected, None, quantity.unit, True, sentence)
+        )
 
 
 class ReferenceTime(NamedTuple):
-    """What a ruler noted of an interval: forwards, seconds by its own clock, seconds of processor time."""
+    """Hold what a reference model logged of an interval: forward passes, seconds, CPU seconds."""
 
     forwards: int
     wall: float
@@ -62,118 +93,103 @@ class ReferenceTime(NamedTuple):
 
 @dataclass
 class ReferenceClock:
-    """Where a ruler in a worker notes the end of each forward."""
+    """Read the file to which a reference model logs the end of each forward pass."""
 
     path: Path
 
     def last(self, tokens: float) -> ReferenceTime:
-        """The last forwards that saw so many tokens together. Raises Bad where no such forwards end here."""
+        """Return the last forward passes over `tokens` tokens. Raise InvalidMeasurement."""
         lines = [line.split() for line in self.path.read_text(encoding="ascii").splitlines()]
-        seen, at = 0, len(lines)
-        while at > 1 and seen < tokens:
-            at -= 1
-            seen += int(lines[at][0])
+        seen, first = 0, len(lines)
+        while first > 1 and seen < tokens:
+            first -= 1
+            seen += int(lines[first][0])
         if seen != tokens:
             raise InvalidMeasurement(
                 f"the harness counted {tokens:g} tokens, where the model saw {seen}"
             )
-        before, after = ([float(word) for word in lines[place]] for place in (at - 1, -1))
-        return ReferenceTime(len(lines) - at, after[1] - before[1], after[2] - before[2])
-
-
-# --- asking -----------------------------------------------------------------------------------------------------------
+        before, after = ([float(word) for word in lines[place]] for place in (first - 1, -1))
+        return ReferenceTime(len(lines) - first, after[1] - before[1], after[2] - before[2])
 
 
 class CalibrationHarness:
-    """A worker that one ruler after another is given to, and what was found with it."""
+    """Measure one reference model after another in a worker."""
 
     def __init__(self, worker: WorkerClient, threads: int, device: str, folder: Path) -> None:
         self.worker, self.threads, self.device = worker, threads, device
-        self.logbook = ReferenceClock(folder / "logbook")
-        self.found = CalibrationReport()
+        self.clock = ReferenceClock(folder / "reference_clock")
+        self.report = CalibrationReport()
         self.facts: dict[str, Any] = {}
 
-    def prepare(self, ruler: str, window: float = 0.1, **options: Any) -> None:
-        """Let the worker build a ruler. `window`: seconds of a window of training."""
-        arch = {
-            "_target_": f"bench.performance.calibration.reference_models.{ruler}",
-            **options,
-            "tune": {"learning_rate": 1e-3},
-        }
+    def prepare(self, model: str, window: float = 0.1, **options: Any) -> None:
+        """Build a reference model in the worker; `window`: seconds of a training window."""
+        target = f"bench.performance.calibration.reference_models.{model}"
         run = Run(
-            arch=arch,
+            arch={"_target_": target, **options, "tune": {"learning_rate": 1e-3}},
             size=SizeConfig(parameters=PARAMETERS, context=CONTEXT),
             train=TrainConfig(batch=BATCH, device=self.device),
             measure=MeasureConfig(
                 window_seconds=window, lengths=[], batches=[], energy_seconds=0.3
             ),
-            names={"arch": ruler.lower(), "data": "none", "size": "own", "objective": "causal"},
+            names={"arch": model.lower(), "data": "none", "size": "own", "objective": "causal"},
             threads=self.threads,
         )
         run.objective.kind = "causal"
         self.facts = self.worker.ask("prepare", run=asdict(run), vocabulary=VOCABULARY)["facts"]
 
     def window(self, name: str) -> Mapping[str, float]:
+        """Measure a window of a kind."""
         return dict(self.worker.ask("window", name=name))
 
-    def best(self, window: str, clock: str = "wall") -> tuple[ReferenceTime, float, float]:
-        """Of some windows the one that a ruler and the harness agree best on: what the ruler noted, then seconds of each."""
-        found = []
+    def seconds_per_forward(self, kind: str, clock: str = "wall") -> tuple[float, float]:
+        """Return seconds per forward pass, by the model and by the harness.
+
+        Of several windows, return the one on which they agree best.
+        """
+        best, difference = (0.0, 0.0), float("inf")
         for _ in range(MAX_WINDOWS):
-            taken = self.window(window)
-            spent = self.logbook.last(taken["tokens"])
-            own, came = getattr(spent, clock), taken[clock]
-            if own <= 0:
+            window = self.window(kind)
+            reference = self.clock.last(window["tokens"])
+            expected, observed = getattr(reference, clock), window[clock]
+            if expected <= 0:
                 raise InvalidMeasurement("the model's own clock stood still")
-            found.append((abs(came / own - 1), spent, own, came))
-            if found[-1][0] <= TOLERANCE / 2:
+            if abs(observed / expected - 1) < difference:
+                difference = abs(observed / expected - 1)
+                best = expected / reference.forwards, observed / reference.forwards
+            if difference <= TOLERANCE / 2:
                 break
-        return min(found, key=lambda one: one[0])[1:]
+        return best
 
-    def weigh(self) -> Callable[[str], float]:
-        """The scales' figures by metric, as numbers. What lacks raises Bad, what has a reason instead of a number Refused."""
-        weighed = self.worker.ask("weigh")
+    def memory(self) -> Callable[[str], float]:
+        """Measure the memory metrics; return a function from a metric's name to its number.
 
-        def figure(name: str) -> float:
-            value = weighed.get(name)
-            if isinstance(value, str):
-                raise RequestUnsupported(value)
-            if value is None:
-                raise InvalidMeasurement(f"the scales gave no {name}")
-            return float(value)
+        That raises InvalidMeasurement for a missing metric, RequestUnsupported for one that has a
+        reason instead of a number.
+        """
+        metrics = self.worker.ask("memory")
 
-        return figure
+        def value(name: str) -> float:
+            number = metrics.get(name)
+            if isinstance(number, str):
+                raise RequestUnsupported(number)
+            if number is None:
+                raise InvalidMeasurement(f"{name} was not measured")
+            return float(number)
 
-    def note(
-        self,
-        name: str,
-        expected: float,
-        came: float,
-        unit: str,
-        what: str,
-        tolerance: float = TOLERANCE,
-    ) -> None:
-        """Keep a figure that came, beside what was expected."""
-        apart = abs(came / expected - 1)
-        truth, said = (
-            f"{value:.4g}" if tolerance else f"{value:,.0f}" for value in (expected, came)
-        )
-        sentence = f"{what}: {truth} {unit} in truth, {said} {unit} by the harness"
-        sentence += "." if came == expected else f", {apart:.2%} apart."
-        self.found.findings.append(
-            CalibrationResult(name, expected, came, unit, not apart <= tolerance, sentence)
-        )
+        return value
+
+    def check(self, quantity: Quantity, measure: Callable[[], tuple[float, float]]) -> None:
+        """Add what `measure` returns, an expected and an observed value, to the report."""
+        with self.failures_reported(quantity):
+            self.report.add(quantity, *measure())
 
     @contextmanager
-    def recording(self, name: str, expected: float, unit: str) -> Iterator[None]:
-        """What can not be measured at all is off as well; what the system does not tell is said, and puts nothing off."""
+    def failures_reported(self, quantity: Quantity) -> Iterator[None]:
+        """Report a failed measurement as failed, and one that the system lacks as a sentence."""
+        name = quantity.name
         try:
             yield
         except RequestUnsupported as reason:
-            self.found.sentences.append(f"The ruler for {name} could not be examined: {reason}.")
+            self.report.sentences.append(f"Measuring {name} could not be checked: {reason}.")
         except (InvalidMeasurement, RequestFailed, ValueError, KeyError) as error:
-            self.found.findings.append(
-                CalibrationResult(
-                    name, expected, None, unit, True, f"Measuring {name} gave nothing: {error}."
-                )
-            )
+            self.report.add_failure(quantity, f"Measuring {name} gave no number: {error}.")

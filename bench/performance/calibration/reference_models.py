@@ -1,12 +1,11 @@
-"""Models of known cost: architectures that do one known thing in each forward, and hand on what they were given.
+"""Reference models: architectures of known cost that are measured as every other architecture.
 
-They go through the very same measuring code as every other architecture, and what it says of them is compared with the truth.
-For bytes and FLOPs the truth is known beforehand. For seconds it is not: a busy machine sleeps too long and multiplies too
-slowly, and that is no fault of the harness. So a ruler looks at clocks of its own, ones that the harness does not read, at the
-end of each forward, and notes them in a logbook: a file that the examining process reads. From the note before a window to the
-last note within it there pass exactly as many forwards as in the window, with all that the harness does around them and with
-all that disturbed them. These seconds are what the harness should have found. (The examining process can not time a window
-from outside: a request holds steps that are not timed, and the difference of two windows has the noise of both.)
+Bytes and FLOPs are known beforehand. Seconds are not: a busy machine sleeps too long and multiplies
+too slowly, and the harness is right to say so. So a reference model reads clocks that the harness
+does not read at the end of each forward pass and logs them to a file. From the line before a window
+to its last line pass as many forward passes as in the window, with all that the harness does around
+them and all that disturbed them: the seconds that the harness should measure. (Timing a request
+from outside does not do: it holds untimed steps, and a difference of two has the noise of both.)
 """
 
 import resource
@@ -21,62 +20,61 @@ from architectures.interface import Backbone, State
 
 
 def independent_seconds() -> float:
-    """Seconds by a clock that the harness does not read."""
-    raw = getattr(time, "CLOCK_MONOTONIC_RAW", None)  # not even corrected by the network's time
+    """Return seconds of a clock that the harness does not read."""
+    raw = getattr(time, "CLOCK_MONOTONIC_RAW", None)  # not adjusted by NTP
     return time.monotonic_ns() / 1e9 if raw is None else time.clock_gettime_ns(raw) / 1e9
 
 
 def independent_cpu_seconds() -> float:
-    """Processor time of this process, all threads together, from the kernel's bookkeeping."""
+    """Return the kernel's processor seconds of this process, over all its threads."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 
 
 class ReferenceModel(Backbone):
-    """Does its work in each forward, whatever it is given, and notes when. Position t is made from position t alone.
+    """Do known work in each forward pass, return the input, and log the time.
 
-    `logbook`: the file that gets a line a forward, of tokens, seconds and processor seconds; empty: none · `state` and
-    `growth`: bytes of the state of one sequence, at all and for each token that there is room for.
+    `log`: the file that gets a line per forward pass: tokens, seconds, processor seconds ·
+    `state`, `growth`: bytes of one sequence's state, in total and per token of its length.
     """
 
     causal = True
 
     def __init__(
-        self, width: int, context: int, logbook: str = "", state: int = 0, growth: int = 0
+        self, width: int, context: int, log: str = "", state: int = 0, growth: int = 0
     ) -> None:
         super().__init__(width, context)
-        self.logbook, self.state, self.growth = logbook, state, growth
+        self.log, self.state, self.growth = log, state, growth
 
     @abstractmethod
     def work(self, x: Tensor) -> Tensor:
-        """Do what is known. (B, T, D), unchanged."""
+        """Do the known work and return x (B, T, D)."""
 
     def forward(
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
     ) -> tuple[Tensor, State | None]:
         x = self.work(x)
-        if self.logbook:
+        if self.log:
             if x.is_cuda:
                 torch.cuda.synchronize(x.device)
-            note = f"{x.shape[0] * x.shape[1]} {independent_seconds():.9f} {independent_cpu_seconds():.6f}\n"
-            with open(self.logbook, "a", encoding="ascii") as file:
-                file.write(note)
+            seconds, cpu = independent_seconds(), independent_cpu_seconds()
+            with open(self.log, "a", encoding="ascii") as file:
+                file.write(f"{x.shape[0] * x.shape[1]} {seconds:.9f} {cpu:.6f}\n")
         return x, state
 
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
-        return torch.zeros(
-            batch, self.state + self.growth * length, dtype=torch.uint8, device=like.device
-        )
+        size = self.state + self.growth * length
+        return torch.zeros(batch, size, dtype=torch.uint8, device=like.device)
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         return 0.0
 
 
 class SleepModel(ReferenceModel):
-    """Sleeps for a known time."""
+    """Sleep for a known time."""
 
-    def __init__(self, width: int, context: int, seconds: float, logbook: str = "") -> None:
-        super().__init__(width, context, logbook)
+    def __init__(self, width: int, context: int, seconds: float, log: str = "") -> None:
+        super().__init__(width, context, log)
         self.seconds = seconds
 
     def work(self, x: Tensor) -> Tensor:
@@ -85,10 +83,10 @@ class SleepModel(ReferenceModel):
 
 
 class ProductModel(ReferenceModel):
-    """Multiplies two square matrices of a side, so many times: a known number of FLOPs."""
+    """Multiply two square matrices `times` times: a known number of FLOPs."""
 
-    def __init__(self, width: int, context: int, side: int, times: int, logbook: str = "") -> None:
-        super().__init__(width, context, logbook)
+    def __init__(self, width: int, context: int, side: int, times: int, log: str = "") -> None:
+        super().__init__(width, context, log)
         self.side, self.times = side, times
         self.register_buffer("factor", torch.full((side, side), 1 / side), persistent=False)
 
@@ -100,15 +98,15 @@ class ProductModel(ReferenceModel):
         return x
 
     def flops(self, length: int, full_mask: bool = False) -> float:
-        """2·side³ for each product. A forward does the same whatever its length."""
+        """Return 2·side³ per product; a forward pass does the same at any length."""
         return 2.0 * self.side**3 * self.times / length
 
 
 class CopyModel(ReferenceModel):
-    """Copies a known number of bytes."""
+    """Copy a known number of bytes."""
 
-    def __init__(self, width: int, context: int, size: int, logbook: str = "") -> None:
-        super().__init__(width, context, logbook)
+    def __init__(self, width: int, context: int, size: int, log: str = "") -> None:
+        super().__init__(width, context, log)
         for name in ("source", "target"):
             self.register_buffer(name, torch.zeros(size, dtype=torch.uint8), persistent=False)
 
@@ -118,13 +116,12 @@ class CopyModel(ReferenceModel):
 
 
 class RetainBytes(torch.autograd.Function):
-    """Hands on x, and keeps tensors of known sizes for the backward, as an architecture keeps activations."""
+    """Return x and retain tensors of known bytes for the backward pass, as activations are."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, sizes: list[int]) -> Tensor:
-        ctx.save_for_backward(
-            *(torch.empty(size, dtype=torch.uint8, device=x.device) for size in sizes)
-        )
+        retained = (torch.empty(size, dtype=torch.uint8, device=x.device) for size in sizes)
+        ctx.save_for_backward(*retained)
         return x.view_as(x)
 
     @staticmethod
@@ -134,7 +131,7 @@ class RetainBytes(torch.autograd.Function):
 
 
 class RetainModel(ReferenceModel):
-    """Holds tensors of known sizes in bytes from the forward to the backward, and keeps a state of known bytes."""
+    """Retain tensors of known bytes from the forward to the backward pass, and a known state."""
 
     def __init__(
         self, width: int, context: int, sizes: list[int], state: int = 0, growth: int = 0
@@ -143,5 +140,5 @@ class RetainModel(ReferenceModel):
         self.sizes = sizes
 
     def work(self, x: Tensor) -> Tensor:
-        held: Tensor = RetainBytes.apply(x, self.sizes)
-        return held
+        retained: Tensor = RetainBytes.apply(x, self.sizes)
+        return retained

@@ -1,4 +1,4 @@
-"""A worker whose clock on the wall runs a tenth too fast: what the doctor has to notice. Started like any worker."""
+"""A worker whose wall clock runs a tenth too fast, which calibration has to detect."""
 
 import time
 from types import SimpleNamespace

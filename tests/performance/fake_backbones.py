@@ -1,4 +1,4 @@
-"""Backbones that only the tests of measuring use: a well-behaved one, and ones that go wrong in a way of their own."""
+"""Backbones for the tests of measuring: one that works, and others that each fail in one way."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from architectures.interface import Backbone, State, Unsupported
 
 
 class Sum(Backbone):
-    """Adds up what it has seen so far, through one matrix. Decodes with a state of one vector."""
+    """Mix the running sum of the inputs through one matrix; the state is one vector."""
 
     causal = True
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__(width, context)
-        print("words on standard output")  # must not disturb the talk with the worker
+        print("words on standard output")  # must not disturb the answers of the worker
         self.mix = nn.Linear(width, width)
 
     def forward(
@@ -38,7 +38,7 @@ class Sum(Backbone):
 
 
 class Short(Sum):
-    """Can not be made for a context beyond 16, and fails on single tokens."""
+    """Fail to build for a context beyond 16, and on single tokens."""
 
     def __init__(self, width: int, context: int) -> None:
         if context > 16:
@@ -54,7 +54,7 @@ class Short(Sum):
 
 
 class Encoder(Sum):
-    """Sees everything, and so keeps no state."""
+    """See all positions, and so keep no state."""
 
     causal = False
 
@@ -68,7 +68,7 @@ class Encoder(Sum):
 
 
 class Greedy(Sum):
-    """Takes so much for training on more than 16 tokens that the system kills its process."""
+    """Kill the process, as the system does without memory, in training on more than 16 tokens."""
 
     def forward(
         self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
@@ -79,7 +79,7 @@ class Greedy(Sum):
 
 
 class Trouble(Sum):
-    """Behaves for one training step of two micro-batches; from the second on it does what it is there for."""
+    """Work for one training step of two micro-batches; fail from the second on."""
 
     steps = 0
 
@@ -93,18 +93,18 @@ class Trouble(Sum):
         return super().forward(x, state, lengths)
 
     def trouble(self) -> None:
-        """What goes wrong."""
+        """Fail."""
 
 
 class Hangs(Trouble):
-    """Never comes back."""
+    """Hang."""
 
     def trouble(self) -> None:
         time.sleep(600)
 
 
 class Dies(Trouble):
-    """Takes its process down."""
+    """End the process."""
 
     def trouble(self) -> None:
         print("the last words", file=sys.stderr, flush=True)

@@ -1,0 +1,85 @@
+"""Search for the largest batch whose training step fits into memory."""
+
+import gc
+import time
+from collections.abc import Callable
+
+import torch
+
+from bench.performance import memory
+from bench.performance.memory import TrainingStep, is_out_of_memory
+from bench.system.host import total_memory_bytes
+
+MAX_BATCH = 65_536  # sequences: no larger batch is tried
+SEARCH_SECONDS = 45.0
+MEMORY_SHARE = 0.75  # of the machine's memory that a step may take
+
+
+def find_largest_batch(
+    step_of: Callable[[int], TrainingStep],
+    limit: int,
+    device: str = "cpu",
+    seconds: float = SEARCH_SECONDS,
+) -> tuple[int, str]:
+    """Return the most sequences whose training step stays within `limit` bytes, and a note.
+
+    `step_of` makes a step on so many sequences. The note is empty where a step on one sequence more
+    exceeded the limit, else it says why the search ended. Each tried size is a real step: twice the
+    last that fits, but no further than where a line through the last two that fit meets the limit;
+    then the middle of the remaining range. So no step takes much more than the limit.
+    """
+    end = time.monotonic() + seconds
+    machine = int(MEMORY_SHARE * (total_memory_bytes() or limit))
+    room = limit if device == "cuda" else min(limit, machine)
+    step_peak_bytes(step_of, 1)  # creates the optimizer's state
+    fitting, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0
+    while high - (low := fitting[-1][0]) > 1:
+        rows = (low + high) // 2 if high <= MAX_BATCH else next_batch(fitting, room)
+        began = time.monotonic()
+        if began + took * rows / max(1, low) > end:
+            return low, f"at least {low}: the {seconds:g} seconds for the search were over"
+        size = step_peak_bytes(step_of, rows)
+        took = time.monotonic() - began
+        if size is not None and size <= room:
+            fitting.append((rows, size))
+        else:
+            high, peak = rows, size
+    if high > MAX_BATCH:
+        return low, f"at least {low}: no larger batch was tried"
+    if peak is None or peak <= limit:
+        return low, f"at least {low}: {high} sequences exceed the memory of this machine"
+    return low, "" if low else f"not even one sequence: it takes {peak:,} bytes"
+
+
+def next_batch(fitting: list[tuple[int, int]], room: int) -> int:
+    """Return the batch to try after those that fit, as (sequences, bytes), from (0, 0) on."""
+    rows, size = fitting[-1]
+    limit = MAX_BATCH
+    if len(fitting) > 2:
+        fewer_rows, smaller = fitting[-2]
+        if size > smaller:
+            limit = rows + (room - size) * (rows - fewer_rows) // (size - smaller)
+    return min(MAX_BATCH, max(1, 2 * rows), max(rows + 1, limit))
+
+
+def step_peak_bytes(step_of: Callable[[int], TrainingStep], rows: int) -> int | None:
+    """Return the peak bytes of one training step; None where the machine runs out of memory."""
+    step = None
+    try:
+        step = step_of(rows)
+        if step.device != "cuda":
+            return memory.profile_step(step).peak
+        torch.cuda.reset_peak_memory_stats()
+        step.run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated()
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    if step is not None:
+        step.optimizer.zero_grad(set_to_none=True)
+    del step
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return None

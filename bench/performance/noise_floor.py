@@ -1,0 +1,67 @@
+"""Measure how far two identical models differ in turns: smaller differences in speed are noise."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from bench.cli.compose import compose_sweep
+from bench.config.identity import workload_id
+from bench.performance.entry import Entry
+from bench.performance.session import make_entries, measure_rates
+from bench.stats.intervals import AA_BOUNDS, aa_allows_claims, paired_ratios
+
+SECONDS = 25.0  # of rounds at most
+CI_WIDTH = 0.005  # rounds end earlier at this relative half-width of the ratio
+LIMIT_SECONDS = 120.0  # a worker that answers later is ended
+VOCABULARY = 256  # bytes
+CLOCK_NAMES = {"wall": "wall time", "cpu": "processor time"}
+
+
+def measure_noise_floor(threads: int) -> Iterator[str]:
+    """Train two identical tiny models in turns; yield sentences on how far they differ."""
+    run = compose_sweep(["size=tiny", f"threads={threads}"]).runs[0]
+    options = replace(
+        run.measure,
+        rounds=10_000,
+        cap_seconds=SECONDS,
+        narrow=CI_WIDTH,
+        limit_seconds=LIMIT_SECONDS,
+    )
+    entries, starts = make_entries([run], {workload_id(run): VOCABULARY}, options), list[int]()
+    try:
+        measure_rates(entries, ["train"], starts)
+    finally:
+        for entry in entries:
+            entry.stop()
+    if failed := [entry for entry in entries if entry.status != "done"]:
+        yield f"Not known: {failed[0].reason}."
+        return
+    yield f"Two identical models ({run.names['arch']}, size=tiny) were trained in turns."
+    yield from (compare_entries(entries, starts, clock) for clock in CLOCK_NAMES)
+
+
+def compare_entries(entries: Sequence[Entry], starts: Sequence[int], clock: str) -> str:
+    """Return how far two entries' training steps differ by a clock.
+
+    `starts`: the first round of each process. Seconds are compared per token: each process chooses
+    the steps of its windows.
+    """
+    first, second = (
+        {number: window[clock] / window["tokens"] for number, window in e.samples.windows["train"]}
+        for e in entries
+    )
+    shared = [number for number in first if second.get(number, 0.0) > 0]
+    ratios = np.array([first[number] / second[number] for number in shared])
+    processes = np.searchsorted(starts, shared, side="right").astype(float)
+    (ratio,) = paired_ratios([ratios], [processes])
+    name = CLOCK_NAMES[clock].capitalize()
+    if ratio is None:
+        return f"{name}: no round has both models."
+    quiet, (low, high) = aa_allows_claims(ratio), AA_BOUNDS
+    return (
+        f"{name}: ratio {ratio.value:.4f}, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} over "
+        f"{ratio.rounds} rounds in {len(starts)} processes each, "
+        f"{'inside' if quiet else 'not inside'} {low} to {high}: this machine supports "
+        f"{'claims' if quiet else 'no claim'} about speed today."
+    )
