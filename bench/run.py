@@ -105,7 +105,7 @@ def validate(asked: compose.Sweep) -> None:
             if not asked.sweep:
                 raise  # in a sweep it is this cell's own fault, and goes into its record
     for run in _distinct(asked.runs, lambda run: asdict(run.data)):
-        data.prepare(run.data, run.names["data"], say)
+        data.prepare(run.data, run.names["data"])
 
 
 def required_disk_bytes(asked: compose.Sweep) -> int:

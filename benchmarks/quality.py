@@ -54,7 +54,7 @@ def asked_for(text: Path, words: list[str], seed: int, cache: str) -> Run:
 
 def trained(run: Run) -> tuple[float, float]:
     """Nats a character of the whole validation part, after the whole training; and the seconds that compiling took before."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), train_settings(run)
+    corpus, plan = data.prepare(run.data, "text"), train_settings(run)
     asked = built(run, corpus.vocabulary.size)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)
     compilation.compile_objective(asked, plan, run.data.cache)

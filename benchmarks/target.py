@@ -41,7 +41,7 @@ RECIPE = [
 
 def trained(run: Run) -> tuple[float, float, float]:
     """Seconds of training, seconds before its first step for compiling, nats a character of the whole validation part."""
-    corpus, plan = data.prepare(run.data, "text", lambda line: None), train_settings(run)
+    corpus, plan = data.prepare(run.data, "text"), train_settings(run)
     set_matmul_precision(plan)
     objective = quality.built(run, corpus.vocabulary.size, plan.device)
     blocks = Blocks(corpus.parts["train"].tokens, run.size.context, run.train.batch, run.seed)

@@ -14,6 +14,7 @@ Not named `tokenize.py`: a script's folder comes before the standard library, wh
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -112,7 +113,11 @@ def inside(path: str, kind: str, vocabulary: int, cache: str) -> None:
     """What the fresh process does; its last line is its answer."""
     moments = [(time.perf_counter(), "start")]
     options = DataConfig(path=path, tokenizer=kind, vocabulary=vocabulary, cache=cache)
-    corpus = prepare(options, "benchmark", lambda line: moments.append((time.perf_counter(), line)))
+    handler = logging.Handler()
+    handler.emit = lambda record: moments.append((time.perf_counter(), record.getMessage()))  # type: ignore[method-assign]
+    logging.getLogger("bench").addHandler(handler)
+    logging.getLogger("bench").setLevel("INFO")
+    corpus = prepare(options, "benchmark")
     end = time.perf_counter()
     learning = next((at for at, line in moments if line.startswith("learning")), 0.0)
     encoded = next(at for at, line in moments if line.startswith("tokenizing"))

@@ -59,9 +59,9 @@ def corpus(kind: str, **numbers: int) -> Corpus:
 
 def scored(made: Corpus, table: Tensor) -> dict[str, float]:
     objective = Causal(Says(table))  # type: ignore[arg-type]
-    assert made.law is not None
+    assert made.synthetic is not None
     score = regret.causal_regret(
-        objective, made.parts["test"], made.law, 16, train_settings(Run(arch=ARCH))
+        objective, made.parts["test"], made.synthetic, 16, train_settings(Run(arch=ARCH))
     )
     return {metric.name: metric.values[0] for metric in score.metrics}
 
@@ -69,7 +69,7 @@ def scored(made: Corpus, table: Tensor) -> dict[str, float]:
 def test_the_oracle_itself_has_no_regret() -> None:
     made = corpus("markov", order=1)
     table = torch.full((9, 9), -40.0)
-    table[:8, :8] = torch.from_numpy(made.law.transitions).log()  # type: ignore[union-attr]
+    table[:8, :8] = torch.from_numpy(made.synthetic.transitions).log()  # type: ignore[union-attr]
     found = scored(made, table)
     assert found["regret"] == pytest.approx(0, abs=1e-6)
     assert found["nats_per_token"] == pytest.approx(found["oracle_nats_per_token"], abs=1e-6)
@@ -88,12 +88,12 @@ def test_who_knows_nothing_pays_for_every_symbol() -> None:
 def test_only_what_is_asked_is_scored_and_trained() -> None:
     made = corpus("recall", symbols=16, pairs=3)
     part = made.parts["test"]
-    assert part.counted is not None
+    assert part.loss_mask is not None
     found = scored(made, torch.zeros(17, 17))
-    assert found["scored_tokens"] == part.counted.sum() == 4 * ((len(part.tokens) - 1) // 16)
+    assert found["scored_tokens"] == part.loss_mask.sum() == 4 * ((len(part.tokens) - 1) // 16)
     assert found["regret"] == pytest.approx(math.log(17), abs=1e-6)
     assert found["oracle_accuracy"] == 1
-    block = torch.from_numpy(data.Blocks(part.tokens, 16, 3, 0, part.counted).at(0))
+    block = torch.from_numpy(data.Blocks(part.tokens, 16, 3, 0, part.loss_mask).at(0))
     objective = Causal(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
     batch = objective.batch(block, torch.Generator())
     assert batch.tokens.min() >= 0
@@ -256,4 +256,4 @@ def test_the_real_command_on_a_known_floor(
     run = str(next(tmp_path.glob("results/single/runs/bigram*")))
     monkeypatch.setattr(sys, "argv", ["generate", run, "--prompt", "a"])
     assert generate.main() == 2
-    assert "no text" in capsys.readouterr().err
+    assert "synthetic" in capsys.readouterr().err

@@ -33,6 +33,7 @@ REASONS = {
     "launcher": "the Hydra launcher cannot run this command",
     "not-supported": "the combination is not supported",
     "busy": "another process holds what is needed",
+    "worker-died": "a worker process ended before its work was done",
 }
 
 

@@ -1,8 +1,9 @@
-"""Text in, equal blocks out: sources, known laws, splits, tokenizers, the cache of tokens, the order of training. No torch."""
+"""Turn text, or a synthetic source, into parts of tokens and batches of blocks; import no torch."""
 
 from bench.data.blocks import Blocks, WindowBatch, nats_per_unit, windows
-from bench.data.corpus import Corpus, Part, prepare
-from bench.data.synthetic import SyntheticSource
+from bench.data.corpus import Corpus, Part
+from bench.data.preparation import prepare
+from bench.data.synthetic.base import SyntheticSource
 from bench.data.tokenizer import Vocabulary
 
 __all__ = [

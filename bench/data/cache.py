@@ -1,11 +1,13 @@
-"""Folders of prepared data: named by what they were made from, checked on opening, made again when broken, made once by many."""
+"""Keep folders of prepared data: named by their inputs, verified on opening, built only once."""
 
 import errno
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,55 +15,53 @@ from typing import IO, Any
 from filelock import FileLock
 
 from bench.config.errors import UserError
+from bench.system.files import WRITE_ERRORS, atomic_write
 
+logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
-MAX_HASHED_BYTES = (
-    256 << 20
-)  # files up to this size are hashed on opening, of larger ones only the size is compared
-READ_BYTES = 1 << 22
-WRITE_ERRNOS = (  # what a system says of a folder without room, rights or locks
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO, errno.ENOLCK,
-)  # fmt: skip
+MAX_HASHED_BYTES = 256 << 20  # of larger files only the size is compared on opening
 
 
-def cache_root(asked: str) -> Path:
-    """The cache's folder: as asked, or of the environment, or the user's. Raises UserError where it can not be made."""
+def cache_root(path: str) -> Path:
+    """Return the cache folder: `path`, else $BENCH_CACHE, else the user's; raise UserError."""
     user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
-    folder = Path(asked or os.environ.get("BENCH_CACHE") or user).expanduser()
+    folder = Path(path or os.environ.get("BENCH_CACHE") or user).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(unwritable_message(folder, error)) from None
+        raise _not_writable(folder, error) from None
     return folder
 
 
-def cache_folder(asked: str, name: str, key: dict[str, Any]) -> Path:
-    """The folder of a key. Raises UserError where no folder can be made."""
+def cache_folder(path: str, name: str, key: dict[str, Any]) -> Path:
+    """Return the folder for what `key` describes; `name` makes it readable."""
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    readable = "".join(
-        character if character.isalnum() or character in "_-" else "_" for character in name
+    readable = re.sub(r"[^\w-]", "_", name)
+    return cache_root(path) / f"{readable}-{digest}"
+
+
+def _not_writable(root: Path, error: OSError) -> UserError:
+    return UserError(
+        f"the cache {root} cannot be written ({error.strerror}): name another folder with "
+        "data.cache=… or BENCH_CACHE",
+        "not-writable",
     )
-    return cache_root(asked) / f"{readable}-{digest}"
-
-
-def unwritable_message(root: Path, error: OSError) -> str:
-    return f"the cache {root} can not be written ({error.strerror}): name another folder with data.cache=… or BENCH_CACHE"
 
 
 @contextmanager
-def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
-    """Yields whether the caller has to fill the folder, which is then empty. Of several processes one builds, the others wait."""
+def build_once(folder: Path) -> Iterator[bool]:
+    """Yield whether the caller has to fill the folder, then empty; other processes wait for it."""
     if not find_defect(folder):
         yield False
         return
     try:
         with FileLock(folder.with_name(f"{folder.name}.lock")):
-            reason = find_defect(folder)  # another process may have built it meanwhile
-            if not reason:
+            defect = find_defect(folder)  # another process may have built it meanwhile
+            if not defect:
                 yield False
                 return
             if (folder / MANIFEST).exists():
-                progress(f"the cache {folder} is broken ({reason}): making it again")
+                logger.warning("the cache %s is damaged (%s): building it again", folder, defect)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             try:
@@ -69,41 +69,41 @@ def build_once(folder: Path, progress: Callable[[str], None]) -> Iterator[bool]:
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
-    except NotImplementedError:  # what the locks say of a file system that has none
-        raise UserError(
-            unwritable_message(folder.parent, OSError(errno.ENOLCK, "it has no file locks"))
-        ) from None
+    except NotImplementedError:  # raised by FileLock
+        error = OSError(errno.ENOLCK, "the file system has no file locks")
+        raise _not_writable(folder.parent, error) from None
     except OSError as error:
-        if error.errno not in WRITE_ERRNOS:
+        if error.errno not in (*WRITE_ERRORS, errno.ENOLCK):
             raise
-        raise UserError(unwritable_message(folder.parent, error)) from None
+        raise _not_writable(folder.parent, error) from None
 
 
 def find_defect(folder: Path) -> str:
-    """Why a folder can not be used; empty where it can."""
+    """Return why a folder cannot be used, or an empty string."""
     try:
-        files = read_manifest(folder)["files"]
-        for name, entry in files.items():
-            file = folder / name
-            if file.stat().st_size != entry["size"]:
-                return f"{name} has {file.stat().st_size} bytes, not {entry['size']}"
-            if entry["size"] <= MAX_HASHED_BYTES and hash_file(file) != entry["sha256"]:
+        for name, entry in read_manifest(folder)["files"].items():
+            size = (folder / name).stat().st_size
+            if size != entry["size"]:
+                return f"{name} has {size} bytes, not {entry['size']}"
+            if size <= MAX_HASHED_BYTES and hash_file(folder / name) != entry["sha256"]:
                 return f"{name} does not have the bytes that were written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
 
-def write_manifest(folder: Path, content: dict[str, Any], known: dict[str, str]) -> None:
-    """Write the manifest, by rename, over the files that now lie in the folder; of some the digest is known."""
-    names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
-    digests = {name: known.get(name) or hash_file(folder / name) for name in names}
+def write_manifest(folder: Path, content: dict[str, Any], digests: dict[str, str]) -> None:
+    """Write, by rename, the manifest of the files in the folder; `digests` of some are given."""
     files = {
-        name: {"size": (folder / name).stat().st_size, "sha256": digests[name]} for name in names
+        file.name: {
+            "size": file.stat().st_size,
+            "sha256": digests.get(file.name) or hash_file(file),
+        }
+        for file in folder.iterdir()
+        if not file.name.startswith(".")
     }
-    neighbour = folder / f".{MANIFEST}"
-    write_json(neighbour, content | {"files": files})
-    os.replace(neighbour, folder / MANIFEST)
+    with atomic_write(folder / MANIFEST) as path:
+        write_json(path, content | {"files": files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -111,29 +111,31 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
+    """Return the SHA-256 of a file."""
     with open(path, "rb") as file:
-        while block := file.read(READ_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def combine_digests(digests: list[str]) -> str:
-    """Sixteen hexadecimal digits over several digests."""
+    """Return sixteen hexadecimal digits over several digests."""
     return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def fsync(file: IO[Any]) -> None:
-    """Have a file on the disk before anything says that it is there: some file systems find only now that they are full."""
+    """Force a file to the disk: some file systems report only then that they are full."""
     file.flush()
     os.fsync(file.fileno())
 
 
-def write_json(path: Path, value: Any) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True)
+def write_bytes(path: Path, *contents: bytes) -> None:
+    """Write a file and force it to the disk."""
+    with open(path, "wb") as file:
+        file.writelines(contents)
         fsync(file)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
 
 
 def read_json(path: Path) -> Any:

@@ -1,209 +1,158 @@
-"""The user's own text: a file, a folder or a glob of .txt, .md, .jsonl and .parquet."""
+"""Write and read the files of a corpus in its cache folder."""
 
-import codecs
-import glob
 import hashlib
-import json
-from collections.abc import Iterator
+import logging
+import time
+from array import array
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from bench.config.errors import UserError
-from bench.data.sources.base import TextChunk, encode_utf8
+import numpy as np
 
-TEXT_SUFFIXES = (".txt", ".md")  # a document a file
-ROW_SUFFIXES = (".jsonl", ".parquet")  # a document a row
-READ_BYTES = 4 << 20  # bytes read at once
-MAX_HASHED_BYTES = (
-    256 << 20
-)  # a file up to this size is known by all of its bytes, a larger one by its ends, size and time
+from bench.data import cache
+from bench.data.corpus import Corpus, Part
+from bench.data.document_store import DocumentStore
+from bench.data.tokenization import (
+    BATCH_BYTES,
+    BLOCK_BYTES,
+    Encode,
+    EncodedBatch,
+    TextBatch,
+    text_batches,
+    token_dtype,
+)
+from bench.data.tokenizer import Vocabulary, load_vocabulary
 
-
-def find_files(path: str) -> list[Path]:
-    """The files that `data.path` names, in the order of their names. Raises UserError where there are none."""
-    if not path:
-        raise UserError(
-            "data.path is empty: name a file, a folder or a glob, as in data.path=my_text.txt"
-        )
-    place = Path(path).expanduser()
-    if place.is_file():
-        return [place]
-    kinds = ", ".join(TEXT_SUFFIXES + ROW_SUFFIXES)
-    if place.is_dir():
-        found = [
-            file for file in place.rglob("*") if file.suffix.lower() in TEXT_SUFFIXES + ROW_SUFFIXES
-        ]
-        found = [
-            file
-            for file in found
-            if not any(part.startswith(".") for part in file.relative_to(place).parts)
-        ]
-        missing = f"data.path={path} is a folder without any {kinds} file: put texts there, or name another folder"
-    else:
-        found = [Path(name) for name in glob.glob(str(place), recursive=True)]
-        missing = (
-            f"data.path={path} does not exist: name a file, a folder or a quoted glob ({kinds})"
-        )
-    files = sorted(file for file in found if file.is_file())
-    if not files:
-        raise UserError(missing)
-    return files
+logger = logging.getLogger(__name__)
+FORMAT = 3  # raise it when the meaning of the files changes
+PROGRESS_SECONDS = 10.0
 
 
-class FileSource:
-    """The texts of some files. A .txt or .md file is one document, a row of a .jsonl or .parquet file is one."""
+@dataclass(frozen=True)
+class PartFacts:
+    """What the manifest and the record keep about one part."""
 
-    def __init__(self, path: str, column: str):
-        self.path, self.column = path, column
-        self.files = find_files(path)
-        self.single = len(self.files) == 1 and self.files[0].suffix.lower() not in ROW_SUFFIXES
-        for file in self.files:
-            check_readable(file)
-        if not any(file.stat().st_size for file in self.files):
-            raise UserError(f"data.path={path} is empty (0 bytes): there is nothing to learn from")
+    dtype: str
+    sha256: str  # of the tokens
+    text_sha256: str
+    documents: int
+    bytes: int
+    tokens: int
+    units: int
+    unit: str  # what a unit is
+    losses: int = 0  # characters that the tokens cannot give back
 
-    def fingerprint(self) -> Any:
-        column = (
-            self.column if any(file.suffix.lower() in ROW_SUFFIXES for file in self.files) else ""
-        )
-        return {"files": [fingerprint_file(file) for file in self.files], "column": column}
-
-    def facts(self) -> dict[str, Any]:
-        return {"source": "text", "path": self.path, "files": len(self.files)}
-
-    def pieces(self) -> Iterator[TextChunk]:
-        for file in self.files:
-            suffix = file.suffix.lower()
-            try:
-                if suffix == ".jsonl":
-                    yield from read_jsonl(file, self.column)
-                elif suffix == ".parquet":
-                    yield from read_parquet(file, self.column)
-                else:
-                    yield from read_plain(file)
-            except OSError as error:
-                raise UserError(unreadable_message(file, error)) from None
+    @property
+    def bytes_per_token(self) -> float:
+        """Return the mean over the tokens of text, separators excluded."""
+        return self.bytes / max(1, self.tokens - self.documents)
 
 
-def check_readable(file: Path) -> None:
-    """Raise UserError for a file that may not be read."""
-    try:
-        with open(file, "rb"):
-            pass
-    except OSError as error:
-        raise UserError(unreadable_message(file, error)) from None
+class TokenWriter:
+    """Appends the tokens of a part to a file, and notes its units."""
+
+    def __init__(self, file: BinaryIO, in_blocks: bool) -> None:
+        self.file, self.in_blocks = file, in_blocks
+        self.count, self.lost = 0, 0  # tokens, and characters that they cannot give back
+        self.starts, self.sizes = array("q"), array("q")
+        self.text, self.tokens = hashlib.sha256(), hashlib.sha256()
+
+    def append(self, batch: TextBatch, encoded: EncodedBatch) -> None:
+        """Write a batch; a span that opens neither document nor block extends the last unit."""
+        before = np.cumsum(encoded.counts) - encoded.counts  # tokens, separators excluded
+        starts = self.count + before + np.cumsum(batch.opens)
+        sizes = np.diff(batch.spans)[:, 0]
+        units = np.flatnonzero(batch.opens | self.in_blocks)
+        continued = int(sizes[: units[0] if len(units) else None].sum())
+        if continued:
+            self.sizes[-1] += continued
+        if len(units):
+            self.starts.frombytes(starts[units].tobytes())
+            self.sizes.frombytes(np.add.reduceat(sizes, units).tobytes())
+        self.count += len(encoded.tokens)
+        self.lost += encoded.lost
+        self.text.update(encoded.text_bytes)
+        self.tokens.update(encoded.tokens.data)
+        self.file.write(encoded.tokens.data)
 
 
-def unreadable_message(file: Path, error: OSError) -> str:
-    return f"{file} can not be read ({error.strerror}): mend its permissions, or leave it out of data.path"
+def write_part(
+    folder: Path,
+    name: str,
+    store: DocumentStore,
+    spans: np.ndarray,
+    vocabulary: Vocabulary,
+    encode: Encode,
+) -> PartFacts:
+    """Encode the spans of a part into its files; one long text has units of BLOCK_BYTES."""
+    in_blocks, size, logged = len(spans) == 1, int(np.diff(spans).sum()), time.monotonic()
+    batches = text_batches(store, spans, BLOCK_BYTES if in_blocks else BATCH_BYTES)
+    with open(folder / f"{name}.tokens", "wb") as file:
+        writer = TokenWriter(file, in_blocks)
+        for batch, encoded in encode(batches, name != "train"):
+            writer.append(batch, encoded)
+            if time.monotonic() - logged > PROGRESS_SECONDS:
+                logged, done = time.monotonic(), sum(writer.sizes)
+                logger.info("tokenizing %s: %.0f of %.0f MB", name, done / 1e6, size / 1e6)
+        cache.fsync(file)
+    write_units(folder / f"{name}.units.npy", writer.starts, writer.sizes)
+    return PartFacts(
+        dtype=token_dtype(vocabulary).name,
+        sha256=writer.tokens.hexdigest(),
+        text_sha256=writer.text.hexdigest(),
+        documents=len(spans),
+        bytes=size,
+        tokens=writer.count,
+        units=len(writer.starts),
+        unit=f"blocks of {BLOCK_BYTES} bytes" if in_blocks else "documents",
+        losses=writer.lost,
+    )
 
 
-def fingerprint_file(file: Path) -> list[str]:
-    """Suffix and digest of a file's bytes; of its ends, size and time where it is large."""
-    state, digest = file.stat(), hashlib.sha256()
-    with open(file, "rb") as stream:
-        if state.st_size <= MAX_HASHED_BYTES:
-            while block := stream.read(READ_BYTES):
-                digest.update(block)
-        else:
-            digest.update(stream.read(READ_BYTES))
-            stream.seek(-READ_BYTES, 2)
-            digest.update(stream.read())
-            digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
-    return [file.suffix.lower(), digest.hexdigest()]
+def write_units(path: Path, starts: array, sizes: array) -> None:
+    """Write (2, U) int64 as `np.save` does, which does not report why a write failed."""
+    header = {"descr": "<i8", "fortran_order": False, "shape": (2, len(starts))}
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(starts.tobytes())
+        file.write(sizes.tobytes())
+        cache.fsync(file)
 
 
-def check_utf8(file: Path, block: bytes, offset: int) -> None:
-    """Raise UserError where a block, which starts `offset` bytes into the file, is no UTF-8 text."""
-    zero = block.find(0)
-    if zero >= 0:
-        raise UserError(
-            f"{file} is binary or UTF-16 (a zero byte at offset {offset + zero}): give UTF-8 text"
-        )
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8 (byte offset {offset + error.start}): convert it, as with iconv -t UTF-8"
-        ) from None
+def write_corpus_manifest(
+    folder: Path, vocabulary: Vocabulary, parts: dict[str, PartFacts], facts: dict[str, Any]
+) -> None:
+    """Write the vocabulary and the manifest of a folder whose parts are written."""
+    for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
+        facts[fact] = {name: getattr(part, fact) for name, part in parts.items()}
+    facts["unseen_characters"] = {name: part.losses for name, part in parts.items()}
+    facts["lossy"] = any(facts["unseen_characters"].values())
+    facts["vocabulary"] = vocabulary.size
+    texts = [f"{name} {part.text_sha256}" for name, part in parts.items()]
+    facts["text_digest"] = cache.combine_digests(texts)
+    cache.write_json(folder / "vocabulary.json", vocabulary.describe())
+    tokens = [f"{name} {part.sha256}" for name, part in parts.items()]
+    manifest = {
+        "format": FORMAT,
+        "digest": cache.combine_digests([vocabulary.fingerprint(), *tokens]),
+        "parts": {name: {"dtype": part.dtype} for name, part in parts.items()},
+        "facts": facts,
+    }
+    hashes = {f"{name}.tokens": part.sha256 for name, part in parts.items()}
+    cache.write_manifest(folder, manifest, hashes)
 
 
-def read_plain(file: Path) -> Iterator[TextChunk]:
-    """One document, checked to be UTF-8 while it is read. Raises UserError with the byte offset where it is not."""
-    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
-    with open(file, "rb") as stream:
-        while block := stream.read(READ_BYTES):
-            held = decoder.getstate()[
-                0
-            ]  # the beginning of a character that the last block cut in two
-            try:
-                if 0 in block:
-                    raise UnicodeDecodeError("utf-8", block, 0, 1, "zero byte")
-                decoder.decode(block)
-            except UnicodeDecodeError:
-                check_utf8(file, held + block, offset - len(held))
-            offset += len(block)
-            yield TextChunk(block, last=False)
-    if decoder.getstate()[0]:
-        raise UserError(
-            f"{file} is not UTF-8 (byte offset {offset - len(decoder.getstate()[0])}): its last character is cut off"
-        )
-    yield TextChunk(b"", last=True)
-
-
-def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
-    """A document a line. Raises UserError with the line's number where it is no JSON object with that field of text."""
-    offset = 0
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            check_utf8(file, line, offset)
-            offset += len(line)
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise UserError(
-                    f"{file} line {number} is no JSON ({error}): mend or remove that line"
-                ) from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"{file} line {number} is a JSON {type(row).__name__}, not an object with a field {column!r}"
-                )
-            if column not in row:
-                raise UserError(
-                    f"{file} line {number} has no field {column!r}; it has {', '.join(row)}: set data.column=…"
-                )
-            if not isinstance(row[column], str):
-                kind = type(row[column]).__name__
-                raise UserError(
-                    f"{file} line {number}: the field {column!r} is no text ({kind}): set data.column=…"
-                )
-            yield TextChunk(encode_utf8(row[column]))
-
-
-def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
-    """A document a row. Raises UserError where the file is broken or has no such column of text."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as table:
-            schema = table.schema_arrow
-            if column not in schema.names:
-                raise UserError(
-                    f"{file} has no column {column!r}; it has {', '.join(schema.names)}: set data.column=…"
-                )
-            kind = schema.field(column).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise UserError(
-                    f"{file}: the column {column!r} is no text ({kind}): set data.column=…"
-                )
-            for batch in table.iter_batches(batch_size=256, columns=[column]):
-                yield from (
-                    TextChunk(encode_utf8(text)) for text in batch.column(0).to_pylist() if text
-                )
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{file} is no readable .parquet file ({str(error).splitlines()[0]}): write it again"
-        ) from None
+def read_corpus(folder: Path) -> Corpus:
+    """Open a finished cache folder."""
+    manifest = cache.read_manifest(folder)
+    parts = {}
+    for name, part in manifest["parts"].items():
+        starts, sizes = np.load(folder / f"{name}.units.npy")
+        tokens = np.memmap(folder / f"{name}.tokens", dtype=part["dtype"], mode="r")
+        path = folder / f"{name}.counted"
+        mask = np.memmap(path, dtype=bool, mode="r") if path.exists() else None
+        parts[name] = Part(tokens, starts, sizes, mask)
+    vocabulary = load_vocabulary(cache.read_json(folder / "vocabulary.json"))
+    vocabulary.lossy = manifest["facts"]["lossy"]
+    return Corpus(folder, manifest["digest"], vocabulary, parts, manifest["facts"])

@@ -1,105 +1,82 @@
-"""All documents of a source in one file on disk: written once, then read in any order. So a text may be larger than memory."""
+"""Keep all documents of a source in one file on disk, so that a text may exceed memory."""
 
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from bench.data.sources.base import TextChunk
 
-READ_BYTES = 1 << 20  # bytes read at once
-Span = tuple[int, int]  # begin and end in the spool, bytes
+READ_BYTES = 1 << 20
+Span = tuple[int, int]  # begin and end in the store, bytes
 
 
 @dataclass(frozen=True)
 class Documents:
-    """Where documents lie in the spool, what they say and the part they came in: arrays, so that millions of them fit."""
+    """Where documents lie in the store, their digests and their parts; N documents."""
 
-    begins: np.ndarray  # (N,) int64: bytes
-    ends: np.ndarray  # (N,) int64
+    spans: np.ndarray  # (N, 2) int64: begins and ends, bytes
     digests: np.ndarray  # (N,) S16: of the texts
-    parts: np.ndarray  # (N,) int8: places in `names`
+    parts: np.ndarray  # (N,) int8: positions in `names`
     names: tuple[str, ...] = ("",)  # of the parts that the source came in
 
     def __len__(self) -> int:
-        return len(self.begins)
+        return len(self.spans)
 
     @property
     def sizes(self) -> np.ndarray:
-        """(N,) int64: bytes."""
-        return self.ends - self.begins
+        """Return the size of each document, (N,) int64 bytes."""
+        return np.asarray(self.spans[:, 1] - self.spans[:, 0])
 
-    @property
-    def spans(self) -> np.ndarray:
-        """(N, 2) int64: begins and ends."""
-        return np.stack([self.begins, self.ends], axis=1)
-
-    def take(self, chosen: np.ndarray) -> "Documents":
-        """Some of the documents, by their places."""
+    def take(self, positions: np.ndarray) -> "Documents":
+        """Return the documents at some positions."""
         return Documents(
-            self.begins[chosen],
-            self.ends[chosen],
-            self.digests[chosen],
-            self.parts[chosen],
-            self.names,
+            self.spans[positions], self.digests[positions], self.parts[positions], self.names
         )
 
-    def by_digest(self) -> "Documents":
-        """In the order of their texts' digests: one that neither files nor their names decide."""
+    def sort_by_digest(self) -> "Documents":
+        """Return the documents in an order that depends on their texts alone."""
         return self.take(np.argsort(self.digests, kind="stable"))
 
 
 def iterate_spans(spans: np.ndarray) -> Iterator[Span]:
-    """The rows of (N, 2), a few at a time as numbers of Python: all of them would take twenty times the room of the array."""
+    """Yield the rows of (N, 2); as a list they would take twenty times the array's memory."""
     for first in range(0, len(spans), 1 << 14):
         yield from map(tuple, spans[first : first + (1 << 14)].tolist())
 
 
-def write_documents(path: Path, pieces: Iterable[TextChunk]) -> tuple[Documents, int]:
-    """Write the pieces to a file. The documents, and how many were empty, which are left out."""
+def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents, int]:
+    """Write chunks to a file; return the documents, and the number of blank ones left out."""
+    spans, parts, digests, names = array("q"), array("b"), bytearray(), dict[str, int]()
+    begin, end, digest, blank, blanks = 0, 0, hashlib.blake2b(digest_size=16), True, 0
     with open(path, "wb") as file:
-        return append_documents(file, pieces)
-
-
-def append_documents(file: BinaryIO, pieces: Iterable[TextChunk]) -> tuple[Documents, int]:
-    """As `fill`, into an open file."""
-    begins, ends, parts, digests, names, blanks = (
-        array("q"),
-        array("q"),
-        array("b"),
-        bytearray(),
-        dict[str, int](),
-        0,
-    )
-    begin, end, digest, blank = 0, 0, hashlib.blake2b(digest_size=16), True
-    for piece in pieces:
-        file.write(piece.text)
-        end += len(piece.text)
-        digest.update(piece.text)
-        blank = blank and not piece.text.strip()
-        if piece.last:
-            if blank:
-                blanks += 1
-            else:
-                begins.append(begin)
-                ends.append(end)
+        for text, last, part in chunks:
+            file.write(text)
+            end += len(text)
+            digest.update(text)
+            blank = blank and not text.strip()
+            if last and not blank:
+                spans.extend((begin, end))
                 digests += digest.digest()
-                parts.append(names.setdefault(piece.part, len(names)))
-            begin, digest, blank = end, hashlib.blake2b(digest_size=16), True
-    said = np.asarray(digests).view("S16")
+                parts.append(names.setdefault(part, len(names)))
+            if last:
+                blanks += blank
+                begin, digest, blank = end, hashlib.blake2b(digest_size=16), True
     return Documents(
-        np.asarray(begins), np.asarray(ends), said, np.asarray(parts), tuple(names)
+        np.asarray(spans).reshape(-1, 2),
+        np.asarray(digests).view("S16"),
+        np.asarray(parts),
+        tuple(names),
     ), blanks
 
 
 class DocumentStore:
-    """The file that `fill` wrote, open for reading; a `with` closes it."""
+    """The file that `write_documents` wrote, open for reading; a `with` closes it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         self.file = open(path, "rb", buffering=0)  # noqa: SIM115
         self.length = path.stat().st_size
@@ -110,11 +87,11 @@ class DocumentStore:
     def __exit__(self, *_: object) -> None:
         self.file.close()
 
-    def raw(self, begin: int, end: int) -> bytes:
-        """The bytes between two offsets. A mapped file would count as resident memory, a read one does not."""
+    def read_bytes(self, begin: int, end: int) -> bytes:
+        """Return the bytes between two offsets; unlike a mapped file they do not stay resident."""
         self.file.seek(begin)
         content = self.file.read(end - begin)
-        while len(content) < end - begin:  # one call of the system gives 2 GB at most
+        while len(content) < end - begin:  # one system call returns 2 GB at most
             more = self.file.read(end - begin - len(content))
             if not more:
                 raise OSError(f"{self.path} ends at byte {begin + len(content)}, not {end}")
@@ -122,42 +99,43 @@ class DocumentStore:
         return content
 
     def read(self, begin: int, end: int) -> str:
-        """The text between two offsets, which have to be borders of characters."""
-        return self.raw(begin, end).decode()
+        """Return the text between two offsets, which are boundaries of characters."""
+        return self.read_bytes(begin, end).decode()
 
-    def cut(self, begin: int, end: int, at_least: int) -> Iterator[Span]:
-        """Cut a stretch into pieces of `at_least` to twice as many bytes: after a line, else before a space, else anywhere."""
-        ahead, start = b"", begin  # bytes that were read, and the offset of the first
-        while end - begin >= 2 * at_least:
-            low = begin + at_least
-            if low + at_least > start + len(ahead):
-                ahead, start = self.raw(low, min(end, low + max(at_least, READ_BYTES))), low
-            first, last = low - start, low - start + at_least
-            line, space = ahead.find(b"\n", first, last - 1), ahead.find(b" ", first, last)
-            place = line + 1 if line >= 0 else space if space >= 0 else first
-            while ahead[place] & 0xC0 == 0x80:  # inside a character
-                place += 1
-            yield begin, start + place
-            begin = start + place
+    def cut(self, begin: int, end: int, least: int) -> Iterator[Span]:
+        """Cut a span into pieces of `least` bytes to twice as many.
+
+        Cut after a line where possible, else before a space, else between two characters.
+        """
+        buffer, start = b"", begin  # bytes that were read, and the offset of the first
+        while end - begin >= 2 * least:
+            low = begin + least
+            if low + least > start + len(buffer):
+                buffer, start = self.read_bytes(low, min(end, low + max(least, READ_BYTES))), low
+            first, last = low - start, low - start + least
+            line, space = buffer.find(b"\n", first, last - 1), buffer.find(b" ", first, last)
+            position = line + 1 if line >= 0 else space if space >= 0 else first
+            while buffer[position] & 0xC0 == 0x80:  # inside a character
+                position += 1
+            yield begin, start + position
+            begin = start + position
         yield begin, end
 
-    def characters(self, begin: int, end: int) -> int:
-        """How many characters a stretch holds."""
-        return sum(
-            int(np.count_nonzero(self.leads(low, min(low + READ_BYTES, end))))
-            for low in range(begin, end, READ_BYTES)
-        )
+    def _first_bytes(self, begin: int, end: int) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield offsets, and which of the bytes from there on begin a character, (n,) bool."""
+        for low in range(begin, end, READ_BYTES):
+            block = self.read_bytes(low, min(low + READ_BYTES, end))
+            yield low, (np.frombuffer(block, np.uint8) & 0xC0) != 0x80
 
-    def leads(self, begin: int, end: int) -> np.ndarray:
-        """(end - begin,) bool: the first bytes of characters between two offsets."""
-        return (np.frombuffer(self.raw(begin, end), np.uint8) & 0xC0) != 0x80
+    def characters(self, begin: int, end: int) -> int:
+        """Count the characters of a span."""
+        return sum(int(np.count_nonzero(firsts)) for _, firsts in self._first_bytes(begin, end))
 
     def offset(self, begin: int, end: int, count: int) -> int:
-        """The byte offset behind the first `count` characters of a stretch."""
-        for low in range(begin, end, READ_BYTES):
-            leads = self.leads(low, min(low + READ_BYTES, end))
-            here = int(np.count_nonzero(leads))
-            if count < here:
-                return low + int(np.flatnonzero(leads)[count])
-            count -= here
+        """Return the byte offset after the first `count` characters of a span."""
+        for low, firsts in self._first_bytes(begin, end):
+            characters = int(np.count_nonzero(firsts))
+            if count < characters:
+                return low + int(np.flatnonzero(firsts)[count])
+            count -= characters
         return end

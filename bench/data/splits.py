@@ -1,4 +1,4 @@
-"""Which documents stay, and which part each belongs to. Depends on the texts alone: neither on order nor on chance."""
+"""Split documents into parts by their texts alone: neither file order nor chance decides."""
 
 import numpy as np
 
@@ -7,133 +7,130 @@ from bench.config.schema import DataConfig
 from bench.data.dedup import drop_exact_duplicates, drop_near_duplicates
 from bench.data.document_store import Documents, DocumentStore, iterate_spans
 
-SpansByPart = dict[str, np.ndarray]  # part -> (N, 2) int64: begins and ends in the spool, bytes
+SpansByPart = dict[str, np.ndarray]  # part -> (N, 2) int64: begins and ends in the store, bytes
+PARTS = ("train", "validation", "test")
 MIN_STRATUM = 30  # documents that a class of size needs to be split on its own
 
 
 def size_strata(documents: Documents) -> list[np.ndarray]:
-    """Places of the documents in classes of size, a factor of two each; small classes join the one below.
+    """Return positions of documents by class of size (a factor of two), each sorted by digest.
 
-    Within a class the texts' digests order.
+    A class of fewer than MIN_STRATUM documents joins the next smaller one.
     """
-    widths = np.frexp(documents.sizes.astype(np.float64))[1]  # binary digits of the size
-    merged: list[np.ndarray] = []
-    waiting = np.empty(0, np.int64)
-    for width in np.unique(widths)[::-1]:
-        waiting = np.concatenate([waiting, np.flatnonzero(widths == width)])
-        if len(waiting) >= MIN_STRATUM:
-            merged.append(waiting)
-            waiting = waiting[:0]
-    if len(waiting):
-        merged[-1:] = [np.concatenate([*merged[-1:], waiting])]
-    return [places[np.argsort(documents.digests[places], kind="stable")] for places in merged]
+    exponents = np.frexp(documents.sizes.astype(np.float64))[1]
+    strata: list[np.ndarray] = []
+    pending = np.empty(0, np.int64)
+    for exponent in np.unique(exponents)[::-1]:
+        pending = np.concatenate([pending, np.flatnonzero(exponents == exponent)])
+        if len(pending) >= MIN_STRATUM:
+            strata.append(pending)
+            pending = pending[:0]
+    if len(pending):
+        strata[-1:] = [np.concatenate([*strata[-1:], pending])]
+    return [places[np.argsort(documents.digests[places], kind="stable")] for places in strata]
 
 
 def split_by_documents(documents: Documents) -> SpansByPart:
-    """80/10/10 of each class of size, by the digests of the texts: one document more moves at most two others."""
+    """Split every class of size 80/10/10 by digest: one document more moves at most two others."""
     if len(documents) < 3:
         raise UserError(
-            f"data.split=documents needs 3 different documents, and there are {len(documents)}: use data.split=tail"
+            f"data.split=documents needs 3 different documents, and there are {len(documents)}: "
+            "use data.split=tail",
+            "too-little-text",
         )
-    parts: dict[str, list[np.ndarray]] = {"train": [], "validation": [], "test": []}
+    parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
     for stratum in size_strata(documents):
-        held = max(1, round(len(stratum) / 10))
-        parts["test"].append(stratum[:held])
-        parts["validation"].append(stratum[held : 2 * held])
-        parts["train"].append(stratum[2 * held :])
+        held_out = max(1, round(len(stratum) / 10))
+        test, validation, train = np.split(stratum, [held_out, 2 * held_out])
+        for part, places in zip(PARTS, (train, validation, test), strict=True):
+            parts[part].append(places)
     return {
-        part: documents.take(np.concatenate(chosen)).by_digest().spans
-        for part, chosen in parts.items()
+        part: documents.take(np.concatenate(places)).sort_by_digest().spans
+        for part, places in parts.items()
     }
 
 
-def split_tail(documents: Documents, spool: DocumentStore, place: str) -> SpansByPart:
-    """The first int(0.9 · characters) are for training, the rest for validation; the document on the border is cut in two."""
+def split_tail(documents: Documents, store: DocumentStore, path: str) -> SpansByPart:
+    """Train on the first int(0.9 · characters); the document on the border is cut in two."""
     spans = documents.spans
-    behind = np.cumsum(
-        np.fromiter(
-            (spool.characters(*span) for span in iterate_spans(spans)), np.int64, len(spans)
-        )
-    )
-    total = int(behind[-1])
-    left = int(0.9 * total)
-    if left < 2 or total - left < 2:
+    counts = (store.characters(*span) for span in iterate_spans(spans))
+    ends = np.cumsum(np.fromiter(counts, np.int64, len(spans)))
+    total = int(ends[-1])
+    training = int(0.9 * total)
+    if training < 2 or total - training < 2:
         raise UserError(
-            f"data.path={place} has {total} characters, too short to split at 90 %: give a longer text"
+            f"data.path={path} has {total} characters, too short to split at 90 %: give a longer "
+            "text",
+            "too-little-text",
         )
-    at = int(np.searchsorted(behind, left, side="right"))  # the document that holds the border
-    begin, end = spans[at].tolist()
-    border = spool.offset(begin, end, left - int(behind[at - 1] if at else 0))
-    cut = np.array([[begin, border], [border, end]])
-    return {
-        "train": np.concatenate([spans[:at], cut[:1] if border > begin else cut[:0]]),
-        "validation": np.concatenate([cut[1:], spans[at + 1 :]]),
-    }
+    index = int(np.searchsorted(ends, training, side="right"))  # of the document on the border
+    begin, end = spans[index].tolist()
+    border = store.offset(begin, end, training - int(ends[index - 1] if index else 0))
+    before = [[begin, border]] if border > begin else np.empty((0, 2), np.int64)
+    train = np.concatenate([spans[:index], before])
+    return {"train": train, "validation": np.concatenate([[[border, end]], spans[index + 1 :]])}
 
 
 def given_parts(documents: Documents) -> SpansByPart:
-    """The parts that the source came in. Raises UserError without a training and a validation part."""
-    known = ("train", "validation", "test")
+    """Return the parts that the source came in; raise UserError without training or validation."""
     for name in documents.names:
-        if name not in known:
+        if name not in PARTS:
             raise UserError(
-                f"data.parts names {name!r}, which is no part; known: {', '.join(known)}"
+                f"data.parts names {name!r}, which is not a part; known: {', '.join(PARTS)}",
+                "unknown-choice",
             )
-    parts = {name: documents.spans[in_part(documents, name)] for name in known}
+    parts = {name: documents.spans[in_part(documents, name)] for name in PARTS}
     for name in ("train", "validation"):
         if not len(parts[name]):
             raise UserError(
-                f"data.split=given has no {name} part: name it in data.parts, or use data.split=documents or tail"
+                f"data.split=given has no {name} part: name it in data.parts, or use "
+                "data.split=documents or tail"
             )
     return {name: spans for name, spans in parts.items() if len(spans)}
 
 
 def in_part(documents: Documents, name: str) -> np.ndarray:
-    """(N,) bool: the documents that came in a part."""
+    """Return which documents came in a part, (N,) bool."""
     return documents.parts == (documents.names.index(name) if name in documents.names else -1)
 
 
 def resolve_split(options: DataConfig, single: bool) -> str:
-    """documents, tail or given. Raises UserError where the words do not go together."""
+    """Return documents, tail or given; raise UserError where options exclude each other."""
     split = options.split if options.split != "auto" else ("tail" if single else "documents")
     if split == "given" and options.source != "hub":
         raise UserError(
-            f"data.split=given needs a set that comes in parts, not data.source={options.source}: use documents, tail"
+            "data.split=given needs a set that comes in parts, not "
+            f"data.source={options.source}: use documents, tail",
+            "conflicting-values",
         )
     if split == "given" and options.deduplicate == "near":
         raise UserError(
-            "data.deduplicate=near does not go with data.split=given, which keeps the set as it is: use documents, tail"
+            "data.deduplicate=near excludes data.split=given, which keeps the set as it is: use "
+            "documents, tail",
+            "conflicting-values",
         )
     return split
 
 
 def split_documents(
-    options: DataConfig, documents: Documents, blank: int, spool: DocumentStore, single: bool
-) -> tuple[SpansByPart, dict[str, object]]:
-    """Parts as stretches of the spool, and the facts of what was left out; `blank` empty documents were before."""
-    split = resolve_split(options, single)
-    place = options.path or options.repository
+    options: DataConfig, documents: Documents, store: DocumentStore, split: str
+) -> tuple[SpansByPart, dict[str, int]]:
+    """Return the spans of each part after deduplication, and how many duplicates there were."""
+    path = options.path or options.repository
     if not len(documents):
         raise UserError(
-            f"data.path={place} holds nothing but white space: there is nothing to learn from"
+            f"data.path={path} holds nothing but white space: there is nothing to learn from",
+            "too-little-text",
         )
-    facts: dict[str, object] = {
-        "split": split,
-        "documents_found": len(documents),
-        "documents_empty": blank,
-    }
     if split == "given":
         training = in_part(documents, "train")
         shared = int(np.isin(documents.digests[~training], documents.digests[training]).sum())
-        return given_parts(documents), facts | {
-            "duplicates_exact": 0,
-            "duplicates_near": 0,
-            "held_out_seen_in_training": shared,
-        }
-    kept = drop_exact_duplicates(documents)
-    facts["duplicates_exact"] = len(documents) - len(kept)
-    different = drop_near_duplicates(kept, spool) if options.deduplicate == "near" else kept
-    facts["duplicates_near"] = len(kept) - len(different)
-    return (
-        split_tail(different, spool, place) if split == "tail" else split_by_documents(different)
-    ), facts
+        facts = {"duplicates_exact": 0, "duplicates_near": 0, "held_out_seen_in_training": shared}
+        return given_parts(documents), facts
+    distinct = drop_exact_duplicates(documents)
+    kept = drop_near_duplicates(distinct, store) if options.deduplicate == "near" else distinct
+    facts = {
+        "duplicates_exact": len(documents) - len(distinct),
+        "duplicates_near": len(distinct) - len(kept),
+    }
+    return (split_tail(kept, store, path) if split == "tail" else split_by_documents(kept)), facts

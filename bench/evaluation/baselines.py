@@ -209,7 +209,7 @@ def _compressor_entry(corpus: Corpus, scored: Part) -> dict[str, Any]:
 
 def part_text(part: Part, vocabulary: Vocabulary) -> bytes:
     """The text of the last tokens of a part, without separators."""
-    return vocabulary.raw(np.asarray(part.tokens[-MAX_TOKENS:]))
+    return vocabulary.decode_bytes(np.asarray(part.tokens[-MAX_TOKENS:]))
 
 
 def compressed_size(content: bytes) -> int:

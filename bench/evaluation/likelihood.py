@@ -32,7 +32,7 @@ def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> n
     starts, length = spaced_blocks(part, context, count)
     return np.stack(
         [
-            merge_mask(part.tokens, part.counted, slice(start, start + length + 1))
+            merge_mask(part.tokens, part.loss_mask, slice(start, start + length + 1))
             for start in starts
         ]
     )
@@ -65,7 +65,7 @@ def validation_bytes(
     if not objective.model.backbone.causal or not vocabulary.text:
         return []
     targets = spread_blocks(part, context)[:, 1:]  # (N, T)
-    size = sum(len(vocabulary.raw(block)) for block in targets)
+    size = sum(len(vocabulary.decode_bytes(block)) for block in targets)
     note = "of the fixed blocks that training looks at; separators are targets without bytes"
     return [
         Metric("validation_bytes_per_token", "bytes/token", "neither", (size / targets.size,), note)
@@ -189,8 +189,8 @@ def pseudo_likelihood(
         for i in range(0, positions, EVAL_BATCH)
     ]
     nats, asked = (np.concatenate(each) for each in zip(*found, strict=True))
-    if part.counted is not None:
-        asked &= part.counted[starts + places]
+    if part.loss_mask is not None:
+        asked &= part.loss_mask[starts + places]
     kept = nats[asked]
     mean, error = float(kept.mean()), float(kept.std(ddof=1) / math.sqrt(len(kept)))
     note = f"{len(kept)} positions; not a likelihood: never ranked beside perplexity"

@@ -44,8 +44,8 @@ def _sums(
 ) -> np.ndarray:
     """(B, 5) of each window, over the tokens that count: their number, nats and hits of the model, then of the oracle."""
     counted = window.positions >= 0
-    if part.counted is not None:
-        counted &= part.counted[window.positions]
+    if part.loss_mask is not None:
+        counted &= part.loss_mask[window.positions]
     tokens, targets = torch.from_numpy(window.tokens), torch.from_numpy(window.targets)  # (B, T)
     batch = Batch(
         tokens, targets, torch.from_numpy(counted).float(), torch.from_numpy(window.lengths)

@@ -75,7 +75,7 @@ def evaluation_folder(folder: Path, run: Run, corpus: Corpus) -> Path:
 
 def rescore(folder: Path, run: Run) -> str:
     """Score one run and record it, unless that was done; return how it ended. Raises UserError."""
-    corpus = data.prepare(run.data, run.names["data"], logger.info)
+    corpus = data.prepare(run.data, run.names["data"])
     trained_on = loading.load_record(folder).provenance["digests"]["data"]
     if trained_on != corpus.digest:
         raise UserError(
@@ -118,7 +118,7 @@ def _score(folder: Path, run: Run, corpus: Corpus) -> tuple[Score | Unsupported,
         "precision": precision_name(settings),
     }
     try:
-        if corpus.law is not None:
+        if corpus.synthetic is not None:
             raise Unsupported("a synthetic source, whose regret is known, is scored by chunk only")
         part = corpus.parts[corpus.scored]
         score = evaluation.score_by_protocol(

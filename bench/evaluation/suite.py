@@ -19,7 +19,7 @@ def check_protocol_supported(language_model: LanguageModel, run: Run, corpus: Co
     protocol = run.evaluate.protocol
     if not language_model.backbone.causal or protocol == "chunk":
         return
-    if corpus.law is not None:
+    if corpus.synthetic is not None:
         raise UserError(
             f"evaluate.protocol={protocol} is for text: beside its best possible loss a source is scored by chunk"
         )
@@ -39,8 +39,8 @@ def score_model(
     Raises Leak.
     """
     part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
-    if asked.model.backbone.causal and corpus.law is not None:
-        score = regret.causal_regret(asked, part, corpus.law, context, plan)
+    if asked.model.backbone.causal and corpus.synthetic is not None:
+        score = regret.causal_regret(asked, part, corpus.synthetic, context, plan)
     elif asked.model.backbone.causal:
         score = evaluation.score_by_protocol(asked, corpus, part, options, context, plan)
     else:
@@ -48,22 +48,22 @@ def score_model(
             asked, part, corpus.vocabulary, context, plan, options.pseudo_positions
         )
     further, windows = list[Metric](), None
-    if options.stretches and corpus.law is None and asked.model.backbone.causal:
+    if options.stretches and corpus.synthetic is None and asked.model.backbone.causal:
         further += evaluation.context_sweep(asked, corpus, part, options, context, plan)
     if options.windows and (
-        corpus.law is None or not corpus.law.windows
+        corpus.synthetic is None or not corpus.synthetic.windows
     ):  # sequences of their own are cut nowhere else
         found, windows = evaluation.sampled_window_likelihood(
             asked, corpus, part, context, options.windows, plan
         )
         further += found
-        if corpus.law is not None:
+        if corpus.synthetic is not None:
             tokens = evaluation.token_windows(
                 part, windows["window"].to_numpy(dtype=np.int64), context
             )
             further += regret.window_regret_metrics(
-                corpus.law, tokens, windows["nats"].to_numpy(dtype=float)
+                corpus.synthetic, tokens, windows["nats"].to_numpy(dtype=float)
             )
-    if options.fillings and corpus.law is None:
+    if options.fillings and corpus.synthetic is None:
         further += evaluation.infill(asked, corpus, part, context, options.fillings, run.seed, plan)
     return score._replace(metrics=[*score.metrics, *further]), windows

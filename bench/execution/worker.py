@@ -57,7 +57,7 @@ def train_and_score(run: Run, folder: Path, say: Say) -> None:
     """Train, score and record one run. Raises UserError before training, Diverged in it, Unsupported where it cannot be."""
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
-    corpus = data.prepare(run.data, run.names["data"], say)
+    corpus = data.prepare(run.data, run.names["data"])
     trained = setup(run, corpus)
     settings, objective, group = trained.settings, trained.objective, trained.group
     suite.check_protocol_supported(trained.model, run, corpus)

@@ -48,7 +48,7 @@ def setup(run: Run, corpus: Corpus) -> Setup:
     check_before_training(model)
     objective = build_objective(run.objective, model)
     part = corpus.parts["train"]
-    blocks = Blocks(part.tokens, run.size.context, run.train.batch, run.seed, part.counted)
+    blocks = Blocks(part.tokens, run.size.context, run.train.batch, run.seed, part.loss_mask)
     return Setup(model, objective, blocks, replace(settings, group=group))
 
 

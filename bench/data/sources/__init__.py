@@ -1,1 +1,1 @@
-"""Read documents from files, from a hub, or from the documentation of Python."""
+"""Read documents: each module defines sources, `class Hub(Source, name="hub")`."""

@@ -1,4 +1,4 @@
-"""Public text sets by name, through `datasets`: whole or streamed. Also a local folder in any form that `load_dataset` takes."""
+"""Read public text sets by name through `datasets`, or a local folder that `load_dataset` takes."""
 
 import sys
 from collections.abc import Iterator
@@ -9,17 +9,18 @@ from typing import Any
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
-from bench.data.sources.base import TextChunk, encode_utf8
+from bench.data.sources.base import Source, TextChunk, encode_utf8
 
 PROBE_SECONDS = 5.0
-ROWS_PER_READ = 256  # read at once
-PARQUET_REVISION = "refs/convert/parquet"  # a set that used to be a script lies there as .parquet, a folder for each configuration
+ROWS_PER_READ = 256
+# The revision where the hub keeps, as .parquet, a set that was a script: a folder per subset.
+PARQUET_REVISION = "refs/convert/parquet"
 
 
-class HubSource:
-    """A set of the hub, `name` or `name@revision`. Its rows are documents, or lines of one text where `data.joined`."""
+class HubSource(Source, name="hub"):
+    """A hub set, `name` or `name@revision`: rows are documents, or lines with `data.joined`."""
 
-    def __init__(self, options: DataConfig):
+    def __init__(self, options: DataConfig) -> None:
         if not options.repository:
             raise UserError("data.source=hub needs data.repository=…: the set's name, or a folder")
         self.options = options
@@ -27,115 +28,108 @@ class HubSource:
         name, _, revision = options.repository.partition("@")
         self.name, self.revision = (options.repository, "") if self.local else (name, revision)
         self.parts = options.parts or {"": "train"}
-        self.single = options.joined and options.split != "given"
+        self.given = options.split == "given"
+        self.single = options.joined and not self.given
 
     def fingerprint(self) -> Any:
-        o = self.options
-        value: dict[str, Any] = {
-            "repository": o.repository,
-            "subset": o.subset,
-            "parts": self.parts,
-            "column": o.column,
-        }
-        value |= {"joined": o.joined, "documents": o.documents}
+        names = ("repository", "subset", "column", "joined", "documents")
+        value = {name: getattr(self.options, name) for name in names} | {"parts": self.parts}
         if self.local:
-            files = sorted(
-                file for file in Path(o.repository).expanduser().rglob("*") if file.is_file()
-            )
-            value["files"] = [
-                [file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files
-            ]
+            paths = sorted(Path(self.options.repository).expanduser().rglob("*"))
+            files = [(path.name, path.stat()) for path in paths if path.is_file()]
+            value["files"] = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
         return value
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "source": "hub",
-            "repository": self.options.repository,
-            "subset": self.options.subset,
-        }
+        options = self.options
+        return {"source": "hub", "repository": options.repository, "subset": options.subset}
 
-    def pieces(self) -> Iterator[TextChunk]:
-        given, joined = self.options.split == "given", self.options.joined
+    def chunks(self) -> Iterator[TextChunk]:
+        joined = self.options.joined
         for name, expression in self.parts.items():
-            for text in islice(self.texts(expression), self.options.documents or None):
-                yield TextChunk(encode_utf8(text), last=not joined, part=name if given else "")
-            if joined and given:
-                yield TextChunk(b"", last=True, part=name)
-        if joined and not given:  # all parts make one text
-            yield TextChunk(b"", last=True)
+            part = name if self.given else ""
+            for text in islice(self._texts(expression), self.options.documents or None):
+                yield TextChunk(encode_utf8(text), last=not joined, part=part)
+            if joined and self.given:
+                yield TextChunk(b"", part=part)
+        if joined and not self.given:  # all parts make one text
+            yield TextChunk(b"")
 
-    def texts(self, expression: str) -> Iterator[str]:
-        """The text of each row of one split. Raises UserError in one line for whatever the library or the network does."""
+    def _texts(self, expression: str) -> Iterator[str]:
+        """Yield the text of each row of one split; raise UserError for whatever goes wrong."""
         online = self.local or is_reachable(self.name)
         try:
-            with offline_mode(not online):
-                for rows in self.load(expression).iter(ROWS_PER_READ):
-                    yield from column_texts(self.name, rows, self.options.column)
+            with _offline_mode(not online):
+                for rows in self._load(expression).iter(ROWS_PER_READ):
+                    yield from _column_texts(self.name, rows, self.options.column)
         except UserError:
             raise
-        except Exception as error:  # the library raises dozens of kinds; each ends here in one line
+        except Exception as error:  # the library raises dozens of kinds
             if not online:
-                raise UserError(no_network_message(self.name)) from None
+                raise UserError(
+                    f"the data set {self.name} needs a network, and there is none: use a text of "
+                    "your own with data=text data.path=…",
+                    "no-network",
+                ) from None
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"data set {self.name} can not be read ({type(error).__name__}: {reason})"
+                f"the data set {self.name} cannot be read ({type(error).__name__}: {reason})",
+                "unreadable-file",
             ) from None
 
-    def load(self, expression: str) -> Any:
-        """The rows of one split, as `datasets` gives them."""
+    def _load(self, expression: str) -> Any:
+        """Return the rows of one split as `datasets` gives them."""
         import datasets
 
         if not sys.stderr.isatty():
             datasets.disable_progress_bars()
-        arguments: dict[str, Any] = {"revision": self.revision or None}
-        arguments["data_dir" if self.revision == PARQUET_REVISION else "name"] = (
-            self.options.subset or None
-        )
+        subset = "data_dir" if self.revision == PARQUET_REVISION else "name"
         rows = datasets.load_dataset(
-            self.name, split=expression, streaming=self.options.streamed, **arguments
+            self.name,
+            split=expression,
+            streaming=self.options.streamed,
+            revision=self.revision or None,
+            **{subset: self.options.subset or None},
         )
-        column = (
-            self.options.column
-        )  # the others need not be read; a set that does not name its columns is read whole
+        column = self.options.column  # the others need not be read
         return rows.select_columns([column]) if column in (rows.column_names or ()) else rows
 
 
-def column_texts(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
-    """The texts of some rows; empty where one has none. Raises UserError where there is no such column, or no text in it."""
+def _column_texts(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
+    """Yield the texts of some rows, empty for None; raise UserError where there are none."""
     if column not in rows:
         raise UserError(
-            f"the data set {name} has no column {column!r}; it has {', '.join(rows)}: set data.column=…"
+            f"the data set {name} has no column {column!r}; it has {', '.join(rows)}: set "
+            "data.column=…",
+            "invalid-text",
         )
     for text in rows[column]:
         if text is not None and not isinstance(text, str):
             raise UserError(
-                f"{name}: the column {column!r} is no text ({type(text).__name__}): set data.column=…"
+                f"{name}: the column {column!r} holds no text ({type(text).__name__}): set "
+                "data.column=…",
+                "invalid-text",
             )
         yield text or ""
 
 
 @contextmanager
-def offline_mode(really: bool) -> Iterator[None]:
-    """Let the library read earlier downloads only: without a network it would try again for half a minute."""
+def _offline_mode(active: bool) -> Iterator[None]:
+    """Let the library read earlier downloads only; online it would retry for half a minute."""
     import datasets
     import huggingface_hub.constants as hub
 
-    kept = datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE
-    if really:
+    before = datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE
+    if active:
         datasets.config.HF_HUB_OFFLINE = hub.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE = kept
-
-
-def no_network_message(name: str) -> str:
-    """The line about a set that can not be fetched now."""
-    return f"the data set {name} needs a network, and there is none: use a text of your own with data=text data.path=…"
+        datasets.config.HF_HUB_OFFLINE, hub.HF_HUB_OFFLINE = before
 
 
 def is_reachable(name: str) -> bool:
-    """Whether the hub answers for this set. Raises UserError where it answers that there is none, or that it is closed."""
+    """Tell whether the hub answers for a set; raise UserError where it is missing or closed."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -143,14 +137,14 @@ def is_reachable(name: str) -> bool:
         HfApi().dataset_info(name, timeout=PROBE_SECONDS)
     except GatedRepoError:
         raise UserError(
-            f"the data set {name} asks for an account with access: log in, or use data=text data.path=…"
+            f"the data set {name} requires an account with access: log in, or use data=text "
+            "data.path=…",
+            "no-network",
         ) from None
     except RepositoryNotFoundError:
         raise UserError(
-            f"there is no public data set named {name}: check data.repository"
+            f"there is no public data set named {name}: check data.repository", "unknown-choice"
         ) from None
-    except (
-        Exception
-    ):  # no route, no name, a time-out, a proxy's page: all mean that it can not be reached now
+    except Exception:  # no route, no name, a time-out, a proxy's page: not reachable now
         return False
     return True

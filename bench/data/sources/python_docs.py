@@ -1,4 +1,4 @@
-"""English prose that every Python carries: pydoc's topics and the standard library's docstrings. Downloads nothing."""
+"""Read English prose that every Python installation carries: pydoc's topics and docstrings."""
 
 import ast
 import os
@@ -10,89 +10,77 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
-from bench.data.sources.base import TextChunk, encode_utf8
+from bench.config.schema import DataConfig
+from bench.data.sources.base import Source, TextChunk, encode_utf8
 
-# Tests, what distributors split off, and what is not the library: they would make the text differ between installations.
-PRUNED = {
-    "__pycache__", "_bundled", "dist-packages", "distutils", "idle_test", "idlelib", "lib2to3", "pydoc_data", "site-packages",
-    "test", "tests", "tkinter", "turtledemo",
-}  # fmt: skip
+# Tests, what distributors split off, what is not the library: they differ by installation.
+PRUNED = set(
+    "__pycache__ _bundled dist-packages distutils idle_test idlelib lib2to3 pydoc_data "
+    "site-packages test tests tkinter turtledemo".split()
+)
 PRUNED_FILES = {"turtle.py"}
-SELECTION_VERSION = 1  # raise it when what is taken changes
+SELECTION_VERSION = 1  # raise it when the selection changes
 
 
 def library_modules(library: Path) -> list[Path]:
-    """The standard library's source files, in the order of their names."""
-    found = []
+    """Return the standard library's source files, sorted by name within each folder."""
+    modules = []
     for folder, folders, files in os.walk(library):
         folders[:] = sorted(
             name
             for name in folders
             if name not in PRUNED and not name.startswith(("config-", "lib-", "."))
         )
-        found += [
-            Path(folder, name)
-            for name in sorted(files)
-            if name.endswith(".py") and name not in PRUNED_FILES
-        ]
-    return found
+        names = sorted(name for name in files if name.endswith(".py") and name not in PRUNED_FILES)
+        modules += [Path(folder, name) for name in names]
+    return modules
 
 
 def docstrings(source: bytes) -> Iterator[str]:
-    """The docstrings of a module, its classes and its functions, in the order of the file; none where it does not parse."""
+    """Yield a module's docstrings in the order of the file; none where it does not parse."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # odd escapes in the library's sources are not ours to report
+            warnings.simplefilter("ignore")  # invalid escapes in the library's sources
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    waiting: list[ast.AST] = [tree]
-    while waiting:
-        node = waiting.pop()
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
                 yield text
-        if hasattr(node, "body") and isinstance(
-            node.body, list
-        ):  # definitions stand in bodies only: expressions need no visit
-            inner = (
-                node.body
-                + getattr(node, "orelse", [])
-                + getattr(node, "handlers", [])
-                + getattr(node, "finalbody", [])
-            )
-            waiting += reversed(inner)
+        if isinstance(getattr(node, "body", None), list):  # expressions hold no definitions
+            fields = ("body", "orelse", "handlers", "finalbody")
+            pending += reversed([child for f in fields for child in getattr(node, f, [])])
 
 
-class PythonDocsSource:
-    """A document each: the topics of `pydoc_data`, then every docstring. Raises UserError where the library has no source files."""
+class PythonDocsSource(Source, name="python_docs"):
+    """A document per topic of `pydoc_data` and per docstring; needs the library's source files."""
 
-    single = False
-
-    def __init__(self) -> None:
+    def __init__(self, options: DataConfig) -> None:
         self.library = Path(sysconfig.get_path("stdlib"))
         self.files = library_modules(self.library)
         if len(self.files) < 100:
             raise UserError(
-                f"data=python_docs finds no library sources in {self.library}: use data=text data.path=…"
+                f"data=python_docs finds no library sources in {self.library}: use data=text "
+                "data.path=…",
+                "missing-file",
             )
 
     def fingerprint(self) -> Any:
-        sizes = [
-            [file.relative_to(self.library).as_posix(), file.stat().st_size] for file in self.files
-        ]
-        return {"rule": SELECTION_VERSION, "version": platform.python_version(), "files": sizes}
+        names = [file.relative_to(self.library).as_posix() for file in self.files]
+        sizes = [file.stat().st_size for file in self.files]
+        files = [list(pair) for pair in zip(names, sizes, strict=True)]
+        version = platform.python_version()
+        return {"rule": SELECTION_VERSION, "version": version, "files": files}
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "source": "python_docs",
-            "interpreter": f"{platform.python_implementation()} {platform.python_version()}",
-        }
+        interpreter = f"{platform.python_implementation()} {platform.python_version()}"
+        return {"source": "python_docs", "interpreter": interpreter}
 
-    def pieces(self) -> Iterator[TextChunk]:
+    def chunks(self) -> Iterator[TextChunk]:
         from pydoc_data.topics import topics
 
         for name in sorted(topics):

@@ -1,4 +1,4 @@
-"""Texts larger than memory: the same tokens however they are cut and by however many processes, little room, clear ends."""
+"""Texts larger than memory: equal tokens for any cuts and processes, bounded memory, errors."""
 
 import errno
 import json
@@ -14,44 +14,40 @@ from tokenizers import Tokenizer
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
-from bench.data import cache, corpus, corpus_files, document_store, prepare, tokenization
+from bench.data import Corpus, cache, document_store, preparation, prepare, tokenization
+from bench.data.sources import files
+from bench.data.sources.base import TextChunk
 from bench.data.tokenizer import SubwordVocabulary, learn_bpe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MEMORY = """
 import sys
 from pathlib import Path
-from bench.config import Data
+from bench.config.schema import DataConfig
 from bench.data import prepare
 def highest():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 import pyarrow, joblib, tokenizers
 before = highest()
-prepare(Data(path=sys.argv[1], tokenizer=sys.argv[2]), "mine")
+prepare(DataConfig(path=sys.argv[1], tokenizer=sys.argv[2]), "mine")
 print(highest() - before)
 """
-ROOM = """
+FILE_LIMIT = """
 import resource, sys
 from bench.config.errors import UserError
-from bench.config.schema import Data
+from bench.config.schema import DataConfig
 from bench.data import prepare
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 try:
-    prepare(Data(path=sys.argv[1], tokenizer=sys.argv[3], vocabulary=300), "mine")
-except UserError as mistake:
-    print(mistake)
+    prepare(DataConfig(path=sys.argv[1], tokenizer=sys.argv[3], vocabulary=300), "mine")
+except UserError as error:
+    print(error.code, error)
 """
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def sentences(number: int, seed: int) -> str:
-    """Lines of made-up words, some of them with characters of two, three and four bytes, and one that looks special."""
+    """Lines of made-up words, some of many-byte characters, one like a special token."""
     random = np.random.default_rng(seed)
     words = [
         "".join(random.choice(list("etaoinshrdlu"), length))
@@ -64,7 +60,7 @@ def sentences(number: int, seed: int) -> str:
     )
 
 
-def written(folder: Path, kind: str) -> Path:
+def write_texts(folder: Path, kind: str) -> Path:
     """One long text, or many documents of which some are longer than what is encoded at once."""
     if kind == "txt":
         (folder / "a.txt").write_text(sentences(8000, 0), encoding="utf-8")
@@ -76,7 +72,7 @@ def written(folder: Path, kind: str) -> Path:
     return folder / f"a.{kind}"
 
 
-def existing(folder: Path) -> Path:
+def write_tokenizer(folder: Path) -> Path:
     """A tokenizer.json that knows a special token, which in a text is text."""
     tokenizer = Tokenizer.from_str(learn_bpe(lambda: iter([sentences(3000, 5)]), 400).content)
     tokenizer.add_special_tokens(["<|endoftext|>"])
@@ -84,28 +80,28 @@ def existing(folder: Path) -> Path:
     return folder / "tokenizer.json"
 
 
-def numbers(made: corpus.Corpus) -> dict[str, list[list[int]]]:
+def contents(corpus: Corpus) -> dict[str, list[list[int]]]:
     return {
         name: [part.tokens.tolist(), part.starts.tolist(), part.sizes.tolist()]
-        for name, part in made.parts.items()
+        for name, part in corpus.parts.items()
     }
 
 
 @pytest.mark.parametrize(
     ("kind", "split"), [("txt", "tail"), ("jsonl", "tail"), ("jsonl", "documents")]
 )
-def test_pieces_that_cut_documents_and_characters_change_nothing(
+def test_where_a_text_is_cut_changes_nothing(
     kind: str, split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(tmp_path, kind)
+    path = write_texts(tmp_path, kind)
     whole = {
         word: prepare(DataConfig(path=str(path), split=split, tokenizer=word), "mine")
         for word in ("bytes", "characters")
     }
-    monkeypatch.setattr(corpus_files, "READ_BYTES", 7)
+    monkeypatch.setattr(files, "READ_BYTES", 7)
     monkeypatch.setattr(document_store, "READ_BYTES", 5)
     monkeypatch.setattr(tokenization, "BATCH_BYTES", 50)
-    monkeypatch.setattr(corpus, "BATCH_BYTES", 50)
+    monkeypatch.setattr(preparation, "BATCH_BYTES", 50)
     for word, before in whole.items():
         after = prepare(
             DataConfig(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")),
@@ -113,7 +109,7 @@ def test_pieces_that_cut_documents_and_characters_change_nothing(
         )
         assert after.folder != before.folder
         assert after.digest == before.digest
-        assert numbers(after) == numbers(before)
+        assert contents(after) == contents(before)
         assert after.facts == before.facts
 
 
@@ -129,10 +125,10 @@ def test_the_number_of_processes_changes_nothing(
     monkeypatch.setattr(
         tokenization, "BATCH_BYTES", 3000
     )  # many batches, of which two processes finish some in another order
-    monkeypatch.setattr(corpus, "BATCH_BYTES", 3000)
+    monkeypatch.setattr(preparation, "BATCH_BYTES", 3000)
     options: dict[str, Any] = {
-        "path": str(written(tmp_path, kind)),
-        "tokenizer": str(existing(tmp_path)),
+        "path": str(write_texts(tmp_path, kind)),
+        "tokenizer": str(write_tokenizer(tmp_path)),
     }
     one = prepare(DataConfig(**options), "mine")
     assert not used
@@ -141,23 +137,23 @@ def test_the_number_of_processes_changes_nothing(
     two = prepare(DataConfig(**options, cache=str(tmp_path / "anew")), "mine")
     assert used == [2 * tokenization.BATCHES_AHEAD] * len(two.parts)
     assert two.digest == one.digest
-    assert numbers(two) == numbers(one)
+    assert contents(two) == contents(one)
     assert two.facts == one.facts
-    said = one.vocabulary.decode(one.parts["train"].tokens)
-    assert "<|endoftext|>" in said  # as text, in this process and in others
+    text = one.vocabulary.decode(one.parts["train"].tokens)
+    assert "<|endoftext|>" in text  # as text, in this process and in others
 
 
-def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(
+def test_byte_pairs_of_a_large_text_are_learned_from_a_sample_of_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "BATCH_BYTES", 500)
+    monkeypatch.setattr(preparation, "BATCH_BYTES", 500)
     (tmp_path / "a.txt").write_text(
         "".join(f"{word} " * 4000 + "\n" for word in ("alphabet", "brimstone", "curlicue"))
     )
     options = DataConfig(path=str(tmp_path / "a.txt"), tokenizer="bpe", vocabulary=300)
     size = prepare(options, "mine").facts["bytes"]["train"]
     assert prepare(options, "mine").facts["vocabulary_learned_on"] == {"bytes": size, "of": size}
-    monkeypatch.setattr(corpus, "BPE_SAMPLE_BYTES", 20_000)
+    monkeypatch.setattr(preparation, "BPE_SAMPLE_BYTES", 20_000)
     parts = [
         prepare(DataConfig(**{**vars(options), "cache": str(tmp_path / name)}), "mine")
         for name in ("one", "two")
@@ -174,22 +170,22 @@ def test_byte_pairs_of_a_large_text_are_learned_from_all_over_it(
 
 
 def test_a_sample_is_made_of_pieces_of_the_text(tmp_path: Path) -> None:
-    pieces = [corpus_files.TextChunk(f"{number:06}\n".encode()) for number in range(5000)]
+    pieces = [TextChunk(f"{number:06}\n".encode()) for number in range(5000)]
     documents, _ = document_store.write_documents(tmp_path / "spool", pieces)
     with document_store.DocumentStore(tmp_path / "spool") as text:
-        everything = corpus.sample_spans(text, documents.spans, 35_000)
-        some = corpus.sample_spans(text, documents.spans, 7000)
+        everything = preparation.sample_spans(text, documents.spans, 35_000)
+        some = preparation.sample_spans(text, documents.spans, 7000)
         assert everything.tolist() == documents.spans.tolist()
         assert 800 < len(some) < 1200  # of 7 bytes
-        found = [int(said) for said in corpus.iterate_texts(text, some)]
-        assert found == sorted(set(found))
-        assert abs(np.mean(found) - 2500) < 200
+        numbers = [int(piece) for piece in preparation.iterate_texts(text, some)]
+        assert numbers == sorted(set(numbers))
+        assert abs(np.mean(numbers) - 2500) < 200
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- memory ---------------------------------------------------------------------------------------
 
 
-def child(code: str, *arguments: object, **environment: str) -> str:
+def run_python(code: str, *arguments: object, **environment: str) -> str:
     """What a fresh process prints. Its errors are ours."""
     words = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     settings = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
@@ -208,8 +204,8 @@ def test_a_long_text_takes_less_memory_than_its_length(tokenizer: str, tmp_path:
     with open(tmp_path / "a.txt", "w", encoding="utf-8") as file:
         while file.tell() < 150 << 20:
             file.writelines(piece[at] for at in random.permutation(len(piece)))
-    word = str(existing(tmp_path)) if tokenizer == "tokenizer.json" else tokenizer
-    rise = int(child(MEMORY, tmp_path / "a.txt", word))  # of the process that asks
+    word = str(write_tokenizer(tmp_path)) if tokenizer == "tokenizer.json" else tokenizer
+    rise = int(run_python(MEMORY, tmp_path / "a.txt", word))  # of the process that asks
     assert rise < 75 << 20
 
 
@@ -221,11 +217,11 @@ def test_many_documents_take_few_bytes_each(tmp_path: Path) -> None:
             f'{{"text": "{number} {number * 7919 % 104729} {number**2}"}}\n'
             for number in range(count)
         )
-    rise = int(child(MEMORY, tmp_path / "a.jsonl", "bytes"))
+    rise = int(run_python(MEMORY, tmp_path / "a.jsonl", "bytes"))
     assert rise < 160 * count  # an object each would take three times as much
 
 
-# --- ends that are no success -----------------------------------------------------------------------------------------
+# --- errors ---------------------------------------------------------------------------------------
 
 
 def nothing_left(own_cache: Path) -> bool:
@@ -236,15 +232,16 @@ def nothing_left(own_cache: Path) -> bool:
 @pytest.mark.parametrize(
     ("tokenizer", "share"), [("bytes", 0.02), ("bytes", 0.3), ("bpe", 0.3), ("bytes", 1.05)]
 )
-def test_a_disk_without_room_is_said_in_one_line(
+def test_a_full_disk_is_one_line(
     tokenizer: str, share: float, tmp_path: Path, own_cache: Path
 ) -> None:
-    """Files may have a share of the text's length: the text itself does not fit, or as bytes its tokens do not."""
-    path = written(tmp_path, "txt")
-    said = child(ROOM, path, int(share * path.stat().st_size), tokenizer)
-    assert said.startswith(f"the cache {own_cache} can not be written (File too large)")
-    assert "data.cache=" in said
-    assert "\n" not in said
+    """Files may have a share of the text's length: the text or its tokens do not fit."""
+    path = write_texts(tmp_path, "txt")
+    printed = run_python(FILE_LIMIT, path, int(share * path.stat().st_size), tokenizer)
+    assert printed.startswith("not-writable")
+    assert f"{own_cache}" in printed
+    assert "data.cache=" in printed
+    assert "\n" not in printed
     assert nothing_left(own_cache)
 
 
@@ -265,9 +262,10 @@ def test_a_disk_that_fills_while_tokens_are_written(
         raise OSError(error, os.strerror(error))
 
     monkeypatch.setattr(cache, "fsync", fails)
-    with pytest.raises(UserError, match=rf"can not be written \({os.strerror(error)}\)") as caught:
+    with pytest.raises(UserError, match=os.strerror(error)) as caught:
         prepare(
-            DataConfig(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine"
+            DataConfig(path=str(write_texts(tmp_path, "txt")), tokenizer="bpe", vocabulary=300),
+            "mine",
         )
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
@@ -288,41 +286,40 @@ def test_a_folder_without_locks_or_rights(
         raise error
 
     monkeypatch.setattr(cache, "FileLock", fails)
-    with pytest.raises(UserError, match=r"can not be written \(.*data\.cache=") as caught:
-        prepare(DataConfig(path=str(written(tmp_path, "txt"))), "mine")
+    with pytest.raises(UserError, match=r"data\.cache=") as caught:
+        prepare(DataConfig(path=str(write_texts(tmp_path, "txt"))), "mine")
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)
 
 
-def test_a_cache_where_no_folder_can_be_made(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the cache /proc/nowhere can not be written"):
-        prepare(DataConfig(path=str(written(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
+def test_a_cache_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="/proc/nowhere"):
+        prepare(DataConfig(path=str(write_texts(tmp_path, "txt")), cache="/proc/nowhere"), "mine")
 
 
-def test_a_file_that_goes_away_is_not_the_caches_fault(
+def test_an_unreadable_file_is_not_reported_as_a_cache_error(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(file: Path) -> Any:
         raise PermissionError(errno.EACCES, "Permission denied")
         yield
 
-    monkeypatch.setattr(corpus_files, "read_plain", fails)
-    with pytest.raises(
-        UserError, match=r"a\.txt can not be read \(Permission denied\): mend its permissions"
-    ):
-        prepare(DataConfig(path=str(written(tmp_path, "txt"))), "mine")
+    monkeypatch.setattr(files, "read_plain", fails)
+    with pytest.raises(UserError, match=r"a\.txt .*Permission denied"):
+        prepare(DataConfig(path=str(write_texts(tmp_path, "txt"))), "mine")
     assert nothing_left(own_cache)
 
 
-def test_a_process_that_dies_ends_the_work_with_one_line(
+def test_a_dead_tokenizing_process_is_one_line(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
     monkeypatch.setattr("bench.system.host.available_cores", lambda: 2)
     monkeypatch.setattr(tokenization, "encode_in_worker", lambda batch, held_out: os._exit(9))
-    with pytest.raises(UserError, match=r"a process that tokenized died .*memory") as caught:
+    with pytest.raises(UserError, match="memory") as caught:
         prepare(
-            DataConfig(path=str(written(tmp_path, "txt")), tokenizer="bpe", vocabulary=300), "mine"
+            DataConfig(path=str(write_texts(tmp_path, "txt")), tokenizer="bpe", vocabulary=300),
+            "mine",
         )
     assert "\n" not in str(caught.value)
     assert nothing_left(own_cache)

@@ -1,4 +1,4 @@
-"""Known laws: each oracle against enumeration or a closed form, and the parts that they draw."""
+"""Synthetic sources: oracles against enumeration or closed forms, and the parts they draw."""
 
 from itertools import pairwise, product
 
@@ -9,13 +9,13 @@ from bench import data
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, SyntheticConfig
 from bench.data import Blocks, windows
-from bench.data.synthetic import SyntheticSource, open_synthetic
-from bench.data.synthetic.chains import MarkovChain
+from bench.data.synthetic import chains
+from bench.data.synthetic.base import SyntheticSource, open_synthetic
 
 KINDS = ("markov", "hmm", "in_context_markov", "recall", "dyck", "parity")
 
 
-def made(kind: str, **numbers: float) -> SyntheticSource:
+def make(kind: str, **numbers: float) -> SyntheticSource:
     return open_synthetic(SyntheticConfig(kind=kind, **numbers))  # type: ignore[arg-type]
 
 
@@ -25,24 +25,24 @@ def every(symbols: int, length: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["markov", "hmm", "in_context_markov", "dyck"])
-def test_the_probabilities_of_all_texts_add_up_to_one_at_every_length(kind: str) -> None:
-    known = made(kind, symbols=4 if kind == "dyck" else 3, states=3, length=8, depth=2)
+def test_the_probabilities_of_all_texts_sum_to_one(kind: str) -> None:
+    source = make(kind, symbols=4 if kind == "dyck" else 3, states=3, length=8, depth=2)
     for length in (1, 2, 5):
-        nats = known.oracle(every(known.symbols, length)).nats
+        nats = source.oracle(every(source.symbols, length)).nats
         assert np.exp(-nats.sum(axis=1)).sum() == pytest.approx(1, abs=1e-12)
 
 
-def test_markov_by_enumeration_over_what_stood_before() -> None:
+def test_markov_by_enumeration_over_all_pasts() -> None:
     """The first symbols of a window: summed over every past that the chain may have had."""
-    known = made("markov", symbols=3, order=2, seed=4)
-    chain = known.transitions.reshape(3, 3, 3)  # type: ignore[attr-defined]
+    source = make("markov", symbols=3, order=2, seed=4)
+    chain = source.transitions.reshape(3, 3, 3)  # type: ignore[attr-defined]
     pairs = np.full((3, 3), 1 / 9)
     for _ in range(2000):  # a long past, from anywhere
         pairs = np.einsum("ab,abc->bc", pairs, chain)
     rows = every(3, 4)
     a, b, c, d = rows.T
     joint = pairs[a, b] * chain[a, b, c] * chain[b, c, d]
-    nats = known.oracle(rows).nats
+    nats = source.oracle(rows).nats
     assert np.exp(-nats.sum(axis=1)) == pytest.approx(joint, abs=1e-12)
     assert np.exp(-nats[:, 0]) == pytest.approx(pairs.sum(axis=1)[a], abs=1e-12)
     assert np.exp(-nats[:, 1]) == pytest.approx(
@@ -51,19 +51,19 @@ def test_markov_by_enumeration_over_what_stood_before() -> None:
 
 
 def test_markov_reaches_its_entropy_and_the_bigram_its_closed_form() -> None:
-    """π log P, and for one symbol of context Σ p(a, b) log p(b | a); both against counts of a long text."""
-    known = made("markov", symbols=4, order=2, seed=1)
-    text = known.draw(50_000, np.random.default_rng(0)).tokens
+    """π log P, and for one symbol Σ p(a, b) log p(b | a), against counts of a long text."""
+    source = make("markov", symbols=4, order=2, seed=1)
+    text = source.draw(50_000, np.random.default_rng(0)).tokens
     counts = np.zeros((4, 4))
     np.add.at(counts, (text[:-1], text[1:]), 1)
     counted = -(counts * np.log(counts / counts.sum(axis=1, keepdims=True))).sum() / counts.sum()
-    assert known.entropy(1) == pytest.approx(counted, abs=0.01)  # type: ignore[attr-defined]
-    assert known.oracle(text[None]).nats.mean() == pytest.approx(known.entropy(2), abs=0.02)  # type: ignore[attr-defined]
+    assert source.entropy(1) == pytest.approx(counted, abs=0.01)  # type: ignore[attr-defined]
+    assert source.oracle(text[None]).nats.mean() == pytest.approx(source.entropy(2), abs=0.02)  # type: ignore[attr-defined]
 
 
 def test_hidden_markov_by_enumeration_over_paths() -> None:
-    known = made("hmm", symbols=3, states=2, concentration=0.5, seed=3)
-    move, say, first = known.transitions, known.emissions, known.stationary  # type: ignore[attr-defined]
+    source = make("hmm", symbols=3, states=2, concentration=0.5, seed=3)
+    move, say, first = source.transitions, source.emissions, source.stationary  # type: ignore[attr-defined]
     assert first @ move == pytest.approx(first, abs=1e-12)
     rows = every(3, 5)
     total = np.zeros(len(rows))
@@ -74,14 +74,14 @@ def test_hidden_markov_by_enumeration_over_paths() -> None:
             * steps
             * np.prod([say[state, rows[:, place]] for place, state in enumerate(path)], axis=0)
         )
-    assert np.exp(-known.oracle(rows).nats.sum(axis=1)) == pytest.approx(total, abs=1e-12)
+    assert np.exp(-source.oracle(rows).nats.sum(axis=1)) == pytest.approx(total, abs=1e-12)
 
 
-def test_in_context_by_the_integral_over_all_laws() -> None:
-    """The probability of a text is the Dirichlet integral of its pairs: a product of gamma functions."""
+def test_in_context_markov_by_the_dirichlet_integral() -> None:
+    """The probability of a text is a product of gamma functions of its pair counts."""
     from scipy.special import gammaln
 
-    known, a = made("in_context_markov", symbols=3, concentration=0.7, length=7), 0.7
+    source, a = make("in_context_markov", symbols=3, concentration=0.7, length=7), 0.7
     rows = every(3, 6)
     expected = np.full(len(rows), -np.log(3))
     for row, text in enumerate(rows):
@@ -92,15 +92,15 @@ def test_in_context_by_the_integral_over_all_laws() -> None:
             - gammaln(3 * a + counts.sum(1))
             + (gammaln(counts + a) - gammaln(a)).sum(1)
         ).sum()
-    assert -known.oracle(rows).nats.sum(axis=1) == pytest.approx(expected, abs=1e-10)
+    assert -source.oracle(rows).nats.sum(axis=1) == pytest.approx(expected, abs=1e-10)
 
 
 def learned(count: int) -> list[float]:
     """Nats of the best in-context predictor of 8 symbols, a = 1, at three places."""
-    known = made("in_context_markov", symbols=8, concentration=1.0, length=258)
-    text = known.draw(count * 258, np.random.default_rng(7)).tokens[1:].reshape(count, 258)[:, :-1]
+    source = make("in_context_markov", symbols=8, concentration=1.0, length=258)
+    text = source.draw(count * 258, np.random.default_rng(7)).tokens[1:].reshape(count, 258)[:, :-1]
     pieces = [
-        known.oracle(piece).nats[:, [32, 128, 256]]
+        source.oracle(piece).nats[:, [32, 128, 256]]
         for piece in np.array_split(text, max(1, count // 2000))
     ]
     return [float(value) for value in np.concatenate(pieces).mean(axis=0)]
@@ -115,9 +115,9 @@ def test_in_context_learning_curve_of_many_sequences() -> None:
     assert learned(100_000) == pytest.approx([1.968, 1.848, 1.797], abs=0.006)
 
 
-def test_dyck_prefixes_by_enumeration_of_what_may_follow() -> None:
-    """A prefix is worth what all its continuations are worth together, by the grammar's own rules on strings."""
-    known = made("dyck", symbols=4, depth=2, length=7)
+def test_dyck_prefixes_by_enumeration_of_their_continuations() -> None:
+    """The probability of a prefix is the sum over its continuations, by rules on strings."""
+    source = make("dyck", symbols=4, depth=2, length=7)
 
     def worth(text: tuple[int, ...]) -> float:
         open_now: list[int] = []
@@ -139,32 +139,32 @@ def test_dyck_prefixes_by_enumeration_of_what_may_follow() -> None:
     for length in (1, 3, 5):
         rows = every(4, length)
         summed = np.array(list(full.values())).reshape(len(rows), -1).sum(axis=1)
-        assert np.exp(-known.oracle(rows).nats.sum(axis=1)) == pytest.approx(summed, abs=1e-12)
-    drawn = known.draw(7 * 400, np.random.default_rng(0)).tokens[1:].reshape(-1, 7)[:, :-1]
+        assert np.exp(-source.oracle(rows).nats.sum(axis=1)) == pytest.approx(summed, abs=1e-12)
+    drawn = source.draw(7 * 400, np.random.default_rng(0)).tokens[1:].reshape(-1, 7)[:, :-1]
     assert all(worth(tuple(row)) > 0 for row in drawn.tolist())
 
 
-def test_recall_asks_only_what_was_said() -> None:
-    known = made("recall", symbols=16, pairs=3, length=16)
-    drawn = known.draw(16 * 300, np.random.default_rng(0))
-    assert drawn.counted is not None
-    for row, asked in zip(
-        drawn.tokens[1:].reshape(-1, 16), drawn.counted[1:].reshape(-1, 16), strict=True
+def test_recall_has_answers_as_targets() -> None:
+    source = make("recall", symbols=16, pairs=3, length=16)
+    drawn = source.draw(16 * 300, np.random.default_rng(0))
+    assert drawn.loss_mask is not None
+    for row, mask in zip(
+        drawn.tokens[1:].reshape(-1, 16), drawn.loss_mask[1:].reshape(-1, 16), strict=True
     ):
-        said = dict(zip(row[:6:2].tolist(), row[1:6:2].tolist(), strict=True))
-        assert len(said) == 3
-        assert np.flatnonzero(asked).tolist() == [7, 9, 11, 13]
-        assert all(said[int(row[place - 1])] == row[place] for place in np.flatnonzero(asked))
+        values = dict(zip(row[:6:2].tolist(), row[1:6:2].tolist(), strict=True))
+        assert len(values) == 3
+        assert np.flatnonzero(mask).tolist() == [7, 9, 11, 13]
+        assert all(values[int(row[place - 1])] == row[place] for place in np.flatnonzero(mask))
 
 
-def test_parity_counts_the_bits_so_far() -> None:
-    drawn = made("parity", length=24).draw(24 * 300, np.random.default_rng(0))
-    assert drawn.counted is not None
-    for row, asked in zip(
-        drawn.tokens[1:].reshape(-1, 24), drawn.counted[1:].reshape(-1, 24), strict=True
+def test_parity_answers_for_the_bits_so_far() -> None:
+    drawn = make("parity", length=24).draw(24 * 300, np.random.default_rng(0))
+    assert drawn.loss_mask is not None
+    for row, mask in zip(
+        drawn.tokens[1:].reshape(-1, 24), drawn.loss_mask[1:].reshape(-1, 24), strict=True
     ):
-        assert asked.any()
-        for place in np.flatnonzero(asked):
+        assert mask.any()
+        for place in np.flatnonzero(mask):
             bits = row[:place]
             assert row[place - 1] == 2
             assert row[place] == 3 + (bits[bits < 2].sum() % 2)
@@ -178,13 +178,13 @@ def options(kind: str, **numbers: float) -> DataConfig:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_law_goes_through_the_cache_like_every_text(kind: str) -> None:
+def test_a_synthetic_source_is_cached_like_a_text(kind: str) -> None:
     first, again = (data.prepare(options(kind), kind) for _ in range(2))
     other = data.prepare(options(kind, seed=1), kind)
     assert set(first.parts) == {"train", "validation", "test"}
     assert isinstance(first.parts["train"].tokens, np.memmap)
     assert first.digest == again.digest != other.digest
-    assert first.vocabulary.size == first.law.symbols + 1  # type: ignore[union-attr]
+    assert first.vocabulary.size == first.synthetic.symbols + 1  # type: ignore[union-attr]
     assert not np.array_equal(first.parts["validation"].tokens, first.parts["test"].tokens)
 
 
@@ -192,7 +192,7 @@ def test_a_law_goes_through_the_cache_like_every_text(kind: str) -> None:
 def test_a_block_and_a_window_are_one_sequence(kind: str) -> None:
     corpus = data.prepare(options(kind), kind)
     separator, part = corpus.vocabulary.separator, corpus.parts["train"]
-    blocks = Blocks(part.tokens, 16, 5, 0, part.counted).at(0)
+    blocks = Blocks(part.tokens, 16, 5, 0, part.loss_mask).at(0)
     tokens = np.where(blocks < 0, ~blocks, blocks)
     assert (
         (tokens == separator) == (np.arange(17) % 16 == 0)
@@ -205,37 +205,39 @@ def test_a_block_and_a_window_are_one_sequence(kind: str) -> None:
         assert (window.targets[:, -1] == separator).all()
 
 
-def test_what_an_oracle_says_of_several_sequences_is_what_it_says_of_each() -> None:
+def test_an_oracle_predicts_several_sequences_as_it_predicts_each() -> None:
     """A row may hold what a carried state has seen."""
-    known = made("in_context_markov", symbols=4, length=10)
-    text = known.draw(
+    source = make("in_context_markov", symbols=4, length=10)
+    text = source.draw(
         30, np.random.default_rng(0)
     ).tokens  # a separator, then three sequences that end with one each
-    together = known.oracle(text[None]).nats[0]
+    together = source.oracle(text[None]).nats[0]
     for first in (0, 10, 20):
         assert together[first + 1 : first + 10] == pytest.approx(
-            known.oracle(text[None, first : first + 11]).nats[0, 1:10]
+            source.oracle(text[None, first : first + 11]).nats[0, 1:10]
         )
 
 
-def test_a_chain_that_hardly_ever_moves_has_no_exact_oracle() -> None:
+def test_a_chain_that_hardly_moves_is_an_error() -> None:
     moves = np.array([[1 - 1e-9, 1e-9], [3e-9, 1 - 3e-9]])
-    with pytest.raises(UserError, match="another seed"):
-        MarkovChain(SyntheticConfig(symbols=2, order=1), moves)
+    with pytest.raises(UserError, match=r"data\.synthetic\.seed"):
+        chains.stationary(moves)
 
 
 @pytest.mark.parametrize(
-    ("kind", "numbers", "words"),
+    ("kind", "numbers", "identifier"),
     [
-        ("recall", {"symbols": 9}, "even number"),
-        ("recall", {"symbols": 8, "pairs": 5}, "no more pairs than keys"),
+        ("recall", {"symbols": 9}, "symbols=9"),
+        ("recall", {"symbols": 8, "pairs": 5}, "5 pairs"),
         ("recall", {"symbols": 64, "pairs": 8}, "size.context of 19"),
-        ("dyck", {"symbols": 5}, "brackets come in pairs"),
-        ("markov", {"symbols": 100, "order": 4}, "fewer symbols"),
+        ("dyck", {"symbols": 5}, "symbols=5"),
+        ("markov", {"symbols": 100, "order": 4}, "order=4"),
         ("parity", {"length": 3}, "size.context of 4"),
-        ("none", {}, "is no law"),
+        ("none", {}, "kind=none"),
     ],
 )
-def test_numbers_that_do_not_go_together(kind: str, numbers: dict[str, float], words: str) -> None:
-    with pytest.raises(UserError, match=words):
+def test_numbers_that_exclude_each_other(
+    kind: str, numbers: dict[str, float], identifier: str
+) -> None:
+    with pytest.raises(UserError, match=identifier):
         data.prepare(options(kind, **numbers), kind)

@@ -38,7 +38,7 @@ def learned() -> SubwordVocabulary:
 
 @pytest.mark.parametrize("text", ODD)
 @pytest.mark.parametrize("make", [ByteVocabulary, learned], ids=["bytes", "bpe"])
-def test_bytes_and_byte_pairs_say_everything(make: type[Vocabulary], text: str) -> None:
+def test_bytes_and_byte_pairs_encode_everything(make: type[Vocabulary], text: str) -> None:
     vocabulary = make()
     ids = vocabulary.encode(text)
     assert vocabulary.decode(ids) == text
@@ -48,7 +48,7 @@ def test_bytes_and_byte_pairs_say_everything(make: type[Vocabulary], text: str) 
     assert vocabulary.decode([*ids, vocabulary.separator]) == text
 
 
-def test_the_separator_and_the_mask_are_no_text() -> None:
+def test_separator_and_mask_decode_to_nothing() -> None:
     for vocabulary in (ByteVocabulary(), learned(), CharacterVocabulary("abc")):
         assert vocabulary.decode(np.array([vocabulary.separator, vocabulary.size])) == ""
 
@@ -65,7 +65,7 @@ def test_learning_twice_gives_the_same_tokens() -> None:
     assert learned().fingerprint() == learned().fingerprint()
 
 
-def test_tokens_that_go_on_with_a_word_are_known() -> None:
+def test_tokens_that_continue_a_word_are_marked() -> None:
     vocabulary = learned()
     assert vocabulary.continues_word is not None
     assert len(vocabulary.continues_word) == vocabulary.size
@@ -95,7 +95,7 @@ def test_characters_that_were_all_seen_are_not_lossy(tmp_path: Path) -> None:
     assert corpus.vocabulary.decode(corpus.vocabulary.encode("zebra q")) == "zebra \ufffd"
 
 
-def test_an_existing_tokenizer_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_tokenizer_is_used_unchanged(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(learned().content, encoding="utf-8")
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
     corpus = prepare(
@@ -119,25 +119,21 @@ def test_an_existing_tokenizer_that_loses_text_is_marked(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "line"),
+    ("tokenizer", "code"),
     [
-        ("byts", "did you mean bytes"),
-        ("nowhere.json", "nowhere.json can not be read"),
-        ("broken.json", "broken.json is no tokenizer.json"),
-        ("empty.json", "empty.json is no tokenizer.json"),
+        ("byts", "unknown-choice"),
+        ("nowhere.json", "missing-file"),
+        ("broken.json", "unreadable-file"),
+        ("empty.json", "unreadable-file"),
     ],
 )
-def test_a_tokenizer_that_is_not_there(
-    tokenizer: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_bad_tokenizer_is_an_error(
+    tokenizer: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text("the words of it\n" * 100)
     (tmp_path / "broken.json").write_text('{"version": "1.0"}')
     (tmp_path / "empty.json").write_text("")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=line):
+    with pytest.raises(UserError, match=tokenizer) as error:
         prepare(DataConfig(path="a.txt", tokenizer=tokenizer), "mine")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    assert error.value.code == code
