@@ -1,13 +1,14 @@
-"""The whole contract on an architecture, as a table: what was done, what was expected, what came, and how to mend it.
+"""Check the whole contract on an architecture and print a table of the results.
 
   python -m bench.check arch=mine
   python -m bench.check --config-dir my_conf arch=mine arch.layers=3
   python -m bench.check arch=rnn,gpt                   several
-  python -m bench.check 'arch=glob(*)' --keep          every one; --keep stores what was found, for the report's cards
+  python -m bench.check 'arch=glob(*)' --keep          all; --keep stores the results for the report
 
-Sizes are tiny: seconds an architecture. Every key of python -m bench.run means the same here; results= and suite= say where
---keep writes (results/<suite>/checks). The same checks in a test of your own: see bench/contract/__init__.py.
-Exit codes: 0 every promise is kept, 1 one is broken, 2 a mistake in what was asked, 130 Ctrl-C.
+Models are tiny: seconds per architecture. All keys of python -m bench.run mean the same here;
+results= and suite= name the folder of --keep (results/<suite>/checks). The same checks as a test of
+your own: see bench/contract/__init__.py.
+Exit codes: 0 all checks passed, 1 one failed, 2 a mistake in the command, 130 Ctrl-C.
 """
 
 import sys
@@ -23,127 +24,96 @@ from bench.config.schema import Run
 from bench.records import contract_results
 
 if TYPE_CHECKING:
-    from bench.contract import CheckResult, ModelUnderTest
+    from bench.contract import CheckResult
 
-WIDTHS = (10, 11, 27, 27, 40)  # letters of the columns
-TITLES = ("", "promise", "what was done", "what was expected", "what came")
-STATUS_LABELS = {"holds": "holds", "broken": "BROKEN", "not asked": "not asked"}
+COLUMNS = {"": 10, "check": 11, "action": 27, "expected": 27, "observed": 40}  # title -> width
+STATUS_LABELS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 
 def compose_architectures(arguments: Sequence[str]) -> list[Run]:
-    """The runs whose architectures are to be checked, each once. Raises UserError."""
+    """Return one run per architecture to check. Raise UserError."""
     flags, overrides = compose.split_flags(arguments)
-    several = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
-    runs = compose.compose_sweep([*flags, *several, *overrides]).runs
+    multirun = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
+    runs = compose.compose_sweep([*flags, *multirun, *overrides]).runs
     return compose.distinct(runs, lambda run: architecture_id(run.arch))
 
 
-# --- the table --------------------------------------------------------------------------------------------------------
-
-
 def format_row(cells: Sequence[str]) -> str:
-    """One row of the table, its cells folded into their columns."""
-    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, WIDTHS, strict=True)]
-    lines = zip_longest(*columns, fillvalue="")
-    return "\n".join(
-        "  ".join(part.ljust(width) for part, width in zip(line, WIDTHS, strict=True)).rstrip()
-        for line in lines
-    )
+    """Return one row of the table, each cell wrapped to its column."""
+    widths = COLUMNS.values()
+    columns = [textwrap.wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    lines = []
+    for parts in zip_longest(*columns, fillvalue=""):
+        padded = [part.ljust(width) for part, width in zip(parts, widths, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
 
 
-def format_table(findings: Sequence["CheckResult"]) -> str:
-    """A row a promise; a broken one with the advice below it."""
-    rows = [format_row(TITLES), "  ".join("-" * width for width in WIDTHS)]
-    for finding in findings:
-        check = finding.check
-        rows.append(
-            format_row(
-                (
-                    STATUS_LABELS[finding.status],
-                    check.name,
-                    check.done,
-                    check.expected,
-                    finding.observed,
-                )
-            )
-        )
-        if finding.status == "broken":
-            rows.append(
-                textwrap.fill(
-                    f"to mend it: {check.fix}",
-                    110,
-                    initial_indent=" " * 12,
-                    subsequent_indent=" " * 12,
-                )
-            )
+def format_table(results: Sequence["CheckResult"]) -> str:
+    """Return a row per check; below a failed one how to fix it."""
+    rows = [format_row(list(COLUMNS)), "  ".join("-" * width for width in COLUMNS.values())]
+    for result in results:
+        check, status = result.check, STATUS_LABELS[result.status]
+        cells = (status, check.name, check.action, check.expected, result.observed)
+        rows.append(format_row(cells))
+        if result.status == "failed":
+            lines = textwrap.wrap(f"to fix it: {check.fix}", 98)
+            rows.append(textwrap.indent("\n".join(lines), " " * 12))
     return "\n".join(rows)
 
 
-def summary_line(findings: Sequence["CheckResult"]) -> str:
-    """The last line of a table."""
-    broken = [finding.check.name for finding in findings if finding.status == "broken"]
-    kept = sum(finding.status == "holds" for finding in findings)
-    left = len(findings) - kept - len(broken)
-    aside = f", {left} not asked" if left else ""
-    return (
-        f"BROKEN: {', '.join(broken)}; {kept} hold{aside}"
-        if broken
-        else f"all {kept} promises hold{aside}"
-    )
+def summary_line(results: Sequence["CheckResult"]) -> str:
+    """Return the last line of a table."""
+    names = {
+        status: [r.check.name for r in results if r.status == status] for status in STATUS_LABELS
+    }
+    passed, skipped = len(names["passed"]), len(names["skipped"])
+    others = f", {skipped} skipped" if skipped else ""
+    if names["failed"]:
+        return f"FAILED: {', '.join(names['failed'])}; {passed} passed{others}"
+    return f"all {passed} checks passed{others}"
 
 
-# --- checking ---------------------------------------------------------------------------------------------------------
-
-
-def check_architecture(run: Run) -> tuple["ModelUnderTest", list["CheckResult"]]:
-    """Every promise of the contract on one architecture. Raises CannotBuild."""
+def check_architecture(run: Run, keep: bool) -> bool:
+    """Print the results of all checks; return whether one failed. Raise ModelBuildError."""
     from bench.contract import CHECKS, ModelUnderTest, run_check
 
-    subject = ModelUnderTest(run.arch)
-    return subject, [run_check(check, subject) for check in CHECKS]
+    name, model = run.names["arch"], ModelUnderTest(run.arch)
+    results = [run_check(check, model) for check in CHECKS]
+    print(
+        f"{name}: {run.arch['_target_']}, width {model.width}, {model.parameters:,} parameters\n\n"
+        f"{format_table(results)}\n\n{name}: {summary_line(results)}"
+    )
+    if keep:
+        rows = [{"name": r.check.name, "status": r.status, "came": r.observed} for r in results]
+        print(f"stored in {contract_results.write_contract_results(run, rows)}\n")
+    print(flush=True)
+    return any(result.status == "failed" for result in results)
 
 
-def run_checks(arguments: Sequence[str]) -> int:
-    """One command from its words to its exit code. Raises UserError and KeyboardInterrupt."""
-    keeps = "--keep" in arguments
-    runs = compose_architectures([argument for argument in arguments if argument != "--keep"])
+@command(stopped="checks without --keep store nothing", usage=__doc__)
+def main(arguments: list[str]) -> int:
+    """Check each architecture; exit code 1 if one fails."""
+    compose.register()
+    runs = compose_architectures([word for word in arguments if word != "--keep"])
     import torch
 
     from bench.model import ModelBuildError
 
     torch.set_num_threads(runs[0].threads)
-    wrong = []
+    failed = []
     for run in runs:
-        name = run.names["arch"]
         try:
-            subject, findings = check_architecture(run)
+            failed += [run.names["arch"]] if check_architecture(run, "--keep" in arguments) else []
         except ModelBuildError as error:
             if len(runs) == 1:
                 raise
-            wrong.append(name)
-            print(f"{name}: can not be checked: {error}\n", flush=True)
-            continue
-        print(
-            f"{name}: {run.arch['_target_']} at width {subject.width}, for {subject.parameters:,} parameters\n"
-        )
-        print(f"{format_table(findings)}\n\n{name}: {summary_line(findings)}")
-        told = [{"name": f.check.name, "status": f.status, "came": f.observed} for f in findings]
-        print(
-            f"kept in {contract_results.write_contract_results(run, told)}\n" if keeps else "",
-            flush=True,
-        )
-        wrong += [name] if any(finding.status == "broken" for finding in findings) else []
+            failed.append(run.names["arch"])
+            print(f"{run.names['arch']}: cannot be checked: {error}\n", flush=True)
     if len(runs) > 1:
-        print(
-            f"{len(runs)} architectures: "
-            + (f"{len(wrong)} not sound: {', '.join(wrong)}" if wrong else "all are sound")
-        )
-    return int(bool(wrong))
-
-
-@command(stopped="the architectures above are checked", usage=__doc__)
-def main(arguments: Sequence[str]) -> int:
-    return run_checks(arguments)
+        outcome = f"{len(failed)} failed: {', '.join(failed)}" if failed else "all passed"
+        print(f"{len(runs)} architectures: {outcome}")
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What several tests need: a text of our own making, a real command line, a cache of its own."""
+"""Share fixtures: a text, commands, a cache, the overrides of a tiny run."""
 
 import os
 import random
@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-WORDS = "the a small large red green house tree river stone walks sleeps sings falls under over near and but slowly".split()
+WORDS = (
+    "the a small large red green house tree river stone walks sleeps sings falls under over near and "
+    "but slowly"
+).split()
 Command = Callable[..., subprocess.CompletedProcess]
 OWN = [
     path
@@ -24,7 +27,7 @@ QUICK = ("huggingface",)  # the others are the same wrapper
 
 
 def each_architecture() -> list[Any]:
-    """Every YAML of conf/arch, as a test's parameters; of those that wrap other people's models all but one are slow."""
+    """Return every YAML of conf/arch as a parameter; all but one of the wrapped models are slow."""
     slow = [path for path in WRAPPED if path.stem not in QUICK]
     return [
         pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow))
@@ -43,7 +46,7 @@ if (
 
 
 def write_words(path: Path, words: int, seed: int = 0) -> Path:
-    """A text of random sentences: learnable, ours, and the same everywhere."""
+    """Write random sentences: learnable, and the same everywhere."""
     draw = random.Random(seed)
     sentences = []
     while words > 0:
@@ -56,7 +59,7 @@ def write_words(path: Path, words: int, seed: int = 0) -> Path:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One cache of tokens for the whole test run, apart from the user's."""
+    """Use one cache of tokens for the whole test run, apart from the user's."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("BENCH_CACHE", str(folder))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -69,7 +72,7 @@ def text(tmp_path: Path) -> Path:
 
 
 def run_command_in(folder: Path) -> Command:
-    """The real command in a folder."""
+    """Return a function that runs the real command in a folder."""
 
     def call(
         *arguments: str, module: str = "bench.run", timeout: float = 240, **environment: str
@@ -85,7 +88,7 @@ def run_command_in(folder: Path) -> Command:
 
 @pytest.fixture
 def run_command(tmp_path: Path) -> Command:
-    """Run the real command in an empty folder: run_command("arch=rnn", …) -> the finished process."""
+    """Run the real command in an empty folder: run_command("arch=rnn", …)."""
     return run_command_in(tmp_path)
 
 
@@ -93,7 +96,7 @@ def run_command(tmp_path: Path) -> Command:
 def call_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Command:
-    """`run_command` within this process, at a tenth of the cost: for what ends before any run begins."""
+    """Run the command within this process: for what ends before any run begins."""
 
     def call(*arguments: str) -> subprocess.CompletedProcess:
         from bench import run
@@ -116,12 +119,24 @@ def call_command(
 
 
 def tiny_overrides(text: Path) -> list[str]:
-    """The overrides of a run that takes seconds."""
+    """Return the overrides of a run that takes seconds."""
     words = (
-        f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 train.log_every=2 train.validations=2 "
-        "evaluate.sample_tokens=10 evaluate.pseudo_positions=40 evaluate.stretches=2 evaluate.windows=4 evaluate.fillings=4"
+        f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 "
+        "train.log_every=2 train.validations=2 evaluate.sample_tokens=10 "
+        "evaluate.pseudo_positions=40 evaluate.stretches=2 evaluate.windows=4 evaluate.fillings=4"
     )
     return words.split()
+
+
+def write_arch(folder: Path, name: str, target: str) -> Path:
+    """Write the YAML of an architecture into a configuration folder."""
+    path = folder / "arch" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f"_target_: {target}\nfamily: own\ncard: {{summary: A test., paper: ''}}\n"
+        "tune: {learning_rate: 1.0e-3}\n"
+    )
+    return path
 
 
 @pytest.fixture
@@ -130,7 +145,7 @@ def tiny(text: Path) -> list[str]:
 
 
 def assert_one_error(done: subprocess.CompletedProcess, code: int, *words: str) -> str:
-    """Assert that a command ended with one clear line that holds the words, and with the code."""
+    """Assert the exit code and one line of error that contains the words; return the line."""
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)

@@ -140,7 +140,7 @@ def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
     assert "1.20 MFLOP a token at 64 tokens, 1.80 MFLOP a token at 512: ×1.50" in lstm
     assert "1.00 ms a token at 64 tokens, 2.00 ms a token at 512: ×2.00" in lstm
     assert "2.05 kB at every length from 64 to 512" in lstm
-    assert "broken: rows; 1 hold; not asked: tracing" in lstm
+    assert "failed: rows; 1 passed; skipped: tracing" in lstm
     assert (
         "Shape, precision and causality were checked before training, the rest was not: python -m bench.check arch=decoder"
         in decoder

@@ -1,13 +1,13 @@
-"""What every architecture has to keep: checks that say what was done, what was expected, what came, and how to mend it.
+"""Check what every architecture must satisfy.
 
 In a test file of your own:
 
-    SUBJECT = Subject.read("conf/arch/mine.yaml")
+    MODEL = ModelUnderTest.read("conf/arch/mine.yaml")
 
     @pytest.mark.parametrize("check", CHECKS, ids=str)
-    def test_promise(check):
-        finding = examine(check, SUBJECT)
-        assert finding.status != "broken", finding.sentence()
+    def test_contract(check):
+        result = run_check(check, MODEL)
+        assert result.status != "failed", result.sentence()
 """
 
 from bench.contract import forward_checks, training_checks

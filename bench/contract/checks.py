@@ -1,4 +1,4 @@
-"""A line of the contract: what is done, what is expected of it, how to mend it, and what came when it was examined."""
+"""Define the checks of the contract: what each does, expects and observes, and how to fix it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,20 +19,18 @@ from bench.model import (
     solve_width,
 )
 
-PARAMETER_BUDGETS = (
-    20_000,
-    80_000,
-    320_000,
-    1_280_000,
-    5_120_000,
-)  # parameters: the first that the architecture fits into
+# parameters, tried in this order: the first budget that has a width is used
+PARAMETER_BUDGETS = (20_000, 80_000, 320_000, 1_280_000, 5_120_000)
 
 
 @dataclass(frozen=True)
 class ModelUnderTest:
-    """An architecture at a size small enough to check it in seconds. Raises UserError where it can not be made."""
+    """Hold an architecture at a size at which checks take seconds.
 
-    arch: Mapping[str, Any]  # its YAML
+    `arch` is its YAML. Raises ModelBuildError where no budget has a width.
+    """
+
+    arch: Mapping[str, Any]
     context: int = 16
     vocabulary: int = 11
     parameters: int = field(init=False)
@@ -51,73 +49,76 @@ class ModelUnderTest:
 
     @classmethod
     def read(cls, path: str | Path) -> "ModelUnderTest":
-        """The architecture of a YAML file."""
+        """Read the architecture of a YAML file."""
         return cls(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
 
     def build(self, seed: int = 0, context: int = 0) -> LanguageModel:
-        """A model at the subject's width, for its context or for another one."""
+        """Build a model, by default for this context."""
         return build_model(self.arch, self.width, context or self.context, self.vocabulary, seed)
 
     def tokens(self, seed: int = 0, batch: int = 2) -> Tensor:
-        """Random tokens, (B, T)."""
+        """Draw random tokens (B, T)."""
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(self.vocabulary, (batch, self.context), generator=generator)
 
 
 class CheckSkipped(Exception):
-    """A check that is not asked of this architecture; the message is why."""
+    """Say why a check does not apply to an architecture."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the contract."""
+    """Describe one check; `run` returns what it observed, or raises CheckFailed or CheckSkipped."""
 
     name: str
-    done: str
+    action: str
     expected: str
     fix: str
-    run: Callable[[ModelUnderTest], str]  # returns what came; raises Broken or NotAsked
+    run: Callable[[ModelUnderTest], str]
 
     def __str__(self) -> str:
         return self.name
 
 
-CHECKS: list[Check] = []  # all of them, in the order in which they are told
+CHECKS: list[Check] = []  # all of them, in the order of the table
+Run = Callable[[ModelUnderTest], str]
 
 
-def contract_check(
-    done: str, expected: str, mend: str
-) -> Callable[[Callable[[ModelUnderTest], str]], Callable[[ModelUnderTest], str]]:
-    """Enter a check under its function's name."""
+def contract_check(action: str, expected: str, fix: str) -> Callable[[Run], Run]:
+    """Register a function as a check under its own name."""
 
-    def enter(run: Callable[[ModelUnderTest], str]) -> Callable[[ModelUnderTest], str]:
-        CHECKS.append(Check(run.__name__, done, expected, mend, run))
+    def register(run: Run) -> Run:
+        CHECKS.append(Check(run.__name__, action, expected, fix, run))
         return run
 
-    return enter
+    return register
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check found."""
+    """Hold the result of a check; `code` names the reason of a failure."""
 
     check: Check
-    status: Literal["holds", "broken", "not asked"]
+    status: Literal["passed", "failed", "skipped"]
     observed: str
+    code: str = ""
 
     def sentence(self) -> str:
-        """One plain line."""
-        said = f"{self.check.name}: {self.check.done}; expected: {self.check.expected}; came: {self.observed}"
-        return f"{said}; to mend it: {self.check.fix}" if self.status == "broken" else said
+        """Return the result in one line."""
+        check = self.check
+        text = f"{check.name}: {check.action}; expected: {check.expected}; got: {self.observed}"
+        return f"{text}; to fix it: {check.fix}" if self.status == "failed" else text
 
 
-def run_check(check: Check, subject: ModelUnderTest) -> CheckResult:
-    """Run one check; whatever it raises is its finding."""
+def run_check(check: Check, model: ModelUnderTest) -> CheckResult:
+    """Run one check; whatever it raises becomes its result."""
     try:
-        return CheckResult(check, "holds", check.run(subject))
+        return CheckResult(check, "passed", check.run(model))
     except CheckSkipped as reason:
-        return CheckResult(check, "not asked", str(reason))
-    except (CheckFailed, ModelBuildError) as error:
-        return CheckResult(check, "broken", str(error))
+        return CheckResult(check, "skipped", str(reason))
+    except CheckFailed as error:
+        return CheckResult(check, "failed", str(error), error.code)
+    except ModelBuildError as error:
+        return CheckResult(check, "failed", str(error), "not-built")
     except PLUGIN_ERRORS as error:
-        return CheckResult(check, "broken", f"it raised {describe_error(error)}")
+        return CheckResult(check, "failed", f"it raised {describe_error(error)}", "raised")

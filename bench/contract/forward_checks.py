@@ -1,4 +1,4 @@
-"""The promises about what goes in and what comes out: shapes, rows, time, padding, and the state."""
+"""Check inputs and outputs: shape, independent rows, causality, padding, state."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,10 @@ from architectures.interface import Unsupported
 from bench.contract.checks import CheckSkipped, ModelUnderTest, contract_check
 from bench.contract.probes import (
     CheckFailed,
+    ReferenceOutput,
     check_causal,
     check_output,
-    max_change,
+    max_difference,
     preserve_state,
     random_input,
     replace_each_token,
@@ -21,36 +22,30 @@ from bench.contract.probes import (
 )
 from bench.model import LanguageModel
 
-LONG_CONTEXT = 160  # tokens: chunks of 16 to 128 have borders within it
+LONG_CONTEXT = 160  # tokens: more than one chunk of 16 to 128
 SUFFIX_STARTS = (1, 16, 32, 48, 64, 65, 96, 128, 159)
-SHORT_PIECES = (
-    5,
-    1,
-    1,
-    3,
-    2,
-)  # a text of 12 tokens as a state meets it: a prompt, single tokens, several at once
-LONG_PIECES = (40, 1, 30, 9, 80)
-TOLERANCE, LONG_TOLERANCE = 1e-5, 1e-4  # what float32 may differ by
+# tokens per call through a state: a prompt, single tokens, several at once
+SHORT_PIECES, LONG_PIECES = (5, 1, 1, 3, 2), (40, 1, 30, 9, 80)
+TOLERANCE, LONG_TOLERANCE = 1e-5, 1e-4  # of float32
 
 
 @contract_check(
-    "random numbers of (2, 16, D) went through the backbone, and tokens through the whole model",
-    "(B, T, D) comes back, finite, in the same precision, and None for the state",
-    "return (output, None), the output shaped as x",
+    "random numbers (2, 16, D) pass through the backbone, tokens through the model",
+    "a finite output (B, T, D) of the same dtype, and no state",
+    "return (output, None), the output shaped like x",
 )
 def output(subject: ModelUnderTest) -> str:
     model = subject.build()
     with preserve_state(model):
         mixed = check_output(model.backbone, random_input(model, subject.context))
         logits = model(subject.tokens())[0]
-    return f"{tuple(mixed.shape)} in {mixed.dtype}, and logits {tuple(logits.shape)}"
+    return f"{tuple(mixed.shape)} in {mixed.dtype}, logits {tuple(logits.shape)}"
 
 
 @contract_check(
-    "the first row of a batch was replaced",
-    "the rows of a batch do not touch each other",
-    "take no mean, norm or sort over the first axis",
+    "the first row of a batch is replaced",
+    "rows of a batch are independent",
+    "do not average, normalize or sort over the first axis",
 )
 def rows(subject: ModelUnderTest) -> str:
     model = subject.build()
@@ -58,42 +53,38 @@ def rows(subject: ModelUnderTest) -> str:
     changed = x.clone()
     changed[0] = random_input(model, subject.context, seed=1)[0]
     with preserve_state(model):
-        distance = max_change(model.backbone, x, changed, (slice(1, None),))
+        distance = ReferenceOutput(model.backbone, x).change(changed, (slice(1, None),))
     if distance:
-        raise CheckFailed(
-            f"it mixes rows: another first row moved the second by up to {distance:.2g}"
-        )
-    return "the second row stayed as it was, to the bit"
+        message = f"rows are mixed: another first row changed the second by up to {distance:.2g}"
+        raise CheckFailed(message, "mixes-rows")
+    return "the second row is equal, bit for bit"
 
 
 @contract_check(
-    f"each of 16 tokens was changed in turn, and whole ends of {LONG_CONTEXT} tokens, at random",
-    "`causal` is what it does: nothing before a change moves, to the bit",
-    "mask what is to come, pad on the left, or say causal = False",
+    f"each of 16 tokens is replaced, and suffixes of {LONG_CONTEXT} tokens",
+    "`causal` is true: no earlier output changes by a bit; or it is False",
+    "mask future tokens, pad on the left, or declare causal = False",
 )
 def causality(subject: ModelUnderTest) -> str:
     model, long = subject.build(), subject.build(context=LONG_CONTEXT)
-    x, other = random_input(model, subject.context), random_input(model, subject.context, seed=1)
+    x, other = (random_input(model, subject.context, seed) for seed in (0, 1))
     with preserve_state(model), preserve_state(long):
         if model.backbone.causal:
             check_causal(model.backbone, x, replace_each_token(x, other))
-            x, other = (
-                random_input(long, LONG_CONTEXT, batch=1),
-                random_input(long, LONG_CONTEXT, seed=1, batch=1),
-            )
+            x, other = (random_input(long, LONG_CONTEXT, seed, batch=1) for seed in (0, 1))
             check_causal(long.backbone, x, replace_suffixes(x, other, SUFFIX_STARTS))
-            return "it says causal, and nothing before a change moves"
+            return "it declares causal = True, and no earlier output changes"
         changed = torch.cat([x[:, :-1], other[:, -1:]], dim=1)
-        if not max_change(model.backbone, x, changed, (slice(None), slice(0, -1))):
-            raise CheckFailed(
-                "it says that it is not causal, and yet the last token moves nothing before it"
-            )
-    return "it says that it is not causal, and the last token moves earlier outputs"
+        earlier = slice(None), slice(0, -1)
+        if not ReferenceOutput(model.backbone, x).change(changed, earlier):
+            message = "it declares causal = False, but the last token changes no earlier output"
+            raise CheckFailed(message, "not-bidirectional")
+    return "it declares causal = False, and the last token changes earlier outputs"
 
 
 @contract_check(
-    "the last four tokens of each row were declared padding, and replaced",
-    "padding on the right changes nothing before it",
+    "the last four tokens of each row are declared padding, and replaced",
+    "padding on the right changes no output before it",
     "mask the keys from `lengths` on",
 )
 def padding(subject: ModelUnderTest) -> str:
@@ -102,31 +93,23 @@ def padding(subject: ModelUnderTest) -> str:
     changed = torch.cat([x[:, :real], random_input(model, 4, seed=1)], dim=1)
     lengths = torch.tensor([real, real])
     with preserve_state(model):
-        distance = max_change(model.backbone, x, changed, (slice(None), slice(0, real)), lengths)
-        apart = (
-            (
-                seeded_output(model.backbone, x, lengths)[:, :real]
-                - seeded_output(model.backbone, x[:, :real])
-            )
-            .abs()
-            .max()
-            .item()
-        )
+        reference = ReferenceOutput(model.backbone, x, lengths)
+        distance = reference.change(changed, (slice(None), slice(0, real)))
+        alone = seeded_output(model.backbone, x[:, :real])
+        apart = max_difference(seeded_output(model.backbone, x, lengths)[:, :real], alone)
     if distance:
-        raise CheckFailed(
-            f"it looks at padding: another padding moved the outputs before it by up to {distance:.2g}"
-        )
+        message = f"it reads padding: another one changed earlier outputs by up to {distance:.2g}"
+        raise CheckFailed(message, "reads-padding")
     if not apart <= TOLERANCE:
-        raise CheckFailed(
-            f"it looks at padding: the text alone gives outputs up to {apart:.2g} away"
-        )
-    return "the outputs before it are those of the text alone"
+        message = f"it reads padding: outputs without it differ by up to {apart:.2g}"
+        raise CheckFailed(message, "reads-padding")
+    return "outputs are those without padding"
 
 
 @contract_check(
-    f"12 tokens went through the state in pieces of 5 + 1 + 1 + 3 + 2, and {LONG_CONTEXT} in five pieces",
-    "the outputs are those of the whole at once, and the state keeps its size",
-    "keep in the state all that the next token needs, and use it",
+    f"12 tokens pass through the state as 5 + 1 + 1 + 3 + 2, and {LONG_CONTEXT} in five pieces",
+    "outputs are those of one pass, and the state keeps its size",
+    "keep all that the next token needs in the state, and use it",
 )
 def pieces(subject: ModelUnderTest) -> str:
     model = subject.build().eval()
@@ -135,32 +118,32 @@ def pieces(subject: ModelUnderTest) -> str:
     long = subject.build(context=LONG_CONTEXT).eval()
     with preserve_state(long):
         _compare_pieces(long, LONG_PIECES, LONG_TOLERANCE)
-    return f"pieces equal the whole to {distance:.1g}; the state has {size:,} bytes"
+    return f"pieces equal one pass to {distance:.1g}; the state has {size:,} bytes"
 
 
-def _compare_pieces(model: LanguageModel, sizes: Sequence[int], close: float) -> tuple[float, int]:
-    """How far pieces through the state are from the whole, and the state's bytes. Raises Broken and NotAsked."""
+def _compare_pieces(
+    model: LanguageModel, sizes: Sequence[int], tolerance: float
+) -> tuple[float, int]:
+    """Return how far pieces through the state are from one pass, and the bytes of the state."""
     x = random_input(model, sum(sizes))
     state, parts = _init_state(model, sum(sizes)), list[Tensor]()
     before = model.backbone.state_bytes(state)
     for piece in x.split(list(sizes), dim=1):
         mixed, state = model.backbone(piece, state)
         if state is None:
-            raise CheckFailed("it was given a state and returned none")
+            raise CheckFailed("forward was given a state and returned none", "no-state")
         parts.append(mixed)
-    after, distance = (
-        model.backbone.state_bytes(state),
-        (torch.cat(parts, dim=1) - seeded_output(model.backbone, x)).abs().max().item(),
-    )
-    if not distance <= close:
-        said = " + ".join(map(str, sizes))
+    after = model.backbone.state_bytes(state)
+    distance = max_difference(torch.cat(parts, dim=1), seeded_output(model.backbone, x))
+    if not distance <= tolerance:
         raise CheckFailed(
-            f"its state does not continue: pieces of {said} are up to {distance:.2g} away from {sum(sizes)} tokens at once"
+            f"the state does not continue the text: pieces of {' + '.join(map(str, sizes))} differ "
+            f"by up to {distance:.2g} from one pass over {sum(sizes)} tokens",
+            "state-diverges",
         )
     if after != before:
-        raise CheckFailed(
-            f"its state changed its size from {before} to {after} bytes within the length that it was made for"
-        )
+        message = f"the state changes its size from {before} to {after} bytes within its length"
+        raise CheckFailed(message, "state-size")
     return distance, after
 
 
@@ -169,5 +152,6 @@ def _init_state(model: LanguageModel, length: int) -> Any:
         return model.init_state(2, length)
     except Unsupported as reason:
         if not str(reason):
-            raise CheckFailed("init_state refuses without saying why") from None
-        raise CheckSkipped(f"it refuses a state: {reason}") from None
+            message = "init_state raises Unsupported without a reason"
+            raise CheckFailed(message, "no-reason") from None
+        raise CheckSkipped(f"it has no state: {reason}") from None

@@ -11,6 +11,7 @@ from bench.records.store import SCHEMA, read_json, write_json
 from bench.system.files import check_writable
 
 CONTRACT_FOLDER = "checks"
+OLD_STATUS = {"holds": "passed", "broken": "failed", "not asked": "skipped"}  # of earlier versions
 
 
 def write_contract_results(run: Run, findings: Sequence[Mapping[str, Any]]) -> Path:
@@ -44,7 +45,12 @@ def read_contract_results(root: Path) -> dict[str, dict[str, Any]]:
             isinstance(content, dict)
             and {"architecture", "target", "source", "findings"} <= content.keys()
         ):
+            findings = [
+                one | {"status": OLD_STATUS.get(one.get("status"), one.get("status"))}
+                for one in content["findings"]
+            ]
             found[str(content["architecture"])] = content | {
-                "stale": content["source"] != source_digest(CONTRACT, str(content["target"]))
+                "findings": findings,
+                "stale": content["source"] != source_digest(CONTRACT, str(content["target"])),
             }
     return found

@@ -212,7 +212,7 @@ def test_a_convolution_that_looks_ahead_is_caught(monkeypatch: pytest.MonkeyPatc
 
     assert "nothing before a change moves" in finding("causality", **read("mingru"))
     monkeypatch.setattr(ShortConvolution, "forward", both_sides)
-    assert "came: it looks ahead while it says causal" in finding("causality", **read("mingru"))
+    assert "looks ahead" in finding("causality", **read("mingru"))
 
 
 # --- RG-LRU, Griffin and hybrids --------------------------------------------------------------------------------------

@@ -154,12 +154,12 @@ def _contract(name: str, found: Mapping[str, Any] | None, trained: bool) -> str:
     told: dict[str, list[str]] = {}
     for one in found["findings"]:
         told.setdefault(str(one.get("status")), []).append(str(one.get("name")))
-    broken, kept = told.get("broken", []), len(told.get("holds", []))
-    aside = f"; not asked: {join_words(told['not asked'])}" if told.get("not asked") else ""
+    broken, kept = told.get("failed", []), len(told.get("passed", []))
+    aside = f"; skipped: {join_words(told['skipped'])}" if told.get("skipped") else ""
     said = (
-        f"broken: {join_words(broken)}; {kept} hold"
+        f"failed: {join_words(broken)}; {kept} passed"
         if broken
-        else f"all {plural(kept, 'promise')} hold"
+        else f"{plural(kept, 'check')} passed"
     )
     stale = f". Sources changed since: {ASK.format(name)}" if found.get("stale") else ""
     return f"{said}{aside}{stale}"
