@@ -13,8 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 WORDS = (
-    "the a small large red green house tree river stone walks sleeps sings falls under over near and "
-    "but slowly"
+    "the a small large red green house tree river stone walks sleeps sings falls under over near "
+    "and but slowly"
 ).split()
 Command = Callable[..., subprocess.CompletedProcess]
 OWN = [

@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 
 from bench import check
-from bench.contract import CHECKS
+from bench.contract import CHECKS, CheckResult
 from bench.records import contract_results
 from tests import fake_architectures
 from tests.conftest import ROOT, Command, write_arch
@@ -41,17 +42,14 @@ def test_results_are_shown_and_kept(run_command: Command, tmp_path: Path) -> Non
     assert {row["status"] for row in kept["good"]["findings"]} == {"passed"}
 
 
-def test_the_table(capsys: pytest.CaptureFixture, snapshot: object) -> None:
-    result = check.format_table
-    from bench.contract import CheckResult
-
-    every = next(one for one in CHECKS if one.name == "rows")
+def test_the_table(snapshot: SnapshotAssertion) -> None:
+    rows = next(one for one in CHECKS if one.name == "rows")
     results = [
-        CheckResult(every, "passed", "the second row is equal"),
-        CheckResult(every, "failed", "rows are mixed", "mixes-rows"),
-        CheckResult(every, "skipped", "not needed"),
+        CheckResult(rows, "passed", "the second row is equal"),
+        CheckResult(rows, "failed", "rows are mixed", "mixes-rows"),
+        CheckResult(rows, "skipped", "not needed"),
     ]
-    assert result(results) + "\n" + check.summary_line(results) == snapshot
+    assert f"{check.format_table(results)}\n{check.summary_line(results)}" == snapshot
 
 
 @pytest.mark.slow

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import model
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.plugins import install_hint
-from bench import model
 from tests.conftest import write_arch
 
 VALID = "tests.fake_architectures.Valid"
