@@ -444,7 +444,7 @@ def test_figures_follow_the_page_colours(page: str) -> None:
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
     root = tmp_path / "suite"
-    fake_records.write_run(root, "lstm", 0, source=source.training_source())
+    fake_records.write_run(root, "lstm", 0, source=source.training_source("made_up.lstm.Model"))
     assert '<span class="badge">stale' not in reporting.make_report(root)[0].read_text()
     fake_records.write_run(root, "gru", 0, source="0ld50urc")
     assert '<span class="badge">stale' in reporting.make_report(root)[0].read_text()

@@ -1,7 +1,6 @@
 """From records to the tables that are printed and written: a row a variant, averaged over its seeds."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,12 +45,9 @@ class VariantTables:
     means: pd.DataFrame  # indexed by row: the mean of each metric over the finished runs
 
 
-def aggregate_variants(
-    records: Records, sittings: list[MeasuredSession], source: str = ""
-) -> VariantTables:
-    """Average the runs over seeds and join what was measured; runs of other sources than `source` are stale."""
+def aggregate_variants(records: Records, sittings: list[MeasuredSession]) -> VariantTables:
+    """Average the runs over seeds and join what was measured."""
     runs = _number_variants(records.runs)
-    runs["stale"] = [_is_stale(run, source) for run in runs.itertuples()]
     wide = _metrics_by_run(records.values)
     runs = runs.join(wide[wide.columns.difference(runs.columns)], on="run")
     done = runs[runs["status"] == "done"]
@@ -66,11 +62,6 @@ def aggregate_variants(
     windows = _documents(records.windows.rename(columns={"window": "document"}), done)
     means = done.groupby("row")[[name for name in wide.columns if name in done]].mean()
     return VariantTables(_join_speeds(summary, sittings), runs, documents, windows, means)
-
-
-def _is_stale(run: Any, source: str) -> bool:
-    digest = (run.provenance.get("digests") or {}).get("source", "")
-    return bool(run.status == "done" and source and digest and digest != source)
 
 
 def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:

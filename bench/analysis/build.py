@@ -8,7 +8,6 @@ from bench.analysis.scaling import ScalingStudy, scaling_studies
 from bench.analysis.session_builder import build_sessions
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup, build_groups
-from bench.records.source import training_source
 from bench.records.tables import Records
 
 
@@ -30,7 +29,7 @@ def build(records: Records, target: float | None = None) -> Analysis:
     `target`: bits per byte for the time to reach it; by default the best that two variants reach.
     """
     sessions = build_sessions(records.measures, records.calibrations)
-    variants = aggregate_variants(records, sessions, training_source())
+    variants = aggregate_variants(records, sessions)
     comparisons = build_comparisons(Inputs(records, variants, sessions, target))
     groups = build_groups(sessions, comparisons)
     return Analysis(records, variants, sessions, comparisons, groups, scaling_studies(variants))

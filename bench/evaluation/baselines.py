@@ -18,7 +18,8 @@ from bench.data.blocks import spaced_blocks
 from bench.evaluation import ngram
 from bench.evaluation.ngram import Floats
 from bench.records.metrics import Metric
-from bench.records.store import SCHEMA, write_json
+from bench.records.schema import SCHEMA
+from bench.records.store import write_json
 
 MAX_ORDER = 24  # at most
 PATIENCE = 2  # orders in a row that are no better end the search

@@ -17,7 +17,7 @@ from bench.data import Corpus
 from bench.evaluation import Score
 from bench.evaluation.protocols import stride_of
 from bench.records import loading, store
-from bench.records.schema import result_error
+from bench.records.validation import result_error
 from bench.system import files
 from bench.training import (
     build_objective,

@@ -24,7 +24,7 @@ from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run, run_from_dict
 from bench.execution import torchrun
-from bench.records import loading, source, store
+from bench.records import loading, store
 from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
 
@@ -217,7 +217,6 @@ def provenance(overrides: Sequence[str]) -> dict[str, Any]:
     """Which sources and which command a record comes from, and the command that runs this one run again."""
     here = Path(__file__).parents[2]
     return {
-        "digests": {"source": source.training_source()},
         "git": {
             "commit": _git(here, "rev-parse", "HEAD"),
             "dirty": bool(_git(here, "status", "--porcelain")),

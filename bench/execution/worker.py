@@ -70,7 +70,8 @@ def train_and_score(run: Run, folder: Path, say: Say) -> None:
     }
     # `auto` may mean another device or precision elsewhere
     chosen = {"device": settings.device.type, "precision": precision_name(settings)}
-    origin = digests | {"source": source.training_source(), "config": identity(run)} | chosen
+    sources = source.training_source(str(run.arch["_target_"]))
+    origin = digests | {"source": sources, "config": identity(run)} | chosen
     group.check_consistent(origin)
     if group.is_main:
         store.add_provenance(folder, digests, corpus.facts)

@@ -1,4 +1,4 @@
-"""Records as they come from the disk: sound, or a short reason why not. Imports no torch."""
+"""Load the folder of a run or a measurement, as far as its files are valid. Imports no torch."""
 
 import json
 import re
@@ -14,36 +14,33 @@ from bench.records.schema import (
     PROVENANCE,
     SUBJECT,
     all_of_types,
-    data_digest_error,
     first_mismatch,
-    headline_error,
-    result_error,
 )
+from bench.records.validation import data_digest_error, headline_error, result_error
 
-UNREADABLE = "unreadable"  # there is a result, and it is not one that this program writes
-TOP_LEVEL_KEY = re.compile(r"(?m)^(?=[^\s\-#])")  # where a key of the top level begins
-NOT_SEPARABLE = re.compile(
-    r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w"
-)  # several documents, or a value that another block defines
+UNREADABLE = "unreadable"  # the status where result.json exists and cannot count
+TOP_LEVEL_KEY = re.compile(r"(?m)^(?=[^\s\-#])")
+# several documents, or an anchor that another block may use
+NOT_SEPARABLE = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 
 
 class RunRecord(NamedTuple):
-    """A run's record. What is not sound is empty, and has the reason."""
+    """The record of a run. What is not valid is empty, with the reason."""
 
     config: dict[str, Any]
     provenance: dict[str, Any]
     result: dict[str, Any]
     status: str  # absent, unfinished, done, failed, skipped or unreadable
-    reason: str  # why it is unreadable, or why an unfinished one has no configuration
-    aside: str  # what is wrong with its provenance, where its result stands without
+    reason: str = ""  # why it is unreadable, or why an unfinished one has no configuration
+    damage: str = ""  # what is wrong with its provenance, where its result counts without
 
 
-# --- files ------------------------------------------------------------------------------------------------------------
+# --- files ---------------------------------------------------------------------------------------
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file; None where it is missing or broken."""
+    """Return the content of a JSON file; None where it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -51,7 +48,6 @@ def read_json(path: Path) -> Any:
 
 
 def _read_config(path: Path) -> Any:
-    """The content of a configuration; None where it is missing or broken."""
     try:
         return _parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
@@ -59,16 +55,16 @@ def _read_config(path: Path) -> Any:
 
 
 def _parse_yaml(text: str) -> Any:
-    """A YAML text. Its top-level blocks are mostly alike from run to run: each is parsed once, and shared by all that hold it."""
+    """Parse a YAML text by top-level blocks: most recur in many runs, and are parsed once."""
     if NOT_SEPARABLE.search(text):
         return yaml.load(text, Loader=LOADER)
-    whole: dict[str, Any] = {}
+    tree: dict[str, Any] = {}
     for block in TOP_LEVEL_KEY.split(text):
-        found = _parse_block(block) if block.strip() else {}
-        if not isinstance(found, dict):
+        part = _parse_block(block) if block.strip() else {}
+        if not isinstance(part, dict):
             return yaml.load(text, Loader=LOADER)
-        whole |= found
-    return whole
+        tree |= part
+    return tree
 
 
 @lru_cache(maxsize=4096)
@@ -77,85 +73,73 @@ def _parse_block(text: str) -> Any:
 
 
 def read_curve_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The logged steps of a curve, and how many of its lines are none: a kill cut them short, or something spoiled them."""
+    """Return the logged steps of a curve, and how many of its lines are damaged."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return [], 0
-    rows = [row for line in lines if _is_step(row := _parse_line(line))]
+    rows = [row for line in lines if (row := _parse_step(line))]
     return rows, len(lines) - len(rows)
 
 
-def _parse_line(text: str) -> Any:
+def _parse_step(line: str) -> dict[str, Any] | None:
     try:
-        return json.loads(text)
+        row = json.loads(line)
     except (ValueError, RecursionError):
         return None
+    valid = isinstance(row, dict) and "step" in row and all_of_types(row.values(), NUMBER)
+    return row if valid else None
 
 
-def _is_step(row: Any) -> bool:
-    return isinstance(row, dict) and "step" in row and all_of_types(row.values(), NUMBER)
-
-
-# --- records ----------------------------------------------------------------------------------------------------------
+# --- records -------------------------------------------------------------------------------------
 
 
 def load_record(folder: Path) -> RunRecord:
-    """A run's record, as far as it is sound."""
+    """Load the record of a run, as far as it is valid."""
     config, provenance = _read_config(folder / "config.yaml"), read_json(folder / "provenance.json")
-    unlike = [
-        _in_file("config.yaml", folder, first_mismatch(config, CONFIG)),
-        _in_file("provenance.json", folder, first_mismatch(provenance, PROVENANCE)),
-    ]
-    configured, proven = (
-        {} if wrong else tree for wrong, tree in zip(unlike, (config, provenance), strict=True)
+    config_error = _in_file(folder, "config.yaml", first_mismatch(config, CONFIG))
+    provenance_error = _in_file(folder, "provenance.json", first_mismatch(provenance, PROVENANCE))
+    record = RunRecord(
+        {} if config_error else config, {} if provenance_error else provenance, {}, UNREADABLE
     )
     result = read_json(folder / "result.json")
     if result is None:
-        there = (folder / "config.yaml").exists()
-        return RunRecord(
-            configured,
-            proven,
-            {},
-            "unfinished" if there else "absent",
-            unlike[0] if there else "",
-            "",
-        )
-    done = isinstance(result, dict) and result.get("status") == "done"
-    wrong = result_error(result)
-    wrong = (f"result.json: {wrong}" if wrong else "") or unlike[0]
-    if done and not wrong:
-        wrong = headline_error(result, configured) or unlike[1] or data_digest_error(proven)
-    if wrong:
-        return RunRecord(configured, proven, {}, UNREADABLE, wrong, "")
-    return RunRecord(configured, proven, result, str(result["status"]), "", unlike[1])
+        exists = (folder / "config.yaml").exists()
+        status = "unfinished" if exists else "absent"
+        return record._replace(status=status, reason=config_error if exists else "")
+    error = _in_file(folder, "result.json", result_error(result)) or config_error
+    if not error and result["status"] == "done":
+        error = headline_error(result, record.config) or provenance_error
+        error = error or data_digest_error(record.provenance)
+    if error:
+        return record._replace(reason=error)
+    return record._replace(result=result, status=result["status"], damage=provenance_error)
 
 
-def _in_file(name: str, folder: Path, wrong: str) -> str:
-    if wrong and not (folder / name).exists():
+def _in_file(folder: Path, name: str, error: str) -> str:
+    if error and not (folder / name).exists():
         return f"{name} is missing"
-    return f"{name}: {wrong}" if wrong else ""
+    return f"{name}: {error}" if error else ""
 
 
 def load_measurement(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """What was measured, what came of it, and what is wrong with either. A damaged one keeps what its folders' names say."""
-    about, result = read_json(folder / "subject.json"), read_json(folder / "result.json")
-    wrong = _in_file("result.json", folder, result_error(result)) or _in_file(
-        "subject.json", folder, first_mismatch(about, SUBJECT)
-    )
-    starts = [] if wrong else (about.get("surroundings") or {}).get("process_starts") or []
+    """Return what was measured, its result, and what is wrong with either.
+
+    A damaged measurement keeps what its folders' names say.
+    """
+    subject, result = read_json(folder / "subject.json"), read_json(folder / "result.json")
+    error = _in_file(folder, "result.json", result_error(result))
+    error = error or _in_file(folder, "subject.json", first_mismatch(subject, SUBJECT))
+    starts = [] if error else (subject.get("surroundings") or {}).get("process_starts") or []
     if not all_of_types(starts, NUMBER):
-        wrong = "subject.json: surroundings.process_starts holds something else than numbers"
-    if not wrong:
-        return about, result, ""
+        error = "subject.json: surroundings.process_starts holds values that are not numbers"
+    if not error:
+        return subject, result, ""
     name = folder.name.removesuffix("-again")
-    said = {
+    subject = {
         "machine": folder.parent.name.partition("-")[0],
         "arch": name.rpartition("-")[0] or name,
         "subject": name,
+        "twin": name != folder.name,
     }
-    return (
-        {**said, "twin": name != folder.name},
-        {"status": UNREADABLE, "reason": wrong, "metrics": []},
-        wrong,
-    )
+    return subject, {"status": UNREADABLE, "reason": error, "metrics": []}, error

@@ -1,160 +1,248 @@
-"""What the files of a record have to hold, and what is wrong with one that does not. Imports no torch.
+"""State what each file of a record holds, for validation and for the docs. Imports no torch."""
 
-Whatever spoiled a file (a full disk, a hand, another version), what is not as it was written counts for nothing, and is told of.
-"""
-
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = 1
 FINISHED = ("done", "failed", "skipped")
-HEADLINES = {
-    "masked": ("pseudo_perplexity",),
-    "causal": ("bits_per_byte", "regret"),
-}  # one of them is what a finished run is for
-
-Kinds = tuple[type, ...]
-Shape = Mapping[str, Kinds]
 NONE = type(None)
-NUMBER, TEXT, TREE, LIST = (int, float), (str,), (dict,), (list,)
-CONFIG: Shape = {
-    "arch": TREE, "arch.family": (str, NONE), "arch.card": (dict, NONE), "arch.tune": (dict, NONE),
-    "arch.tune.learning_rate": (*NUMBER, dict, NONE), "arch.tune.trials": (int, NONE),
-    "names.arch": TEXT, "names.data": TEXT, "names.size": TEXT, "seed": (int,), "data.tokenizer": TEXT,
-    "data.synthetic": (dict, NONE), "size.parameters": (int,), "size.context": (int,), "size.state_bytes": (int, NONE),
-    "size.match": (str, NONE), "size.count": (str, NONE), "objective.kind": TEXT, "train.steps": (int,), "train.batch": (int,),
-    "train.learning_rate": (*NUMBER, NONE), "train.match": (str, NONE), "train.budget": (*NUMBER, NONE),
-    "train.precision": (str, NONE), "optimizer": (dict, NONE), "optimizer.kind": (str, NONE), "tune": (dict, NONE),
-    "tune.trials": (int, NONE), "evaluate": (dict, NONE), "evaluate.prompt": (str, NONE), "control.arch": (str, NONE),
-    "control.seeds": (list, NONE),
-}  # fmt: skip
-PROVENANCE: Shape = {
-    "attempt": (int, NONE), "variant": (str, NONE), "subject": (str, NONE), "rerun": (str, NONE), "command": (str, NONE),
-    "starts": (list, NONE), "git": (dict, NONE), "git.commit": (str, NONE), "data": (dict, NONE), "digests": (dict, NONE),
-    **{f"digests.{name}": (str, NONE) for name in ("data", "order", "text", "source")},
-}  # fmt: skip
-RESULT: Shape = {
-    "schema": (int,), "status": TEXT, "reason": (str, NONE), "facts": (dict, NONE), "metrics": LIST,
-    **{f"facts.{name}": (str, NONE) for name in ("objective", "protocol", "part", "precision", "kernels", "data_digest")},
-}  # fmt: skip
-METRIC: Shape = {
-    "name": TEXT, "values": LIST, "unit": (str, NONE), "better": (str, NONE), "note": (str, NONE), "at": (dict, NONE),
-    "rounds": (list, NONE),
-}  # fmt: skip
-SUBJECT: Shape = {
-    "machine": TEXT, "subject": TEXT, "arch": TEXT, "twin": (bool, NONE), "environment": (dict, NONE), "options": (dict, NONE),
-    "facts": (dict, NONE), "described": (dict, NONE), "protocol": (dict, NONE),
-    "surroundings": (dict, NONE), "surroundings.before": (dict, NONE),
-    "surroundings.after": (dict, NONE), "surroundings.process_starts": (list, NONE), "surroundings.stopped": (bool, NONE),
-}  # fmt: skip
-DOCTOR: Shape = {"findings": LIST, "sentences": (list, NONE)}
-REFERENCE: Shape = {
-    "data_digest": TEXT,
-    "part": TEXT,
-    "context": (int,),
-    "reason": (str, NONE),
-    "lines": LIST,
+NUMBER = (int, float)
+TYPES: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "int": (int,),
+    "number": NUMBER,
+    "number or mapping": (int, float, dict),
+    "bool": (bool,),
+    "mapping": (dict,),
+    "list": (list,),
 }
-LINE: Shape = {"name": TEXT, "note": TEXT, "context": TEXT, "metrics": LIST}
-SEARCH: Shape = {
-    "arch": TEXT, "metric": TEXT, "steps": (int,), "batch": (int,), "context": (int,), "space": TREE, "trials": LIST,
-}  # fmt: skip
-TRIAL: Shape = {"score": (*NUMBER, NONE), "values.learning_rate": NUMBER}
 
 
-def first_mismatch(tree: Any, shape: Shape) -> str:
-    """The first thing in a tree that is not of the kinds that its shape says; nothing where all is. What is None is missing."""
+@dataclass(frozen=True)
+class Key:
+    """A key of a file, by its dotted path."""
+
+    path: str
+    kind: str  # of TYPES; a trailing ? where it may be missing or null
+    meaning: str
+    types: tuple[type, ...]
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """A file of a record: its name, what it is, and its keys."""
+
+    name: str
+    meaning: str
+    keys: tuple[Key, ...]
+
+
+def _file(name: str, meaning: str, table: str = "") -> RecordFile:
+    """Return a file from a table of its keys: `path | type | meaning`, `?` for optional ones."""
+    rows = [[part.strip() for part in line.split("|")] for line in table.strip().splitlines()]
+    keys = []
+    for path, kind, help in rows:
+        types = TYPES[kind.removesuffix("?")] + ((NONE,) if kind.endswith("?") else ())
+        keys.append(Key(path, kind, help, types, tuple(path.split("."))))
+    return RecordFile(name, meaning, tuple(keys))
+
+
+CONFIG = _file("config.yaml", "the resolved configuration, as the conf/ folder documents it", """
+    arch                    | mapping  | class (`_target_`) and options of the architecture
+    arch.family             | text?    | family that groups the report's cards
+    arch.card               | mapping? | summary and paper
+    arch.tune               | mapping? | learning rate and how it was found
+    arch.tune.learning_rate | number or mapping? | one rate, or one per optimizer
+    arch.tune.trials        | int?     | trials of the search that found it
+    names.arch              | text     | name of the YAML chosen for arch
+    names.data              | text     | name of the YAML chosen for data
+    names.size              | text     | name of the YAML chosen for size
+    seed                    | int      | seed of weights, data order, masks and dropout
+    data.tokenizer          | text     | kind or path of the tokenizer
+    data.synthetic          | mapping? | law of a synthetic source
+    size.parameters         | int      | budget of parameters
+    size.context            | int      | tokens of a training window
+    size.state_bytes        | int?     | budget of state, where match is state
+    size.match              | text?    | what the width is solved for
+    size.count              | text?    | which parameters the budget counts
+    objective.kind          | text     | auto, causal or masked
+    train.steps             | int      | steps of training
+    train.batch             | int      | sequences per step
+    train.learning_rate     | number?  | overrides the architecture's
+    train.match             | text?    | what the number of steps is planned from
+    train.budget            | number?  | FLOPs or seconds of a planned run
+    train.precision         | text?    | precision asked for
+    optimizer               | mapping? | kind and options of the optimizer
+    optimizer.kind          | text?    | adamw or muon
+    tune                    | mapping? | options of a learning-rate search
+    tune.trials             | int?     | trials of the search
+    evaluate                | mapping? | protocol and sample sizes of evaluation
+    evaluate.prompt         | text?    | prompt of the text sample
+    control.arch            | text?    | architecture of the A/A control
+    control.seeds           | list?    | seeds of the A/A control
+""")  # fmt: skip
+ENVIRONMENT = _file("environment.json", "the machine and its software", """
+    machine            | text?    | digest of processor, cores, memory and accelerators
+    processor          | text?    | model of the processor
+    cores              | int?     | cores of the machine
+    memory_bytes       | int?     | memory of the machine
+    accelerator        | text?    | model of the accelerator, empty on a CPU
+    system             | text?    | operating system
+    threads            | int?     | threads of the run
+    openmp_wait_policy | text?    | how idle threads wait
+    allocator          | text?    | settings of the memory allocator
+    python             | text?    | version
+    torch              | text?    | version
+    packages           | mapping? | versions of other packages
+""")  # fmt: skip
+PROVENANCE = _file("provenance.json", "what the run was made from", """
+    attempt        | int?     | 1, or n of a folder -an
+    variant        | text?    | identity without the seed: the rows of tables
+    subject        | text?    | identity of what measurements measure
+    rerun          | text?    | command that runs it again
+    command        | text?    | command that started it
+    starts         | list?    | time, host and process of each start
+    git            | mapping? | commit, and whether files differed from it
+    git.commit     | text?    | commit of the working tree
+    data           | mapping? | documents, bytes, tokens, duplicates, unseen characters
+    digests        | mapping? | digests of what went in
+    digests.data   | text?    | tokens of all parts and the tokenizer
+    digests.order  | text?    | indices of every block trained on
+    digests.text   | text?    | raw text of all parts
+    digests.source | text?    | source files that decide weights and scores
+""")  # fmt: skip
+CURVE = _file("curve.jsonl", "a line per logged step", """
+    step            | number  | step of training
+    tokens          | number? | tokens trained on
+    nats            | number? | mean loss per target since the line before
+    learning_rate   | number? | learning rate of the step
+    validation_nats | number? | loss on fixed blocks of the validation part
+    targets         | number? | targets with a loss since the line before
+    seconds         | number? | wall time of training
+""")  # fmt: skip
+RESULT = _file("result.json", "the outcome; written last, by rename", """
+    schema            | int      | version of this format: 1
+    status            | text     | done, failed or skipped
+    reason            | text?    | why it failed or was skipped
+    facts             | mapping? | what was decided on the way; `started: false` if it never began
+    facts.objective   | text?    | causal or masked
+    facts.protocol    | text?    | protocol of the headline score
+    facts.part        | text?    | part of the data that was scored
+    facts.precision   | text?    | precision used
+    facts.kernels     | text?    | kernels that recurrences ran on
+    facts.data_digest | text?    | digest of the data, in a further evaluation
+    metrics           | list     | measured quantities, as below
+""")  # fmt: skip
+METRIC = _file("result.json: a metric", "a measured quantity", """
+    name   | text     | name in the registry
+    values | list     | samples, never statistics; empty where there is none, and the note says why
+    unit   | text?    | unit of the values
+    better | text?    | higher, lower or neither
+    note   | text?    | how it was taken
+    at     | mapping? | point on an axis, as in `{"length": 256}`
+    rounds | list?    | round of each sample, where rounds were paired
+""")  # fmt: skip
+SUBJECT = _file("subject.json", "what was measured", """
+    machine                     | text     | digest of the machine
+    subject                     | text     | identity of what was measured
+    arch                        | text     | name of the architecture's YAML
+    twin                        | bool?    | whether it is the A/A duplicate
+    environment                 | mapping? | as environment.json, of the worker
+    options                     | mapping? | options of the measurement
+    facts                       | mapping? | width, FLOPs, device, precision and others
+    described                   | mapping? | the architecture's YAML
+    protocol                    | mapping? | options, source, threads, torch, and their digest
+    surroundings                | mapping? | state of the machine around the session
+    surroundings.before         | mapping? | load, clocks, affinity before
+    surroundings.after          | mapping? | the same after
+    surroundings.process_starts | list?    | round at which each process began
+    surroundings.stopped        | bool?    | whether it was stopped before its end
+""")  # fmt: skip
+CALIBRATION = _file("doctor.json", "whether the session's measuring instruments are right", """
+    findings  | list  | a mapping per check: name, expected, came, unit, off, sentence
+    sentences | list? | about the machine
+""")  # fmt: skip
+BASELINES = _file("references/<data>-<context>.json", "baselines of a text under a context", """
+    data_digest | text  | digest of the data
+    part        | text  | part that is scored
+    context     | int   | tokens of a window
+    reason      | text? | why there is none
+    lines       | list  | a mapping per baseline, as below
+""")  # fmt: skip
+BASELINE = _file("references/…: a baseline", "what needs no architecture", """
+    name    | text | uniform, unigram, n-gram or lzma
+    note    | text | how it was made
+    context | text | none, windows or unlimited
+    metrics | list | as in result.json
+""")  # fmt: skip
+SEARCH = _file("tune/searches/<arch>-<digest>.json", "a search for a learning rate", """
+    arch    | text    | name of the architecture's YAML
+    metric  | text    | score of a trial
+    steps   | int     | steps of a trial
+    batch   | int     | sequences per step
+    context | int     | tokens of a window
+    space   | mapping | ranges drawn from
+    trials  | list    | a mapping per trial, as below
+""")  # fmt: skip
+TRIAL = _file("tune/searches/…: a trial", "one trial of a search", """
+    score                | number? | null where it diverged
+    values.learning_rate | number  | rate that was tried
+""")  # fmt: skip
+FILES = (
+    CONFIG,
+    ENVIRONMENT,
+    PROVENANCE,
+    CURVE,
+    _file("checkpoint/training.pt", "state of training; removed once the result is written"),
+    _file("checkpoint/weights.pt, vocabulary.json", "`width` and `model`; the tokens"),
+    _file("documents.parquet", "`document, bytes, tokens, nats` of each held-out document"),
+    _file("windows.parquet", "`window, tokens, bytes, nats` of each sampled window"),
+    _file("text.txt", "the prompt and what the model generated"),
+    RESULT,
+    METRIC,
+    _file("evaluations/<protocol>-<digest>/", "a further score: result.json, documents.parquet"),
+    _file(".lock, ../.locks/", "locks of the process that trains and of its command"),
+    SUBJECT,
+    CALIBRATION,
+    BASELINES,
+    BASELINE,
+    SEARCH,
+    TRIAL,
+)
+
+
+def record_rows() -> list[tuple[str, str, str, str]]:
+    """Return a row per file and per key for the table of the docs: file, key, type, meaning."""
+    rows = []
+    for file in FILES:
+        rows.append((file.name, "", "", file.meaning))
+        rows += [(file.name, key.path, key.kind, key.meaning) for key in file.keys]
+    return rows
+
+
+def first_mismatch(tree: Any, file: RecordFile) -> str:
+    """Return what is wrong with the content of a file; empty where it has every key as written."""
     if not isinstance(tree, dict):
-        return (
-            "it can not be read"
-            if tree is None
-            else f"it is {shorten(tree)}, where keys were written"
-        )
-    for path, kinds in shape.items():
+        return "it cannot be read" if tree is None else f"it is {shorten(tree)}, not a mapping"
+    for key in file.keys:
         value: Any = tree
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, dict) else None if value is None else ...
-        if type(value) not in kinds:
-            return f"{path} is {'missing' if value is None else 'not there' if value is ... else shorten(value)}"
+        for part in key.parts:
+            value = value.get(part) if isinstance(value, dict) else None if value is None else ...
+        if type(value) not in key.types:
+            return f"{key.path} is {_describe(value)}"
     return ""
 
 
-def all_of_types(values: Iterable[Any], kinds: Kinds) -> bool:
-    return {*map(type, values)} <= {*kinds}
+def _describe(value: Any) -> str:
+    return "missing" if value is None else "not there" if value is ... else shorten(value)
+
+
+def all_of_types(values: Iterable[Any], types: tuple[type, ...]) -> bool:
+    return {*map(type, values)} <= {*types}
 
 
 def shorten(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}…"
-
-
-def result_error(result: Any) -> str:
-    """What is wrong with a result, of a run or of a measurement; nothing where it is sound."""
-    if wrong := first_mismatch(result, RESULT):
-        return wrong
-    if result["schema"] != SCHEMA:
-        return f"schema is {result['schema']}, and {SCHEMA} is what is known here"
-    if result["status"] not in FINISHED:
-        return f"status is {shorten(result['status'])}, which is none of {', '.join(FINISHED)}"
-    return metrics_error(result["metrics"])
-
-
-def metrics_error(metrics: Sequence[Any]) -> str:
-    """What is wrong with the first metric that is not sound; nothing where all are."""
-    for metric in metrics:
-        if wrong := first_mismatch(metric, METRIC):
-            return f"a metric: {wrong}"
-        at, rounds = metric.get("at") or {}, metric.get("rounds") or ()
-        if not (
-            all_of_types(metric["values"], NUMBER)
-            and all_of_types(at.values(), NUMBER)
-            and all_of_types(rounds, (int,))
-        ):
-            return f"{shorten(metric['name'])} holds something else than numbers"
-    return ""
-
-
-def headline_error(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """Why a finished run lacks the number that it is for; nothing where it has it. NaN is no number, nor is infinity."""
-    kind = (result.get("facts") or {}).get("objective") or config.get("objective", {}).get("kind")
-    names = HEADLINES.get(kind, tuple(name for of in HEADLINES.values() for name in of))
-    found = {one["name"]: one["values"] for one in result["metrics"] if one["name"] in names}
-    if not any(found.values()):
-        return f"result.json: it is done, and has no {' or '.join(names)}"
-    for name, values in found.items():
-        if not all(map(math.isfinite, values)):
-            return f"result.json: {name} is {', '.join(f'{value}' for value in values)}, which is no finite number"
-    return ""
-
-
-def data_digest_error(provenance: Mapping[str, Any]) -> str:
-    """Why a finished run can stand beside no other; nothing where it says what it was trained and scored on."""
-    known = (provenance.get("digests") or {}).get("data")
-    return "" if known else "provenance.json: it does not say on which text (digests.data)"
-
-
-def calibration_error(content: Any) -> str:
-    return first_mismatch(content, DOCTOR) or next(
-        (wrong for one in content["findings"] if (wrong := first_mismatch(one, {}))), ""
-    )
-
-
-def baselines_error(content: Any) -> str:
-    """What is wrong with the reference lines of a text."""
-    if wrong := first_mismatch(content, REFERENCE):
-        return wrong
-    for line in content["lines"]:
-        if wrong := first_mismatch(line, LINE) or metrics_error(line["metrics"]):
-            return f"a line: {wrong}"
-        if not all(metric["values"] for metric in line["metrics"]):
-            return f"a line: {shorten(line['name'])} has no value"
-    return ""
-
-
-def search_error(content: Any) -> str:
-    """What is wrong with the record of a search for a learning rate."""
-    return first_mismatch(content, SEARCH) or next(
-        (f"a trial: {wrong}" for one in content["trials"] if (wrong := first_mismatch(one, TRIAL))),
-        "",
-    )

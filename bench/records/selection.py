@@ -1,4 +1,4 @@
-"""Which record of a run counts, where there are several attempts and copies; what is told of the others. Imports no torch."""
+"""Select the record of each run that counts, among attempts and copies. Imports no torch."""
 
 import re
 from collections.abc import Iterator
@@ -17,81 +17,74 @@ class StoredRun(NamedTuple):
     """A folder that holds the record of a run."""
 
     folder: Path
-    look: RunRecord
+    record: RunRecord
     attempt: int
+
+    @property
+    def first_name(self) -> str:
+        """Return the folder's name of the run's first attempt."""
+        return self.folder.name.removesuffix(f"-a{self.attempt}")
+
+    @property
+    def precedence(self) -> tuple[bool, int, int]:
+        """Return what sorts the record that counts first."""
+        return self.record.status != "done", -self.attempt, len(self.folder.name)
 
 
 def _stored_runs(root: Path) -> Iterator[StoredRun]:
     for folder in sorted(path for path in root.glob("runs/*") if path.is_dir()):
-        seen = load_record(folder)
-        if seen.status != "absent":
-            named = ATTEMPT.search(folder.name)
-            yield StoredRun(
-                folder, seen, seen.provenance.get("attempt") or int(named[1] if named else 1)
-            )
+        record = load_record(folder)
+        if record.status != "absent":
+            numbered = ATTEMPT.search(folder.name)
+            attempt = record.provenance.get("attempt") or int(numbered[1] if numbered else 1)
+            yield StoredRun(folder, record, attempt)
 
 
-def run_key(one: StoredRun) -> tuple[str, int]:
-    """What is the same for all attempts and copies of a run, and for no other: its variant and its seed."""
-    config = one.look.config
+def run_key(run: StoredRun) -> tuple[str, int]:
+    """Return variant and seed: equal for all attempts and copies of a run, and for no other run."""
+    config = run.record.config
     try:
-        return one.look.provenance.get("variant") or variant(run_from_dict(config)), config["seed"]
-    except UserError:  # it names no learning rate: then it never had a variant
+        named = run.record.provenance.get("variant")
+        return named or variant(run_from_dict(config)), config["seed"]
+    except UserError:  # it names no learning rate, so it never had a variant
         return digest(config), config["seed"]
 
 
 def select_runs(root: Path) -> tuple[list[StoredRun], list[dict[str, str]]]:
-    """The one record of each run below a results folder that counts, and what is told of those that do not.
+    """Return the record of each run below results/<suite> that counts, and rows about the others.
 
-    The last attempt that is done counts, else the last. Of copies of an attempt it is the one with the shortest name, as
-    copying makes names longer. Attempts before the one that counts are told of nowhere: it was made to stand in their place.
+    The last attempt that is done counts, else the last. Of copies of an attempt, the one with the
+    shortest name counts, as copying makes names longer. Earlier attempts have no row: the one that
+    counts was made to replace them.
     """
-    records = list(_stored_runs(root))
+    runs = list(_stored_runs(root))
     groups: dict[tuple[str, int], list[StoredRun]] = {}
-    for one in records:
-        if one.look.config:
-            groups.setdefault(run_key(one), []).append(one)
-    best = [min(group, key=_precedence) for group in groups.values()]
-    pairs = [
-        (one, other)
-        for one, group in zip(best, groups.values(), strict=True)
-        for other in group
-        if other is not one
-    ]
-    passed = [
-        _excluded_duplicate(other, one) for one, other in pairs if other.attempt >= one.attempt
-    ]
-    attempts = {_first_attempt_name(one): one.attempt for one in best}
-    unknown = [
-        one
-        for one in records
-        if not one.look.config and one.attempt >= attempts.get(_first_attempt_name(one), 0)
-    ]
-    return best, [*passed, *(excluded_row(one, UNREADABLE, one.look.reason) for one in unknown)]
-
-
-def _first_attempt_name(one: StoredRun) -> str:
-    """The name of a run's first attempt."""
-    return one.folder.name.removesuffix(f"-a{one.attempt}")
-
-
-def _precedence(one: StoredRun) -> tuple[bool, int, int]:
-    return one.look.status != "done", -one.attempt, len(one.folder.name)
+    for run in runs:
+        if run.record.config:
+            groups.setdefault(run_key(run), []).append(run)
+    best, excluded = [], []
+    for group in groups.values():
+        run = min(group, key=lambda one: one.precedence)
+        best.append(run)
+        others = [one for one in group if one is not run and one.attempt >= run.attempt]
+        excluded += [_excluded_duplicate(other, run) for other in others]
+    attempts = {run.first_name: run.attempt for run in best}
+    for run in runs:
+        if not run.record.config and run.attempt >= attempts.get(run.first_name, 0):
+            excluded.append(excluded_row(run, UNREADABLE, run.record.reason))
+    return best, excluded
 
 
 def _excluded_duplicate(other: StoredRun, best: StoredRun) -> dict[str, str]:
-    name, status = best.folder.name, other.look.status
-    if other.attempt == best.attempt and status == best.look.status:
-        return excluded_row(
-            other, "copy", f"the same run as {name}, which counts: one run counts once"
-        )
-    reason = other.look.result.get("reason") or other.look.reason or "no reason was recorded"
-    return excluded_row(
-        other, status, f"{reason}; {name}, which is {best.look.status}, counts in its place"
-    )
+    name, record = best.folder.name, other.record
+    if other.attempt == best.attempt and record.status == best.record.status:
+        return excluded_row(other, "copy", f"the same run as {name}, which counts: one run, once")
+    reason = record.result.get("reason") or record.reason or "no reason was recorded"
+    state = f"{name}, which is {best.record.status}, counts in its place"
+    return excluded_row(other, record.status, f"{reason}; {state}")
 
 
-def excluded_row(one: StoredRun, status: str, reason: str) -> dict[str, str]:
-    """What the report says of a record that counts for nothing, or for less; the command that would mend it."""
-    rerun = "" if status in ("copy", "damaged") else one.look.provenance.get("rerun") or ""
-    return {"run": one.folder.name, "status": status, "reason": reason, "rerun": rerun}
+def excluded_row(run: StoredRun, status: str, reason: str) -> dict[str, str]:
+    """Return the row of a record that does not count, or not whole, and the command to rerun it."""
+    rerun = "" if status in ("copy", "damaged") else run.record.provenance.get("rerun") or ""
+    return {"run": run.folder.name, "status": status, "reason": reason, "rerun": rerun}

@@ -1,4 +1,4 @@
-"""Digest the source code that decides a result, so that a later change marks it stale."""
+"""Digest the source code that decides a result, so that a later change marks the result stale."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,23 +12,30 @@ MEASURING = ("model", "training", "performance")
 CONTRACT = ("model", "contract")
 
 
-def source_digest(packages: Iterable[str], target: str = "") -> str:
-    """Digest all Python files of the named packages of `bench`, of `architectures`, and of the plug-in `target` names.
+def source_digests(packages: Iterable[str], targets: Iterable[str]) -> dict[str, str]:
+    """Digest packages of `bench`, all `architectures`, and the module of each target.
 
-    A whole package counts, so that a new module cannot be forgotten. `target` is the dotted path of an
-    architecture's class.
+    Whole packages count, so that no module can be forgotten. A target is the dotted path of an
+    architecture's class, as `arch._target_` names it; its file counts wherever it lies.
     """
     folders = [ROOT / "architectures", *(ROOT / "bench" / package for package in packages)]
     files = [(folder, path) for folder in folders for path in sorted(folder.rglob("*.py"))]
-    texts = [[str(path.relative_to(folder.parent)), _text(path)] for folder, path in files]
-    own = find_module_file(target) if target else None
-    return digest([texts, "" if own is None else _text(own)])
+    shared = digest([[str(path.relative_to(folder.parent)), _text(path)] for folder, path in files])
+    plug_ins = {target: find_module_file(target) for target in set(targets)}
+    return {
+        target: digest([shared, "" if file is None else _text(file)])
+        for target, file in plug_ins.items()
+    }
+
+
+def source_digest(packages: Iterable[str], target: str) -> str:
+    return source_digests(packages, [target])[target]
+
+
+def training_source(target: str) -> str:
+    """Digest what decides how a run is trained and scored; measuring and reporting do not count."""
+    return source_digest(TRAINING, target)
 
 
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8", errors="replace")
-
-
-def training_source() -> str:
-    """Digest what decides how a run is trained and scored; measuring and reporting do not count."""
-    return source_digest(TRAINING)

@@ -1,4 +1,4 @@
-"""Records: one folder a run and one a measurement, append only, finished by a rename. Imports no torch."""
+"""Write records: a folder per run, append only, finished by a rename. Imports no torch."""
 
 import contextlib
 import json
@@ -18,8 +18,8 @@ from bench.config.schema import Run
 from bench.records.loading import UNREADABLE, load_record, read_curve_lines
 from bench.records.loading import read_json as read_json
 from bench.records.metrics import Metric
-from bench.records.schema import FINISHED
-from bench.records.schema import SCHEMA as SCHEMA
+from bench.records.schema import FINISHED, SCHEMA
+from bench.records.source import training_source
 from bench.system.files import atomic_write, fsync, remove_stale_temp
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
+    """Write a file whole or not at all."""
     with atomic_write(path) as neighbour:
         neighbour.write_text(text, encoding="utf-8")
 
@@ -36,91 +36,95 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
 
 
-# --- where a run lies, and how far it is ------------------------------------------------------------------------------
+def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
+    """Write a table whole or not at all; nothing for None."""
+    if table is not None:
+        with atomic_write(path) as neighbour:
+            table.to_parquet(neighbour, index=False)
+
+
+# --- where a run's record lies, and its status ---------------------------------------------------
 
 
 def attempt_folders(run: Run) -> list[Path]:
-    """The folders of a run in order: the first, then -a2, -a3, …"""
+    """Return the folders of a run in order: the first, then -a2, -a3, …"""
     first = Path(run.results) / run.suite / "runs" / run_name(run)
-    numbered = (
-        path
-        for path in first.parent.glob(f"{first.name}-a*")
-        if path.name.rpartition("-a")[2].isdigit()
-    )
-    later = sorted(numbered, key=lambda path: int(path.name.rpartition("-a")[2]))
+    numbers = {_attempt(path): path for path in first.parent.glob(f"{first.name}-a*")}
+    later = [numbers[number] for number in sorted(numbers) if number]
     return [path for path in (first, *later) if path.is_dir()] or [first]
 
 
+def _attempt(folder: Path) -> int:
+    """Return the number at the end of an attempt's folder name; 0 where there is none."""
+    number = folder.name.rpartition("-a")[2]
+    return int(number) if number.isdigit() else 0
+
+
 def run_status(folder: Path) -> str:
-    """done, failed or skipped where there is a result, unreadable where that is damaged; else unfinished or absent."""
+    """Return absent, unfinished, done, failed, skipped, or unreadable for a damaged record."""
     return load_record(folder).status
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """The result of a run; where it has none, or a damaged one, an empty one with the reason."""
-    seen = load_record(folder)
-    known = seen.result
-    return {
-        "metrics": [],
-        **known,
-        "reason": known.get("reason") or seen.reason,
-        "facts": known.get("facts") or {},
-    }
+    """Return the result of a run; an empty one with the reason where there is none."""
+    record = load_record(folder)
+    result = {"metrics": [], **record.result}
+    reason = record.result.get("reason") or record.reason
+    return result | {"reason": reason, "facts": record.result.get("facts") or {}}
 
 
 def select_folder(run: Run, began: float = math.inf) -> tuple[Path, bool]:
-    """The folder that this run belongs into, and whether it has to be run (again).
+    """Return the folder of a run, and whether it has to be run (again).
 
-    A run that could not even start lost nothing: the same folder is used again. One that was finished after the command
-    `began` (in seconds since the epoch), by whichever command, is not run again by it. A damaged record stays as it is,
-    for what it still holds, and is no result: the run is done again beside it.
+    A run that could not start uses its folder again. One that another command finished after this
+    one `began` (seconds since the epoch) is not run again. A damaged record stays as it is, and the
+    run is repeated beside it.
     """
-    last = attempt_folders(run)[-1]
-    state = run_status(last)
-    if state in FINISHED and (last / "result.json").stat().st_mtime > began:
+    folders = attempt_folders(run)
+    last, status = folders[-1], run_status(folders[-1])
+    if status in FINISHED and (last / "result.json").stat().st_mtime > began:
         return last, False
-    if state in ("absent", "unfinished") or not read_result(last)["facts"].get("started", True):
+    if status in ("absent", "unfinished") or not read_result(last)["facts"].get("started", True):
         return last, True
-    if state == UNREADABLE or run.again == "all" or (run.again == "failed" and state == "failed"):
-        return last.parent / f"{run_name(run)}-a{len(attempt_folders(run)) + 1}", True
+    if status == UNREADABLE or run.again == "all" or run.again == status == "failed":
+        return last.parent / f"{run_name(run)}-a{len(folders) + 1}", True
     return last, False
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------
+# --- the life of a record ------------------------------------------------------------------------
 
 
 def create_record(
     folder: Path, run: Run, environment: Mapping[str, Any], provenance: Mapping[str, Any]
 ) -> None:
-    """Open a run's record: what will run, where, and from which sources. Taking a run up again keeps what stands there."""
+    """Create or resume a run's record: what will run, where, and from which sources."""
     folder.mkdir(parents=True, exist_ok=True)
-    attempt = int(folder.name.rpartition("-a")[2]) if folder.name != run_name(run) else 1
+    attempt = _attempt(folder) if folder.name != run_name(run) else 1
     if attempt > 1 and run.again == "failed" and run_status(folder) == "absent":
-        _inherit_training_state(
-            folder.parent / (run_name(run) + (f"-a{attempt - 1}" if attempt > 2 else "")), folder
-        )
-    before = load_record(folder).provenance.get("starts") or []
-    start = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "host": platform.node(),
-        "process": os.getpid(),
-    }
-    names = {
+        before = f"{run_name(run)}-a{attempt - 1}" if attempt > 2 else run_name(run)
+        _inherit_training_state(folder.parent / before, folder)
+    source = training_source(str(run.arch.get("_target_", "")))
+    about = {
         "variant": variant(run),
         "subject": workload_id(run),
         "attempt": attempt,
-        "starts": [*before, start],
+        "starts": [*(load_record(folder).provenance.get("starts") or []), _this_process()],
+        "digests": {"source": source, **provenance.get("digests", {})},
     }
     (folder / "result.json").unlink(missing_ok=True)
     write_json(folder / "environment.json", environment)
-    write_json(folder / "provenance.json", {**provenance, **names})
-    write_text(
-        folder / "config.yaml", yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True)
-    )
+    write_json(folder / "provenance.json", {**provenance, **about})
+    config = yaml.safe_dump(asdict(run), sort_keys=False, allow_unicode=True)
+    write_text(folder / "config.yaml", config)
+
+
+def _this_process() -> dict[str, Any]:
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return {"at": now, "host": platform.node(), "process": os.getpid()}
 
 
 def _inherit_training_state(failed: Path, folder: Path) -> None:
-    """Hand the curve and the training state of a failed attempt to the next: hours of training need not be lost with it."""
+    """Move the training state of a failed attempt to the next, with its curve, to resume from."""
     states = sorted((failed / "checkpoint").glob("training*.pt"))
     if run_status(failed) != "failed" or not states:
         return
@@ -132,44 +136,36 @@ def _inherit_training_state(failed: Path, folder: Path) -> None:
 
 
 def add_provenance(folder: Path, digests: Mapping[str, str], data: Mapping[str, Any]) -> None:
-    """Add what a run found out about its data once it was read."""
+    """Add the digests and the facts of the data, once it was read."""
     provenance = load_record(folder).provenance
     provenance["digests"] = {**(provenance.get("digests") or {}), **digests}
     write_json(folder / "provenance.json", provenance | {"data": dict(data)})
 
 
 def append_curve(folder: Path, row: Mapping[str, Any]) -> None:
-    """Append one line to the training curve."""
     with open(folder / "curve.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 
-def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
-    """Write a table as a parquet file, whole or not at all; None: there is none to write."""
-    if table is not None:
-        with atomic_write(path) as neighbour:
-            table.to_parquet(neighbour, index=False)
-
-
 def flush_curve(folder: Path) -> None:
-    """Have the curve on the disk before a checkpoint counts on it."""
+    """Write the curve through to the disk, before a checkpoint relies on it."""
     with contextlib.suppress(FileNotFoundError):  # nothing was logged yet
         fsync(folder / "curve.jsonl")
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a curve; a line that a kill cut short is left out."""
+    """Return the rows of a curve, without lines that a kill cut short."""
     return read_curve_lines(folder / "curve.jsonl")[0]
 
 
 def truncate_curve(folder: Path, step: int) -> None:
-    """Keep the lines up to `step`: a run that is taken up again goes on from its checkpoint."""
+    """Keep the rows up to the step that a run resumes from."""
     rows = [row for row in read_curve(folder) if row["step"] <= step]
     write_text(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def remove_training_state(folder: Path) -> None:
-    """Remove what a finished run no longer needs: its training state, what was set aside, what was left half-written."""
+    """Remove what a finished run no longer needs: training state and partly written files."""
     for place in (folder, folder / "checkpoint"):
         remove_stale_temp(place)
     for path in (folder / "checkpoint").glob("training*.pt*"):
@@ -184,16 +180,8 @@ def write_result(
     metrics: Iterable[Metric] = (),
     facts: Mapping[str, Any] | None = None,
 ) -> None:
-    """Close a record. result.json is written last and by rename: no result file, no result."""
+    """Finish a record. result.json is written last: a record without it has no result."""
     assert status in FINISHED
-    rows = [metric.as_json() for metric in metrics]
-    write_json(
-        folder / "result.json",
-        {
-            "schema": SCHEMA,
-            "status": status,
-            "reason": reason,
-            "facts": dict(facts or {}),
-            "metrics": rows,
-        },
-    )
+    result = {"schema": SCHEMA, "status": status, "reason": reason, "facts": dict(facts or {})}
+    metrics_json = [metric.as_json() for metric in metrics]
+    write_json(folder / "result.json", result | {"metrics": metrics_json})

@@ -61,7 +61,7 @@ def runs_table(records: Records, tables: VariantTables) -> pd.DataFrame:
     measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
     parts = [
         table
-        for table in (of_runs, again, measures, records.aside.drop(columns="rerun"))
+        for table in (of_runs, again, measures, records.excluded.drop(columns="rerun"))
         if len(table)
     ]
     table = pd.concat(parts, ignore_index=True) if parts else of_runs

@@ -58,12 +58,12 @@ def render_page(name: str, results: Analysis) -> str:
         searches=tuning.sections(records.searches, parts),
         families=model_cards.by_family(parts, results.groups, records.checks),
         machines=len({one.machine for one in results.sessions}),
-        failures=facts.failures(tables.runs, records.aside, records.measures),
+        failures=facts.failures(tables.runs, records.excluded, records.measures),
         environments=facts.distinct(tables.runs["environment"]),
         commits=facts.commits(tables.runs["provenance"]),
         stale=int(tables.summary["stale"].sum()),
         unfinished=int((tables.runs["status"] != "done").sum()),
-        aside=len(records.aside),
+        aside=len(records.excluded),
     )
 
 

@@ -81,7 +81,7 @@ def excluded_lines(records: Records) -> list[str]:
     lost = records.measures[records.measures["status"] == UNREADABLE]
     lines = [
         f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}"
-        for row in each(records.aside)
+        for row in each(records.excluded)
     ]
     return lines + [
         f"{row.status}: measurement of {_one_line(row.arch)}: {_one_line(row.reason)}"

@@ -1,4 +1,4 @@
-"""Records that something has spoiled: the report is made, the others keep their numbers, what is spoiled is named and why."""
+"""A corrupt record does not count and is named with the reason; the others keep their numbers."""
 
 import json
 import shutil
@@ -11,20 +11,16 @@ import pytest
 
 from bench import reporting
 from bench import run as door
-from bench.analysis import aggregate, sessions
+from bench.analysis.build import build
 from bench.execution import runner
 from bench.records import loading, store
-from bench.records import tables as reading
+from bench.records.tables import read_records
 from tests import fake_records
 
 pytestmark = pytest.mark.xdist_group("damage")  # one report for all
 
 Damage = Callable[[Path], object]
-WHOLE, SPOILED, BESIDE = (
-    "gru",
-    "lstm",
-    "decoder",
-)  # nothing happens to the first; the others lose results, or what stands beside
+INTACT, CORRUPT, PARTIAL = "gru", "lstm", "decoder"  # architectures, by what happens to their runs
 
 
 def content(name: str, value: Any) -> Damage:
@@ -33,26 +29,26 @@ def content(name: str, value: Any) -> Damage:
     )
 
 
-def raw(name: str, value: bytes = b"\xff\xfe\x80 spoiled") -> Damage:
+def raw(name: str, value: bytes = b"\xff\xfe\x80 corrupt") -> Damage:
     return lambda folder: (folder / name).write_bytes(value)
 
 
 def key(name: str, **changes: Any) -> Damage:
-    """Other values of some keys of a JSON file; ... takes one away."""
+    """Change keys of a JSON file; `...` removes one."""
 
-    def spoil(folder: Path) -> None:
+    def damage(folder: Path) -> None:
         tree = store.read_json(folder / name) | changes
         (folder / name).write_text(
             json.dumps({key: value for key, value in tree.items() if value is not ...})
         )
 
-    return spoil
+    return damage
 
 
 def metric(name: str, **changes: Any) -> Damage:
-    """Other values of some keys of one metric of a run; without any it is taken away."""
+    """Change keys of one metric of a run; without changes, remove it."""
 
-    def spoil(folder: Path) -> None:
+    def damage(folder: Path) -> None:
         tree = store.read_json(folder / "result.json")
         others = [one for one in tree["metrics"] if one["name"] != name]
         (one,) = (one for one in tree["metrics"] if one["name"] == name)
@@ -61,14 +57,14 @@ def metric(name: str, **changes: Any) -> Damage:
             json.dumps(tree | {"metrics": [*others, *([kept] if changes else [])]})
         )
 
-    return spoil
+    return damage
 
 
 def words(name: str, old: str, new: str) -> Damage:
     return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
 
 
-# its scores are gone, or can not be believed: the record counts for nothing
+# its scores are missing or invalid: the record does not count
 LOST: dict[str, tuple[Damage, str]] = {
     "a result that is a list": (content("result.json", [1, 2]), "result.json: it is [1, 2]"),
     "a result that is a string": (content("result.json", '"done"'), "result.json: it is 'done'"),
@@ -80,42 +76,42 @@ LOST: dict[str, tuple[Damage, str]] = {
     "facts that are a list": (key("result.json", facts=[]), "facts is []"),
     "a reason that is a number": (key("result.json", reason=3), "reason is 3"),
     "metrics that are a string": (key("result.json", metrics="x"), "metrics is 'x'"),
-    "no metrics at all": (key("result.json", metrics=[]), "it is done, and has no bits_per_byte"),
+    "no metrics at all": (key("result.json", metrics=[]), "has no bits_per_byte"),
     "metrics of strings": (key("result.json", metrics=["x"]), "a metric: it is 'x'"),
     "a metric without values": (metric("perplexity", values=...), "values is missing"),
     "a metric whose values are a number": (metric("bits_per_byte", values=1.5), "values is 1.5"),
     "a metric whose values are a string": (metric("bits_per_byte", values="3.5"), "values is '3.5'"),
-    "a metric that holds strings": (metric("perplexity", values=["3.5"]), "'perplexity' holds something else than numbers"),
-    "a place that is no number": (metric("perplexity", at={"length": "far"}), "'perplexity' holds something else"),
+    "a metric that holds strings": (metric("perplexity", values=["3.5"]), "'perplexity' holds"),
+    "a place that is no number": (metric("perplexity", at={"length": "far"}), "'perplexity' holds"),
     "a score that is missing": (metric("bits_per_byte"), "has no bits_per_byte"),
     "a score without a value": (metric("bits_per_byte", values=[]), "has no bits_per_byte"),
     "a score that is no number": (metric("bits_per_byte", values=[float("nan")]), "bits_per_byte is nan"),
     "an infinite score": (metric("bits_per_byte", values=[float("inf")]), "bits_per_byte is inf"),
-    "a score that is a string": (metric("bits_per_byte", values=["1.7"]), "'bits_per_byte' holds something else"),
-    "a broken configuration": (content("config.yaml", "{: : ]["), "config.yaml: it can not be read"),
-    "a configuration that is no text": (raw("config.yaml"), "config.yaml: it can not be read"),
+    "a score that is a string": (metric("bits_per_byte", values=["1.7"]), "'bits_per_byte' holds"),
+    "a broken configuration": (content("config.yaml", "{: : ]["), "config.yaml: it cannot be read"),
+    "a configuration that is no text": (raw("config.yaml"), "config.yaml: it cannot be read"),
     "a configuration without names": (words("config.yaml", "names:", "nomes:"), "names.arch is missing"),
     "a configuration with empty names": (content("config.yaml", "names: {}\narch: {}\n"), "names.arch is missing"),
     "a configuration with a seed in words": (words("config.yaml", "\nseed: ", "\nseed: s"), "seed is 's"),
     "no configuration": (lambda folder: (folder / "config.yaml").unlink(), "config.yaml is missing"),
     "an attempt in letters": (key("provenance.json", attempt="x"), "provenance.json: attempt is 'x'"),
     "provenance that is a list": (content("provenance.json", []), "provenance.json: it is []"),
-    "provenance that is no text": (raw("provenance.json"), "provenance.json: it can not be read"),
+    "provenance that is no text": (raw("provenance.json"), "provenance.json: it cannot be read"),
     "no provenance": (lambda folder: (folder / "provenance.json").unlink(), "provenance.json is missing"),
-    "a text that is not named": (key("provenance.json", digests={}), "it does not say on which text"),
+    "a text that is not named": (key("provenance.json", digests={}), "digests.data is missing"),
 }  # fmt: skip
 
-# what stands beside its scores is gone: they stand
+# another file is corrupt: its scores count
 LESS: dict[str, tuple[Damage, str]] = {
     "a sample that is no text": (raw("text.txt"), "text.txt is left out"),
     "an environment that is a list": (
         content("environment.json", [1]),
         "environment.json is left out",
     ),
-    "a curve that is no text": (raw("curve.jsonl"), "1 of the lines of curve.jsonl is left out"),
+    "a curve that is no text": (raw("curve.jsonl"), "1 line is left out of curve.jsonl"),
     "a curve with lines that are no steps": (
         content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n'),
-        "3 of the lines of curve.jsonl are left out",
+        "3 lines are left out of curve.jsonl",
     ),
     "documents that are no table": (raw("documents.parquet"), "documents.parquet is left out"),
     "documents without nats": (
@@ -137,16 +133,16 @@ LESS: dict[str, tuple[Damage, str]] = {
 MEASURED = {  # by architecture: which file, what stands in it, and the reason
     "one": ("result.json", "{}", "schema is missing"),
     "two": ("result.json", "[]", "it is []"),
-    "three": ("result.json", "no json", "it can not be read"),
+    "three": ("result.json", "no json", "it cannot be read"),
     "four": ("subject.json", "[]", "subject.json: it is []"),
     "five": ("subject.json", "{}", "machine is missing"),
 }
-UNSOUND = ("[]", "{}", '{"lines": [{}]}', "no json")
+INVALID = ("[]", "{}", '{"lines": [{}]}', "no json")
 COPIES = ("{}.bak", "{} (copy)", "old-{}", "z" * 60)
 
 
-class Told(NamedTuple):
-    """What a report says."""
+class ReportText(NamedTuple):
+    """The texts of a report."""
 
     root: Path
     numbers: pd.DataFrame
@@ -154,7 +150,7 @@ class Told(NamedTuple):
     text: str  # of the terminal
 
     def line(self, name: str) -> str:
-        """The one line of the terminal about a record, which the page and runs.csv have too."""
+        """Return the terminal's one line about a record, which the page names too."""
         (line,) = (
             line for line in self.text.splitlines() if f": {name}: " in line
         )  # status: name: reason
@@ -162,23 +158,20 @@ class Told(NamedTuple):
         return line
 
 
-def tell(root: Path) -> Told:
+def make_texts(root: Path) -> ReportText:
     page, text = reporting.make_report(root)
     html = page.read_text(encoding="utf-8")
     failures = html[html.index("Without a result") :]
-    return Told(root, pd.read_csv(page.parent / "runs.csv"), failures, text)
+    return ReportText(root, pd.read_csv(page.parent / "runs.csv"), failures, text)
 
 
 def summary(root: Path) -> pd.DataFrame:
-    records = reading.read_records(root)
-    return aggregate.aggregate_variants(
-        records, sessions.build_sessions(records.measures, records.calibrations)
-    ).summary.set_index("arch")
+    return build(read_records(root)).variants.summary.set_index("arch")
 
 
-def write_beside(root: Path, number: int) -> Path:
-    """A run of which something beside its score is spoiled later."""
-    folder = fake_records.write_run(root, BESIDE, 10 + number)
+def write_partial(root: Path, number: int) -> Path:
+    """Write a run of which a file other than the result is going to be corrupted."""
+    folder = fake_records.write_run(root, PARTIAL, 10 + number)
     again = folder / "evaluations" / "stride-12345678"
     again.mkdir(parents=True)
     shutil.copy(folder / "result.json", again)
@@ -186,58 +179,58 @@ def write_beside(root: Path, number: int) -> Path:
 
 
 def write_good(root: Path) -> list[Path]:
-    """A suite without a fault; the runs of which something beside the score is going to be spoiled."""
-    for arch in (WHOLE, SPOILED, BESIDE):
+    """Write an intact suite; return the runs whose other files are going to be corrupted."""
+    for arch in (INTACT, CORRUPT, PARTIAL):
         for seed in range(2):
             fake_records.write_run(root, arch, seed)
         fake_records.write_measure(root, arch, rounds=6)
-    fake_records.write_measure(root, WHOLE, rounds=6, twin=True)
+    fake_records.write_measure(root, INTACT, rounds=6, twin=True)
     fake_records.write_references(root)
-    return [write_beside(root, number) for number in range(len(LESS))]
+    return [write_partial(root, number) for number in range(len(LESS))]
 
 
 @pytest.fixture(scope="module")
-def bad(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """The same suite with every damage that is listed here."""
+def bad(tmp_path_factory: pytest.TempPathFactory) -> ReportText:
+    """The same suite with every damage of this module."""
     root = tmp_path_factory.mktemp("bad") / "suite"
     for folder, (damage, _) in zip(write_good(root), LESS.values(), strict=True):
         damage(folder)
     for number, (damage, _) in enumerate(LOST.values()):
-        damage(fake_records.write_run(root, SPOILED, 10 + number))
+        damage(fake_records.write_run(root, CORRUPT, 10 + number))
     for name, (file, value, _) in MEASURED.items():
         (fake_records.write_measure(root, name, rounds=6) / file).write_text(value)
-    for number, value in enumerate(UNSOUND):
+    for number, value in enumerate(INVALID):
         for place in ("references", "tune/searches"):
             (root / place).mkdir(parents=True, exist_ok=True)
-            (root / place / f"spoiled-{number}.json").write_text(value)
-    first, second = (next(root.glob(f"runs/{WHOLE}-*-s{seed}-*")) for seed in range(2))
+            (root / place / f"corrupt-{number}.json").write_text(value)
+    first, second = (next(root.glob(f"runs/{INTACT}-*-s{seed}-*")) for seed in range(2))
     for name in COPIES:
         shutil.copytree(first, first.with_name(name.format(first.name)))
     fake_records.write_run(
-        root, WHOLE, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2")
+        root, INTACT, 1, "failed", "out of memory", folder=second.with_name(f"{second.name}-a2")
     )
     fake_records.write_run(
-        root, WHOLE, 1, "unfinished", folder=second.with_name(f"{second.name}-a3")
+        root, INTACT, 1, "unfinished", folder=second.with_name(f"{second.name}-a3")
     )
-    return tell(root)
+    return make_texts(root)
 
 
-def test_the_others_keep_their_numbers(tmp_path: Path, bad: Told) -> None:
+def test_intact_records_keep_their_numbers(tmp_path: Path, bad: ReportText) -> None:
     write_good(tmp_path / "suite")
     good, found = summary(tmp_path / "suite"), summary(bad.root)
-    pd.testing.assert_frame_equal(found.loc[[WHOLE]], good.loc[[WHOLE]], check_dtype=False)
+    pd.testing.assert_frame_equal(found.loc[[INTACT]], good.loc[[INTACT]], check_dtype=False)
     kept = ["seeds", "bits_per_byte", "perplexity", "parameters", "train_tokens_per_second"]
     pd.testing.assert_frame_equal(
-        found.loc[[SPOILED, BESIDE], kept], good.loc[[SPOILED, BESIDE], kept]
+        found.loc[[CORRUPT, PARTIAL], kept], good.loc[[CORRUPT, PARTIAL], kept]
     )
-    assert found.loc[SPOILED, "seeds_asked"] > 2 == found.loc[SPOILED, "seeds"]
-    assert "seed 10 unreadable: result.json: it is [1, 2]" in found.loc[SPOILED, "reason"]
+    assert found.loc[CORRUPT, "seeds_asked"] > 2 == found.loc[CORRUPT, "seeds"]
+    assert "seed 10 unreadable: result.json: it is [1, 2]" in found.loc[CORRUPT, "reason"]
     assert bad.numbers[bad.numbers["status"] == "unreadable"]["value"].isna().all()
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_a_damaged_record_counts_for_nothing_and_is_named(name: str, bad: Told) -> None:
-    (folder,) = bad.root.glob(f"runs/{SPOILED}-*-s{10 + list(LOST).index(name)}-*")
+def test_a_corrupt_record_does_not_count_and_is_named(name: str, bad: ReportText) -> None:
+    (folder,) = bad.root.glob(f"runs/{CORRUPT}-*-s{10 + list(LOST).index(name)}-*")
     line = bad.line(folder.name)
     assert line.startswith("unreadable: ")
     assert LOST[name][1] in line
@@ -247,8 +240,8 @@ def test_a_damaged_record_counts_for_nothing_and_is_named(name: str, bad: Told) 
 
 
 @pytest.mark.parametrize("name", LESS)
-def test_what_stands_beside_a_score_is_left_out_alone(name: str, bad: Told) -> None:
-    (folder,) = bad.root.glob(f"runs/{BESIDE}-*-s{10 + list(LESS).index(name)}-*")
+def test_a_corrupt_file_other_than_the_result_is_left_out_alone(name: str, bad: ReportText) -> None:
+    (folder,) = bad.root.glob(f"runs/{PARTIAL}-*-s{10 + list(LESS).index(name)}-*")
     line = bad.line(folder.name)
     assert line.startswith("damaged: ")
     assert LESS[name][1] in line
@@ -256,25 +249,25 @@ def test_what_stands_beside_a_score_is_left_out_alone(name: str, bad: Told) -> N
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_a_damaged_measurement_is_named(name: str, bad: Told) -> None:
+def test_a_corrupt_measurement_is_named(name: str, bad: ReportText) -> None:
     line = bad.line(f"measurement of {name}")
     assert line.startswith("unreadable: ")
     assert MEASURED[name][2] in line
     assert f"measurement of {name} on machine 0a1b2c3d" in bad.failures
 
 
-@pytest.mark.parametrize("number", range(len(UNSOUND)))
-def test_damaged_references_and_searches_are_named(number: int, bad: Told) -> None:
+@pytest.mark.parametrize("number", range(len(INVALID)))
+def test_corrupt_baselines_and_searches_are_named(number: int, bad: ReportText) -> None:
     for place in ("references", "tune/searches"):
-        assert bad.line(f"{place}/spoiled-{number}.json").startswith("unreadable: ")
+        assert bad.line(f"{place}/corrupt-{number}.json").startswith("unreadable: ")
 
 
 @pytest.mark.parametrize("name", LOST)
-def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> None:
+def test_a_corrupt_record_is_repeated_beside_it(name: str, tmp_path: Path) -> None:
     root = tmp_path / "suite"
     folder, asked = (
-        fake_records.write_run(root, SPOILED, 2),
-        fake_records.make_run(root, SPOILED, 2),
+        fake_records.write_run(root, CORRUPT, 2),
+        fake_records.make_run(root, CORRUPT, 2),
     )
     assert store.select_folder(asked) == (folder, False)
     LOST[name][0](folder)
@@ -284,25 +277,25 @@ def test_a_damaged_record_is_run_again_beside_it(name: str, tmp_path: Path) -> N
     assert not door.scored(folder)
     door.raise_if_not_started(folder)
     assert runner.status_line(folder).startswith("unreadable: ")
-    written = fake_records.write_run(root, SPOILED, 2, folder=folder.with_name(f"{folder.name}-a2"))
-    records = reading.read_records(root)
+    written = fake_records.write_run(root, CORRUPT, 2, folder=folder.with_name(f"{folder.name}-a2"))
+    records = read_records(root)
     assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]
-    assert records.aside.empty
+    assert records.excluded.empty
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-# --- one run counts once ----------------------------------------------------------------------------------------------
+# --- attempts and copies ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", COPIES)
-def test_a_copied_folder_is_no_further_seed(name: str, bad: Told) -> None:
-    (folder,) = bad.root.glob(f"runs/{WHOLE}-*-s0-????????")
+def test_a_copied_folder_is_not_another_seed(name: str, bad: ReportText) -> None:
+    (folder,) = bad.root.glob(f"runs/{INTACT}-*-s0-????????")
     assert bad.line(name.format(folder.name)).startswith("copy: ")
     assert f"the same run as {folder.name}" in bad.line(name.format(folder.name))
 
 
-def test_a_finished_attempt_stands_where_later_ones_are_not(bad: Told) -> None:
-    (folder,) = bad.root.glob(f"runs/{WHOLE}-*-s1-????????")
+def test_a_finished_attempt_counts_before_later_unfinished_ones(bad: ReportText) -> None:
+    (folder,) = bad.root.glob(f"runs/{INTACT}-*-s1-????????")
     failed, unfinished = (bad.line(f"{folder.name}-a{number}") for number in (2, 3))
     assert (
         failed
@@ -311,32 +304,32 @@ def test_a_finished_attempt_stands_where_later_ones_are_not(bad: Told) -> None:
     assert unfinished.startswith("unfinished: ")
 
 
-def test_the_last_attempt_stands_where_none_is_done(tmp_path: Path) -> None:
-    folder = fake_records.write_run(tmp_path, SPOILED, 0, "failed", "first")
+def test_the_last_attempt_counts_where_none_is_done(tmp_path: Path) -> None:
+    folder = fake_records.write_run(tmp_path, CORRUPT, 0, "failed", "first")
     fake_records.write_run(
-        tmp_path, SPOILED, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2")
+        tmp_path, CORRUPT, 0, "failed", "second", folder=folder.with_name(f"{folder.name}-a2")
     )
-    records = reading.read_records(tmp_path)
+    records = read_records(tmp_path)
     assert records.runs["reason"].tolist() == ["second"]
-    assert records.aside.empty
+    assert records.excluded.empty
 
 
 def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -> None:
     for seed in range(2):
-        folder = fake_records.write_run(tmp_path, SPOILED, seed)
+        folder = fake_records.write_run(tmp_path, CORRUPT, seed)
         for name in ("provenance.json", "result.json") if seed else ():
             (folder / name).unlink()
-    runs = reading.read_records(tmp_path).runs
+    runs = read_records(tmp_path).runs
     assert runs["status"].tolist() == ["done", "unfinished"]
     assert runs["variant"].nunique() == 1
-    assert set(runs["label"]) == {SPOILED}
+    assert set(runs["label"]) == {CORRUPT}
 
 
-# --- taking up again --------------------------------------------------------------------------------------------------
+# --- resuming ----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> None:
-    asked = fake_records.make_run(tmp_path / "suite", SPOILED, 0)
+def test_a_run_resumes_whatever_its_folder_holds(tmp_path: Path) -> None:
+    asked = fake_records.make_run(tmp_path / "suite", CORRUPT, 0)
     folder, _ = store.select_folder(asked)
     store.create_record(folder, asked, {}, {})
     for name, value in (
@@ -353,13 +346,13 @@ def test_a_run_is_taken_up_again_whatever_lies_in_its_folder(tmp_path: Path) -> 
     assert loading.load_record(folder).reason == ""
 
 
-def test_windows_hold_parts_of_bytes(tmp_path: Path) -> None:
-    """As scoring writes them: the bytes of a window are its tokens times what a token of the whole part has of them."""
+def test_windows_have_fractional_bytes(tmp_path: Path) -> None:
+    """The bytes of a window are its tokens times the bytes per token of the whole part."""
     folder = fake_records.write_run(tmp_path, "lstm", 0)
     windows = pd.DataFrame(
         {"window": [1, 65], "tokens": [63, 63], "bytes": [62.754, 62.754], "nats": [90.5, 91.5]}
     )
     store.write_parquet(folder / "windows.parquet", windows)
-    found = reading.read_records(tmp_path)
-    assert found.aside.empty
+    found = read_records(tmp_path)
+    assert found.excluded.empty
     assert found.windows["bytes"].tolist() == [62.754, 62.754]

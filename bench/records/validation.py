@@ -1,0 +1,100 @@
+"""Find what is wrong with the files of a record: each check returns it in words, or nothing.
+
+A full disk, an editor or another version may damage a file: what is not as it was written does not
+count, and the report says so. Imports no torch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.records.schema import (
+    BASELINE,
+    BASELINES,
+    CALIBRATION,
+    FINISHED,
+    METRIC,
+    NUMBER,
+    RESULT,
+    SCHEMA,
+    SEARCH,
+    TRIAL,
+    all_of_types,
+    first_mismatch,
+    shorten,
+)
+
+HEADLINES = {  # a finished run has one of them
+    "masked": ("pseudo_perplexity",),
+    "causal": ("bits_per_byte", "regret"),
+}
+
+
+def result_error(result: Any) -> str:
+    """Check the result of a run or of a measurement."""
+    if error := first_mismatch(result, RESULT):
+        return error
+    if result["schema"] != SCHEMA:
+        return f"schema is {result['schema']}, and this version reads {SCHEMA}"
+    if result["status"] not in FINISHED:
+        return f"status is {shorten(result['status'])}, not one of {', '.join(FINISHED)}"
+    return metrics_error(result["metrics"])
+
+
+def metrics_error(metrics: Sequence[Any]) -> str:
+    """Check a list of metrics."""
+    for metric in metrics:
+        if error := first_mismatch(metric, METRIC):
+            return f"a metric: {error}"
+        numbers = [*metric["values"], *(metric.get("at") or {}).values()]
+        rounds = metric.get("rounds") or ()
+        if not (all_of_types(numbers, NUMBER) and all_of_types(rounds, (int,))):
+            return f"{shorten(metric['name'])} holds values that are not numbers"
+    return ""
+
+
+def headline_error(result: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """Check that a finished run has a finite headline score."""
+    kind = (result.get("facts") or {}).get("objective") or config.get("objective", {}).get("kind")
+    names = HEADLINES.get(kind) or [name for group in HEADLINES.values() for name in group]
+    scores = {one["name"]: one["values"] for one in result["metrics"] if one["name"] in names}
+    if not any(scores.values()):
+        return f"result.json: it is done, but has no {' or '.join(names)}"
+    for name, values in scores.items():
+        if not all(map(math.isfinite, values)):
+            return f"result.json: {name} is {', '.join(map(str, values))}, which is not finite"
+    return ""
+
+
+def data_digest_error(provenance: Mapping[str, Any]) -> str:
+    """Check that a finished run names its data: without that it cannot be compared."""
+    named = (provenance.get("digests") or {}).get("data")
+    return "" if named else "provenance.json: digests.data is missing, which names the text"
+
+
+def calibration_error(content: Any) -> str:
+    """Check the calibration of a session."""
+    return first_mismatch(content, CALIBRATION) or next(
+        ("a finding is not a mapping" for one in content["findings"] if not isinstance(one, dict)),
+        "",
+    )
+
+
+def baselines_error(content: Any) -> str:
+    """Check the baselines of a text."""
+    if error := first_mismatch(content, BASELINES):
+        return error
+    for line in content["lines"]:
+        if error := first_mismatch(line, BASELINE) or metrics_error(line["metrics"]):
+            return f"a baseline: {error}"
+        if not all(metric["values"] for metric in line["metrics"]):
+            return f"a baseline: {shorten(line['name'])} has no value"
+    return ""
+
+
+def search_error(content: Any) -> str:
+    """Check the record of a search for a learning rate."""
+    if error := first_mismatch(content, SEARCH):
+        return error
+    errors = (first_mismatch(trial, TRIAL) for trial in content["trials"])
+    return next((f"a trial: {error}" for error in errors if error), "")
