@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bench.records.reference import record_rows
-
 from bench.config.errors import REASONS
 from bench.config.reference import config_rows
 from bench.records.metrics import metric_rows
+from bench.records.schema import record_rows
 from bench.reporting.csv_export import csv_rows
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference.md"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 SCHEMA = 1
 FINISHED = ("done", "failed", "skipped")
@@ -213,12 +213,21 @@ FILES = (
 )
 
 
-def record_rows() -> list[tuple[str, str, str, str]]:
-    """Return a row per file and per key for the table of the docs: file, key, type, meaning."""
+class RecordRow(NamedTuple):
+    """A row of the docs' table of files and keys."""
+
+    file: str
+    key: str  # empty for the file itself
+    type: str
+    help: str
+
+
+def record_rows() -> list[RecordRow]:
+    """Return a row per file and per key for the docs."""
     rows = []
     for file in FILES:
-        rows.append((file.name, "", "", file.meaning))
-        rows += [(file.name, key.path, key.kind, key.meaning) for key in file.keys]
+        rows.append(RecordRow(file.name, "", "", file.meaning))
+        rows += [RecordRow(file.name, key.path, key.kind, key.meaning) for key in file.keys]
     return rows
 
 
