@@ -4,6 +4,7 @@ What the scripts beside this file share. Only ratios within a run mean anything:
 """
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.performance.worker import answer_stream
 from bench.stats.intervals import paired_ratios
 from bench.system import host
 
@@ -58,7 +58,8 @@ class TurnTaker:
 
 def serve(make: Callable[[], Works]) -> None:
     """Work whenever asked, until nobody asks any more. What a contender prints while it is made goes elsewhere."""
-    with answer_stream() as answers:
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
         works = make()
         turns = TurnTaker(answers, {name: amount for name, (_, amount) in works.items()})
         while True:

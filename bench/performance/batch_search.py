@@ -32,10 +32,9 @@ def find_largest_batch(
     machine = int(MEMORY_SHARE * (total_memory_bytes() or limit))
     room = limit if device == "cuda" else min(limit, machine)
     step_peak_bytes(step_of, 1)  # creates the optimizer's state
-    fitting, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0
+    fitting, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0  # high exceeds the memory
     while high - (low := fitting[-1][0]) > 1:
-        rows = (low + high) // 2 if high <= MAX_BATCH else next_batch(fitting, room)
-        began = time.monotonic()
+        rows, began = next_batch(fitting, high, room), time.monotonic()
         if began + took * rows / max(1, low) > end:
             return low, f"at least {low}: the {seconds:g} seconds for the search were over"
         size = step_peak_bytes(step_of, rows)
@@ -46,19 +45,24 @@ def find_largest_batch(
             high, peak = rows, size
     if high > MAX_BATCH:
         return low, f"at least {low}: no larger batch was tried"
+    return low, exceeded_note(low, high, peak, limit)
+
+
+def exceeded_note(low: int, high: int, peak: int | None, limit: int) -> str:
+    """Return why `low` sequences may not be the largest batch; `peak`: the bytes of `high`."""
     if peak is None or peak <= limit:
-        return low, f"at least {low}: {high} sequences exceed the memory of this machine"
-    return low, "" if low else f"not even one sequence: it takes {peak:,} bytes"
+        return f"at least {low}: {high} sequences exceed the memory of this machine"
+    return "" if low else f"not even one sequence: it takes {peak:,} bytes"
 
 
-def next_batch(fitting: list[tuple[int, int]], room: int) -> int:
-    """Return the batch to try after those that fit, as (sequences, bytes), from (0, 0) on."""
-    rows, size = fitting[-1]
+def next_batch(fitting: list[tuple[int, int]], high: int, room: int) -> int:
+    """Return the batch to try above those that fit, (sequences, bytes) from (0, 0) on."""
+    (fewer, smaller), (rows, size) = fitting[-2:] if len(fitting) > 2 else [(0, 0), fitting[-1]]
+    if high <= MAX_BATCH:
+        return (rows + high) // 2
     limit = MAX_BATCH
-    if len(fitting) > 2:
-        fewer_rows, smaller = fitting[-2]
-        if size > smaller:
-            limit = rows + (room - size) * (rows - fewer_rows) // (size - smaller)
+    if fewer and size > smaller:
+        limit = rows + (room - size) * (rows - fewer) // (size - smaller)
     return min(MAX_BATCH, max(1, 2 * rows), max(rows + 1, limit))
 
 

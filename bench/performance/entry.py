@@ -42,11 +42,13 @@ class Entry:
         self.worker = WorkerClient(self.run.threads, self.options.limit_seconds)
 
     def renew(self) -> None:
-        """Replace the worker's process by a fresh one."""
+        """Replace the worker's process by a fresh fork, without imports."""
         try:
-            if self.worker is None or not self.worker.renew():
+            if self.worker is None:
                 self.start()
-        except (WorkerDied, RequestFailed):
+            else:
+                self.worker.ask("renew")
+        except WorkerDied:
             self.start()
 
     def stop(self) -> None:

@@ -9,7 +9,7 @@ from bench.cli.compose import compose_sweep
 from bench.config.identity import workload_id
 from bench.performance.entry import Entry
 from bench.performance.session import make_entries, measure_rates
-from bench.stats.intervals import AA_BOUNDS, aa_allows_claims, paired_ratios
+from bench.stats.intervals import AA_BOUNDS, Ratio, aa_allows_claims, paired_ratios
 
 SECONDS = 25.0  # of rounds at most
 CI_WIDTH = 0.005  # rounds end earlier at this relative half-width of the ratio
@@ -41,11 +41,10 @@ def measure_noise_floor(threads: int) -> Iterator[str]:
     yield from (compare_entries(entries, starts, clock) for clock in CLOCK_NAMES)
 
 
-def compare_entries(entries: Sequence[Entry], starts: Sequence[int], clock: str) -> str:
-    """Return how far two entries' training steps differ by a clock.
+def training_ratio(entries: Sequence[Entry], starts: Sequence[int], clock: str) -> Ratio | None:
+    """Return the ratio of two entries' seconds per token of training by a clock, paired by round.
 
-    `starts`: the first round of each process. Seconds are compared per token: each process chooses
-    the steps of its windows.
+    `starts`: the first round of each process.
     """
     first, second = (
         {number: window[clock] / window["tokens"] for number, window in e.samples.windows["train"]}
@@ -54,14 +53,19 @@ def compare_entries(entries: Sequence[Entry], starts: Sequence[int], clock: str)
     shared = [number for number in first if second.get(number, 0.0) > 0]
     ratios = np.array([first[number] / second[number] for number in shared])
     processes = np.searchsorted(starts, shared, side="right").astype(float)
-    (ratio,) = paired_ratios([ratios], [processes])
+    return paired_ratios([ratios], [processes])[0]
+
+
+def compare_entries(entries: Sequence[Entry], starts: Sequence[int], clock: str) -> str:
+    """Return a sentence on how far two entries' training steps differ by a clock."""
+    ratio = training_ratio(entries, starts, clock)
     name = CLOCK_NAMES[clock].capitalize()
     if ratio is None:
         return f"{name}: no round has both models."
-    quiet, (low, high) = aa_allows_claims(ratio), AA_BOUNDS
+    inside, claims = ("inside", "claims") if aa_allows_claims(ratio) else ("not inside", "no claim")
+    low, high = AA_BOUNDS
     return (
         f"{name}: ratio {ratio.value:.4f}, 95 % interval {ratio.low:.4f} to {ratio.high:.4f} over "
-        f"{ratio.rounds} rounds in {len(starts)} processes each, "
-        f"{'inside' if quiet else 'not inside'} {low} to {high}: this machine supports "
-        f"{'claims' if quiet else 'no claim'} about speed today."
+        f"{ratio.rounds} rounds in {len(starts)} processes each, {inside} {low} to {high}: "
+        f"this machine supports {claims} about speed today."
     )

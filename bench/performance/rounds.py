@@ -58,6 +58,25 @@ def run_rounds(entries: Sequence[Entry], kinds: Sequence[str], rounds: int) -> N
         store_windows(run_round(entries, kinds, order), number)
 
 
+class TimeLimit:
+    """End the rounds of a process after its part of the seconds, and log how many are left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.started = self.logged = time.monotonic()
+
+    def reached(self) -> bool:
+        return time.monotonic() - self.started > self.seconds
+
+    def log_progress(self, message: str, done: int, rounds: int) -> None:
+        """Log a message with the seconds left, at intervals of LOG_SECONDS."""
+        now = time.monotonic()
+        if now - self.logged > LOG_SECONDS:
+            spent, self.logged = now - self.started, now
+            left = min(self.seconds - spent, spent / max(1, done) * (rounds - done))
+            logger.info("measuring: %s, at most %.0f s left", message, left)
+
+
 def run_rate_rounds(
     entries: Sequence[Entry], kinds: Sequence[str], first: int, share: float
 ) -> int:
@@ -68,24 +87,16 @@ def run_rate_rounds(
     Return the number of the next round.
     """
     options, order, pending = entries[0].options, MirroredOrder(), list(kinds)
-    last, seconds = math.ceil(options.rounds * share), options.cap_seconds / options.processes
-    fewest = math.ceil(MIN_ROUNDS / options.processes)
+    last, fewest = math.ceil(options.rounds * share), math.ceil(MIN_ROUNDS / options.processes)
     run_round(entries, kinds, order)
-    started = logged = time.monotonic()
+    limit = TimeLimit(options.cap_seconds / options.processes)
     for number in range(first, last):
-        done, now = number - first, time.monotonic()
-        if done >= fewest and now - started > seconds:
+        if number - first >= fewest and limit.reached():
             return number
-        if now - logged > LOG_SECONDS:
-            spent = now - started
-            left = min(seconds - spent, spent / max(1, done) * (last - number))
-            logger.info(
-                "measuring: round %d of at most %d, at most %.0f s left, %s",
-                number, options.rounds, left, ", ".join(pending),
-            )  # fmt: skip
-            logged = now
+        message = f"round {number} of at most {options.rounds}, {', '.join(pending)}"
+        limit.log_progress(message, number - first, last - first)
         store_windows(run_round(entries, pending, order), number)
-        if done + 1 >= fewest and done % 2:
+        if number + 1 - first >= fewest and (number - first) % 2:
             width = options.narrow / math.sqrt(share)
             pending = [kind for kind in pending if not is_precise(entries, kind, width)]
         if not pending:

@@ -178,6 +178,7 @@ def measure_memory(entries: Sequence[Entry]) -> None:
 
 def measure_all(entries: Sequence[Entry], starts: list[int]) -> None:
     """Run every stage; leave no worker running."""
+    logger.info("measuring: %d processes in turns", len(entries))
     try:
         measure_rates(entries, RATE_KINDS, starts)
         once = [entry for entry in entries if not entry.duplicate and entry.status == "done"]
@@ -222,7 +223,6 @@ def run_session(
         entries, starts = make_entries(runs, vocabularies, options), list[int]()
         context: dict[str, Any] = {"before": host_state.read_host_state(), "process_starts": starts}
         calibration: dict[str, Any] = {}
-        logger.info("measuring: %d processes in turns", len(entries))
         try:
             measure_all(entries, starts)
             logger.info("measuring: reference models of known cost")

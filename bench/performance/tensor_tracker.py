@@ -103,23 +103,20 @@ class TensorTracker(TorchDispatchMode):
         table as it returns. A fused operator moves at least this much; what it moves inside itself
         is not seen.
         """
-        name = schema.name.partition("::")[2]
-        read: dict[Any, int] = {}
-        written: dict[Any, int] = {}
-        inputs = set()
+        name, read = schema.name.partition("::")[2], dict[Any, int]()
+        inputs, written = set[int](), dict[Any, int]()
         for place, argument in enumerate(schema.arguments):
-            value = args[place] if place < len(args) else kwargs.get(argument.name)
-            for tensor in self.tensors(value):
-                inputs.add(tensor.untyped_storage()._cdata)
-                if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
-                    key = place if name in LOOKUP_OPERATORS else tensor_key(tensor)
-                    read[key] = tensor_bytes(tensor)
-                # a fused optimizer may scale gradients in place, but is never asked to
-                if argument.is_write and argument.name != "grads":
-                    written[tensor_key(tensor)] = tensor_bytes(tensor)
-        for tensor in self.tensors(result):
-            if tensor.untyped_storage()._cdata not in inputs and "empty" not in name:
-                written[tensor_key(tensor)] = tensor_bytes(tensor)
+            tensors = self.tensors(args[place] if place < len(args) else kwargs.get(argument.name))
+            inputs |= {tensor.untyped_storage()._cdata for tensor in tensors}
+            if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
+                is_lookup = name in LOOKUP_OPERATORS
+                read |= {place if is_lookup else tensor_key(t): tensor_bytes(t) for t in tensors}
+            # a fused optimizer may scale gradients in place, but is never asked to
+            if argument.is_write and argument.name != "grads":
+                written |= {tensor_key(tensor): tensor_bytes(tensor) for tensor in tensors}
+        if "empty" not in name:
+            new = (t for t in self.tensors(result) if t.untyped_storage()._cdata not in inputs)
+            written |= {tensor_key(tensor): tensor_bytes(tensor) for tensor in new}
         if name in LOOKUP_OPERATORS and 0 in read:
             read[0] = min(read[0], sum(written.values()))
         return sum(read.values()) + sum(written.values()) if written else 0

@@ -1,24 +1,19 @@
-"""Serve measurements of one architecture: `python -m bench.performance.worker`.
+"""Serve measurements of one architecture: `python -m bench.performance.worker FILE_DESCRIPTOR`.
 
-A request is a line of JSON on standard input, its answer a line on standard output:
-{"ask": "prepare", "run", "vocabulary", "tracks_process"} · {"ask": "window", "name", "at"} ·
-{"ask": "facts", "at"} · {"ask": "energy"} · {"ask": "memory"} · {"ask": "renew"}. The answer is
-{"result": …}, {"unsupported": reason} for what the architecture does not support, or
-{"failed": reason} for any other error.
-
-The started process only imports, which takes two seconds; its forked child works. After "renew"
-another child, with memory of its own, takes over.
+A request through the pipe is the name of a method of `WorkerServer` with its arguments, its answer
+the result, RequestUnsupported where the architecture does not support it, or RequestFailed. The
+started process only imports, which takes two seconds; its forked child works. After "renew" another
+child, with memory of its own, takes over.
 """
 
 import gc
-import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import IO, Any
+from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -30,19 +25,12 @@ from bench.performance import energy, memory_profile
 from bench.performance.hardware_peak import HardwarePeak
 from bench.performance.memory import is_out_of_memory
 from bench.performance.process_memory import reset_peak_bytes
+from bench.performance.worker_client import RequestFailed, RequestUnsupported
 from bench.performance.workload import Workload
 from bench.system.host import environment_record
 
 EXIT_RENEW = 77  # exit code of a child that a fresh one replaces
 BASE = (0, 0)  # the key of the workload at the run's own context and batch
-
-
-@contextmanager
-def answer_stream() -> Iterator[IO[str]]:
-    """Reserve standard output for the answers; other prints go to standard error."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
-        os.dup2(2, 1)
-        yield answers
 
 
 def configure_process(run: Run) -> None:
@@ -85,35 +73,34 @@ class WorkerServer:
             self.workloads[key] = Workload(self.run, self.vocabulary, *key)
         return self.workloads[key]
 
-    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+    def prepare(
+        self, run: dict[str, Any], vocabulary: int, tracks_process: bool = False
+    ) -> dict[str, Any]:
         """Build the model and take its first training step; return facts and environment."""
-        self.run, self.vocabulary = run_from_dict(request["run"]), int(request["vocabulary"])
-        self.workloads = {}
+        self.run, self.vocabulary, self.workloads = run_from_dict(run), vocabulary, {}
         configure_process(self.run)
-        if request.get("tracks_process"):
+        if tracks_process:
             self.peak_before = reset_peak_bytes()
         workload = self.workload({})
         first = workload.first_step()
         affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        process = {
-            "torch_threads": torch.get_num_threads(), "affinity": affinity, "pid": os.getpid(),
-        }  # fmt: skip
+        threads = torch.get_num_threads()
+        process = {"torch_threads": threads, "affinity": affinity, "pid": os.getpid()}
         return {
             "facts": workload.facts() | {"first_step_seconds": first.wall},
             "environment": environment_record(self.run.threads) | process,
         }
 
-    def renew(self, request: dict[str, Any]) -> None:
+    def renew(self) -> None:
         """Let a fresh child take over after this answer."""
         self.renewing = True
 
-    def facts(self, request: dict[str, Any]) -> dict[str, Any]:
+    def facts(self, at: Mapping[str, float]) -> dict[str, Any]:
         """Return the sizes and costs of a workload."""
-        return self.workload(request["at"]).facts()
+        return self.workload(at).facts()
 
-    def window(self, request: dict[str, Any]) -> Any:
+    def window(self, name: str, at: Mapping[str, float]) -> Any:
         """Measure one window of the workload, or of the hardware itself."""
-        name, at = request["name"], request.get("at", {})
         if name in ("product", "copy"):
             base = self.workload({})
             self.hardware = self.hardware or HardwarePeak(base.device, base.settings.precision)
@@ -124,7 +111,7 @@ class WorkerServer:
             window = getattr(self.workload(at), name)()
         return asdict(window) if is_dataclass(window) else window  # type: ignore[arg-type]
 
-    def energy(self, request: dict[str, Any]) -> dict[str, Any]:
+    def energy(self) -> dict[str, Any]:
         """Return the joules and tokens of some seconds of training."""
         workload = self.workload({})
         counter = energy.find_counter(workload.device.type, workload.device.index or 0)
@@ -139,19 +126,19 @@ class WorkerServer:
                 seconds += window.wall
         return {"joules": use.joules, "tokens": tokens, "method": counter.method}
 
-    def memory(self, request: dict[str, Any]) -> dict[str, Any]:
+    def memory(self) -> dict[str, Any]:
         """Return the memory metrics of the workload."""
         with torch.compiler.set_stance("force_eager"):  # a compiled step hides its tensors
             return memory_profile.profile_workload(self.workload({}), self.peak_before)
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Handle a request; return a reason in place of an error."""
+    def answer(self, request: str, arguments: Mapping[str, Any]) -> Any:
+        """Return the result of a request, or an error for the client to raise."""
         try:
-            return {"result": getattr(self, request["ask"])(request)}
+            return getattr(self, request)(**arguments)
         except Unsupported as error:
-            return {"unsupported": str(error)}
+            return RequestUnsupported(str(error))
         except PLUGIN_ERRORS as error:
-            return {"failed": error_reason(error)}
+            return RequestFailed(error_reason(error))
 
     def release_cached_memory(self) -> None:
         """Return what the CUDA allocator caches: all entries of a session share the GPU."""
@@ -162,20 +149,18 @@ class WorkerServer:
             torch.cuda.empty_cache()
 
 
-def serve(answers: IO[str]) -> bool:
-    """Answer until standard input closes or a fresh process is requested; return whether it was."""
+def serve(connection: Connection) -> bool:
+    """Answer until the pipe closes or a fresh process is requested; return whether it was."""
     server = WorkerServer()
-    write_line(answers, {"result": "ready"})
-    while not server.renewing and (line := sys.stdin.readline()):
-        answer = server.answer(json.loads(line))
+    connection.send("ready")
+    while not server.renewing:
+        try:
+            answer = server.answer(*connection.recv())
+        except EOFError:
+            break
         server.release_cached_memory()  # before the answer: then another entry takes its turn
-        write_line(answers, answer)
+        connection.send(answer)
     return server.renewing
-
-
-def write_line(stream: IO[str], answer: Mapping[str, Any]) -> None:
-    stream.write(json.dumps(answer) + "\n")
-    stream.flush()
 
 
 def wait_for_child(child: int) -> None:
@@ -188,14 +173,13 @@ def wait_for_child(child: int) -> None:
 
 
 def main() -> None:
-    """Serve until standard input closes."""
+    """Serve until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the session ends its workers itself
-    with answer_stream() as answers:
-        while hasattr(os, "fork") and (child := os.fork()):
-            wait_for_child(child)
-        if serve(answers):
-            answers.close()
-            os._exit(EXIT_RENEW)
+    connection = Connection(int(sys.argv[1]))
+    while child := os.fork():
+        wait_for_child(child)
+    if serve(connection):
+        os._exit(EXIT_RENEW)
 
 
 if __name__ == "__main__":

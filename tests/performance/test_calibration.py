@@ -43,7 +43,7 @@ BY_WALL_CLOCK = {
 
 
 class LocalWorker(worker_client.WorkerClient):
-    """A worker without a process: the server itself, through the same JSON."""
+    """A worker without a process: the server itself."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
         self.server = WorkerServer()
@@ -52,8 +52,10 @@ class LocalWorker(worker_client.WorkerClient):
         pass
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        decoded = json.loads(json.dumps({"ask": request, **arguments}))
-        return worker_client.read_answer(json.loads(json.dumps(self.server.answer(decoded))))
+        answer = self.server.answer(request, arguments)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def end(self) -> None:
         pass

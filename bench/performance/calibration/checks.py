@@ -7,7 +7,7 @@ windows.
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -85,26 +85,21 @@ def check_memory(harness: CalibrationHarness) -> None:
     less, more = values
     difference = float(sum(RETAINED_BYTES[1]) - sum(RETAINED_BYTES[0]))
 
-    def measure_difference(metric: str) -> tuple[float, float]:
-        return difference, more(metric) - less(metric)
-
-    def measure_size(metric: str, size: float) -> tuple[float, float]:
-        return size, more(metric)
-
-    for metric, name in {
-        "memory_activations_bytes": "bytes kept for the backward pass",
-        "peak_train_memory_bytes": "peak bytes of a training step",
-    }.items():
-        subject = f"{name.capitalize()}, difference of two models"
-        quantity = Quantity(name, "bytes", difference, subject, tolerance=0.0)
-        harness.check(quantity, partial(measure_difference, metric))
-    for metric, name, size in (
-        ("memory_parameters_bytes", "bytes of parameters", 4.0 * harness.facts["parameters"]),
-        ("state_bytes", "state bytes", STATE_BYTES + STATE_GROWTH_BYTES * CONTEXT),
-        ("state_bytes_per_token", "state bytes per token", STATE_GROWTH_BYTES),
-    ):
+    def check_size(name: str, size: float, observe: Callable[[], float]) -> None:
         quantity = Quantity(name, "bytes", size, name.capitalize(), tolerance=0.0)
-        harness.check(quantity, partial(measure_size, metric, size))
+        harness.check(quantity, lambda: (size, observe()))
+
+    def check_difference(name: str, metric: str) -> None:
+        check_size(name, difference, lambda: more(metric) - less(metric))
+
+    check_difference("bytes kept for the backward pass", "memory_activations_bytes")
+    check_difference("peak bytes of a training step", "peak_train_memory_bytes")
+    parameters = 4.0 * harness.facts["parameters"]
+    check_size("bytes of parameters", parameters, partial(more, "memory_parameters_bytes"))
+    state = STATE_BYTES + STATE_GROWTH_BYTES * CONTEXT
+    check_size("state bytes", state, partial(more, "state_bytes"))
+    growth = partial(more, "state_bytes_per_token")
+    check_size("state bytes per token", STATE_GROWTH_BYTES, growth)
 
 
 # --- the machine --------------------------------------------------------------------------------

@@ -139,7 +139,7 @@ class CalibrationHarness:
 
     def window(self, name: str) -> Mapping[str, float]:
         """Measure a window of a kind."""
-        return dict(self.worker.ask("window", name=name))
+        return dict(self.worker.ask("window", name=name, at={}))
 
     def seconds_per_forward(self, kind: str, clock: str = "wall") -> tuple[float, float]:
         """Return seconds per forward pass, by the model and by the harness.
