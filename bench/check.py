@@ -32,9 +32,8 @@ STATUS_LABELS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 def compose_architectures(arguments: Sequence[str]) -> list[Run]:
     """Return one run per architecture to check. Raise UserError."""
-    flags, overrides = compose.split_flags(arguments)
-    multirun = [] if {"-m", "--multirun"} & set(flags) else ["--multirun"]
-    runs = compose.compose_sweep([*flags, *multirun, *overrides]).runs
+    multirun = [] if set(compose.MULTIRUN) & set(arguments) else ["--multirun"]
+    runs = compose.compose_sweep([*multirun, *arguments]).runs
     return compose.distinct(runs, lambda run: architecture_id(run.arch))
 
 
@@ -94,7 +93,6 @@ def check_architecture(run: Run, keep: bool) -> bool:
 @command(stopped="checks without --keep store nothing", usage=__doc__)
 def main(arguments: list[str]) -> int:
     """Check each architecture; exit code 1 if one fails."""
-    compose.register()
     runs = compose_architectures([word for word in arguments if word != "--keep"])
     import torch
 

@@ -1,11 +1,11 @@
 """Score finished runs again, by another protocol, without training them.
 
-  python -m bench.evaluate results/single/runs/RUN evaluate.protocol=stride             overlapping windows
-  python -m bench.evaluate results/default evaluate.protocol=stride evaluate.stride=16  every finished run
-  python -m bench.evaluate results/default evaluate.protocol=stateful                   the state is carried
+  python -m bench.evaluate results/single/runs/RUN evaluate.protocol=stride     overlapping windows
+  python -m bench.evaluate results/default evaluate.protocol=stride evaluate.stride=16  all runs
+  python -m bench.evaluate results/default evaluate.protocol=stateful  the state is carried
 
-Scores are recorded beside each run, in RUN/evaluations/<protocol>-<digest8>, and computed once. The report
-is written again; it never ranks across protocols. Exit codes: 0 done, 2 a mistake in the command.
+Scores are recorded in RUN/evaluations/<protocol>-<digest8>, and computed once. The report is written
+again; it never ranks across protocols. Exit codes: 0 done, 2 a mistake in the command.
 """
 
 import logging

@@ -1,42 +1,42 @@
-"""A random search for each architecture's learning rate: equally many trials, on text that no reported run is scored on.
+"""Search learning rates at random: equal trials for all, on text that no run is scored on.
 
-  python -m bench.tune arch=rnn,gpt tune.trials=8 -m                  as long as the runs, which python -m bench.run then trains
-  python -m bench.tune suite=default tune.trials=6 tune.steps=400     shorter trials, for the default suite
+  python -m bench.tune arch=rnn,gpt tune.trials=8 -m               trials as long as the runs
+  python -m bench.tune suite=default tune.trials=6 tune.steps=400  shorter trials
 
-Every key of python -m bench.run (its --help lists them) means the same here; python -m bench.run with tune.trials searches by
-itself where it has to. Trials are runs like any others, under results/<suite>/tune/runs, and what they found lies in
-results/<suite>/tune/searches. Exit codes: 0 all searched, 1 some trial has no result, 2 a mistake in what was asked, 130 Ctrl-C.
+It takes the keys of python -m bench.run (its --help lists them), which searches by itself where
+tune.trials asks for it. Trials are runs, in results/<suite>/tune/runs; the results of searches are
+in results/<suite>/tune/searches. Exit codes: 0 all searched, 1 a trial has no result, 2 a mistake
+in the command, 130 Ctrl-C.
 """
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from bench import run
-from bench.cli import compose
+from bench.cli.command import command
+from bench.cli.compose import Sweep
 from bench.config.errors import UserError
+from bench.execution.run_command import run_command
+from bench.execution.train_sweep import search
+from bench.run import STOPPED
 
 
-def main() -> int:
-    """The door with its doormat: whatever a user did wrong is one line."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        print(__doc__)
-        return 0
-    return run.main(search)
-
-
-def search(asked: compose.Sweep, words: Sequence[str]) -> int:
-    """Search, write the report, and say what was found."""
+def search_and_report(sweep: Sweep) -> int:
+    """Search, write the report, and print what was found."""
+    if not sweep.runs[0].tune.trials:
+        raise UserError(
+            "tune.trials=0 searches nothing: give the trials of each architecture, tune.trials=8",
+            "invalid-value",
+        )
+    lines = search(sweep)
     from bench import reporting
 
-    if not asked.runs[0].tune.trials:
-        raise UserError(
-            "tune.trials=0 searches nothing: say how many trials each architecture gets, as in tune.trials=8"
-        )
-    lines = run.search(asked, words)
-    page, _ = reporting.make_report(Path(asked.runs[0].results) / asked.runs[0].suite)
+    page, _ = reporting.make_report(sweep.folder)
     print("\n".join([*lines, f"report: {page}"]))
     return int(any("the search is not finished" in line for line in lines))
+
+
+@command(stopped=STOPPED, usage=__doc__)
+def main(arguments: list[str]) -> int:
+    return run_command(arguments, search_and_report)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,6 @@ SHAPE = [
 
 
 def asked_for(text: Path, words: list[str], seed: int, cache: str) -> Run:
-    compose.register()
     told = [
         *SHAPE,
         *RECIPE,

@@ -102,17 +102,9 @@ def call_command(
         from bench import run
 
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["bench.run", *arguments])
-        for name in (
-            "HYDRA_FULL_ERROR",
-            "BENCH_DOOR",
-            "BENCH_BEGAN",
-            "BENCH_THREADS",
-            "BENCH_WORDS",
-            "BENCH_FLAGS",
-        ):
-            monkeypatch.setenv(name, "")  # the command sets them; they are restored afterwards
-        code = run.main()
+        # the command sets it; it is restored afterwards
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+        code = run.main(arguments)
         return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
 
     return call

@@ -18,12 +18,13 @@ from bench.config.schema import DataConfig, Run, TrainConfig
 from bench.config.schema import TuneConfig as Options
 from bench.config.validation import validate_run
 from bench.data import prepare
+from bench.execution.train_sweep import trial_sweep
 from bench.planning import search, search_space
+from bench.planning.planned import plan
 from bench.reporting.sections.tuning import expected_best
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
 
-compose.register()
 ARCH = {
     "_target_": "module.Class",
     "layers": 2,
@@ -261,15 +262,18 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def test_words_of_the_trials() -> None:
-    words = compose.trial_overrides(
-        ["arch=rnn,gpt", "-m", "seed=0,1", "dry=true"], Options(trials=2)
-    )
-    assert words == ["-m", "arch=rnn,gpt", "seed=1000", "tune.trial=0,1", "control.arch="]
-    runs = compose.compose_sweep([*words, "tune.trials=2"]).runs
+def test_the_trials_of_a_sweep() -> None:
+    words = ["-m", "arch=rnn,gpt", "seed=0,1", "tune.trials=2"]
+    trials = trial_sweep(compose.compose_sweep(words))
+    assert trials.jobs[1].overrides == (
+        "arch=rnn", "tune.trials=2", "seed=1000", "tune.trial=1", "control.arch=",
+    )  # fmt: skip
+    runs = plan(trials.runs)
     assert [(run.names["arch"], run.tune.trial, run.suite) for run in runs] == [
         ("rnn", 0, "tune"), ("rnn", 1, "tune"), ("gpt", 0, "tune"), ("gpt", 1, "tune"),
     ]  # fmt: skip
+    again = compose.compose_sweep(trials.jobs[1].overrides)  # as its rerun command
+    assert plan(again.runs) == [runs[1]]
 
 
 def test_a_search_of_nothing_is_one_line(run_command: Command, tiny: list[str]) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from scipy import stats
 
-from bench import reporting, run
+from bench import reporting
 from bench.analysis import aggregate
 from bench.analysis.build import build
 from bench.analysis.comparisons import Comparison
@@ -424,7 +423,6 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
 
 
 def test_the_runs_carry_the_control_of_their_suite() -> None:
-    compose.register()
     words = ["suite=default", "arch=rnn,bigram", "seed=0"]
     runs = compose.compose_sweep(words).runs
     assert [(run.names["arch"], run.seed) for run in runs] == [
@@ -435,26 +433,12 @@ def test_the_runs_carry_the_control_of_their_suite() -> None:
         ("rnn", 102),
     ]
     assert dataclasses.replace(runs[0], seed=100) == runs[2]
-    assert not compose.compose_sweep(
-        ["suite=default", "arch=rnn", "seed=100"]
-    ).control  # what takes up a run of the control
+    # as a rerun of one run of the control
+    assert len(compose.compose_sweep(["suite=default", "arch=rnn", "seed=100"]).jobs) == 1
     with pytest.raises(UserError, match="seed=100 belongs to the A/A control"):
         compose.compose_sweep([*words[:2], "seed=100"])
     with pytest.raises(UserError, match="has no seeds"):
         compose.compose_sweep([*words, "control.seeds=[]"])
-
-
-def test_the_door_passes_through_hydra_once_more_for_the_control(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    passes: list[list[str]] = []
-    monkeypatch.setattr(sys, "argv", ["run"])
-    monkeypatch.setattr(run, "run_hydra", lambda: passes.append(sys.argv[1:]))
-    for name in ("preflight", "finish"):
-        monkeypatch.setattr(run, name, lambda asked: 0)
-    words = ["arch=bigram,rnn", "control.arch=bigram", "control.seeds=[7,8]", f"results={tmp_path}"]
-    run.run_command([*words, "-m"])
-    assert passes == [["-m", *words], ["-m", *words[1:], "arch=bigram", "seed=7,8"]]
 
 
 @pytest.mark.slow

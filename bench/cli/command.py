@@ -18,8 +18,8 @@ Main = Callable[[list[str]], int]
 def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable[..., int]]:
     """Turn a function of arguments that returns an exit code into a command's `main`.
 
-    A UserError is one line and exit code 2, Ctrl-C 130, SIGTERM 143; both print `stopped`, which says
-    what is left. `usage` is what --help prints, where neither argparse nor Hydra does.
+    A UserError is one line and exit code 2, Ctrl-C 130, SIGTERM 143; these print `stopped`, which
+    says what is left. `usage` is what --help prints, where neither argparse nor Hydra does.
     """
 
     def decorate(function: Main) -> Callable[..., int]:

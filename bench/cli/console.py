@@ -14,8 +14,8 @@ CLEAR_LINE = "\r\x1b[K"
 class ConsoleHandler(logging.Handler):
     """Print a record on whatever standard error is at that time, errors with `error: ` in front.
 
-    Progress, a record with `extra={"progress": True}`, replaces the line before on a terminal; elsewhere
-    it appears every 10 s. A closed or full stream never fails a run.
+    Progress, a record with `extra={"progress": True}`, replaces the line before on a terminal;
+    elsewhere it appears every 10 s. A closed or full stream never fails a run.
     """
 
     def __init__(self, in_worker: bool = False) -> None:

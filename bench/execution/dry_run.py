@@ -1,120 +1,118 @@
-"""What a command would run and cost, without running it: `dry=true`."""
+"""Forecast what a command would run and cost, without running it: `dry=true`."""
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import torch
 
 from architectures.interface import Unsupported
-from bench import data
+from bench import data, planning
+from bench.cli.compose import Sweep
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
 from bench.evaluation.suite import check_protocol_supported
+from bench.execution.preflight import required_disk_bytes, validate
+from bench.execution.train_sweep import trial_sweep
 from bench.model import LanguageModel, sizing
 from bench.planning.budget import TrainingRate, measured_rates
+from bench.planning.planned import plan
 from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
-from bench.system import host
+from bench.system import files, host
 from bench.training import setup
 
-PEAK_SHARE = 0.35  # of the measured matrix-product peak that small models reach in training; used where no rate was measured yet
+logger = logging.getLogger(__name__)
+PEAK_SHARE = 0.35  # of the peak of matrix products that small models reach in training
+
+
+def forecast(sweep: Sweep) -> str:
+    """Return a line for each run of a composed sweep, and a sum. Raises UserError."""
+    runs = plan(sweep.runs, keep=False)
+    planned = sweep.with_runs(list(map(with_learning_rate, runs)))
+    files.check_creatable(sweep.folder / "runs", required_disk_bytes(planned))
+    validate(planned)
+    if planning.has_open_searches(sweep.runs):
+        runs += plan(trial_sweep(sweep).runs, keep=False)
+    rates, peak = measured_rates(sweep.folder), peak_flops()
+    rows = []
+    for number, run in enumerate(map(with_learning_rate, runs), 1):
+        if len(runs) > 1:
+            logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
+        try:
+            rows.append(forecast_row(run, rates, peak, sweep.remote))
+        except UserError as error:
+            if not sweep.is_sweep:
+                raise
+            rows.append({"run": run_name(run), "note": f"cannot start: {error}"})
+    table = pd.DataFrame(rows)
+    jobs = host.parallel_jobs(runs[0].threads, runs[0].train.ranks)
+    minutes = table.get("minutes", pd.Series(dtype=float)).sum() / min(jobs, len(runs))
+    total = f"{len(runs)} runs, about {minutes:.0f} minutes, {jobs} at a time, without measuring"
+    return f"{table.fillna('').to_string(index=False)}\n{total}; nothing was run"
 
 
 def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
-    """Floating-point operations a second of a matrix product in float32, on one thread, now."""
+    """Return the FLOPs per second of a float32 matrix product, on one thread, now."""
     torch.set_num_threads(1)
     a, b = torch.randn(size, size), torch.randn(size, size)
     a @ b
-    rounds, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
+    rounds, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
         a @ b
         rounds += 1
-    return 2 * size**3 * rounds / (time.perf_counter() - began)
-
-
-def build_checked_model(run: Run, elsewhere: bool) -> LanguageModel:
-    """The model of a run, once all is looked at that the run itself looks at before it trains. Raises UserError, or Unsupported.
-
-    `elsewhere`: it runs on another machine than this, whose devices and compilers say nothing.
-    """
-    if elsewhere:
-        run = replace(
-            run, train=replace(run.train, device="auto", precision="auto", compile="none")
-        )
-    corpus = data.prepare(run.data, run.names["data"])
-    model = setup(run, corpus).model
-    check_protocol_supported(model, run, corpus)
-    return model
+    return 2 * size**3 * rounds / (time.perf_counter() - start)
 
 
 def with_learning_rate(run: Run) -> Run:
-    """The run, with any learning rate where a search is still to find its first one."""
-    known = (
-        run.train.learning_rate is not None
-        or tuned_learning_rate(run.arch, run.optimizer.kind) is not None
-    )
-    return run if known else replace(run, train=replace(run.train, learning_rate=1.0))
+    """Return the run, with any learning rate if a search is still to find its first one."""
+    tuned = tuned_learning_rate(run.arch, run.optimizer.kind)
+    if run.train.learning_rate is not None or tuned is not None:
+        return run
+    return replace(run, train=replace(run.train, learning_rate=1.0))
 
 
 def forecast_row(
-    run: Run, rates: Mapping[str, TrainingRate], peak: float, sweep: bool, elsewhere: bool
+    run: Run, rates: Mapping[str, TrainingRate], peak: float, remote: bool
 ) -> dict[str, object]:
-    """One run: its size, its length, its time and the bytes it leaves behind. Raises UserError where the only one can not start."""
-    run = with_learning_rate(run)
-    name = {"run": run_name(run)}
+    """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
     try:
-        made = build_checked_model(run, elsewhere)
-        flops = made.flops(run.size.context)
+        model = build_checked_model(run, remote)
+        flops = model.flops(run.size.context)
     except Unsupported as reason:
-        return {**name, "note": f"will be skipped: {reason}"}
-    except UserError as reason:
-        if not sweep:
-            raise
-        return {**name, "note": f"can not start: {reason}"}
-    parameters = sizing.count_parameters(made)["parameters"]
+        return {"run": run_name(run), "note": f"will be skipped: {reason}"}
+    parameters = sizing.count_parameters(model)["parameters"]
     tokens = run.train.steps * run.train.batch * run.size.context
-    rate = rates.get(workload_id(run))
     flops *= TRAINING_FLOPS_FACTOR * tokens
+    rate = rates.get(workload_id(run))
     seconds = tokens / rate.tokens_per_second if rate else flops / (PEAK_SHARE * peak)
+    note = "" if rate else "time estimated from FLOPs"
     folder, needed = store.select_folder(run)
     return {
-        **name,
-        "width": made.backbone.width,
+        "run": run_name(run),
+        "width": model.backbone.width,
         "parameters": f"{parameters:,}",
         "steps": f"{run.train.steps:,}",
         "tokens": f"{tokens:,}",
         "flops": f"{flops:.3g}",
         "minutes": round(seconds / 60, 1) if needed else 0.0,
         "disk_bytes": f"{4 * parameters:,}" if needed else "0",
-        "note": ("" if rate else "time estimated from FLOPs")
-        if needed
-        else f"{store.run_status(folder)} before",
+        "note": note if needed else f"{store.run_status(folder)} before",
     }
 
 
-def forecast_table(
-    runs: Sequence[Run],
-    sweep: bool = True,
-    elsewhere: bool = False,
-    say: Callable[[str], object] = lambda line: None,
-) -> str:
-    """The forecast as text: a line a run, then the whole. Raises UserError where the only run of a command can not start.
+def build_checked_model(run: Run, remote: bool) -> LanguageModel:
+    """Return the model of a run after all checks before training. Raises UserError, Unsupported.
 
-    `say`: hears of each run of several that is looked at, for building a large one takes seconds.
+    `remote`: it runs on another machine, whose devices and compilers are unknown.
     """
-    root = Path(runs[0].results) / runs[0].suite
-    rates, peak = measured_rates(root), peak_flops()
-    rows = []
-    for number, run in enumerate(runs, 1):
-        if len(runs) > 1:
-            say(f"looking at run {number} of {len(runs)}: {run_name(run)}")
-        rows.append(forecast_row(run, rates, peak, sweep, elsewhere))
-    listed = pd.DataFrame(rows)
-    jobs = host.parallel_jobs(runs[0].threads)
-    minutes = listed.get("minutes", pd.Series(dtype=float)).sum()
-    whole = f"{len(runs)} runs, about {minutes / min(jobs, len(runs)):.0f} minutes, {jobs} at a time, measuring not counted"
-    return f"{listed.fillna('').to_string(index=False)}\n{whole}; nothing was run"
+    if remote:
+        elsewhere = replace(run.train, device="auto", precision="auto", compile="none")
+        run = replace(run, train=elsewhere)
+    corpus = data.prepare(run.data, run.names["data"])
+    model = setup(run, corpus).model
+    check_protocol_supported(model, run, corpus)
+    return model

@@ -1,12 +1,13 @@
-"""Under torchrun, on one machine or several: rank 0's command is the command, and the others train with it what it trains."""
+"""Run a command under torchrun: rank 0 runs it, and the other ranks train what it trains."""
 
 import itertools
 import json
+import logging
 import os
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,89 +18,90 @@ from bench.config.schema import Run, run_from_dict
 from bench.system import processes
 from bench.system.host import RENDEZVOUS
 
-_numbers: Iterator[int] = itertools.count()  # of what rank 0 left on the board
+logger = logging.getLogger(__name__)
+
+_numbers: Iterator[int] = itertools.count()  # of the messages of rank 0, in torchrun's store
 _dismissed: list[bool] = []
 
 
 def is_active() -> bool:
-    """Whether this command was started by torchrun, once for each rank."""
+    """Return whether torchrun started this command, once for each rank."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def is_follower() -> bool:
-    """Whether this command is one that trains what rank 0's trains."""
+    """Return whether this command trains what rank 0 trains."""
     return is_active() and os.environ["RANK"] != "0"
 
 
-def with_ranks(overrides: list[str]) -> list[str]:
-    """The overrides of a command with the number of its ranks. Raises UserError where they say another one."""
-    word = f"train.ranks={os.environ['WORLD_SIZE']}"
-    given = [override for override in overrides if override.partition("=")[0] == "train.ranks"]
-    if given and given != [word]:
-        raise UserError(
-            f"{given[0]}: torchrun started {os.environ['WORLD_SIZE']} ranks: leave it out, or give that many"
-        )
-    return [*overrides, *([] if given else [word])]
+def with_ranks(arguments: Sequence[str]) -> list[str]:
+    """Return a command's arguments with the number of its ranks. Raises UserError."""
+    if not is_active():
+        return list(arguments)
+    override = f"train.ranks={os.environ['WORLD_SIZE']}"
+    given = [argument for argument in arguments if argument.startswith("train.ranks=")]
+    if given and given != [override]:
+        ranks = os.environ["WORLD_SIZE"]
+        message = f"{given[0]}: torchrun started {ranks} ranks: leave it out, or give that many"
+        raise UserError(message, "conflicting-values")
+    return [*arguments, *([] if given else [override])]
 
 
-def check_launcher(workers: bool) -> None:
-    """Raise UserError where a launcher would start processes that torchrun knows nothing of."""
-    if workers:
+def check_launcher(parallel: bool) -> None:
+    """Raise UserError if a launcher would start processes that torchrun does not know."""
+    if is_active() and parallel:
         raise UserError(
-            "under torchrun runs are trained one after another, each by all ranks: add hydra/launcher=basic"
+            "under torchrun runs are trained one after another, each by all ranks: "
+            "add hydra/launcher=basic",
+            "launcher",
         )
 
 
 def announce_run(run: Run, folder: Path) -> dict[str, str]:
-    """Have all ranks train a run; the environment of the process by which this one does."""
+    """Have all ranks train a run; return the environment of this rank's worker."""
     number = str(next(_numbers))
-    _board().set(f"bench/{number}", json.dumps([asdict(run), str(folder.resolve())]))
+    _store().set(f"bench/{number}", json.dumps([asdict(run), str(folder.resolve())]))
     return {RENDEZVOUS: f"torchrun:{number}"}
 
 
-def death_reason(seen: dict[str, str], reason: str) -> str:
-    """Why a run's training ended, given how it looked from here: what a rank that died said of itself."""
-    key = f"bench/{seen[RENDEZVOUS].partition(':')[2]}/death"
-    return _board().get(key).decode() if _board().check([key]) else reason
+def death_reason(rendezvous: dict[str, str], reason: str) -> str:
+    """Return why a run's training ended: what a rank that died reported, or else `reason`."""
+    key = f"bench/{rendezvous[RENDEZVOUS].partition(':')[2]}/death"
+    return _store().get(key).decode() if _store().check([key]) else reason
 
 
 def dismiss_followers() -> None:
     """Let the other ranks end: there is no further run."""
     if is_active() and not is_follower() and not _dismissed:
         _dismissed.append(True)
-        _board().set(f"bench/{next(_numbers)}", "null")
+        _store().set(f"bench/{next(_numbers)}", "null")
 
 
-def follow(say: Callable[[str], None]) -> int:
-    """Train what rank 0 trains, run after run, until it has no more; the exit code."""
+def follow() -> int:
+    """Train what rank 0 trains, run after run, until it has no more; return the exit code."""
     for number in _numbers:
-        called = json.loads(_board().get(f"bench/{number}"))
-        if called is None:
+        message = json.loads(_store().get(f"bench/{number}"))
+        if message is None:
             break
-        run, folder = run_from_dict(called[0]), called[1]
+        tree, folder = message
+        run = run_from_dict(tree)
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "run.json"
-            path.write_text(json.dumps(called[0]), encoding="utf-8")
-            more = {RENDEZVOUS: f"torchrun:{number}"}
-            end = processes.run_module(
-                ["bench.execution.worker", str(path), folder],
-                run.threads,
-                run.train.limit_seconds,
-                run_name(run),
-                environment=more,
-            )
-        if end.reason:
-            said = f"rank {os.environ['RANK']} on {platform.node()} {end.reason}"
-            say(said)
-            _board().set(f"bench/{number}/death", said)
-            time.sleep(
-                processes.GRACE_SECONDS
-            )  # in which rank 0 may notice and write it down; else torchrun ends it
+            path.write_text(json.dumps(tree), encoding="utf-8")
+            result = processes.run_module(
+                ["bench.execution.worker", str(path), folder], run.threads,
+                run.train.limit_seconds, run_name(run), environment={RENDEZVOUS: f"torchrun:{number}"},
+            )  # fmt: skip
+        if result.reason:
+            reason = f"rank {os.environ['RANK']} on {platform.node()} {result.reason}"
+            logger.info(reason)
+            _store().set(f"bench/{number}/death", reason)
+            time.sleep(processes.GRACE_SECONDS)  # for rank 0 to record it, before torchrun ends it
             return 1
     return 0
 
 
-def _board() -> Any:
+def _store() -> Any:
     from bench.training import torchrun_store
 
     return torchrun_store()

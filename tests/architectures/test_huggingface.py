@@ -20,7 +20,6 @@ from bench.contract import CHECKS, ModelUnderTest, run_check
 from tests.conftest import WRAPPED, Command
 
 WIDTH, CONTEXT = 32, 16
-compose.register()
 
 
 @cache

@@ -12,7 +12,6 @@ from bench.config.plugins import install_hint
 from tests.conftest import write_arch
 
 VALID = "tests.fake_architectures.Valid"
-compose.register()
 
 
 def install(folder: Path, package: str, value: str, architectures: dict[str, str]) -> None:

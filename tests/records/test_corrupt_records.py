@@ -12,7 +12,7 @@ import pytest
 from bench import reporting
 from bench import run as door
 from bench.analysis.build import build
-from bench.execution import runner
+from bench.execution import provenance
 from bench.records import loading, store
 from bench.records.tables import read_records
 from tests import fake_records
@@ -276,7 +276,7 @@ def test_a_corrupt_record_is_repeated_beside_it(name: str, tmp_path: Path) -> No
     assert store.select_folder(asked) == (folder.with_name(f"{folder.name}-a2"), True)
     assert not door.scored(folder)
     door.raise_if_not_started(folder)
-    assert runner.status_line(folder).startswith("unreadable: ")
+    assert provenance.status_line(folder).startswith("unreadable: ")
     written = fake_records.write_run(root, CORRUPT, 2, folder=folder.with_name(f"{folder.name}-a2"))
     records = read_records(root)
     assert records.runs[["run", "status"]].to_numpy().tolist() == [[written.name, "done"]]

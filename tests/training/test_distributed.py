@@ -20,8 +20,13 @@ from bench.system.processes import run_module
 from bench.training import distributed
 from bench.training.objective import Batch
 from tests.conftest import ROOT, Command, assert_one_error
-from tests.test_kill import Place, cells, same, whole
-from tests.test_survival import until
+from tests.execution.disturbance import (
+    CommandFolder,
+    assert_readable,
+    assert_same,
+    until,
+    workers,
+)
 
 ARCH = {"_target_": "architectures.bigram.Bigram", "tune": {"learning_rate": 0.01}}
 CARDS = '#!/bin/sh\nfor n in 0 1 2 3; do echo "GPU-$n$n, NVIDIA Test, 600.1"; done\n'
@@ -211,7 +216,7 @@ WORDS = (
 )
 
 
-def curve(place: Place) -> list[dict]:
+def curve(place: CommandFolder) -> list[dict]:
     return [json.loads(line) for line in (place.runs()[0] / "curve.jsonl").read_text().splitlines()]
 
 
@@ -219,15 +224,15 @@ def curve(place: Place) -> list[dict]:
 @pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_one_record_by_rank_0_however_often_it_is_stopped(tmp_path: Path, sharding: str) -> None:
     one, two = (
-        Place(tmp_path / "one", WORDS.replace("ranks=2", "ranks=1")),
-        Place(tmp_path / "two", WORDS),
+        CommandFolder(tmp_path / "one", WORDS.replace("ranks=2", "ranks=1")),
+        CommandFolder(tmp_path / "two", WORDS),
     )
     two.words.append(f"train.sharding={sharding}")
     assert one.run().returncode == 0
     process = two.start()
     until(lambda: two.steps() > 100, process)
-    assert len(cells(process)) == 2
-    os.kill(cells(process)[1], signal.SIGTERM)  # one of them hears it: all save and stop
+    assert len(workers(process)) == 2
+    os.kill(workers(process)[1], signal.SIGTERM)  # one of them hears it: all save and stop
     process.communicate(timeout=240)
     assert not (two.runs()[0] / "result.json").exists()
     stopped = torch.load(two.runs()[0] / "checkpoint" / "training.pt", weights_only=True)["step"]
@@ -239,7 +244,7 @@ def test_one_record_by_rank_0_however_often_it_is_stopped(tmp_path: Path, shardi
     done = two.run()
     assert done.returncode == 0, done.stderr
     assert done.stderr.count(": done") == 1
-    whole(two.runs()[0])
+    assert_readable(two.runs()[0])
     expected, found = curve(one), curve(two)
     assert [row["step"] for row in found] == [row["step"] for row in expected]
     for name in ("nats", "validation_nats"):
@@ -253,10 +258,10 @@ def test_one_record_by_rank_0_however_often_it_is_stopped(tmp_path: Path, shardi
 
 @pytest.mark.slow
 def test_a_dead_rank_is_the_run_s_record(tmp_path: Path) -> None:
-    place = Place(tmp_path / "dead", WORDS)
+    place = CommandFolder(tmp_path / "dead", WORDS)
     process = place.start()
     until(lambda: place.steps() > 100, process)
-    os.kill(cells(process)[1], signal.SIGKILL)
+    os.kill(workers(process)[1], signal.SIGKILL)
     out, error = process.communicate(timeout=240)
     assert process.returncode == 1, error
     assert "failed: rank 1 of 2 killed (SIGKILL)" in out
@@ -302,4 +307,4 @@ def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(
     ]
     assert [run.name for run in runs[0]] == [run.name for run in runs[1]]
     for one, other in zip(*runs, strict=True):
-        same(one, other)
+        assert_same(one, other)

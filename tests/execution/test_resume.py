@@ -1,4 +1,4 @@
-"""What a run lives through: broken checkpoints, full disks, and being asked to stop. The real command: test_kill.py."""
+"""Broken checkpoints, full disks, and requests to stop. The real command: test_kill.py."""
 
 import errno
 import fcntl
@@ -24,20 +24,10 @@ from bench.system import files, signals
 from bench.training import StepEvent, TrainState, checkpoint, train
 from bench.training.checkpoint import Checkpointer
 from tests.conftest import ROOT
+from tests.execution.disturbance import LONG, until
 from tests.test_record import run as a_run
 from tests.test_record import write as write_record
 from tests.training.toy import ORIGIN, PatternBlocks, make, train_all
-
-LONG = 240  # seconds that nothing here may take
-
-
-def until(true: Callable[[], object], process: subprocess.Popen | None = None) -> None:
-    """Wait until something is true, or a process has ended."""
-    end = time.monotonic() + LONG
-    while not true() and (process is None or process.poll() is None):
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 

@@ -11,146 +11,27 @@ import sys
 import time
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import ROOT, assert_one_error, write_words
-from tests.test_run import OWN, own, results
-from tests.test_survival import LONG, until
-
-pytestmark = pytest.mark.slow
-STEPS = 900
-WORDS = (
-    f"data=text size=tiny measure=off arch=gru train.steps={STEPS} train.batch=4 train.log_every=7 train.validations=3 "
-    "train.checkpoint_seconds=0.02 evaluate.sample_tokens=4000"  # what is written last gives time to disturb
+from tests.commands.test_run import OWN, own, results
+from tests.conftest import ROOT, assert_one_error
+from tests.execution.disturbance import (
+    LONG,
+    OVERRIDES,
+    STEPS,
+    CommandFolder,
+    assert_readable,
+    assert_same,
+    children,
+    is_alive,
+    kill,
+    starts,
+    until,
+    workers,
 )
 
-
-class Place:
-    """An empty folder with a text, in which the real command is started."""
-
-    def __init__(self, folder: Path, words: str = WORDS) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.words = [*words.split(), f"data.path={write_words(folder / 'words.txt', 20_000)}"]
-
-    def start(self, *more: str, **options: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "bench.run", *self.words, *more],
-            cwd=self.folder, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options,
-        )  # type: ignore[call-overload]  # fmt: skip
-
-    def run(self, *more: str, **options: object) -> subprocess.CompletedProcess:
-        process = self.start(*more, **options)
-        out, error = process.communicate(timeout=LONG)
-        return subprocess.CompletedProcess(more, process.returncode, out, error)
-
-    def runs(self) -> list[Path]:
-        return sorted(
-            path for path in self.folder.glob("results/single/runs/*") if path.name != ".locks"
-        )
-
-    def steps(self) -> int:
-        """Steps logged in the last of the curves."""
-        curves = [path / "curve.jsonl" for path in self.runs() if (path / "curve.jsonl").exists()]
-        rows = re.findall(r'{"step": (\d+).*}\n', curves[-1].read_text()) if curves else []
-        return int(rows[-1]) if rows else 0
-
-    def weights_since(self, moment: float) -> bool:
-        """Whether trained weights were written after a moment."""
-        paths = [run / "checkpoint" / "weights.pt" for run in self.runs()]
-        return any(path.exists() and path.stat().st_mtime > moment for path in paths)
-
-
-def children(process: int) -> list[int]:
-    """Every process that a process started, and theirs."""
-    found = []
-    for path in Path(f"/proc/{process}/task").glob("*/children"):
-        try:
-            direct = [int(word) for word in path.read_text().split()]
-        except OSError:
-            continue
-        found += [each for child in direct for each in (child, *children(child))]
-    return found
-
-
-def cells(process: subprocess.Popen) -> list[int]:
-    """The processes that train for a command."""
-    found = []
-    for number in children(process.pid):
-        try:
-            if b"bench.execution.worker" in Path(f"/proc/{number}/cmdline").read_bytes():
-                found.append(number)
-        except OSError:
-            continue
-    return found
-
-
-def lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def kill(process: subprocess.Popen, numbers: list[int]) -> None:
-    """Kill processes, and wait for the command's end and for the end of all that it had started."""
-    everyone = children(process.pid)
-    for number in numbers:
-        try:
-            os.kill(number, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.communicate(timeout=LONG)
-    until(lambda: not any(lives(number) for number in everyone))
-
-
-def whole(folder: Path) -> None:
-    """Assert that no file of a run's record is half-written."""
-    for path in folder.rglob("*.json"):
-        json.loads(path.read_text())
-    for path in folder.rglob("*.pt"):
-        torch.load(path, weights_only=True)
-
-
-def same(one: Path, other: Path) -> None:
-    """Assert that two runs left the same, bit for bit, but for the clock; and nothing behind."""
-    curves = [
-        [
-            json.loads(line) | {"seconds": 0}
-            for line in (run / "curve.jsonl").read_text().splitlines()
-        ]
-        for run in (one, other)
-    ]
-    assert curves[0] == curves[1]
-    weights = [
-        torch.load(run / "checkpoint" / "weights.pt", weights_only=True)["model"]
-        for run in (one, other)
-    ]
-    assert weights[0].keys() == weights[1].keys()
-    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
-    assert pd.read_parquet(one / "documents.parquet").equals(
-        pd.read_parquet(other / "documents.parquet")
-    )
-    found = [json.loads((run / "result.json").read_text()) for run in (one, other)]
-    metrics = [
-        [row for row in result["metrics"] if row["name"] != "train_seconds"] for result in found
-    ]
-    assert metrics[0] == metrics[1]
-    assert found[0]["status"] == found[1]["status"] == "done"
-    for run in (one, other):
-        whole(run)
-        assert not [path for path in run.rglob(".*") if path.name != ".lock"]
-        assert sorted(path.name for path in (run / "checkpoint").iterdir()) == [
-            "vocabulary.json",
-            "weights.pt",
-        ]
-
-
-def starts(run: Path) -> list[dict]:
-    return json.loads((run / "provenance.json").read_text())["starts"]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +40,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        place = Place(tmp_path_factory.mktemp("undisturbed"))
+        place = CommandFolder(tmp_path_factory.mktemp("undisturbed"))
         done = place.run()
     assert done.returncode == 0, done.stderr
     return place.runs()[0]
@@ -171,7 +52,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    place, draw = Place(tmp_path / "killed"), random.Random(20)
+    place, draw = CommandFolder(tmp_path / "killed"), random.Random(20)
     at_steps = [("steps", float(step)) for step in sorted(draw.sample(range(1, STEPS), 13))]
     at_starts = [("seconds", draw.uniform(0, 4)) for _ in range(4)]
     for number, (kind, at) in enumerate([*at_starts, *at_steps, *[("end", 0.0)] * 3]):
@@ -186,11 +67,11 @@ def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(
         draw.shuffle(everyone)
         kill(process, [process.pid] if number % 4 == 0 else everyone)
         for run in place.runs():
-            whole(run)
+            assert_readable(run)
             assert not (run / "result.json").exists()
     done = place.run()
     assert done.returncode == 0, done.stderr
-    same(undisturbed, place.runs()[0])
+    assert_same(undisturbed, place.runs()[0])
     assert len(place.runs()) == 1
     assert 16 <= len(starts(place.runs()[0])) <= 21
 
@@ -198,10 +79,10 @@ def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(
 def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkpoint(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path / "cell")
+    place = CommandFolder(tmp_path / "cell")
     process = place.start()
     until(lambda: place.steps() > STEPS // 2, process)
-    os.kill(cells(process)[0], signal.SIGKILL)
+    os.kill(workers(process)[0], signal.SIGKILL)
     out, error = process.communicate(timeout=LONG)
     assert process.returncode == 1, error
     assert "failed: killed (SIGKILL)" in out
@@ -215,7 +96,7 @@ def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkp
     assert done.returncode == 0, done.stderr
     first, second = place.runs()
     assert second.name == f"{first.name}-a2"
-    same(undisturbed, second)
+    assert_same(undisturbed, second)
     assert json.loads((first / "result.json").read_text())["status"] == "failed"
 
 
@@ -227,21 +108,21 @@ def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkp
 def test_asked_to_end_a_run_saves_and_the_next_start_goes_on(
     undisturbed: Path, tmp_path: Path, whom: str, when: str
 ) -> None:
-    place = Place(tmp_path / "asked", WORDS.replace("seconds=0.02", "seconds=1000"))
+    place = CommandFolder(tmp_path / "asked", OVERRIDES.replace("seconds=0.02", "seconds=1000"))
     process = place.start()
-    until(lambda: cells(process), process)
+    until(lambda: workers(process), process)
     if when == "training":
         until(lambda: place.steps() > STEPS // 3, process)
     elif when == "scoring":
         until(lambda: place.weights_since(0), process)
-    everyone = [process.pid, *cells(process)]
+    everyone = [process.pid, *workers(process)]
     for number in {"command": everyone[:1], "cell": everyone[1:], "everyone": everyone}[whom]:
         os.kill(number, signal.SIGTERM)
     out, error = process.communicate(timeout=LONG)
     assert "Traceback" not in error, error
     assert process.returncode == (1 if whom == "cell" else 143), (out, error)
     assert ("again: python -m bench.run" in out) == (whom == "cell")
-    assert not any(lives(number) for number in everyone)
+    assert not any(is_alive(number) for number in everyone)
     assert not (place.runs()[0] / "result.json").exists()
     states = sorted(path.name for path in (place.runs()[0] / "checkpoint").glob("training*"))
     assert states == ([] if when == "start" else ["training.pt"])
@@ -250,27 +131,27 @@ def test_asked_to_end_a_run_saves_and_the_next_start_goes_on(
         assert 0 <= state["step"] - place.steps() < 7
     done = place.run()
     assert done.returncode == 0, done.stderr
-    same(undisturbed, place.runs()[0])
+    assert_same(undisturbed, place.runs()[0])
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_workers_of_a_launcher_do_not_outlive_their_command(
     tmp_path: Path, end: signal.Signals
 ) -> None:
-    place = Place(tmp_path / "workers", WORDS.replace(f"steps={STEPS}", "steps=4000"))
+    place = CommandFolder(tmp_path / "workers", OVERRIDES.replace(f"steps={STEPS}", "steps=4000"))
     sweep = ["seed=0,1,2", "-m", "hydra.launcher.n_jobs=2"]
     process = place.start(*sweep)
     until(
         lambda: sum((run / "checkpoint" / "training.pt").exists() for run in place.runs()) == 2,
         process,
     )
-    trained, everyone = cells(process), children(process.pid)
+    trained, everyone = workers(process), children(process.pid)
     assert len(trained) == 2
     os.kill(process.pid, end)
     error = process.communicate(timeout=LONG)[1]
     assert process.returncode == (-9 if end == signal.SIGKILL else 128 + end), error
     assert "Traceback" not in error
-    until(lambda: not any(lives(number) for number in everyone))
+    until(lambda: not any(is_alive(number) for number in everyone))
     time.sleep(2)
     assert len(place.runs()) == 2  # none was begun after the end
     done = place.run(*sweep)
@@ -282,7 +163,7 @@ def test_workers_of_a_launcher_do_not_outlive_their_command(
 
 
 def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
-    place = Place(tmp_path / "shared")
+    place = CommandFolder(tmp_path / "shared")
     sweep = ["seed=0,1,2,3", "-m", "hydra/launcher=basic"]
     commands = [place.start(*sweep) for _ in range(2)]
     ends = [command.communicate(timeout=LONG) for command in commands]
@@ -303,7 +184,7 @@ def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
 def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(
     undisturbed: Path, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path / "stale")
+    place = CommandFolder(tmp_path / "stale")
     first = place.start()
     until(lambda: place.steps() > STEPS // 3, first)
     everyone = [first.pid, *children(first.pid)]
@@ -311,7 +192,7 @@ def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(
         os.kill(number, signal.SIGSTOP)
     second = place.start("seed=0,1", "-m", "hydra/launcher=basic")
     until(
-        lambda: len(results_of(place)) == 1 and not cells(second), second
+        lambda: len(results_of(place)) == 1 and not workers(second), second
     )  # the other cell is done
     time.sleep(1)
     assert second.poll() is None
@@ -321,11 +202,11 @@ def test_what_a_killed_command_had_locked_is_taken_up_by_the_one_that_waits(
     assert "waiting for its end" in error
     assert results_of(place) == ["done", "done"]
     taken, other = place.runs()
-    same(undisturbed, taken)
+    assert_same(undisturbed, taken)
     assert [len(starts(taken)), len(starts(other))] == [2, 1]
 
 
-def results_of(place: Place) -> list[str]:
+def results_of(place: CommandFolder) -> list[str]:
     return [
         json.loads((run / "result.json").read_text())["status"]
         for run in place.runs()
@@ -368,7 +249,7 @@ shutil.copytree(results, "after")
 
 def test_a_disk_that_fills_up_while_training(undisturbed: Path, tmp_path: Path) -> None:
     """On a small file system of its own, in a name space of its own."""
-    place = Place(tmp_path / "full")
+    place = CommandFolder(tmp_path / "full")
     alone = ["unshare", "-Urm", sys.executable, "-c", SMALL_DISK, *place.words]
     path = {**os.environ, "PYTHONPATH": str(ROOT)}
     try:
@@ -397,7 +278,7 @@ def test_a_disk_that_fills_up_while_training(undisturbed: Path, tmp_path: Path) 
     )
     assert ": unfinished" in first
     run = next((place.folder / "while-full").glob("single/runs/gru*"))
-    whole(run)
+    assert_readable(run)
     assert not (run / "result.json").exists()
     assert second.startswith("2\n"), second
     assert re.search(
@@ -406,13 +287,13 @@ def test_a_disk_that_fills_up_while_training(undisturbed: Path, tmp_path: Path) 
     assert third.startswith("2\n"), third
     assert "Read-only file system" in third
     assert fourth.startswith("0\n"), fourth
-    same(undisturbed, next((place.folder / "after").glob("single/runs/gru*")))
+    assert_same(undisturbed, next((place.folder / "after").glob("single/runs/gru*")))
 
 
 def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> None:
     import resource
 
-    place = Place(tmp_path / "small")
+    place = CommandFolder(tmp_path / "small")
     limit = 200_000  # below a training state, above what is tried before
     done = place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     assert done.returncode == 1, done.stderr
@@ -422,7 +303,7 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     assert not [path for path in place.runs()[0].rglob(".*") if path.name != ".lock"]
     done = place.run()
     assert done.returncode == 0, done.stderr
-    same(undisturbed, place.runs()[0])
+    assert_same(undisturbed, place.runs()[0])
     limit = 1000
     assert_one_error(
         place.run(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))),
@@ -462,7 +343,9 @@ FAULTS = {
 def test_bad_cells_become_their_records_and_the_command_that_is_named_mends_them(
     tmp_path: Path,
 ) -> None:
-    place = Place(tmp_path / "bad", WORDS.replace("arch=gru", "").replace(str(STEPS), "30"))
+    place = CommandFolder(
+        tmp_path / "bad", OVERRIDES.replace("arch=gru", "").replace(str(STEPS), "30")
+    )
     flags = own(place.folder, BAD)
     (place.folder / "faulty").touch()
     faults = ["crash", "memory", "number", "hang", "killed", "exception", "none"]

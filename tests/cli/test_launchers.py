@@ -16,64 +16,69 @@ from pathlib import Path
 import pytest
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from bench.cli import compose, launchers
 from bench.config.errors import UserError
+from bench.config.schema import Run
 from bench.execution import runner
 from tests.conftest import Command, assert_one_error
 
+NAMES = {"arch": "gru", "data": "text"}
 SWEEP = ["-m", "arch=gru,bigram", "seed=0,1"]
-compose.register()
 
 
-# --- before any work --------------------------------------------------------------------------------------------------
+# --- before any work -------------------------------------------------------------------------------
+
+
+def error_of(*arguments: str) -> UserError:
+    """Return what is wrong with a command line, as one line."""
+    with pytest.raises(UserError) as error:
+        compose.compose_sweep(arguments)
+    assert "\n" not in str(error.value)
+    return error.value
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
-def test_a_plug_in_that_is_missing_is_one_line_that_installs_it(
+def test_a_missing_plugin_is_one_line_that_installs_it(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launchers, "_is_installed", lambda module: False)
-    with pytest.raises(UserError) as caught:
-        compose.compose_sweep([*SWEEP, f"hydra/launcher={name}"])
-    assert f"hydra/launcher={name} needs a plug-in: python -m pip install" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    error = error_of(*SWEEP, f"hydra/launcher={name}")
+    assert error.code == "missing-package"
+    assert f"hydra/launcher={name}" in str(error)
+    assert "python -m pip install" in str(error)
 
 
 @pytest.mark.parametrize(
-    ("name", "theirs"),
+    ("name", "base"),
     [("slurm", "submitit_slurm"), ("submitit_local", "submitit_local"), ("local", "joblib")],
 )
-def test_a_plug_in_whose_yamls_are_missing_is_the_same_line(
-    name: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+def test_a_plugin_whose_yamls_are_missing_is_the_same_line(
+    name: str, base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Our YAMLs build on what a plug-in brings: Hydra fails before anybody can look at the launcher."""
+    """Our YAMLs extend those of a plug-in: Hydra fails before the launcher is known."""
     compose.compose_sweep(SWEEP)  # now Hydra has looked for plug-ins
-    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{theirs}.yaml")
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{base}.yaml")
     monkeypatch.setattr(launchers, "_is_installed", lambda module: False)
-    with pytest.raises(UserError) as caught:
-        compose.compose_sweep([*SWEEP, f"hydra/launcher={name}"])
-    assert str(caught.value).startswith(
-        f"hydra/launcher={name} needs a plug-in: python -m pip install hydra-"
-    )
-    assert "\n" not in str(caught.value)
+    error = error_of(*SWEEP, f"hydra/launcher={name}")
+    assert error.code == "missing-package"
+    assert f"hydra/launcher={name}" in str(error)
 
 
-def test_a_launcher_that_builds_on_nothing_is_named(tmp_path: Path) -> None:
+def test_a_launcher_that_extends_nothing_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "hydra" / "launcher"
     folder.mkdir(parents=True)
     (folder / "mine.yaml").write_text("defaults:\n  - nothing\n")
-    with pytest.raises(
-        UserError, match="hydra/launcher=mine builds on nothing, which is not there"
-    ):
-        compose.compose_sweep(["--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine"])
+    error = error_of("--config-dir", str(tmp_path), *SWEEP, "hydra/launcher=mine")
+    assert error.code == "invalid-config"
+    assert "hydra/launcher=mine" in str(error)
 
 
 @pytest.mark.parametrize("name", ["slurm", "submitit_local", "ray"])
 def test_a_launcher_without_a_sweep_does_not_train_here(name: str) -> None:
-    with pytest.raises(UserError, match=f"hydra/launcher={name}: launchers start sweeps: add -m"):
-        compose.compose_sweep(["arch=gru", f"hydra/launcher={name}"])
+    assert error_of("arch=gru", f"hydra/launcher={name}").code == "launcher"
 
 
 @pytest.mark.parametrize(
@@ -83,150 +88,137 @@ def test_the_launchers_of_this_machine_take_one_run(words: list[str]) -> None:
     assert len(compose.compose_sweep(["arch=gru", *words]).runs) == 1
 
 
-def test_a_key_that_a_launcher_has_not_points_to_those_it_has() -> None:
-    with pytest.raises(
-        UserError, match=r"hydra.launcher.partitio is no key; conf/hydra/launcher/\*.yaml list"
-    ):
-        compose.compose_sweep(
-            [*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x"]
-        )
+def test_an_unknown_key_of_a_launcher_points_to_its_yaml() -> None:
+    error = error_of(*SWEEP, "hydra/launcher=submitit_local", "hydra.launcher.partitio=x")
+    assert error.code == "unknown-key"
+    assert "conf/hydra/launcher" in str(error)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
-def test_the_command_ends_there(run_command: Command, tiny: list[str], tmp_path: Path) -> None:
-    assert_one_error(
-        run_command(*tiny, *SWEEP, "hydra/launcher=ray"), 2, "pip install ray", "hydra-ray-launcher"
-    )
+def test_a_command_without_its_launcher_writes_nothing(
+    call_command: Command, tiny: list[str], tmp_path: Path
+) -> None:
+    done = call_command(*tiny, *SWEEP, "hydra/launcher=ray")
+    assert_one_error(done, 2, "hydra-ray-launcher", "[missing-package]")
     assert not (tmp_path / "results").exists()
 
 
 def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match="no sbatch"):
-        compose.compose_sweep([*SWEEP, "hydra/launcher=slurm"])
+    error = error_of(*SWEEP, "hydra/launcher=slurm")
+    assert error.code == "launcher"
+    assert "sbatch" in str(error)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert len(compose.compose_sweep([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
 
 
-# --- a cluster that takes nothing ----------------------------------------------------------------------------------------
+# --- a cluster that rejects the jobs ---------------------------------------------------------------
+
+REJECTED = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job failed"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (
-            "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed",
-            "partition specified: nope; Batch",
-        ),
-        ("", "it ended with exit code 1"),
-    ],
+    ("output", "reason"), [(REJECTED, "specified: nope; Batch job failed"), ("", "code 1")]
 )
-def test_what_sbatch_refuses_is_one_line(
-    run_command: Command, tiny: list[str], tmp_path: Path, words: str, said: str
+def test_a_rejection_by_sbatch_is_one_line(
+    run_command: Command, tiny: list[str], tmp_path: Path, output: str, reason: str
 ) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("sbatch", "srun"):
-        (programs / name).write_text(f"#!/bin/sh\nprintf '%s' '{words}' >&2\nexit 1\n")
+        (programs / name).write_text(f"#!/bin/sh\nprintf '%s' '{output}' >&2\nexit 1\n")
         (programs / name).chmod(0o755)
-    done = run_command(
-        *tiny, *SWEEP, "hydra/launcher=slurm", PATH=f"{programs}:{os.environ['PATH']}"
-    )
-    assert_one_error(done, 2, "error: sbatch refused: ", said)
+    path = f"{programs}:{os.environ['PATH']}"
+    done = run_command(*tiny, *SWEEP, "hydra/launcher=slurm", PATH=path)
+    assert_one_error(done, 2, "sbatch", reason, "[launcher]")
     assert "again=failed" not in done.stdout + done.stderr
 
 
 def start_ray(init_cfg: dict, error: Exception) -> None:
-    """As the plug-in's function of this name, where Ray raises."""
+    """Raise as the plug-in's function of this name does."""
     raise error
 
 
 @pytest.mark.parametrize(
-    ("address", "variable", "error", "said"),
+    ("address", "variable", "error", "reason"),
     [
-        (
-            "auto",
-            "",
-            ConnectionError("Could not find"),
-            "no Ray cluster answers at auto: start one with `ray start --head`, or leave",
-        ),
-        (
-            None,
-            "one:6379",
-            ConnectionError("Could not find"),
-            "no Ray cluster answers at one:6379: ",
-        ),
-        (
-            "auto",
-            "",
-            RuntimeError("\nVersion mismatch: 1\n2"),
-            "Ray did not start: Version mismatch: 1",
-        ),
-        (None, "", ValueError(), "Ray did not start: ValueError"),
+        ("auto", "", ConnectionError("Could not find"), "answers at auto"),
+        (None, "one:6379", ConnectionError("Could not find"), "answers at one:6379"),
+        ("auto", "", RuntimeError("\nVersion mismatch: 1\n2"), "Version mismatch: 1"),
+        (None, "", ValueError(), "ValueError"),
     ],
 )
-def test_a_ray_that_does_not_answer_is_one_line(
-    address: str | None, variable: str, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+def test_a_ray_cluster_that_does_not_answer_is_one_line(
+    address: str | None,
+    variable: str,
+    error: Exception,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", variable)
-    with pytest.raises(type(error)) as caught:
+    with pytest.raises(type(error)) as raised:
         start_ray({"address": address}, error)
-    assert launchers.rejection(caught.value).startswith(said)
-    assert "\n" not in launchers.rejection(caught.value)
+    message = launchers.rejection(raised.value)
+    assert reason in message
+    assert "\n" not in message
 
 
-def test_an_address_without_a_ray_is_one_line_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_ray_is_found_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launchers, "_is_installed", lambda module: True)
-    with pytest.raises(
-        UserError,
-        match=r"no Ray cluster answers at 127\.0\.0\.1:1: start one with `ray start --head`, or leave",
-    ):
-        compose.compose_sweep(
-            [*SWEEP, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:1"]
-        )
+    launcher = launchers.Launcher("ray", f"{launchers.RAY}.RayLauncher", "127.0.0.1:1")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:1") as error:
+        launcher.check(is_sweep=True)
+    assert error.value.code == "launcher"
 
 
-def test_what_no_launcher_said_is_not_taken_for_it() -> None:
+def test_other_errors_are_not_taken_for_a_rejection() -> None:
     assert launchers.rejection(ConnectionError("of an architecture")) == ""
 
 
-# --- what a process on another machine is told ------------------------------------------------------------------------
+# --- what a process on another machine needs ------------------------------------------------------
 
 
-def test_a_task_brings_along_what_its_process_has_to_know(
+def sweep_of(*overrides: str) -> compose.Sweep:
+    return compose.Sweep((compose.Job(Run(names=NAMES), overrides),), is_sweep=True)
+
+
+def test_a_task_brings_what_its_process_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = []
+    jobs = []
     monkeypatch.setattr(
-        runner,
-        "run_job",
-        lambda config: there.append(
-            (os.getcwd(), os.environ["BENCH_WORDS"], runner.command_arguments())
-        ),
+        runner.HydraTask, "run", lambda task, job: jobs.append((os.getcwd(), job, task.command))
     )
+    monkeypatch.setattr(runner, "_process_name", lambda: "another machine:1")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_WORDS", '["arch=gru"]')
-    monkeypatch.setenv("BENCH_DOOR", "another machine:1")
-    posted = pickle.dumps(runner.HydraTask())
+    sweep = sweep_of("arch=gru", "seed=1")
+    pickled = pickle.dumps(runner.HydraTask(sweep))
+    monkeypatch.setattr(runner, "_process_name", lambda: "this machine:2")
     monkeypatch.chdir("/")
-    monkeypatch.delenv("BENCH_WORDS")
-    monkeypatch.delenv("BENCH_DOOR")
-    pickle.loads(posted)(OmegaConf.create())
-    assert there == [(str(tmp_path), '["arch=gru"]', ["arch=gru"])]
+    hydra = {"hydra": {"overrides": {"task": ["arch=gru", "seed=1"]}}}
+    monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra).hydra)
+    pickle.loads(pickled)(OmegaConf.create())
+    assert jobs == [(str(tmp_path), sweep.jobs[0], sweep.command)]
 
 
-def test_a_machine_without_the_command_s_folder_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+def test_a_task_of_a_thousand_runs_is_small() -> None:
+    runs = [Run(names=NAMES, seed=seed) for seed in range(1000)]
+    jobs = tuple(compose.Job(run, (f"seed={run.seed}",)) for run in runs)
+    assert len(pickle.dumps(runner.HydraTask(compose.Sweep(jobs)))) < 100_000
+
+
+def test_a_machine_without_the_folder_of_the_command_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here = tmp_path / "here"
-    here.mkdir()
-    monkeypatch.chdir(here)
-    posted = runner.HydraTask()
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    task = runner.HydraTask(sweep_of("arch=gru"))
     monkeypatch.chdir("/")
-    here.rmdir()
-    monkeypatch.setattr(runner, "run_job", lambda config: pytest.fail("ran without its folder"))
-    posted(OmegaConf.create())
-    assert f"error: {here} can not be entered on" in capsys.readouterr().err
+    folder.rmdir()
+    monkeypatch.setattr(runner.HydraTask, "run", lambda task, job: pytest.fail("it ran"))
+    task(OmegaConf.create())
+    assert str(folder) in caplog.text
 
 
 # --- sweeps that really run -------------------------------------------------------------------------------------------

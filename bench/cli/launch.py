@@ -1,0 +1,59 @@
+"""Hand composed runs to the launcher that `hydra/launcher=…` names. Imports no torch."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+import hydra
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from bench.cli.compose import Sweep, conf_folder, open_hydra, register
+from bench.cli.hydra_errors import raise_user_errors
+
+INSPECTION_FLAGS = frozenset(
+    "--help -h --cfg -c --info -i --hydra-help --version --shell-completion -sc".split()
+)
+Task = Callable[[DictConfig], None]
+
+
+def inspects_configuration(arguments: Sequence[str]) -> bool:
+    """Return whether a command asks Hydra for help or for the configuration, and for no run."""
+    return any(argument.partition("=")[0] in INSPECTION_FLAGS for argument in arguments)
+
+
+def inspect_configuration(arguments: Sequence[str]) -> None:
+    """Print Hydra's help, or the configuration that a command line composes. Raise UserError."""
+    register()
+    sys.argv[1:] = arguments
+    options = {"config_path": str(conf_folder()), "config_name": "config"}
+    with raise_user_errors():
+        hydra.main(version_base="1.3", **options)(lambda config: None)()
+
+
+def launch(sweep: Sweep, task: Task) -> None:
+    """Call `task` for each run of a sweep, where and when its launcher chooses.
+
+    The launcher gets the overrides of the runs; `task`, which it may pickle, brings the runs. If
+    another sweeper than Hydra's own is configured, that one chooses the overrides.
+    """
+    with open_hydra(sweep.command.arguments) as composer:
+        if not sweep.is_enumerated:
+            composer.hydra.multirun(composer.name, task, composer.overrides)
+            return
+        with composer.user_errors():
+            master = composer.master()
+        for key in ("threads", "train.ranks"):  # what the launchers' YAMLs reserve processors by
+            most = max(OmegaConf.select(OmegaConf.structured(run), key) for run in sweep.runs)
+            OmegaConf.update(master, key, most)
+        callbacks = Callbacks(master)
+        context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
+        launcher = Plugins.instance().instantiate_launcher(context, task, master)
+        batch = [list(job.overrides) for job in sweep.jobs]
+        size = master.hydra.sweeper.max_batch_size or len(batch)
+        callbacks.on_multirun_start(config=master, config_name=composer.name)
+        for first in range(0, len(batch), size):
+            for result in launcher.launch(batch[first : first + size], initial_job_idx=first):
+                _ = result.return_value  # raises what the task raised
+        callbacks.on_multirun_end(config=master, config_name=composer.name)

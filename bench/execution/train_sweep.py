@@ -1,0 +1,102 @@
+"""Train the runs of a sweep, and the trials of its searches, through its launcher."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+
+from bench import planning
+from bench.cli import launchers
+from bench.cli.compose import Job, Sweep
+from bench.cli.launch import launch
+from bench.config.errors import UserError
+from bench.execution.preflight import preflight
+from bench.execution.runner import HydraTask, run_deferred, run_in_subprocess
+from bench.planning.planned import plan, search_trials
+from bench.system import signals
+
+logger = logging.getLogger(__name__)
+SAVE_SECONDS = 30  # that workers have after Ctrl-C before the command ends without them
+NOT_OF_TRIALS = ("seed", "control.arch", "control.seeds")  # keys
+
+
+def train(sweep: Sweep) -> None:
+    """Train the runs of a planned sweep. Raises UserError before any long work."""
+    preflight(sweep)
+    for name in sweep.duplicates:
+        logger.info(f"{name}: the same as another run of this command, under another name")
+    with signals.hold_command_lock(sweep.remote) as lock:
+        if sweep.is_sweep:
+            with defer_interrupts(lock) if sweep.parallel else nullcontext():
+                launch(sweep, HydraTask(sweep))
+        else:
+            run_in_subprocess(sweep.jobs[0], sweep.command)
+        run_deferred(lock.deferred(), sweep.command)
+
+
+def search(sweep: Sweep) -> list[str]:
+    """Run the trials that the searches of a composed sweep lack.
+
+    Return a line about each search; none if no search is requested.
+    """
+    if planning.has_open_searches(sweep.runs):
+        trials = trial_sweep(sweep)
+        train(trials.with_runs(plan(trials.runs)))
+    return planning.conclude_searches(sweep.runs)
+
+
+def trial_sweep(sweep: Sweep) -> Sweep:
+    """Return the trials of a composed sweep's searches as a sweep of their own, not planned yet."""
+    overrides = {id(job.run): job.overrides for job in reversed(sweep.jobs)}
+    jobs = []
+    for searched, trials in search_trials(sweep.runs):
+        kept = [
+            override
+            for override in overrides[id(searched)]
+            if override.partition("=")[0] not in NOT_OF_TRIALS
+        ]
+        for run in trials:
+            own = (f"seed={run.tune.seed}", f"tune.trial={run.tune.trial}", "control.arch=")
+            jobs.append(Job(run, (*kept, *own)))
+    return replace(sweep, jobs=tuple(jobs), is_sweep=True, is_enumerated=True, duplicates=())
+
+
+@contextmanager
+def defer_interrupts(lock: signals.CommandLock) -> Iterator[None]:
+    """Let the first Ctrl-C or SIGTERM wait until workers have saved; a second ends the command.
+
+    A cluster that rejects the jobs is a UserError; a dead process of the launcher is logged.
+    """
+    received: list[BaseException] = []
+
+    def stop(number: int, _: object) -> None:
+        interrupt = number == signal.SIGINT
+        received.append(KeyboardInterrupt() if interrupt else signals.Terminated(number))
+        lock.stop_workers()
+        for each in (signal.SIGINT, signal.SIGALRM):
+            signal.signal(each, signal.default_int_handler)
+        signal.alarm(SAVE_SECONDS)
+
+    try:
+        with signals.handle_signals(stop, [signal.SIGINT, *signals.TERMINATION_SIGNALS]):
+            yield
+    except Exception as error:
+        if not received:
+            _report(error, lock)
+    finally:
+        signal.alarm(0)
+    if received:
+        raise received[0]
+
+
+def _report(error: Exception, lock: signals.CommandLock) -> None:
+    if reason := launchers.rejection(error):
+        raise UserError(reason, "launcher") from None
+    if not launchers.is_worker_death(error):
+        raise error
+    lock.stop_workers()
+    reason = str(error).strip().partition("\n")[0]
+    logger.error(
+        f"a process of the launcher died ({reason}): the same command goes on with what is not done"
+    )

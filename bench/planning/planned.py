@@ -1,0 +1,35 @@
+"""Apply searches and plans to composed runs: the one place that reads them for a command."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bench.config.schema import Run
+from bench.config.validation import validate_run
+from bench.planning.budget import plan_runs
+from bench.planning.search import apply_search, distinct_searches
+from bench.planning.search_space import trial_run
+
+
+def plan(runs: Sequence[Run], keep: bool = True) -> list[Run]:
+    """Return composed runs with what their searches and plans say.
+
+    A run with a search takes its best trial; a run with a budget in FLOPs or seconds the steps
+    planned for it, which are stored unless `keep` is false. Raises UserError.
+    """
+    return plan_runs([_searched(run) for run in runs], keep)
+
+
+def _searched(run: Run) -> Run:
+    if run.tune.trial < 0:
+        return apply_search(run) if run.tune.trials else run
+    trial = trial_run(run)
+    validate_run(trial)
+    return trial
+
+
+def search_trials(runs: Sequence[Run]) -> list[tuple[Run, list[Run]]]:
+    """Return each different search of composed runs, by its first run, with its trials."""
+    return [
+        (run, [replace(run, tune=replace(run.tune, trial=n)) for n in range(run.tune.trials)])
+        for run in reversed([*distinct_searches(runs)])
+    ]

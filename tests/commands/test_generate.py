@@ -1,0 +1,79 @@
+"""`python -m bench.generate` on a run whose files are complete, broken or missing."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bench import generate, model
+from bench.config.schema import Run, SizeConfig
+from bench.data.tokenizer import ByteVocabulary
+from bench.training import save_weights
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """The folder of a run as training leaves it, of a model that was never trained."""
+    arch = {"_target_": "tests.fake_architectures.Valid", "tune": {"learning_rate": 1e-3}}
+    run = Run(arch=arch, size=SizeConfig(context=32))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(run)))
+    built = model.build_model(arch, 16, 32, ByteVocabulary.size, seed=0)
+    save_weights(tmp_path / "checkpoint", built, ByteVocabulary(), 16)
+    return tmp_path
+
+
+def error_of(capsys: pytest.CaptureFixture, *arguments: str) -> str:
+    """Return the one line of a command that exits with 2."""
+    assert generate.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_a_complete_run_writes(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    assert generate.main([str(trained), "--prompt", "a", "--tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("a")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("vocabulary.json", "[]"),
+        ("vocabulary.json", "{"),
+        ("vocabulary.json", '{"kind": "bpe", "tokenizer": "?"}'),
+        ("vocabulary.json", None),
+        ("weights.pt", "?"),
+    ],
+)
+def test_a_damaged_or_missing_file_is_named(
+    name: str, content: str | None, trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    path = trained / "checkpoint" / name
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert name in error_of(capsys, str(trained))
+
+
+def test_a_vocabulary_of_another_model_is_named(
+    trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    vocabulary = trained / "checkpoint" / "vocabulary.json"
+    vocabulary.write_text('{"kind": "symbols", "count": 3}')
+    line = error_of(capsys, str(trained))
+    assert "weights.pt" in line
+    assert "config.yaml" in line
+
+
+def test_a_run_without_weights_is_named(trained: Path, capsys: pytest.CaptureFixture) -> None:
+    (trained / "checkpoint" / "weights.pt").unlink()
+    assert str(trained) in error_of(capsys, str(trained))
+
+
+def test_arguments_out_of_their_range_are_named(
+    trained: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert "toaster" in error_of(capsys, str(trained), "--device", "toaster")
+    assert "[invalid-command]" in error_of(capsys, str(trained), "--tokens", "many")
+    assert "[invalid-value]" in error_of(capsys, str(trained), "--tokens", "-1")
