@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.config.data_schema import SEEDS, DataConfig, SyntheticConfig
 from bench.config.errors import UserError
-from bench.config.fields import LATER, option
+from bench.config.fields import LATER, choice, option, setting
 from bench.config.stage_schema import EvaluateConfig, MeasureConfig
 
 __all__ = [
@@ -33,31 +33,22 @@ class SizeConfig:
 
     parameters: int = option(800_000, "number of parameters, as `count` counts them", (1, 10**12))
     context: int = option(128, "tokens per training sequence", (2, 1_000_000))
-    match: str = option(
-        "parameters",
-        "what is equal; state: bytes of the decoding state at the full context",
-        choices=("parameters", "state"),
+    match: str = choice("parameters state", "what is equal; state: bytes at the full context")
+    count: str = choice(
+        "all without_embedding in_products",
+        "which parameters count; in_products: those in matrix products",
+        LATER,
     )
-    count: str = option(
-        "all",
-        "which parameters count: all, without embeddings, or those in matrix products",
-        choices=("all", "without_embedding", "in_products"),
-        identity=LATER,
-    )
-    state_bytes: int = option(
-        0, "size.match=state: bytes of one sequence's state", (0, 10**12), identity=LATER
-    )
+    state_bytes: int = option(0, "match=state: bytes of one sequence's state", (0, 10**12), LATER)
 
 
 @dataclass
 class ObjectiveConfig:
     """Choose what is trained."""
 
-    kind: str = option("auto", "auto: causal where possible", choices=("auto", "causal", "masked"))
-    masking: str = option(
-        "uniform",
-        "uniform: 1..L masks, equally likely; fixed: `rate` of the positions, as BERT",
-        choices=("uniform", "fixed"),
+    kind: str = choice("auto causal masked", "auto: causal where possible")
+    masking: str = choice(
+        "uniform fixed", "uniform: 1..L masks, equally likely; fixed: share `rate`, as BERT"
     )
     rate: float = option(0.15, "masking=fixed: share of masked positions", (0.01, 0.99))
 
@@ -69,67 +60,41 @@ class TrainConfig:
     steps: int = option(1000, "optimizer steps", (1, 10**9))
     batch: int = option(8, "sequences per step", (1, 10**6))
     accumulate: int = option(1, "micro-batches per step", (1, 10**6))
-    learning_rate: float | None = option(
-        None, "default: tune.learning_rate of the architecture's YAML", (1e-8, 10.0)
-    )
+    learning_rate: float | None = option(None, "default: that of the architecture", (1e-8, 10.0))
     final_rate: float = option(0.0, "share of the learning rate at the last step", (0.0, 1.0))
     warmup: int = option(100, "steps of linear warm-up", (0, 10**9))
-    schedule: str = option(
-        "linear", "decay of the learning rate", choices=("linear", "cosine", "constant")
-    )
+    schedule: str = choice("linear cosine constant", "decay of the learning rate")
     clip: float = option(1.0, "maximum gradient norm; 0: no clipping", (0.0, 10**6))
-    match: str = option(
-        "tokens",
+    match: str = choice(
+        "tokens flops seconds",
         "tokens: equal steps; flops, seconds: steps planned from `budget` before training",
-        choices=("tokens", "flops", "seconds"),
     )
-    budget: float = option(
-        0.0, "training FLOPs per run, or seconds at the measured rate", (0.0, 1e30), identity=False
-    )
-    planned: int = option(
-        0, "set by the plan: steps for match=flops or seconds", (0, 10**9), identity=False
-    )
-    precision: str = option(
-        "auto",
+    budget: float = setting(0.0, "training FLOPs, or seconds at the measured rate", (0.0, 1e30))
+    planned: int = setting(0, "set by the plan: steps for match=flops or seconds", (0, 10**9))
+    precision: str = choice(
+        "auto float32 tf32 bfloat16",
         "auto: bfloat16 on a GPU that supports it, else float32; tf32: CUDA only",
-        choices=("auto", "float32", "tf32", "bfloat16"),
     )
-    compile: str = option(
-        "none",
+    compile: str = choice(
+        "none default reduce-overhead",
         "mode of torch.compile; reduce-overhead: for small models on CUDA",
-        choices=("none", "default", "reduce-overhead"),
     )
-    device: str = option("auto", "where to train", choices=("auto", "cpu", "cuda"))
-    ranks: int = option(
-        1,
-        "processes that train one model; equal results but for rounding",
-        (1, 10_000),
-        identity=False,
+    device: str = choice("auto cpu cuda", "where to train")
+    ranks: int = setting(
+        1, "processes that train one model; results differ by rounding", (1, 10**4)
     )
-    sharding: str = option(
-        "none", "none: DDP; fsdp: shard weights and optimizer state (FSDP2)",
-        choices=("none", "fsdp"), identity=False,
-    )  # fmt: skip
-    log_every: int = option(20, "steps between lines of curve.jsonl", (1, 10**9), identity=False)
-    validations: int = option(
-        10, "evenly spaced validations during training", (0, 10**6), identity=False
-    )
-    checkpoint_seconds: float = option(
-        300.0, "time between checkpoints; 0: at every step", (0.0, 10**9), identity=False
-    )
-    limit_seconds: float = option(
-        0.0, "terminate a run that takes longer and record it as failed; 0: no limit", (0.0, 10**9),
-        identity=False,
-    )  # fmt: skip
+    sharding: str = choice("none fsdp", "none: DDP; fsdp: shard weights and optimizer", False)
+    log_every: int = setting(20, "steps between lines of curve.jsonl", (1, 10**9))
+    validations: int = setting(10, "evenly spaced validations during training", (0, 10**6))
+    checkpoint_seconds: float = setting(300.0, "time between checkpoints", (0.0, 10**9))
+    limit_seconds: float = setting(0.0, "end a run that takes longer; 0: no limit", (0.0, 10**9))
 
 
 @dataclass
 class OptimizerConfig:
     """Choose the optimizer, the same for every architecture."""
 
-    kind: str = option(
-        "adamw", "muon: for matrices of the backbone, AdamW for the rest", choices=("adamw", "muon")
-    )
+    kind: str = choice("adamw muon", "muon: for matrices of the backbone, AdamW for the rest")
     weight_decay: float = option(0.1, "of matrices", (0.0, 10.0))
     beta1: float = option(0.9, "AdamW: decay of the first moment", (0.0, 0.9999))
     beta2: float = option(0.99, "AdamW: decay of the second moment", (0.0, 0.99999))
@@ -173,9 +138,7 @@ class Run:
     seed: int = option(0, "of initialization, data order and dropout", SEEDS)
     suite: str = option("single", "name of the suite: the folder below `results`")
     results: str = option("results", "folder of all suites")
-    again: str = option(
-        "none", "which finished runs to train again", choices=("none", "failed", "all")
-    )
+    again: str = choice("none failed all", "which finished runs to train again")
     threads: int = option(1, "CPU threads per process", (1, 1024))
     dry: bool = option(False, "show what would be run, with its cost, and stop")
 

@@ -73,7 +73,7 @@ def build_once(folder: Path) -> Iterator[bool]:
         error = OSError(errno.ENOLCK, "the file system has no file locks")
         raise _not_writable(folder.parent, error) from None
     except OSError as error:
-        if error.errno not in (*WRITE_ERRORS, errno.ENOLCK):
+        if error.errno not in WRITE_ERRORS:
             raise
         raise _not_writable(folder.parent, error) from None
 
