@@ -1,1 +1,1 @@
-"""The models. They know nothing of the bench: each maps (B, T, D) to (B, T, D) behind one interface."""
+"""Define the models. Each maps (B, T, D) to (B, T, D) behind one interface."""

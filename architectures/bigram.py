@@ -1,4 +1,4 @@
-"""The control: one D×D map, which can learn what follows each single token, and no more."""
+"""The baseline: one D×D map, which learns what follows each single token, and no more."""
 
 from torch import Tensor, nn
 
@@ -6,15 +6,14 @@ from architectures.interface import Backbone
 
 
 class Bigram(Backbone):
-    """A table of pairs of tokens, of rank D. What a real architecture does not do better than this, it does not do."""
+    """A table of token pairs, of rank D: an architecture that is not better uses no context."""
 
     causal = True
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__(width, context)
-        self.map = nn.Linear(
-            width, width, bias=False
-        )  # with a tied head the identity alone would be symmetric
+        # with a tied head the identity alone would be symmetric
+        self.map = nn.Linear(width, width, bias=False)
 
     def forward(
         self, x: Tensor, state: tuple[()] | None = None, lengths: Tensor | None = None
@@ -22,8 +21,9 @@ class Bigram(Backbone):
         return self.map(x), state
 
     def init_state(self, batch: int, length: int, like: Tensor) -> tuple[()]:
-        return ()  # it remembers nothing
+        """Return an empty tuple."""
+        return ()
 
     def flops(self, length: int, full_mask: bool = False) -> float:
-        """2·D²."""
+        """Count 2·D²."""
         return 2 * self.width**2

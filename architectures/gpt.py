@@ -5,24 +5,20 @@ import math
 import torch
 from torch import Tensor, nn
 
-from architectures.gelu import gelu
-from architectures.interface import Backbone
-from architectures.layers import (
+from architectures.attention import (
     Attention,
+    AttentionBackbone,
     AttentionState,
-    Cache,
-    LayerNorm,
-    LightModule,
-    Linear,
-    attention_flops,
-    drop,
-    init_attention_state,
     learned_positions,
-    require_positive,
 )
+from architectures.gelu import gelu
+from architectures.layers import LayerNorm, LightModule, Linear, drop, require_positive
+from architectures.window import Cache
 
 
-class Block(LightModule):
+class GPTBlock(LightModule):
+    """x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = LayerNorm(width)
@@ -33,20 +29,14 @@ class Block(LightModule):
         self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = x + drop(
-            self.attention(self.attention_norm(x), cache, position), self.dropout, self.training
-        )
-        return x + drop(self.feed(self.feed_norm(x)), self.dropout, self.training)
-
-    def feed(self, x: Tensor) -> Tensor:
-        hidden = gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
-        return self.feed_out(hidden)  # (B, T, 4·D) -> (B, T, D)
+        mixed = self.attention(self.attention_norm(x), cache, position)
+        x = x + drop(mixed, self.dropout, self.training)
+        hidden = gelu(self.feed_in(self.feed_norm(x)))  # (B, T, D) -> (B, T, 4·D)
+        return x + drop(self.feed_out(hidden), self.dropout, self.training)
 
 
-class GPT(Backbone):
+class GPT(AttentionBackbone):
     """Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"."""
-
-    causal = True
 
     def __init__(
         self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0
@@ -55,7 +45,7 @@ class GPT(Backbone):
         self.heads = heads
         self.positions = nn.Embedding(context, width)
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout) for _ in range(require_positive("layers", layers))
+            GPTBlock(width, heads, dropout) for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 
@@ -64,26 +54,16 @@ class GPT(Backbone):
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = drop(
-            x + learned_positions(self.positions, position, end, self), self.dropout, self.training
-        )  # (B, T, D) + (T, D)
+        x = x + learned_positions(self.positions, position, end, self)  # (B, T, D) + (T, D)
+        x = drop(x, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)
 
-    def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
-        return init_attention_state(len(self.blocks), self.heads, self.width, batch, length, like)
-
     @torch.no_grad()
     def initialise(self) -> None:
-        """What enters the residual stream is scaled down with depth, as in GPT-2: the stream's variance then stays near 1."""
+        """Scale what enters the residual stream down with depth: its variance stays near 1."""
         for block in self.blocks:
-            assert isinstance(block, Block)
+            assert isinstance(block, GPTBlock)
             block.attention.out.weight.div_(math.sqrt(2 * len(self.blocks)))
             block.feed_out.weight.div_(math.sqrt(2 * len(self.blocks)))
-
-    def flops(self, length: int, full_mask: bool = False) -> float:
-        """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 16·D² for the feed-forward."""
-        return len(self.blocks) * (
-            attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2
-        )

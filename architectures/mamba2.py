@@ -1,6 +1,7 @@
-"""Mamba-2: a selective state space model whose recurrence is linear attention with one decay a head."""
+"""Mamba-2: a selective state space model as linear attention with one decay per head."""
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -14,75 +15,75 @@ from architectures.linear import linear_attention, linear_attention_flops
 from architectures.short_convolution import ShortConvolution
 
 
-class Memory(NamedTuple):
-    """What a block keeps: the last inputs of its convolution, and its states (B, H, N, K)."""
+class Mamba2State(NamedTuple):
+    """The state of a block: the last inputs of its convolution, and its matrices (B, H, N, K)."""
 
     past: Tensor
     state: Tensor
 
 
-class Block(nn.Module):
-    """x + out(norm(ssm(silu(convolution(·))) · silu(gate))): there is no feed-forward network beside it."""
+@dataclass(frozen=True)
+class Mamba2Sizes:
+    """The sizes of a block: D, H, K, N, kernel, C."""
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        head_width: int,
-        state_width: int,
-        kernel: int,
-        chunk: int,
-        kernels: Kernels,
-    ) -> None:
+    width: int
+    heads: int
+    head_width: int
+    state_width: int
+    kernel: int
+    chunk: int
+
+    @property
+    def inner(self) -> int:
+        """Return H·K ≈ 2·D."""
+        return self.heads * self.head_width
+
+    @property
+    def convolved(self) -> int:
+        """Return the channels of values, keys (the paper's B) and queries (its C)."""
+        return self.inner + 2 * self.state_width
+
+
+class Mamba2Block(nn.Module):
+    """x + out(norm(ssm(silu(convolution(·))) · silu(gate))), without a feed-forward network."""
+
+    def __init__(self, sizes: Mamba2Sizes, kernels: Kernels) -> None:
         super().__init__()
-        self.heads, self.inner, self.state_width, self.chunk = (
-            heads,
-            heads * head_width,
-            state_width,
-            chunk,
-        )
-        self.norm = RMSNorm(width)
-        convolved = self.inner + 2 * state_width  # values, keys (the paper's B) and queries (its C)
-        self.into = nn.Linear(
-            width, self.inner + convolved + heads, bias=False
-        )  # gate, those three, and the steps
-        self.convolution = ShortConvolution(convolved, kernel)
+        self.heads, self.inner, self.state_width = sizes.heads, sizes.inner, sizes.state_width
+        self.chunk, inner, convolved = sizes.chunk, sizes.inner, sizes.convolved
+        self.norm = RMSNorm(sizes.width)
+        # gate, values with keys and queries, steps
+        self.into = nn.Linear(sizes.width, inner + convolved + sizes.heads, bias=False)
+        self.convolution = ShortConvolution(convolved, sizes.kernel)
         self.recurrence = Recurrence(linear_attention, "linear_attention", kernels)
-        self.step_bias = nn.Parameter(torch.zeros(heads))
-        self.log_rate = nn.Parameter(torch.zeros(heads))  # log(-A)
-        self.skip = nn.Parameter(torch.ones(heads))  # D
-        self.inner_norm = RMSNorm(self.inner)
-        self.out = nn.Linear(self.inner, width, bias=False)
+        self.step_bias = nn.Parameter(torch.zeros(sizes.heads))
+        self.log_rate = nn.Parameter(torch.zeros(sizes.heads))  # log(-A)
+        self.skip = nn.Parameter(torch.ones(sizes.heads))  # D
+        self.inner_norm = RMSNorm(inner)
+        self.out = nn.Linear(inner, sizes.width, bias=False)
 
-    def forward(self, x: Tensor, memory: Memory | None) -> tuple[Tensor, Memory | None]:
-        convolved = self.inner + 2 * self.state_width
-        gate, mixed, step = self.into(self.norm(x)).split(
-            [self.inner, convolved, self.heads], dim=-1
-        )
-        mixed, past = self.convolution(mixed, None if memory is None else memory.past)
-        values, keys, queries = functional.silu(mixed).split(
-            [self.inner, self.state_width, self.state_width], dim=-1
-        )
+    def forward(self, x: Tensor, memory: Mamba2State | None) -> tuple[Tensor, Mamba2State | None]:
+        inner, states = self.inner, self.state_width
+        parts = [inner, inner + 2 * states, self.heads]
+        gate, mixed, step = self.into(self.norm(x)).split(parts, dim=-1)
+        past, state = (None, None) if memory is None else memory
+        mixed, past = self.convolution(mixed, past)
+        values, keys, queries = functional.silu(mixed).split([inner, states, states], dim=-1)
         values = values.unflatten(-1, (self.heads, -1))  # (B, T, H·K) -> (B, T, H, K)
         step = functional.softplus(step + self.step_bias)  # (B, T, H)
-        read, state = self.recurrence(
-            queries.unsqueeze(2),  # (B, T, 1, N): one for all heads
-            keys.unsqueeze(2),
-            values * step.unsqueeze(-1),
-            -step * self.log_rate.exp(),
-            None if memory is None else memory.state,
-            self.chunk,
-        )
+        keys, queries = keys.unsqueeze(2), queries.unsqueeze(2)  # (B, T, 1, N): one for all heads
+        driven, decays = values * step.unsqueeze(-1), -step * self.log_rate.exp()
+        read, state = self.recurrence(queries, keys, driven, decays, state, self.chunk)
         read = (read + self.skip[:, None] * values).flatten(2)  # (B, T, H, K) -> (B, T, H·K)
         x = x + self.out(self.inner_norm(read * functional.silu(gate)))
-        return x, None if past is None or state is None else Memory(past, state)
+        return x, None if past is None or state is None else Mamba2State(past, state)
 
 
 class Mamba2(Backbone):
     """Dao & Gu 2024, arXiv:2405.21060: the block of its section 7, one group of keys and queries.
 
-    Heads are about `head_width` wide: as many as make 2·D out of it best, rounded up to an even width, so that any D is
-    accepted. Within a chunk the cost grows with its square, between chunks not at all.
+    Heads are about `head_width` wide: as many as fit 2·D best, rounded up to an even width, so
+    that any D is accepted. Within a chunk the cost grows with its square, between chunks not.
     """
 
     causal = True
@@ -100,57 +101,62 @@ class Mamba2(Backbone):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, context)
-        self.heads = max(1, round(2 * width / require_positive("head_width", head_width)))
-        self.head_width = 2 * -(-width // self.heads)  # 2·D / H, rounded up to an even number
-        self.state_width, self.chunk = (
+        heads = max(1, round(2 * width / require_positive("head_width", head_width)))
+        self.sizes = Mamba2Sizes(
+            width,
+            heads,
+            2 * -(-width // heads),  # 2·D / H, rounded up to an even number
             require_positive("state_width", state_width),
+            kernel,
             require_positive("chunk", chunk),
         )
-        self.kernel, self.convolved = kernel, self.heads * self.head_width + 2 * state_width
-        block = (width, self.heads, self.head_width, state_width, kernel, chunk, kernels)
         self.blocks = nn.ModuleList(
-            Block(*block) for _ in range(require_positive("layers", layers))
+            Mamba2Block(self.sizes, kernels) for _ in range(require_positive("layers", layers))
         )
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, state: list[Memory] | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, list[Memory] | None]:
+        self, x: Tensor, state: list[Mamba2State] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, list[Mamba2State] | None]:
         after = []
         for layer, block in enumerate(self.blocks):
             x, memory = block(self.dropout(x), None if state is None else state[layer])
             after.append(memory)
         return x, None if state is None else after
 
-    def init_state(self, batch: int, length: int, like: Tensor) -> list[Memory]:
-        past = like.new_zeros(batch, self.kernel - 1, self.convolved)
-        empty = like.new_zeros(batch, self.heads, self.state_width, self.head_width)
-        return [Memory(past.clone(), empty.clone()) for _ in self.blocks]
+    def init_state(self, batch: int, length: int, like: Tensor) -> list[Mamba2State]:
+        """Return zeros, for any length."""
+        sizes = self.sizes
+        past = like.new_zeros(batch, sizes.kernel - 1, sizes.convolved)
+        empty = like.new_zeros(batch, sizes.heads, sizes.state_width, sizes.head_width)
+        return [Mamba2State(past.clone(), empty.clone()) for _ in self.blocks]
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Steps between 0.001 and 0.1, evenly in logarithms, and rates between 1 and 16, as in the paper's code."""
+        """Draw steps log-uniform in 0.001 … 0.1, and rates in 1 … 16, as the paper's code."""
         for block in self.blocks:
-            assert isinstance(block, Block)
-            step = torch.exp(
-                torch.empty_like(block.step_bias).uniform_(math.log(1e-3), math.log(1e-1))
-            )
-            block.step_bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus
+            assert isinstance(block, Mamba2Block)
+            draw_steps(block.step_bias)
             block.log_rate.uniform_(1, 16).log_()
 
     def flops(self, length: int, full_mask: bool = False) -> float:
-        """Each layer: 2·D·(2·E + 2·N + H) in and 2·E·D out, where E = H·K ≈ 2·D; and of the recurrence, with C tokens a chunk,
-        2·N·(C + 1)/2 + 2·E·(C + 1)/2 within it (2·(N + E)·C over the whole square) and, beyond one chunk, 4·N·E."""
-        inner = self.heads * self.head_width
-        maps = (
-            2 * self.width * (2 * inner + 2 * self.state_width + self.heads)
-            + 2 * inner * self.width
-        )
-        mixing = linear_attention_flops(
-            length, self.chunk, 1, self.heads, self.state_width, self.head_width, full_mask
-        )
-        return len(self.blocks) * (maps + mixing)
+        """Count per layer, E = H·K ≈ 2·D: maps 2·D·(2·E + 2·N + H) + 2·E·D, and the recurrence.
+
+        With C tokens per chunk that is 2·(N + E)·(C + 1)/2 (2·(N + E)·C over the full square) and,
+        beyond one chunk, 4·N·E.
+        """
+        sizes = self.sizes
+        into = 2 * self.width * (2 * sizes.inner + 2 * sizes.state_width + sizes.heads)
+        shape = (1, sizes.heads, sizes.state_width, sizes.head_width)
+        mixing = linear_attention_flops(length, sizes.chunk, shape, full_mask)
+        return len(self.blocks) * (into + 2 * sizes.inner * self.width + mixing)
 
     def unchecked_flops(self, length: int) -> float:
-        """Each layer: 2·kernel·(E + 2·N) for the convolution, a sum of shifted inputs."""
-        return len(self.blocks) * 2 * self.kernel * self.convolved
+        """Count per layer: 2·kernel·(E + 2·N) for the convolution, a sum of shifted inputs."""
+        return len(self.blocks) * 2 * self.sizes.kernel * self.sizes.convolved
+
+
+def draw_steps(bias: Tensor) -> None:
+    """Fill the bias of steps so that their softplus is log-uniform in 0.001 … 0.1."""
+    step = torch.exp(torch.empty_like(bias).uniform_(math.log(1e-3), math.log(1e-1)))
+    bias.copy_(step + torch.log(-torch.expm1(-step)))  # the inverse of softplus

@@ -1,7 +1,8 @@
-"""The linear scan h_t = a_t · h_(t-1) + b_t over time, elementwise: what minimal recurrent units and the RG-LRU train with.
+"""The linear scan h_t = a_t · h_(t-1) + b_t over time, elementwise.
 
-On a CPU it is a loop over time inside one operation, forward and backward: at (12, 64, 160) five times as fast as doubling, at
-1,024 tokens nine times. On other devices, where each step would be a launch of its own, it doubles (Hillis & Steele 1986).
+Minimal recurrent units and the RG-LRU train with it. On a CPU it is a loop over time inside one
+operation, forward and backward: at (12, 64, 160) five times as fast as doubling, at 1,024 tokens
+nine times. On other devices, where each step would be a launch, it doubles (Hillis & Steele 1986).
 """
 
 from typing import Any
@@ -11,9 +12,10 @@ from torch import Tensor
 
 
 def linear_scan(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
-    """Decay a and drive b, (B, T, R) each, and the memory before them, (B, R) -> the memory after each token, (B, T, R).
+    """Return the memory after each token, (B, T, R), of decay a and drive b, (B, T, R) each.
 
-    Summed and returned in float32 at least, whatever precision comes in: a decay near 1 would round to 1 in bfloat16.
+    `start` (B, R) is the memory before them. Summed and returned in float32 at least, whatever the
+    precision of the inputs: a decay near 1 would round to 1 in bfloat16.
     """
     wide = torch.promote_types(drive.dtype, torch.float32)
     a, b, h = decay.to(wide), drive.to(wide), start.to(wide)
@@ -23,16 +25,15 @@ def linear_scan(decay: Tensor, drive: Tensor, start: Tensor) -> Tensor:
 
 
 def init_memory(batch: int, width: int, like: Tensor) -> Tensor:
-    """The memory before the first token, zeros (B, R), in the precision that `linear_scan` sums in."""
+    """Return the memory before the first token, zeros (B, R), in the precision of the sums."""
     return like.new_zeros(batch, width, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 @torch.library.custom_op("architectures::linear_scan", mutates_args=())
 def _scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
     if b.device.type != "cpu":
-        return _doubled(
-            a, torch.cat([torch.addcmul(b[:, :1], a[:, :1], start[:, None]), b[:, 1:]], dim=1)
-        )
+        first = torch.addcmul(b[:, :1], a[:, :1], start[:, None])
+        return scan_by_doubling(a, torch.cat([first, b[:, 1:]], dim=1))
     h = torch.empty_like(b, memory_format=torch.contiguous_format)
     last = start
     for a_t, b_t, h_t in zip(a.unbind(1), b.unbind(1), h.unbind(1), strict=True):
@@ -42,10 +43,10 @@ def _scan(a: Tensor, b: Tensor, start: Tensor) -> Tensor:
 
 @torch.library.custom_op("architectures::linear_scan_backward", mutates_args=())
 def _scan_backward(a: Tensor, slope: Tensor) -> Tensor:
-    """The scan of the slopes from the end: g_t = slope_t + a_(t+1) · g_(t+1)."""
+    """Scan the slopes from the end: g_t = slope_t + a_(t+1) · g_(t+1)."""
     if slope.device.type != "cpu":
         following = torch.cat([a[:, 1:], torch.zeros_like(a[:, :1])], dim=1)
-        return _doubled(following.flip(1), slope.flip(1)).flip(1)
+        return scan_by_doubling(following.flip(1), slope.flip(1)).flip(1)
     g = torch.empty_like(slope, memory_format=torch.contiguous_format)
     slopes, decays, sums = slope.unbind(1), a.unbind(1), g.unbind(1)
     sums[-1].copy_(slopes[-1])
@@ -54,13 +55,12 @@ def _scan_backward(a: Tensor, slope: Tensor) -> Tensor:
     return g
 
 
-def _doubled(a: Tensor, b: Tensor) -> Tensor:
-    """The scan from a memory of zero in log2(T) passes, each of which joins stretches twice as long."""
+def scan_by_doubling(a: Tensor, b: Tensor) -> Tensor:
+    """Scan from a memory of zero in log2(T) passes, each of which joins spans twice as long."""
     reach, length = 1, b.shape[1]
     while reach < length:
-        b = torch.cat(
-            [b[:, :reach], torch.addcmul(b[:, reach:], a[:, reach:], b[:, :-reach])], dim=1
-        )
+        joined = torch.addcmul(b[:, reach:], a[:, reach:], b[:, :-reach])
+        b = torch.cat([b[:, :reach], joined], dim=1)
         a = torch.cat([a[:, :reach], a[:, reach:] * a[:, :-reach]], dim=1)
         reach *= 2
     return b
@@ -76,7 +76,7 @@ def _(a: Tensor, slope: Tensor) -> Tensor:
     return torch.empty_like(slope, memory_format=torch.contiguous_format)
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+def _save_for_backward(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
     a, _, start = inputs
     ctx.save_for_backward(a, start, output)
 
@@ -88,4 +88,4 @@ def _slopes(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return g * before, g, a[:, 0] * g[:, 0]
 
 
-_scan.register_autograd(_slopes, setup_context=_remember)
+_scan.register_autograd(_slopes, setup_context=_save_for_backward)

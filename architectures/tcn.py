@@ -1,4 +1,4 @@
-"""A temporal convolutional network: residual blocks of two dilated, weight-normed convolutions with ReLU."""
+"""A temporal convolutional network: residual blocks of two dilated, weight-normed convolutions."""
 
 import math
 from typing import cast
@@ -10,11 +10,11 @@ from architectures.interface import Backbone
 from architectures.layers import require_positive
 from architectures.weight_norm import CausalConvolution
 
-Past = tuple[Tensor, Tensor]  # the last inputs of a block's two convolutions, each (B, D, past)
+Past = tuple[Tensor, Tensor]  # the last inputs of a block's two convolutions, each (B, D, P)
 
 
-class Block(nn.Module):
-    """relu(x + f(x)), with f two times a convolution, ReLU and dropout."""
+class TCNBlock(nn.Module):
+    """relu(x + f(x)), where f is twice a convolution, ReLU and dropout."""
 
     def __init__(self, width: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, past: Past | None) -> tuple[Tensor, Past]:
-        """(B, D, T) -> (B, D, T), and the next past."""
+        """Mix (B, D, T) on top of a past; return the next past too."""
         hidden, first = self.first(x, None if past is None else past[0])
         hidden, second = self.second(self.dropout(hidden.relu()), None if past is None else past[1])
         return (x + self.dropout(hidden.relu())).relu(), (first, second)
@@ -32,7 +32,8 @@ class Block(nn.Module):
 class TCN(Backbone):
     """Bai, Kolter & Koltun 2018, arXiv:1803.01271.
 
-    Layer i looks back in steps of 2^i, twice: a token is made from 1 + 2·(kernel - 1)·(2^layers - 1) tokens.
+    Layer i looks back in steps of 2^i, twice: an output depends on
+    1 + 2·(kernel - 1)·(2^layers - 1) tokens.
     """
 
     causal = True
@@ -41,11 +42,11 @@ class TCN(Backbone):
         self, width: int, context: int, layers: int = 4, kernel: int = 3, dropout: float = 0.0
     ) -> None:
         super().__init__(width, context)
-        blocks = [
-            Block(width, kernel, 2**layer, dropout)
+        blocks = (
+            TCNBlock(width, kernel, 2**layer, dropout)
             for layer in range(require_positive("layers", layers))
-        ]
-        self.blocks = cast(list[Block], nn.ModuleList(blocks))
+        )
+        self.blocks = cast(list[TCNBlock], nn.ModuleList(blocks))
 
     def forward(
         self, x: Tensor, state: list[Past] | None = None, lengths: Tensor | None = None
@@ -53,14 +54,12 @@ class TCN(Backbone):
         after, x = [], x.transpose(1, 2)  # (B, T, D) -> (B, D, T)
         for layer, block in enumerate(self.blocks):
             x, (first, second) = block(x, None if state is None else state[layer])
-            if state is not None:
-                after.append(
-                    (first.clone(), second.clone())
-                )  # a view would keep the whole prompt alive
+            if state is not None:  # views would keep the full prompt alive
+                after.append((first.clone(), second.clone()))
         return x.transpose(1, 2), None if state is None else after  # (B, D, T) -> (B, T, D)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> list[Past]:
-        """The last (kernel - 1)·2^i inputs of both convolutions of each layer i, (B, D, past)."""
+        """Return the last (kernel - 1)·2^i inputs of both convolutions of each layer i, zeros."""
         return [
             (block.first.init_state(batch, like), block.second.init_state(batch, like))
             for block in self.blocks
@@ -68,11 +67,14 @@ class TCN(Backbone):
 
     @torch.no_grad()
     def initialise(self) -> None:
-        """Gains of √2 keep the size of a signal through a ReLU (He et al. 2015); what is added shrinks with depth."""
+        """Set gains of √2, which keep the scale through a ReLU (He et al. 2015).
+
+        What is added to the residual stream shrinks with depth.
+        """
         for block in self.blocks:
             block.first.gain.fill_(math.sqrt(2))
             block.second.gain.fill_(math.sqrt(2 / len(self.blocks)))
 
     def flops(self, length: int, full_mask: bool = False) -> float:
-        """Each layer: 2·2·kernel·D². The same for any T."""
+        """Count per layer: 4·kernel·D², for any T."""
         return sum(block.first.flops() + block.second.flops() for block in self.blocks)

@@ -1,26 +1,18 @@
-"""The first transformer, as a decoder alone: LayerNorm after each part, sinusoidal positions, ReLU, biases."""
+"""The first transformer as a decoder: LayerNorm after each part, sinusoids, ReLU, biases."""
 
 import math
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.interface import Backbone
-from architectures.layers import (
-    Attention,
-    AttentionState,
-    Cache,
-    LayerNorm,
-    Linear,
-    attention_flops,
-    drop,
-    init_attention_state,
-    require_positive,
-    sinusoids,
-)
+from architectures.attention import Attention, AttentionBackbone, AttentionState, sinusoids
+from architectures.layers import LayerNorm, Linear, drop, require_positive
+from architectures.window import Cache
 
 
-class Block(nn.Module):
+class PostNormBlock(nn.Module):
+    """norm(x + attention(x)), then norm(x + feed-forward(x))."""
+
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(width, heads, causal=True, bias=True, dropout=dropout)
@@ -31,20 +23,14 @@ class Block(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        x = self.attention_norm(
-            x + drop(self.attention(x, cache, position), self.dropout, self.training)
-        )
-        return self.feed_norm(x + drop(self.feed(x), self.dropout, self.training))
-
-    def feed(self, x: Tensor) -> Tensor:
+        mixed = self.attention(x, cache, position)
+        x = self.attention_norm(x + drop(mixed, self.dropout, self.training))
         hidden = functional.relu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
-        return self.feed_out(hidden)  # (B, T, 4·D) -> (B, T, D)
+        return self.feed_norm(x + drop(self.feed_out(hidden), self.dropout, self.training))
 
 
-class Transformer2017(Backbone):
-    """Vaswani et al. 2017, arXiv:1706.03762: its decoder without an encoder to look at."""
-
-    causal = True
+class Transformer2017(AttentionBackbone):
+    """Vaswani et al. 2017, arXiv:1706.03762: the decoder without cross-attention."""
 
     def __init__(
         self, width: int, context: int, layers: int = 4, heads: int = 4, dropout: float = 0.0
@@ -52,7 +38,7 @@ class Transformer2017(Backbone):
         super().__init__(width, context)
         self.heads = heads
         self.blocks = nn.ModuleList(
-            Block(width, heads, dropout) for _ in range(require_positive("layers", layers))
+            PostNormBlock(width, heads, dropout) for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 
@@ -61,18 +47,8 @@ class Transformer2017(Backbone):
     ) -> tuple[Tensor, AttentionState | None]:
         position = 0 if state is None else state.position
         end = position + x.shape[1]
-        x = drop(
-            x * math.sqrt(self.width) + sinusoids(position, end, x), self.dropout, self.training
-        )  # (B, T, D) + (T, D)
+        x = x * math.sqrt(self.width) + sinusoids(position, end, x)  # (B, T, D) + (T, D)
+        x = drop(x, self.dropout, self.training)
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)
-
-    def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
-        return init_attention_state(len(self.blocks), self.heads, self.width, batch, length, like)
-
-    def flops(self, length: int, full_mask: bool = False) -> float:
-        """Each layer: attention 8·D² + 2·D·(T + 1) (4·D·T over the whole square), and 16·D² for the feed-forward."""
-        return len(self.blocks) * (
-            attention_flops(self.width, self.heads, length, square=full_mask) + 16 * self.width**2
-        )

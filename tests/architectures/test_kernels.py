@@ -165,10 +165,8 @@ def test_a_kernel_that_does_not_agree_never_runs(
     install(monkeypatch, package(fault=1.1))
     recurrence, inputs = Recurrence(RULES[name], name, "auto"), given(name)
     assert torch.equal(recurrence.by_kernel(*inputs)[0], RULES[name](*inputs)[0])
-    assert "reference (fla is off by 0." in recurrence.ran
-    with pytest.raises(
-        RuntimeError, match=r"kernels=fla: fla is off by 0.*; take kernels=reference"
-    ):
+    assert recurrence.ran.startswith("reference (fla is off by 0.")
+    with pytest.raises(RuntimeError, match=r"kernels=fla: fla .*kernels=reference"):
         Recurrence(RULES[name], name, "fla").by_kernel(*inputs)
     del sys.modules["fla.ops.gla"].chunk_gla, sys.modules["fla.ops.simple_gla"].chunk_simple_gla
     if name == "linear_attention":
@@ -177,13 +175,11 @@ def test_a_kernel_that_does_not_agree_never_runs(
         assert "fla raised AttributeError" in later.ran
 
 
-@pytest.mark.parametrize("asked", ["auto", "reference"])
-def test_on_a_processor_it_is_the_reference(
-    asked: Kernels, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_on_a_cpu_it_is_the_reference(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, package(fault=1.1))
     recurrence, inputs = (
-        Recurrence(linear_attention, "linear_attention", asked),
+        Recurrence(linear_attention, "linear_attention", kernels),
         given("linear_attention"),
     )
     assert torch.equal(recurrence(*inputs)[0], linear_attention(*inputs)[0])
@@ -191,7 +187,9 @@ def test_on_a_processor_it_is_the_reference(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_can_not_be_is_said_in_one_line(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_cannot_be_used_is_explained(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arch = yaml.safe_load(
         next(path for path in OWN if path.stem == name).read_text(encoding="utf-8")
     )
@@ -206,7 +204,7 @@ def test_what_can_not_be_is_said_in_one_line(name: str, monkeypatch: pytest.Monk
     )  # as once this version is installed
     with pytest.raises(
         model.ModelBuildError,
-        match=r"kernels=fla needs flash-linear-attention; .*architecture-bench\[fla\]",
+        match=r"flash-linear-attention.*architecture-bench\[fla\]",
     ):
         model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
     monkeypatch.undo()
@@ -214,10 +212,10 @@ def test_what_can_not_be_is_said_in_one_line(name: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         model.ModelBuildError,
-        match="needs a CUDA device, and there is none: take kernels=auto or",
+        match="CUDA device.*kernels=auto",
     ):
         model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
-    with pytest.raises(UserError, match="kernels=fast is not known; "):
+    with pytest.raises(UserError, match="kernels=fast"):
         model.build_model(arch | {"kernels": "fast"}, 8, 8, 5, 0)
 
 

@@ -10,13 +10,14 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.delta_rule import generalised_delta_rule
 from architectures.gated_deltanet import GatedDeltaNet, gated_delta_rule
 from architectures.gla import GLA
 from architectures.interface import Backbone
 from architectures.linear import linear_attention
 from architectures.mamba2 import Mamba2
 from architectures.retnet import RetNet
-from architectures.rwkv7 import RWKV7, generalised_delta_rule
+from architectures.rwkv7 import RWKV7
 from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
 from bench.contract import CHECKS, ModelUnderTest, run_check

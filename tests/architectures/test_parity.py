@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.attention import Attention, sinusoids
 from architectures.bert import Bert
 from architectures.bigram import Bigram
 from architectures.cnn import CNN
 from architectures.gelu import gelu
 from architectures.gpt import GPT
 from architectures.interface import Backbone, Unsupported
-from architectures.layers import Attention, LayerNorm, Linear, RMSNorm, sinusoids
+from architectures.layers import LayerNorm, Linear, RMSNorm
 from architectures.rnn import RNN
 from architectures.transformer import Transformer
 from architectures.transformer_2017 import Transformer2017
@@ -297,7 +298,7 @@ def test_one_more_token_does_not_copy_the_cache(make: Callable[[], Backbone]) ->
 @pytest.mark.parametrize("make", DECODERS)
 def test_a_full_cache_says_so(make: Callable[[], Backbone]) -> None:
     backbone = make()
-    with pytest.raises(ValueError, match="room for 5 tokens, and token 6"):
+    with pytest.raises(ValueError, match="5 tokens, and token 6"):
         backbone(noise(6), backbone.init_state(3, 5, noise()))
 
 
@@ -305,9 +306,7 @@ def test_a_full_cache_says_so(make: Callable[[], Backbone]) -> None:
     "backbone", [GPT(WIDTH, CONTEXT), Bert(WIDTH, CONTEXT)], ids=["gpt", "bert"]
 )
 def test_learned_positions_end_with_the_context(backbone: Backbone) -> None:
-    with pytest.raises(
-        ValueError, match="learned positions for its context of 24 tokens, and cannot read token 25"
-    ):
+    with pytest.raises(ValueError, match="context of 24 tokens, and cannot read token 25"):
         backbone(noise(CONTEXT + 1))
 
 
@@ -327,7 +326,7 @@ def test_state_is_constant_in_length(backbone: Backbone) -> None:
 
 
 def test_encoder_refuses_a_state_with_its_reason() -> None:
-    with pytest.raises(Unsupported, match="reads the whole text at once"):
+    with pytest.raises(Unsupported, match="an encoder"):
         Bert(WIDTH, CONTEXT).init_state(1, 8, noise())
 
 

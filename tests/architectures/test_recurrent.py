@@ -12,8 +12,8 @@ from architectures.hybrid import FeedForward, Hybrid
 from architectures.minimal_rnn import MinimalRNN
 from architectures.rglru import RGLRU, GatedRecurrence
 from architectures.rnn import RNN
-from architectures.scan import _doubled, linear_scan
 from architectures.scan import init_memory as init_vector
+from architectures.scan import linear_scan, scan_by_doubling
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
 from bench.contract import CHECKS, ModelUnderTest, run_check
@@ -119,7 +119,7 @@ def test_scan_parity_with_its_recurrence() -> None:
     close(linear_scan(decay, drive, start), torch.stack(expected, dim=1), 1e-12)
     first = drive[:, :1] + decay[:, :1] * start[:, None]
     close(
-        _doubled(decay, torch.cat([first, drive[:, 1:]], dim=1)),
+        scan_by_doubling(decay, torch.cat([first, drive[:, 1:]], dim=1)),
         torch.stack(expected, dim=1),
         1e-12,
     )
@@ -398,7 +398,7 @@ def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:
             "must name layers out of parts: near",
         ),
         (["near"], {"near": {"layers": 1}}, "each part needs a _target_"),
-        (["near"], {"near": {"_target_": "torch.nn.Linear"}}, "torch.nn.Linear is no Backbone"),
+        (["near"], {"near": {"_target_": "torch.nn.Linear"}}, "torch.nn.Linear is not a Backbone"),
     ],
 )
 def test_a_hybrid_that_can_not_be_made_says_why(

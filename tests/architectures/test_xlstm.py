@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from architectures.mlstm import MLSTM, Memory, mlstm
-from architectures.slstm import SLSTM, slstm
-from architectures.slstm import Memory as ScalarMemory
-from architectures.slstm import init_memory as init_scalar
+from architectures.mlstm import MLSTM, MatrixMemory, mlstm
+from architectures.slstm import SLSTM, ScalarMemory, slstm
 from architectures.xlstm import XLSTM
 from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model import ModelBuildError
@@ -71,7 +69,7 @@ def test_mlstm_parity_with_its_recurrence(chunk: int) -> None:
     """The paper's equations without a stabiliser, token by token, from a start that is not empty."""
     queries, keys, values, enter, keep = streams(19)
     matrix, total, expected = random(2, 3, 4, 5, seed=7), random(2, 3, 4, seed=8), []
-    start = Memory(matrix, total, torch.zeros(2, 3, dtype=torch.float64))
+    start = MatrixMemory(matrix, total, torch.zeros(2, 3, dtype=torch.float64))
     for t in range(19):
         i, f = enter[:, :, t].exp(), keep[:, :, t].sigmoid()
         written = keys[:, :, t, :, None] * values[:, :, t, None, :]
@@ -79,7 +77,7 @@ def test_mlstm_parity_with_its_recurrence(chunk: int) -> None:
         total = f[..., None] * total + i[..., None] * keys[:, :, t]
         weight = (queries[:, :, t] * total).sum(-1).abs().clamp(min=1.0)
         expected.append((queries[:, :, t, None] @ matrix)[:, :, 0] / weight[..., None])
-    mixed, after = mlstm(*streams(19), start, chunk)
+    mixed, after = mlstm(tuple(streams(19)), start, chunk)
     close(mixed, torch.stack(expected, dim=2), 1e-9)
     close(after.matrix * after.largest.exp()[..., None, None], matrix, 1e-9)
 
@@ -89,22 +87,15 @@ def test_mlstm_has_the_gradient_of_what_it_computes() -> None:
     arguments = [each[:1, :1].requires_grad_() for each in streams(7)]
     for chunk in (3, 64):
         assert torch.autograd.gradcheck(
-            lambda *all_, chunk=chunk: mlstm(*all_, None, chunk)[0], arguments
+            lambda *all_, chunk=chunk: mlstm(all_, None, chunk)[0], arguments
         )
 
 
 def test_mlstm_gates_at_their_limits_stay_finite() -> None:
     for enter, keep in ((15.0, 15.0), (15.0, -15.0), (-15.0, 15.0), (-15.0, -15.0)):
         queries, keys, values, gate, _ = (each.float() for each in streams(300))
-        mixed, _ = mlstm(
-            queries,
-            keys,
-            values,
-            torch.full_like(gate, enter),
-            torch.full_like(gate, keep),
-            None,
-            64,
-        )
+        gates = (torch.full_like(gate, enter), torch.full_like(gate, keep))
+        mixed, _ = mlstm((queries, keys, values, *gates), None, 64)
         assert mixed.isfinite().all()
 
 
@@ -116,7 +107,7 @@ def test_xlstm_keeps_the_contract_over_chunk_borders(check: str) -> None:
 def test_slstm_parity_with_its_recurrence() -> None:
     """The paper's equations without a stabiliser, and its gradient, token by token in float64."""
     inputs, recurrent = 2 * random(2, 9, 3, 16), random(3, 4, 16, seed=1)
-    start = init_scalar(2, 3, 4, inputs)
+    start = SLSTM(12, 3).init_memory(2, inputs)
     output = cell = weight = torch.zeros(2, 3, 4, dtype=torch.float64)
     mixed, after = slstm(inputs[:, :4], recurrent, start)
     mixed = torch.cat([mixed, slstm(inputs[:, 4:], recurrent, after)[0]], dim=1)
@@ -131,7 +122,7 @@ def test_slstm_parity_with_its_recurrence() -> None:
         each.requires_grad_() for each in (inputs[:1, :5, :2].clone(), recurrent[:2].clone())
     ]
     later = ScalarMemory(*(each[:2, :1] for each in after))
-    for memory in (init_scalar(1, 2, 4, inputs), later):
+    for memory in (SLSTM(8, 2).init_memory(1, inputs), later):
         assert torch.autograd.gradcheck(
             lambda *both, memory=memory: slstm(*both, memory)[0], arguments
         )
