@@ -29,27 +29,30 @@ def find_largest_batch(
     then the middle of the remaining range. So no step takes much more than the limit.
     """
     end = time.monotonic() + seconds
-    machine = int(MEMORY_SHARE * (total_memory_bytes() or limit))
-    room = limit if device == "cuda" else min(limit, machine)
+    room = limit if device == "cuda" else min(limit, usable_bytes() or limit)
     step_peak_bytes(step_of, 1)  # creates the optimizer's state
     fitting, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0  # high exceeds the memory
     while high - (low := fitting[-1][0]) > 1:
-        rows, began = next_batch(fitting, high, room), time.monotonic()
-        if began + took * rows / max(1, low) > end:
+        rows = next_batch(fitting, high, room)
+        if time.monotonic() + took * rows / max(1, low) > end:
             return low, f"at least {low}: the {seconds:g} seconds for the search were over"
-        size = step_peak_bytes(step_of, rows)
-        took = time.monotonic() - began
+        size, took = timed_peak_bytes(step_of, rows)
         if size is not None and size <= room:
             fitting.append((rows, size))
         else:
             high, peak = rows, size
-    if high > MAX_BATCH:
-        return low, f"at least {low}: no larger batch was tried"
-    return low, exceeded_note(low, high, peak, limit)
+    return low, end_note(low, high, peak, limit)
 
 
-def exceeded_note(low: int, high: int, peak: int | None, limit: int) -> str:
+def usable_bytes() -> int:
+    """Return the main memory that a step may take on a CPU; 0 where it is not known."""
+    return int(MEMORY_SHARE * total_memory_bytes())
+
+
+def end_note(low: int, high: int, peak: int | None, limit: int) -> str:
     """Return why `low` sequences may not be the largest batch; `peak`: the bytes of `high`."""
+    if high > MAX_BATCH:
+        return f"at least {low}: no larger batch was tried"
     if peak is None or peak <= limit:
         return f"at least {low}: {high} sequences exceed the memory of this machine"
     return "" if low else f"not even one sequence: it takes {peak:,} bytes"
@@ -64,6 +67,12 @@ def next_batch(fitting: list[tuple[int, int]], high: int, room: int) -> int:
     if fewer and size > smaller:
         limit = rows + (room - size) * (rows - fewer) // (size - smaller)
     return min(MAX_BATCH, max(1, 2 * rows), max(rows + 1, limit))
+
+
+def timed_peak_bytes(step_of: Callable[[int], TrainingStep], rows: int) -> tuple[int | None, float]:
+    """Return the peak bytes of one training step, and its seconds."""
+    began = time.monotonic()
+    return step_peak_bytes(step_of, rows), time.monotonic() - began
 
 
 def step_peak_bytes(step_of: Callable[[int], TrainingStep], rows: int) -> int | None:

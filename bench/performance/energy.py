@@ -5,9 +5,6 @@ A number is never derived from a nameplate, nor from power times seconds.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +14,6 @@ POWERCAP = Path("/sys/class/powercap")
 PACKAGE_DOMAIN = re.compile(r"intel-rapl:\d+")  # intel-rapl:0:0 is a part of intel-rapl:0
 JOULES_PER_MICROJOULE = 1e-6
 INSTALL_COMMAND = "pip install 'architecture-bench[energy]'"
-
-
-@dataclass
-class EnergyUse:
-    """Hold the joules of a window, NaN until it ends."""
-
-    joules: float = float("nan")
 
 
 class EnergyCounter(ABC):
@@ -36,23 +26,20 @@ class EnergyCounter(ABC):
         """Return a reading."""
 
     @abstractmethod
-    def joules_since(self, reading: Any) -> float:
+    def difference(self, reading: Any) -> float:
         """Return the joules since a reading."""
 
-    @contextmanager
-    def window(self) -> Iterator[EnergyUse]:
-        """Count while the block runs, which should take seconds: counters update every 1 to 100 ms.
+    def joules_since(self, reading: Any) -> float:
+        """Return the joules since a reading some seconds ago: counters update every 1 to 100 ms.
 
-        Raise Unsupported at its end where the counter did not move.
+        Raise Unsupported where the counter did not move.
         """
-        use, reading = EnergyUse(), self.read()
-        yield use
-        joules = self.joules_since(reading)
+        joules = self.difference(reading)
         if joules <= 0:
             raise Unsupported(
-                "the energy counter did not move: it is not connected, or the window was too short"
+                "the energy counter did not move: it is not connected, or the time was too short"
             )
-        use.joules = joules
+        return joules
 
 
 class GpuCounter(EnergyCounter):
@@ -76,7 +63,7 @@ class GpuCounter(EnergyCounter):
         self.monitor.begin_window(name)
         return name
 
-    def joules_since(self, reading: str) -> float:
+    def difference(self, reading: str) -> float:
         return float(sum(self.monitor.end_window(reading).gpu_energy.values()))
 
 
@@ -106,7 +93,7 @@ class RaplCounter(EnergyCounter):
     def read(self) -> dict[Path, int]:
         return {domain: read_int(domain / "energy_uj") for domain in self.ranges}
 
-    def joules_since(self, reading: dict[Path, int]) -> float:
+    def difference(self, reading: dict[Path, int]) -> float:
         now = self.read()
         # after max_energy_range_uj comes 0; a window is far shorter than two wraps
         return JOULES_PER_MICROJOULE * sum(

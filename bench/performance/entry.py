@@ -63,12 +63,6 @@ class Entry:
         `quantity`: what is recorded as missing otherwise. For "memory" the worker notes the memory
         of its process before it builds the model.
         """
-        assert self.worker is not None
-        try:
-            self.worker.ready()
-        except WorkerDied as error:
-            self.record_failure(quantity, error)
-            return False
         run = asdict(self.run) | {"measure": asdict(self.options)}
         tracks_process = quantity == "memory"
         answer = self.ask(

@@ -68,13 +68,15 @@ class TimeLimit:
     def reached(self) -> bool:
         return time.monotonic() - self.started > self.seconds
 
-    def log_progress(self, message: str, done: int, rounds: int) -> None:
-        """Log a message with the seconds left, at intervals of LOG_SECONDS."""
+    def log_progress(self, number: int, rounds: range, kinds: Sequence[str]) -> None:
+        """Log the round and the seconds left, at intervals of LOG_SECONDS."""
         now = time.monotonic()
         if now - self.logged > LOG_SECONDS:
             spent, self.logged = now - self.started, now
-            left = min(self.seconds - spent, spent / max(1, done) * (rounds - done))
-            logger.info("measuring: %s, at most %.0f s left", message, left)
+            per_round = spent / max(1, number - rounds.start)
+            left = min(self.seconds - spent, per_round * (rounds.stop - number))
+            message = "measuring: round %d of at most %d, at most %.0f s left, %s"
+            logger.info(message, number, rounds.stop, left, ", ".join(kinds))
 
 
 def run_rate_rounds(
@@ -87,21 +89,21 @@ def run_rate_rounds(
     Return the number of the next round.
     """
     options, order, pending = entries[0].options, MirroredOrder(), list(kinds)
-    last, fewest = math.ceil(options.rounds * share), math.ceil(MIN_ROUNDS / options.processes)
+    rounds = range(first, math.ceil(options.rounds * share))
+    fewest = math.ceil(MIN_ROUNDS / options.processes)
     run_round(entries, kinds, order)
     limit = TimeLimit(options.cap_seconds / options.processes)
-    for number in range(first, last):
+    for number in rounds:
         if number - first >= fewest and limit.reached():
             return number
-        message = f"round {number} of at most {options.rounds}, {', '.join(pending)}"
-        limit.log_progress(message, number - first, last - first)
+        limit.log_progress(number, rounds, pending)
         store_windows(run_round(entries, pending, order), number)
         if number + 1 - first >= fewest and (number - first) % 2:
             width = options.narrow / math.sqrt(share)
             pending = [kind for kind in pending if not is_precise(entries, kind, width)]
         if not pending:
             return number + 1
-    return last
+    return rounds.stop
 
 
 def is_precise(entries: Sequence[Entry], kind: str, width: float) -> bool:

@@ -230,9 +230,7 @@ def run_session(
             calibration = calibrate(threads, options.limit_seconds, True, device).as_json()
         except KeyboardInterrupt:
             if any(entry.samples.windows.get("train") for entry in entries):
-                context |= {"after": host_state.read_host_state(), "stopped": True}
-                folder = write_session(entries, results, options, context, {})
+                folder = write_session(entries, results, options, context | {"stopped": True}, {})
                 logger.warning("stopped: %s keeps what was measured, for no claim", folder)
             raise
-        context["after"] = host_state.read_host_state()
         return write_session(entries, results, options, context, calibration)

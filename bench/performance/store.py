@@ -14,7 +14,7 @@ from bench.performance.rounds import ORDER_SEED
 from bench.records.loading import load_measurement
 from bench.records.source import MEASURING, source_digest
 from bench.records.store import write_json, write_result
-from bench.system import host
+from bench.system import host, host_state
 
 
 def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
@@ -71,10 +71,11 @@ def write_session(
 ) -> Path:
     """Write a folder for each entry and the calibration; return the session's folder.
 
-    `context`: the host's state before and after, the first round of each process, and whether the
-    session was stopped.
+    `context`: the host's state before, the first round of each process, and whether the session was
+    stopped.
     """
     session = _new_folder(results)
+    surroundings = {**context, "after": host_state.read_host_state()}
     write_json(session / "doctor.json", calibration)
     for entry in entries:
         folder, done = session / entry.name, entry.status == "done"
@@ -86,7 +87,7 @@ def write_session(
             "machine": host.machine_digest(),
             "twin": entry.duplicate,
             "environment": entry.environment or host.environment_record(entry.run.threads),
-            "surroundings": dict(context),
+            "surroundings": surroundings,
             "options": asdict(options),
             "width": entry.samples.facts.get("width"),
             "facts": entry.samples.facts,

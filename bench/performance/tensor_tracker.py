@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -103,23 +104,42 @@ class TensorTracker(TorchDispatchMode):
         table as it returns. A fused operator moves at least this much; what it moves inside itself
         is not seen.
         """
-        name, read = schema.name.partition("::")[2], dict[Any, int]()
-        inputs, written = set[int](), dict[Any, int]()
-        for place, argument in enumerate(schema.arguments):
-            tensors = self.tensors(args[place] if place < len(args) else kwargs.get(argument.name))
-            inputs |= {tensor.untyped_storage()._cdata for tensor in tensors}
-            if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
-                is_lookup = name in LOOKUP_OPERATORS
-                read |= {place if is_lookup else tensor_key(t): tensor_bytes(t) for t in tensors}
-            # a fused optimizer may scale gradients in place, but is never asked to
-            if argument.is_write and argument.name != "grads":
-                written |= {tensor_key(tensor): tensor_bytes(tensor) for tensor in tensors}
-        if "empty" not in name:
-            new = (t for t in self.tensors(result) if t.untyped_storage()._cdata not in inputs)
-            written |= {tensor_key(tensor): tensor_bytes(tensor) for tensor in new}
+        name = schema.name.partition("::")[2]
+        values = [*args, *(kwargs.get(argument.name) for argument in schema.arguments[len(args) :])]
+        operands = [
+            (argument, self.tensors(value))
+            for argument, value in zip(schema.arguments, values, strict=True)
+        ]
+        new = [] if "empty" in name else self.tensors(result)
+        written = sum(written_bytes(operands, new).values())
+        read = read_bytes(name, operands)
         if name in LOOKUP_OPERATORS and 0 in read:
-            read[0] = min(read[0], sum(written.values()))
-        return sum(read.values()) + sum(written.values()) if written else 0
+            read[0] = min(read[0], written)
+        return written and written + sum(read.values())
+
+
+Operands = Sequence[tuple[Any, Sequence[Tensor]]]  # of an operator: schema and tensors of each
+
+
+def read_bytes(name: str, operands: Operands) -> dict[Any, int]:
+    """Return the bytes of the tensors that an operator reads, a lookup's by position."""
+    read: dict[Any, int] = {}
+    for place, (argument, tensors) in enumerate(operands):
+        if not (argument.is_out or (place == 0 and name in WRITE_ONLY_OPERATORS)):
+            is_lookup = name in LOOKUP_OPERATORS
+            read |= {place if is_lookup else tensor_key(t): tensor_bytes(t) for t in tensors}
+    return read
+
+
+def written_bytes(operands: Operands, results: Sequence[Tensor]) -> dict[Any, int]:
+    """Return the bytes of the tensors that an operator writes in place or allocates."""
+    inputs = {t.untyped_storage()._cdata for _, tensors in operands for t in tensors}
+    written = [t for t in results if t.untyped_storage()._cdata not in inputs]
+    for argument, tensors in operands:
+        # a fused optimizer may scale gradients in place, but is never asked to
+        if argument.is_write and argument.name != "grads":
+            written += tensors
+    return {tensor_key(tensor): tensor_bytes(tensor) for tensor in written}
 
 
 def tensor_key(tensor: Tensor) -> tuple[Any, ...]:

@@ -119,12 +119,13 @@ class WorkerServer:
             raise Unsupported(counter)
         tokens, seconds = 0.0, 0.0
         workload.train()  # warms up
-        with counter.window() as use:
-            while seconds < self.run.measure.energy_seconds:
-                window = workload.train()
-                tokens += window.tokens + workload.step_tokens  # one step a window is not timed
-                seconds += window.wall
-        return {"joules": use.joules, "tokens": tokens, "method": counter.method}
+        reading = counter.read()
+        while seconds < self.run.measure.energy_seconds:
+            window = workload.train()
+            tokens += window.tokens + workload.step_tokens  # one step a window is not timed
+            seconds += window.wall
+        joules = counter.joules_since(reading)
+        return {"joules": joules, "tokens": tokens, "method": counter.method}
 
     def memory(self) -> dict[str, Any]:
         """Return the memory metrics of the workload."""

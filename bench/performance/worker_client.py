@@ -30,7 +30,7 @@ class WorkerClient:
     """Run a worker process and exchange requests and answers with it through a pipe."""
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
-        self.limit_seconds = limit_seconds
+        self.limit_seconds, self.is_ready = limit_seconds, False
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the worker lives)
         self.connection, worker_end = Pipe()
         self.process = subprocess.Popen(
@@ -40,19 +40,18 @@ class WorkerClient:
         )  # fmt: skip
         worker_end.close()
 
-    def ready(self) -> None:
-        """Wait until the worker has imported everything. Raise WorkerDied."""
-        self._receive(START_SECONDS)
-
     def ask(self, request: str, **arguments: Any) -> Any:
         """Return the worker's answer.
 
         Raise RequestUnsupported, RequestFailed, or WorkerDied where it hangs or dies.
         """
+        if not self.is_ready:
+            self._receive(START_SECONDS)
         try:
             self.connection.send((request, arguments))
         except OSError:
             raise WorkerDied(self._describe_death()) from None
+        self.is_ready = request != "renew"  # a fresh child says when it is ready
         answer = self._receive(self.limit_seconds)
         if isinstance(answer, Exception):
             raise answer

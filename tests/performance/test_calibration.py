@@ -16,13 +16,14 @@ from bench import doctor
 from bench.config.schema import MeasureConfig, Run
 from bench.model.language_model import LanguageModel
 from bench.performance import hardware_peak, noise_floor, timing, worker_client
-from bench.performance.calibration import checks, harness, page, reference_models
+from bench.performance.calibration import checks, harness, page
 from bench.performance.calibration.harness import (
     CalibrationReport,
     InvalidMeasurement,
     Quantity,
     ReferenceClock,
 )
+from bench.performance.calibration.reference_models import ReferenceModel
 from bench.performance.entry import Entry
 from bench.performance.tensor_tracker import TensorTracker
 from bench.performance.timing import TimedWindow
@@ -47,9 +48,6 @@ class LocalWorker(worker_client.WorkerClient):
 
     def __init__(self, threads: int, limit_seconds: float) -> None:
         self.server = WorkerServer()
-
-    def ready(self) -> None:
-        pass
 
     def ask(self, request: str, **arguments: Any) -> Any:
         answer = self.server.answer(request, arguments)
@@ -210,25 +208,18 @@ def test_the_reference_clock_gives_the_time_between_two_forward_passes(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "state_bytes"),
-    [
-        (reference_models.SleepModel, {"seconds": 0.001}, 0),
-        (reference_models.ProductModel, {"side": 8, "times": 2}, 0),
-        (reference_models.CopyModel, {"size": 16}, 0),
-        (reference_models.RetainModel, {"sizes": [9], "state": 10, "growth": 3}, 2 * (10 + 3 * 5)),
-    ],
+    "work", [{"sleep": 0.001}, {"multiply": [8, 2]}, {"copy": 16}, {"retain": [9]}]
 )
-def test_a_reference_model_is_an_identity_backbone(
-    kind: type, options: dict[str, Any], state_bytes: int
-) -> None:
-    model, x = kind(4, 5, **options), torch.randn(2, 5, 4, requires_grad=True)
+def test_a_reference_model_is_an_identity_backbone(work: dict[str, Any]) -> None:
+    model = ReferenceModel(4, 5, work, state=(10, 3))
+    x = torch.randn(2, 5, 4, requires_grad=True)
     output, state = model(x, lengths=torch.tensor([5, 2]))
     assert state is None
     output.sum().backward()
     assert torch.equal(output, x)
     assert torch.equal(x.grad, torch.ones_like(x))
     state = model.init_state(2, 5, x)
-    assert model.state_bytes(state) == state_bytes
+    assert model.state_bytes(state) == 2 * (10 + 3 * 5)
     pieces = []
     for piece in x.split([3, 1, 1], dim=1):
         mixed, state = model(piece, state)

@@ -44,15 +44,11 @@ def powercap(tmp_path: Path) -> Path:
 def test_packages_add_up_and_nothing_counts_twice(powercap: Path) -> None:
     counter = find_counter("cpu", root=powercap)
     assert isinstance(counter, EnergyCounter)
-    with counter.window() as use:
-        for folder, microjoules in {
-            "0": 6_500_000,
-            "0:0": 5_400_000,
-            "1": 7_250_000,
-            "2": 29_000_000,
-        }.items():
-            advance(powercap / f"intel-rapl:{folder}", microjoules)
-    assert use.joules == pytest.approx(1.75)
+    reading = counter.read()
+    readings = {"0": 6_500_000, "0:0": 5_400_000, "1": 7_250_000, "2": 29_000_000}
+    for folder, microjoules in readings.items():
+        advance(powercap / f"intel-rapl:{folder}", microjoules)
+    assert counter.joules_since(reading) == pytest.approx(1.75)
     assert "RAPL" in counter.method
 
 
@@ -60,16 +56,16 @@ def test_a_counter_that_wrapped_around(tmp_path: Path) -> None:
     place = domain(tmp_path, "intel-rapl:0", "package-0", 900_000, highest=999_999)
     counter = find_counter("cpu", root=tmp_path)
     assert isinstance(counter, EnergyCounter)
-    with counter.window() as use:
-        advance(place, 200_000)
-    assert use.joules == pytest.approx(0.3)
+    reading = counter.read()
+    advance(place, 200_000)
+    assert counter.joules_since(reading) == pytest.approx(0.3)
 
 
 def test_a_counter_that_stands_still_gives_no_joules(powercap: Path) -> None:
     counter = find_counter("cpu", root=powercap)
     assert isinstance(counter, EnergyCounter)
-    with pytest.raises(Unsupported, match="did not move"), counter.window():
-        pass
+    with pytest.raises(Unsupported, match="did not move"):
+        counter.joules_since(counter.read())
 
 
 def test_a_counter_without_permission_is_a_reason(
@@ -142,9 +138,8 @@ def zeus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Monitor]]:
 def test_a_gpu_is_read_through_zeus(zeus: type[Monitor], powercap: Path) -> None:
     counter = find_counter("cuda", root=powercap)
     assert isinstance(counter, EnergyCounter)
-    with counter.window() as outer, counter.window() as inner:
-        pass
-    assert (inner.joules, outer.joules) == (250.0, 750.0)
+    outer, inner = counter.read(), counter.read()
+    assert (counter.joules_since(inner), counter.joules_since(outer)) == (250.0, 750.0)
     assert "NVML" in counter.method
 
 

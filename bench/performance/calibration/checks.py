@@ -35,7 +35,7 @@ STATE_BYTES, STATE_GROWTH_BYTES = 1000, 24  # of one sequence, in total and per 
 def check_seconds(harness: CalibrationHarness) -> None:
     """Check the seconds of a model that sleeps."""
     log = str(harness.clock.path)
-    harness.prepare("SleepModel", 2 * SLEEP_SECONDS, seconds=SLEEP_SECONDS, log=log)
+    harness.prepare({"sleep": SLEEP_SECONDS}, 2 * SLEEP_SECONDS, log=log)
     names = {"train": "a training step", "prefill": "a prefill", "decode": "a decoded token"}
     for kind, name in names.items():
         subject = f"{name.capitalize()} with a model that sleeps {SLEEP_SECONDS:g} s"
@@ -46,7 +46,7 @@ def check_seconds(harness: CalibrationHarness) -> None:
 def check_products(harness: CalibrationHarness) -> None:
     """Check FLOPs, FLOPs per second and processor seconds of a model that multiplies matrices."""
     flops, log = 2.0 * MATRIX_SIDE**3 * MATRIX_PRODUCTS, str(harness.clock.path)
-    harness.prepare("ProductModel", 0.3, side=MATRIX_SIDE, times=MATRIX_PRODUCTS, log=log)
+    harness.prepare({"multiply": [MATRIX_SIDE, MATRIX_PRODUCTS]}, 0.3, log=log)
     products = f"{MATRIX_PRODUCTS} matrix products of {MATRIX_SIDE}³"
     quantity = Quantity("FLOPs of a forward pass", "FLOPs", flops, f"A forward pass of {products}")
     harness.check(quantity, lambda: (flops, harness.facts["flops_per_token"] * CONTEXT))
@@ -59,7 +59,7 @@ def check_products(harness: CalibrationHarness) -> None:
 def check_copies(harness: CalibrationHarness) -> None:
     """Check bytes per second and counted traffic of a model that copies bytes."""
     size, log = 2.0 * COPY_BYTES, str(harness.clock.path)
-    harness.prepare("CopyModel", 0.3, size=COPY_BYTES, log=log)
+    harness.prepare({"copy": COPY_BYTES}, 0.3, log=log)
     subject = f"A model that copies {COPY_BYTES:,} bytes, read and written"
     quantity = Quantity("copied bytes per second", "bytes/s", size, subject)
     harness.check(quantity, partial(rates, harness, size))
@@ -80,7 +80,7 @@ def check_memory(harness: CalibrationHarness) -> None:
     """Check the bytes of models that retain tensors: their difference is known to the byte."""
     values = []
     for sizes in RETAINED_BYTES:
-        harness.prepare("RetainModel", sizes=sizes, state=STATE_BYTES, growth=STATE_GROWTH_BYTES)
+        harness.prepare({"retain": sizes}, state=[STATE_BYTES, STATE_GROWTH_BYTES])
         values.append(harness.memory())
     less, more = values
     difference = float(sum(RETAINED_BYTES[1]) - sum(RETAINED_BYTES[0]))
@@ -152,7 +152,6 @@ def calibrate(
         harness = CalibrationHarness(worker, threads, device, Path(folder))
         report = harness.report
         try:
-            worker.ready()
             for check in (check_memory, check_seconds, check_products, check_copies):
                 name = f"all of {check.__name__.removeprefix('check_')}"
                 with harness.failures_reported(Quantity(name, "", 0.0)):

@@ -121,17 +121,17 @@ class CalibrationHarness:
         self.report = CalibrationReport()
         self.facts: dict[str, Any] = {}
 
-    def prepare(self, model: str, window: float = 0.1, **options: Any) -> None:
+    def prepare(self, work: dict[str, Any], window: float = 0.1, **options: Any) -> None:
         """Build a reference model in the worker; `window`: seconds of a training window."""
-        target = f"bench.performance.calibration.reference_models.{model}"
+        target = "bench.performance.calibration.reference_models.ReferenceModel"
         run = Run(
-            arch={"_target_": target, **options, "tune": {"learning_rate": 1e-3}},
+            arch={"_target_": target, "work": work, **options, "tune": {"learning_rate": 1e-3}},
             size=SizeConfig(parameters=PARAMETERS, context=CONTEXT),
             train=TrainConfig(batch=BATCH, device=self.device),
             measure=MeasureConfig(
                 window_seconds=window, lengths=[], batches=[], energy_seconds=0.3
             ),
-            names={"arch": model.lower(), "data": "none", "size": "own", "objective": "causal"},
+            names={"arch": "reference", "data": "none", "size": "own", "objective": "causal"},
             threads=self.threads,
         )
         run.objective.kind = "causal"

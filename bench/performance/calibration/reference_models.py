@@ -10,7 +10,8 @@ from outside does not do: it holds untimed steps, and a difference of two has th
 
 import resource
 import time
-from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,90 +32,6 @@ def independent_cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-class ReferenceModel(Backbone):
-    """Do known work in each forward pass, return the input, and log the time.
-
-    `log`: the file that gets a line per forward pass: tokens, seconds, processor seconds ·
-    `state`, `growth`: bytes of one sequence's state, in total and per token of its length.
-    """
-
-    causal = True
-
-    def __init__(
-        self, width: int, context: int, log: str = "", state: int = 0, growth: int = 0
-    ) -> None:
-        super().__init__(width, context)
-        self.log, self.state, self.growth = log, state, growth
-
-    @abstractmethod
-    def work(self, x: Tensor) -> Tensor:
-        """Do the known work and return x (B, T, D)."""
-
-    def forward(
-        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, State | None]:
-        x = self.work(x)
-        if self.log:
-            if x.is_cuda:
-                torch.cuda.synchronize(x.device)
-            seconds, cpu = independent_seconds(), independent_cpu_seconds()
-            with open(self.log, "a", encoding="ascii") as file:
-                file.write(f"{x.shape[0] * x.shape[1]} {seconds:.9f} {cpu:.6f}\n")
-        return x, state
-
-    def init_state(self, batch: int, length: int, like: Tensor) -> State:
-        size = self.state + self.growth * length
-        return torch.zeros(batch, size, dtype=torch.uint8, device=like.device)
-
-    def flops(self, length: int, full_mask: bool = False) -> float:
-        return 0.0
-
-
-class SleepModel(ReferenceModel):
-    """Sleep for a known time."""
-
-    def __init__(self, width: int, context: int, seconds: float, log: str = "") -> None:
-        super().__init__(width, context, log)
-        self.seconds = seconds
-
-    def work(self, x: Tensor) -> Tensor:
-        time.sleep(self.seconds)
-        return x
-
-
-class ProductModel(ReferenceModel):
-    """Multiply two square matrices `times` times: a known number of FLOPs."""
-
-    def __init__(self, width: int, context: int, side: int, times: int, log: str = "") -> None:
-        super().__init__(width, context, log)
-        self.side, self.times = side, times
-        self.register_buffer("factor", torch.full((side, side), 1 / side), persistent=False)
-
-    def work(self, x: Tensor) -> Tensor:
-        factor = self.get_buffer("factor")
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            for _ in range(self.times):
-                factor @ factor
-        return x
-
-    def flops(self, length: int, full_mask: bool = False) -> float:
-        """Return 2·side³ per product; a forward pass does the same at any length."""
-        return 2.0 * self.side**3 * self.times / length
-
-
-class CopyModel(ReferenceModel):
-    """Copy a known number of bytes."""
-
-    def __init__(self, width: int, context: int, size: int, log: str = "") -> None:
-        super().__init__(width, context, log)
-        for name in ("source", "target"):
-            self.register_buffer(name, torch.zeros(size, dtype=torch.uint8), persistent=False)
-
-    def work(self, x: Tensor) -> Tensor:
-        self.get_buffer("target").copy_(self.get_buffer("source"))
-        return x
-
-
 class RetainBytes(torch.autograd.Function):
     """Return x and retain tensors of known bytes for the backward pass, as activations are."""
 
@@ -130,15 +47,71 @@ class RetainBytes(torch.autograd.Function):
         return gradients[0], None
 
 
-class RetainModel(ReferenceModel):
-    """Retain tensors of known bytes from the forward to the backward pass, and a known state."""
+class ReferenceModel(Backbone):
+    """Do known work in each forward pass, return the input, and log the time.
+
+    `work`: {"sleep": seconds}, {"multiply": [side, products]} of square matrices, {"copy": bytes}
+    or {"retain": [bytes, …]} from the forward to the backward pass · `log`: the file that gets a
+    line per forward pass: tokens, seconds, processor seconds · `state`: bytes of one sequence's
+    state, in total and per token of its length.
+    """
+
+    causal = True
 
     def __init__(
-        self, width: int, context: int, sizes: list[int], state: int = 0, growth: int = 0
+        self,
+        width: int,
+        context: int,
+        work: dict[str, Any],
+        log: str = "",
+        state: Sequence[int] = (0, 0),
     ) -> None:
-        super().__init__(width, context, state=state, growth=growth)
-        self.sizes = sizes
+        super().__init__(width, context)
+        self.work, self.log, self.state = work, log, state
+        side, _ = work.get("multiply", (0, 0))
+        zeros = torch.zeros(2, work.get("copy", 0), dtype=torch.uint8)
+        self.register_buffer("factor", torch.full((side, side), 1 / max(1, side)), persistent=False)
+        self.register_buffer("source_and_target", zeros, persistent=False)
 
-    def work(self, x: Tensor) -> Tensor:
-        retained: Tensor = RetainBytes.apply(x, self.sizes)
+    def sleep(self, x: Tensor, seconds: float) -> Tensor:
+        time.sleep(seconds)
+        return x
+
+    @torch.no_grad()
+    def multiply(self, x: Tensor, side_and_products: Sequence[int]) -> Tensor:
+        factor = self.get_buffer("factor")
+        with torch.autocast(x.device.type, enabled=False):
+            for _ in range(side_and_products[1]):
+                factor @ factor
+        return x
+
+    def copy(self, x: Tensor, size: int) -> Tensor:
+        source, target = self.get_buffer("source_and_target")
+        target.copy_(source)
+        return x
+
+    def retain(self, x: Tensor, sizes: list[int]) -> Tensor:
+        retained: Tensor = RetainBytes.apply(x, sizes)
         return retained
+
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        for operation, amount in self.work.items():
+            x = getattr(self, operation)(x, amount)
+        if self.log:
+            if x.is_cuda:
+                torch.cuda.synchronize(x.device)
+            seconds, cpu = independent_seconds(), independent_cpu_seconds()
+            with open(self.log, "a", encoding="ascii") as file:
+                file.write(f"{x.shape[0] * x.shape[1]} {seconds:.9f} {cpu:.6f}\n")
+        return x, state
+
+    def init_state(self, batch: int, length: int, like: Tensor) -> State:
+        size = self.state[0] + self.state[1] * length
+        return torch.zeros(batch, size, dtype=torch.uint8, device=like.device)
+
+    def flops(self, length: int, full_mask: bool = False) -> float:
+        """Return 2·side³ per product; a forward pass does the same at any length."""
+        side, products = self.work.get("multiply", (0, 0))
+        return 2.0 * side**3 * products / length
