@@ -9,12 +9,12 @@ import pytest
 
 from architectures.interface import Unsupported
 from bench import model, reporting
+from bench.analysis.fairness import differing_places
 from bench.config.errors import UserError
 from bench.config.identity import identity, weights_key, workload_id
 from bench.config.schema import Run, SizeConfig, TrainConfig
 from bench.config.validation import validate_run
 from bench.planning import budget as plans
-from bench.reporting.sections.fairness import differing_places
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
 
@@ -58,8 +58,7 @@ def test_the_width_by_state_is_the_largest_under_the_budget(
     ]
     assert width == max(w for w in accepted if 4 * numbers * w <= budget)
     assert (
-        model.state_bytes(model.build_model(arch, width, 64, 67, seed=0), 64)
-        == 4 * numbers * width
+        model.state_bytes(model.build_model(arch, width, 64, 67, seed=0), 64) == 4 * numbers * width
     )
 
 

@@ -216,10 +216,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
     page = reporting.make_report(suite)[0].read_text()
-    assert page.count(">reference</span>") == 5
+    assert page.count(">baseline</span>") == 5
     assert fake_records.HOSTILE not in page
     assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
-    drawings = page[: page.index("What they write")]
+    drawings = page[: page.index("Generated text")]
     assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1
     assert (
         "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: all but pairs are clearly better."

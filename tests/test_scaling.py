@@ -15,7 +15,8 @@ from bench.analysis.build import build
 from bench.analysis.scaling import LawCrossing, ScalingStudy
 from bench.records import tables as reading
 from bench.records.metrics import Metric
-from bench.reporting.sections import scaling_tables
+from bench.reporting.sections import scaling as scaling_tables
+from bench.reporting.sections import scaling_text
 from bench.stats import scaling_laws
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE, ScalingLaw
 from tests import fake_records
@@ -200,12 +201,12 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
     expected = CENTER[1] * (0.55 / 0.50) ** (1 / 0.20)
     assert crossing.leader == "lstm"
     assert crossing.meeting.low <= expected <= crossing.meeting.high
-    said = " ".join(scaling_tables.scaling_sentences(found))
-    assert "The larger the dataset, the better: at every size" in said
+    said = " ".join(scaling_text.scaling_sentences(found))
+    assert "More data was better at every size" in said
     assert "decoder overtakes lstm with more data at 320 k parameters, at about" in said
     page = (suite / "report" / "index.html").read_text()
     for words in (
-        "How loss falls with size and data",
+        "Loss against size and data",
         "Who leads, measured",
         "Who overtakes whom",
         "The larger the dataset",
@@ -218,16 +219,16 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
 
 def test_how_far_a_crossing_is_extrapolated_is_said(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, steps=(20, 60, 180), noise=0.0005)
-    said = " ".join(scaling_tables.scaling_sentences(scale(tmp_path)))
+    said = " ".join(scaling_text.scaling_sentences(scale(tmp_path)))
     assert "times the largest measured: extrapolated" in said
 
 
 def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, noise=0.06)
     found = scale(tmp_path)
-    assert not any(scaling_tables.predicted(one) for one in found.crossings)
-    said = " ".join(scaling_tables.scaling_sentences(found))
-    assert "no crossing is read off it" in said
+    assert not any(scaling_text.is_certain(one) for one in found.crossings)
+    said = " ".join(scaling_text.scaling_sentences(found))
+    assert "no crossing is derived from it" in said
     assert "overtakes" not in said
 
 
@@ -269,7 +270,7 @@ def test_two_amounts_of_data_give_no_law_and_say_why(tmp_path: Path) -> None:
     assert all(one.law is None for one in found.series)
     assert not found.crossings
     assert "lstm: no law is fitted: 4 sizes × 2 amounts of data in 8 cells" in " ".join(
-        scaling_tables.scaling_sentences(found)
+        scaling_text.scaling_sentences(found)
     )
 
 
@@ -277,13 +278,13 @@ def test_a_law_that_misfits_predicts_nothing() -> None:
     """Neither where they would meet, nor that they never do."""
     for place in (1e6, math.inf):
         met = scaling_laws.LawCrossover(place, 1e5, math.inf, place / 1e6, 1.0)
-        said = scaling_tables.crossing_sentence(
+        said = scaling_text.crossing_sentence(
             LawCrossing(scaling_laws.SIZE, 1e6, "lstm", "gru", 1e4, 1e6, 0.2, met)
         )
-        turns = scaling_tables.WAYS[scaling_laws.SIZE]
+        turns = scaling_text.WITH_MORE[scaling_laws.SIZE]
         assert (
             said
-            == f"lstm leads gru after 1.00 M tokens; whether this turns {turns} is not predicted."
+            == f"lstm leads gru after 1.00 M tokens; whether this changes {turns} is not predicted."
         )
 
 

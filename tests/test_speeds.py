@@ -18,9 +18,9 @@ from bench.analysis.speed_groups import SpeedGroup
 from bench.records import store
 from bench.records import tables as reading
 from bench.records.metrics import Metric
-from bench.reporting import columns, summary_text
-from bench.reporting.plots import speed_figures
-from bench.reporting.sections import cost_tables, speed_tables, trust
+from bench.reporting import summary_text
+from bench.reporting.plots import speed_plots
+from bench.reporting.sections import cost_tables, measured, speed_tables, trust
 from bench.stats import intervals
 from tests import fake_records
 
@@ -253,12 +253,12 @@ def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050))
     assert not sitting.allows_claim(TRAIN)
     assert (
-        "No speed claim on this machine today about training: the same model entered twice gave 1.0"
+        "No speed claim on this machine today about training: the A/A control, the same model measured twice, gave 1.0"
         in said(sitting)
     )
     assert "not inside 0.97 to 1.03" in said(sitting)
     assert "Fastest" not in said(sitting)
-    assert speed_tables.subject_order(grouped(sitting)) == [
+    assert measured.subject_order(grouped(sitting)) == [
         subject(sitting, "gru"),
         subject(sitting, "lstm"),
     ]  # by name, not by rank
@@ -290,8 +290,8 @@ def test_one_pair_whose_intervals_disagree_is_no_claim_of_its_own(tmp_path: Path
 def test_quiet_cpu_time_is_said_and_does_not_rank(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050), cpu=noisy(900))
     assert not sitting.allows_claim(TRAIN)
-    assert "By CPU time the pair is quiet: training" in said(sitting)
-    assert "That does not rank" in said(sitting)
+    assert "By CPU time the A/A control is inside the bounds: training" in said(sitting)
+    assert "CPU time does not rank" in said(sitting)
 
 
 def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None:
@@ -305,13 +305,13 @@ def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None
     }
     sitting = two(tmp_path, noisy(1000), {"schema": 1, "findings": [off], "sentences": []})
     assert not sitting.allows_claim(TRAIN)
-    assert "The doctor found a ruler off: seconds come out 10 % long." in trust.warnings(sitting)
-    assert "the doctor found 1 ruler off" in said(sitting)
+    assert "A calibration check failed: seconds come out 10 % long." in trust.warnings(sitting)
+    assert "1 calibration check failed" in said(sitting)
     assert "Fastest" not in said(sitting)
     assert "Smallest" not in said(sitting)
     reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
-    assert '<p class="alarm">The doctor found a ruler off' in text
+    assert '<p class="alarm">A calibration check failed' in text
 
 
 def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whole_one_does(
@@ -332,7 +332,7 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
     write(tmp_path, "20260102T101010", 1000, stopped=True)
     assert not used(tmp_path).allows_claim(TRAIN)
     assert (
-        "No speed claim on this machine today about training: the measuring was stopped before its end."
+        "No speed claim on this machine today about training: the session was stopped before its end."
         in said(used(tmp_path))
     )
     write(tmp_path, "20260101T101010", 500, stopped=False)  # though it is the older one
@@ -345,7 +345,7 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
 def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_path: Path) -> None:
     sitting = sat(tmp_path, {"gru": [rate(noisy(500))], "lstm": [rate(noisy(1000))]})
     assert sitting.reference == subject(sitting, "gru")
-    assert "no model was entered twice" in said(sitting)
+    assert "no model was measured twice" in said(sitting)
 
 
 # --- crossovers -------------------------------------------------------------------------------------------------------
@@ -441,8 +441,8 @@ def test_no_crossover_is_told_where_nothing_may_be_claimed(tmp_path: Path) -> No
     group = grouped(sat(tmp_path, entered, [rate(noisy(1100))]))
     found = group.pairs
     assert found[0].crossings
-    assert speed_tables.crossover_tables(group, found) == []
-    assert "Rings" not in speed_figures.speed_plots(group, found)[0].caption
+    assert speed_tables.crossover_tables(group) == []
+    assert "Rings" not in speed_plots.speed_plots(group)[0].caption
 
 
 def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
@@ -456,14 +456,14 @@ def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
 def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
     full: SpeedGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed_figures, "MAX_LINES", 3)
-    found = speed_figures.limit_group(full)
+    monkeypatch.setattr(speed_plots, "MAX_LINES", 3)
+    found = speed_plots.limit_group(full)
     assert [found.label(subject) for subject in found.subjects] == [
         "lstm",
         "classic",
         "convolution",
     ]
-    assert "Drawn: 3 of 7 architectures." in speed_figures.speed_plots(full, [])[0].caption
+    assert "Drawn: 3 of 7 architectures." in speed_plots.speed_plots(full)[0].caption
 
 
 # --- the numbers of costs ---------------------------------------------------------------------------------------------
@@ -479,10 +479,7 @@ def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) ->
     assert efficiency.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
     assert np.isnan(efficiency.utilisation(sitting, gru))
     table = cost_tables.cost_table(grouped(sitting))
-    shown = {
-        row[0].text: row[[title for title, _ in table.columns].index("utilisation")]
-        for row in table.rows
-    }
+    shown = {row[0].text: row[table.titles.index("utilisation")] for row in table.rows}
     assert shown["lstm"].text == "20.0 %"
     assert shown["gru"].text == "unknown"
     assert any("gru: unknown: no peak was measured" in note for note in table.notes)
@@ -552,37 +549,37 @@ def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
     assert (
         "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
     )
-    assert "Where the training ran" not in page
+    assert "Machines of the training runs" not in page
     for heading in ("Speed", "Crossovers", "Why is it slower?", "Decoding", "Memory and energy"):
         assert f"<h4>{heading}</h4>" in page
     assert any(line.startswith("lstm") and "the reference" in line for line in text.splitlines())
     assert "decoder trains faster than gru below about" in text
-    assert "The same model entered twice (lstm)" in text
+    assert "A/A control: lstm measured twice" in text
     assert max(map(len, text.splitlines())) < 130
 
 
 def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
     assert (
-        "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. Half of the width"
+        "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. The median half width"
         in page
     )
-    assert "The same model entered twice (lstm), as a ratio that should be 1: training " in page
-    assert "The doctor tried 2 rulers on models of known cost: all are right." in page
+    assert "A/A control: lstm measured twice, a ratio that should be 1: training " in page
+    assert "Calibration: 2 checks on models of known cost, all passed." in page
     assert "A large matrix product reaches 1.1 TFLOP/s here." in page
-    assert "Processes that wanted to run, mean of a minute: 0.400 before and 1.10 after." in page
+    assert "Runnable processes, mean of a minute: 0.400 before and 1.10 after." in page
     assert "Clock of the cores, on average: 2,300 MHz before." in page
     assert "Temperature:" not in page
     assert "not available: no sensor" in page  # among all that is known of the machine
 
 
 def test_a_gap_is_named_with_its_reason(full: SpeedGroup) -> None:
-    training, first = speed_figures.speed_plots(full, [])[:2]
+    training, first = speed_plots.speed_plots(full)[:2]
     why = "learned positions for 1,024 tokens: there is none for a longer context"
     assert f"Gaps: classic at 2,048, 4,096, 8,192 and 16,384: {why}" in training.caption
     assert "Gaps" not in first.caption
-    table = speed_figures.curve_points(full, TRAIN, "length")
-    gaps = table[table["value"].isna()]
-    assert sorted(gaps["place"]) == [2048, 4096, 8192, 16384]
+    table = speed_plots.curve_points(full, TRAIN, "length")
+    gaps = table[table["y"].isna()]
+    assert sorted(gaps["x"]) == [2048, 4096, 8192, 16384]
     assert len(table) == 7 * 8
 
 
@@ -590,13 +587,13 @@ def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> No
     lost = Metric(TRAIN, "", "higher", (), "out of memory", at={"length": 512})
     points = [rate(noisy(n, 7), at={"length": n}) for n in (128, 256, 1024)]
     sitting = sat(tmp_path, {"lstm": [rate(noisy(1000)), *points, lost]})
-    (drawn, *_) = speed_figures.speed_plots(grouped(sitting), [])
+    (drawn, *_) = speed_plots.speed_plots(grouped(sitting))
     assert drawn.svg
     assert "Gaps: all at 512: out of memory." in drawn.caption
 
 
 def test_who_has_no_curve_at_all_is_said_once(full: SpeedGroup) -> None:
-    captions = {figure.title: figure.caption for figure in speed_figures.speed_plots(full, [])}
+    captions = {figure.title: figure.caption for figure in speed_plots.speed_plots(full)}
     assert (
         "encoder everywhere: reads both directions"
         in captions["Time of a further token over length"]
@@ -607,20 +604,20 @@ def test_who_has_no_curve_at_all_is_said_once(full: SpeedGroup) -> None:
 def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup) -> None:
     notes = cost_tables.memory_table(full).notes
     assert (
-        "— energy a token · all: not available: this system has no counter of energy that can be read"
+        "— energy per token · all: not available: this system has no counter of energy that can be read"
         in notes
     )
-    assert "energy a token" not in [title for title, _ in cost_tables.memory_table(full).columns]
+    assert "energy per token" not in cost_tables.memory_table(full).titles
     decoding = speed_tables.decoding_table(full)
     assert sum("reads both directions" in note for note in decoding.notes) == 1
-    titles = [title for title, _ in decoding.columns]
+    titles = decoding.titles
     assert titles[1:5] == ["tokens/s, batch 1", "batch 8", "batch 32", "batch 128"]
     assert "further token at 16,384" in titles
 
 
 def test_the_process_rise_is_never_a_ranking(full: SpeedGroup) -> None:
-    about = dict(cost_tables.memory_table(full).columns)
-    assert "never used for ranking" in about["process’s rise"]
+    help = {column.title: column.help for column in cost_tables.memory_table(full).columns}
+    assert "never ranked" in help["process growth"]
     assert not any("process" in line for line in summary_text.measurement_sentences([full]))
 
 
@@ -660,7 +657,7 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     assert len({tuple(group.names["colour"]) for group in found}) == 1
     reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
-    assert "Speeds from different machines are never put on one axis" in text
+    assert "Speeds from different machines are never on one axis" in text
     assert text.count("<h4>Training speed over length</h4>") == 2
     table = pd.read_csv(tmp_path / "report" / "speeds.csv")
     assert (table.groupby("machine")["ratio_to_reference"].max() >= 1).all()
@@ -672,7 +669,7 @@ def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
     )
     page, text = reporting.make_report(tmp_path / "suite")
     html = page.read_text()
-    assert "No doctor’s result is stored with this sitting." in html
+    assert "No calibration is stored with this session." in html
     assert "first step" not in html
     assert "<h4>Why is it slower?</h4>" in html
     assert "utilisation · all: unknown: no peak was measured in this process" in html
@@ -699,15 +696,6 @@ def test_a_broken_doctor_allows_no_claim(tmp_path: Path) -> None:
         (sitting,) = session_builder.build_sessions(records.measures, records.calibrations)
         assert [one["name"] for one in sitting.failed_checks] == ["doctor.json"]
         assert not sitting.allows_claim("train_tokens_per_second")
-
-
-def test_a_column_that_nobody_fills_is_left_out(full: SpeedGroup) -> None:
-    sitting = full.session
-    kept = columns.metric_column(sitting, "peak", "", "peak_train_memory_bytes", str)
-    gone = columns.metric_column(sitting, "nothing", "", "no_such_metric", str)
-    table = columns.measurement_table(full, "test", "", "", [gone, kept], full.subjects)
-    assert [title for title, _ in table.columns] == ["architecture", "peak"]
-    assert table.notes == []
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from bench.analysis.time_to_target import Target
 from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
+from bench.reporting.sections.targets import target_table
 from tests import fake_records
 
 BYTES = 0.8  # a target
@@ -99,7 +100,7 @@ def test_a_miss_is_a_miss_and_the_median_over_seeds_decides(tmp_path: Path) -> N
         "decoder": math.inf,
     }
     assert rows["target_reached"].to_dict() == {"lstm": 2, "gru": 1, "decoder": 1}
-    text = time_to_target.target_table("t", found(tmp_path, 2.5))
+    text = target_table("t", found(tmp_path, 2.5))
     said = {row[0].text: (row[1].text, row[2].text) for row in text.rows}
     assert said == {
         "lstm": ("2 of 3", "5.00 k"),
@@ -144,9 +145,7 @@ def test_older_records_go_by_the_average_and_those_without_bytes_by_nats(tmp_pat
     target = found(tmp_path)
     assert (target.unit, target.average) == ("bits per byte", True)
     assert target.level == pytest.approx(math.ceil(100 * 2 * BYTES / 0.9) / 100)
-    assert any(
-        "average bytes a token" in note for note in time_to_target.target_table("t", target).notes
-    )
+    assert any("mean bytes per token" in note for note in target_table("t", target).notes)
 
 
 def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Path) -> None:
@@ -158,7 +157,7 @@ def test_an_unreachable_target_is_missed_by_all_on_page_and_in_csv(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     page = (root / "report" / "index.html").read_text()
     assert page.count(">missed</td>") == 4
-    assert "Target: 0.500 bits per byte, as asked for." in page
+    assert "Target: 0.500 bits per byte, as given." in page
     table = pd.read_csv(root / "report" / "summary.csv")
     assert np.isinf(table["tokens_to_target"]).all()
     assert (table["target_reached"] == 0).all()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from bench import planning, reporting
+from bench.analysis.searches import expected_best
 from bench.cli import compose
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, Run, TrainConfig
@@ -21,7 +22,6 @@ from bench.data import prepare
 from bench.execution.train_sweep import trial_sweep
 from bench.planning import search, search_space
 from bench.planning.planned import plan
-from bench.reporting.sections.tuning import expected_best
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
 

@@ -322,11 +322,11 @@ def test_one_architecture_has_a_score_and_no_verdict(tmp_path: Path) -> None:
     said = answer(tmp_path)
     assert len(said) == 2
     assert said[1].startswith("lstm: 1.6")
-    assert said[1].endswith("on the test part, and nothing beside it to compare it with.")
+    assert said[1].endswith("on the test part, with nothing to compare it with.")
     write(tmp_path, "lstm", 1.2, [100, 101, 102])
     make_control(tmp_path, "lstm", [100, 101, 102])
     said = answer(tmp_path)
-    assert any("nothing beside it" in line for line in said)
+    assert any("nothing to compare it with" in line for line in said)
     assert any(line.startswith("The A/A control, lstm") for line in said)
     assert not any("Best quality" in line or "no verdict" in line for line in said)
 
@@ -335,7 +335,7 @@ def test_encoders_alone_are_told_apart_from_likelihoods(tmp_path: Path) -> None:
     fake_records.write_run(tmp_path, "encoder", 0)
     said = answer(tmp_path)
     assert said[0].startswith("1 encoder trained on")
-    assert said[1].startswith("The encoder, apart since it is no likelihood: pseudo-perplexity 2.6")
+    assert said[1].startswith("The encoder's pseudo-perplexity (not a likelihood): 2.6")
     assert not any("bits per byte" in line for line in said)
 
 
@@ -394,7 +394,7 @@ def test_the_control_is_a_row_of_its_own_outside_mean_count_pool_and_family(tmp_
     }
     said = " ".join(summary_text.summary_sentences(part, []))
     assert "The A/A control, lstm" in said
-    assert "as it has to be" in said
+    assert "as it should be" in said
     assert "2 causal models" in said
 
 
@@ -405,7 +405,7 @@ def test_a_control_that_differs_is_said_loudly(tmp_path: Path) -> None:
     make_control(tmp_path, "lstm", [100, 101, 102])
     part = compared(tmp_path)
     said = " ".join(summary_text.summary_sentences(part, []))
-    assert "else the intervals are too narrow" in said
+    assert "otherwise the intervals are too narrow" in said
     assert "Best quality: lstm," in said
 
 
@@ -416,7 +416,7 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
     make_control(root, "lstm", [100, 101])
     page = reporting.make_report(root)[0].read_text()
     assert page.count("A/A control</span>") == 2  # in the table of scores, and in that of verdicts
-    drawn = page[page.index('<div class="figures">') : page.index("What they write")]
+    drawn = page[page.index('<div class="figures">') : page.index("Generated text")]
     assert "lstm again" not in drawn
     summary = pd.read_csv(root / "report" / "summary.csv")
     assert list(summary.loc[summary["control"], "arch"]) == ["lstm"]

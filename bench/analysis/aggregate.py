@@ -170,7 +170,8 @@ def _documents(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
 
 def document_variance_table(documents: pd.DataFrame) -> pd.DataFrame:
     """Variance of Σ nats / (Σ bytes ln 2) over documents by the jackknife, and how many of equal size would say as much (Kish
-    1965), as `pairs` has them of differences; a row a variant, all at once."""
+    1965), as `pairs` has them of differences; a row a variant, all at once.
+    """
     if documents.empty:
         return pd.DataFrame(columns=["document_variance", "documents"])
     groups = documents.groupby("row")

@@ -64,19 +64,3 @@ def assign_colours(families: Mapping[str, str], taken: Collection[int] = ()) -> 
         held.add(number)
         found[name] = number
     return found
-
-
-def palette_css() -> str:
-    """The page's colours of all shades, for light and for dark paper, and the swatches that show them."""
-
-    def block(palette: Collection[str]) -> str:
-        return (
-            ":root { "
-            + " ".join(f"--s{number}: {code};" for number, code in enumerate(palette))
-            + " }"
-        )
-
-    swatches = " ".join(
-        f".s{number} {{ background: var(--s{number}); }}" for number in range(len(PALETTE))
-    )
-    return f"{block(PALETTE)}\n@media (prefers-color-scheme: dark) {{ {block(DARK_PALETTE)} }}\n{swatches}\n"

@@ -79,3 +79,11 @@ def format_percent(value: float) -> str:
         if value is None or not math.isfinite(value)
         else f"{format_number(100 * value, 2 if value < 0.1 else 3)} %"
     )
+
+
+def format_joules(value: float) -> str:
+    """Return an energy in a suitable unit: 3.21 mJ."""
+    for unit, scale in (("J", 1.0), ("mJ", 1e-3), ("µJ", 1e-6)):
+        if value >= scale:
+            return f"{format_number(value / scale)} {unit}"
+    return f"{format_number(value / 1e-9)} nJ"

@@ -39,6 +39,9 @@ NUMERIC_COLUMNS = [
 ]
 
 
+MAX_MISFIT = 0.03  # of the loss: a law that fits worse says nothing beyond the measured points
+
+
 @dataclass(frozen=True)
 class ScalingSeries:
     """One architecture with one recipe, over sizes and amounts of data."""
@@ -211,6 +214,19 @@ def count_improving_sizes(series: ScalingSeries) -> tuple[int, int]:
     groups = series.cells.sort_values("tokens_seen").groupby("budget")["loss"]
     several = [one.to_numpy() for _, one in groups if len(one) > 1]
     return sum(bool((np.diff(one) < 0).all()) for one in several), len(several)
+
+
+def leaders(study: ScalingStudy) -> pd.DataFrame:
+    """Return the lowest mean loss of each size and amount of several architectures, and its lead.
+
+    Columns: those of the cells, `label`, `label_next`, `loss_next`, `ahead`.
+    """
+    key = ["budget", "tokens_seen"]
+    cells = pd.concat([one.cells.assign(label=one.label) for one in study.series])
+    groups = cells.sort_values("loss", kind="stable").groupby(key)
+    second = groups.nth(1).set_index(key)[["label", "loss"]]
+    table = groups.nth(0).join(second, on=key, rsuffix="_next", how="inner")
+    return table.assign(ahead=table["loss_next"] - table["loss"])
 
 
 def scaling_table(found: Sequence[ScalingStudy]) -> pd.DataFrame:

@@ -5,7 +5,7 @@ The median over seeds; a seed that never reached it counts as infinite, and a me
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bench.analysis.aggregate import LOG2, VariantTables
-from bench.analysis.formatting import NO_VALUE, format_fixed, format_large, format_number
-from bench.analysis.rows import each
 from bench.config.errors import UserError
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
-from bench.reporting.html_table import Cell, Table
 
 BITS, NATS = "bits per byte", "nats per token"
 TARGET_COLUMNS = [
@@ -28,12 +25,6 @@ TARGET_COLUMNS = [
     "flops_to_target",
     "seconds_to_target",
 ]
-COST_COLUMNS = {
-    "tokens_to_target": ("training tokens", format_large),
-    "flops_to_target": ("training FLOPs", format_large),
-    "seconds_to_target": ("seconds", format_number),
-}
-BLOCKS_NOTE = "Held-out loss on the fixed blocks of the validation part that training looks at, separators between documents included"
 
 
 @dataclass(frozen=True)
@@ -181,66 +172,3 @@ def target_columns(targets: Iterable[Target | None]) -> pd.DataFrame:
     """The columns of summary.csv, by row; inf is a miss."""
     known = [target.rows[TARGET_COLUMNS] for target in targets if target is not None]
     return pd.concat(known) if known else pd.DataFrame(columns=TARGET_COLUMNS)
-
-
-# --- the page's table -------------------------------------------------------------------------------------------------
-
-
-def target_table(name: str, target: Target) -> Table:
-    """Who reached the target after how much; a miss is a word."""
-    shown = {key: about for key, about in COST_COLUMNS.items() if target.rows[key].notna().any()}
-    heads = [
-        ("architecture", "seeds are taken by their median"),
-        ("reached by", "seeds that came to the target at some look"),
-        *[
-            (title, "at the first look at or below the target: the median over seeds")
-            for title, _ in shown.values()
-        ],
-        ("lowest look", f"{target.unit}: what more than half of the seeds came to"),
-    ]
-    rows = [
-        [
-            Cell(row.label, row.label, colour=int(row.colour)),
-            Cell(f"{row.target_reached:.0f} of {row.seeds:.0f}", row.target_reached / row.seeds),
-            *[_target_cell(float(getattr(row, key)), read) for key, (_, read) in shown.items()],
-            Cell(
-                format_fixed(row.lowest) if math.isfinite(row.lowest) else NO_VALUE,
-                row.lowest if math.isfinite(row.lowest) else None,
-            ),
-        ]
-        for row in each(target.rows)
-    ]
-    chosen = (
-        "as asked for"
-        if target.given
-        else "the best that two rows reach; python -m bench.report FOLDER target=… asks for another"
-    )
-    caption = f"Target: {format_fixed(target.level)} {target.unit}, {chosen}."
-    return Table(
-        name, caption, heads, rows, _target_notes(target, shown), "What it takes to reach a target"
-    )
-
-
-def _target_cell(value: float, read: Any) -> Cell:
-    if math.isinf(value):
-        return Cell("missed", None, mark="bad")
-    return Cell(read(value), value if math.isfinite(value) else None)
-
-
-def _target_notes(target: Target, shown: Mapping[str, Any]) -> list[str]:
-    notes = [
-        f"{BLOCKS_NOTE}; {target.looks:.0f} looks a run, so a target may have been reached up to one look earlier."
-    ]
-    if target.unit == NATS:
-        notes.append("In nats per token: these records do not say how many bytes the blocks have.")
-    elif target.average:
-        notes.append(
-            "Bits per byte by the average bytes a token of the whole validation part: records without those of the blocks."
-        )
-    if "seconds_to_target" in shown:
-        notes.append(
-            "Seconds are tokens over the rate measured in its own stage, not the clock of the training run."
-        )
-    else:
-        notes.append("No seconds: no rate of training was measured for these rows.")
-    return notes

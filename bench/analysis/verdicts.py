@@ -10,21 +10,15 @@ from numpy.typing import NDArray
 
 from bench.analysis.aggregate import VariantTables
 from bench.analysis.formatting import (
-    NO_VALUE,
-    format_count,
     format_fixed,
     format_number,
     join_words,
     plural,
 )
-from bench.analysis.rows import each
-from bench.reporting.html_table import Cell, Table
 from bench.stats import pairwise
 from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
 
 MIN_EFFECTIVE_DOCUMENTS = 10.0  # an interval over fewer documents of equal size is a rough guess
-MAX_SHOWN_PAIRS = 210  # pairs on the page, those of 21 rows; verdicts.csv has them all
-MAX_UNFOLDED_PAIRS = 28  # more pairs than these are folded away
 DOCUMENTS_ONLY_NOTE = (
     "Over documents only: seeds were not sampled, another seed may differ by more."
 )
@@ -177,54 +171,3 @@ def _verdict_notes(
             "1 %): judged by their own spread."
         )
     return notes
-
-
-# --- the page's table -------------------------------------------------------------------------------------------------
-
-
-def verdict_table(name: str, found: Verdicts) -> Table:
-    """The verdicts as a table of the page: the pairs of the best rows first."""
-    rows = []
-    for pair in each(found.pairs.head(MAX_SHOWN_PAIRS)):
-        same, known = pair.kind == NOT_DISTINGUISHABLE, math.isfinite(pair.half)
-        names = f"{pair.label} · {pair.other_label}"
-        rows.append(
-            [
-                Cell(names, names, badges=("A/A control",) if pair.control else ()),
-                Cell(pair.sentence, pair.kind, mark="words"),
-                Cell(
-                    format_difference(pair.difference, pair.half),
-                    pair.difference,
-                    f"± {format_difference(pair.half, pair.half)}" if known else "",
-                ),
-                Cell(format_fixed(pair.wins, 2), pair.wins if math.isfinite(pair.wins) else None),
-                Cell(
-                    format_difference(pair.detectable, pair.half),
-                    pair.detectable if known else None,
-                ),
-                Cell(
-                    format_count(pair.needed) if same and pair.basis != "documents" else NO_VALUE,
-                    pair.needed if same else None,
-                ),
-            ]
-        )
-    columns = [
-        ("pair", "the lower mean first"),
-        ("verdict", "one of three: better, one seed decides, not distinguishable"),
-        ("difference", "of mean bits per byte; below it half of its 95 % interval"),
-        ("P", "how often a seed of the first beats a seed of the second"),
-        ("could have seen", "the difference that would be found 4 times in 5"),
-        ("seeds to settle", "an architecture, for the difference that was seen"),
-    ]
-    left = len(found.pairs) - len(rows)
-    notes = [*found.notes, *([f"{left:,} further pairs: see verdicts.csv."] if left > 0 else [])]
-    folded = f"The verdicts on {len(rows):,} pairs" if len(rows) > MAX_UNFOLDED_PAIRS else ""
-    return Table(
-        name,
-        "Is one better than the other, by how much, and how sure?",
-        columns,
-        rows,
-        notes,
-        "Verdicts",
-        folded,
-    )

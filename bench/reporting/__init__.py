@@ -1,4 +1,4 @@
-"""Make the report of a results folder: page, CSV files and the terminal summary."""
+"""Numbers to page, plots, CSV files and terminal text; formatting only."""
 
 from bench.reporting.build import find_suites, make_report
 

@@ -1,4 +1,4 @@
-"""The CSV files behind the page: every sample, logged step, verdict, ratio and crossing. (summary.csv is `tables`.)"""
+"""The CSV files behind the page: every sample, logged step, verdict, ratio and crossing."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -6,134 +6,161 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import crossovers
-from bench.analysis.aggregate import VariantTables
+from bench.analysis.aggregate import VariantTables, summary_table
+from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair
+from bench.analysis.scaling import laws_table, scaling_table
 from bench.analysis.sessions import RATES, MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
+from bench.analysis.time_to_target import target_columns
 from bench.records.tables import CURVE_COLUMNS, Records
 
-NUMBER_COLUMNS = (
-    "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value".split(",")
-)
-NUMBER_MORE = "note,at,round,protocol,part,objective,machine,sitting".split(",")
-SPEED_COLUMNS = (
-    "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(
-        ","
-    )
-)
-SPEED_MORE = "geometric_mean,mean_low,mean_high,rounds,reference".split(",")
-CROSSING_COLUMNS = "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,claim,sentence".split(
-    ","
-)
-
+RUNS_COLUMNS = (
+    "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value,"
+    "note,at,round,protocol,part,objective,machine,sitting"
+).split(",")
 VERDICT_COLUMNS = (
-    "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,wins,detectable,seeds_needed,basis,"
-    "sentence"
+    "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,"
+    "wins,detectable,seeds_needed,basis,sentence"
+).split(",")
+SHARED_COLUMNS = ("data", "protocol", "part", "tokenizer")  # by the rows of a table
+SPEED_COLUMNS = (
+    "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim,"
+    "geometric_mean,mean_low,mean_high,rounds,reference"
+).split(",")
+CROSSING_COLUMNS = (
+    "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
+    "claim,sentence"
 ).split(",")
 
 
-def runs_table(records: Records, tables: VariantTables) -> pd.DataFrame:
-    """runs.csv: every sample of runs, of what was scored again, and of measurements; a run without numbers keeps its reason."""
-    keys = [
-        "run",
-        "arch",
-        "variant",
-        "data",
-        "size",
-        "seed",
-        "status",
-        "reason",
-        "protocol",
-        "part",
-        "objective",
-    ]
-    of_runs = tables.runs[keys].merge(records.values, on="run", how="left")
-    again = tables.runs[["run", "arch", "variant", "data", "size", "seed", "objective"]].merge(
-        records.evaluations, on="run"
+def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """Return the tables by the name of their file."""
+    parts = analysis.comparisons
+    targets = target_columns([target for part in parts for target in part.targets])
+    return {
+        "summary.csv": summary_table(analysis.variants, targets),
+        "runs.csv": runs_table(analysis.records, analysis.variants),
+        "curves.csv": analysis.records.curves.reindex(columns=CURVE_COLUMNS),
+        "verdicts.csv": verdicts_table(parts),
+        "scaling.csv": scaling_table(analysis.studies),
+        "laws.csv": laws_table(analysis.studies),
+        "speeds.csv": speeds_table(analysis.sessions),
+        "crossovers.csv": crossovers_table(analysis.groups),
+    }
+
+
+def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:
+    """Return every sample of runs, rescored runs and measurements; without one, the reason."""
+    names = ["run", "arch", "variant", "data", "size", "seed", "objective"]
+    runs = variants.runs[[*names, "status", "reason", "protocol", "part"]]
+    trained = runs.merge(records.values, on="run", how="left")
+    rescored = runs[names].merge(records.evaluations, on="run")
+    measures = records.measures
+    duplicate = measures["twin"].astype(bool).map({True: "-again", False: ""}).astype(str)
+    name = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
+    workloads = variants.runs.drop_duplicates("subject").set_index("subject")
+    measured = (
+        measures.drop(columns="environment")
+        .assign(run=name + duplicate)
+        .join(workloads[["size", "objective"]], on="subject")
     )
-    measures = records.measures.copy()
-    measures["run"] = (
-        "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
-    )
-    measures.loc[measures["twin"].astype(bool), "run"] += "-again"
-    known = tables.runs.drop_duplicates("subject").set_index("subject")[["size", "objective"]]
-    measures = measures.join(known, on="subject").drop(columns=["environment", "subject", "twin"])
-    parts = [
-        table
-        for table in (of_runs, again, measures, records.excluded.drop(columns="rerun"))
-        if len(table)
-    ]
-    table = pd.concat(parts, ignore_index=True) if parts else of_runs
-    table = table.reindex(columns=[*NUMBER_COLUMNS, *NUMBER_MORE])
+    tables = [one for one in (trained, rescored, measured, records.excluded) if len(one)]
+    table = pd.concat(tables, ignore_index=True) if tables else trained
+    table = table.reindex(columns=RUNS_COLUMNS)
     table["at"] = [
-        ", ".join(f"{k}={v:g}" for k, v in at.items()) if isinstance(at, dict) else ""
+        ", ".join(f"{axis}={x:g}" for axis, x in at.items()) if isinstance(at, dict) else ""
         for at in table["at"]
     ]
     return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
 
 
-def curves_table(records: Records) -> pd.DataFrame:
-    """curves.csv."""
-    return records.curves.reindex(columns=CURVE_COLUMNS)
-
-
 def verdicts_table(parts: Sequence[Comparison]) -> pd.DataFrame:
-    """verdicts.csv: a row a pair; `better` has the lower mean, whatever the verdict is. Bits per byte."""
-    tables = []
-    for part in parts:
-        for rows, found in zip(part.likelihoods, part.verdicts, strict=True):
-            about = {name: rows[name].iloc[0] for name in ("data", "protocol", "part", "tokenizer")}
-            named = {
-                "label": "better",
-                "other_label": "other",
-                "adjusted": "p_holm",
-                "needed": "seeds_needed",
-            }
-            tables.append(found.pairs.rename(columns=named).assign(comparison=part.name, **about))
-    return (pd.concat(tables) if tables else pd.DataFrame()).reindex(columns=VERDICT_COLUMNS)
+    """Return a row per pair; `better` has the lower mean, whatever the verdict. Bits per byte."""
+    columns = {
+        "label": "better",
+        "other_label": "other",
+        "adjusted": "p_holm",
+        "needed": "seeds_needed",
+    }
+    tables = [
+        verdicts.pairs.rename(columns=columns).assign(
+            comparison=part.name, **{name: rows[name].iloc[0] for name in SHARED_COLUMNS}
+        )
+        for part in parts
+        for rows, verdicts in zip(part.likelihoods, part.verdicts, strict=True)
+    ]
+    table = pd.concat(tables) if tables else pd.DataFrame()
+    return table.reindex(columns=VERDICT_COLUMNS)
 
 
-def speeds_table(sittings: Sequence[MeasuredSession]) -> pd.DataFrame:
-    """speeds.csv: a row a subject and point. Ratios are of the metric itself: of seconds, less is better."""
-    rows = [row for sitting in sittings for row in _ratios(sitting)]
-    return pd.DataFrame(rows, columns=[*SPEED_COLUMNS, *SPEED_MORE])
+def speeds_table(sessions: Sequence[MeasuredSession]) -> pd.DataFrame:
+    """Return a row per subject and point; ratios are of the metric: of seconds, less is better."""
+    rows = [row for session in sessions for row in _speed_rows(session)]
+    return pd.DataFrame(rows, columns=SPEED_COLUMNS)
 
 
-def _ratios(sitting: MeasuredSession) -> Iterator[dict[str, Any]]:
-    keys = [(point, str(subject)) for point, of in sitting.samples.items() for subject in of]
-    ratios = sitting.paired_ratios([(point, subject, sitting.reference) for point, subject in keys])
-    wall = {cpu: clock for clock, cpu in RATES.items()}
+def _speed_rows(session: MeasuredSession) -> Iterator[dict[str, Any]]:
+    keys = [
+        (point, str(subject)) for point, samples in session.samples.items() for subject in samples
+    ]
+    reference = session.reference
+    ratios = session.paired_ratios([(point, subject, reference) for point, subject in keys])
     for (point, subject), ratio in zip(keys, ratios, strict=True):
-        metric, axis, place = point
-        itself = subject == sitting.reference
-        yield {
-            "machine": sitting.machine, "sitting": sitting.name, "metric": metric, "at": f"{axis}={place:g}" if axis else "",
-            "arch": sitting.arches.get(subject, ""), "subject": subject, "median": sitting.at(subject, point),
-            "clock": "cpu" if metric in wall else "wall", "reference": sitting.arches.get(sitting.reference, ""),
-            "claim": bool(metric not in wall and sitting.allows_claim(metric) and (itself or (ratio is not None and ratio.agree))),
-        } | ({} if ratio is None else {
-            "ratio_to_reference": ratio.value, "low": ratio.low, "high": ratio.high, "geometric_mean": ratio.mean,
-            "mean_low": ratio.mean_low, "mean_high": ratio.mean_high, "rounds": ratio.rounds,
-        })  # fmt: skip
+        metric, axis, x = point
+        by_cpu = metric in RATES.values()
+        agrees = subject == reference or (ratio is not None and ratio.agree)
+        row = {
+            "machine": session.machine,
+            "sitting": session.name,
+            "metric": metric,
+            "at": f"{axis}={x:g}" if axis else "",
+            "arch": session.arches.get(subject, ""),
+            "subject": subject,
+            "median": session.at(subject, point),
+            "clock": "cpu" if by_cpu else "wall",
+            "reference": session.arches.get(reference, ""),
+            "claim": bool(not by_cpu and session.allows_claim(metric) and agrees),
+        }
+        if ratio is not None:
+            row |= {
+                "ratio_to_reference": ratio.value,
+                "low": ratio.low,
+                "high": ratio.high,
+                "geometric_mean": ratio.mean,
+                "mean_low": ratio.mean_low,
+                "mean_high": ratio.mean_high,
+                "rounds": ratio.rounds,
+            }
+        yield row
 
 
 def crossovers_table(groups: Sequence[SpeedGroup]) -> pd.DataFrame:
-    """crossovers.csv: a row a crossing, and one for each pair and curve without any."""
-    rows = [row for group in groups for pair in group.pairs for row in _crossings(group, pair)]
+    """Return a row per crossing, and one for each pair and curve without any."""
+    rows = [row for group in groups for pair in group.pairs for row in _crossing_rows(group, pair)]
     return pd.DataFrame(rows, columns=CROSSING_COLUMNS)
 
 
-def _crossings(group: SpeedGroup, pair: SpeedPair) -> Iterator[dict[str, Any]]:
-    sitting = group.session
-    about = {
-        "machine": sitting.machine, "sitting": sitting.name, "metric": pair.metric, "first": group.label(pair.first),
-        "second": group.label(pair.second), "lengths": " ".join(f"{length:g}" for length in pair.lengths),
-        "claim": sitting.allows_claim(pair.metric), "sentence": crossovers.pair_sentence(pair, group.label),
-    }  # fmt: skip
+def _crossing_rows(group: SpeedGroup, pair: SpeedPair) -> Iterator[dict[str, Any]]:
+    session = group.session
+    row = {
+        "machine": session.machine,
+        "sitting": session.name,
+        "metric": pair.metric,
+        "first": group.label(pair.first),
+        "second": group.label(pair.second),
+        "lengths": " ".join(f"{length:g}" for length in pair.lengths),
+        "claim": session.allows_claim(pair.metric),
+        "sentence": crossovers.pair_sentence(pair, group.label),
+    }
     names = [group.label(name) if name else "" for name in (pair.initially_faster, pair.other)]
     if not pair.crossings:
-        yield about | {"faster_below": names[0]}
-    for place, one in enumerate(pair.crossings):
-        ends = {"length": one.length, "between_low": one.low, "between_high": one.high}
-        yield about | ends | {"faster_below": names[place % 2]}
+        yield row | {"faster_below": names[0]}
+    for n, crossing in enumerate(pair.crossings):
+        yield row | {
+            "length": crossing.length,
+            "between_low": crossing.low,
+            "between_high": crossing.high,
+            "faster_below": names[n % 2],
+        }

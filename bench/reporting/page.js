@@ -12,7 +12,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const compare = (first, second) => {
         const [a, b] = [value(first), value(second)];
         if (a === undefined || b === undefined) return (a === undefined) - (b === undefined);
-        const order = column === 0 ? a.localeCompare(b) : Number(a) - Number(b);
+        const numbers = [Number(a), Number(b)];
+        const order = numbers.some(Number.isNaN) ? a.localeCompare(b) : numbers[0] - numbers[1];
         return descending ? -order : order;
       };
       body.append(...[...body.rows].sort(compare));

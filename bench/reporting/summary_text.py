@@ -1,11 +1,11 @@
-"""The sentences at the top: what was compared, and only what the numbers carry."""
+"""The sentences at the top: what was compared, and only what the numbers support."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from bench.analysis import budgets, headline
+from bench.analysis import budgets
 from bench.analysis.baselines import Baselines
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
@@ -16,254 +16,244 @@ from bench.analysis.formatting import (
     join_words,
     plural,
 )
-from bench.analysis.rows import each
+from bench.analysis.headline import (
+    Fastest,
+    all_distinguishable,
+    dominated,
+    fastest,
+    leader,
+    other_ties,
+    smallest_memory,
+    split_by_baseline,
+)
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
-from bench.reporting.sections import regrets
+from bench.reporting.sections.regrets import regret_sentences
 from bench.reporting.sections.trust import no_claim_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
 
-NAMED = 4  # so many rows are named in a sentence; the rest are counted
-METRICS = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
+MAX_NAMED = 4  # rows are named in a sentence; the rest are counted
+RATES = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
-def summary_sentences(comparison: Comparison, sittings: Sequence[MeasuredSession]) -> list[str]:
-    """What was compared; the best, and how sure; what can not be told apart; for each machine the fastest and the smallest."""
-    said = [
-        _compared(comparison),
-        *regrets.regret_sentences(comparison),
-        *quality_sentences(comparison),
-    ]
-    said += [
-        _floored(table, lines)
-        for table, lines in zip(comparison.likelihoods, comparison.baselines, strict=True)
-    ]
-    real = comparison.rows[~comparison.rows["control"]]
-    for sitting in sittings:
-        measured = real[real["subject"].isin(sitting.medians.index)]
-        where = (
-            f"On machine {sitting.machine}: " if len({one.machine for one in sittings}) > 1 else ""
-        )
-        said.append(
-            _cost(dict(zip(measured["subject"], measured["label"], strict=True)), sitting, where)
-        )
-        said += [
-            where + line
-            for table, found in _ranked(comparison)
-            if (line := _dominated(table, found, sitting))
-        ]
-    return [line for line in said if line]
-
-
-def quality_sentences(comparison: Comparison) -> list[str]:
-    """The best of each table, how sure that is, and what can not be told apart."""
-    said = [
-        line
-        for table, found in _ranked(comparison)
-        for line in (_best(table, found), _open(table, found))
-    ]
-    alone = [table for table in comparison.likelihoods if (~table["control"]).sum() == 1]
-    said += [_alone(table) for table in alone]
-    said += [_encoders(table) for table in comparison.pseudo] if not comparison.likelihoods else []
-    return [line for line in said if line]
-
-
-def _ranked(comparison: Comparison) -> list[tuple[pd.DataFrame, Verdicts]]:
-    return [
-        pair
-        for pair in zip(comparison.likelihoods, comparison.verdicts, strict=True)
-        if len(pair[1].pairs)
-    ]
-
-
-def _alone(table: pd.DataFrame) -> str:
-    """Of a table of one row there is a score, and no verdict."""
-    row = next(each(table[~table["control"]]))
-    span = f" (95 % interval {format_fixed(row.bits_per_byte_low)} to {format_fixed(row.bits_per_byte_high)})"
-    known = span if row.bits_per_byte_low == row.bits_per_byte_low else ""
-    where = f"the {row.part} part" if row.part else "held-out text"
-    return f"{row.label}: {format_fixed(row.bits_per_byte)} bits per byte{known} on {where}, and nothing beside it to compare it with."
-
-
-def _encoders(table: pd.DataFrame) -> str:
-    """The lowest of the encoders: a number that is no likelihood, and so no verdict."""
-    row = next(each(table[~table["control"]].sort_values("pseudo_perplexity")), None)
-    if row is None:
-        return ""
-    error = format_number(row.pseudo_perplexity_standard_error, 2)
-    opening = "Of the encoders" if len(table) > 1 else "The encoder"
-    lowest = f"{format_number(row.pseudo_perplexity, 4)} ± {error}, {row.label}"
-    return f"{opening}, apart since it is no likelihood: pseudo-perplexity {lowest}."
+def summary_sentences(part: Comparison, sessions: Sequence[MeasuredSession]) -> list[str]:
+    """Return what was compared, the best and how sure that is, and for each machine the fastest."""
+    sentences = [_compared(part), *regret_sentences(part), *quality_sentences(part)]
+    lines = zip(part.likelihoods, part.baselines, strict=True)
+    sentences += [_against_baseline(table, baselines) for table, baselines in lines]
+    rows = part.rows[~part.rows["control"]]
+    machines = {session.machine for session in sessions}
+    for session in sessions:
+        prefix = f"On machine {session.machine}: " if len(machines) > 1 else ""
+        measured = rows[rows["subject"].isin(session.medians.index)]
+        labels = dict(zip(measured["subject"], measured["label"], strict=True))
+        costs = [_cost_text(labels, session), *_dominated(part, session)]
+        sentences += [prefix + line for line in costs if line]
+    return list(filter(None, sentences))
 
 
 def measurement_sentences(groups: Sequence[SpeedGroup]) -> list[str]:
-    """What is said where nothing was trained: a sentence about each group of a sitting."""
-    said = []
+    """Return a sentence per group where nothing was trained."""
+    sentences = []
     for group in groups:
-        names = join_words(sorted(group.label(subject) for subject in group.subjects))
-        where = f"Measured on machine {group.session.machine}, nothing was trained: {names}."
-        said.append(f"{where} {_cost(dict(group.names['label']), group.session, '')}".strip())
-    return said
+        names = join_words(sorted(map(group.label, group.subjects)))
+        measured = f"Measured on machine {group.session.machine}, nothing was trained: {names}."
+        costs = _cost_text(dict(group.names["label"]), group.session)
+        sentences.append(f"{measured} {costs}".strip())
+    return sentences
 
 
-def _cost(labels: Mapping[str, str], sitting: MeasuredSession, where: str) -> str:
-    """The fastest and the smallest of one sitting; nothing where there is but one, or where a ruler was off."""
-    if len(labels) < 2:
+# --- quality -----------------------------------------------------------------
+
+
+def quality_sentences(part: Comparison) -> list[str]:
+    """Return the best of each table, how sure that is, and what is not distinguishable."""
+    sentences = []
+    for table, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
+        if len(verdicts.pairs):
+            sentences += [_best(table, verdicts), *_other_pairs(table, verdicts)]
+        if (~table["control"]).sum() == 1:
+            sentences.append(_single(table))
+    if not part.likelihoods:
+        sentences += [_best_encoder(table) for table in part.pseudo]
+    return list(filter(None, sentences))
+
+
+def _single(table: pd.DataFrame) -> str:
+    """Return the score of a table of one row, which has no verdict."""
+    row = table[~table["control"]].iloc[0]
+    low, high = row["bits_per_byte_low"], row["bits_per_byte_high"]
+    span = f" (95 % interval {format_fixed(low)} to {format_fixed(high)})" if low == low else ""
+    score = f"{format_fixed(row['bits_per_byte'])} bits per byte{span} on {_part_text(row)}"
+    return f"{row['label']}: {score}, with nothing to compare it with."
+
+
+def _part_text(row: Any) -> str:
+    return f"the {row['part']} part" if row["part"] else "held-out text"
+
+
+def _best_encoder(table: pd.DataFrame) -> str:
+    """Return the lowest pseudo-perplexity, which is not a likelihood and has no verdict."""
+    rows = table[~table["control"]].sort_values("pseudo_perplexity")
+    if rows.empty:
         return ""
-    said = [*_speeds(labels, sitting), "" if sitting.failed_checks else _memory(labels, sitting)]
-    return where + " ".join(line for line in said if line)
+    row = rows.iloc[0]
+    value = format_number(row["pseudo_perplexity"], 4)
+    error = format_number(row["pseudo_perplexity_standard_error"], 2)
+    opening = "Of the encoders, the lowest" if len(table) > 1 else "The encoder's"
+    return f"{opening} pseudo-perplexity (not a likelihood): {value} ± {error}, {row['label']}."
 
 
-def _compared(comparison: Comparison) -> str:
-    rows = comparison.rows[~comparison.rows["control"]]
-    scored = rows["bits_per_byte"].notna() | rows["regret"].notna()
-    causal, encoders = int(scored.sum()), int(rows["pseudo_perplexity"].notna().sum())
-    kinds = [
-        plural(amount, kind)
-        for amount, kind in ((causal, "causal model"), (encoders, "encoder"))
-        if amount
-    ]
-    seeds = sorted(set(rows["seeds"]))
-    length, tokens = (
-        str(rows["length"].iloc[0]),
-        rows["tokens_seen"].max(),
-    )  # one length: others are another comparison
-    each_saw = (
-        f"{format_large(tokens)} training tokens"
-        if length == budgets.TOKENS
-        else f"{length} of training"
-    )
+def _compared(part: Comparison) -> str:
+    rows = part.rows[~part.rows["control"]]
+    causal = int((rows["bits_per_byte"].notna() | rows["regret"].notna()).sum())
+    kinds = ((causal, "causal model"), (int(rows["pseudo_perplexity"].notna().sum()), "encoder"))
+    models = join_words([plural(count, kind) for count, kind in kinds if count]) or "Models"
+    first, seeds = rows.iloc[0], sorted(set(rows["seeds"]))
+    length = str(first["length"])  # one for all rows: others are another comparison
+    tokens = f"{format_large(rows['tokens_seen'].max())} training tokens"
+    amount = tokens if length == budgets.TOKENS else f"{length} of training"
     times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     return (
-        f"{join_words(kinds) or 'Models'} trained on {join_words(sorted(set(rows['data'])))}: "
-        f"at most {rows['matched'].iloc[0]}, a context of {rows['context'].iloc[0]} tokens,"
-        f" {each_saw} each, {times}."
+        f"{models} trained on {join_words(sorted(set(rows['data'])))}: at most {first['matched']}, "
+        f"a context of {first['context']} tokens, {amount} each, {times}."
     )
 
 
-def _best(table: pd.DataFrame, found: Verdicts) -> str:
-    """The lowest mean, and what may be said of it against each other row; nothing where there is no other."""
-    first = headline.leader(table, found)
+def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:
+    """Return the lowest mean, and the verdicts on it and each other row."""
+    first = leader(table, verdicts)
     if first is None:
         return ""
-    where = f"the {first.row['part']} part" if first.row["part"] else "held-out text"
-    scored = f"{format_fixed(first.row['bits_per_byte'])} bits per byte on {where}"
-    clauses = [_beaten(first.better)] if len(first.better) else []
-    clauses += [
-        f"one seed decides against {_named(first.one_seed_decides, lambda pair: f'P = {pair.wins:.1f}')}"
-    ] * bool(len(first.one_seed_decides))
-    clauses += [f"not distinguishable from {_named(first.ties, power_text)}"] * bool(
-        len(first.ties)
-    )
-    opening = "Best quality" if first.is_best else "Lowest mean"
-    said = f"{opening}: {first.row['label']}, {scored}: {'; '.join(clauses) or 'one seed each, and no nats of the same documents: no verdict'}."
-    return said + (f" {DOCUMENTS_ONLY_NOTE}" if first.documents_only else "")
-
-
-def _beaten(pairs: pd.DataFrame) -> str:
-    """By how much the nearest one is beaten."""
-    nearest = next(each(pairs))
-    others = len(pairs) - 1
-    return f"better than {nearest.other_label} by {difference_text(nearest)}" + (
-        f", and than {others} further by more" if others else ""
-    )
-
-
-def _named(pairs: pd.DataFrame, why: Callable[[Any], str], both: bool = False) -> str:
-    """Each pair with its figures; of many the nearest alone, and how many more there are."""
-    shown = pairs if len(pairs) <= NAMED else pairs.head(1)
-    names = [
-        f"{pair.label} and {pair.other_label}" if both else pair.other_label for pair in each(shown)
+    clauses = [
+        _better_clause(first.better),
+        _name_pairs("one seed decides against", first.one_seed_decides, _win_text),
+        _name_pairs("not distinguishable from", first.ties, power_text),
     ]
-    named = [f"{name} ({why(pair)})" for name, pair in zip(names, each(shown), strict=True)]
-    left = len(pairs) - len(named)
-    return join_words([*named, *([f"{left:,} further{' pairs' if both else ''}"] if left else [])])
+    verdict = "; ".join(filter(None, clauses))
+    verdict = verdict or "one seed each, and no nats of the same documents: no verdict"
+    opening = "Best quality" if first.is_best else "Lowest mean"
+    score = f"{format_fixed(first.row['bits_per_byte'])} bits per byte on {_part_text(first.row)}"
+    note = f" {DOCUMENTS_ONLY_NOTE}" if first.documents_only else ""
+    return f"{opening}: {first.row['label']}, {score}: {verdict}.{note}"
 
 
-def _open(table: pd.DataFrame, found: Verdicts) -> str:
-    """Which other pairs can not be told apart, what would settle them, and whether the A/A control came out as it should."""
-    others = headline.other_ties(table, found)
-    said = (
-        [f"Not distinguishable either: {_named(others, power_text, both=True)}."]
-        if len(others)
-        else []
-    )
-    if headline.all_distinguishable(found):
-        said.append(f"All {len(found.family):,} pairs can be told apart.")
-    for pair in each(found.control):
-        names = f"The A/A control, {pair.label} beside {pair.other_label},"
+def _better_clause(pairs: pd.DataFrame) -> str:
+    if pairs.empty:
+        return ""
+    nearest: Any = next(pairs.itertuples())
+    others = f", and than {len(pairs) - 1} more by larger margins" if len(pairs) > 1 else ""
+    return f"better than {nearest.other_label} by {difference_text(nearest)}{others}"
+
+
+def _win_text(pair: Any) -> str:
+    return f"P = {pair.wins:.1f}"
+
+
+def _name_pairs(
+    opening: str, pairs: pd.DataFrame, describe: Callable[[Any], str], both: bool = False
+) -> str:
+    """Return the pairs with their numbers; of many only the nearest, and how many more there are."""
+    if pairs.empty:
+        return ""
+    shown = pairs if len(pairs) <= MAX_NAMED else pairs.head(1)
+    texts = []
+    pair: Any
+    for pair in shown.itertuples():
+        name = f"{pair.label} and {pair.other_label}" if both else pair.other_label
+        texts.append(f"{name} ({describe(pair)})")
+    left = len(pairs) - len(shown)
+    texts += [f"{left:,} more{' pairs' if both else ''}"] if left else []
+    return f"{opening} {join_words(texts)}"
+
+
+def _other_pairs(table: pd.DataFrame, verdicts: Verdicts) -> Iterator[str]:
+    """Yield which other pairs are not distinguishable, and the outcome of the A/A control."""
+    ties = other_ties(table, verdicts)
+    if len(ties):
+        yield _name_pairs("Also not distinguishable:", ties, power_text, both=True) + "."
+    if all_distinguishable(verdicts):
+        yield f"All {len(verdicts.family):,} pairs are distinguishable."
+    pair: Any
+    for pair in verdicts.control.itertuples():
+        names = f"The A/A control, {pair.label} and {pair.other_label},"
         if pair.kind == NOT_DISTINGUISHABLE:
-            said.append(f"{names} is not distinguishable, as it has to be ({power_text(pair)}).")
+            yield f"{names} is not distinguishable, as it should be ({power_text(pair)})."
         else:
-            said.append(
-                f"{names} differs by {difference_text(pair)}: of one time in twenty this is chance, else the intervals are too narrow."
+            yield (
+                f"{names} differs by {difference_text(pair)}: one time in twenty this is chance, "
+                "otherwise the intervals are too narrow."
             )
-    return " ".join(said)
 
 
-def _floored(table: pd.DataFrame, floors: Baselines) -> str:
-    """Who is better than the best n-gram with the same context, and who is not."""
-    line, split = floors.best, headline.split_by_baseline(table, floors)
+def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
+    line, split = baselines.best, split_by_baseline(table, baselines)
     if line is None or split is None:
         return ""
     better, others = split
-    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {format_fixed(line.bits_per_byte)}"
+    score = format_fixed(line.bits_per_byte)
+    opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {score}"
     if not others:
         return f"{opening}: every architecture is better."
     if not better:
         return f"{opening}: no architecture is clearly better."
-    few, side = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
-    verb = "is" if len(few) == 1 and side == "only" else "are"
-    return f"{opening}: {side} {join_words(few[:NAMED] + _further(few))} {verb} clearly better."
+    names, scope = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
+    verb = "is" if len(names) == 1 and scope == "only" else "are"
+    return f"{opening}: {scope} {_name_some(names)} {verb} clearly better."
 
 
-def _further(names: Sequence[str]) -> list[str]:
-    return [f"{len(names) - NAMED:,} further"] if len(names) > NAMED else []
+def _name_some(names: Sequence[str]) -> str:
+    left = len(names) - MAX_NAMED
+    return join_words([*names[:MAX_NAMED], *[f"{left:,} more"] * (left > 0)])
 
 
-def _dominated(table: pd.DataFrame, found: Verdicts, sitting: MeasuredSession) -> str:
-    """Who is beaten in quality, in the speed of training and in memory by one and the same row."""
-    beaten = headline.dominated(table, found, sitting)
-    said = [
-        f"{join_words(names[:NAMED] + _further(names))} by {label}"
-        for label, names in beaten.items()
-    ]
-    return (
-        f"Dominated, beaten in bits per byte, speed of training and peak memory alike: {'; '.join(said)}."
-        if said
-        else ""
-    )
+# --- costs -------------------------------------------------------------------
 
 
-def _speeds(labels: Mapping[str, str], sitting: MeasuredSession) -> list[str]:
-    """A sentence for each clocked rate; where no claim may be made, one that says so and why."""
-    firsts = {metric: headline.fastest(sitting, labels, metric) for metric in METRICS}
-    measured = {metric: one for metric, one in firsts.items() if one is not None}
-    said = [
-        _fastest(one, METRICS[metric])
-        for metric, one in measured.items()
-        if sitting.allows_claim(metric)
-    ]
-    return said + no_claim_sentences(sitting, {metric: METRICS[metric] for metric in measured})
+def _dominated(part: Comparison, session: MeasuredSession) -> Iterator[str]:
+    """Yield the rows that one and the same row beats in quality, training speed and memory."""
+    for table, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
+        beaten = dominated(table, verdicts, session) if len(verdicts.pairs) else {}
+        texts = [f"{_name_some(names)} by {label}" for label, names in beaten.items()]
+        if texts:
+            costs = "bits per byte, training speed and peak memory alike"
+            yield f"Dominated, worse in {costs}: {'; '.join(texts)}."
 
 
-def _fastest(first: headline.Fastest, verb: str) -> str:
-    if first.ties or first.ratio is None:
-        return f"Fastest in {verb} is not distinguishable here: {join_words([first.label, *first.ties])}."
-    ratio = first.ratio
-    span = f"{format_fixed(ratio.value, 2)} times the rate of the next, {first.next_label} (95 % interval {format_fixed(ratio.low)} to {format_fixed(ratio.high)})"
-    return f"Fastest in {verb}: {first.label}, {span}."
+def _cost_text(labels: Mapping[str, str], session: MeasuredSession) -> str:
+    """Return the fastest and the smallest of one session; nothing where there is only one.
 
-
-def _memory(labels: Mapping[str, str], sitting: MeasuredSession) -> str:
-    smallest = headline.smallest_memory(sitting, labels)
-    if smallest is None:
+    `labels`: by subject.
+    """
+    if len(labels) < 2:
         return ""
-    least, low, times = smallest
-    most = (
-        f"; the largest takes {format_number(times, 2)} times as much"
-        if times > 1
-        else ", all the same"
-    )
-    return f"Smallest peak of memory in training: {join_words(least)}, {format_bytes(low)}{most}."
+    measured = {metric: fastest(session, labels, metric) for metric in RATES}
+    measured = {metric: first for metric, first in measured.items() if first}
+    sentences = [
+        _fastest_text(first, RATES[metric])
+        for metric, first in measured.items()
+        if first and session.allows_claim(metric)
+    ]
+    sentences += no_claim_sentences(session, {metric: RATES[metric] for metric in measured})
+    return " ".join([*sentences, *_memory_text(labels, session)])
+
+
+def _fastest_text(first: Fastest, rate: str) -> str:
+    ratio = first.ratio
+    if first.ties or ratio is None:
+        names = join_words([first.label, *first.ties])
+        return f"Fastest in {rate} is not distinguishable here: {names}."
+    span = f"{format_fixed(ratio.low)} to {format_fixed(ratio.high)}"
+    times = f"{format_fixed(ratio.value, 2)} times the rate of the next"
+    return f"Fastest in {rate}: {first.label}, {times}, {first.next_label} (95 % interval {span})."
+
+
+def _memory_text(labels: Mapping[str, str], session: MeasuredSession) -> Iterator[str]:
+    smallest = None if session.failed_checks else smallest_memory(session, labels)
+    if smallest is None:
+        return
+    names, low, times = smallest
+    more = f"; the largest needs {format_number(times, 2)} times as much"
+    rest = more if times > 1 else ", all the same"
+    yield f"Smallest peak memory in training: {join_words(names)}, {format_bytes(low)}{rest}."

@@ -1,7 +1,6 @@
 """The summary as a few lines for a terminal."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from textwrap import fill
 from typing import Any
 
@@ -9,7 +8,7 @@ import pandas as pd
 
 from bench.analysis import crossovers
 from bench.analysis.build import Analysis
-from bench.analysis.crossovers import SpeedPair
+from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
     format_bytes,
     format_count,
@@ -18,215 +17,172 @@ from bench.analysis.formatting import (
     format_number,
     format_seconds,
 )
-from bench.analysis.rows import each
-from bench.analysis.sessions import RATES
+from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, PREFILL_RATE, TRAIN_RATE
 from bench.analysis.speed_groups import SpeedGroup
 from bench.records.loading import UNREADABLE
-from bench.records.tables import Records
-from bench.reporting import summary_text
 from bench.reporting.html_table import Table
-from bench.reporting.sections import regrets, scaling_tables, trust
-from bench.reporting.sections.speed_tables import subject_order
+from bench.reporting.sections import trust
+from bench.reporting.sections.measured import subject_order
+from bench.reporting.sections.regrets import regret_overview, regret_sentences, regret_table
+from bench.reporting.sections.scaling_text import scaling_sentences
+from bench.reporting.summary_text import quality_sentences
 
-MOST = 12  # crossings that are printed
-WIDE = 120  # letters of a line
+MAX_CROSSINGS = 12
+WIDTH = 120  # characters of a line
+Columns = dict[str, Callable[[Any], str]]
+UNFAIR = (
+    "WARNING: the order of training blocks differs between architectures of one seed; this "
+    "comparison is not fair"
+)
 
 
-def terminal_text(
-    results: Analysis,
-) -> str:
-    """A block for each comparison, encoders under a line of their own; the speeds; the laws; then what has no result."""
-    blocks = []
-    tables, parts = results.variants, results.comparisons
-    floors = regrets.regret_overview(parts)
-    for part in parts:
-        if len(parts) > 1:
-            blocks.append(part.title)
-        blocks += [_block(rows, "bits/byte") for rows in part.likelihoods] + [
-            _block(rows, "pseudo-ppl") for rows in part.pseudo
-        ]
-        blocks += [_regrets(rows) for rows in part.regrets if floors is None]
-        blocks += [
-            _wrapped(line)
-            for line in (*regrets.regret_sentences(part), *summary_text.quality_sentences(part))
-        ]
-        if not part.equal_order:
-            blocks.append(
-                "WARNING: the order of training blocks differs between architectures of one seed; this comparison is not fair"
-            )
-    if floors is not None:
-        blocks.append(
-            _aligned([["regret", *(title for title, _ in floors.columns[1:])], *_texts(floors)])
-        )
-    blocks += [
+def terminal_text(analysis: Analysis) -> str:
+    """Return a block per comparison, the speeds, the laws, then the runs without a result."""
+    overview = regret_overview(analysis.comparisons)
+    blocks = [
         block
-        for group in results.groups
-        for block in _measured(group, group.pairs, alone=not len(tables.runs))
-        if block
+        for part in analysis.comparisons
+        for block in _comparison_blocks(part, len(analysis.comparisons) > 1, overview is not None)
     ]
-    blocks += [
-        "\n".join(_wrapped(line) for line in scaling_tables.scaling_sentences(scale))
-        for scale in results.studies
-    ]
-    wrong = tables.runs[tables.runs["status"] != "done"]
-    lines = [
-        *(f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}" for row in each(wrong)),
-        *excluded_lines(results.records),
-    ]
-    return "\n\n".join([*blocks, "\n".join(lines)] if lines else blocks)
+    blocks += [_page_table(overview, "regret")] if overview else []
+    only_measured = analysis.variants.runs.empty
+    blocks += [block for group in analysis.groups for block in _speed_blocks(group, only_measured)]
+    blocks += ["\n".join(map(_wrap, scaling_sentences(study))) for study in analysis.studies]
+    blocks.append("\n".join(_lines_without_result(analysis)))
+    return "\n\n".join(filter(None, blocks))
 
 
-def excluded_lines(records: Records) -> list[str]:
-    """A line for each record that counts for nothing, or for less: damaged, a copy, an attempt that another one stands in for."""
-    lost = records.measures[records.measures["status"] == UNREADABLE]
-    lines = [
-        f"{row.status}: {_one_line(row.run)}: {_one_line(row.reason)}"
-        for row in each(records.excluded)
-    ]
-    return lines + [
-        f"{row.status}: measurement of {_one_line(row.arch)}: {_one_line(row.reason)}"
-        for row in each(lost)
-    ]
+def _comparison_blocks(part: Comparison, titled: bool, has_overview: bool) -> Iterator[str]:
+    if titled:
+        yield part.title
+    for rows in part.likelihoods:
+        yield _align(LIKELIHOOD_COLUMNS, rows.itertuples())
+    for rows in part.pseudo:
+        yield _align(ENCODER_COLUMNS, rows.itertuples())
+    if not has_overview:
+        for rows in part.regrets:
+            yield _page_table(regret_table("", rows, pd.DataFrame()), "")
+    yield from map(_wrap, [*regret_sentences(part), *quality_sentences(part)])
+    if not part.equal_order:
+        yield UNFAIR
 
 
-def _one_line(value: object) -> str:
-    """Without control characters: what a name or reason holds must not steer the terminal."""
+def _lines_without_result(analysis: Analysis) -> Iterator[str]:
+    """Yield a line per run or measurement without a result, and per record that is not used."""
+    runs, measures = analysis.variants.runs, analysis.records.measures
+    unreadable = measures[measures["status"] == UNREADABLE]
+    named = unreadable.assign(run="measurement of " + unreadable["arch"].astype(str))
+    for table in (runs[runs["status"] != "done"], analysis.records.excluded, named):
+        for row in table.itertuples():
+            yield f"{row.status}: {_printable(row.run)}: {_printable(row.reason)}"
+
+
+def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
+    """Yield the claims about a group's speeds; its table too where nothing was trained."""
+    session = group.session
+    if only_measured:
+        table = _align(_speed_columns(group), subject_order(group))
+        yield f"machine {session.machine}, session {session.name}\n{table}"
+    lines = trust.warnings(session) if only_measured or len(group.names) > 1 else []
+    if only_measured:
+        lines.append(trust.aa_line(session, session.arches.get(session.reference, "")))
+    yield "\n".join(_wrap(line) for line in lines if line)
+    crossing = [one for one in group.pairs if one.crossings and session.allows_claim(one.metric)]
+    lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MAX_CROSSINGS]]
+    if len(crossing) > MAX_CROSSINGS:
+        lines.append(f"{len(crossing) - MAX_CROSSINGS} more pairs cross: see crossovers.csv")
+    yield "\n".join(map(_wrap, lines))
+
+
+# --- columns -----------------------------------------------------------------
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{format_fixed(low)} to {format_fixed(high)}" if low == low else "none"
+
+
+def _seeds(row: Any) -> str:
+    return str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}"
+
+
+COMMON_COLUMNS: Columns = {
+    "parameters": lambda row: format_count(row.parameters),
+    "seeds": _seeds,
+    "train tok/s": lambda row: format_large(row.train_tokens_per_second),
+    "decode tok/s": lambda row: format_large(row.decode_tokens_per_second),
+    "peak memory": lambda row: format_bytes(row.peak_train_memory_bytes),
+}
+LIKELIHOOD_COLUMNS: Columns = {
+    "": lambda row: row.label,
+    "bits/byte": lambda row: format_fixed(row.bits_per_byte),
+    "95 % interval": lambda row: _interval(row.bits_per_byte_low, row.bits_per_byte_high),
+    "perplexity": lambda row: format_number(row.perplexity, 4),
+    **COMMON_COLUMNS,
+}
+ENCODER_COLUMNS: Columns = {
+    "": lambda row: row.label,
+    "pseudo-ppl": lambda row: format_number(row.pseudo_perplexity, 4),
+    "±": lambda row: format_number(row.pseudo_perplexity_standard_error, 2),
+    **COMMON_COLUMNS,
+}
+
+
+def _speed_columns(group: SpeedGroup) -> Columns:
+    session = group.session
+
+    def ratio_column(show: Callable[[Any], str], none: str) -> Callable[[str], str]:
+        def text(subject: str) -> str:
+            ratio = session.ratios.get((subject, TRAIN_RATE))
+            return show(ratio) if ratio else none if subject == session.reference else ""
+
+        return text
+
+    def metric_column(name: str, show: Callable[[float], str]) -> Callable[[str], str]:
+        return lambda subject: show(session.value(subject, name))
+
+    return {
+        "": group.label,
+        "train tok/s": metric_column(TRAIN_RATE, format_large),
+        "ratio": ratio_column(lambda ratio: format_fixed(ratio.value), ""),
+        "95 % interval": ratio_column(
+            lambda ratio: _interval(ratio.low, ratio.high), "the reference"
+        ),
+        "prefill tok/s": metric_column(PREFILL_RATE, format_large),
+        "decode tok/s": metric_column(DECODE_RATE, format_large),
+        "first step": metric_column("first_step_seconds", format_seconds),
+        "peak memory": metric_column(PEAK_MEMORY, format_bytes),
+    }
+
+
+# --- text --------------------------------------------------------------------
+
+
+def _printable(value: object) -> str:
+    """Return text without control characters, which could steer the terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
-def _measured(group: SpeedGroup, pairs: Sequence[SpeedPair], alone: bool) -> list[str]:
-    """What may be claimed of a group's speeds, and who overtakes whom; its table too where there is no other."""
-    sitting = group.session
-    crossing = [pair for pair in pairs if pair.crossings and sitting.allows_claim(pair.metric)]
-    lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MOST]]
-    lines += (
-        [f"{len(crossing) - MOST} further pairs cross: see crossovers.csv"]
-        if len(crossing) > MOST
-        else []
-    )
-    trusted = trust.warnings(sitting) if alone or len(group.names) > 1 else []
-    trusted += [trust.aa_line(sitting, sitting.arches.get(sitting.reference, ""))] if alone else []
-    table = [f"machine {sitting.machine}, sitting {sitting.name}", _speeds(group)] if alone else []
-    said = ["\n".join(_wrapped(line) for line in block if line) for block in (trusted, lines)]
-    return [block for block in ("\n".join(table), *said) if block]
+def _wrap(line: str) -> str:
+    return fill(_printable(line), WIDTH, subsequent_indent="  ")
 
 
-def _wrapped(line: str) -> str:
-    return fill(_one_line(line), WIDE, subsequent_indent="  ")
-
-
-def _speeds(group: SpeedGroup) -> str:
-    """Rates with their ratios to the reference; the page has the rest."""
-    sitting = group.session
-    lines = [
-        [
-            "",
-            "train tok/s",
-            "ratio",
-            "95 % interval",
-            "prefill tok/s",
-            "decode tok/s",
-            "first step",
-            "peak memory",
-        ]
-    ]
-    for subject in subject_order(group):
-        ratio = sitting.ratios.get((subject, "train_tokens_per_second"))
-        span = (
-            f"{format_fixed(ratio.low)} to {format_fixed(ratio.high)}"
-            if ratio
-            else "the reference"
-            if subject == sitting.reference
-            else ""
-        )
-        rates = [format_large(sitting.value(subject, metric)) for metric in RATES]
-        first, peak = (
-            sitting.value(subject, name)
-            for name in ("first_step_seconds", "peak_train_memory_bytes")
-        )
-        shown = format_fixed(ratio.value) if ratio else ""
-        lines.append(
-            [
-                _one_line(group.label(subject)),
-                rates[0],
-                shown,
-                span,
-                *rates[1:],
-                format_seconds(first),
-                format_bytes(peak),
-            ]
-        )
-    return _aligned(lines)
-
-
-def _block(rows: pd.DataFrame, title: str) -> str:
-    encoder = title == "pseudo-ppl"
-    head = [
-        "",
-        title,
-        "±" if encoder else "95 % interval",
-        "perplexity",
-        "parameters",
-        "seeds",
-        "train tok/s",
-        "decode tok/s",
-        "peak memory",
-    ]
-    lines = [head] + [_line(row, encoder) for row in each(rows)]
-    if encoder:
-        lines = [line[:3] + line[4:] for line in lines]
-    return _aligned(lines)
-
-
-def _texts(table: Table) -> list[list[str]]:
-    """The rows of a table of the page as they are read."""
-    return [[_one_line(cell.text) for cell in row] for row in table.rows]
-
-
-def _regrets(rows: pd.DataFrame) -> str:
-    table = regrets.regret_table("", rows)
-    return _aligned([["", *(title for title, _ in table.columns[1:])], *_texts(table)])
-
-
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(
-            [
-                line[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-            ]
-        ).rstrip()
-        for line in lines
+def _align(columns: Columns, rows: Iterable[Any]) -> str:
+    return _align_texts(
+        [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
     )
 
 
-def _line(row: Any, encoder: bool) -> list[str]:
-    if encoder:
-        score, spread = (
-            format_number(row.pseudo_perplexity, 4),
-            format_number(row.pseudo_perplexity_standard_error, 2),
-        )
-    else:
-        known = math.isfinite(row.bits_per_byte_low)
-        spread = (
-            f"{format_fixed(row.bits_per_byte_low)} to {format_fixed(row.bits_per_byte_high)}"
-            if known
-            else "none"
-        )
-        score = format_fixed(row.bits_per_byte)
-    seeds = str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}"
-    speeds = [
-        format_large(row.train_tokens_per_second),
-        format_large(row.decode_tokens_per_second),
-        format_bytes(row.peak_train_memory_bytes),
-    ]
-    return [
-        _one_line(row.label),
-        score,
-        spread,
-        format_number(row.perplexity, 4),
-        format_count(row.parameters),
-        seeds,
-        *speeds,
-    ]
+def _page_table(table: Table, corner: str) -> str:
+    texts = [[cell.text for cell in row] for row in table.rows]
+    return _align_texts([[corner, *table.titles[1:]], *texts])
+
+
+def _align_texts(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of equally wide columns, the first one left-aligned."""
+    printable = [[_printable(cell) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*printable, strict=True)]
+    aligned = []
+    for first, *cells in printable:
+        others = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        aligned.append("  ".join([first.ljust(widths[0]), *others]).rstrip())
+    return "\n".join(aligned)

@@ -1,1 +1,1 @@
-"""Draw the figures of the page."""
+"""The plots of the page."""

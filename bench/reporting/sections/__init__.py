@@ -1,1 +1,1 @@
-"""Format one section of the page each."""
+"""The sections of the page: one file per section."""

@@ -1,6 +1,6 @@
-"""What was compared and on what, in words; what the models wrote; what has no result and why."""
+"""What was compared and on what, what the models wrote, and what has no result and why."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -8,100 +8,83 @@ import pandas as pd
 from bench.analysis import budgets
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import format_bytes, format_count
-from bench.analysis.rows import each
 from bench.analysis.sessions import MeasuredSession
 
+Pairs = list[tuple[str, str]]  # names and values
 
-def glance(part: Comparison, sittings: Sequence[MeasuredSession]) -> list[tuple[str, str]]:
-    """The few facts that stand beside the answer."""
+
+def _join_unique(values: Iterable[Any]) -> str:
+    return " · ".join(sorted({str(value) for value in values}))
+
+
+def key_facts(part: Comparison, sessions: list[MeasuredSession]) -> Pairs:
+    """Return the few facts that are shown beside the answer."""
     rows = part.rows
-    machines = {sitting.machine: sitting.environment for sitting in sittings}
-    where = [
-        f"{e.get('accelerator') or e.get('processor', name)}, {e.get('threads', '?')} thread(s)"
-        for name, e in machines.items()
+    machines = {session.machine: session.environment for session in sessions}
+    hosts = [
+        f"{one.get('accelerator') or one.get('processor', name)}, {one.get('threads', '?')} thread(s)"
+        for name, one in machines.items()
     ]
+    order = "equal within each seed" if part.equal_order else "DIFFERS within a seed"
     return [
-        ("data", " · ".join(sorted(set(rows["data"])))),
-        ("tokens are", " · ".join(sorted(set(rows["tokenizer"])))),
-        (
-            "scored by",
-            " · ".join(sorted({f"{row.protocol}, {row.part} part" for row in each(rows)})),
-        ),
-        ("digest of the tokens", " · ".join(sorted(set(rows["data_digest"])))),
-        (
-            "order of blocks",
-            "equal within each seed" if part.equal_order else "DIFFERS within a seed",
-        ),
-        ("speeds measured on", " · ".join(where) or "nothing was measured"),
+        ("data", _join_unique(rows["data"])),
+        ("tokenizer", _join_unique(rows["tokenizer"])),
+        ("scored by", _join_unique(rows["protocol"] + ", " + rows["part"] + " part")),
+        ("digest of the tokens", _join_unique(rows["data_digest"])),
+        ("order of blocks", order),
+        ("speeds measured on", " · ".join(hosts) or "nothing was measured"),
     ]
 
 
-def facts(part: Comparison) -> list[tuple[str, str]]:
-    """What was compared and on what, as pairs of a name and a value."""
-    rows, config = part.rows, part.runs["config"].iloc[0]
-    about: Mapping[str, Any] = next(
-        (p["data"] for p in part.runs["provenance"] if isinstance(p.get("data"), Mapping)), {}
+def comparison_facts(part: Comparison) -> Pairs:
+    """Return what was compared and on what."""
+    rows, configs = part.rows, list(part.runs["config"])
+    data: Mapping[str, Any] = next(
+        (one["data"] for one in part.runs["provenance"] if isinstance(one.get("data"), Mapping)), {}
     )
-    recipes = sorted(
-        {
-            f"{c['train']['steps']:,} steps of {c['train']['batch']} × {c['size']['context']} tokens"
-            for c in part.runs["config"]
-        }
+    steps = (
+        f"{c['train']['steps']:,} steps of {c['train']['batch']} × {c['size']['context']} tokens"
+        for c in configs
     )
-    rates = part.runs.assign(rate=[budgets.learning_rate(c) for c in part.runs["config"]])[
-        "rate"
-    ].dropna()
     pairs = [
-        ("data", " · ".join(sorted(set(rows["data"])))),
-        ("tokenizer", " · ".join(sorted(set(rows["tokenizer"])))),
-        ("digest of the text", " · ".join(sorted(set(rows["text_digest"])))),
-        ("digest of the tokens", " · ".join(sorted(set(rows["data_digest"])))),
-        ("budget", f"{rows['matched'].iloc[0]}; width is solved for each architecture"),
+        ("data", _join_unique(rows["data"])),
+        ("tokenizer", _join_unique(rows["tokenizer"])),
+        ("digest of the text", _join_unique(rows["text_digest"])),
+        ("digest of the tokens", _join_unique(rows["data_digest"])),
+        ("budget", f"{rows['matched'].iloc[0]}; the width of each architecture is solved for it"),
         ("context", f"{rows['context'].iloc[0]} tokens"),
-        ("training", " · ".join(recipes)),
+        ("training", _join_unique(steps)),
         (
             "learning rate",
-            f"{_span(rates)}, the same recipe otherwise"
-            if len(rates)
-            else "as each architecture's YAML says",
+            _rate_text(pd.Series([budgets.learning_rate(c) for c in configs]).dropna()),
         ),
-        ("precision", str(config["train"].get("precision", ""))),
-        ("kernels", _kernels(part.runs)),
+        ("precision", str(configs[0]["train"].get("precision", ""))),
+        ("kernels", _kernels_text(part.runs)),
     ]
-    return [pair for pair in pairs if pair[1]] + [
-        (str(key).replace("_", " "), _plain(value, str(key))) for key, value in about.items()
-    ]
+    return [pair for pair in pairs if pair[1]] + value_pairs(data, empty=True)
 
 
-def _kernels(runs: pd.DataFrame) -> str:
-    """What the recurrences of each architecture ran on, where they had a choice."""
-    chose = runs[runs["kernels"] != ""]
-    return " · ".join(
-        sorted(
-            {
-                f"{arch}: {kernels}"
-                for arch, kernels in zip(chose["arch"], chose["kernels"], strict=True)
-            }
-        )
-    )
+def _kernels_text(runs: pd.DataFrame) -> str:
+    """Return the kernels of each architecture that has a choice."""
+    chosen = runs[runs["kernels"] != ""]
+    return _join_unique(chosen["arch"] + ": " + chosen["kernels"])
 
 
-def _span(numbers: "pd.Series[float]") -> str:
-    low, high = float(numbers.min()), float(numbers.max())
-    return f"{low:g} to {high:g}" if low < high else f"{low:g}"
+def _rate_text(rates: "pd.Series[float]") -> str:
+    if rates.empty:
+        return "as each architecture's YAML says"
+    low, high = float(rates.min()), float(rates.max())
+    span = f"{low:g} to {high:g}" if low < high else f"{low:g}"
+    return f"{span}, the same recipe otherwise"
 
 
 def _plain(value: Any, key: str) -> str:
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, int | float):
-        return (
-            format_bytes(value)
-            if key.endswith("bytes") and value >= 1000
-            else format_count(value)
-            if float(value).is_integer()
-            else f"{value:g}"
-        )
+        if key.endswith("bytes") and value >= 1000:
+            return format_bytes(value)
+        return format_count(value) if float(value).is_integer() else f"{value:g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_plain(one, str(name))}" for name, one in value.items())
     if isinstance(value, list | tuple):
@@ -109,86 +92,60 @@ def _plain(value: Any, key: str) -> str:
     return str(value)
 
 
-def lines(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+def value_pairs(values: Mapping[str, Any], empty: bool = False) -> Pairs:
+    """Return a mapping as names and readable values; without the empty ones by default."""
     return [
         (str(key).replace("_", " "), _plain(value, str(key)))
-        for key, value in environment.items()
-        if value not in ("", None, {}, [])
+        for key, value in values.items()
+        if empty or value not in ("", None, {}, [])
     ]
 
 
-def distinct(environments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for one in environments:
-        if one:
-            entry = found.setdefault(
-                repr(sorted(one.items(), key=str)), {"runs": 0, "lines": lines(one)}
-            )
-            entry["runs"] += 1
-    return list(found.values())
+def distinct_environments(environments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return each environment once: how many runs it had, and its values."""
+    distinct: dict[str, dict[str, Any]] = {}
+    for one in filter(None, environments):
+        key = repr(sorted(one.items(), key=str))
+        distinct.setdefault(key, {"runs": 0, "lines": value_pairs(one)})["runs"] += 1
+    return list(distinct.values())
 
 
-def commits(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
-    gits = [p.get("git") or {} for p in provenances]
+def source_commits(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the commits that the runs were made by."""
+    gits = [one.get("git") or {} for one in provenances]
     return sorted(
         {
-            f"{g.get('commit', '')[:12]}{' with uncommitted changes' if g.get('dirty') else ''}"
-            for g in gits
-            if g.get("commit")
+            f"{git['commit'][:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
+            for git in gits
+            if git.get("commit")
         }
     )
 
 
-def texts(part: Comparison) -> list[dict[str, Any]]:
-    """The text of the lowest finished seed of each row that wrote one."""
-    written = (
-        part.runs[(part.runs["text"] != "") & ~part.runs["control"]]
-        .sort_values("seed")
-        .drop_duplicates("row")
-        .set_index("row")
+def generated_texts(part: Comparison) -> list[dict[str, Any]]:
+    """Return the text of the lowest finished seed of each row that generated one."""
+    runs = part.runs[(part.runs["text"] != "") & ~part.runs["control"]].sort_values("seed")
+    runs = runs.drop_duplicates("row").set_index("row").drop(columns="label")
+    texts = []
+    for row in runs.join(part.rows[["label", "colour"]]).sort_values("label").to_dict("records"):
+        prompt = str(row["config"].get("evaluate", {}).get("prompt", ""))
+        prompt = prompt if row["text"].startswith(prompt) else ""
+        shown = {key: row[key] for key in ("label", "colour", "seed")}
+        texts.append(shown | {"prompt": prompt, "text": row["text"][len(prompt) :]})
+    return texts
+
+
+def failures(runs: pd.DataFrame, excluded: pd.DataFrame, measures: pd.DataFrame) -> list[Any]:
+    """Return each run and measurement without numbers: name, status, reason and rerun command."""
+    failed = runs[runs["status"] != "done"].sort_values(["status", "arch", "seed"])
+    commands = [one.get("command", "") for one in failed["provenance"]]
+    failed = failed.assign(
+        reason=failed["reason"].where(failed["reason"] != "", "no reason was recorded"),
+        rerun=failed["rerun"].where(failed["rerun"] != "", commands),
     )
-    found = []
-    written = written.drop(columns="label").join(part.rows[["label", "colour"]])
-    for row in each(written.sort_values("label")):
-        prompt = str(row.config.get("evaluate", {}).get("prompt", ""))
-        start = prompt if prompt and row.text.startswith(prompt) else ""
-        found.append(
-            {
-                "label": row.label,
-                "colour": row.colour,
-                "seed": row.seed,
-                "prompt": start,
-                "text": row.text[len(start) :],
-            }
-        )
-    return found
-
-
-def failures(
-    runs: pd.DataFrame, aside: pd.DataFrame, measures: pd.DataFrame
-) -> list[dict[str, str]]:
-    """Every run and measurement that has no numbers, with its reason and the command that tries again; and what was set aside."""
-    wrong = runs[runs["status"] != "done"].sort_values(["status", "arch", "seed"])
-    found = [
-        {
-            "name": r.run,
-            "status": r.status,
-            "reason": r.reason or "no reason was recorded",
-            "rerun": r.rerun or r.provenance.get("command", ""),
-        }
-        for r in each(wrong)
-    ]
-    found += [
-        {"name": r.run, "status": r.status, "reason": r.reason, "rerun": r.rerun}
-        for r in each(aside)
-    ]
-    dead = measures[measures["status"] != "done"].drop_duplicates(["sitting", "subject", "twin"])
-    return found + [
-        {
-            "name": f"measurement of {r.arch} on machine {r.machine}",
-            "status": r.status,
-            "reason": r.reason,
-            "rerun": "",
-        }
-        for r in each(dead)
-    ]
+    measures = measures[measures["status"] != "done"]
+    measures = measures.drop_duplicates(["sitting", "subject", "twin"])
+    names = "measurement of " + measures["arch"] + " on machine " + measures["machine"]
+    tables = (failed, excluded, measures.assign(run=names, rerun=""))
+    columns = ["run", "status", "reason", "rerun"]
+    return [row for table in tables for row in table[columns].to_dict("records")]

@@ -1,182 +1,145 @@
-"""Known floors: how far each row stays behind the best possible, a table for each source and one over all of them."""
+"""Synthetic sources with a known optimum: the regret of each row, per source and over all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import (
-    NO_VALUE,
-    format_bytes,
-    format_count,
-    format_fixed,
-    format_percent,
-    join_words,
-    plural,
+from bench.analysis.formatting import format_bytes, format_fixed, format_percent, join_words, plural
+from bench.analysis.regrets import oracle_is_certain, regret_tables
+from bench.reporting.html_table import (
+    EMPTY,
+    Cell,
+    Column,
+    Table,
+    build_table,
+    metric_column,
+    name_column,
+    value_cell,
 )
-from bench.analysis.rows import each
-from bench.reporting.html_table import Cell, Table, name_cell
+from bench.reporting.variant_cells import PARAMETERS, SEEDS, VARIANT, further_columns
 
-CERTAIN = 0.9999  # of the oracle's guesses are right: the question is then who is right, not by how many nats
-ABOUT = (
-    "Regret: the model’s nats per token less the best possible, on the same tokens and given exactly what the model saw. "
-    "0 can not be undercut. ± is the standard error over {}."
-)
+HANDLED = {
+    "regret", "accuracy", "oracle_nats_per_token", "oracle_accuracy", "left_to_right_regret"
+}  # fmt: skip
 
 
-def about(rows: pd.DataFrame) -> str:
-    """What a regret is, and what its error is over: of one seed the windows alone."""
-    many = bool(rows["seeds"].min() > 1)
-    return ABOUT.format(
-        "windows and seeds"
-        if many
-        else "windows only: seeds were not sampled, another one may differ by more"
+def regret_note(rows: pd.DataFrame) -> str:
+    """Return what regret is, and what its standard error covers."""
+    windows = "windows only: seeds were not sampled, another seed may differ by more"
+    over = "windows and seeds" if rows["seeds"].min() > 1 else windows
+    return (
+        "Regret: the model's nats per token minus the best possible, on the same tokens and given "
+        f"exactly what the model saw. It cannot be below 0. ± is the standard error over {over}."
     )
-
-
-def oracle_is_certain(rows: pd.DataFrame) -> bool:
-    """Whether the best possible is always right on a source."""
-    return bool(rows["oracle_accuracy"].min() >= CERTAIN)
 
 
 def format_regret(value: float, error: float) -> str:
-    """A regret to as many places as its error gives sense to: three, and up to five for errors below a thousandth."""
+    """Return a regret to three places; up to five where its error is below a thousandth."""
     return format_fixed(value, 3 + (error < 0.001) + (error < 0.0001))
 
 
-def regret_table(name: str, rows: pd.DataFrame, folded: bool = False) -> Table:
-    """The rows of one source, the least regret first; folded away where one table over all sources stands above."""
-    columns = [
-        ("architecture", "a row is a variant; seeds are averaged"),
-        ("regret", "nats per token above the best possible; below it the standard error"),
-        ("nats per token", "of the scored tokens"),
-        ("right", "share of the scored tokens that were the likeliest to the model"),
-        ("state", "bytes of one sequence’s state at the full context"),
-        ("parameters", "all of them, embeddings included"),
-        ("seeds", "finished seeds"),
-    ]
+def regret_table(name: str, rows: pd.DataFrame, means: pd.DataFrame, folded: bool = False) -> Table:
+    """Return the table of one source, the smallest regret first; `folded` below an overview."""
     best = rows.loc[~rows["control"], "regret"].min()
-    cells = [
-        [
-            name_cell(row),
-            _regret(row, not row.control and row.regret == best),
-            Cell(format_fixed(row.nats_per_token, 4), row.nats_per_token),
-            Cell(format_percent(row.accuracy), row.accuracy),
-            Cell(
-                format_bytes(row.state_bytes),
-                row.state_bytes if row.state_bytes == row.state_bytes else None,
-            ),
-            Cell(format_count(row.parameters), row.parameters),
-            Cell(
-                str(row.seeds)
-                if row.seeds == row.seeds_asked
-                else f"{row.seeds} of {row.seeds_asked}",
-                float(row.seeds),
-            ),
-        ]
-        for row in each(rows)
+    columns = [
+        VARIANT,
+        metric_column("regret", partial(_regret_cell, best), "Below it the standard error."),
+        metric_column("nats_per_token", _of("nats_per_token", lambda v: format_fixed(v, 4))),
+        metric_column("accuracy", _of("accuracy", format_percent)),
+        metric_column("state_bytes", _of("state_bytes", format_bytes)),
+        PARAMETERS,
+        SEEDS,
+        *further_columns("regret", means, HANDLED),
     ]
-    floor = rows.iloc[0]
-    reached = f"The best possible here: {format_fixed(floor['oracle_nats_per_token'], 4)} nats per token, right in "
-    reached += f"{format_percent(floor['oracle_accuracy'])} of them; {floor['part']} part, {floor['protocol']}."
-    fold = (
-        f"The {plural(len(rows), 'row')} of {floor['data']}, with nats per token, state and parameters"
-        if folded
-        else ""
+    first = rows.iloc[0]
+    caption = (
+        f"Best possible: {format_fixed(first['oracle_nats_per_token'], 4)} nats per token, accuracy "
+        f"{format_percent(first['oracle_accuracy'])}; {first['part']} part, {first['protocol']}."
     )
-    return Table(name, reached, columns, cells, [about(rows)], folded=fold)
+    title = f"The {plural(len(rows), 'row')} of {first['data']}: nats per token, state, parameters"
+    return build_table(
+        name,
+        columns,
+        rows.itertuples(),
+        caption=caption,
+        notes=[regret_note(rows)],
+        folded=title if folded else "",
+    )
 
 
-def _regret(row: object, best: bool) -> Cell:
-    value, error = float(getattr(row, "regret", 0)), float(getattr(row, "regret_standard_error", 0))
-    return Cell(
-        format_regret(value, error),
-        value,
-        f"± {format_regret(error, error)}",
-        "best" if best else "",
-    )
+def _of(name: str, show: Callable[[float], str]) -> Callable[[Any], Cell]:
+    return lambda row: value_cell(float(getattr(row, name)), show)
+
+
+def _regret_cell(best: float, row: Any) -> Cell:
+    value, error = float(row.regret), float(row.regret_standard_error)
+    mark = "best" if not row.control and value == best else ""
+    return Cell(format_regret(value, error), value, f"± {format_regret(error, error)}", mark)
 
 
 def regret_sentences(comparison: Comparison) -> list[str]:
-    """Who comes nearest to the best possible, and by how much others stay behind, for each table."""
-    said = []
-    for table in comparison.regrets:
-        rows = table[~table["control"]]
-        first, last = rows.iloc[0], rows.iloc[-1]
-        by = format_regret(first["regret"], first["regret_standard_error"])
-        error = format_regret(first["regret_standard_error"], first["regret_standard_error"])
-        near = rows[
-            rows["regret"] - first["regret"]
-            < 2 * (rows["regret_standard_error"] + first["regret_standard_error"])
-        ]
-        others = [str(label) for label in near["label"] if label != first["label"]]
-        also = (
-            f", within two errors of it {join_words(others[:4])}{' and others' if len(others) > 4 else ''}"
-            if others
-            else ""
-        )
-        line = f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: {first['label']}, "
-        line += f"{by} ± {error} above"
-        far = (
-            f"; furthest: {last['label']}, {format_fixed(last['regret'])}" if len(rows) > 1 else ""
-        )
-        right = f", right in {format_percent(first['accuracy'])}" if oracle_is_certain(rows) else ""
-        said.append(f"{line}{right}{also}{far}.")
-    return said
+    """Return for each table which rows come nearest to the optimum, and how far off others are."""
+    return [_nearest(table[~table["control"]]) for table in comparison.regrets]
 
 
-def regret_tables(parts: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
-    """The tables of all known floors without A/A controls, under the names of their sources, and in the order of those."""
-    tables = [table[~table["control"]] for part in parts for table in part.regrets]
-    budgets = {(int(table["budget"].iloc[0]), int(table["context"].iloc[0])) for table in tables}
-    found = []
-    for table in tables:
-        first = table.iloc[0]
-        apart = (
-            f", {first['budget']:,} parameters, {first['context']} tokens"
-            if len(budgets) > 1
-            else ""
-        )
-        found.append((f"{first['data']}{apart}", table))
-    return sorted(found, key=lambda pair: pair[0])
+def _nearest(rows: pd.DataFrame) -> str:
+    first, last = rows.iloc[0], rows.iloc[-1]
+    error = first["regret_standard_error"]
+    near = rows["regret"] - first["regret"] < 2 * (rows["regret_standard_error"] + error)
+    others = [str(label) for label in rows.loc[near, "label"] if label != first["label"]]
+    more = " and others" if len(others) > 4 else ""
+    parts = [
+        f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: "
+        f"{first['label']}, {format_regret(first['regret'], error)} ± {format_regret(error, error)} above"
+    ]
+    if oracle_is_certain(rows):
+        parts.append(f", accuracy {format_percent(first['accuracy'])}")
+    if others:
+        parts.append(f", within two standard errors of it {join_words(others[:4])}{more}")
+    if len(rows) > 1:
+        parts.append(f"; furthest: {last['label']}, {format_fixed(last['regret'])}")
+    return "".join(parts) + "."
 
 
-def regret_overview(parts: Sequence[Comparison]) -> Table | None:
-    """A row an architecture, a column a source: who can do what. None where fewer than two floors are known."""
-    tables = regret_tables(parts)
+def regret_overview(comparisons: Sequence[Comparison]) -> Table | None:
+    """Return a row per architecture and a column per source; None of fewer than two sources."""
+    tables = regret_tables(comparisons)
     if len(tables) < 2:
         return None
     ranks = pd.concat([table.set_index("label")["regret"].rank() for _, table in tables], axis=1)
     order = ranks.fillna(len(ranks)).mean(axis=1).sort_values(kind="stable").index
-    named = {row.label: row for _, table in tables for row in each(table)}
-    rows = []
-    for label in order:
-        row = named[label]
-        line = [Cell(str(label), str(label), small=str(row.family), colour=int(row.colour))]
-        for _, table in tables:
-            found = next((one for one in each(table) if one.label == label), None)
-            line.append(Cell(NO_VALUE) if found is None else _crossed(found, table))
-        rows.append(line)
+    rows_of = {row.label: row for _, table in tables for row in table.itertuples()}
     columns = [
-        ("architecture", "the best mean rank first"),
-        *((title, "regret, nats per token") for title, _ in tables),
+        name_column(_family_cell, "the best mean rank first"),
+        *(_source_column(title, table) for title, table in tables),
     ]
     notes = [
-        about(pd.concat([table for _, table in tables])),
-        "Where the best possible is always right, the share of right answers stands below instead.",
+        regret_note(pd.concat([table for _, table in tables])),
+        "Where the optimum is always right, the accuracy is given below instead.",
     ]
-    return Table(
-        "known-floors", "Regret of each architecture on each source.", columns, rows, notes
-    )
+    caption = "Regret of each architecture on each source."
+    rows = [rows_of[label] for label in order]
+    return build_table("known-floors", columns, rows, caption=caption, notes=notes)
 
 
-def _crossed(row: object, table: pd.DataFrame) -> Cell:
-    cell = _regret(row, getattr(row, "regret", 0) == table["regret"].min())
-    if not oracle_is_certain(table):
-        return cell
-    return Cell(
-        cell.text,
-        cell.value,
-        f"{format_percent(float(getattr(row, 'accuracy', 0)))} right",
-        cell.mark,
-    )
+def _family_cell(row: Any) -> Cell:
+    return Cell(row.label, row.label, small=str(row.family), colour=int(row.colour))
+
+
+def _source_column(title: str, table: pd.DataFrame) -> Column:
+    by_label = {row.label: row for row in table.itertuples()}
+    best, certain = table["regret"].min(), oracle_is_certain(table)
+
+    def cell(named: Any) -> Cell:
+        row: Any = by_label.get(named.label)
+        if row is None:
+            return EMPTY
+        shown = _regret_cell(best, row)
+        small = f"accuracy {format_percent(row.accuracy)}" if certain else shown.small
+        return replace(shown, small=small)
+
+    return Column(title, "regret, nats per token", cell)

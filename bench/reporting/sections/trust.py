@@ -1,198 +1,162 @@
-"""How far a sitting may be trusted, in words: the A/A pair, the doctor, depth and rounds, what else the machine was doing."""
+"""How far a session may be trusted: A/A pair, calibration, rounds, and other load on the machine."""
 
 from collections.abc import Mapping
-from statistics import median
 from typing import Any
 
+from bench.analysis.claims import measurement_depth, quiet_by_cpu_time
 from bench.analysis.formatting import format_fixed, format_number, join_words, plural
-from bench.analysis.sessions import RATES, MeasuredSession, scalar_point
+from bench.analysis.sessions import RATES, MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
-from bench.stats.intervals import AA_BOUNDS, Ratio, aa_allows_claims
+from bench.stats.intervals import AA_BOUNDS, Ratio
 
-VERBS = {
+RATE_NAMES = {
     "train_tokens_per_second": "training",
-    "prefill_tokens_per_second": "reading a prompt",
+    "prefill_tokens_per_second": "prefill",
     "decode_tokens_per_second": "decoding",
 }
 NO_CLAIM = "No speed claim on this machine today"
-CLOCKS = "The wall clock ranks: it is what a user waits for. CPU time stands beside it: a neighbour does not lengthen it."
+CLOCKS = (
+    "The wall clock ranks: it is what a user waits for. CPU time is given beside it, as other "
+    "processes on the machine do not lengthen it."
+)
+READINGS = (
+    ("load", "Runnable processes, mean of a minute", ""),
+    ("clocks_megahertz", "Clock of the cores, on average", " MHz"),
+    ("temperature_celsius", "Temperature", " °C"),
+)
+AA_PAIR = "the A/A control, the same model measured twice,"
+NO_CLAIM_REASONS = {
+    "calibration-failed": "{failed} failed",
+    "stopped": "the session was stopped before its end",
+    "no-duplicate": "no model was measured twice (A/A control), so its noise is unknown",
+    "duplicate-lacks-metric": "the A/A control has no such rate",
+    "aa-disagrees": f"{AA_PAIR} gave {{values}}, which disagree",
+    "aa-noisy": f"{AA_PAIR} gave {{values}}, not inside {AA_BOUNDS[0]} to {AA_BOUNDS[1]}",
+}
 
 
-def span(pair: Ratio) -> str:
+def span_text(pair: Ratio) -> str:
+    """Return a ratio with its interval."""
     return f"{format_fixed(pair.value)} ({format_fixed(pair.low)} to {format_fixed(pair.high)})"
 
 
-def no_claim_reason(sitting: MeasuredSession, metric: str) -> tuple[str, str]:
-    """Why no claim may be made about a rate, with {} for what the A/A pair gave; and that. Both are empty where one may be."""
-    pair, verb = sitting.aa_ratios.get(metric), VERBS[metric]
-    if sitting.failed_checks:
-        return f"the doctor found {plural(len(sitting.failed_checks), 'ruler')} off", ""
-    if sitting.host_state.get("stopped"):
-        return "the measuring was stopped before its end", ""
-    if not sitting.has_duplicate:
-        return "no model was entered twice, so its noise is unknown", ""
+def no_claim_sentences(session: MeasuredSession, names: Mapping[str, str]) -> list[str]:
+    """Return a sentence per reason why nothing is claimed about some of these rates.
+
+    `names`: what each rate is called.
+    """
+    metrics_of: dict[str, list[str]] = {}
+    for metric in names:
+        metrics_of.setdefault(session.no_claim_reason(metric), []).append(metric)
+    failed = plural(len(session.failed_checks), "calibration check")
+    sentences = []
+    for code, metrics in metrics_of.items():
+        if code:
+            values = join_words([_aa_text(session, code, metric) for metric in metrics])
+            reason = NO_CLAIM_REASONS[code].format(values=values, failed=failed)
+            rates = join_words([names[metric] for metric in metrics])
+            sentences.append(f"{NO_CLAIM} about {rates}: {reason}.")
+    return sentences
+
+
+def _aa_text(session: MeasuredSession, code: str, metric: str) -> str:
+    """Return the A/A ratio of a rate; its mean too where that disagrees with the median."""
+    pair = session.aa_ratios.get(metric)
     if pair is None:
-        return "the model that was entered twice has no such rate", ""
-    if not pair.agree:
-        mean = f"{format_fixed(pair.mean)} ({format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)})"
-        return (
-            "the same model entered twice gave {}, which disagree",
-            f"a median of {span(pair)} and a mean of {mean} in {verb}",
-        )
-    if not aa_allows_claims(pair):
-        return (
-            f"the same model entered twice gave {{}}, not inside {AA_BOUNDS[0]} to {AA_BOUNDS[1]}",
-            f"{span(pair)} in {verb}",
-        )
-    return "", ""
+        return ""
+    if code != "aa-disagrees":
+        return f"{span_text(pair)} in {RATE_NAMES[metric]}"
+    mean = f"{format_fixed(pair.mean)} ({format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)})"
+    return f"a median of {span_text(pair)} and a mean of {mean} in {RATE_NAMES[metric]}"
 
 
-def no_claim_sentences(sitting: MeasuredSession, metrics: Mapping[str, str]) -> list[str]:
-    """A sentence for each reason why nothing is claimed about some of these rates (name: what it is called)."""
-    reasons: dict[str, dict[str, str]] = {}
-    for metric, verb in metrics.items():
-        why, gave = no_claim_reason(sitting, metric)
-        if why:
-            reasons.setdefault(why, {})[verb] = gave
-    return [
-        f"{NO_CLAIM} about {join_words(list(of))}: {why.format(join_words(list(of.values())))}."
-        for why, of in reasons.items()
-    ]
+def _measured_rates(session: MeasuredSession) -> dict[str, str]:
+    return {metric: name for metric, name in RATE_NAMES.items() if metric in session.medians}
 
 
-def measured(sitting: MeasuredSession) -> dict[str, str]:
-    """The rates that this sitting has, by what they are called."""
-    return {metric: verb for metric, verb in VERBS.items() if metric in sitting.medians}
-
-
-def warnings(sitting: MeasuredSession) -> list[str]:
-    """What has to be read before any number: rulers that are off, and what may not be claimed."""
-    off = [str(one.get("sentence") or one.get("name", "")) for one in sitting.failed_checks]
-    lines = [f"The doctor found a ruler off: {line.rstrip('.')}." for line in off]
-    lines += no_claim_sentences(sitting, measured(sitting))
-    calm = [
-        metric
-        for metric in measured(sitting)
-        if not sitting.allows_claim(metric) and aa_allows_claims(sitting.aa_ratios.get(RATES[metric]))
-    ]
-    if calm and not sitting.failed_checks:
-        said = join_words(
-            [f"{VERBS[metric]} {span(sitting.aa_ratios[RATES[metric]])}" for metric in calm]
-        )
+def warnings(session: MeasuredSession) -> list[str]:
+    """Return what has to be read first: failed calibration checks, and what is not claimed."""
+    failed = [str(one.get("sentence") or one.get("name", "")) for one in session.failed_checks]
+    lines = [f"A calibration check failed: {line.rstrip('.')}." for line in failed]
+    lines += no_claim_sentences(session, _measured_rates(session))
+    quiet = quiet_by_cpu_time(session)
+    if quiet:
+        spans = [f"{RATE_NAMES[metric]} {span_text(pair)}" for metric, pair in quiet.items()]
         lines.append(
-            f"By CPU time the pair is quiet: {said}. That does not rank: a user waits for the wall clock."
+            f"By CPU time the A/A control is inside the bounds: {join_words(spans)}. CPU time does "
+            "not rank: a user waits for the wall clock."
         )
     return lines
 
 
-def aa_line(sitting: MeasuredSession, name: str) -> str:
-    """What the A/A pair says about this machine's clocks."""
-    if not sitting.aa_ratios:
+def aa_line(session: MeasuredSession, name: str) -> str:
+    """Return what the A/A control says about the noise of this machine."""
+    if not session.aa_ratios:
         return ""
-    said = []
-    for metric, verb in measured(sitting).items():
-        wall, processor = sitting.aa_ratios.get(metric), sitting.aa_ratios.get(RATES[metric])
+    texts = []
+    for metric, rate in _measured_rates(session).items():
+        wall, cpu = session.aa_ratios.get(metric), session.aa_ratios.get(RATES[metric])
         if wall is not None:
-            said.append(
-                f"{verb} {span(wall)}" + (f", by CPU time {span(processor)}" if processor else "")
-            )
-    return f"The same model entered twice ({name}), as a ratio that should be 1: {'; '.join(said)}."
+            by_cpu = f", by CPU time {span_text(cpu)}" if cpu else ""
+            texts.append(f"{rate} {span_text(wall)}{by_cpu}")
+    return f"A/A control: {name} measured twice, a ratio that should be 1: {'; '.join(texts)}."
 
 
-def depth_line(sitting: MeasuredSession, group: SpeedGroup) -> str:
-    """How deep, how many rounds, and how wide the intervals came out."""
-    depth = str(sitting.options.get("depth", ""))
-    rounds = {
-        name: sitting.rounds(point)
-        for name, point in (
-            ("of rates", scalar_point("train_tokens_per_second")),
-            *_curve_points(sitting),
-        )
-        if point in sitting.samples
-    }
-    halves = [
-        ratio.half / ratio.value
-        for (subject, metric), ratio in sitting.ratios.items()
-        if metric in RATES and subject in group.names.index and ratio.rounds > 1
-    ]
-    parts = [
-        f"Measured at depth “{depth}”" if depth else "Measured",
-        f": {join_words(_rounds(rounds))}" if rounds else "",
-    ]
-    width = (
-        f" Half of the width of a ratio’s interval is {100 * median(halves):.1f} % in the median"
-        if halves
-        else ""
-    )
-    worst = f", {100 * max(halves):.1f} % at most." if len(halves) > 1 else "." if halves else ""
-    return "".join(parts) + "." + width + worst
+def depth_line(group: SpeedGroup) -> str:
+    """Return how many rounds were measured, and how wide the intervals are."""
+    depth, name = measurement_depth(group), str(group.session.options.get("depth", ""))
+    rounds = ((depth.rate_rounds, "of rates"), (depth.length_rounds, "at each length"))
+    texts = [f"{plural(count, 'round')} {place}" for count, place in rounds if count]
+    line = f"Measured at depth “{name}”" if name else "Measured"
+    line += (f": {join_words(texts)}" if texts else "") + "."
+    if depth.median_half is not None:
+        half = 100 * depth.median_half
+        line += f" The median half width of a ratio's interval is {half:.1f} %"
+        largest = depth.largest_half
+        line += "." if largest is None else f", the largest {100 * largest:.1f} %."
+    return line
 
 
-def unit(sitting: MeasuredSession) -> str:
-    """What a ratio and its interval are of."""
-    processes = sitting.process_count
+def ratio_text(session: MeasuredSession) -> str:
+    """Return what a ratio and its interval are estimates of."""
+    processes = session.process_count
     if processes < 2:
         return "the median, with its 95 % interval"
-    return f"each of {processes} processes, one after another, gives its median; their geometric mean, with its 95 % t interval"
-
-
-def _curve_points(sitting: MeasuredSession) -> list[tuple[str, tuple[str, str, float]]]:
-    lengths = sitting.places("train_tokens_per_second", "length")
     return (
-        [("at each length", ("train_tokens_per_second", "length", lengths[0]))] if lengths else []
+        f"the geometric mean of the medians of {processes} successive processes, with its 95 % t "
+        "interval"
     )
 
 
-def _rounds(rounds: Mapping[str, int]) -> list[str]:
-    return [f"{plural(amount, 'round')} {name}" for name, amount in rounds.items()]
+def calibration_line(session: MeasuredSession) -> str:
+    """Return the outcome of the calibration on reference models of known cost."""
+    checks = session.calibration.get("findings", [])
+    if not checks:
+        return "No calibration is stored with this session."
+    failed = len(session.failed_checks)
+    outcome = f"{failed} failed" if failed else "all passed"
+    return f"Calibration: {plural(len(checks), 'check')} on models of known cost, {outcome}."
 
 
-def calibration_line(sitting: MeasuredSession) -> str:
-    """What became of the rulers that were tried on models of known cost."""
-    findings = sitting.calibration.get("findings", [])
-    if not findings:
-        return "No doctor’s result is stored with this sitting."
-    if sitting.failed_checks:
-        return f"The doctor tried {plural(len(findings), 'ruler')} on models of known cost: {len(sitting.failed_checks)} off."
-    return (
-        f"The doctor tried {plural(len(findings), 'ruler')} on models of known cost: all are right."
-    )
+def host_state_text(session: MeasuredSession) -> str:
+    """Return the load, clocks and temperature of the machine, where its system reports them."""
+    texts = [_change(session, *reading) for reading in READINGS]
+    threads = session.environment.get("threads")
+    details = [str(session.facts[key]) for key in ("device", "precision") if session.facts.get(key)]
+    details += [plural(int(threads), "thread")] if isinstance(threads, int | float) else []
+    texts.append(f"Each process: {', '.join(details)}." if details else "")
+    return " ".join(filter(None, texts))
 
 
-def host_state_text(sitting: MeasuredSession) -> str:
-    """What else the machine was doing, as far as its system told."""
-    said = [_change(sitting, name, title, unit) for name, title, unit in READINGS]
-    return " ".join(line for line in (*said, _running(sitting.facts, sitting.environment)) if line)
+def _change(session: MeasuredSession, name: str, title: str, unit: str) -> str:
+    states = {when: session.host_state.get(when) or {} for when in ("before", "after")}
+    numbers = {when: _reading(name, state.get(name)) for when, state in states.items()}
+    texts = [f"{format_number(n)}{unit} {when}" for when, n in numbers.items() if n is not None]
+    return f"{title}: {join_words(texts)}." if texts else ""
 
 
-READINGS = (
-    ("load", "Processes that wanted to run, mean of a minute", ""),
-    ("clocks_megahertz", "Clock of the cores, on average", " MHz"),
-    ("temperature_celsius", "Temperature", " °C"),
-)
-
-
-def _change(sitting: MeasuredSession, name: str, title: str, unit: str) -> str:
-    """One reading before and after; nothing where the system told none."""
-    read = {when: (sitting.host_state.get(when) or {}).get(name) for when in ("before", "after")}
-    numbers = {when: _figure(name, value) for when, value in read.items()}
-    said = [
-        f"{format_number(value)}{unit} {when}"
-        for when, value in numbers.items()
-        if value is not None
-    ]
-    return f"{title}: {join_words(said)}." if said else ""
-
-
-def _figure(name: str, value: Any) -> float | None:
-    """A reading as one number: the load of the last minute, the mean of the clocks."""
+def _reading(name: str, value: Any) -> float | None:
+    """Return a reading as one number: the load of the last minute, the mean of the clocks."""
     if isinstance(value, list) and value:
         return float(value[0]) if name == "load" else float(sum(value)) / len(value)
     return float(value) if isinstance(value, int | float) else None
-
-
-def _running(facts: Mapping[str, Any], environment: Mapping[str, Any]) -> str:
-    threads = environment.get("threads")
-    where = [str(facts[name]) for name in ("device", "precision") if facts.get(name)]
-    where += [plural(int(threads), "thread")] if isinstance(threads, int | float) else []
-    return f"Each process: {', '.join(where)}." if where else ""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from bench import reporting
@@ -10,7 +11,7 @@ from bench.analysis.build import build
 from bench.analysis.comparisons import Comparison
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
-from bench.reporting.plots import regret_figures
+from bench.reporting.plots import regret_plots
 from bench.reporting.sections import regrets
 from tests.fake_records import make_run, quality, write_run
 
@@ -53,7 +54,7 @@ def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Compa
         assert list(rows["label"]) == sorted(CAN, key=lambda arch: CAN[arch])
         assert not part.likelihoods
         assert len(part.pseudo) == 1
-        table = regrets.regret_table("t", rows, frozenset())
+        table = regrets.regret_table("t", rows, pd.DataFrame())
         assert [cell.text for cell in table.rows[0][:3]][:2] == ["lstm", "0.020"]
         assert table.rows[0][1].small == "± 0.002"
 
@@ -61,19 +62,19 @@ def test_each_source_has_its_table_with_the_least_regret_first(parts: list[Compa
 def test_who_can_do_what_in_one_table(parts: list[Comparison]) -> None:
     table = regrets.regret_overview(parts)
     assert table is not None
-    assert {title for title, _ in table.columns[1:]} == set(SOURCES)
+    assert set(table.titles[1:]) == set(SOURCES)
     assert [row[0].text for row in table.rows] == ["lstm", "gru", "decoder", "convolution", "pairs"]
-    certain = [title for title, _ in table.columns].index("recall")
-    assert table.rows[0][certain].small == "97.0 % right"
+    certain = table.titles.index("recall")
+    assert table.rows[0][certain].small == "accuracy 97.0 %"
     assert regrets.regret_overview(parts[:1]) is None
 
 
 def test_a_panel_for_each_source(parts: list[Comparison]) -> None:
-    drawn = {panel.title: panel for panel in regret_figures.regret_plots(parts)}
+    drawn = {panel.title: panel for panel in regret_plots.regret_plots(parts)}
     assert set(drawn) == set(SOURCES)
     assert all(panel.svg for panel in drawn.values())
     assert "regret (nats per token)" in drawn["markov"].svg
-    assert "share of right answers" in drawn["recall"].svg
+    assert "accuracy" in drawn["recall"].svg
     assert ">lstm<" in drawn["markov"].svg  # the least state and the least regret: nothing beats it
     assert ">gru<" not in drawn["markov"].svg
     assert ">pairs<" in drawn["markov"].svg  # without any state: a line
@@ -96,7 +97,7 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
     page, text = reporting.make_report(tmp_path)
     html = page.read_text()
     assert html.count("<figure><h4>") >= 3
-    assert "Who can do what" in html
+    assert "Regret on synthetic sources, against" in html
     assert "Nearest: lstm, 0.020 ± 0.002 above; furthest: pairs, 0.700" in html
     assert "bits per byte" not in html.partition("<main>")[0]
     assert text.count("\nlstm") == 1
@@ -106,5 +107,5 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
 def test_the_records_of_texts_have_none_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm", 0)
     page, _ = reporting.make_report(tmp_path)
-    assert "Who can do what" not in page.read_text()
+    assert "Regret on synthetic sources, against" not in page.read_text()
     assert make_run(tmp_path, "lstm").data.synthetic.kind == "none"

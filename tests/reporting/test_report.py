@@ -15,13 +15,13 @@ import pytest
 from scipy import stats
 
 from bench import reporting
-from bench.analysis import aggregate, comparisons, formatting, sessions
+from bench.analysis import formatting
 from bench.analysis.build import build
 from bench.records import source
-from bench.records import tables as reading
 from bench.records.metrics import Metric
+from bench.records.tables import read_records
 from bench.reporting import summary_text
-from bench.reporting.plots import drawing, lettering
+from bench.reporting.plots import base, labels
 from bench.stats import intervals
 from tests import fake_records
 
@@ -51,19 +51,6 @@ def summary(suite: Path) -> pd.DataFrame:
     return pd.read_csv(suite / "report" / "summary.csv").set_index("arch")
 
 
-def built(
-    root: Path,
-) -> tuple[
-    reading.Records,
-    list[sessions.MeasuredSession],
-    aggregate.VariantTables,
-    list[comparisons.Comparison],
-]:
-    records = reading.read_records(root)
-    results = build(records)
-    return records, results.sessions, results.variants, results.comparisons
-
-
 def section(page: str, start: str, end: str) -> str:
     return page[page.index(f"<h2>{start}</h2>") : page.index(f"<h2>{end}</h2>")]
 
@@ -80,7 +67,7 @@ def test_every_stated_column_is_there_in_order(suite: Path) -> None:
 
 
 def test_a_row_a_variant_with_mean_and_counts(summary: pd.DataFrame, suite: Path) -> None:
-    values = reading.read_records(suite).values
+    values = read_records(suite).values
     runs = values[values["run"].str.startswith("decoder-")]
     bits = runs.loc[runs["metric"] == "bits_per_byte", "value"].astype(float)
     nats = runs.loc[runs["metric"] == "nats_per_token", "value"].astype(float)
@@ -212,20 +199,20 @@ def test_encoders_stand_apart(page: str) -> None:
     assert "encoder" not in ranked
     assert "encoder" in apart
     assert "decoder" not in apart
-    assert "not a likelihood and is never ranked beside perplexity" in apart
+    assert "not a likelihood and is never ranked with perplexity" in apart
 
 
 def test_encoders_never_enter_a_figure_of_quality(suite: Path) -> None:
-    _, _, _, parts = built(suite)
+    parts = build(read_records(suite)).comparisons
     assert all("encoder" not in set(table["arch"]) for table in parts[0].likelihoods)
     assert [set(table["arch"]) for table in parts[0].pseudo] == [{"encoder"}]
 
 
 def test_machines_have_tables_and_figures_of_their_own(page: str, suite: Path) -> None:
-    assert "Speeds from different machines are never put on one axis" in page
-    _, sittings, found, _ = built(suite)
-    assert [sitting.machine for sitting in sittings] == ["0a1b2c3d", "1a1b2c3d"]
-    assert set(found.summary["machine"].dropna()) == {"0a1b2c3d"}
+    assert "Speeds from different machines are never on one axis" in page
+    analysis = build(read_records(suite))
+    assert [session.machine for session in analysis.sessions] == ["0a1b2c3d", "1a1b2c3d"]
+    assert set(analysis.variants.summary["machine"].dropna()) == {"0a1b2c3d"}
     assert "train tokens/s" not in section(page, "Summary", "Encoders")
     assert page.count("<h4>Quality against training speed</h4>") == 2
 
@@ -234,7 +221,7 @@ def test_one_machine_puts_its_speeds_into_the_summary(tmp_path: Path) -> None:
     root = fake_records.write(tmp_path / "suite", seeds=2, machines=1)
     page = reporting.make_report(root)[0].read_text()
     assert "train tokens/s" in section(page, "Summary", "Encoders")
-    assert "never put on one axis" not in page
+    assert "never on one axis" not in page
 
 
 def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> None:
@@ -246,7 +233,7 @@ def test_other_text_budget_and_protocol_make_other_tables(tmp_path: Path) -> Non
     page = reporting.make_report(root)[0].read_text()
     assert "The text differs" in page
     assert "The budget differs" in page
-    _, _, _, parts = built(root)
+    parts = build(read_records(root)).comparisons
     assert [len(part.rows) for part in parts] == [2, 2, 2]
     assert all(list(part.rows["label"]) == ["gru", "lstm"] for part in parts)
     assert len({tuple(part.rows["colour"]) for part in parts}) == 1
@@ -271,9 +258,9 @@ def test_later_sitting_stands_over_an_earlier_one(tmp_path: Path) -> None:
         "train_tokens_per_second", "tokens/s", "higher", (5.0, 7.0, 6.0), rounds=(0, 1, 2)
     )
     fake_records.write_measure(root, "lstm", sitting="20260202T000000", metrics=[rate])
-    _, sittings, found, _ = built(root)
-    assert len(sittings) == 2
-    rates = found.summary.set_index("arch")["train_tokens_per_second"]
+    analysis = build(read_records(root))
+    assert len(analysis.sessions) == 2
+    rates = analysis.variants.summary.set_index("arch")["train_tokens_per_second"]
     assert rates["lstm"] == 6.0
     assert rates["gru"] > 1000
 
@@ -297,27 +284,28 @@ def test_ratios_only_pair_shared_rounds(tmp_path: Path) -> None:
     fake_records.write_measure(
         root, "lstm", twin=True, reason="the worker gave no answer for 120 s"
     )
-    _, (sitting,), found, _ = built(root)
-    slow = found.summary.set_index("arch").loc["gru", "subject"]
-    assert sitting.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx(
+    analysis = build(read_records(root))
+    (session,) = analysis.sessions
+    slow = analysis.variants.summary.set_index("arch").loc["gru", "subject"]
+    assert session.ratios[str(slow), "train_tokens_per_second"][:3] == pytest.approx(
         (0.5, 0.5, 0.5)
     )
-    assert not sitting.allows_claim("train_tokens_per_second")
+    assert not session.allows_claim("train_tokens_per_second")
 
 
 # --- sentences --------------------------------------------------------------------------------------------------------
 
 
 def test_the_best_is_named_with_the_verdict_on_the_next_and_who_is_dominated(suite: Path) -> None:
-    _, sittings, _, parts = built(suite)
-    said = summary_text.summary_sentences(parts[0], sittings)
+    analysis = build(read_records(suite))
+    said = summary_text.summary_sentences(analysis.comparisons[0], analysis.sessions)
     assert said[1].startswith(
         "Best quality: lstm, 1.741 bits per byte on the test part: better than gru by 0.010 ± 0.008"
     )
-    assert said[1].endswith("and than 4 further by more.")
-    assert "All 15 pairs can be told apart." in said
+    assert said[1].endswith("and than 4 more by larger margins.")
+    assert "All 15 pairs are distinguishable." in said
     assert (
-        "speed of training and peak memory alike: gru, decoder, convolution and classic by lstm."
+        "training speed and peak memory alike: gru, decoder, convolution and classic by lstm."
         in " ".join(said)
     )
 
@@ -337,10 +325,10 @@ def test_no_claim_on_a_noisy_machine(tmp_path: Path) -> None:
         fake_records.write_run(root, arch, 0)
         fake_records.write_measure(root, arch)
     fake_records.write_measure(root, "gru", twin=True, factor=1.3)
-    _, sittings, _, parts = built(root)
-    said = " ".join(summary_text.summary_sentences(parts[0], sittings))
+    analysis = build(read_records(root))
+    said = " ".join(summary_text.summary_sentences(analysis.comparisons[0], analysis.sessions))
     assert (
-        "No speed claim on this machine today about training and decoding: the same model entered twice gave 1.3"
+        "No speed claim on this machine today about training and decoding: the A/A control, the same model measured twice, gave 1.3"
         in said
     )
     assert "Fastest" not in said
@@ -436,10 +424,7 @@ def test_figures_follow_the_page_colours(page: str) -> None:
     drawings = page[page.index('<div class="figures">') :]
     assert "var(--s28)" in drawings  # the first shade of families that have no hue of their own
     assert "currentColor" in drawings
-    assert not any(
-        code in drawings
-        for code in (drawing.INK, drawing.RULE, drawing.FAINT, drawing.PAPER, *drawing.PALETTE)
-    )
+    assert not any(code in drawings for code in (*base.PAGE_COLOURS, *base.PALETTE))
 
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
@@ -451,7 +436,7 @@ def test_stale_rows_are_marked(tmp_path: Path) -> None:
 
 
 def test_texts_show_the_prompt_and_what_was_written(page: str) -> None:
-    texts = section(page, "What they write", "What was compared, and on what")
+    texts = section(page, "Generated text", "What was compared, and on what")
     assert texts.count("<b>The function returns</b>") == 6
     assert "the decoder of &lt;script&gt;" in texts
 
@@ -532,11 +517,9 @@ def test_numbers_read_well() -> None:
 
 
 def test_labels_keep_apart() -> None:
-    assert lettering.spread_labels([1.0, 1.0, 5.0], 1.0, 0.0, 9.0) == pytest.approx([0.5, 1.5, 5.0])
-    assert lettering.spread_labels([0.0, 0.1, 0.2, 0.3], 1.0, 0.0, 9.0) == pytest.approx(
-        [0, 1, 2, 3]
-    )
-    assert lettering.spread_labels([1.0, 8.8, 9.0], 1.0, 0.0, 9.0) == pytest.approx([1, 8, 9])
+    assert labels.spread_labels([1.0, 1.0, 5.0], 1.0, 0.0, 9.0) == pytest.approx([0.5, 1.5, 5.0])
+    assert labels.spread_labels([0.0, 0.1, 0.2, 0.3], 1.0, 0.0, 9.0) == pytest.approx([0, 1, 2, 3])
+    assert labels.spread_labels([1.0, 8.8, 9.0], 1.0, 0.0, 9.0) == pytest.approx([1, 8, 9])
 
 
 def test_report_imports_no_torch_and_names_no_architecture() -> None:

@@ -12,9 +12,8 @@ from bench.analysis import families
 from bench.config.identity import architecture_id
 from bench.records import contract_results, store
 from bench.records.metrics import Metric
-from bench.reporting.plots import drawing
-
-from . import fake_records
+from bench.reporting.plots import base
+from tests import fake_records
 
 SIGHTS = {  # Machado et al. 2009, severity 1, on linear RGB
     "normal": np.eye(3),
@@ -83,7 +82,7 @@ def test_colours_follow_the_family_and_never_repeat() -> None:
         "y": "own",
     }
     found = families.assign_colours(named, taken={families.assign_colours({"": "recurrent"})[""]})
-    looks = {name: (drawing.colour(number), drawing.dash(number)) for name, number in found.items()}
+    looks = {name: (base.colour(number), base.dash(number)) for name, number in found.items()}
     assert len(set(looks.values())) == len(looks)
     assert {looks[f"a{n}"][0] for n in range(9)} == set(families.LIGHT["attention"].split())
     assert looks["g"][0] == families.LIGHT["recurrent"].split()[1]
@@ -137,8 +136,8 @@ def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
     )
     page = reporting.make_report(root)[0].read_text(encoding="utf-8")
     lstm, decoder, gru = (card(page, name) for name in ("lstm", "decoder", "gru"))
-    assert "1.20 MFLOP a token at 64 tokens, 1.80 MFLOP a token at 512: ×1.50" in lstm
-    assert "1.00 ms a token at 64 tokens, 2.00 ms a token at 512: ×2.00" in lstm
+    assert "1.20 MFLOP per token at 64 tokens, 1.80 MFLOP per token at 512: ×1.50" in lstm
+    assert "1.00 ms per token at 64 tokens, 2.00 ms per token at 512: ×2.00" in lstm
     assert "2.05 kB at every length from 64 to 512" in lstm
     assert "failed: rows; 1 passed; skipped: tracing" in lstm
     assert (

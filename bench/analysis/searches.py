@@ -1,0 +1,99 @@
+"""Learning-rate searches: which may share an axis, and what fewer trials would have given."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from bench.analysis import families
+from bench.analysis.comparisons import Comparison
+
+SHARED = (  # by the searches of one section
+    "data", "size", "context", "steps", "batch", "optimizer", "metric", "part", "data_digest", "seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search of one architecture: a rate and a score per trial, infinite where it diverged."""
+
+    arch: str
+    colour: int
+    is_control: bool
+    rates: list[float]
+    scores: list[float]
+    space: Any  # the range that was searched
+
+    @property
+    def best(self) -> int:
+        """Return the place of the best trial."""
+        return self.scores.index(min(self.scores))
+
+    @property
+    def edge(self) -> str:
+        """Return on which sides no trial bounds the best one."""
+        ends = (("lowest", min(self.rates)), ("highest", max(self.rates)))
+        return " and ".join(name for name, end in ends if self.rates[self.best] == end)
+
+    @cached_property
+    def expected(self) -> list[float]:
+        """Return the expected best of 1, 2, … of the trials."""
+        return expected_best(self.scores)
+
+
+@dataclass(frozen=True)
+class SearchGroup:
+    """Searches on the same text, at the same length, with the same score."""
+
+    facts: Mapping[str, Any]
+    searches: list[Search]
+
+
+def expected_best(values: Sequence[float]) -> list[float]:
+    """Return the expected minimum of n values drawn without replacement, for n = 1 … N.
+
+    Σ C(N−i, n−1)/C(N, n)·v₍ᵢ₎; infinite where a diverged trial could be the best of n.
+    """
+    ordered, total = sorted(values), len(values)
+    return [
+        sum(
+            math.comb(total - i, n - 1) / math.comb(total, n) * value
+            for i, value in enumerate(ordered[: total + 1 - n], 1)
+        )
+        for n in range(1, total + 1)
+    ]
+
+
+def group_searches(
+    searches: Sequence[Mapping[str, Any]], parts: Sequence[Comparison]
+) -> list[SearchGroup]:
+    """Return the searches by what they share; architectures keep their colours of `parts`."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for search in searches:
+        if search.get("trials"):
+            key = tuple(str(search.get(name, "")) for name in SHARED)
+            groups.setdefault(key, []).append(search)
+    colours = {
+        str(label): int(colour)
+        for part in parts
+        for label, colour in zip(part.rows["label"], part.rows["colour"], strict=True)
+    }
+    return [_build_group(group, colours) for group in groups.values()]
+
+
+def _build_group(group: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> SearchGroup:
+    family_of = {str(one["arch"]): one.get("family", "") for one in group}
+    new = {arch: family for arch, family in family_of.items() if arch not in colours}
+    all_colours = {**colours, **families.assign_colours(new, set(colours.values()))}
+    searches = [_parse(one, all_colours[str(one["arch"])]) for one in group]
+    return SearchGroup(group[0], sorted(searches, key=lambda one: min(one.scores)))
+
+
+def _parse(search: Mapping[str, Any], colour: int) -> Search:
+    trials = search["trials"]
+    scores = [math.inf if one["score"] is None else float(one["score"]) for one in trials]
+    rates = [float(one["values"]["learning_rate"]) for one in trials]
+    is_control = search.get("family") == "control"
+    space = search["space"]["learning_rate"]
+    return Search(str(search["arch"]), colour, is_control, rates, scores, space)

@@ -1,0 +1,272 @@
+"""Plots of quality: scores, loss against tokens and seconds, quality against each cost."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from bench.analysis.baselines import Baselines, baselines_in_range
+from bench.analysis.comparisons import Comparison
+from bench.analysis.formatting import join_words
+from bench.analysis.sessions import MeasuredSession
+from bench.records.tables import Records
+from bench.reporting.plots.base import (
+    DOTTED,
+    FAINT,
+    INK,
+    MAX_NAMED,
+    EmptyPlot,
+    Plot,
+    colour,
+    draw_levels,
+    draw_lines,
+    draw_points,
+    make_plot,
+    pad_y,
+    set_log,
+)
+from bench.reporting.plots.labels import FONT, Label
+from bench.stats.intervals import pareto_front
+
+COSTS = {  # metric: title, axis, whether more is better, unit
+    "train_tokens_per_second": ("training speed", "training tokens per second (higher is better)", True, ""),
+    "decode_tokens_per_second": ("decoding speed", "decoded tokens per second (higher is better)", True, ""),
+    "peak_train_memory_bytes": ("memory", "peak memory of a training step (lower is better)", False, "B"),
+    "state_bytes": ("state", "bytes of state at the full context (lower is better)", False, "B"),
+}  # fmt: skip
+STEEP_SHARE = 0.35  # of the training: loss before it is above the frame
+Levels = Sequence[tuple[str, float]]  # baselines of a plot: names and heights
+Headed = tuple[str, list[Plot]]  # a heading, and the plots under it
+
+
+def quality_plots(
+    part: Comparison, records: Records, sessions: Sequence[MeasuredSession]
+) -> tuple[Plot | None, list[Headed]]:
+    """Return the main plot, and all others under headings: speeds once per session."""
+    general = list(_loss_plots(part, records, None, part.name))
+    groups = []
+    for n, session in enumerate(sessions):
+        name = f"{part.name}-session-{n}"
+        plots = [*_loss_plots(part, records, session, name), *_cost_plots(part, session, name)]
+        groups.append((f"On machine {session.machine}, session {session.name}", plots))
+    if len(groups) == 1:
+        title = _cost_title("train_tokens_per_second")
+        plots = general + groups[0][1]
+        main = next((plot for plot in plots if plot.title == title and plot.svg), None)
+        others = [plot for plot in plots if plot is not main]
+        return main or _score_plot(part), [("", others)]
+    if not groups:
+        reason = "no speed or memory was measured for these rows."
+        titles = ("Quality against speed", "Quality against memory")
+        general += [Plot("", title, "", reason=reason) for title in titles]
+    return _score_plot(part), [("", general), *groups]
+
+
+def _sentences(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
+
+
+def _only_best(count: int) -> str:
+    return f"The best {MAX_NAMED} of {count} rows." if count > MAX_NAMED else ""
+
+
+# --- scores ------------------------------------------------------------------
+
+
+def _score_plot(part: Comparison) -> Plot | None:
+    """Return the scores of the largest table, where there is one."""
+    if not part.likelihoods:
+        return None
+    table = part.likelihoods[0][~part.likelihoods[0]["control"]]
+    rows = table.head(MAX_NAMED)
+    levels, outside = _levels_of(part.baselines[0], rows)
+    caption = _sentences(
+        "Points: means over seeds. Bars: 95 % intervals.", _only_best(len(table)), outside
+    )
+    return make_plot(f"{part.name}-scores", "Quality", caption, partial(_draw_scores, rows, levels))
+
+
+def _levels_of(baselines: Baselines, rows: pd.DataFrame) -> tuple[Levels, str]:
+    score = rows["bits_per_byte"]
+    return baselines_in_range(baselines, "bits_per_byte", score.min(), score.max())
+
+
+def _draw_scores(rows: pd.DataFrame, levels: Levels, axes: Axes) -> list[Label]:
+    table = rows.sort_values("bits_per_byte", ascending=False)
+    figure, places = axes.figure, np.arange(len(table))
+    figure.set_figheight(0.26 * len(table) + 0.9)  # type: ignore[union-attr]
+    tints = [colour(number) for number in table["colour"]]
+    low, high = table["bits_per_byte_low"], table["bits_per_byte_high"]
+    axes.hlines(places, low, high, colors=tints, linewidth=1.2, alpha=0.6)
+    axes.scatter(table["bits_per_byte"], places, c=tints, s=36, zorder=2)
+    axes.set_yticks(places, list(table["short"]))
+    axes.set_ylim(-0.7, len(table) - 0.3)
+    axes.grid(axis="y", visible=False)
+    for name, value in levels:
+        axes.axvline(value, **DOTTED)
+        at = (value, 1.01)
+        transform = axes.get_xaxis_transform()
+        axes.text(*at, name, transform=transform, rotation=20, color=INK, fontsize=FONT - 1.5)
+    axes.set_xlabel("bits per byte (lower is better)")
+    return []
+
+
+# --- loss --------------------------------------------------------------------
+
+
+def _loss_plots(
+    part: Comparison, records: Records, session: MeasuredSession | None, name: str
+) -> Iterator[Plot]:
+    """Yield held-out loss against tokens, or against seconds by the rates of a session."""
+    lines = zip(part.likelihoods, part.baselines, strict=True)
+    baselines_of = {str(rows["tokenizer"].iloc[0]): baselines for rows, baselines in lines}
+    kinds = sorted(set(zip(part.rows["objective"], part.rows["tokenizer"], strict=True)))
+    for number, (objective, tokenizer) in enumerate(kinds):
+        table, left = _best_curves(curve_table(part, records.curves, objective, tokenizer))
+        causal = objective == "causal"
+        baselines = baselines_of.get(tokenizer) if causal else None
+        levels, outside = (
+            baselines_in_range(baselines, "validation_nats", *_loss_range(table))
+            if baselines and len(table)
+            else ([], "")
+        )
+        axis, about = ("tokens", ABOUT_TOKENS) if session is None else ("seconds", ABOUT_SECONDS)
+        suffix = "" if causal else f" ({objective}: an axis of its own)"
+        draw = partial(_draw_loss, table, session, levels)
+        title = f"Held-out loss against {axis}{suffix}"
+        yield make_plot(f"{name}-{axis}-{number}", title, _sentences(about, left, outside), draw)
+
+
+ABOUT_TOKENS = "Mean over seeds, with the range over seeds behind it. The steep first phase is above the frame."
+ABOUT_SECONDS = (
+    "Seconds are tokens divided by the separately measured rate, not the wall time of the training "
+    "run."
+)
+
+
+def curve_table(
+    part: Comparison, curves: pd.DataFrame, objective: str, tokenizer: str
+) -> pd.DataFrame:
+    """Return the logged held-out loss of the finished runs of one objective and tokenizer."""
+    runs = part.runs[part.runs["objective"].eq(objective) & part.runs["tokenizer"].eq(tokenizer)]
+    runs = runs.loc[~runs["control"], ["run", "row"]]
+    named = runs.join(part.rows[["short", "colour", "subject"]], on="row")
+    table = curves[["run", "tokens", "validation_nats"]].merge(named, on="run")
+    table = table.dropna(subset=["validation_nats"])
+    return table.astype({"tokens": float, "validation_nats": float})
+
+
+def _best_curves(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the curves that end lowest, and a sentence where there are more."""
+    ends = table["tokens"] == table.groupby("short")["tokens"].transform("max")
+    last = table[ends].groupby("short")["validation_nats"].mean()
+    best = table["short"].isin(last.nsmallest(MAX_NAMED).index)
+    return table[best].sort_values("short"), _only_best(len(last))
+
+
+def _loss_range(table: pd.DataFrame, levels: Levels = ()) -> tuple[float, float]:
+    """Return the lowest and the highest loss of the frame: without the steep first phase."""
+    losses = table["validation_nats"]
+    late = losses[table["tokens"] >= STEEP_SHARE * table["tokens"].max()]
+    heights = [height for _, height in levels]
+    return min([losses.min(), *heights]), max([late.max(), *heights])
+
+
+def _draw_loss(
+    table: pd.DataFrame, session: MeasuredSession | None, levels: Levels, axes: Axes
+) -> list[Label]:
+    table = table.assign(x=table["tokens"])
+    if table.empty:
+        raise EmptyPlot("no held-out loss was logged")
+    if session is not None:
+        rates = table["subject"].map(lambda one: session.value(one, "train_tokens_per_second"))
+        table = table.assign(x=table["tokens"] / rates.astype(float)).dropna(subset=["x"])
+        if table.empty:
+            raise EmptyPlot("no training rate was measured for these rows")
+    groups = table.groupby(["short", "colour", "x"])["validation_nats"]
+    means = groups.agg(y="mean", low="min", high="max").reset_index()
+    labels = draw_lines(axes, means)
+    low, top = _loss_range(table, levels)
+    pad_y(axes, low, top)
+    axes.set_ylabel("held-out loss (nats per token)")
+    if session is None:
+        axes.set_xlabel("training tokens")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        axes.set_xlabel("seconds of training = tokens / measured rate")
+        shown = table.loc[table["validation_nats"] <= axes.get_ylim()[1], "x"]
+        set_log(axes, shown.min() / 1.1, shown.max() * 1.05, "s")
+    return labels + draw_levels(axes, levels)
+
+
+# --- quality against cost ----------------------------------------------------
+
+
+def _cost_title(metric: str) -> str:
+    return f"Quality against {COSTS[metric][0]}"
+
+
+def _cost_plots(part: Comparison, session: MeasuredSession, name: str) -> Iterator[Plot]:
+    for number, table in enumerate(part.likelihoods):
+        rows = table[~table["control"]]
+        for metric in COSTS:
+            cost = rows["subject"].map(lambda one, m=metric: session.value(one, m)).astype(float)
+            shown = _shown_rows(rows.assign(x=cost, y=rows["bits_per_byte"]), metric)
+            levels, outside = _levels_of(part.baselines[number], shown) if len(shown) else ([], "")
+            zero = list(rows.loc[cost.eq(0), "short"])
+            caption = _sentences(
+                "Dashed: the rows that no other beats in both. Bars: 95 % intervals.",
+                f"{len(shown)} of {len(rows)} rows: the best, and those on the dashed line."
+                if len(rows) > MAX_NAMED
+                else "",
+                f"Without any, and so off the scale: {join_words(zero)}." if zero else "",
+                outside,
+            )
+            draw = partial(_draw_cost, shown, metric, levels)
+            yield make_plot(f"{name}-{metric}-{number}", _cost_title(metric), caption, draw)
+
+
+def _front(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows that no other beats in both cost and quality."""
+    cost = -rows["x"] if COSTS[metric][2] else rows["x"]
+    return rows[pareto_front(cost.to_numpy(dtype=float), rows["y"].to_numpy(dtype=float))]
+
+
+def _shown_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the best rows, and those that no other beats in both."""
+    measured = rows[rows["x"].notna()]
+    kept = _front(measured, metric).index.union(measured.head(MAX_NAMED).index)
+    return rows[rows.index.isin(kept)]
+
+
+def _draw_cost(rows: pd.DataFrame, metric: str, levels: Levels, axes: Axes) -> list[Label]:
+    _, label, more_is_better, unit = COSTS[metric]
+    table = rows[rows["x"] > 0].rename(
+        columns={"bits_per_byte_low": "low", "bits_per_byte_high": "high"}
+    )
+    if len(table) < 2:
+        raise EmptyPlot("fewer than two rows have both numbers from one session")
+    if table["x"].max() <= table["x"].min() * 1.01:
+        raise EmptyPlot("it is the same for all rows")
+    front = _front(table, metric).sort_values("x")
+    steps = "steps-pre" if more_is_better else "steps-post"
+    axes.plot(
+        front["x"],
+        front["y"],
+        color=FAINT,
+        linewidth=1,
+        linestyle=(0, (4, 2)),
+        zorder=1,
+        drawstyle=steps,
+    )
+    labels = draw_points(axes, table)
+    room = (table["x"].max() / table["x"].min()) ** 0.12
+    set_log(axes, table["x"].min() / room, table["x"].max() * room, unit)
+    axes.margins(y=0.12)
+    axes.set_xlabel(label)
+    axes.set_ylabel("bits per byte (lower is better)")
+    return labels + draw_levels(axes, levels)
