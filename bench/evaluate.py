@@ -4,8 +4,8 @@
   python -m bench.evaluate results/default evaluate.protocol=stride evaluate.stride=16  all runs
   python -m bench.evaluate results/default evaluate.protocol=stateful  the state is carried
 
-Scores are recorded in RUN/evaluations/<protocol>-<digest8>, and computed once. The report is written
-again; it never ranks across protocols. Exit codes: 0 done, 2 a mistake in the command.
+Scores are recorded in RUN/evaluations/<protocol>-<digest8>, and computed once. The report is
+written again; it never ranks across protocols. Exit codes: 0 done, 2 a mistake in the command.
 """
 
 import logging

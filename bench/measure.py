@@ -4,9 +4,9 @@
   python -m bench.measure arch=rnn,transformer measure=full -m  with curves over context
   python -m bench.measure arch=gpt size.context=1024 threads=2  one, against itself
 
-It takes the keys of python -m bench.run (its --help lists them), and measures each time. Records are
-in results/<suite>/measure, the report in results/<suite>/report. Exit codes: 0 all measured, 1 one
-failed, 2 a mistake in the command, 130 Ctrl-C.
+It takes the keys of python -m bench.run (its --help lists them), and measures each time. Records
+are in results/<suite>/measure, the report in results/<suite>/report. Exit codes: 0 all measured,
+1 one failed, 2 a mistake in the command, 130 Ctrl-C.
 """
 
 import sys

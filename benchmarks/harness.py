@@ -9,8 +9,8 @@ checkpoints, of which there is one in five minutes.
 """
 
 import argparse
+import logging
 import random
-import sys
 import tempfile
 from pathlib import Path
 
@@ -19,12 +19,12 @@ import torch
 import turns
 from torch import nn
 
+from bench.cli.console import setup_logging
 from bench.config.identity import run_name
 from bench.config.schema import DataConfig, Run
 from bench.execution import worker
 from bench.model import build_model, count_parameters
 from bench.records import store
-from bench.system.processes import PROGRESS_PREFIX
 from bench.training import optimizer
 
 BYTES = 257  # the vocabulary of the tokenizer `bytes`
@@ -55,20 +55,22 @@ def harness() -> None:
     with turns.channel() as answers, tempfile.TemporaryDirectory() as place:
         here, left = turns.Turns(answers, {"steps": float(LOGGED)}), 0
 
-        def say(line: str) -> None:
+        def take_turns(record: logging.LogRecord) -> bool:
             nonlocal left
-            print(line, file=sys.stderr)
-            if line.startswith(PROGRESS_PREFIX):
+            if getattr(record, "progress", False):
                 left -= 1
                 if left == 0:
                     here.end()
                 if left <= 0:
                     left = here.begin()[1]
+            return True
 
+        setup_logging()
+        logging.getLogger(worker.__name__).addFilter(take_turns)
         run = whole_run(Path(place))
         folder = Path(place) / run_name(run)
         store.create_record(folder, run, {}, {"digests": {}})
-        worker.train_and_score(run, folder, say)
+        worker.train_and_score(run, folder)
         raise SystemExit("the run is over: fewer rounds, or shorter ones")
 
 

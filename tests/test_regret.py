@@ -158,7 +158,7 @@ def recorded(double: str, folder: Path) -> dict[str, Any]:
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
     )  # fmt: skip
     (folder / "checkpoint").mkdir()
-    assert worker.run_and_record(run, folder, lambda line: None) == 4
+    assert worker.run_and_record(run, folder) == 4
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return result
 

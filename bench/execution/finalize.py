@@ -1,4 +1,4 @@
-"""What a trained run leaves: its weights, its score on held-out text, what it wrote, its size and its cost."""
+"""Score and record a trained run: weights, score on held-out text, a sample, size and cost."""
 
 import math
 from pathlib import Path
@@ -18,164 +18,153 @@ from bench.records.metrics import Metric, metric
 from bench.training import (
     Diverged,
     Objective,
+    Setup,
     TrainSettings,
     build_objective,
     precision_name,
     save_weights,
 )
 
-CHECK_BLOCKS = 4  # blocks of held-out text that a trained model and its weights in a fresh one are held against each other on
-TOLERANCE, TOLERANCE_MIXED = (
-    1e-3,
-    1e-2,
-)  # nats a token that they may differ by, in float32 and in mixed precision
+CHECK_BLOCKS = 4  # of held-out text, for the comparison of a model with its saved weights
+TOLERANCE, TOLERANCE_MIXED = 1e-3, 1e-2  # nats per token, in float32 and in mixed precision
 
 
 class StaleWeights(Exception):
-    """A trained model that does not compute what its weights say; the message is what came."""
+    """A trained model that does not compute what its weights say; the message has both losses."""
 
 
 class TrainingSummary(NamedTuple):
-    """What training leaves behind."""
+    """What training took."""
 
     seconds: float
     tokens: int
     targets: float  # tokens with a loss
+    compile_seconds: float | None = None  # of compiling, or of choosing CUDA kernels, before it
 
 
 def finalize(
-    asked: Objective,
-    corpus: Corpus,
-    run: Run,
-    plan: TrainSettings,
-    folder: Path,
-    fitted: TrainingSummary,
-    compiling: float | None,
+    setup: Setup, corpus: Corpus, run: Run, folder: Path, summary: TrainingSummary
 ) -> None:
-    """Score and record what was trained. Raises Diverged where no score comes of it, Stale where the score would be another's."""
-    language_model, width = asked.model, asked.model.backbone.width
-    save_weights(folder / "checkpoint", language_model, corpus.vocabulary, width)
-    check_weights(asked, corpus, run, plan)
-    score, windows = suite.score_model(asked, corpus, run, plan)
-    if lost := evaluation.first_non_finite(score.metrics):
-        raise Diverged(plan.steps, f"{lost} of the trained model")
+    """Score and record what was trained. Raises Diverged without a finite score, StaleWeights."""
+    objective, model, settings = setup.objective, setup.model, setup.settings
+    save_weights(folder / "checkpoint", model, corpus.vocabulary, model.backbone.width)
+    check_weights(objective, corpus, run, settings)
+    score, windows = suite.score_model(objective, corpus, run, settings)
+    if name := evaluation.first_non_finite(score.metrics):
+        raise Diverged(settings.steps, f"{name} of the trained model")
     store.write_parquet(folder / "documents.parquet", score.documents)
     store.write_parquet(folder / "windows.parquet", windows)
-    kernels = kernel_facts(
-        language_model
-    )  # in training and scoring: what follows may be in another precision
-    wrote = sample_text(asked, corpus, run)
-    if wrote:
-        store.write_text(folder / "text.txt", wrote)
-    looks = evaluation.validation_bytes(
-        asked, corpus.parts["validation"], corpus.vocabulary, run.size.context
-    )
-    metrics = [
-        *score.metrics,
-        *looks,
-        *size_metrics(language_model, run),
-        *cost_metrics(fitted, compiling),
-    ]
     facts = {
-        "objective": asked.name,
+        "objective": objective.name,
         "protocol": score.protocol,
         "part": corpus.scored,
-        "width": width,
-    } | settings_facts(plan)
-    facts |= (
-        {"ranks": run.train.ranks, "sharding": run.train.sharding} if run.train.ranks > 1 else {}
-    )
-    facts |= kernels
+        "width": model.backbone.width,
+        **settings_facts(run, settings),
+    }
+    if kernels := model.backbone.ran_on():  # before the sample, which may run on others
+        facts["kernels"] = kernels
+    if text := sample_text(objective, corpus, run):
+        store.write_text(folder / "text.txt", text)
+    metrics = [
+        *score.metrics,
+        *evaluation.validation_bytes(
+            objective, corpus.parts["validation"], corpus.vocabulary, run.size.context
+        ),
+        *size_metrics(model, run),
+        *cost_metrics(summary),
+    ]
     store.write_result(folder, "done", metrics=metrics, facts=facts)
     store.remove_training_state(folder)
 
 
-def check_weights(asked: Objective, corpus: Corpus, run: Run, plan: TrainSettings) -> None:
-    """Raise Stale unless a model made afresh with the trained weights has the same loss: scored has to be what was trained.
+def check_weights(objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings) -> None:
+    """Raise StaleWeights unless a new model with the trained weights has the same loss.
 
-    Copies of weights that are kept, in another precision say, and not renewed when an optimizer changes them would pass unseen.
+    A model may keep copies of weights, in another precision for example, which the optimizer does
+    not update: it would be scored with other weights than those that are saved.
     """
-    width, size = asked.model.backbone.width, corpus.vocabulary.size
-    fresh = build_model(run.arch, width, run.size.context, size, seed=run.seed, device=plan.device)
-    fresh.load_state_dict(asked.model.state_dict())
+    width, vocabulary = objective.model.backbone.width, corpus.vocabulary.size
+    fresh = build_model(
+        run.arch, width, run.size.context, vocabulary, seed=run.seed, device=settings.device
+    )
+    fresh.load_state_dict(objective.model.state_dict())
     blocks = evaluation.spread_blocks(corpus.parts["validation"], run.size.context, CHECK_BLOCKS)
-    expected = evaluation.validation_nats(build_objective(run.objective, fresh), blocks, plan)
-    came = evaluation.validation_nats(asked, blocks, plan)
-    most = TOLERANCE if plan.precision == torch.float32 else TOLERANCE_MIXED
-    if math.isfinite(came) and not abs(came - expected) <= most:  # what is no number has no score
+    restored = build_objective(run.objective, fresh)
+    expected = evaluation.validation_nats(restored, blocks, settings)
+    trained = evaluation.validation_nats(objective, blocks, settings)
+    tolerance = TOLERANCE if settings.precision == torch.float32 else TOLERANCE_MIXED
+    if math.isfinite(trained) and not abs(trained - expected) <= tolerance:
         raise StaleWeights(
-            f"the trained model has a loss of {came:.4f} nats, and its weights in a model made afresh {expected:.4f}: it keeps "
-            "something that training changed, and does not renew or save it"
+            f"the trained model has a loss of {trained:.4f} nats, and a new model with its weights "
+            f"{expected:.4f}: it keeps a state that training changed, and does not save it"
         )
 
 
-def sample_text(asked: Objective, corpus: Corpus, run: Run) -> str:
-    """What the model writes after the prompt; nothing for one that cannot."""
-    settings = run.evaluate
-    if not asked.model.backbone.causal or not settings.sample_tokens or not corpus.vocabulary.text:
+def sample_text(objective: Objective, corpus: Corpus, run: Run) -> str:
+    """Return what the model writes after the prompt; empty for one that cannot write."""
+    model, options = objective.model, run.evaluate
+    if not model.backbone.causal or not options.sample_tokens or not corpus.vocabulary.text:
         return ""
-    asked.eval()
+    objective.eval()
     try:
-        return settings.prompt + continue_text(
-            asked.model,
+        return options.prompt + continue_text(
+            model,
             corpus.vocabulary,
-            settings.prompt,
-            settings.sample_tokens,
-            settings.temperature,
+            options.prompt,
+            options.sample_tokens,
+            options.temperature,
             run.seed,
         )
     except Unsupported:
         return ""
 
 
-def size_metrics(language_model: LanguageModel, run: Run) -> list[Metric]:
+def size_metrics(model: LanguageModel, run: Run) -> list[Metric]:
     """Return parameters, width, unused budget, state of one sequence and FLOPs per token."""
-    counts = count_parameters(language_model)
-    state = state_metric(language_model, run.size.context)
+    counts = count_parameters(model)
+    state = state_metric(model, run.size.context)
     if run.size.match == "state":  # the width was solved from the state, so there is one
         spent = state.values[0] / run.size.state_bytes
     else:
         spent = counts[COUNT_KEYS[run.size.count]] / run.size.parameters
     return [
         *(metric(name, count) for name, count in counts.items()),
-        metric("width", language_model.backbone.width),
+        metric("width", model.backbone.width),
         metric("budget_slack", 1 - spent),
         state,
-        metric("flops_per_token", language_model.flops(run.size.context)),
+        metric("flops_per_token", model.flops(run.size.context)),
     ]
 
 
-def state_metric(language_model: LanguageModel, length: int) -> Metric:
+def state_metric(model: LanguageModel, length: int) -> Metric:
     """Return the bytes of one sequence's state at the full context, or why there is none."""
     try:
-        size = language_model.backbone.state_bytes(language_model.init_state(1, length))
+        size = model.backbone.state_bytes(model.init_state(1, length))
     except Unsupported as reason:
         return metric("state_bytes", note=str(reason))
     return metric("state_bytes", size, f"of one sequence of {length} tokens")
 
 
-def cost_metrics(fitted: TrainingSummary, compiling: float | None) -> list[Metric]:
-    """Return what training took, and what compiling or choosing CUDA kernels took before it."""
+def cost_metrics(summary: TrainingSummary) -> list[Metric]:
+    """Return what training took, and compiling or choosing CUDA kernels before it."""
     costs = {
-        "compile_seconds": compiling,
-        "train_seconds": fitted.seconds,
-        "tokens_seen": fitted.tokens,
-        "tokens_with_loss": fitted.targets if math.isfinite(fitted.targets) else None,
+        "compile_seconds": summary.compile_seconds,
+        "train_seconds": summary.seconds,
+        "tokens_seen": summary.tokens,
+        "tokens_with_loss": summary.targets if math.isfinite(summary.targets) else None,
     }
     return [metric(name, value) for name, value in costs.items() if value is not None]
 
 
-def settings_facts(plan: TrainSettings) -> dict[str, Any]:
-    """What was decided on the spot."""
-    chosen = {
-        "device": str(plan.device),
-        "precision": precision_name(plan),
-        "learning_rate": plan.learning_rate,
+def settings_facts(run: Run, settings: TrainSettings) -> dict[str, Any]:
+    """Return what was decided on this machine."""
+    facts: dict[str, Any] = {
+        "device": str(settings.device),
+        "precision": precision_name(settings),
+        "learning_rate": settings.learning_rate,
     }
-    return chosen if plan.compile == "none" else chosen | {"compile": plan.compile}
-
-
-def kernel_facts(language_model: LanguageModel) -> dict[str, str]:
-    """Which kernels its recurrences ran on, where they have a choice."""
-    found = language_model.backbone.ran_on()
-    return {"kernels": found} if found else {}
+    if settings.compile != "none":
+        facts["compile"] = settings.compile
+    if run.train.ranks > 1:
+        facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding}
+    return facts

@@ -88,15 +88,14 @@ def follow() -> int:
         with tempfile.TemporaryDirectory() as place:
             path = Path(place) / "run.json"
             path.write_text(json.dumps(tree), encoding="utf-8")
-            result = processes.run_module(
-                ["bench.execution.worker", str(path), folder], run.threads,
-                run.train.limit_seconds, run_name(run), environment={RENDEZVOUS: f"torchrun:{number}"},
-            )  # fmt: skip
+            call = (["bench.execution.worker", str(path), folder], run.threads)
+            limit, rendezvous = run.train.limit_seconds, {RENDEZVOUS: f"torchrun:{number}"}
+            result = processes.run_module(*call, limit, run_name(run), environment=rendezvous)
         if result.reason:
             reason = f"rank {os.environ['RANK']} on {platform.node()} {result.reason}"
             logger.info(reason)
             _store().set(f"bench/{number}/death", reason)
-            time.sleep(processes.GRACE_SECONDS)  # for rank 0 to record it, before torchrun ends it
+            time.sleep(processes.GRACE_SECONDS)  # for rank 0 to record it before torchrun ends
             return 1
     return 0
 

@@ -1,13 +1,12 @@
-"""One run from start to end, in a process of its own: `python -m bench.execution.worker RUN.json FOLDER`."""
+"""Train, score and record one run: `python -m bench.execution.worker RUN.json FOLDER`."""
 
-import contextlib
 import json
 import logging
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -20,20 +19,19 @@ from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
 from bench.data import Corpus
 from bench.evaluation import regret, suite
-from bench.execution import finalize
-from bench.execution.finalize import TrainingSummary
+from bench.execution.finalize import StaleWeights, TrainingSummary, finalize
 from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
 from bench.system.files import remove_stale_temp, write_error_message
+from bench.system.memory import is_out_of_memory
 from bench.system.processes import EXIT_NOT_RECORDED
 from bench.training import (
     SINGLE_PROCESS,
     Checkpointer,
     Diverged,
     LoggedStep,
-    Objective,
     Setup,
     TrainSettings,
     TrainState,
@@ -50,51 +48,64 @@ from bench.training import (
 )
 
 logger = logging.getLogger(__name__)
-Say = Callable[[str], None]
+EXIT_CANNOT_START, EXIT_FAILED = 2, 4
 
 
-def train_and_score(run: Run, folder: Path, say: Say) -> None:
-    """Train, score and record one run. Raises UserError before training, Diverged in it, Unsupported where it cannot be."""
+def train_and_score(run: Run, folder: Path) -> None:
+    """Train, score and record one run.
+
+    Raises UserError before training, Unsupported if the architecture cannot do what is requested,
+    Diverged, LeakDetected and StaleWeights.
+    """
     torch.set_num_threads(run.threads)
-    torch.set_flush_denormal(True)  # numbers near zero would cost a hundred times as much
+    torch.set_flush_denormal(True)  # denormal numbers would take a hundred times as long
     corpus = data.prepare(run.data, run.names["data"])
     trained = setup(run, corpus)
-    settings, objective, group = trained.settings, trained.objective, trained.group
+    settings, group = trained.settings, trained.group
     suite.check_protocol_supported(trained.model, run, corpus)
     budget.require_plan(run)
     planning.require_search(run)
-    digests = {
-        "data": corpus.digest,
-        "text": corpus.facts["text_digest"],
-        "order": trained.blocks.digest(settings.steps),
-    }
-    # `auto` may mean another device or precision elsewhere
-    chosen = {"device": settings.device.type, "precision": precision_name(settings)}
-    sources = source.training_source(str(run.arch["_target_"]))
-    origin = digests | {"source": sources, "config": identity(run)} | chosen
-    group.check_consistent(origin)
-    if group.is_main:
-        store.add_provenance(folder, digests, corpus.facts)
-    compile_objective(objective, settings, run.data.cache)
+    origin = record_origin(run, folder, corpus, trained)
+    compile_objective(trained.objective, settings, run.data.cache)
     # on CUDA, too: loading libraries and choosing kernels takes seconds
     warms = settings.compile != "none" or settings.device.type == "cuda"
-    compiling = warm_up(objective, settings, trained.blocks) if warms else None
-    shard_parameters(objective, group)
-    fitted = fit(trained, corpus, run, folder, origin)
+    compiling = warm_up(trained.objective, settings, trained.blocks) if warms else None
+    shard_parameters(trained.objective, group)
+    summary = fit(trained, corpus, run, folder, origin)._replace(compile_seconds=compiling)
     if group.sharded:
-        objective = gather_model(run, trained, corpus.vocabulary.size)
+        trained = gather_model(run, trained, corpus.vocabulary.size)
     group.destroy()
     if group.is_main:
         alone = replace(settings, group=SINGLE_PROCESS)
-        finalize.finalize(objective, corpus, run, alone, folder, fitted, compiling)
+        finalize(replace(trained, settings=alone), corpus, run, folder, summary)
 
 
-def gather_model(run: Run, setup: Setup, vocabulary: int) -> Objective:
-    """Return the objective with full weights, gathered from the shards. A collective."""
+def record_origin(run: Run, folder: Path, corpus: Corpus, setup: Setup) -> dict[str, str]:
+    """Record the digests of the data; return all that a checkpoint has to agree with."""
+    digests = {
+        "data": corpus.digest,
+        "text": corpus.facts["text_digest"],
+        "order": setup.blocks.digest(setup.settings.steps),
+    }
+    origin = digests | {
+        "source": source.training_source(str(run.arch["_target_"])),
+        "config": identity(run),
+        # `auto` may mean another device or precision elsewhere
+        "device": setup.settings.device.type,
+        "precision": precision_name(setup.settings),
+    }
+    setup.group.check_consistent(origin)
+    if setup.group.is_main:
+        store.add_provenance(folder, digests, corpus.facts)
+    return origin
+
+
+def gather_model(run: Run, setup: Setup, vocabulary: int) -> Setup:
+    """Return the setup with full weights, gathered from the shards. A collective."""
     states = gather_full(setup.model.state_dict())
-    language_model = build_sized_model(run, vocabulary, setup.settings.device)
-    language_model.load_state_dict(states)
-    return build_objective(run.objective, language_model)
+    model = build_sized_model(run, vocabulary, setup.settings.device)
+    model.load_state_dict(states)
+    return replace(setup, model=model, objective=build_objective(run.objective, model))
 
 
 def fit(
@@ -158,96 +169,78 @@ def log_step(
 
 
 def main(arguments: list[str]) -> int:
-    """0: done or skipped. 2: could not start. 3: asked to stop. 4: failed. 5: could not write. All but 3 and 5 are in the record.
+    """Run as a process of its own; return the exit code.
 
-    Python's own 1, for a traceback, is not among them: whoever started this process then records the death.
+    0: done or skipped. 2: cannot start. 3: stopped. 4: failed. 5: cannot write. All but 3 and 5 are
+    recorded. Python's own 1, after a traceback, is recorded by the process that started this one.
     """
-    try:
-        asked, folder = (
-            run_from_dict(json.loads(Path(arguments[0]).read_text(encoding="utf-8"))),
-            Path(arguments[1]),
-        )
-    except (IndexError, OSError, ValueError, AttributeError, TypeError):
-        print(
-            "error: no run is named: python -m bench.execution.worker RUN.json FOLDER is what python -m bench.run starts",
-            file=sys.stderr,
-        )
-        return 2
-
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError):  # nobody listens any more: the parent is gone
-            print(line, file=sys.stderr, flush=True)
-
     setup_logging(in_worker=True)
+    try:
+        run = run_from_dict(json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+        folder = Path(arguments[1])
+    except (IndexError, OSError, ValueError, AttributeError, TypeError):
+        logger.error("no run is given: python -m bench.run starts workers, with RUN.json FOLDER")
+        return EXIT_CANNOT_START
     try:
         signals.install_stop_handlers()
         if not is_main_process():
-            return run_rank(asked, folder, say)
-        with FileLock(
-            folder / ".lock"
-        ):  # one that lost its parent may still be writing its checkpoint
-            return run_and_record(asked, folder, say)
+            logging.getLogger("bench").setLevel(logging.WARNING)
+            return run_rank(run, folder)
+        with FileLock(folder / ".lock"):  # a worker that lost its parent may still be saving
+            return run_and_record(run, folder)
     except signals.StopRequested:
         return signals.EXIT_STOPPED
     except OSError as error:
-        say(write_error_message(error, folder))
+        logger.warning(write_error_message(error, folder))
         return EXIT_NOT_RECORDED
     finally:
         signals.ignore_stop()
 
 
-def run_rank(asked: Run, folder: Path, say: Say) -> int:
-    """Train as one of those whose first writes the record, and says there why it came to no end; returns the exit code."""
+def run_rank(run: Run, folder: Path) -> int:
+    """Train as a rank other than 0, which records the run; return the exit code."""
     try:
-        train_and_score(asked, folder, lambda line: None)
+        train_and_score(run, folder)
     except Unsupported:
         return 0
-    except UserError as mistake:
-        say(str(mistake))
-        return 2
-    except SystemExit as ended:
-        say(describe_error(ended))
-        return 4
-    except Diverged:
-        return 4
+    except BaseException as error:
+        code, reason, _ = failure(error)
+        if not isinstance(error, Diverged):  # then all ranks diverge, and rank 0 records it
+            logger.warning(reason)
+        return code
     return 0
 
 
-def run_and_record(asked: Run, folder: Path, say: Say) -> int:
-    """Run, and record why where that does not come to its end; returns the exit code."""
+def run_and_record(run: Run, folder: Path) -> int:
+    """Train and score a run, and record why if that fails; return the exit code."""
     for place in (folder, folder / "checkpoint"):
         remove_stale_temp(place)
     try:
-        train_and_score(asked, folder, say)
+        train_and_score(run, folder)
     except Unsupported as reason:
         store.write_result(folder, "skipped", str(reason))
-    except UserError as mistake:
-        store.write_result(folder, "failed", str(mistake), facts={"started": False})
-        return 2
-    except Diverged as reason:
-        store.write_result(folder, "failed", str(reason), facts={"diverged": reason.step})
-        return 4
-    except (
-        SystemExit
-    ) as ended:  # of the architecture's: code 0 would pass for an end that went well
-        store.write_result(folder, "failed", describe_error(ended))
-        return 4
-    except (regret.LeakDetected, finalize.StaleWeights) as reason:
-        store.write_result(folder, "failed", str(reason))
-        return 4
-    except (
-        MemoryError,
-        RuntimeError,
-    ) as error:  # torch has no class of its own for a processor's memory
-        line = str(error).partition("\n")[0]
-        if (
-            not isinstance(error, (MemoryError, torch.OutOfMemoryError))
-            and "can't allocate memory" not in line
-        ):
-            raise
-        store.write_result(folder, "failed", f"out of memory: {line}")
-        return 4
+    except BaseException as error:
+        code, message, facts = failure(error)
+        store.write_result(folder, "failed", message, facts=facts)
+        return code
     return 0
+
+
+def failure(error: BaseException) -> tuple[int, str, dict[str, Any]]:
+    """Return exit code, reason and facts of a failure; raise an error that is none of its own."""
+    match error:
+        case UserError():
+            return EXIT_CANNOT_START, str(error), {"started": False, "code": error.code}
+        case Diverged():
+            return EXIT_FAILED, str(error), {"diverged": error.step}
+        case SystemExit():  # of the architecture: its code 0 would pass for success
+            return EXIT_FAILED, describe_error(error), {}
+        case regret.LeakDetected() | StaleWeights():
+            return EXIT_FAILED, str(error), {}
+        case MemoryError() | RuntimeError() if is_out_of_memory(error):
+            line = str(error).partition("\n")[0]
+            return EXIT_FAILED, f"out of memory: {line}", {}
+    raise error
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 
 from bench.performance import memory
-from bench.performance.memory import TrainingStep, is_out_of_memory
+from bench.performance.memory import TrainingStep
 from bench.system.host import total_memory_bytes
+from bench.system.memory import is_out_of_memory
 
 MAX_BATCH = 65_536  # sequences: no larger batch is tried
 SEARCH_SECONDS = 45.0

@@ -127,15 +127,3 @@ def cuda_peak_bytes(step: TrainingStep) -> tuple[int, int]:
     step.run()
     torch.cuda.synchronize()
     return torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
-
-
-OUT_OF_MEMORY_PHRASES = (  # as torch and its libraries word it
-    "out of memory", "not enough memory", "can't allocate memory", "alloc_failed",
-)  # fmt: skip
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that no memory was left, on any device."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        phrase in str(error).lower() for phrase in OUT_OF_MEMORY_PHRASES
-    )

@@ -23,11 +23,11 @@ from bench.config.schema import Run, run_from_dict
 from bench.model import PLUGIN_ERRORS, describe_error
 from bench.performance import energy, memory_profile
 from bench.performance.hardware_peak import HardwarePeak
-from bench.performance.memory import is_out_of_memory
 from bench.performance.process_memory import reset_peak_bytes
 from bench.performance.worker_client import RequestFailed, RequestUnsupported
 from bench.performance.workload import Workload
 from bench.system.host import environment_record
+from bench.system.memory import is_out_of_memory
 
 EXIT_RENEW = 77  # exit code of a child that a fresh one replaces
 BASE = (0, 0)  # the key of the workload at the run's own context and batch

@@ -21,7 +21,6 @@ from architectures.rwkv7 import generalised_delta_rule
 from bench import model
 from bench.config import identity
 from bench.config.errors import UserError
-from bench.execution.finalize import kernel_facts
 from tests.conftest import OWN, ROOT
 
 RULES: dict[str, Callable[..., Any]] = {
@@ -224,10 +223,11 @@ def test_the_record_says_what_ran_and_auto_is_as_good_as_not_given() -> None:
         next(path for path in OWN if path.stem == "retnet").read_text(encoding="utf-8")
     )
     built = model.build_model(arch, 8, 8, 5, 0)
-    assert kernel_facts(built) == {"kernels": "reference"}
+    assert built.backbone.ran_on() == "reference"
     next(module for module in built.modules() if isinstance(module, Recurrence)).ran = "fla"
-    assert kernel_facts(built) == {"kernels": "fla, reference"}
-    assert kernel_facts(model.build_model({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0)) == {}
+    assert built.backbone.ran_on() == "fla, reference"
+    rnn = model.build_model({"_target_": "architectures.rnn.RNN"}, 8, 8, 5, 0)
+    assert rnn.backbone.ran_on() == ""
     unsaid = {key: value for key, value in arch.items() if key != "kernels"}
     assert identity.architecture_id(arch) == identity.architecture_id(unsaid)
     assert identity.architecture_id(arch | {"kernels": "reference"}) != identity.architecture_id(

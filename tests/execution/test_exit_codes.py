@@ -91,7 +91,7 @@ def test_an_exit_while_it_trains_stands_in_the_record(
         sys.exit(0)
 
     monkeypatch.setattr(worker, "train_and_score", leaves)
-    assert worker.run_and_record(a_run(tmp_path), tmp_path, print) == 4
+    assert worker.run_and_record(a_run(tmp_path), tmp_path) == 4
     result = store.read_json(tmp_path / "result.json")
     assert (result["status"], result["reason"]) == ("failed", "SystemExit: it called sys.exit(0)")
 
@@ -124,7 +124,7 @@ def test_a_stopped_run_stays_unfinished(
 def test_a_cell_that_nobody_named_is_a_line(capsys: pytest.CaptureFixture) -> None:
     for words in ([], ["nowhere.json", "here"], [__file__, "here"]):
         assert worker.main(words) == 2
-        assert capsys.readouterr().err.startswith("error: no run is named")
+        assert capsys.readouterr().err.startswith("error: no run is given")
 
 
 # --- dry=true -------------------------------------------------------------------------------------

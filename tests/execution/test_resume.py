@@ -25,8 +25,8 @@ from bench.training import StepEvent, TrainState, checkpoint, train
 from bench.training.checkpoint import Checkpointer
 from tests.conftest import ROOT
 from tests.execution.disturbance import LONG, until
-from tests.test_record import run as a_run
-from tests.test_record import write as write_record
+from tests.records.test_store import make_run
+from tests.records.test_store import write as write_record
 from tests.training.toy import ORIGIN, PatternBlocks, make, train_all
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
@@ -218,9 +218,9 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
 
 def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: Path) -> None:
     began = time.time() - 100
-    first = write_record(a_run(tmp_path), "failed")
-    assert store.select_folder(a_run(tmp_path, again="failed"), began) == (first, False)
-    assert store.select_folder(a_run(tmp_path, again="failed"), began + 200) == (
+    first = write_record(make_run(tmp_path), "failed")
+    assert store.select_folder(make_run(tmp_path, again="failed"), began) == (first, False)
+    assert store.select_folder(make_run(tmp_path, again="failed"), began + 200) == (
         first.with_name(f"{first.name}-a2"),
         True,
     )
@@ -228,10 +228,10 @@ def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: P
 
 @pytest.mark.parametrize("again", ["failed", "all"])
 def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> None:
-    first = write_record(a_run(tmp_path), "failed")
+    first = write_record(make_run(tmp_path), "failed")
     saved(first / "checkpoint")
-    folder, _ = store.select_folder(a_run(tmp_path, again=again))
-    store.create_record(folder, a_run(tmp_path, again=again), {}, {})
+    folder, _ = store.select_folder(make_run(tmp_path, again=again))
+    store.create_record(folder, make_run(tmp_path, again=again), {}, {})
     handed = [(folder / "checkpoint" / name).exists() for name in checkpoint.TRAINING_FILES]
     assert handed == [again == "failed"] * 2
     assert (folder / "curve.jsonl").exists() == (again == "failed")
