@@ -200,10 +200,10 @@ def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:
 
 def test_blocks_for_looks_are_spread_over_the_part() -> None:
     part = Part(np.arange(1001, dtype=np.uint16), np.array([0]), np.array([1001]))
-    blocks = evaluation.spread_blocks(part, 10, 5)
+    blocks = evaluation.spread_blocks(part, 10, 5).tokens
     assert blocks[:, 0].tolist() == [0, 240, 490, 740, 990]
     assert blocks.shape == (5, 11)
-    assert evaluation.spread_blocks(part, 5000, 5).shape == (1, 1001)
+    assert evaluation.spread_blocks(part, 5000, 5).tokens.shape == (1, 1001)
 
 
 def test_the_look_at_the_validation_part_is_the_training_loss() -> None:

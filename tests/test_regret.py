@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import contract, data, evaluation, generate
+from bench import data, evaluation, generate
 from bench.config.errors import UserError
 from bench.config.identity import identity
 from bench.config.schema import DataConfig, Run, SizeConfig, SyntheticConfig, TrainConfig
@@ -93,13 +93,13 @@ def test_only_what_is_asked_is_scored_and_trained() -> None:
     assert found["scored_tokens"] == part.loss_mask.sum() == 4 * ((len(part.tokens) - 1) // 16)
     assert found["regret"] == pytest.approx(math.log(17), abs=1e-6)
     assert found["oracle_accuracy"] == 1
-    block = torch.from_numpy(data.Blocks(part.tokens, 16, 3, 0, part.loss_mask).at(0))
+    block = data.Blocks(part.tokens, 16, 3, 0, part.loss_mask).at(0)
     objective = Causal(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
-    batch = objective.batch(block, torch.Generator())
+    batch = objective.batch_of(block, torch.Generator())
     assert batch.tokens.min() >= 0
     assert batch.weight.sum(dim=1).tolist() == [4, 4, 4]
     assert objective(batch).count == 12
-    masked = Masked(Says(torch.zeros(17, 17))).batch(block, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
+    masked = Masked(Says(torch.zeros(17, 17))).batch_of(block, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     assert masked.weight[batch.weight == 0].sum() == 0
     assert masked.targets.equal(batch.targets)
 
@@ -166,7 +166,7 @@ def recorded(double: str, folder: Path) -> dict[str, Any]:
 def test_a_model_that_looks_ahead_is_caught_without_the_check_of_causality(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract, "check_before_training", lambda model: None)
+    monkeypatch.setattr("bench.training.run_setup.check_before_training", lambda model: None)
     result = recorded("LooksAhead", tmp_path)
     assert result["status"] == "failed"
     assert result["reason"].startswith("leak: ")

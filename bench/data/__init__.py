@@ -1,6 +1,6 @@
 """Turn text, or a synthetic source, into parts of tokens and batches of blocks; import no torch."""
 
-from bench.data.blocks import Blocks, WindowBatch, nats_per_unit, windows
+from bench.data.blocks import Blocks, TokenBlock, WindowBatch, nats_per_unit, windows
 from bench.data.corpus import Corpus, Part
 from bench.data.preparation import prepare
 from bench.data.synthetic.base import SyntheticSource
@@ -11,6 +11,7 @@ __all__ = [
     "Corpus",
     "Part",
     "SyntheticSource",
+    "TokenBlock",
     "Vocabulary",
     "WindowBatch",
     "nats_per_unit",

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,22 @@ VALIDATION_BLOCKS = 64  # of the validation part, scored now and then during tra
 TOKENS_PER_CHUNK = 1 << 22  # read at once, so that a part of any length takes little memory
 
 
+class TokenBlock(NamedTuple):
+    """Rows of tokens, and which of them are targets."""
+
+    tokens: np.ndarray  # (N, T + 1) int64
+    loss_mask: np.ndarray | None = None  # (N, T + 1) bool; None: all of them
+
+    def rows(self, chosen: slice) -> "TokenBlock":
+        """Return some of the rows."""
+        mask = None if self.loss_mask is None else self.loss_mask[chosen]
+        return TokenBlock(self.tokens[chosen], mask)
+
+
 class Blocks:
     """Training sequences of context + 1 tokens, `context` apart, each once per epoch.
 
-    Their order needs no state. A token that is not a target is stored as its complement,
-    −1 − token. Raise UserError where the text does not fill one batch.
+    Their order needs no state. Raise UserError where the text does not fill one batch.
     """
 
     def __init__(
@@ -60,10 +71,10 @@ class Blocks:
             chosen = np.concatenate([chosen, self.epoch(epoch + 1)[: self.batch - len(chosen)]])
         return chosen
 
-    def at(self, step: int) -> np.ndarray:
-        """Return the tokens of one step, counted from 0, (batch, context + 1) int64."""
+    def at(self, step: int) -> TokenBlock:
+        """Return the block of one step, counted from 0, (batch, context + 1)."""
         positions = self.indices(step)[:, None] * self.context + np.arange(self.context + 1)
-        return merge_mask(self.tokens, self.loss_mask, positions)
+        return take_block(self.tokens, self.loss_mask, positions)
 
     def digest(self, steps: int) -> str:
         """Return sixteen hexadecimal digits of the order that the first `steps` steps use."""
@@ -73,12 +84,12 @@ class Blocks:
         return digest.hexdigest()[:16]
 
 
-def merge_mask(
-    tokens: np.ndarray, loss_mask: np.ndarray | None, positions: np.ndarray | slice
-) -> np.ndarray:
-    """Return tokens as int64, complemented where they are not targets."""
-    ids = np.asarray(tokens[positions]).astype(np.int64)
-    return ids if loss_mask is None else np.where(loss_mask[positions], ids, ~ids)
+def take_block(
+    tokens: np.ndarray, loss_mask: np.ndarray | None, positions: np.ndarray
+) -> TokenBlock:
+    """Return the tokens at positions (N, T + 1), and their mask."""
+    mask = None if loss_mask is None else np.asarray(loss_mask[positions])
+    return TokenBlock(np.asarray(tokens[positions]).astype(np.int64), mask)
 
 
 def spaced_blocks(

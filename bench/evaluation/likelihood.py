@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from torch.nn import functional
 
-from bench.data import Part, Vocabulary, nats_per_unit, windows
-from bench.data.blocks import VALIDATION_BLOCKS, merge_mask, spaced_blocks
+from bench.data import Part, TokenBlock, Vocabulary, nats_per_unit, windows
+from bench.data.blocks import VALIDATION_BLOCKS, spaced_blocks, take_block
 from bench.records.metrics import Metric
 from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
 
@@ -27,25 +27,21 @@ class Score(NamedTuple):
     documents: pd.DataFrame | None
 
 
-def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> np.ndarray:
-    """Up to `count` blocks (N, context + 1) spread evenly over a part, as int64: a piece of it that is always the same."""
+def spread_blocks(part: Part, context: int, count: int = VALIDATION_BLOCKS) -> TokenBlock:
+    """Return up to `count` blocks (N, context + 1) spread evenly over a part, always the same."""
     starts, length = spaced_blocks(part, context, count)
-    return np.stack(
-        [
-            merge_mask(part.tokens, part.loss_mask, slice(start, start + length + 1))
-            for start in starts
-        ]
-    )
+    positions = starts[:, None] + np.arange(length + 1)
+    return take_block(part.tokens, part.loss_mask, positions)
 
 
 @torch.no_grad()
-def validation_nats(objective: Objective, blocks: np.ndarray, plan: TrainSettings) -> float:
+def validation_nats(objective: Objective, blocks: TokenBlock, plan: TrainSettings) -> float:
     """The training loss on fixed blocks (N, T + 1) of held-out text, nats a target; the same questions at every call."""
     objective.eval()
     nats = count = 0.0
-    for first in range(0, len(blocks), EVAL_BATCH):
-        block = torch.from_numpy(blocks[first : first + EVAL_BATCH])
-        batch = objective.batch(block, torch_generator(first)).to(plan.device)
+    for first in range(0, len(blocks.tokens), EVAL_BATCH):
+        block = blocks.rows(slice(first, first + EVAL_BATCH))
+        batch = objective.batch_of(block, torch_generator(first)).to(plan.device)
         with (
             autocast(plan),
             torch.compiler.set_stance("force_eager"),
@@ -64,7 +60,7 @@ def validation_bytes(
     """
     if not objective.model.backbone.causal or not vocabulary.text:
         return []
-    targets = spread_blocks(part, context)[:, 1:]  # (N, T)
+    targets = spread_blocks(part, context).tokens[:, 1:]  # (N, T)
     size = sum(len(vocabulary.decode_bytes(block)) for block in targets)
     note = "of the fixed blocks that training looks at; separators are targets without bytes"
     return [

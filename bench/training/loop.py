@@ -103,8 +103,8 @@ def step_batch(
     Data, masks and the seed of dropout are functions of (seed, step); each rank has its own seed.
     """
     group = settings.group
-    tokens = torch.from_numpy(blocks.at(step))
-    global_batch = objective.batch(tokens, torch_generator(settings.seed, step))
+    generator = torch_generator(settings.seed, step)
+    global_batch = objective.batch_of(blocks.at(step), generator)
     count = None if group.size == 1 else global_batch.weight.sum().to(settings.device)
     key = (settings.seed, step, 1, *filter(None, [group.rank]))
     seed_devices(settings.device, torch_generator(*key).initial_seed())

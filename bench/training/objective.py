@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from architectures.interface import Unsupported
 from bench.config.schema import ObjectiveConfig
+from bench.data import TokenBlock
 from bench.model import LanguageModel
 from bench.training import cross_entropy
 
@@ -37,12 +38,11 @@ class Batch(NamedTuple):
         return [Batch(*piece) for piece in zip(*fields, strict=True)]
 
 
-def split_mask(block: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the tokens of a block (B, T + 1) and their weights as targets.
-
-    A token without a loss is stored as its complement, -1 - token.
-    """
-    return torch.where(block < 0, ~block, block), (block >= 0).float()
+def target_weights(targets: Tensor, loss_mask: Tensor | None) -> Tensor:
+    """Return 1 for each target (B, T) with a loss, else 0, of a mask (B, T + 1)."""
+    if loss_mask is None:
+        return torch.ones(targets.shape, device=targets.device)
+    return loss_mask[:, 1:].float()
 
 
 class LossSum(NamedTuple):
@@ -69,15 +69,22 @@ class Objective(nn.Module, ABC):
         return self.kind
 
     @abstractmethod
-    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        """Return inputs and targets of a block of tokens (B, T + 1)."""
+    def batch(
+        self, tokens: Tensor, generator: torch.Generator, loss_mask: Tensor | None = None
+    ) -> Batch:
+        """Return inputs and targets of tokens (B, T + 1); `loss_mask`: which are targets."""
+
+    def batch_of(self, block: TokenBlock, generator: torch.Generator) -> Batch:
+        """Return inputs and targets of a block."""
+        mask = None if block.loss_mask is None else torch.from_numpy(block.loss_mask)
+        return self.batch(torch.from_numpy(block.tokens), generator, mask)
 
     def token_nats(self, batch: Batch) -> Tensor:
         """Return the nats of every target, (B, T), in float32."""
         return self._map_logits(batch, cross_entropy.logits_nats)
 
     def token_nats_and_hits(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the nats of every target, and whether it is the top prediction: (B, T), float32."""
+        """Return the nats of every target, and 1 where it is the top prediction, (B, T) float32."""
         hits = []
 
         def nats_of(logits: Tensor, targets: Tensor) -> Tensor:
@@ -118,10 +125,12 @@ class Causal(Objective):
     kind = "causal"
     metric = "perplexity"
 
-    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
+    def batch(
+        self, tokens: Tensor, generator: torch.Generator, loss_mask: Tensor | None = None
+    ) -> Batch:
         """Return tokens 0 … T - 1 as inputs, 1 … T as targets."""
-        block, weight = split_mask(block)
-        return Batch(block[:, :-1], block[:, 1:], weight[:, 1:])
+        targets = tokens[:, 1:]
+        return Batch(tokens[:, :-1], targets, target_weights(targets, loss_mask))
 
 
 class Masked(Objective):
@@ -152,16 +161,17 @@ class Masked(Objective):
         strata = (order + torch.rand(rows, generator=generator)) / rows
         return (strata * length).long().clamp(max=length - 1) + 1
 
-    def batch(self, block: Tensor, generator: torch.Generator) -> Batch:
-        """Return the block with random masks; targets are those of the causal objective."""
-        block, weight = split_mask(block)
-        targets = block[:, 1:]
+    def batch(
+        self, tokens: Tensor, generator: torch.Generator, loss_mask: Tensor | None = None
+    ) -> Batch:
+        """Return tokens 1 … T with random masks; targets are those of the causal objective."""
+        targets = tokens[:, 1:]
         rows, length = targets.shape
         noise = torch.rand(rows, length, generator=generator)
         ranks = noise.argsort(dim=1).argsort(dim=1)  # (B, T)
         masked = ranks < self.counts(rows, length, generator)[:, None]
-        tokens = targets.masked_fill(masked, self.model.mask)
-        return Batch(tokens, targets, masked * weight[:, 1:])
+        inputs = targets.masked_fill(masked, self.model.mask)
+        return Batch(inputs, targets, masked * target_weights(targets, loss_mask))
 
     def bound(self, batch: Batch, length: int) -> Tensor:
         """Return a draw of each window's any-order bound, (B,): length / masks · Σ nats."""

@@ -5,7 +5,6 @@ import itertools
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from bench import evaluation
 from bench.config.errors import UserError
 from bench.config.schema import OptimizerConfig
 from bench.config.validation import CHOICES
+from bench.data import TokenBlock
 from bench.model import LanguageModel
 from bench.training import (
     Diverged,
@@ -101,7 +101,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step() -> None:
     objective, adam, plan = make()
 
     class Breaks(PatternBlocks):
-        def at(self, step: int) -> np.ndarray:
+        def at(self, step: int) -> TokenBlock:
             if step == 4:
                 with torch.no_grad():
                     next(objective.parameters()).fill_(torch.nan)
@@ -248,10 +248,10 @@ def test_compiled_training_is_eager_training_but_for_rounding(
     assert all(parameter.grad is None for parameter in compiled.parameters())
     with torch.compiler.set_stance("fail_on_recompile"):
         steps = train_all(compiled, other, same)
-        look = evaluation.validation_nats(compiled, PatternBlocks().at(3)[:2], same)
+        look = evaluation.validation_nats(compiled, PatternBlocks().at(3).rows(slice(2)), same)
     for ours, theirs in zip(steps, train_all(eager, adam, plan), strict=True):
         assert ours.nats == pytest.approx(theirs.nats, abs=1e-4)
     assert look == pytest.approx(
-        evaluation.validation_nats(eager, PatternBlocks().at(3)[:2], plan), abs=1e-4
+        evaluation.validation_nats(eager, PatternBlocks().at(3).rows(slice(2)), plan), abs=1e-4
     )
     assert list((tmp_path / "compiled").iterdir())

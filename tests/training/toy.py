@@ -6,6 +6,7 @@ import numpy as np
 import yaml
 
 from bench.config.schema import ObjectiveConfig, OptimizerConfig, Run, TrainConfig
+from bench.data import TokenBlock
 from bench.model import build_model
 from bench.training import (
     LoggedStep,
@@ -27,8 +28,9 @@ GRU = ROOT / "conf" / "arch" / "gru.yaml"
 class PatternBlocks:
     """Blocks of a repeating pattern, a pure function of the step."""
 
-    def at(self, step: int) -> np.ndarray:
-        return (np.arange(9)[None, :] + np.random.default_rng(step).integers(0, 5, (6, 1))) % 5
+    def at(self, step: int) -> TokenBlock:
+        offsets = np.random.default_rng(step).integers(0, 5, (6, 1))
+        return TokenBlock((np.arange(9) + offsets) % 5)
 
 
 def make(
