@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.cli.command import command
-from bench.config.errors import Parser, UserError
+from bench.config import Parser, UserError
 from bench.config.validation import RANGES
 from bench.performance.calibration import checks, page
 from bench.performance.noise_floor import measure_noise_floor

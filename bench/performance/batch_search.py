@@ -30,7 +30,7 @@ def find_largest_batch(
     then the middle of the remaining range. So no step takes much more than the limit.
     """
     end = time.monotonic() + seconds
-    room = limit if device == "cuda" else min(limit, usable_bytes() or limit)
+    room = limit if device == "cuda" else usable_bytes(limit)
     step_peak_bytes(step_of, 1)  # creates the optimizer's state
     fitting, high, peak, took = [(0, 0)], MAX_BATCH + 1, None, 0.0  # high exceeds the memory
     while high - (low := fitting[-1][0]) > 1:
@@ -45,9 +45,9 @@ def find_largest_batch(
     return low, end_note(low, high, peak, limit)
 
 
-def usable_bytes() -> int:
-    """Return the main memory that a step may take on a CPU; 0 where it is not known."""
-    return int(MEMORY_SHARE * total_memory_bytes())
+def usable_bytes(limit: int) -> int:
+    """Return the main memory that a step may take: a share of the machine's, and the limit."""
+    return min(limit, int(MEMORY_SHARE * total_memory_bytes()) or limit)
 
 
 def end_note(low: int, high: int, peak: int | None, limit: int) -> str:

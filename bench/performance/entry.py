@@ -3,8 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from bench.config.identity import workload_id
-from bench.config.schema import MeasureConfig, Run
+from bench.config import MeasureConfig, Run, workload_id
 from bench.performance.metrics import Samples, parse_kind
 from bench.performance.worker_client import (
     RequestFailed,

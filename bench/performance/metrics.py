@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench.records.metrics import Metric, metric
+from bench.records import Metric, metric
 
 WindowDict = Mapping[str, float]
 FACT_METRICS = (

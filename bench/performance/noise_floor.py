@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bench.cli.compose import compose_sweep
-from bench.config.identity import workload_id
+from bench.config import workload_id
 from bench.performance.entry import Entry
 from bench.performance.session import make_entries, measure_rates
 from bench.stats.intervals import AA_BOUNDS, Ratio, aa_allows_claims, paired_ratios

@@ -11,8 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench.config.identity import workload_id
-from bench.config.schema import MeasureConfig, Run
+from bench.config import MeasureConfig, Run, workload_id
 from bench.performance.calibration.checks import calibrate
 from bench.performance.entry import Entry
 from bench.performance.length_sweep import sweep_lengths

@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.config.identity import digest, workload_id
-from bench.config.schema import MeasureConfig, Run
+from bench.config import MeasureConfig, Run, digest, workload_id
 from bench.performance.entry import Entry
 from bench.performance.metrics import session_metrics
 from bench.performance.rounds import ORDER_SEED
-from bench.records.loading import load_measurement
+from bench.records import load_measurement, write_json, write_result
 from bench.records.source import MEASURING, source_digest
-from bench.records.store import write_json, write_result
 from bench.system import host, host_state
 
 

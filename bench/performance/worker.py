@@ -18,8 +18,7 @@ from typing import Any
 import torch
 
 from architectures.interface import Unsupported
-from bench.config.errors import UserError
-from bench.config.schema import Run, run_from_dict
+from bench.config import Run, UserError, run_from_dict
 from bench.model import PLUGIN_ERRORS, describe_error
 from bench.performance import energy, memory_profile
 from bench.performance.hardware_peak import HardwarePeak

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures.interface import State, Unsupported
-from bench.config.schema import Run
+from bench.config import Run
 from bench.model import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.config.schema import MeasureConfig, Run, SizeConfig, TrainConfig
+from bench.config import MeasureConfig, Run, SizeConfig, TrainConfig
 from bench.performance.worker_client import RequestFailed, RequestUnsupported, WorkerClient
 
 TOLERANCE = 0.02  # of seconds, FLOPs and copied bytes; retained bytes must be exact
