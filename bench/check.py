@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from bench.cli import compose
+from bench.cli import compose, sweep
 from bench.cli.command import command
 from bench.config.identity import architecture_id
 from bench.config.schema import Run
@@ -32,9 +32,9 @@ STATUS_LABELS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
 
 def compose_architectures(arguments: Sequence[str]) -> list[Run]:
     """Return one run per architecture to check. Raise UserError."""
-    multirun = [] if set(compose.MULTIRUN) & set(arguments) else ["--multirun"]
+    multirun = [] if set(sweep.MULTIRUN) & set(arguments) else ["--multirun"]
     runs = compose.compose_sweep([*multirun, *arguments]).runs
-    return compose.distinct(runs, lambda run: architecture_id(run.arch))
+    return sweep.distinct(runs, lambda run: architecture_id(run.arch))
 
 
 def format_row(cells: Sequence[str]) -> str:

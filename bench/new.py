@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bench.cli.command import command
-from bench.cli.compose import conf_folder
+from bench.cli.composer import conf_folder
 from bench.config.errors import Parser, UserError
 from bench.config.plugins import installed_folders
 

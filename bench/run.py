@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.cli.command import command
-from bench.cli.compose import Sweep
+from bench.cli.sweep import Sweep
 from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.execution import outcome

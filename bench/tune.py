@@ -12,7 +12,7 @@ in the command, 130 Ctrl-C.
 import sys
 
 from bench.cli.command import command
-from bench.cli.compose import Sweep
+from bench.cli.sweep import Sweep
 from bench.config.errors import UserError
 from bench.execution.run_command import run_command
 from bench.execution.train_sweep import search

@@ -1,86 +1,23 @@
 """Turn what Hydra, OmegaConf and YAML raise into one plain line. Imports no torch."""
 
-import argparse
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import yaml
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.cli import launchers
+from bench.cli.overrides import GROUPS, HELP, dotted_keys, unknown_key
 from bench.config.errors import UserError, nearest
 from bench.config.schema import Run
 from bench.config.validation import CHOICES
-
-GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
-HELP = "python -m bench.run --help lists the choices"
-LAUNCHER_HELP = (
-    "conf/hydra/launcher/*.yaml list a launcher's keys, and --cfg hydra all keys of Hydra"
-)
-OPEN_KEYS = ("arch", "data.parts")  # keys below these are the user's own
-
-
-# --- before Hydra composes ------------------------------------------------------------------------
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of Hydra's own flags; it raises UserError."""
-
-    def error(message: str) -> NoReturn:
-        raise UserError(f"{message}: {HELP}", "invalid-command")
-
-    made = get_args_parser()
-    made.error = error  # type: ignore[method-assign]
-    return made
-
-
-def check_overrides(overrides: Sequence[Override]) -> None:
-    """Raise UserError for an override without a key."""
-    for override in overrides:
-        if not override.key_or_group:
-            raise UserError(f"{override.input_line} has no key: write key=value", "invalid-command")
-
-
-def check_sweep_values(
-    overrides: Sequence[Override], choices: Callable[[str], Sequence[str]]
-) -> None:
-    """Raise UserError for a sweep without discrete values. `choices` returns those of a group."""
-    for override in overrides:
-        line = override.input_line or ""
-        if not override.is_sweep_override():
-            continue
-        if not override.is_discrete_sweep():
-            raise UserError(
-                f"{line} lists no discrete values: list them, or use range(first,end)",
-                "invalid-command",
-            )
-        if not any(True for _ in override.sweep_string_iterator()):
-            globbed = isinstance(override.value(), Glob)
-            then = nearest("", choices(override.key_or_group)) if globbed else "give at least one"
-            raise UserError(f"{line} matches nothing; {then}", "unknown-choice")
-
-
-def check_keys(tree: Mapping[str, Any]) -> None:
-    """Raise UserError for a key that no run has, which passes Hydra only with a + in front."""
-    if tree.get("names"):
-        key = next(iter(tree["names"]))
-        raise UserError(f"names.{key} is set by the command: leave it out", "unknown-key")
-    keys = dict(_dotted(asdict(Run())))
-    for key, _ in _dotted(tree):
-        if key not in keys and not any(key.startswith(f"{name}.") for name in OPEN_KEYS):
-            raise _unknown_key(key, keys)
-
-
-# --- what Hydra raised ----------------------------------------------------------------------------
 
 
 class Source(NamedTuple):
@@ -99,7 +36,7 @@ class Source(NamedTuple):
         config = self.loader.load_configuration(self.name, [], run_mode=RunMode.RUN)
         OmegaConf.set_struct(config, False)
         del config["hydra"]
-        return [*GROUPS, "suite", *(key for key, _ in _dotted(OmegaConf.to_container(config)))]
+        return [*GROUPS, "suite", *(key for key, _ in dotted_keys(OmegaConf.to_container(config)))]
 
 
 @contextmanager
@@ -185,18 +122,18 @@ def _no_override(match: re.Match, source: Source) -> UserError:
     if key in (keys := source.keys()):
         message = f"{key} takes the name of one YAML; set its keys one by one, {key}.…=…"
         return UserError(message, "invalid-value")
-    return _unknown_key(key, keys)
+    return unknown_key(key, keys)
 
 
 def _no_key_below(match: re.Match, source: Source) -> UserError:
     full = re.search(r"full_key: (\S+)", match.string)
-    return _unknown_key(full[1] if full else match[1], source.keys())
+    return unknown_key(full[1] if full else match[1], source.keys())
 
 
 def _several_values(match: re.Match, source: Source) -> UserError:
     key = (match[1] or match[2]).partition("=")[0]
     message = f"{key} has several values: add -m to run them all"
-    free_text = isinstance(dict(_dotted(asdict(Run()))).get(key), str) and key not in CHOICES
+    free_text = isinstance(dict(dotted_keys(asdict(Run()))).get(key), str) and key not in CHOICES
     if free_text and key != "suite":
         message += f"; quote a comma that belongs to one value, as in '{key}=\"a,b\"'"
     return UserError(message, "invalid-command")
@@ -260,17 +197,3 @@ EXPLANATIONS: tuple[tuple[str, Explain], ...] = (
     (r"Ambiguous value for argument '([^']+)'|Sweep parameters '([^']+)'", _several_values),
     (r"Multiple values for (\w+)\.|^(\w+) appears more than once", _appears_twice),
 )
-
-
-def _unknown_key(key: str, keys: Iterable[str]) -> UserError:
-    advice = LAUNCHER_HELP if key.startswith("hydra.") else nearest(key, keys)
-    advice = HELP if advice.startswith("known") else advice
-    return UserError(f"{key} is not a key; {advice}", "unknown-key")
-
-
-def _dotted(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield every key with its value, and those inside of it after it."""
-    for key, value in tree.items():
-        yield f"{prefix}{key}", value
-        if isinstance(value, dict):
-            yield from _dotted(value, f"{prefix}{key}.")

@@ -7,10 +7,11 @@ import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from bench.cli.compose import Sweep, conf_folder, open_hydra, register
+from bench.cli.composer import conf_folder, open_hydra, register
 from bench.cli.hydra_errors import raise_user_errors
+from bench.cli.sweep import Sweep
 
 INSPECTION_FLAGS = frozenset(
     "--help -h --cfg -c --info -i --hydra-help --version --shell-completion -sc".split()
@@ -44,9 +45,9 @@ def launch(sweep: Sweep, task: Task) -> None:
             return
         with composer.user_errors():
             master = composer.master()
-        for key in ("threads", "train.ranks"):  # what the launchers' YAMLs reserve processors by
-            most = max(OmegaConf.select(OmegaConf.structured(run), key) for run in sweep.runs)
-            OmegaConf.update(master, key, most)
+        # what the launchers' YAMLs reserve processors by
+        master.threads = max(run.threads for run in sweep.runs)
+        master.train.ranks = max(run.train.ranks for run in sweep.runs)
         callbacks = Callbacks(master)
         context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
         launcher = Plugins.instance().instantiate_launcher(context, task, master)

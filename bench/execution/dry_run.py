@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -10,7 +10,7 @@ import torch
 
 from architectures.interface import Unsupported
 from bench import data, planning
-from bench.cli.compose import Sweep
+from bench.cli.sweep import Sweep
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
@@ -37,22 +37,25 @@ def forecast(sweep: Sweep) -> str:
     validate(planned)
     if planning.has_open_searches(sweep.runs):
         runs += plan(trial_sweep(sweep).runs, keep=False)
-    rates, peak = measured_rates(sweep.folder), peak_flops()
-    rows = []
-    for number, run in enumerate(map(with_learning_rate, runs), 1):
-        if len(runs) > 1:
-            logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
-        try:
-            rows.append(forecast_row(run, rates, peak, sweep.remote))
-        except UserError as error:
-            if not sweep.is_sweep:
-                raise
-            rows.append({"run": run_name(run), "note": f"cannot start: {error}"})
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(forecast_rows(sweep, list(map(with_learning_rate, runs))))
     jobs = host.parallel_jobs(runs[0].threads, runs[0].train.ranks)
     minutes = table.get("minutes", pd.Series(dtype=float)).sum() / min(jobs, len(runs))
     total = f"{len(runs)} runs, about {minutes:.0f} minutes, {jobs} at a time, without measuring"
     return f"{table.fillna('').to_string(index=False)}\n{total}; nothing was run"
+
+
+def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
+    """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
+    rates, peak = measured_rates(sweep.folder), peak_flops()
+    for number, run in enumerate(runs, 1):
+        if len(runs) > 1:
+            logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
+        try:
+            yield forecast_row(run, rates.get(workload_id(run)), peak, sweep.remote)
+        except UserError as error:
+            if not sweep.is_sweep:
+                raise
+            yield {"run": run_name(run), "note": f"cannot start: {error}"}
 
 
 def peak_flops(size: int = 768, seconds: float = 0.3) -> float:
@@ -76,7 +79,7 @@ def with_learning_rate(run: Run) -> Run:
 
 
 def forecast_row(
-    run: Run, rates: Mapping[str, TrainingRate], peak: float, remote: bool
+    run: Run, rate: TrainingRate | None, peak: float, remote: bool
 ) -> dict[str, object]:
     """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
     try:
@@ -87,7 +90,6 @@ def forecast_row(
     parameters = sizing.count_parameters(model)["parameters"]
     tokens = run.train.steps * run.train.batch * run.size.context
     flops *= TRAINING_FLOPS_FACTOR * tokens
-    rate = rates.get(workload_id(run))
     seconds = tokens / rate.tokens_per_second if rate else flops / (PEAK_SHARE * peak)
     note = "" if rate else "time estimated from FLOPs"
     folder, needed = store.select_folder(run)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.cli.compose import Sweep
+from bench.cli.sweep import Sweep
 from bench.config.errors import REASONS, UserError
 from bench.config.schema import Run
 from bench.execution.provenance import rerun_command, rerun_command_of, status_line

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from bench.cli.compose import Sweep, distinct
+from bench.cli.sweep import Sweep, distinct
 from bench.config.schema import Run
 from bench.records import store
 from bench.system import files, gpus, host

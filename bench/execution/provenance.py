@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.cli.compose import MULTIRUN, CommandLine, Job
+from bench.cli.sweep import MULTIRUN, CommandLine, Job
 from bench.config.schema import Run
 from bench.records import loading, store
 

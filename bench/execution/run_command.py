@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from bench.cli.compose import Sweep, compose_sweep
+from bench.cli.compose import compose_sweep
 from bench.cli.launch import inspect_configuration, inspects_configuration
+from bench.cli.sweep import Sweep
 from bench.execution import torchrun
 
 

@@ -19,8 +19,9 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bench.cli.compose import CommandLine, Job, Sweep, run_from_config
+from bench.cli.composer import run_from_config
 from bench.cli.console import setup_logging
+from bench.cli.sweep import CommandLine, Job, Sweep
 from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run, run_from_dict

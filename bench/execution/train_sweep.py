@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from bench import planning
 from bench.cli import launchers
-from bench.cli.compose import Job, Sweep
 from bench.cli.launch import launch
+from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
 from bench.execution.preflight import preflight
 from bench.execution.runner import HydraTask, run_deferred, run_in_subprocess

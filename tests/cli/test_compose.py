@@ -7,8 +7,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-from bench.cli.compose import Sweep, compose_sweep
+from bench.cli.compose import compose_sweep
 from bench.cli.launch import launch
+from bench.cli.sweep import Sweep
 from bench.execution.runner import HydraTask
 
 BASIC = "hydra/launcher=basic"

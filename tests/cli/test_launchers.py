@@ -20,6 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from bench.cli import compose, launchers
+from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.execution import runner
@@ -178,8 +179,8 @@ def test_other_errors_are_not_taken_for_a_rejection() -> None:
 # --- what a process on another machine needs ------------------------------------------------------
 
 
-def sweep_of(*overrides: str) -> compose.Sweep:
-    return compose.Sweep((compose.Job(Run(names=NAMES), overrides),), is_sweep=True)
+def sweep_of(*overrides: str) -> Sweep:
+    return Sweep((Job(Run(names=NAMES), overrides),), is_sweep=True)
 
 
 def test_a_task_brings_what_its_process_needs(
@@ -203,8 +204,8 @@ def test_a_task_brings_what_its_process_needs(
 
 def test_a_task_of_a_thousand_runs_is_small() -> None:
     runs = [Run(names=NAMES, seed=seed) for seed in range(1000)]
-    jobs = tuple(compose.Job(run, (f"seed={run.seed}",)) for run in runs)
-    assert len(pickle.dumps(runner.HydraTask(compose.Sweep(jobs)))) < 100_000
+    jobs = tuple(Job(run, (f"seed={run.seed}",)) for run in runs)
+    assert len(pickle.dumps(runner.HydraTask(Sweep(jobs)))) < 100_000
 
 
 def test_a_machine_without_the_folder_of_the_command_is_an_error(

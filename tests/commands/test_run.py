@@ -48,12 +48,9 @@ tune: {{learning_rate: 0.01}}
 """
 LIGHT = """
 import sys
-sys.argv = ['run', {flags}]
 from bench import run
-try:
-    run.main()
-finally:
-    assert not set(sys.modules) & {{'torch', 'datasets'}}
+assert run.main(["--cfg", "job"]) == 0
+assert not set(sys.modules) & {"torch", "datasets"}
 """
 
 
@@ -175,7 +172,7 @@ def test_the_same_run_twice_gives_the_same_losses_by_bit(
     ],
     ids=["looks ahead", "wrong shape", "does not import"],
 )
-def test_in_a_sweep_only_the_bad_cell_fails(
+def test_in_a_sweep_only_the_bad_run_fails(
     run_command: Command, tiny: list[str], tmp_path: Path, change: tuple, word: str
 ) -> None:
     flags = own(tmp_path, OWN.replace(*change))
@@ -210,7 +207,7 @@ def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
 
 
 @pytest.mark.slow
-def test_a_cell_that_diverges_is_failed_and_the_others_stand(
+def test_a_run_that_diverges_fails_alone(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     moved = "bool((self.mix.bias != 0).any()) and self.training"  # from the second step on
@@ -225,14 +222,13 @@ def test_a_cell_that_diverges_is_failed_and_the_others_stand(
     assert "diverged at step 2" in found["mean"]["reason"]
 
 
-def test_dry_says_what_would_run_and_runs_nothing(
+def test_a_forecast_lists_the_runs_and_runs_nothing(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     done = run_command("arch=rnn,gpt", "dry=true", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
-    assert "2 runs, about" in done.stdout
-    assert re.search(r"looking at run 2 of 2: gpt-text-s0-\w{8}", done.stderr)
+    assert "2 runs" in done.stdout
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
@@ -254,49 +250,46 @@ def test_a_trained_model_writes(
     )
 
 
-def test_help_and_configuration_answer_without_torch() -> None:
-    for flags, word in [
-        ("'--help'", "python -m bench.run arch=rnn,transformer -m"),
-        ("'--cfg', 'job'", "learning_rate: null"),
-    ]:
-        body = LIGHT.format(flags=flags)
-        done = subprocess.run(
-            [sys.executable, "-c", body], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        assert word in done.stdout
-        assert "AssertionError" not in done.stderr
+def test_the_configuration_needs_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "learning_rate: null" in done.stdout
+    assert done.returncode == 0, done.stderr
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "code", "names"),
     [
-        (["arch=transfomer"], ["arch=transfomer", "transformer"]),
-        (["data=pyton_docs"], ["python_docs"]),
-        (["suite=null"], ["suite=null is no name of a YAML", "conf/suite"]),
-        (["train.stepz=5"], ["train.stepz", "train.steps"]),
-        (["arch.layerz=3"], ["arch.layerz"]),
-        (["+arch.layerz=3"], ["layerz", "layers"]),
-        (["train.steps=many"], ["train.steps", "many"]),
-        (["train.steps=0"], ["train.steps=0", "1 to"]),
-        (["train.learning_rate=nan"], ["train.learning_rate"]),
-        (["arch.layers=two"], ["arch.layers=two", "invalid-value"]),
-        (["seed=null"], ["seed"]),
-        (["arch=rnn,foo", "-m"], ["foo"]),
-        (["train.steps=5,-1", "-m"], ["train.steps=-1"]),
-        (["hydra/launcher=slurmm"], ["slurmm"]),
-        (["foo"], ["foo"]),
-        (["--config-dir", "nowhere"], ["nowhere"]),
-        (["data.path=missing.txt"], ["missing.txt"]),
+        ("arch=transfomer", "unknown-choice", ["arch=transfomer", "transformer"]),
+        ("data=pyton_docs", "unknown-choice", ["python_docs"]),
+        ("suite=null", "unknown-choice", ["suite=null", "conf/suite"]),
+        ("train.stepz=5", "unknown-key", ["train.stepz", "train.steps"]),
+        ("arch.layerz=3", "unknown-key", ["arch.layerz"]),
+        ("+arch.layerz=3", "unknown-key", ["layerz", "layers"]),
+        ("train.steps=0", "invalid-value", ["train.steps=0"]),
+        ("train.learning_rate=nan", "invalid-value", ["train.learning_rate"]),
+        ("arch.layers=two", "invalid-value", ["arch.layers=two"]),
+        ("seed=null", "invalid-value", ["seed"]),
+        ("arch=rnn,foo -m", "unknown-choice", ["foo"]),
+        ("train.steps=5,-1 -m", "invalid-value", ["train.steps=-1"]),
+        ("hydra/launcher=slurmm", "unknown-choice", ["slurmm"]),
+        ("--config-dir nowhere", "missing-file", ["nowhere"]),
+        ("data.path=missing.txt", "missing-file", ["missing.txt"]),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_mistake_in_the_words_is_one_line(
-    call_command: Command, tiny: list[str], tmp_path: Path, words: list[str], said: list[str]
+def test_a_mistake_in_the_arguments_is_one_line(
+    call_command: Command,
+    tiny: list[str],
+    tmp_path: Path,
+    arguments: str,
+    code: str,
+    names: list[str],
 ) -> None:
-    assert_one_error(call_command(*tiny, *words), 2, *said)
+    assert_one_error(call_command(*tiny, *arguments.split()), 2, *names, f"[{code}]")
     assert not list(tmp_path.glob("results/*/runs/*/config.yaml"))
 
 
@@ -322,7 +315,7 @@ def text_of(tmp_path: Path, kind: str) -> tuple[Path, list[str]]:
 @pytest.mark.parametrize(
     "kind", ["empty", "binary", "not utf-8", "too short", "no field", "no files"]
 )
-def test_a_text_that_can_not_be_used_is_one_line(
+def test_an_unusable_text_is_one_line(
     call_command: Command, tiny: list[str], tmp_path: Path, kind: str
 ) -> None:
     path, said = text_of(tmp_path, kind)
@@ -331,13 +324,11 @@ def test_a_text_that_can_not_be_used_is_one_line(
 
 
 @pytest.mark.parametrize("word", ["size.context=100000", "size.parameters=100"])
-def test_a_size_that_can_not_be_is_one_line(
-    run_command: Command, tiny: list[str], word: str
-) -> None:
+def test_an_impossible_size_is_one_line(run_command: Command, tiny: list[str], word: str) -> None:
     assert_one_error(run_command(*tiny, word), 2, word)
 
 
-def test_in_a_sweep_only_the_sizes_that_can_not_be_fail(
+def test_in_a_sweep_only_the_impossible_sizes_fail(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     done = run_command(
@@ -356,7 +347,7 @@ def test_a_hub_set_without_a_network_names_what_works(
     )
 
 
-def test_a_results_folder_that_can_not_be_written(
+def test_a_results_folder_that_cannot_be_written(
     call_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -424,7 +415,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert "Traceback" not in said
-    assert "stopped: what is finished stays" in said
+    assert "stopped: " in said
     assert not results(tmp_path)
     until = time.monotonic() + 30
     while (

@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from bench.cli import compose
+from bench.cli.overrides import GROUPS
+from bench.cli.sweep import distinct, split_flags
 from bench.config.errors import UserError
 from bench.config.identity import workload_id
 from bench.config.schema import RESERVED_KEYS, constructor_options
@@ -16,7 +18,7 @@ CONF = ROOT / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))
 FAMILIES = {"attention", "recurrent", "linear", "convolution", "encoder", "hybrid", "control"}
 GROUP_FILES = [  # suite=all composes the architectures
-    path for path in FILES if path.parent.name in compose.GROUPS and path.parent.name != "arch"
+    path for path in FILES if path.parent.name in GROUPS and path.parent.name != "arch"
 ]
 SUITES = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "floors"))
@@ -61,9 +63,9 @@ def test_an_architecture_is_described(path: Path) -> None:
 
 def test_the_first_architecture_of_a_suite_is_the_reference_of_speeds() -> None:
     runs = compose.compose_sweep(["suite=default"]).runs
-    first = [run.names["arch"] for run in compose.distinct(runs, workload_id)][:2]
+    first = [run.names["arch"] for run in distinct(runs, workload_id)][:2]
     assert first == ["rnn", "gru"]
-    assert compose.distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
+    assert distinct(runs, lambda run: run.names["arch"])[0] is runs[0]
 
 
 def test_the_command_line_wins_over_a_suite() -> None:
@@ -79,7 +81,7 @@ def test_sweeps_expand_globs_and_ranges() -> None:
 
 
 def test_flags_may_stand_between_overrides() -> None:
-    command = compose.split_flags(["arch=rnn", "-m", "seed=1", "--config-dir", "x"])
+    command = split_flags(["arch=rnn", "-m", "seed=1", "--config-dir", "x"])
     assert command.arguments == ["-m", "--config-dir", "x", "arch=rnn", "seed=1"]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import check, model
-from bench.cli.compose import CommandLine, Job, Sweep
+from bench.cli.sweep import CommandLine, Job, Sweep
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.contract.probes import check_before_training

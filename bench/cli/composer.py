@@ -1,0 +1,129 @@
+"""Compose one configuration by Hydra, with a command line's configuration folders."""
+
+import math
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from bench.cli.hydra_errors import Source, raise_user_errors
+from bench.cli.overrides import GROUPS, check_keys, parser
+from bench.cli.sweep import Job
+from bench.config.errors import UserError
+from bench.config.plugins import (
+    InstalledArchitecturesPlugin,
+    check_unique_names,
+    installed_folders,
+)
+from bench.config.schema import Run, run_from_dict
+from bench.config.validation import validate_run
+from bench.system import host
+
+NOT_A_NAME = re.compile(
+    rf"({'|'.join((*GROUPS, 'suite'))})=(null|true|false|nan|[-+]?inf|[-+.\de]+)$", re.I
+)
+
+
+def conf_folder() -> Path:
+    """Return the project's conf/: beside the packages in a checkout, in `bench` if installed."""
+    inside = Path(__file__).parent.parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "conf"
+
+
+@cache
+def register() -> None:
+    """Register with Hydra the schema, installed architectures and resolvers of conf/."""
+    ConfigStore.instance().store(name="schema", node=Run)
+    Plugins.instance().register(InstalledArchitecturesPlugin)
+    OmegaConf.register_new_resolver("parallel_jobs", host.parallel_jobs, replace=True)
+    OmegaConf.register_new_resolver("processors", lambda *counts: math.prod(counts), replace=True)
+    # our ray.yaml has the name of its plug-in's on purpose
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/ray' is validated")
+
+
+def run_from_config(config: DictConfig, choices: Mapping[str, str]) -> Run:
+    """Return the validated run of a composed configuration. Raise UserError."""
+    with raise_user_errors():
+        tree = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(tree, dict)
+    plain = {str(key): value for key, value in tree.items()}
+    check_keys(plain)
+    run = run_from_dict(plain | {"names": {group: str(choices[group]) for group in GROUPS}})
+    validate_run(run)
+    return run
+
+
+class Composer:
+    """Hydra, with the configuration folders and the overrides of one command line."""
+
+    def __init__(self, hydra: Any, name: str, overrides: list[str], folders: list[Path]) -> None:
+        self.hydra, self.name, self.overrides, self.folders = hydra, name, overrides, folders
+        self.loader = hydra.config_loader
+        with self.user_errors():
+            self.parsed = self.parse(overrides)
+        self.fixed = [each.input_line or "" for each in self.parsed if each.is_hydra_override()]
+
+    def user_errors(self) -> AbstractContextManager[None]:
+        """Raise UserError in place of what Hydra raises while it composes."""
+        return raise_user_errors(Source(self.loader, self.name), self.folders)
+
+    def parse(self, overrides: list[str]) -> list[Override]:
+        """Parse overrides by Hydra's grammar."""
+        return OverridesParser.create(config_loader=self.loader).parse_overrides(overrides)
+
+    def job(self, overrides: Sequence[str]) -> Job:
+        """Compose one run. Raise UserError."""
+        config = self._compose([*overrides, *self.fixed], RunMode.RUN)
+        choices = config.hydra.runtime.choices
+        OmegaConf.set_struct(config, False)
+        del config["hydra"]
+        return Job(run_from_config(config, choices), tuple(overrides))
+
+    def master(self) -> Any:
+        """Compose what all runs of a sweep share: its launcher and its sweeper."""
+        return self._compose(self.overrides, RunMode.MULTIRUN)
+
+    def _compose(self, overrides: Sequence[str], mode: RunMode) -> Any:
+        try:
+            return self.hydra.compose_config(self.name, list(overrides), run_mode=mode)
+        except ValueError as error:  # Hydra's own, for a group whose choice is not a word
+            word = next(filter(NOT_A_NAME.match, overrides), "")
+            if not word or not str(error).startswith("Config group override"):
+                raise
+            raise UserError(
+                f"{word} does not name a YAML: leave it out, or name one of "
+                f"conf/{word.partition('=')[0]}",
+                "unknown-choice",
+            ) from None
+
+
+@contextmanager
+def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
+    """Open Hydra for a command line. Raise UserError."""
+    register()
+    args = parser().parse_args(arguments)
+    folder = [] if args.config_dir is None else [os.path.abspath(args.config_dir)]
+    if folder and not Path(folder[0]).is_dir():
+        raise UserError(f"--config-dir {args.config_dir} is not a folder", "missing-file")
+    given = [("--config-dir", Path(path)) for path in folder]
+    sources = [("the project", conf_folder()), *installed_folders(), *given]
+    check_unique_names(sources)
+    overrides = [*args.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
+    name = args.config_name or "config"
+    with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        yield Composer(hydra, name, overrides, [path for _, path in sources])

@@ -1,0 +1,81 @@
+"""Parse a command line, and check its overrides before and after Hydra composes them."""
+
+import argparse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Glob, Override
+
+from bench.config.errors import UserError, nearest
+from bench.config.schema import Run
+
+GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
+HELP = "python -m bench.run --help lists the choices"
+LAUNCHER_HELP = (
+    "conf/hydra/launcher/*.yaml list a launcher's keys, and --cfg hydra all keys of Hydra"
+)
+OPEN_KEYS = ("arch", "data.parts")  # keys below these are the user's own
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of Hydra's own flags; it raises UserError."""
+
+    def error(message: str) -> NoReturn:
+        raise UserError(f"{message}: {HELP}", "invalid-command")
+
+    made = get_args_parser()
+    made.error = error  # type: ignore[method-assign]
+    return made
+
+
+def check_overrides(overrides: Sequence[Override]) -> None:
+    """Raise UserError for an override without a key."""
+    for override in overrides:
+        if not override.key_or_group:
+            raise UserError(f"{override.input_line} has no key: write key=value", "invalid-command")
+
+
+def check_sweep_values(
+    overrides: Sequence[Override], choices: Callable[[str], Sequence[str]]
+) -> None:
+    """Raise UserError for a sweep without discrete values. `choices` returns those of a group."""
+    for override in overrides:
+        line = override.input_line or ""
+        if not override.is_sweep_override():
+            continue
+        if not override.is_discrete_sweep():
+            raise UserError(
+                f"{line} lists no discrete values: list them, or use range(first,end)",
+                "invalid-command",
+            )
+        if not any(True for _ in override.sweep_string_iterator()):
+            globbed = isinstance(override.value(), Glob)
+            then = nearest("", choices(override.key_or_group)) if globbed else "give at least one"
+            raise UserError(f"{line} matches nothing; {then}", "unknown-choice")
+
+
+def check_keys(tree: Mapping[str, Any]) -> None:
+    """Raise UserError for a key that no run has, which passes Hydra only with a + in front."""
+    if tree.get("names"):
+        key = next(iter(tree["names"]))
+        raise UserError(f"names.{key} is set by the command: leave it out", "unknown-key")
+    keys = dict(dotted_keys(asdict(Run())))
+    for key, _ in dotted_keys(tree):
+        if key not in keys and not any(key.startswith(f"{name}.") for name in OPEN_KEYS):
+            raise unknown_key(key, keys)
+
+
+def unknown_key(key: str, keys: Iterable[str]) -> UserError:
+    advice = LAUNCHER_HELP if key.startswith("hydra.") else nearest(key, keys)
+    advice = HELP if advice.startswith("known") else advice
+    return UserError(f"{key} is not a key; {advice}", "unknown-key")
+
+
+def dotted_keys(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key with its value, and those inside of it after it."""
+    for key, value in tree.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, dict):
+            yield from dotted_keys(value, f"{prefix}{key}.")
