@@ -39,6 +39,9 @@ NUMERIC_COLUMNS = [
 ]
 
 
+SCALING_COLUMNS = (
+    "data,context,unit,architecture,budget,tokens,parameters,training_flops,loss,seeds,law"
+).split(",")
 MAX_MISFIT = 0.03  # of the loss: a law that fits worse says nothing beyond the measured points
 
 
@@ -244,10 +247,7 @@ def scaling_table(found: Sequence[ScalingStudy]) -> pd.DataFrame:
                 rows.append(
                     [scale.data, scale.context, scale.unit, series.label, *list(cell)[1:], fitted]
                 )
-    names = "data,context,unit,architecture,budget,tokens,parameters,training_flops,loss,seeds,law".split(
-        ","
-    )
-    return pd.DataFrame(rows, columns=names)
+    return pd.DataFrame(rows, columns=SCALING_COLUMNS)
 
 
 LAW_COLUMNS = (

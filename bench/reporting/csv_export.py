@@ -15,24 +15,17 @@ from bench.analysis.sessions import RATES, MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.time_to_target import target_columns
 from bench.records.tables import CURVE_COLUMNS, Records
+from bench.reporting.csv_columns import (
+    CROSSING_COLUMNS,
+    RUNS_COLUMNS,
+    SPEED_COLUMNS,
+    VERDICT_COLUMNS,
+    csv_rows,
+)
 
-RUNS_COLUMNS = (
-    "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value,"
-    "note,at,round,protocol,part,objective,machine,sitting"
-).split(",")
-VERDICT_COLUMNS = (
-    "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,"
-    "wins,detectable,seeds_needed,basis,sentence"
-).split(",")
+__all__ = ["csv_rows", "csv_tables"]
+
 SHARED_COLUMNS = ("data", "protocol", "part", "tokenizer")  # by the rows of a table
-SPEED_COLUMNS = (
-    "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim,"
-    "geometric_mean,mean_low,mean_high,rounds,reference"
-).split(",")
-CROSSING_COLUMNS = (
-    "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
-    "claim,sentence"
-).split(",")
 
 
 def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:

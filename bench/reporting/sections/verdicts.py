@@ -21,7 +21,7 @@ def verdict_table(name: str, verdicts: Verdicts) -> Table:
         Column("difference", "of mean bits per byte; below it half of its 95 % interval", _difference),
         Column("P", "probability that a seed of the first beats a seed of the second",
                lambda pair: value_cell(pair.wins, lambda value: format_fixed(value, 2))),
-        Column("detectable", "the difference that would be detected 4 times in 5", _detectable),
+        Column("could have seen", "the difference that is detected 4 times in 5", _detectable),
         Column("seeds to settle", "per architecture, for the difference that was observed", _needed),
     ]  # fmt: skip
     shown = verdicts.pairs.head(MAX_SHOWN_PAIRS)

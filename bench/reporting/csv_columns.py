@@ -1,0 +1,158 @@
+"""Say what each column of the CSV files holds; a metric's column is explained by the registry."""
+
+import re
+from typing import NamedTuple
+
+from bench.analysis.aggregate import EXTRA_SUMMARY_COLUMNS, SUMMARY_COLUMNS
+from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS
+from bench.analysis.time_to_target import TARGET_COLUMNS
+from bench.records.metrics import describe
+from bench.records.tables import CURVE_COLUMNS
+
+RUNS_COLUMNS = (
+    "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value,"
+    "note,at,round,protocol,part,objective,machine,sitting"
+).split(",")
+VERDICT_COLUMNS = (
+    "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,"
+    "wins,detectable,seeds_needed,basis,sentence"
+).split(",")
+SPEED_COLUMNS = (
+    "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim,"
+    "geometric_mean,mean_low,mean_high,rounds,reference"
+).split(",")
+CROSSING_COLUMNS = (
+    "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
+    "claim,sentence"
+).split(",")
+FILES = {
+    "summary.csv": [*SUMMARY_COLUMNS, *EXTRA_SUMMARY_COLUMNS, *TARGET_COLUMNS],
+    "runs.csv": RUNS_COLUMNS,
+    "curves.csv": CURVE_COLUMNS,
+    "verdicts.csv": VERDICT_COLUMNS,
+    "scaling.csv": SCALING_COLUMNS,
+    "laws.csv": LAW_COLUMNS,
+    "speeds.csv": SPEED_COLUMNS,
+    "crossovers.csv": CROSSING_COLUMNS,
+}
+HELP_TEXT = """
+run: Folder of the run or measurement.
+arch: Name of the architecture.
+architecture: Label of the architecture with its recipe.
+label: Name of the row on the page.
+variant: Digest of the configuration without the seed.
+subject: Digest of the measured workload.
+data: Name of the data source.
+data_digest: Digest of the tokens.
+tokenizer: Name of the tokenizer.
+size: Name of the size configuration.
+objective: causal or masked.
+protocol: How much context a scored token may use.
+part: The scored part: validation or test.
+precision: Precision of the forward pass.
+seed: Seed of the run.
+seeds: Finished seeds.
+seeds_asked: Seeds that were started.
+status: done, failed, skipped, unfinished or unreadable.
+reason: Why there is no result.
+bits_per_byte_low: Lower end of the 95 % interval.
+bits_per_byte_high: Upper end of the 95 % interval.
+bits_per_byte_seed_deviation: Standard deviation over seeds.
+bits_per_byte_basis: Sources of variance that the interval covers.
+machine: Identifier of the machine that measured.
+sitting: Identifier of the measuring session.
+lossy: Whether the tokenizer loses information.
+control: Whether the row is the A/A control.
+learning_rate: Learning rate of the training.
+trials: Trials of the learning-rate search; 0: set by hand.
+untuned: On which side no trial bounds the best learning rate.
+target: Loss to be reached.
+target_unit: Unit of the target.
+target_reached: Seeds that reached the target.
+tokens_to_target: Median training tokens to the target; inf is a miss.
+flops_to_target: Median training FLOPs to the target; inf is a miss.
+seconds_to_target: Median seconds to the target by the measured rate; inf is a miss.
+metric: Name of the metric.
+unit: Unit of the value.
+better: Which direction is better: higher, lower or neither.
+verdicts.csv:better: Row with the lower mean, whatever the verdict.
+sample: Number of the sample.
+value: The sample.
+note: How the value was obtained, or why there is none.
+at: Point on an axis, as in length=512.
+round: Round of the measurement in which the sample was taken.
+step: Optimizer step.
+tokens: Tokens trained on so far.
+nats: Training loss per token since the line before.
+curves.csv:validation_nats: Loss on the fixed validation blocks.
+comparison: Number of the comparison on the page.
+other: The other row of the pair.
+kind: The verdict.
+difference: Difference of the means, bits per byte.
+half: Half of the difference's 95 % interval.
+p: p-value of the pair.
+p_holm: p-value after Holm's correction.
+wins: Probability that a seed of the first beats a seed of the second.
+detectable: Difference that is detected 4 times in 5.
+seeds_needed: Seeds per architecture that would settle the observed difference.
+basis: What the test compares: seeds, documents, or both.
+sentence: The finding in words.
+context: Tokens of context.
+budget: Size budget that the width was solved for.
+scaling.csv:tokens: Training tokens.
+training_flops: Training FLOPs by formula.
+loss: Mean loss over seeds.
+law: Loss by the fitted law.
+floor: Irreducible loss E.
+floor_low: Lower end of its 95 % interval.
+floor_high: Upper end of its 95 % interval.
+floor_known: Whether E is given by the source.
+size_term: Loss that size adds at at_parameters.
+size_exponent: Exponent of size.
+size_exponent_low: Lower end of its 95 % interval.
+size_exponent_high: Upper end of its 95 % interval.
+data_term: Loss that data adds at at_tokens.
+data_exponent: Exponent of data.
+data_exponent_low: Lower end of its 95 % interval.
+data_exponent_high: Upper end of its 95 % interval.
+at_parameters: Parameters at which size_term applies.
+at_tokens: Tokens at which data_term applies.
+misfit: Standard deviation of the logarithm of measured over fitted loss.
+cells: Measured points of the fit.
+median: Median of the samples.
+ratio_to_reference: Paired ratio to the reference subject.
+low: Lower end of the ratio's 95 % interval.
+high: Upper end of the ratio's 95 % interval.
+clock: wall or cpu.
+claim: Whether the A/A control and the calibration allow a claim.
+geometric_mean: Geometric mean of the ratios per round.
+mean_low: Lower end of its 95 % interval.
+mean_high: Upper end of its 95 % interval.
+rounds: Rounds that both took part in.
+reference: Architecture of the reference subject.
+first: First of the pair.
+second: Second of the pair.
+faster_below: Which one is faster below the crossing.
+length: Interpolated length of the crossing.
+between_low: Measured length below the crossing.
+between_high: Measured length above the crossing.
+lengths: All measured lengths.
+"""
+HELP = dict(re.split(": ", line, maxsplit=1) for line in HELP_TEXT.strip().splitlines())
+
+
+class CsvRow(NamedTuple):
+    """One column of a CSV file, for docs/reference.md."""
+
+    file: str
+    column: str
+    help: str
+
+
+def csv_rows() -> list[CsvRow]:
+    """Return every column of every CSV file of a report."""
+    return [
+        CsvRow(file, name, HELP.get(f"{file}:{name}") or HELP.get(name) or describe(name).help)
+        for file, columns in FILES.items()
+        for name in columns
+    ]
