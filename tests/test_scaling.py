@@ -258,7 +258,7 @@ def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None
     assert found_scale.unit == "nats per token"
     assert found_scale.floor == pytest.approx(1.2)
     assert one.law is not None
-    assert one.law.known
+    assert one.law.floor_given
     assert one.law.best == pytest.approx(np.concatenate([[1.2], one.law.best[1:]]))
     assert one.law.best[[2, 4]] == pytest.approx(law[[2, 4]], rel=1e-4)
     assert "given, not fitted" in " ".join(scaling_tables.scaling_tables(found_scale)[0].notes)

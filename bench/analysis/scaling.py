@@ -266,6 +266,6 @@ def laws_table(found: Sequence[ScalingStudy]) -> pd.DataFrame:
                 rows.append([*head, *[None] * 15, len(series.cells), series.reason])
                 continue
             e, a, b = (law.interval(place) for place in (0, 2, 4))
-            terms = [*e, law.known, law.best[1], *a, law.best[3], *b]
+            terms = [*e, law.floor_given, law.best[1], *a, law.best[3], *b]
             rows.append([*head, *terms, *law.center, law.spread, law.cells, ""])
     return pd.DataFrame(rows, columns=LAW_COLUMNS)

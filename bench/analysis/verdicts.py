@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench import stats
 from bench.analysis.aggregate import VariantTables
 from bench.analysis.formatting import (
     format_fixed,
@@ -15,8 +16,7 @@ from bench.analysis.formatting import (
     join_words,
     plural,
 )
-from bench.stats import pairwise
-from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
+from bench.stats import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
 
 MIN_EFFECTIVE_DOCUMENTS = 10.0  # an interval over fewer documents of equal size is a rough guess
 DOCUMENTS_ONLY_NOTE = (
@@ -57,7 +57,7 @@ def build_verdicts(table: pd.DataFrame, variants: VariantTables) -> Verdicts:
 def compare_groups(table: pd.DataFrame, groups: Groups) -> Verdicts:
     """Return the verdicts on the rows of a table, whose scores `groups` holds in the same order."""
     controls = _control_pairs(table)
-    pairs = pairwise.pairwise_tests(groups, controls)
+    pairs = stats.pairwise_tests(*groups, aa_pairs=controls)
     for end, name in (("first", ""), ("second", "other_")):
         rows = table.iloc[pairs[end]]
         pairs[f"{name}row"], pairs[f"{name}label"] = [*rows.index], [*rows["label"].map(str)]
@@ -119,7 +119,7 @@ def power_text(pair: Any) -> str:
         target = format_difference(pair.difference, pair.half / 10)
         return f"{detectable}; about {pair.needed:.0f} seeds would settle {target}"
     return (
-        f"{detectable}; up to {pairwise.MAX_SEEDS:,} seeds would not settle so small a "
+        f"{detectable}; up to {stats.MAX_SEEDS:,} seeds would not settle so small a "
         "difference, more held-out text may"
     )
 
@@ -158,12 +158,12 @@ def _verdict_notes(
             "Over seeds only, where nats of the same documents were not kept: other text may "
             "differ by more."
         )
-    if 0 < (count := pairwise.effective_n(groups.sizes)) < MIN_EFFECTIVE_DOCUMENTS:
+    if 0 < (count := stats.effective_n(groups.sizes)) < MIN_EFFECTIVE_DOCUMENTS:
         notes.append(
             f"Too few documents: the {len(groups.sizes):,} scored ones, of unequal length, count "
             f"as {format_number(count, 2)} equal ones. Take the intervals as a rough guess."
         )
-    pool = pairwise.pool_seed_variance(groups.seeds, ~repeated).pool
+    pool = stats.pool_seed_variance(groups.seeds, ~repeated).pool
     outliers = [label for label, apart in zip(labels, ~pool & ~repeated, strict=True) if apart]
     if outliers:
         notes.append(

@@ -1,1 +1,77 @@
-"""Compute intervals, pairwise tests and scaling-law fits: arrays in, numbers out, no I/O."""
+"""Compute intervals, pairwise tests and scaling laws: arrays in, numbers out, no I/O."""
+
+from bench.stats.intervals import (
+    AA_BOUNDS,
+    CONFIDENCE,
+    Interval,
+    Numbers,
+    Ratio,
+    aa_allows_claims,
+    between_process_variance,
+    mean_interval,
+    paired_ratio,
+    paired_ratios,
+    pareto_front,
+    ratio_within_processes,
+)
+from bench.stats.pairwise import (
+    ALPHA,
+    BETTER,
+    MAX_SEEDS,
+    NOT_DISTINGUISHABLE,
+    ONE_SEED_DECIDES,
+    UNKNOWN,
+    Groups,
+    holm,
+    pairwise_tests,
+)
+from bench.stats.scaling_laws import (
+    LawCrossover,
+    ScalingLaw,
+    TooFewPoints,
+    find_crossover,
+    fit_scaling_law,
+)
+from bench.stats.search import best_trial, expected_best, range_edges
+from bench.stats.variance import (
+    document_variances,
+    effective_n,
+    jackknife_changes,
+    pool_seed_variance,
+)
+
+__all__ = [
+    "AA_BOUNDS",
+    "ALPHA",
+    "BETTER",
+    "CONFIDENCE",
+    "MAX_SEEDS",
+    "NOT_DISTINGUISHABLE",
+    "ONE_SEED_DECIDES",
+    "UNKNOWN",
+    "Groups",
+    "Interval",
+    "LawCrossover",
+    "Numbers",
+    "Ratio",
+    "ScalingLaw",
+    "TooFewPoints",
+    "aa_allows_claims",
+    "best_trial",
+    "between_process_variance",
+    "document_variances",
+    "effective_n",
+    "expected_best",
+    "find_crossover",
+    "fit_scaling_law",
+    "holm",
+    "jackknife_changes",
+    "mean_interval",
+    "paired_ratio",
+    "paired_ratios",
+    "pairwise_tests",
+    "pareto_front",
+    "pool_seed_variance",
+    "range_edges",
+    "ratio_within_processes",
+]

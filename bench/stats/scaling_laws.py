@@ -1,52 +1,50 @@
-"""Scaling laws: loss = E + A·N^−a + B·D^−b of a model with N parameters after D tokens, fitted to measured cells.
+"""Fit loss = E + A·N^−a + B·D^−b for N parameters and D tokens (Hoffmann et al. 2022).
 
-The form is that of Hoffmann et al. 2022. Residuals are of the logarithm of the loss. Intervals come from a parametric bootstrap
-over cells: each draw adds fresh normal residuals to the fitted law, of a variance that is drawn too, since few cells know their
-own only roughly, and fits again.
+Residuals are of the logarithm of the loss. Intervals come from a parametric bootstrap over points:
+each draw adds fresh normal residuals to the fitted law and fits again. Their variance is drawn too,
+since few points determine it only roughly.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from bench.stats.intervals import CONFIDENCE, Numbers
+from bench.stats.intervals import TAILS, Numbers
 
 DRAWS = 500
-QUANTILES = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
 SIZE, DATA, FLOPS = "parameters", "tokens", "training FLOPs"
 AXES = (SIZE, DATA, FLOPS)
-MIN_SIZES, MIN_AMOUNTS = 3, 3  # different values along each axis that a law is fitted to
-SPARE_POINTS = 3  # cells more than the law has unknowns, at least
-HORIZON = 100.0  # a law is followed so many times beyond the largest measured value, and no further
+MIN_SIZES, MIN_AMOUNTS = 3, 3  # different values along each axis
+SPARE_POINTS = 3  # points more than unknowns, at least
+HORIZON = 100.0  # a law is extrapolated to this multiple of the largest measured value
 LOG_BOUNDS = (-30.0, 3.0)  # of the logarithms of E, A, a, B, b
-GRID_POINTS = 400  # places along an axis at which two laws are set beside one another
-START_EXPONENTS = (0.1, 0.3, 1.0)  # exponents that a fit begins with
-START_FLOORS = (0.2, 0.6, 0.9)  # of the lowest loss: floors that a fit begins with
+GRID_POINTS = 400  # along an axis, where two laws are compared
+START_EXPONENTS = (0.1, 0.3, 1.0)
+START_FLOORS = (0.2, 0.6, 0.9)  # shares of the lowest loss
 
 
 class ScalingLaw(NamedTuple):
-    """A fitted law. `draws` holds the same five numbers for each draw of the bootstrap: E, A, a, B, b."""
+    """A fitted law: the five numbers E, A, a, B, b."""
 
     best: Numbers  # (5,)
-    draws: Numbers  # (draws, 5)
-    center: tuple[
-        float, float
-    ]  # parameters and tokens at which A and B are what they add to the loss
-    known: bool  # whether the floor E was given
+    draws: Numbers  # (draws, 5): of the bootstrap
+    center: tuple[float, float]  # N and D in units of which A and B are given
+    floor_given: bool  # E was known, not fitted
     spread: float  # standard deviation of the residuals of the logarithm
-    cells: int
-    cost: float = float("nan")  # FLOPs of training, for each parameter and token
+    cells: int  # points
+    cost: float = float("nan")  # training FLOPs per parameter and token
 
-    def interval(self, place: int) -> tuple[float, float, float]:
-        """One of E, A, a, B, b with its 95 % interval."""
-        low, high = np.quantile(self.draws[:, place], QUANTILES)
-        return float(self.best[place]), float(low), float(high)
+    def interval(self, index: int) -> tuple[float, float, float]:
+        """Return one of E, A, a, B, b with its 95 % interval."""
+        low, high = np.quantile(self.draws[:, index], TAILS)
+        return float(self.best[index]), float(low), float(high)
 
     def along(self, axis: str, places: Numbers, fixed: float, drawn: bool = False) -> Numbers:
-        """(1, places) or (draws, places): the loss along one of AXES, the other of size and data held at `fixed`.
+        """Return the loss along one of AXES, (1, places), or (draws, places) where `drawn`.
 
-        Along FLOPs, each place has its best split between size and data: where both slopes are alike.
+        The other of size and data is `fixed`; along FLOPs, each place has its best split.
         """
         floor, of_size, a, of_data, b = self._rows(drawn)
         if axis == FLOPS:
@@ -57,53 +55,63 @@ class ScalingLaw(NamedTuple):
         return np.asarray(floor + of_size * np.exp(-a * n) + of_data * np.exp(-b * d))
 
     def split(self, flops: float) -> tuple[float, float]:
-        """The parameters and the tokens that so many FLOPs are best spent on."""
+        """Return the parameters and the tokens that make the best use of a number of FLOPs."""
         n, d = self._split(np.array([flops]), False)
         return float(np.exp(n[0, 0])) * self.center[0], float(np.exp(d[0, 0])) * self.center[1]
 
     def _rows(self, drawn: bool) -> Numbers:
-        """E, A, a, B, b, each (rows, 1): of the draws, or the best alone."""
+        """Return E, A, a, B, b, each (rows, 1): of the draws, or the best alone."""
         return np.asarray((self.draws if drawn else self.best[None]).T[:, :, None])
 
     def _split(self, flops: Numbers, drawn: bool) -> tuple[Numbers, Numbers]:
-        """Logarithms of size and tokens over the center at the best split of each budget, (rows, places)."""
+        """Return log N and log D over the center at the best split, where both slopes are equal."""
         _, of_size, a, of_data, b = self._rows(drawn)
-        whole = np.log(flops / (self.cost * self.center[0] * self.center[1]))[None, :]
-        n = (np.log(a * of_size / (b * of_data)) + b * whole) / (a + b)
-        return n, whole - n
+        both = np.log(flops / (self.cost * self.center[0] * self.center[1]))[None, :]
+        n = (np.log(a * of_size / (b * of_data)) + b * both) / (a + b)
+        return n, both - n
 
 
 class TooFewPoints(Exception):
-    """The message is why no law is fitted."""
+    """Too few points for a law; the message says which are missing."""
 
 
-def _loss(law: Numbers, n: Numbers, d: Numbers) -> Numbers:
-    floor, of_size, a, of_data, b = law
-    return np.asarray(floor + of_size * n**-a + of_data * d**-b)
+class _Points(NamedTuple):
+    """What is fitted: sizes and tokens over their centers, losses, and the floor where known."""
+
+    n: Numbers
+    d: Numbers
+    losses: Numbers
+    floor: float | None
 
 
 def fit_scaling_law(
     sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None = None
 ) -> ScalingLaw:
-    """The law of one architecture from the mean loss of each cell; `floor`: E where it is known. Raises TooFew."""
+    """Fit the law of one architecture to the mean loss of each point; `floor` is E where known.
+
+    Raise TooFewPoints.
+    """
     _check_enough(sizes, tokens, losses, floor)
     center = float(np.exp(np.log(sizes).mean())), float(np.exp(np.log(tokens).mean()))
-    n, d = sizes / center[0], tokens / center[1]
-    free = 4 + (floor is None)
-    found = min(
-        (_solve(start, n, d, losses, floor) for start in _starts(losses, floor)),
-        key=lambda one: one[1],
-    )
-    best, squares = found
-    spread = float(np.sqrt(squares / (len(losses) - free)))
-    draw = np.random.default_rng(
-        np.ascontiguousarray(losses, dtype=float).view(np.uint32)
-    )  # no two laws share their noise
-    scale = spread * np.sqrt((len(losses) - free) / draw.chisquare(len(losses) - free, DRAWS))
-    noise = draw.normal(size=(DRAWS, len(losses))) * scale[:, None]
-    expected, start = _loss(best, n, d), _to_logs(best)
-    draws = np.array([_solve(start, n, d, expected * np.exp(one), floor)[0] for one in noise])
+    points = _Points(sizes / center[0], tokens / center[1], losses, floor)
+    fits = [_solve(start, points) for start in _starts(losses, floor)]
+    best, squares = min(fits, key=lambda fit: fit[1])
+    free = len(losses) - 4 - (floor is None)
+    spread = float(np.sqrt(squares / free))
+    draws = _bootstrap(best, points, spread, free)
     return ScalingLaw(best, draws, center, floor is not None, spread, len(losses))
+
+
+def _bootstrap(best: Numbers, points: _Points, spread: float, free: int) -> Numbers:
+    """Return the laws fitted to DRAWS samples from the fitted one, (draws, 5)."""
+    # Seeded by the losses: no two laws share their noise.
+    seed = np.ascontiguousarray(points.losses, dtype=float).view(np.uint32)
+    random = np.random.default_rng(seed)
+    scale = spread * np.sqrt(free / random.chisquare(free, DRAWS))
+    noise = random.normal(size=(DRAWS, len(points.losses))) * scale[:, None]
+    losses, start = _loss(best, points), _to_logs(best)
+    samples = (points._replace(losses=losses * np.exp(row)) for row in noise)
+    return np.array([_solve(start, sample)[0] for sample in samples])
 
 
 def _check_enough(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float | None) -> None:
@@ -111,102 +119,106 @@ def _check_enough(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float
     least = 4 + (floor is None) + SPARE_POINTS
     if kinds < MIN_SIZES or amounts < MIN_AMOUNTS or len(losses) < least:
         raise TooFewPoints(
-            f"no law is fitted: {kinds} sizes × {amounts} amounts of data in {len(losses)} cells, and a fit takes at least "
-            f"{MIN_SIZES} × {MIN_AMOUNTS} and {least} cells"
+            f"no law is fitted: {kinds} sizes × {amounts} amounts of data in {len(losses)} cells, "
+            f"and a fit takes at least {MIN_SIZES} × {MIN_AMOUNTS} and {least} cells"
         )
 
 
+def _loss(law: Numbers, points: _Points) -> Numbers:
+    floor, of_size, a, of_data, b = law
+    return np.asarray(floor + of_size * points.n**-a + of_data * points.d**-b)
+
+
 def _starts(losses: Numbers, floor: float | None) -> list[Numbers]:
-    floors = [share * float(losses.min()) for share in START_FLOORS] if floor is None else [floor]
+    lowest, mean = float(losses.min()), float(losses.mean())
+    floors = [share * lowest for share in START_FLOORS] if floor is None else [floor]
+    exponents = [(a, b) for a in START_EXPONENTS for b in START_EXPONENTS]
+    terms = [(low, max(mean - low, 1e-3) / 2) for low in floors]
     return [
-        _to_logs(np.array([low, rest, a, rest, b]))
-        for low in floors
-        for rest in [max(float(losses.mean()) - low, 1e-3) / 2]
-        for a in START_EXPONENTS
-        for b in START_EXPONENTS
+        _to_logs(np.array([low, rest, a, rest, b])) for low, rest in terms for a, b in exponents
     ]
 
 
 def _to_logs(law: Numbers) -> Numbers:
-    """Logarithms, so that nothing turns negative."""
+    """Return logarithms, so that nothing turns negative."""
     return np.log(np.maximum(law, 1e-9))
 
 
-def _solve(
-    start: Numbers, n: Numbers, d: Numbers, losses: Numbers, floor: float | None
-) -> tuple[Numbers, float]:
-    """The law of least squares from one start, and the sum of its squares."""
-    first = 0 if floor is None else 1
-    logs, log_n, log_d = np.log(losses), np.log(n), np.log(d)
-
-    def parts(given: Numbers) -> tuple[Numbers, ...]:
-        law = np.exp(np.clip(given, *LOG_BOUNDS))
-        low = law[0] if floor is None else floor
-        a, b = law[2 - first], law[4 - first]
-        return (
-            np.full(len(n), low),
-            law[1 - first] * np.exp(-a * log_n),
-            a * log_n,
-            law[3 - first] * np.exp(-b * log_d),
-            b * log_d,
-        )
-
-    def residuals(given: Numbers) -> Numbers:
-        low, of_size, _, of_data, _ = parts(given)
-        return np.asarray(np.log(low + of_size + of_data) - logs)
-
-    def slopes(given: Numbers) -> Numbers:
-        low, of_size, a_log, of_data, b_log = parts(given)
-        columns = np.array([low, of_size, -of_size * a_log, of_data, -of_data * b_log])[first:]
-        return np.asarray((columns / (low + of_size + of_data)).T)
-
-    found = least_squares(residuals, start[first:], jac=slopes, method="lm", max_nfev=200)
-    law = np.exp(np.clip(found.x, *LOG_BOUNDS))
-    return (law if floor is None else np.concatenate([[floor], law])), 2 * float(found.cost)
+def _solve(start: Numbers, points: _Points) -> tuple[Numbers, float]:
+    """Return the least-squares law from one start, and its sum of squares."""
+    first = 0 if points.floor is None else 1
+    logs = np.log(points.n), np.log(points.d), np.log(points.losses)
+    solution = least_squares(
+        partial(_residuals, points=points, logs=logs), start[first:],
+        jac=partial(_jacobian, points=points, logs=logs), method="lm", max_nfev=200,
+    )  # fmt: skip
+    law = np.exp(np.clip(solution.x, *LOG_BOUNDS))
+    if first:
+        law = np.concatenate([[points.floor], law])
+    return law, 2 * float(solution.cost)
 
 
-# --- where two laws meet ----------------------------------------------------------------------------------------------
+def _terms(given: Numbers, points: _Points, logs: tuple[Numbers, ...]) -> tuple[Numbers, ...]:
+    """Return E, A·n^−a, a·log n, B·d^−b and b·log d at each point."""
+    law = np.exp(np.clip(given, *LOG_BOUNDS))
+    of_size, a, of_data, b = law[-4:]
+    floor = np.full(len(points.n), law[0] if points.floor is None else points.floor)
+    a_log, b_log = a * logs[0], b * logs[1]
+    return floor, of_size * np.exp(-a_log), a_log, of_data * np.exp(-b_log), b_log
+
+
+def _residuals(given: Numbers, points: _Points, logs: tuple[Numbers, ...]) -> Numbers:
+    floor, of_size, _, of_data, _ = _terms(given, points, logs)
+    return np.asarray(np.log(floor + of_size + of_data) - logs[2])
+
+
+def _jacobian(given: Numbers, points: _Points, logs: tuple[Numbers, ...]) -> Numbers:
+    floor, of_size, a_log, of_data, b_log = _terms(given, points, logs)
+    columns = np.array([floor, of_size, -of_size * a_log, of_data, -of_data * b_log])
+    return np.asarray((columns[0 if points.floor is None else 1 :] / (floor + of_size + of_data)).T)
+
+
+# --- where two laws meet --------------------------------------------------------------------------
 
 
 class LawCrossover(NamedTuple):
-    """Where the second law falls below the first, along one axis: inf where it does not up to the horizon."""
+    """Where the second law falls below the first along an axis; inf: not up to the horizon."""
 
     place: float
     low: float  # of its 95 % interval; inf beyond the horizon
     high: float
     beyond: float  # the place over the largest measured value: above 1 it is extrapolated
-    agreement: (
-        float  # share of the draws in which the same one leads at the smallest measured value
-    )
+    agreement: float  # share of the draws in which the same law leads at the smallest value
 
 
 def find_crossover(
     one: ScalingLaw, other: ScalingLaw, axis: str, fixed: float, low: float, high: float
 ) -> tuple[bool, LawCrossover]:
-    """Whether `one` leads at the low end of the measured range, and where the other overtakes, up to HORIZON times its high."""
+    """Return whether `one` leads at the low end of the measured range, and where `other` overtakes.
+
+    The search goes up to HORIZON times the high end.
+    """
     places = np.geomspace(low, high * HORIZON, GRID_POINTS)
-    gap = other.along(axis, places, fixed) - one.along(axis, places, fixed)
+    gap, gaps = (
+        other.along(axis, places, fixed, drawn) - one.along(axis, places, fixed, drawn)
+        for drawn in (False, True)
+    )
     sign = 1 if gap[0, 0] >= 0 else -1
-    place = float(_first_crossing(sign * gap, places)[0])
-    gaps = sign * (
-        other.along(axis, places, fixed, drawn=True) - one.along(axis, places, fixed, drawn=True)
-    )
-    drawn = np.sort(_first_crossing(gaps, places))
-    ends = [float(drawn[int(np.floor((len(drawn) - 1) * share))]) for share in QUANTILES]
-    return sign > 0, LawCrossover(
-        place, ends[0], ends[1], place / high, float((gaps[:, 0] > 0).mean())
-    )
+    place, gaps = float(_first_crossing(sign * gap, places)[0]), sign * gaps
+    crossings = np.sort(_first_crossing(gaps, places))
+    ends = [float(crossings[int(np.floor((len(crossings) - 1) * share))]) for share in TAILS]
+    agreement = float((gaps[:, 0] > 0).mean())
+    return sign > 0, LawCrossover(place, ends[0], ends[1], place / high, agreement)
 
 
 def _first_crossing(gaps: Numbers, places: Numbers) -> Numbers:
-    """(draws,): the first place at which a gap is no longer above 0, read off between neighbours; inf where it stays above."""
-    below = gaps <= 0
-    where = below.argmax(axis=1)
-    rows = np.arange(len(gaps))
-    before = np.maximum(where - 1, 0)
-    left, right = gaps[rows, before], gaps[rows, where]
+    """Return where each gap first is not above 0, interpolated, (draws,); inf: nowhere."""
+    below, rows = gaps <= 0, np.arange(len(gaps))
+    after = below.argmax(axis=1)
+    before = np.maximum(after - 1, 0)
+    left, right = gaps[rows, before], gaps[rows, after]
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.where(where > 0, left / (left - right), 0.0)
+        share = np.where(after > 0, left / (left - right), 0.0)
     logs = np.log(places)
-    met = np.exp(logs[before] + share * (logs[where] - logs[before]))
+    met = np.exp(logs[before] + share * (logs[after] - logs[before]))
     return np.where(below.any(axis=1), met, np.inf)

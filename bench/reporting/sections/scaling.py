@@ -108,7 +108,7 @@ def _term(place: int, one: ScalingSeries) -> Cell:
     if one.law is None:
         return value_cell(None, format_fixed, reason=one.reason)
     value, low, high = one.law.interval(place)
-    if place == 0 and one.law.known:
+    if place == 0 and one.law.floor_given:
         return Cell(format_fixed(value), value, "known")
     unclear = place == 0 and low < 0.01 * value + 1e-3
     small = f"{format_fixed(low, 2)} to {format_fixed(high, 2)}"
