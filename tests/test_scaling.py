@@ -18,38 +18,11 @@ from bench.records.metrics import Metric
 from bench.reporting.sections import scaling as scaling_tables
 from bench.reporting.sections import scaling_text
 from bench.stats import scaling_laws
-from bench.stats.scaling_laws import DATA, FLOPS, SIZE, ScalingLaw
+from bench.stats.scaling_laws import DATA, ScalingLaw
 from tests import fake_records
+from tests.stats.known_laws import A_STEP, CENTER, SIZES, STEPS, TRUTH, loss
 
 CONF = Path(__file__).parent.parent / "conf"
-SIZES, STEPS = (25_000, 60_000, 140_000, 320_000), (100, 300, 900)
-A_STEP = 1024  # tokens
-CENTER = (100_000.0, 300_000.0)
-TRUTH = {  # E, A, a, B, b: the recurrent one leads with little data, the decoder overtakes it beyond
-    "lstm": np.array([1.2, 0.30, 0.35, 0.50, 0.25]),
-    "decoder": np.array([1.2, 0.30, 0.35, 0.55, 0.45]),
-}
-
-
-def loss(law: np.ndarray, size: float, tokens: float) -> float:
-    floor, of_size, a, of_data, b = law
-    return float(floor + of_size * (size / CENTER[0]) ** -a + of_data * (tokens / CENTER[1]) ** -b)
-
-
-def grid(
-    law: np.ndarray, noise: float = 0.0, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    draw = np.random.default_rng(seed)
-    cells = np.array([(size, steps * A_STEP) for size in SIZES for steps in STEPS], dtype=float)
-    losses = np.array([loss(law, *cell) for cell in cells]) * np.exp(
-        draw.normal(0, noise, len(cells))
-    )
-    return cells[:, 0], cells[:, 1], losses
-
-
-def exact(law: np.ndarray) -> ScalingLaw:
-    return ScalingLaw(law, law[None], CENTER, known=True, spread=0.0, cells=12, cost=6.0)
-
 
 def write(
     root: Path,
@@ -82,97 +55,6 @@ def write(
 def scale(root: Path) -> ScalingStudy:
     (found,) = scaling.scaling_studies(aggregate.aggregate_variants(reading.read_records(root), []))
     return found
-
-
-# --- the fit ----------------------------------------------------------------------------------------------------------
-
-
-def test_without_noise_the_law_comes_back() -> None:
-    law = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"]))
-    assert law.best[[0, 2, 4]] == pytest.approx(TRUTH["lstm"][[0, 2, 4]], rel=1e-3)
-    expected = [loss(TRUTH["lstm"], 10**6, tokens) for tokens in (1e5, 1e7)]
-    assert law.along(DATA, np.array([1e5, 1e7]), 10**6)[0] == pytest.approx(expected, rel=1e-3)
-    assert law.spread < 1e-6
-
-
-def test_a_floor_that_is_known_is_held() -> None:
-    law = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"], 0.003), floor=1.2)
-    assert law.interval(0) == (1.2, 1.2, 1.2)
-    for place in (2, 4):
-        value, low, high = law.interval(place)
-        assert low < TRUTH["lstm"][place] < high
-        free = scaling_laws.fit_scaling_law(*grid(TRUTH["lstm"], 0.003)).interval(place)
-        assert high - low < free[2] - free[1]  # what is known need not be guessed
-        assert low < value < high
-
-
-@pytest.mark.parametrize("kept", [[0, 1, 2, 3], [0, 3, 6, 9], [0, 1, 3, 4, 6, 8]])
-def test_too_few_cells_are_refused_with_the_reason(kept: list[int]) -> None:
-    sizes, tokens, losses = grid(TRUTH["lstm"])
-    with pytest.raises(
-        scaling_laws.TooFewPoints,
-        match=r"no law is fitted: \d sizes × \d amounts of data in \d cells",
-    ):
-        scaling_laws.fit_scaling_law(sizes[kept], tokens[kept], losses[kept])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.002, 0.008])
-def test_intervals_hold_the_truth(noise: float) -> None:
-    """Nominally 95 %: floor, both exponents, and where two laws meet."""
-    times, held = 100, np.zeros(4)
-    _, true = scaling_laws.find_crossover(
-        exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 9.2e5
-    )
-    for seed in range(times):
-        one, other = (
-            scaling_laws.fit_scaling_law(*grid(TRUTH[name], noise, 2 * seed + n))
-            for n, name in enumerate(TRUTH)
-        )
-        spans = [one.interval(place)[1:] for place in (0, 2, 4)]
-        held[:3] += [
-            low <= value <= high
-            for (low, high), value in zip(spans, TRUTH["lstm"][[0, 2, 4]], strict=True)
-        ]
-        _, met = scaling_laws.find_crossover(one, other, DATA, 320_000, 1e5, 9.2e5)
-        held[3] += met.low <= true.place <= met.high
-    print(f"noise {noise}: E, a, b, crossing held in {held / times}")
-    assert (
-        held / times >= 0.87
-    ).all()  # a binomial allowance below 95 %, and the approximation's own
-
-
-# --- where two laws meet ----------------------------------------------------------------------------------------------
-
-
-def test_two_known_laws_meet_where_they_do() -> None:
-    ahead, met = scaling_laws.find_crossover(
-        exact(TRUTH["lstm"]), exact(TRUTH["decoder"]), DATA, 320_000, 1e5, 2e5
-    )
-    expected = 3e5 * (0.55 / 0.50) ** (1 / 0.20)  # 0.50·x^−0.25 = 0.55·x^−0.45
-    assert ahead
-    assert met.place == pytest.approx(expected, rel=1e-3)
-    assert met.beyond == pytest.approx(expected / 2e5, rel=1e-3)
-    assert (met.low, met.high) == pytest.approx((expected, expected), rel=1e-3)
-    assert not scaling_laws.find_crossover(
-        exact(TRUTH["decoder"]), exact(TRUTH["lstm"]), DATA, 320_000, 1e5, 2e5
-    )[0]
-
-
-def test_along_flops_the_split_is_the_best_one() -> None:
-    law = exact(TRUTH["lstm"])
-    compute = 6.0 * 80_000 * 400_000
-    sizes = np.geomspace(1e3, 1e7, 20_001)
-    best = min(loss(TRUTH["lstm"], size, compute / 6.0 / size) for size in sizes)
-    assert law.along(FLOPS, np.array([compute]), float("nan"))[0, 0] == pytest.approx(
-        best, rel=1e-6
-    )
-
-
-def test_laws_that_do_not_meet_are_infinitely_far() -> None:
-    worse = TRUTH["lstm"] + np.array([0.1, 0, 0, 0, 0])
-    _, met = scaling_laws.find_crossover(exact(TRUTH["lstm"]), exact(worse), SIZE, 1e6, 2e4, 4e5)
-    assert (met.place, met.low, met.high) == (np.inf, np.inf, np.inf)
 
 
 # --- from records -----------------------------------------------------------------------------------------------------

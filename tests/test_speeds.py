@@ -21,7 +21,6 @@ from bench.records.metrics import Metric
 from bench.reporting import summary_text
 from bench.reporting.plots import speed_plots
 from bench.reporting.sections import cost_tables, measured, speed_tables, trust
-from bench.stats import intervals
 from tests import fake_records
 
 TRAIN = "train_tokens_per_second"
@@ -127,81 +126,6 @@ def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) ->
     assert direct is not None
     assert direct.low < 1.6 < direct.high
     assert (lstm, TRAIN) not in sitting.ratios
-
-
-def test_the_other_way_round_is_the_inverse() -> None:
-    ratios = np.exp(NOISE.normal(0.1, 0.05, size=24))
-    there, back = intervals.paired_ratio(ratios), intervals.paired_ratio(1 / ratios)
-    assert there is not None
-    assert back is not None
-    assert there.value == pytest.approx(1 / back.value)
-    assert (there.low, there.high) == pytest.approx((1 / back.high, 1 / back.low), rel=5e-3)
-    assert (there.side, back.side) == (1, -1)
-
-
-def test_intervals_are_those_of_a_plain_bootstrap() -> None:
-    ratios = np.exp(NOISE.normal(0.0, 0.05, size=31))
-    picks = np.random.default_rng(8).integers(0, 31, size=(20_000, 31))
-    found = intervals.paired_ratio(ratios)
-    assert found is not None
-    plain = np.quantile(np.median(ratios[picks], axis=1), [0.025, 0.975])
-    mean = np.quantile(np.exp(np.log(ratios)[picks].mean(axis=1)), [0.025, 0.975])
-    assert (found.low, found.high) == pytest.approx(tuple(plain), rel=2e-3)
-    assert (found.mean_low, found.mean_high) == pytest.approx(tuple(mean), rel=2e-3)
-
-
-def test_rounds_of_unequal_number_are_drawn_apart_and_nothing_stays_nothing() -> None:
-    found = intervals.paired_ratios(
-        [np.full(5, 2.0), np.empty(0), np.array([3.0]), np.array([np.nan, 4.0, 4.0])]
-    )
-    assert found[1] is None
-    assert [ratio.rounds for ratio in found if ratio] == [5, 1, 2]
-    assert [ratio.value for ratio in found if ratio] == pytest.approx([2, 3, 4])
-    assert found[2] is not None
-    assert found[2].side == 0  # one round claims nothing
-
-
-def test_an_interval_over_processes_knows_that_each_keeps_an_advantage_of_its_own() -> None:
-    draw, processes = np.random.default_rng(5), np.repeat(np.arange(6.0), 10)
-    advantages = draw.normal(0, 0.015, size=(300, 6)).repeat(10, axis=1)
-    samples = list(0.8 * np.exp(advantages + draw.normal(0, 0.02, size=advantages.shape)))
-    by_process = [one for one in intervals.paired_ratios(samples, [processes] * 300) if one]
-    by_round = [one for one in intervals.paired_ratios(samples) if one]
-    assert len(by_process) == len(by_round) == 300
-    assert 0.91 < np.mean([one.low < 0.8 < one.high for one in by_process]) < 0.99
-    assert 0.91 < np.mean([one.mean_low < 0.8 < one.mean_high for one in by_process]) < 0.99
-    assert np.mean([one.low < 0.8 < one.high for one in by_round]) < 0.8
-    alone = intervals.paired_ratios(samples[:1], [np.ones(60)])[0]
-    assert alone == pytest.approx(by_round[0])
-
-
-def test_a_few_rounds_of_one_process_claim_as_little_as_they_know() -> None:
-    draw, known = np.random.default_rng(3), (2 * 0.01**2, 25.0)
-    kept = draw.normal(0, 0.01 * np.sqrt(2), size=2000)
-    drawn = [np.exp(one + draw.normal(0, 0.02, size=3)) for one in kept]  # of identical arms
-    found = [intervals.ratio_within_processes(ratios, known) for ratios in drawn]
-    assert np.mean([one is not None and one.side != 0 for one in found]) <= 0.06
-    assert (
-        np.mean([one is not None and one.side != 0 for one in intervals.paired_ratios(drawn)]) > 0.2
-    )  # what a bootstrap says
-    clear = intervals.ratio_within_processes(np.array([1.3, 1.31, 1.29]), known)
-    assert clear is not None
-    assert clear.side == 1
-    assert clear.value == pytest.approx(1.3)
-    assert intervals.ratio_within_processes(np.array([np.nan]), known) is None
-
-
-def test_what_a_ratio_keeps_is_pooled_over_the_processes_of_a_sitting() -> None:
-    draw, processes = np.random.default_rng(4), np.repeat(np.arange(6.0), 10)
-    kept = draw.normal(0, 0.02, size=(400, 6)).repeat(10, axis=1)
-    variance, freedom = intervals.between_process_variance(list(np.exp(kept)), [processes] * 400)
-    assert variance == pytest.approx(0.02**2, rel=0.1)
-    assert freedom == 400 * 5
-    alone = intervals.between_process_variance([np.ones(10)], [np.zeros(10)])
-    assert alone == (
-        pytest.approx(2 * intervals.PROCESS_DEVIATION**2),
-        np.inf,
-    )  # one process of each tells nothing
 
 
 def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_entries(

@@ -10,7 +10,7 @@ from bench.analysis.sessions import MeasuredSession, scalar_point
 from bench.records.labels import recipe
 from bench.records.loading import UNREADABLE
 from bench.records.tables import Records
-from bench.stats.intervals import mean_interval
+from bench.stats import jackknife_changes, mean_interval
 
 SUMMARY_COLUMNS = (
     "arch,variant,data,data_digest,tokenizer,size,objective,protocol,parameters,seeds,status,reason,bits_per_byte,"
@@ -182,9 +182,8 @@ def document_variance_table(documents: pd.DataFrame) -> pd.DataFrame:
         pd.Series(of.reindex(rows).to_numpy(), index=documents.index)
         for of in (ratio, totals["bytes"])
     )
-    change = (documents["nats"] - documents["bytes"].mul(mean)).div(
-        (whole - documents["bytes"]).where(whole > documents["bytes"])
-    )
+    sizes = documents["bytes"].where(documents["bytes"] < whole)  # one document alone: unknown
+    change = jackknife_changes(documents["nats"], sizes, mean, whole)
     count = groups.size()
     variance = (
         change.mul(change).groupby(level="row").sum()

@@ -1,7 +1,7 @@
 """Estimate the variance of scores: of seeds, pooled over groups, and of documents (jackknife)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,10 +102,10 @@ def _variance_outlier(
     return int(testable[worst])
 
 
-def jackknife_changes(nats: Numbers, sizes: Numbers, mean: Numbers, total: Numbers) -> Numbers:
+def jackknife_changes(nats: Any, sizes: Any, mean: Any, total: Any) -> Any:
     """Return by how much Σ nats / Σ bytes changes when each document is left out.
 
-    `mean` is Σ nats / Σ bytes and `total` is Σ bytes; all broadcast.
+    `mean` is Σ nats / Σ bytes and `total` is Σ bytes: arrays or Series that broadcast.
     """
     return (nats - mean * sizes) / (total - sizes)
 

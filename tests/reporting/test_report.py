@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 from bench import reporting
 from bench.analysis import formatting
@@ -22,7 +21,6 @@ from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from bench.reporting import summary_text
 from bench.reporting.plots import base, labels
-from bench.stats import intervals
 from tests import fake_records
 
 SUMMARY = (
@@ -153,41 +151,6 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
     ]
     reporting.make_report(root)[0]
     assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
-
-
-# --- statistics -------------------------------------------------------------------------------------------------------
-
-
-def test_interval_of_seeds_alone_is_the_t_interval() -> None:
-    seeds = np.array([2.0, 2.1, 2.3])
-    low, high = stats.t.interval(0.95, 2, loc=seeds.mean(), scale=stats.sem(seeds))
-    found = intervals.mean_interval(seeds)
-    assert (found.low, found.high) == pytest.approx((low, high))
-    assert found.basis == "seeds"
-
-
-def test_interval_of_one_seed_is_over_documents_alone() -> None:
-    found = intervals.mean_interval(np.array([2.0]), 0.01, 50)
-    assert found.half == pytest.approx(stats.t.ppf(0.975, 49) * 0.1)
-    assert found.basis == "documents"
-    assert math.isnan(intervals.mean_interval(np.array([2.0])).low)
-
-
-def test_interval_of_both_is_welch_satterthwaite() -> None:
-    seeds, variance, documents = np.array([2.0, 2.1, 2.3]), 0.004, 40
-    part = seeds.var(ddof=1) / 3
-    freedom = (part + variance) ** 2 / (part**2 / 2 + variance**2 / 39)
-    found = intervals.mean_interval(seeds, variance, documents)
-    assert found.half == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(part + variance))
-
-
-def test_pareto() -> None:
-    assert list(intervals.pareto_front(np.array([1.0, 2, 3, 3]), np.array([3.0, 1, 1, 0.5]))) == [
-        True,
-        True,
-        False,
-        True,
-    ]
 
 
 # --- what may stand beside what ---------------------------------------------------------------------------------------
