@@ -1,4 +1,4 @@
-"""Architectures that break their promises on purpose, each one promise: what the contract has to catch by name and reason."""
+"""Define architectures that fail one check of the contract each, and some that pass it."""
 
 import copy
 import random
@@ -12,7 +12,7 @@ from architectures.interface import Backbone, Unsupported
 
 
 class Valid(Backbone):
-    """A small causal convolution that keeps every promise; the others change one thing of it."""
+    """Pass every check: a small causal convolution. The others change one thing of it."""
 
     causal = True
 
@@ -23,9 +23,7 @@ class Valid(Backbone):
         self.hidden = nn.Linear(width, 4 * width)
         self.out = nn.Linear(4 * width, width)
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         past = x.new_zeros(x.shape[0], self.kernel - 1, self.width) if state is None else state
         inputs = torch.cat([past, x], dim=1)  # (B, past + T, D)
         x = x + self.convolution(inputs.transpose(1, 2)).transpose(1, 2)
@@ -40,42 +38,34 @@ class Valid(Backbone):
 
 
 class LooksAhead(Valid):
-    """A convolution padded on both sides that says it is causal."""
+    """Pad a convolution on both sides, and declare it causal."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         inputs = functional.pad(x.transpose(1, 2), (1, 1))  # (B, D, 1 + T + 1)
         return x + self.convolution(inputs).transpose(1, 2), None
 
 
 class LooksAheadFar(Valid):
-    """The last token of the text reaches the first, and no other does."""
+    """Let the last token reach the first, and no other."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed + functional.pad(1e-3 * x[:, -1:], (0, 0, 0, x.shape[1] - 1)), after
 
 
 class LooksAheadBehindANorm(Valid):
-    """Sees the next token through a norm: a constant that is added to it changes nothing, other numbers do."""
+    """See the next token through a norm, which hides a constant added to it."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         following = functional.pad(x[:, 1:], (0, 0, 0, 1))
         return mixed + 0.1 * functional.layer_norm(following, (self.width,)), after
 
 
 class LooksAheadAcrossChunks(Valid):
-    """Sees the next chunk's first token from the last one of a chunk of 64: a short text never shows it."""
+    """See the first token of the next chunk of 64, which a short text does not show."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         following = functional.pad(x[:, 1:], (0, 0, 0, 1))
         last = torch.arange(x.shape[1]) % 64 == 63  # (T,)
@@ -87,23 +77,17 @@ class OnlyClaimsBothWays(Valid):
 
 
 class WrongShape(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x, state)[0][:, 1:], None
 
 
 class WrongType(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x, state)[0].double(), None
 
 
 class NotFinite(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x, state)[0] / 0.0, None
 
 
@@ -113,65 +97,51 @@ class NoPair(Valid):
 
 
 class Raises(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         raise RuntimeError("not written yet")
 
 
 class MixesRows(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed - x.mean(dim=0, keepdim=True), after
 
 
 class LosesGradients(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         with torch.no_grad():
             mixed, after = super().forward(x, state)
         return x + mixed, after
 
 
 class HoldsLayersInAList(Valid):
-    """Its second layer is no part of the model: nobody counts, trains or saves it."""
+    """Keep a layer outside the model: it is not counted, trained or saved."""
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__(width, context)
         self.layers = [nn.Linear(width, width)]
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed + self.layers[0](mixed), after
 
 
 class LooksAtPadding(Valid):
-    """An encoder that forgets that some of its tokens are not there."""
+    """Ignore that some tokens are padding."""
 
     causal = False
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x)[0] + x.mean(dim=1, keepdim=True), None
 
 
 class ForgetsItsState(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x)[0], state
 
 
 class GrowsItsState(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         if state is None:
             return super().forward(x)
         mixed, _ = super().forward(x, state[:, state.shape[1] - self.kernel + 1 :])
@@ -179,19 +149,15 @@ class GrowsItsState(Valid):
 
 
 class ForgetsAcrossChunks(Valid):
-    """Goes on from its state, but for what comes in one piece of more than 32 tokens: only its last 32 reach the state."""
+    """Lose the state after a piece of more than 32 tokens."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed, after if state is None or x.shape[1] <= 32 else torch.zeros_like(after)
 
 
 class ReturnsNoState(Valid):
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x, state)[0], None
 
 
@@ -201,48 +167,40 @@ class RefusesWithoutAReason(Valid):
 
 
 class DrawsInEvaluation(Valid):
-    """Noise that stays when training is over."""
+    """Add noise in evaluation, too."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed + 0.01 * torch.randn_like(mixed), after
 
 
 class DrawsOutside(Valid):
-    """Noise from a generator that no seed reaches."""
+    """Add noise from a generator that no seed reaches."""
 
     dice = random.Random(0)
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed * (1 + 0.01 * self.dice.random()), after
 
 
 class HidesWeights(Valid):
-    """What it is made of is no parameter and no buffer: it is neither saved nor the same after loading."""
+    """Use a tensor that is neither parameter nor buffer, and is not saved."""
 
     def __init__(self, width: int, context: int) -> None:
         super().__init__(width, context)
         self.hidden_scale = torch.randn(width)
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x * self.hidden_scale.to(x.dtype), state)
 
 
 class KeepsItsWeights(Valid):
-    """Without gradients it reads copies, made again when its weights' versions change: fused optimizers count none."""
+    """Copy weights for evaluation whenever their version changes, which fused optimizers skip."""
 
     copies: tuple[list[int], nn.Module] | None = None
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         versions = [self.out.weight._version]
         if torch.is_grad_enabled():
@@ -256,11 +214,9 @@ class KeepsItsWeights(Valid):
 
 
 class GrowsInForward(Valid):
-    """Parameters that are made after they were counted."""
+    """Make parameters after they were counted."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         if not hasattr(self, "late"):
             self.late = nn.Linear(self.width, 40 * self.width).to(x.dtype)
         mixed, after = super().forward(x, state)
@@ -273,17 +229,15 @@ class Understates(Valid):
 
 
 class CannotLearn(Valid):
-    """Gradients reach every parameter, and nothing of the text reaches the output."""
+    """Let gradients reach every parameter, and almost nothing of the text the output."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return 1 + 1e-6 * mixed, after
 
 
 class CannotBeSaved(Valid):
-    """What it saves beside its parameters can not be loaded without running code."""
+    """Save a state that cannot be loaded without running code."""
 
     def get_extra_state(self) -> Any:
         return random.Random(0)
@@ -293,44 +247,38 @@ class CannotBeSaved(Valid):
 
 
 class StaysInPython(Valid):
-    """Nothing of it may be compiled."""
+    """Forbid to compile anything."""
 
     @torch.compiler.disable
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         return super().forward(x, state)
 
 
 class BranchesOnValues(Valid):
-    """Looks at its numbers in Python: it traces in two graphs."""
+    """Branch on values in Python, so that it traces in two graphs."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return (mixed + 1 if x.sum() > 0 else mixed - 1), after
 
 
 class DoesNotTrace(Valid):
-    """Computes something else while it is traced."""
+    """Compute something else while it is traced."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, after = super().forward(x, state)
         return mixed + 1 if torch.compiler.is_compiling() else mixed, after
 
 
 class NoNumbers(Valid):
-    """A constructor that takes no width."""
+    """Fail for every width."""
 
     def __init__(self, width: int, context: int) -> None:
         raise RuntimeError("where is my file?")
 
 
 class OnlySixtyFour(Valid):
-    """Accepts multiples of 64."""
+    """Accept multiples of 64 only."""
 
     def __init__(self, width: int, context: int) -> None:
         if width % 64:
@@ -348,11 +296,9 @@ class NoBackbone(nn.Module):
 
 
 class ByFourier(Valid):
-    """Causal, by a long convolution through a Fourier transform: every output's rounding depends on the whole text."""
+    """Convolve causally by FFT: the rounding of every output depends on the whole text."""
 
-    def forward(
-        self, x: Tensor, state: Any = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         T = x.shape[1]
         decay = 0.9 ** torch.arange(T, dtype=x.dtype)[:, None]  # (T, 1)
         mixed = torch.fft.irfft(
