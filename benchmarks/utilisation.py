@@ -1,18 +1,18 @@
-"""What share of a device's matrix products training reaches: steps beside a large product, in the same process, in turns.
+"""Measure which share of a device's matrix-product rate training reaches.
 
-    python benchmarks/utilisation.py                             transformer, rnn and cnn at 10 million parameters
+    python benchmarks/utilisation.py                     transformer, rnn and cnn, 10M parameters
     python benchmarks/utilisation.py --arch gpt gru --parameters 800000
-    python benchmarks/utilisation.py --device cuda --arch gpt --options layers=12 heads=12 --parameters 124475904 \\
-        --vocabulary 50304 --context 1024 --batch 32 --compile default
+    python benchmarks/utilisation.py --device cuda --arch gpt --options layers=12 heads=12 \\
+        --parameters 124475904 --vocabulary 50304 --context 1024 --batch 32 --compile default
 
-FLOPs by formula (3 times the forward's; causal attention counted as the half that it is), held against torch's own product of
-two square matrices in the precision of training: of 1,024 on a processor, 8,192 on CUDA. One thread; on a processor float32, 8
-sequences of 256 bytes a step, eager; on CUDA bfloat16, with the most that the allocator had given out told beside.
+Steps and a large product take turns in one process. FLOPs by formula (3 times the forward's; causal
+attention counted as half the square), compared with torch's product of two square matrices in the
+precision of training: of 1,024 on a CPU, 8,192 on CUDA. One thread; on a CPU float32, 8 sequences of
+256 bytes per step, eager; on CUDA bfloat16, and the most memory that was allocated.
 """
 
 import argparse
 import sys
-from pathlib import Path
 
 import shape
 import torch
@@ -20,93 +20,69 @@ import turns
 import yaml
 
 from bench.config.schema import Run, SizeConfig, TrainConfig
-from bench.performance import timing
 from bench.performance.hardware_peak import HardwarePeak
+from bench.performance.timing import synchronise
 from bench.performance.workload import Workload
 
-CONF = Path(__file__).resolve().parents[1] / "conf" / "arch"
+PRODUCTS = {"cpu": 1, "cuda": 50}  # per call: waiting for the device would lower its peak
+SIZES = ("parameters", "context", "batch", "vocabulary", "device", "compile")
 
 
-PRODUCTS = {
-    "cpu": 1,
-    "cuda": 50,
-}  # a pass: waiting for the device between single ones would make its peak look lower
-
-
-def works(arch: str, asked: argparse.Namespace) -> turns.Works:
-    """A step and products, in FLOPs."""
-    options = yaml.safe_load((CONF / f"{arch}.yaml").read_text(encoding="utf-8"))
-    options |= {
-        name: yaml.safe_load(value)
-        for name, _, value in (word.partition("=") for word in asked.options)
-    }
-    recipe = TrainConfig(batch=asked.batch, device=asked.device, compile=asked.compile)
-    subject = Workload(
-        Run(arch=options, size=SizeConfig(asked.parameters, asked.context), train=recipe),
-        asked.vocabulary,
-    )
-    subject.objective.train()
-    peak = HardwarePeak(subject.device, subject.settings.precision)
-    first, second, result = peak.factors
-    products = PRODUCTS[subject.device.type]
+def works(arch: str, args: argparse.Namespace) -> turns.Works:
+    """Return a step and products, in FLOPs."""
+    pairs = (option.partition("=")[::2] for option in args.options)
+    options = {name: yaml.safe_load(value) for name, value in pairs}
+    recipe = TrainConfig(batch=args.batch, device=args.device, compile=args.compile)
+    size = SizeConfig(args.parameters, args.context)
+    run = Run(arch=shape.read_arch(arch, **options), size=size, train=recipe)
+    ready = Workload(run, args.vocabulary)
+    ready.objective.train()
+    first, second, result = HardwarePeak(ready.device, ready.settings.precision).factors
+    products = PRODUCTS[ready.device.type]
 
     def step() -> None:
-        subject.step()
-        timing.synchronise(subject.device)
+        ready.step()
+        synchronise(ready.device)
 
     def product() -> None:
         for _ in range(products):
             torch.mm(first, second, out=result)
-        timing.synchronise(subject.device)
+        synchronise(ready.device)
 
     step()
     step()
-    if subject.device.type == "cuda":
-        card = torch.cuda.get_device_name(subject.device)
-        most = torch.cuda.max_memory_allocated(subject.device)
-        print(
-            f"{arch}, {card}, width {subject.model.backbone.width}: at most {most:,} bytes allocated",
-            file=sys.stderr,
-        )
+    if ready.device.type == "cuda":
+        card, most = torch.cuda.get_device_name(), torch.cuda.max_memory_allocated()
+        print(f"{arch}, {card}: at most {most:,} bytes allocated", file=sys.stderr)
+    flops = 3 * ready.model.flops(args.context) * args.batch * args.context
     return {
-        "step": (step, 3 * subject.model.flops(asked.context) * subject.step_tokens / 1e9),
+        "step": (step, flops / 1e9),
         "product": (product, products * 2e-9 * first.shape[0] ** 3),
     }
 
 
 def main() -> None:
     """Take turns, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = turns.parser(__doc__, rounds=12, seconds=1.0)
     parser.add_argument("--arch", nargs="+", default=["transformer", "rnn", "cnn"])
     parser.add_argument("--parameters", type=int, default=10_000_000)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--vocabulary", type=int, default=257)
     parser.add_argument(
-        "--options", nargs="*", default=[], help="of the architectures: layers=12 heads=12 …"
+        "--options", nargs="*", default=[], help="of the architectures: layers=12 …"
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", default="none", choices=["none", "default", "reduce-overhead"])
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of one turn; a step takes longer"
-    )
-    parser.add_argument("--inside", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.inside:
-        shape.settle()
-        turns.serve(lambda: works(asked.inside, asked))
-    sizes = [
-        f"--{name}={getattr(asked, name)}"
-        for name in ("parameters", "context", "batch", "vocabulary", "device", "compile")
-    ]
-    sizes += ["--options", *asked.options]
-    rates = turns.contest(__file__, asked.arch, sizes, asked.rounds, asked.seconds)
-    turns.table(
-        rates,
-        {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in asked.arch},
-        "GFLOP/s",
-    )
+    args = parser.parse_args()
+    if args.inside:
+        shape.set_process_state()
+        turns.serve(lambda: works(args.inside, args))
+    options = [f"--{name}={getattr(args, name)}" for name in SIZES]
+    options += ["--options", *args.options]
+    rates = turns.take_turns(__file__, args.arch, options, args.rounds, args.seconds)
+    pairs = {f"{arch}: step / product": ((arch, "step"), (arch, "product")) for arch in args.arch}
+    turns.print_table(rates, pairs, "GFLOP/s")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ PAIRS = {
         "bench / hugging face fused",
     ],
     "harness.py": ["bare again / bare", "harness / bare"],
-    "decoding.py": ["greedy: bench / hugging face", "drawn: bench / hugging face"],
+    "decoding.py": ["greedy: bench / hugging face", "sampled: bench / hugging face"],
     "mixers.py --arch mingru --parameters 50000": [
         "transformer again / transformer",
         "mingru / transformer",
