@@ -10,18 +10,9 @@ from bench.config.fields import LATER, choice, option, setting
 from bench.config.stage_schema import EvaluateConfig, MeasureConfig
 
 __all__ = [
-    "ControlConfig",
-    "DataConfig",
-    "EvaluateConfig",
-    "MeasureConfig",
-    "ObjectiveConfig",
-    "OptimizerConfig",
-    "Run",
-    "SizeConfig",
-    "SyntheticConfig",
-    "TrainConfig",
-    "TuneConfig",
-]
+    "ControlConfig", "DataConfig", "EvaluateConfig", "MeasureConfig", "ObjectiveConfig",
+    "OptimizerConfig", "Run", "SizeConfig", "SyntheticConfig", "TrainConfig", "TuneConfig",
+]  # fmt: skip
 
 # keys of an architecture's YAML that are not arguments of its constructor
 RESERVED_KEYS = ("_target_", "family", "card", "tune")

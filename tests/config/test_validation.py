@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.config.errors import REASONS, UserError, nearest
+from bench.config.errors import REASONS, UserError
 from bench.config.reference import config_rows
 from bench.config.schema import (
     DataConfig,
@@ -106,11 +106,6 @@ def test_the_reserved_keys_of_an_architecture(arch: dict[str, Any], code: str) -
 
 def test_a_folder_of_results_has_a_name() -> None:
     assert code_of(run(results=" ")) == "invalid-value"
-
-
-def test_nearest_names() -> None:
-    assert nearest("transfomer", ["transformer", "rnn"]) == "did you mean transformer?"
-    assert nearest("zzz", ["b", "a"]) == "known: a, b"
 
 
 def test_every_key_has_a_row_of_documentation() -> None:
