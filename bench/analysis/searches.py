@@ -10,7 +10,8 @@ from bench.analysis import families
 from bench.analysis.comparisons import Comparison
 
 SHARED = (  # by the searches of one section
-    "data", "size", "context", "steps", "batch", "optimizer", "metric", "part", "data_digest", "seed",
+    "data", "size", "context", "steps", "batch",
+    "optimizer", "metric", "part", "data_digest", "seed",
 )  # fmt: skip
 
 

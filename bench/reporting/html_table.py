@@ -108,7 +108,7 @@ def build_table(
 
 
 def missing_notes(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> list[str]:
-    """Return a line for each reason and set of columns: which numbers are missing, of which rows."""
+    """Return a line per reason: which columns lack numbers, of which rows."""
     missing: dict[str, dict[str, list[str]]] = {}  # reason, label, titles
     for line in cells:
         for column, cell in zip(columns, line, strict=True):

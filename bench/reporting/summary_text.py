@@ -1,6 +1,6 @@
 """The sentences at the top: what was compared, and only what the numbers support."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,6 @@ from bench.analysis import budgets
 from bench.analysis.baselines import Baselines
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
-    format_bytes,
     format_fixed,
     format_large,
     format_number,
@@ -17,24 +16,17 @@ from bench.analysis.formatting import (
     plural,
 )
 from bench.analysis.headline import (
-    Fastest,
     all_distinguishable,
-    dominated,
-    fastest,
     leader,
     other_ties,
-    smallest_memory,
     split_by_baseline,
 )
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
+from bench.reporting.cost_text import MAX_NAMED, cost_text, dominated_sentences, name_some
 from bench.reporting.sections.regrets import regret_sentences
-from bench.reporting.sections.trust import no_claim_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
-
-MAX_NAMED = 4  # rows are named in a sentence; the rest are counted
-RATES = {"train_tokens_per_second": "training", "decode_tokens_per_second": "decoding"}
 
 
 def summary_sentences(part: Comparison, sessions: Sequence[MeasuredSession]) -> list[str]:
@@ -48,7 +40,7 @@ def summary_sentences(part: Comparison, sessions: Sequence[MeasuredSession]) -> 
         prefix = f"On machine {session.machine}: " if len(machines) > 1 else ""
         measured = rows[rows["subject"].isin(session.medians.index)]
         labels = dict(zip(measured["subject"], measured["label"], strict=True))
-        costs = [_cost_text(labels, session), *_dominated(part, session)]
+        costs = [cost_text(labels, session), *dominated_sentences(part, session)]
         sentences += [prefix + line for line in costs if line]
     return list(filter(None, sentences))
 
@@ -59,7 +51,7 @@ def measurement_sentences(groups: Sequence[SpeedGroup]) -> list[str]:
     for group in groups:
         names = join_words(sorted(map(group.label, group.subjects)))
         measured = f"Measured on machine {group.session.machine}, nothing was trained: {names}."
-        costs = _cost_text(dict(group.names["label"]), group.session)
+        costs = cost_text(dict(group.names["label"]), group.session)
         sentences.append(f"{measured} {costs}".strip())
     return sentences
 
@@ -154,7 +146,7 @@ def _win_text(pair: Any) -> str:
 def _name_pairs(
     opening: str, pairs: pd.DataFrame, describe: Callable[[Any], str], both: bool = False
 ) -> str:
-    """Return the pairs with their numbers; of many only the nearest, and how many more there are."""
+    """Return the pairs with their numbers; of many only the nearest, and how many more."""
     if pairs.empty:
         return ""
     shown = pairs if len(pairs) <= MAX_NAMED else pairs.head(1)
@@ -200,60 +192,4 @@ def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
         return f"{opening}: no architecture is clearly better."
     names, scope = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
     verb = "is" if len(names) == 1 and scope == "only" else "are"
-    return f"{opening}: {scope} {_name_some(names)} {verb} clearly better."
-
-
-def _name_some(names: Sequence[str]) -> str:
-    left = len(names) - MAX_NAMED
-    return join_words([*names[:MAX_NAMED], *[f"{left:,} more"] * (left > 0)])
-
-
-# --- costs -------------------------------------------------------------------
-
-
-def _dominated(part: Comparison, session: MeasuredSession) -> Iterator[str]:
-    """Yield the rows that one and the same row beats in quality, training speed and memory."""
-    for table, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
-        beaten = dominated(table, verdicts, session) if len(verdicts.pairs) else {}
-        texts = [f"{_name_some(names)} by {label}" for label, names in beaten.items()]
-        if texts:
-            costs = "bits per byte, training speed and peak memory alike"
-            yield f"Dominated, worse in {costs}: {'; '.join(texts)}."
-
-
-def _cost_text(labels: Mapping[str, str], session: MeasuredSession) -> str:
-    """Return the fastest and the smallest of one session; nothing where there is only one.
-
-    `labels`: by subject.
-    """
-    if len(labels) < 2:
-        return ""
-    measured = {metric: fastest(session, labels, metric) for metric in RATES}
-    measured = {metric: first for metric, first in measured.items() if first}
-    sentences = [
-        _fastest_text(first, RATES[metric])
-        for metric, first in measured.items()
-        if first and session.allows_claim(metric)
-    ]
-    sentences += no_claim_sentences(session, {metric: RATES[metric] for metric in measured})
-    return " ".join([*sentences, *_memory_text(labels, session)])
-
-
-def _fastest_text(first: Fastest, rate: str) -> str:
-    ratio = first.ratio
-    if first.ties or ratio is None:
-        names = join_words([first.label, *first.ties])
-        return f"Fastest in {rate} is not distinguishable here: {names}."
-    span = f"{format_fixed(ratio.low)} to {format_fixed(ratio.high)}"
-    times = f"{format_fixed(ratio.value, 2)} times the rate of the next"
-    return f"Fastest in {rate}: {first.label}, {times}, {first.next_label} (95 % interval {span})."
-
-
-def _memory_text(labels: Mapping[str, str], session: MeasuredSession) -> Iterator[str]:
-    smallest = None if session.failed_checks else smallest_memory(session, labels)
-    if smallest is None:
-        return
-    names, low, times = smallest
-    more = f"; the largest needs {format_number(times, 2)} times as much"
-    rest = more if times > 1 else ", all the same"
-    yield f"Smallest peak memory in training: {join_words(names)}, {format_bytes(low)}{rest}."
+    return f"{opening}: {scope} {name_some(names)} {verb} clearly better."

@@ -1,4 +1,4 @@
-"""Cells and columns of tables whose rows are variants: names, parameters, seeds, further metrics."""
+"""Cells and columns of tables of variants: names, parameters, seeds, further metrics."""
 
 import math
 from collections.abc import Collection

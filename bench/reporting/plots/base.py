@@ -30,11 +30,11 @@ PAGE_COLOURS = {
 DASHES: tuple[tuple[float, ...], ...] = ((), (4, 2), (1, 1.5), (5, 1.5, 1, 1.5))
 DOTTED: dict[str, Any] = {"color": FAINT, "linewidth": 0.9, "linestyle": (0, (1, 2)), "zorder": 1}
 STYLE: Any = {
-    "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": FONT, "font.family": "sans-serif",
-    "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "xtick.color": FAINT,
-    "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK, "axes.facecolor": "none",
-    "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.6, "axes.grid": True,
-    "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": FONT,
+    "font.family": "sans-serif", "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK,
+    "xtick.color": FAINT, "ytick.color": FAINT, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "axes.facecolor": "none", "figure.facecolor": "none", "grid.color": RULE, "grid.linewidth": 0.6,
+    "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
     "axes.linewidth": 0.7, "axes.labelsize": FONT, "xtick.labelsize": FONT - 0.5,
     "ytick.labelsize": FONT - 0.5, "legend.frameon": False, "xtick.major.width": 0.7,
     "ytick.major.width": 0.7, "axes.formatter.useoffset": False, "text.parse_math": False,

@@ -29,7 +29,7 @@ CURVES = (  # metric, axis, title, label, caption
      "From the headline's own windows: a line that keeps falling uses tokens further back."),
     ("context_nats", "context", "Loss against allowed context", "tokens of allowed context",
      "The same sampled tokens each time, in windows of that length side by side. Right of the "
-     "vertical line is more context than any model was trained on: a line that keeps falling uses it."),
+     "vertical line is more context than was trained on: a line that keeps falling uses it."),
 )  # fmt: skip
 
 

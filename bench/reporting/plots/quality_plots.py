@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bench.analysis.baselines import Baselines, baselines_in_range
 from bench.analysis.comparisons import Comparison
@@ -22,23 +21,20 @@ from bench.reporting.plots.base import (
     Plot,
     colour,
     draw_levels,
-    draw_lines,
     draw_points,
     make_plot,
-    pad_y,
     set_log,
 )
 from bench.reporting.plots.labels import FONT, Label
+from bench.reporting.plots.loss_plots import Levels, join_sentences, loss_plots, only_best
 from bench.stats.intervals import pareto_front
 
 COSTS = {  # metric: title, axis, whether more is better, unit
-    "train_tokens_per_second": ("training speed", "training tokens per second (higher is better)", True, ""),
-    "decode_tokens_per_second": ("decoding speed", "decoded tokens per second (higher is better)", True, ""),
-    "peak_train_memory_bytes": ("memory", "peak memory of a training step (lower is better)", False, "B"),
+    "train_tokens_per_second": ("training speed", "training tokens/s (higher is better)", True, ""),
+    "decode_tokens_per_second": ("decoding speed", "decoded tokens/s (higher is better)", True, ""),
+    "peak_train_memory_bytes": ("memory", "peak of a training step (lower is better)", False, "B"),
     "state_bytes": ("state", "bytes of state at the full context (lower is better)", False, "B"),
 }  # fmt: skip
-STEEP_SHARE = 0.35  # of the training: loss before it is above the frame
-Levels = Sequence[tuple[str, float]]  # baselines of a plot: names and heights
 Headed = tuple[str, list[Plot]]  # a heading, and the plots under it
 
 
@@ -46,11 +42,11 @@ def quality_plots(
     part: Comparison, records: Records, sessions: Sequence[MeasuredSession]
 ) -> tuple[Plot | None, list[Headed]]:
     """Return the main plot, and all others under headings: speeds once per session."""
-    general = list(_loss_plots(part, records, None, part.name))
+    general = list(loss_plots(part, records, None, part.name))
     groups = []
     for n, session in enumerate(sessions):
         name = f"{part.name}-session-{n}"
-        plots = [*_loss_plots(part, records, session, name), *_cost_plots(part, session, name)]
+        plots = [*loss_plots(part, records, session, name), *_cost_plots(part, session, name)]
         groups.append((f"On machine {session.machine}, session {session.name}", plots))
     if len(groups) == 1:
         title = _cost_title("train_tokens_per_second")
@@ -65,14 +61,6 @@ def quality_plots(
     return _score_plot(part), [("", general), *groups]
 
 
-def _sentences(*sentences: str) -> str:
-    return " ".join(filter(None, sentences))
-
-
-def _only_best(count: int) -> str:
-    return f"The best {MAX_NAMED} of {count} rows." if count > MAX_NAMED else ""
-
-
 # --- scores ------------------------------------------------------------------
 
 
@@ -83,8 +71,8 @@ def _score_plot(part: Comparison) -> Plot | None:
     table = part.likelihoods[0][~part.likelihoods[0]["control"]]
     rows = table.head(MAX_NAMED)
     levels, outside = _levels_of(part.baselines[0], rows)
-    caption = _sentences(
-        "Points: means over seeds. Bars: 95 % intervals.", _only_best(len(table)), outside
+    caption = join_sentences(
+        "Points: means over seeds. Bars: 95 % intervals.", only_best(len(table)), outside
     )
     return make_plot(f"{part.name}-scores", "Quality", caption, partial(_draw_scores, rows, levels))
 
@@ -114,95 +102,6 @@ def _draw_scores(rows: pd.DataFrame, levels: Levels, axes: Axes) -> list[Label]:
     return []
 
 
-# --- loss --------------------------------------------------------------------
-
-
-def _loss_plots(
-    part: Comparison, records: Records, session: MeasuredSession | None, name: str
-) -> Iterator[Plot]:
-    """Yield held-out loss against tokens, or against seconds by the rates of a session."""
-    lines = zip(part.likelihoods, part.baselines, strict=True)
-    baselines_of = {str(rows["tokenizer"].iloc[0]): baselines for rows, baselines in lines}
-    kinds = sorted(set(zip(part.rows["objective"], part.rows["tokenizer"], strict=True)))
-    for number, (objective, tokenizer) in enumerate(kinds):
-        table, left = _best_curves(curve_table(part, records.curves, objective, tokenizer))
-        causal = objective == "causal"
-        baselines = baselines_of.get(tokenizer) if causal else None
-        levels, outside = (
-            baselines_in_range(baselines, "validation_nats", *_loss_range(table))
-            if baselines and len(table)
-            else ([], "")
-        )
-        axis, about = ("tokens", ABOUT_TOKENS) if session is None else ("seconds", ABOUT_SECONDS)
-        suffix = "" if causal else f" ({objective}: an axis of its own)"
-        draw = partial(_draw_loss, table, session, levels)
-        title = f"Held-out loss against {axis}{suffix}"
-        yield make_plot(f"{name}-{axis}-{number}", title, _sentences(about, left, outside), draw)
-
-
-ABOUT_TOKENS = "Mean over seeds, with the range over seeds behind it. The steep first phase is above the frame."
-ABOUT_SECONDS = (
-    "Seconds are tokens divided by the separately measured rate, not the wall time of the training "
-    "run."
-)
-
-
-def curve_table(
-    part: Comparison, curves: pd.DataFrame, objective: str, tokenizer: str
-) -> pd.DataFrame:
-    """Return the logged held-out loss of the finished runs of one objective and tokenizer."""
-    runs = part.runs[part.runs["objective"].eq(objective) & part.runs["tokenizer"].eq(tokenizer)]
-    runs = runs.loc[~runs["control"], ["run", "row"]]
-    named = runs.join(part.rows[["short", "colour", "subject"]], on="row")
-    table = curves[["run", "tokens", "validation_nats"]].merge(named, on="run")
-    table = table.dropna(subset=["validation_nats"])
-    return table.astype({"tokens": float, "validation_nats": float})
-
-
-def _best_curves(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the curves that end lowest, and a sentence where there are more."""
-    ends = table["tokens"] == table.groupby("short")["tokens"].transform("max")
-    last = table[ends].groupby("short")["validation_nats"].mean()
-    best = table["short"].isin(last.nsmallest(MAX_NAMED).index)
-    return table[best].sort_values("short"), _only_best(len(last))
-
-
-def _loss_range(table: pd.DataFrame, levels: Levels = ()) -> tuple[float, float]:
-    """Return the lowest and the highest loss of the frame: without the steep first phase."""
-    losses = table["validation_nats"]
-    late = losses[table["tokens"] >= STEEP_SHARE * table["tokens"].max()]
-    heights = [height for _, height in levels]
-    return min([losses.min(), *heights]), max([late.max(), *heights])
-
-
-def _draw_loss(
-    table: pd.DataFrame, session: MeasuredSession | None, levels: Levels, axes: Axes
-) -> list[Label]:
-    table = table.assign(x=table["tokens"])
-    if table.empty:
-        raise EmptyPlot("no held-out loss was logged")
-    if session is not None:
-        rates = table["subject"].map(lambda one: session.value(one, "train_tokens_per_second"))
-        table = table.assign(x=table["tokens"] / rates.astype(float)).dropna(subset=["x"])
-        if table.empty:
-            raise EmptyPlot("no training rate was measured for these rows")
-    groups = table.groupby(["short", "colour", "x"])["validation_nats"]
-    means = groups.agg(y="mean", low="min", high="max").reset_index()
-    labels = draw_lines(axes, means)
-    low, top = _loss_range(table, levels)
-    pad_y(axes, low, top)
-    axes.set_ylabel("held-out loss (nats per token)")
-    if session is None:
-        axes.set_xlabel("training tokens")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    else:
-        axes.set_xlabel("seconds of training = tokens / measured rate")
-        shown = table.loc[table["validation_nats"] <= axes.get_ylim()[1], "x"]
-        set_log(axes, shown.min() / 1.1, shown.max() * 1.05, "s")
-    return labels + draw_levels(axes, levels)
-
-
 # --- quality against cost ----------------------------------------------------
 
 
@@ -218,7 +117,7 @@ def _cost_plots(part: Comparison, session: MeasuredSession, name: str) -> Iterat
             shown = _shown_rows(rows.assign(x=cost, y=rows["bits_per_byte"]), metric)
             levels, outside = _levels_of(part.baselines[number], shown) if len(shown) else ([], "")
             zero = list(rows.loc[cost.eq(0), "short"])
-            caption = _sentences(
+            caption = join_sentences(
                 "Dashed: the rows that no other beats in both. Bars: 95 % intervals.",
                 f"{len(shown)} of {len(rows)} rows: the best, and those on the dashed line."
                 if len(rows) > MAX_NAMED

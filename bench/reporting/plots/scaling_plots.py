@@ -24,10 +24,10 @@ from bench.stats.intervals import pareto_front
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE
 
 EXTRAPOLATION = 4.0  # a law that fits is drawn up to so many times the largest measured value
-ABOUT_LAWS = "Points: measured, means over seeds. Lines: the law; dashed where it is extrapolated, if it fits."
+ABOUT_LAWS = "Points: means over seeds. Lines: the law; dashed where extrapolated, if it fits."
 ABOUT_FLOPS = (
-    "A point is a size with an amount of data. Lines: the points of each architecture that no other "
-    "of its own beats in both."
+    "A point is a size with an amount of data. Lines: the points of each architecture that no "
+    "other of its own beats in both."
 )
 
 

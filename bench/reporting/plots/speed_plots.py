@@ -109,7 +109,7 @@ def _curve_plot(group: SpeedGroup, spec: CurveSpec) -> Plot:
 
 
 def curve_points(group: SpeedGroup, metric: str, axis: str) -> pd.DataFrame:
-    """Return the points of a group's curves: subject, short, colour, x, y, low, high; NaN for gaps."""
+    """Return the points of curves: subject, short, colour, x, y, low, high; NaN for gaps."""
     session, rows = group.session, []
     for subject, name in group.names.iterrows():
         points = [

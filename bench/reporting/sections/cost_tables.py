@@ -29,11 +29,13 @@ def cost_table(group: SpeedGroup) -> Table:
     cell = partial(measured_cell, group)
     columns = [
         Column("µs per token", "of training", partial(_microseconds, group)),
-        Column("training FLOPs per token", "by formula: three times the forward ones", partial(_flops, group)),
+        Column("training FLOPs per token", "by formula: three times the forward ones",
+               partial(_flops, group)),
         Column("utilisation", ABOUT_USE, partial(_utilisation, group)),
         *registered_columns("costs", cell, {"flops_per_token"}),
         Column("traffic over copy", ABOUT_TRAFFIC, partial(_traffic, group)),
-        Column("forward / backward / optimizer", "shares of a training step's time", partial(_shares, group)),
+        Column("forward / backward / optimizer", "shares of a training step's time",
+               partial(_shares, group)),
         Column("training is", "launch-bound: a larger batch is at least 15 % faster per token",
                partial(_batch_gain, group)),
     ]  # fmt: skip

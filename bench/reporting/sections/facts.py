@@ -22,7 +22,7 @@ def key_facts(part: Comparison, sessions: list[MeasuredSession]) -> Pairs:
     rows = part.rows
     machines = {session.machine: session.environment for session in sessions}
     hosts = [
-        f"{one.get('accelerator') or one.get('processor', name)}, {one.get('threads', '?')} thread(s)"
+        f"{one.get('accelerator') or one.get('processor', name)}, {one.get('threads', '?')} threads"
         for name, one in machines.items()
     ]
     order = "equal within each seed" if part.equal_order else "DIFFERS within a seed"

@@ -78,14 +78,17 @@ def _columns(match: str) -> list[FairnessColumn]:
     seen = (lambda run: _metric(run, "tokens_seen")) if match == "tokens" else None
     return [
         _number("parameters", "parameters", "all of them, embeddings included", format_count),
-        _number("parameters_without_embedding", "without embeddings", "of tokens and positions", format_count),
+        _number("parameters_without_embedding", "without embeddings",
+                "of tokens and positions", format_count),
         _number("parameters_in_products", "in products",
-                "of the matrices and kernels that a token is multiplied by, the head included", format_count),
-        _number("train_flops_per_token", "FLOPs per token", "of training, by formula", format_large),
+                "of what a token is multiplied by, the head included", format_count),
+        _number("train_flops_per_token", "FLOPs per token", "training, by formula", format_large),
         _number("train_flops", "training FLOPs", "of the whole training, by formula", format_large),
         _number("tokens_seen", "tokens seen", "in training", format_large, seen),
-        _number("tokens_with_loss", "with loss", "training tokens that were predicted", format_large, _loss_share),
-        _text("context", "tokens that a prediction may use", lambda run: f"{run.config['size']['context']:,}"),
+        _number("tokens_with_loss", "with loss", "training tokens that were predicted",
+                format_large, _loss_share),
+        _text("context", "tokens that a prediction may use",
+              lambda run: f"{run.config['size']['context']:,}"),
         _text("objective", "what was trained", lambda run: str(run.objective)),
         _text("protocol", "how it was scored", lambda run: str(run.protocol)),
         _text("batch", "sequences per step, and the optimizer", _batch),
@@ -93,7 +96,7 @@ def _columns(match: str) -> list[FairnessColumn]:
         _text("kernels", "what computes the mixing", lambda run: str(run.facts.get("kernels", ""))),
         FairnessColumn("learning_rate", "learning rate", "given for all, or each its own",
                        lambda run: value_cell(_rate(run), lambda rate: f"{rate:.3g}")),
-        FairnessColumn("trials", "trials", "of the learning-rate search, and where it was made if not here",
+        FairnessColumn("trials", "trials", "of the learning-rate search; where, if not here",
                        _trials_cell, _trials),
     ]  # fmt: skip
 

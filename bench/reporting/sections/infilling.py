@@ -1,4 +1,4 @@
-"""Encoders and causal models at the encoder's own task: which token was hidden?"""
+"""Encoders and causal models at the encoder's own task: a hidden token."""
 
 import pandas as pd
 

@@ -21,7 +21,8 @@ from bench.config.identity import architecture_id
 
 CHECK_COMMAND = "python -m bench.check arch={} --keep"
 GROWTH: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # title, metric, format
-    ("forward, by formula", "flops_per_token", lambda value: f"{format_large(value)}FLOP per token"),
+    ("forward, by formula", "flops_per_token",
+     lambda value: f"{format_large(value)}FLOP per token"),
     ("training, measured", "train_tokens_per_second",
      lambda value: f"{format_seconds(1 / value)} per token"),
     ("a further token, measured", "decode_seconds_per_token", format_seconds),

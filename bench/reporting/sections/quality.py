@@ -1,4 +1,4 @@
-"""The tables of quality: bits per byte of causal models, and pseudo-perplexity of encoders apart."""
+"""The tables of quality: bits per byte of causal models, pseudo-perplexity of encoders."""
 
 import math
 from dataclasses import replace
@@ -39,12 +39,11 @@ def likelihood_table(
     best = float(rows.loc[~rows["control"], "bits_per_byte"].min())
     columns = [
         VARIANT,
-        metric_column("bits_per_byte", partial(_score, best), "Mean over seeds; below it the 95 % interval."),
-        Column("seed spread", "standard deviation over seeds",
-               lambda row: value_cell(row.bits_per_byte_seed_deviation, lambda v: format_fixed(v, 4))),
+        metric_column("bits_per_byte", partial(_score, best), "Mean and 95 % interval over seeds."),
+        Column("seed spread", "standard deviation over seeds", _seed_spread),
         Column("to the best", "ratio of bits per byte to the lowest",
                lambda row: value_cell(row.bits_per_byte / best, format_fixed)),
-        metric_column("perplexity", lambda row: value_cell(row.perplexity, lambda v: format_number(v, 4))),
+        metric_column("perplexity", _perplexity),
         PARAMETERS,
         SEEDS,
         *further_columns("likelihood", means, HANDLED),
@@ -57,6 +56,14 @@ def likelihood_table(
     table.notes.extend(f"{line.name}: {line.note}." for line in lines)
     table.notes.extend([f"No baselines: {baselines.reason}."] if baselines.reason else [])
     return replace(table, caption=f"{_scored(rows)} Lower is better.")
+
+
+def _seed_spread(row: Any) -> Cell:
+    return value_cell(row.bits_per_byte_seed_deviation, lambda value: format_fixed(value, 4))
+
+
+def _perplexity(row: Any) -> Cell:
+    return value_cell(row.perplexity, lambda value: format_number(value, 4))
 
 
 def _score(best: float, row: Any) -> Cell:
@@ -99,7 +106,7 @@ def _baseline_row(line: Baseline, best: float, width: int) -> list[Cell]:
         value_cell(line.bits_per_byte, format_fixed),
         EMPTY,
         value_cell(line.bits_per_byte / best, format_fixed),
-        value_cell(line.perplexity, lambda value: format_number(value, 4)),
+        _perplexity(line),
     ]
     return [*shown, *[EMPTY] * (width - len(shown))]
 
@@ -136,7 +143,7 @@ def encoder_table(name: str, rows: pd.DataFrame, means: pd.DataFrame) -> Table:
     )
     columns = [
         VARIANT,
-        metric_column("pseudo_perplexity", _pseudo, "Below it the standard error of the sampled positions."),
+        metric_column("pseudo_perplexity", _pseudo, "± over the sampled positions."),
         Column("to the best", "ratio to the lowest of this table",
                lambda row: value_cell(row.pseudo_perplexity / best, format_fixed)),
         *([regret] if rows["left_to_right_regret"].notna().any() else []),

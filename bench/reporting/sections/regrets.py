@@ -1,4 +1,4 @@
-"""Synthetic sources with a known optimum: the regret of each row, per source and over all of them."""
+"""Synthetic sources with a known optimum: the regret of each row, per source and overall."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -57,8 +57,9 @@ def regret_table(name: str, rows: pd.DataFrame, means: pd.DataFrame, folded: boo
     ]
     first = rows.iloc[0]
     caption = (
-        f"Best possible: {format_fixed(first['oracle_nats_per_token'], 4)} nats per token, accuracy "
-        f"{format_percent(first['oracle_accuracy'])}; {first['part']} part, {first['protocol']}."
+        f"Best possible: {format_fixed(first['oracle_nats_per_token'], 4)} nats per token, "
+        f"accuracy {format_percent(first['oracle_accuracy'])}; {first['part']} part, "
+        f"{first['protocol']}."
     )
     title = f"The {plural(len(rows), 'row')} of {first['data']}: nats per token, state, parameters"
     return build_table(
@@ -94,7 +95,8 @@ def _nearest(rows: pd.DataFrame) -> str:
     more = " and others" if len(others) > 4 else ""
     parts = [
         f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: "
-        f"{first['label']}, {format_regret(first['regret'], error)} ± {format_regret(error, error)} above"
+        f"{first['label']}, {format_regret(first['regret'], error)} ± "
+        f"{format_regret(error, error)} above"
     ]
     if oracle_is_certain(rows):
         parts.append(f", accuracy {format_percent(first['accuracy'])}")

@@ -66,7 +66,7 @@ def _leader_table(study: ScalingStudy) -> Table:
             for amount in sorted(rows["tokens_seen"].unique())
         ),
     ]
-    note = "Means over seeds; the verdicts of each size and amount say whether a lead is more than chance."
+    note = "Means over seeds; the verdicts of each size say whether a lead is more than chance."
     by_size = rows.groupby("budget")
     heading = "Lowest measured loss"
     return build_table(f"{study.name}-leaders", columns, by_size, notes=[note], heading=heading)
@@ -76,13 +76,13 @@ def _law_table(study: ScalingStudy) -> Table:
     columns = [
         name_column(lambda one: Cell(one.label, one.label, colour=one.colour),
                     "one recipe over all sizes and amounts"),
-        Column("irreducible loss E", f"{study.unit}; below it the 95 % interval", partial(_term, 0)),
-        Column("exponent of size", "a of A·N^−a: parameters, embeddings included", partial(_term, 2)),
+        Column("irreducible loss E", f"{study.unit}; with its 95 % interval", partial(_term, 0)),
+        Column("exponent of size", "a of A·N^−a, N: all parameters", partial(_term, 2)),
         Column("exponent of data", "b of B·D^−b: training tokens", partial(_term, 4)),
-        Column("misfit", "standard deviation of the logarithm of measured over fitted loss", _misfit),
+        Column("misfit", "standard deviation of log(measured / fitted loss)", _misfit),
         Column("doubling the data", "change of the loss at the largest size: measured, not fitted",
                lambda one: value_cell(gain_per_doubling(one), change_text)),
-        Column("more data was better", "at how many sizes each step of more data lowered the mean loss",
+        Column("more data was better", "sizes at which each step of more data lowered the loss",
                _improving),
         Column("points", "sizes × amounts; seeds are averaged within each", _points),
     ]  # fmt: skip
@@ -142,8 +142,7 @@ def _crossing_table(study: ScalingStudy) -> Table:
                lambda one: Cell(one.axis, one.axis, held_text(one))),
         Column("the other overtakes at", "below it the 95 % interval", _meeting),
         Column("over the largest measured", "above 1 it is extrapolated",
-               lambda one: value_cell(one.meeting.beyond if is_certain(one) and is_finite(one) else None,
-                                      lambda value: f"×{format_number(value, 2)}")),
+               _extrapolation),
         Column("in words", "", lambda one: words_cell(crossing_sentence(one))),
     ]  # fmt: skip
     note = (
@@ -154,6 +153,11 @@ def _crossing_table(study: ScalingStudy) -> Table:
     heading = "Which architecture overtakes which"
     name = f"{study.name}-crossings"
     return build_table(name, columns, study.crossings, notes=[note], heading=heading)
+
+
+def _extrapolation(one: LawCrossing) -> Cell:
+    beyond = one.meeting.beyond if is_certain(one) and is_finite(one) else None
+    return value_cell(beyond, lambda value: f"×{format_number(value, 2)}")
 
 
 def _meeting(one: LawCrossing) -> Cell:

@@ -65,9 +65,8 @@ def _data_sentences(study: ScalingStudy) -> Iterator[str]:
         else ""
     )
     if all(improved == sizes for improved, sizes in counts):
-        yield (
-            f"More data was better at every size: each step {span} lowered every mean loss.{doubling}"
-        )
+        sentence = f"More data was better at every size: each step {span} lowered every mean loss."
+        yield sentence + doubling
         return
     exceptions = [
         f"{one.label} ({improved} of {sizes})"
@@ -145,7 +144,8 @@ def crossing_sentence(one: LawCrossing) -> str:
     beyond = f"{format_number(one.meeting.beyond, 2)} times the largest measured: extrapolated"
     far = "within the measured range" if one.meeting.beyond <= 1 else beyond
     place = f"at about {format_large(one.meeting.place)} {UNITS[one.axis]}"
-    return f"{one.follower} overtakes {one.leader} {more}{held}, {place} ({interval_text(one)}; {far})."
+    overtakes = f"{one.follower} overtakes {one.leader} {more}{held}, {place}"
+    return f"{overtakes} ({interval_text(one)}; {far})."
 
 
 def change_text(share: float) -> str:

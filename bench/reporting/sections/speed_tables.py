@@ -37,8 +37,7 @@ QUANTITIES = {
     DECODE_TIME: "further token faster",
 }
 ABOUT_CROSSING = (
-    "a crossing lies between lengths where the interval of the paired ratio is entirely below 1 and "
-    "entirely above 1"
+    "a crossing lies between lengths where the interval of the paired ratio is below 1 and above 1"
 )
 
 
@@ -101,8 +100,8 @@ def crossover_tables(group: SpeedGroup) -> list[Table]:
     others = [row for count, row in ordered if not count]
     notes = ["No pair was observed to change places."] if not crossing else []
     caption = (
-        "Which one is faster where, as the length grows. A crossing is interpolated between the two "
-        "measured lengths that are given."
+        "Which one is faster where, as the length grows. A crossing is interpolated between the "
+        "two measured lengths that are given."
     )
     first = _crossover_table(group, "crossovers", crossing)
     first = replace(

@@ -1,4 +1,4 @@
-"""How far a session may be trusted: A/A pair, calibration, rounds, and other load on the machine."""
+"""How far a session may be trusted: A/A control, calibration, rounds, other load."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -66,7 +66,8 @@ def _aa_text(session: MeasuredSession, code: str, metric: str) -> str:
         return ""
     if code != "aa-disagrees":
         return f"{span_text(pair)} in {RATE_NAMES[metric]}"
-    mean = f"{format_fixed(pair.mean)} ({format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)})"
+    span = f"{format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)}"
+    mean = f"{format_fixed(pair.mean)} ({span})"
     return f"a median of {span_text(pair)} and a mean of {mean} in {RATE_NAMES[metric]}"
 
 

@@ -18,11 +18,11 @@ def verdict_table(name: str, verdicts: Verdicts) -> Table:
         Column("pair", "the lower mean first", _pair),
         Column("verdict", "better, one seed decides, or not distinguishable",
                lambda pair: words_cell(pair.sentence, pair.kind)),
-        Column("difference", "of mean bits per byte; below it half of its 95 % interval", _difference),
+        Column("difference", "of mean bits per byte; ± half of its 95 % interval", _difference),
         Column("P", "probability that a seed of the first beats a seed of the second",
                lambda pair: value_cell(pair.wins, lambda value: format_fixed(value, 2))),
         Column("could have seen", "the difference that is detected 4 times in 5", _detectable),
-        Column("seeds to settle", "per architecture, for the difference that was observed", _needed),
+        Column("seeds to settle", "per architecture, for the observed difference", _needed),
     ]  # fmt: skip
     shown = verdicts.pairs.head(MAX_SHOWN_PAIRS)
     left = len(verdicts.pairs) - len(shown)

@@ -28,7 +28,7 @@ def window_table(name: str, scores: WindowScores, means: Any) -> Table:
     best = int(rows[~rows["control"]].index[0])
     columns = [
         VARIANT,
-        Column("reads", "an encoder sees masks in place of later tokens, a causal model nothing", _kind),
+        Column("reads", "an encoder sees masks for later tokens, a causal model nothing", _kind),
         metric_column("left_to_right_bits_per_byte", partial(_score, best),
                       "Below it half of the 95 % interval, over seeds and windows."),
         Column("against the best", "paired, on the same windows",
@@ -38,9 +38,9 @@ def window_table(name: str, scores: WindowScores, means: Any) -> Table:
         *further_columns("windows", means, HANDLED),
     ]  # fmt: skip
     caption = (
-        f"{scores.count} sampled windows of the {rows['part'].iloc[0] or 'held-out'} part, the same "
-        "for all: each token predicted from those before it in its window, the first one given, "
-        "separators between documents counted. Lower is better."
+        f"{scores.count} sampled windows of the {rows['part'].iloc[0] or 'held-out'} part, the "
+        "same for all: each token predicted from those before it in its window, the first one "
+        "given, separators between documents counted. Lower is better."
     )
     notes = [_about_windows(note) for note in scores.verdicts.notes]
     heading = "The same windows, left to right"
