@@ -111,11 +111,10 @@ class TensorTracker(TorchDispatchMode):
             for argument, value in zip(schema.arguments, values, strict=True)
         ]
         new = [] if "empty" in name else self.tensors(result)
-        written = sum(written_bytes(operands, new).values())
-        read = read_bytes(name, operands)
+        written, read = written_bytes(operands, new), read_bytes(name, operands)
         if name in LOOKUP_OPERATORS and 0 in read:
-            read[0] = min(read[0], written)
-        return written and written + sum(read.values())
+            read[0] = min(read[0], sum(written.values()))
+        return sum(read.values()) + sum(written.values()) if written else 0
 
 
 Operands = Sequence[tuple[Any, Sequence[Tensor]]]  # of an operator: schema and tensors of each

@@ -23,6 +23,7 @@ MOVES: dict[str, tuple[Callable[[], object], int]] = {
     "given out to": (lambda: torch.neg(TABLE[:8, 0], out=ROW), 32 + 32),
     "repeated": (lambda: ROW.expand(1000, 8).clone(), 32 + 32_000),
     "repeated out of a table": (lambda: TABLE[3].expand(1000, 8).clone(), 32 + 32_000),
+    "a product with no rows": (lambda: torch.empty(0, 8) @ TABLE[:8], 256),
     "looked up": (lambda: nn.functional.embedding(CHOICE, TABLE), 64 + 16 + 64),
 }
 
