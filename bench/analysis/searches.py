@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from bench import stats
 from bench.analysis import families
 from bench.analysis.comparisons import Comparison
 
@@ -34,13 +35,12 @@ class Search:
     @property
     def edge(self) -> str:
         """Return on which sides no trial bounds the best one."""
-        ends = (("lowest", min(self.rates)), ("highest", max(self.rates)))
-        return " and ".join(name for name, end in ends if self.rates[self.best] == end)
+        return " and ".join(f"{end}est" for end in stats.range_edges(self.rates, self.scores))
 
     @cached_property
     def expected(self) -> list[float]:
         """Return the expected best of 1, 2, … of the trials."""
-        return expected_best(self.scores)
+        return stats.expected_best(self.scores)
 
 
 @dataclass(frozen=True)
@@ -49,21 +49,6 @@ class SearchGroup:
 
     facts: Mapping[str, Any]
     searches: list[Search]
-
-
-def expected_best(values: Sequence[float]) -> list[float]:
-    """Return the expected minimum of n values drawn without replacement, for n = 1 … N.
-
-    Σ C(N−i, n−1)/C(N, n)·v₍ᵢ₎; infinite where a diverged trial could be the best of n.
-    """
-    ordered, total = sorted(values), len(values)
-    return [
-        sum(
-            math.comb(total - i, n - 1) / math.comb(total, n) * value
-            for i, value in enumerate(ordered[: total + 1 - n], 1)
-        )
-        for n in range(1, total + 1)
-    ]
 
 
 def group_searches(

@@ -1,4 +1,4 @@
-"""How long each architecture trains where all get equal FLOPs or seconds: planned before the start, stored, and read again."""
+"""Plan the steps of each run from an equal budget of FLOPs or seconds; store the plans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,127 +13,122 @@ from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
 
 SCHEMA = 1
-MAX_STEPS = 10**9  # steps
+MAX_STEPS = 10**9
+UNITS = {"flops": "FLOPs", "seconds": "seconds"}
 
 
 class TrainingRate(NamedTuple):
-    """Training tokens a second, and the sitting that measured it."""
+    """Training tokens per second, and the session that measured it."""
 
     tokens_per_second: float
     sitting: str
 
 
 def plan_path(run: Run) -> Path:
-    """The file of a run's plan. Its name holds what a step costs and the budget, but neither seed nor learning rate."""
-    name = f"{run.names['arch']}-{digest([workload_id(run), run.train.match, run.train.budget])}.json".replace(
-        "/", "_"
-    )
+    """Return the file of a run's plan, named by workload and budget, not by seed or rate."""
+    key = digest([workload_id(run), run.train.match, run.train.budget])
+    name = f"{run.names['arch']}-{key}.json".replace("/", "_")
     return Path(run.results) / run.suite / "plans" / name
 
 
 def apply_plan(run: Run) -> Run:
-    """The run with the steps that were planned for it; as it is where none are, or none are to be."""
+    """Return the run with its planned steps, or unchanged where it has no plan or needs none."""
     if run.train.match == "tokens":
         return run
     plan = store.read_json(plan_path(run))
-    if not isinstance(plan, dict) or plan.get("machine", here := host.machine_digest()) != here:
-        return run  # seconds at a rate of another machine are none here
-    return replace(run, train=replace(run.train, steps=plan["steps"], planned=plan["steps"]))
+    if not isinstance(plan, dict):
+        return run
+    if "machine" in plan and plan["machine"] != host.machine_digest():
+        return run  # rates of another machine do not apply
+    return _with_steps(run, plan["steps"])
+
+
+def _with_steps(run: Run, steps: int) -> Run:
+    return replace(run, train=replace(run.train, steps=steps, planned=steps))
 
 
 def require_plan(run: Run) -> None:
-    """Raise UserError for a run whose length was to be planned and was not."""
+    """Raise UserError for a run whose length had to be planned and was not."""
     if run.train.match != "tokens" and run.train.planned != run.train.steps:
-        lacks = f"{plan_path(run)} holds no plan of {run.train.steps:,} steps for this machine"
-        raise UserError(f"train.match={run.train.match}: {lacks}; give the command again")
+        raise UserError(
+            f"train.match={run.train.match}: {plan_path(run)} holds no plan of "
+            f"{run.train.steps:,} steps for this machine; give the command again",
+            "no-rate",
+        )
 
 
 def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
-    """The runs with their lengths planned. What is new is stored, unless it is not to be kept. Raises UserError, before any work.
+    """Return the runs with their planned lengths; store new plans unless `keep` is false.
 
-    What can not be built stays as it is: its own record says why.
+    A run that cannot be built stays unchanged: its own record says why. Raise UserError before
+    any training.
     """
-    open_runs = {
+    unplanned = {
         plan_path(run): run
         for run in reversed(runs)
-        if run.train.match != "tokens" and apply_plan(run).train.planned == 0
+        if run.train.match != "tokens" and not apply_plan(run).train.planned
     }
-    rates = (
-        measured_rates(Path(runs[0].results) / runs[0].suite)
-        if any(r.train.match == "seconds" for r in open_runs.values())
-        else {}
-    )
-    made: dict[Path, dict[str, Any]] = {}
-    for path, run in open_runs.items():
-        if (plan := _make_plan(run, rates)) is not None:
-            made[path] = plan
-    for path, plan in made.items() if keep else ():
+    rates = {}
+    if any(run.train.match == "seconds" for run in unplanned.values()):
+        rates = measured_rates(Path(runs[0].results) / runs[0].suite)
+    plans = {path: _make_plan(run, rates) for path, run in unplanned.items()}
+    new = {path: plan for path, plan in plans.items() if plan is not None}
+    for path, plan in new.items() if keep else ():
         files.check_writable(path.parent)
         store.write_json(path, plan)
-    new = {path: plan["steps"] for path, plan in made.items()}
     return [
-        replace(
-            run, train=replace(run.train, steps=new[plan_path(run)], planned=new[plan_path(run)])
-        )
-        if plan_path(run) in new
-        else apply_plan(run)
+        _with_steps(run, new[path]["steps"]) if (path := plan_path(run)) in new else apply_plan(run)
         for run in runs
     ]
 
 
 def _make_plan(run: Run, rates: Mapping[str, TrainingRate]) -> dict[str, Any] | None:
-    """The plan of one run: the steps that its budget pays for, rounded down; None for what can not be built."""
-    tokens = run.train.batch * run.size.context
+    """Return the plan of a run: the steps that its budget pays for; None if it cannot be built."""
+    tokens, basis = run.train.batch * run.size.context, dict[str, Any]()
     if run.train.match == "seconds":
-        rate = rates.get(workload_id(run))
-        if rate is None:
-            raise UserError(_no_rate_message(run))
-        cost, basis = (
-            tokens / rate.tokens_per_second,
-            {"tokens_per_second": rate.tokens_per_second, "sitting": rate.sitting},
-        )
-        basis["machine"] = host.machine_digest()
+        rate = _require_rate(run, rates)
+        cost = tokens / rate.tokens_per_second
+        basis = rate._asdict() | {"machine": host.machine_digest()}
     else:
         forward = flops_per_token(run)
         if forward is None:
             return None
         cost, basis = TRAINING_FLOPS_FACTOR * forward * tokens, {"forward_flops_per_token": forward}
-    steps = int(run.train.budget / cost)
-    unit = {"flops": "FLOPs", "seconds": "seconds"}[run.train.match]
-    about = f"train.budget={run.train.budget:g} {unit}"
-    if steps < 1:
+    steps, unit = int(run.train.budget / cost), UNITS[run.train.match]
+    if not 1 <= steps <= MAX_STEPS:
+        hint = "give more" if steps < 1 else "give less"
         raise UserError(
-            f"{about} can not be reached: one step of arch={run.names['arch']} costs {cost:.3g}; give more"
+            f"train.budget={run.train.budget:g} {unit} is {steps:,} steps of "
+            f"arch={run.names['arch']}, each of {cost:.3g}: {hint}"
         )
-    if steps > MAX_STEPS:
-        raise UserError(
-            f"{about} is out of range: {steps:,} steps of arch={run.names['arch']}; give less"
-        )
-    numbers = {
-        "match": run.train.match,
-        "budget": run.train.budget,
-        "unit": unit,
-        "cost_of_a_step": cost,
-        "steps": steps,
-    }
     return {
         "schema": SCHEMA,
         "arch": run.names["arch"],
         "subject": workload_id(run),
         "tokens_of_a_step": tokens,
-        **numbers,
+        "match": run.train.match,
+        "budget": run.train.budget,
+        "unit": unit,
+        "cost_of_a_step": cost,
+        "steps": steps,
         **basis,
     }
 
 
-def _no_rate_message(run: Run) -> str:
-    where = Path(run.results) / run.suite / "measure"
-    known = f"no training rate of arch={run.names['arch']} on this machine lies in {where}"
-    return f"train.match=seconds: {known}; python -m bench.measure with the same words measures it"
+def _require_rate(run: Run, rates: Mapping[str, TrainingRate]) -> TrainingRate:
+    rate = rates.get(workload_id(run))
+    if rate is None:
+        raise UserError(
+            f"train.match=seconds: no training rate of arch={run.names['arch']} on this machine "
+            f"is in {Path(run.results) / run.suite / 'measure'}; measure it by python -m "
+            "bench.measure with the same arguments",
+            "no-rate",
+        )
+    return rate
 
 
 def flops_per_token(run: Run) -> float | None:
-    """Forward FLOPs a token, by formula, at the run's own width; None where its budget has no width. Allocates nothing."""
+    """Return forward FLOPs per token by formula; None where the budget has no width."""
     from architectures.interface import Unsupported
     from bench import data, model
 
@@ -142,24 +137,20 @@ def flops_per_token(run: Run) -> float | None:
         width = model.width_for_size(run.arch, run.size, vocabulary)
     except (model.ModelBuildError, Unsupported):
         return None
-    return model.build_on_meta(run.arch, width, run.size.context, vocabulary).flops(
-        run.size.context
-    )
+    network = model.build_on_meta(run.arch, width, run.size.context, vocabulary)
+    return network.flops(run.size.context)
 
 
 def measured_rates(root: Path) -> dict[str, TrainingRate]:
-    """Training rates by subject on this machine, at the runs' own length and batch: medians of the sitting that counts."""
+    """Return training rates by workload on this machine: medians of the session that counts."""
     measures = tables.by_session_precedence(tables.read_records(root).measures)
-    rates = measures[(measures["metric"] == "train_tokens_per_second") & (measures["axis"] == "")]
-    here = rates[rates["machine"] == host.machine_digest()]
-    medians = (
-        here.groupby(["subject", "sitting"], sort=False)["value"]
-        .median()
-        .reset_index()
-        .groupby("subject")
-        .last()
-    )
-    return {
-        str(subject): TrainingRate(float(row["value"]), str(row["sitting"]))
-        for subject, row in medians.iterrows()
+    rates = measures[
+        (measures["metric"] == "train_tokens_per_second")
+        & (measures["axis"] == "")
+        & (measures["machine"] == host.machine_digest())
+    ]
+    medians = rates.groupby(["subject", "sitting"], sort=False)["value"].median().reset_index()
+    return {  # later sessions replace earlier ones
+        str(row["subject"]): TrainingRate(float(row["value"]), str(row["sitting"]))
+        for _, row in medians.iterrows()
     }

@@ -14,7 +14,7 @@ def plan(runs: Sequence[Run], keep: bool = True) -> list[Run]:
     """Return composed runs with what their searches and plans say.
 
     A run with a search takes its best trial; a run with a budget in FLOPs or seconds the steps
-    planned for it, which are stored unless `keep` is false. Raises UserError.
+    planned for it, which are stored unless `keep` is false. Raise UserError.
     """
     return plan_runs([_searched(run) for run in runs], keep)
 
