@@ -4,8 +4,8 @@
     python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH arch=rnn optimizer=adamw \\
         train.steps=500 train.compile=none
 
-The recipe trains 0.80M parameters for 2,000 steps of 12 sequences of 64 characters, to 1.886 nats on
-the last tenth of the text. An architecture of the same size and batch is trained with its full
+The recipe trains 0.80M parameters for 2,000 steps of 12 sequences of 64 characters, to 1.886 nats
+on the last tenth of the text. An architecture of the same size and batch is trained with its full
 schedule in `train.steps` steps, for each seed; its loss is that of the full last tenth. Then single
 steps of both take turns, one thread each; the seconds are steps times the time of one. Compiling
 takes its time before (printed, and in no ratio); nanoGPT's recipe is not compiled, and is entered

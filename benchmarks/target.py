@@ -4,8 +4,7 @@
     python benchmarks/target.py --text shakespeare.txt --target 1.6 --seeds 1 train.device=cpu
 
 nanoGPT trains 10.65M parameters (6 layers, 384 wide, context 256, dropout 0.2) on batches of 64 to
-1.4697 nats on the last tenth of tiny Shakespeare. Timed is training from its first step to its last,
-with an idle device before and after; compiling and the loss of the full last tenth are printed too.
+1.4697 nats on the last tenth of tiny Shakespeare. Timed is training from first to last step, with an idle device before and after; compiling and the loss of the full last tenth are printed too.
 Nothing else should use the device.
 """
 

@@ -7,8 +7,8 @@
 
 Steps and a large product take turns in one process. FLOPs by formula (3 times the forward's; causal
 attention counted as half the square), compared with torch's product of two square matrices in the
-precision of training: of 1,024 on a CPU, 8,192 on CUDA. One thread; on a CPU float32, 8 sequences of
-256 bytes per step, eager; on CUDA bfloat16, and the most memory that was allocated.
+precision of training: of 1,024 on a CPU, 8,192 on CUDA. One thread; on a CPU float32, 8 sequences
+of 256 bytes per step, eager; on CUDA bfloat16, and the most memory that was allocated.
 """
 
 import argparse

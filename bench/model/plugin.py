@@ -16,7 +16,7 @@ TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: 
 
 
 class ModelBuildError(UserError):
-    """An architecture that cannot be built or trained: in a sweep its run fails, not the command."""
+    """An architecture that cannot be built or trained: in a sweep its run fails alone."""
 
     def __init__(self, message: str, code: str = "invalid-architecture") -> None:
         super().__init__(message, code)
@@ -48,11 +48,7 @@ def backbone_class(arch: Mapping[str, Any]) -> type[Backbone]:
 
 def _check_options(backbone: type[Backbone], options: Mapping[str, Any]) -> None:
     """Raise UserError for an option that is unknown, missing or of another type."""
-    kinds, parameters = inspect.Parameter, inspect.signature(backbone).parameters
-    variadic = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)
-    own = list(parameters.values())[2:]  # the harness gives width and context
-    named = {p.name: p for p in own if p.kind not in variadic}
-    takes_any = any(p.kind is kinds.VAR_KEYWORD for p in own)
+    named, takes_any = _own_parameters(backbone)
     for name, value in options.items():
         if name in ("width", "context"):
             raise UserError(
@@ -66,11 +62,21 @@ def _check_options(backbone: type[Backbone], options: Mapping[str, Any]) -> None
             raise UserError(
                 f"arch.{name} is not an option of {backbone.__name__}; {close}", "unknown-key"
             )
-    required = (name for name, p in named.items() if p.default is kinds.empty)
+    required = (name for name, p in named.items() if p.default is p.empty)
     if missing := [name for name in required if name not in options]:
         raise UserError(
             f"{backbone.__name__} needs arch.{missing[0]}: add it to its YAML", "invalid-config"
         )
+
+
+def _own_parameters(backbone: type[Backbone]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """Return the named options of a constructor, and whether it takes any others."""
+    kinds = inspect.Parameter
+    # the harness gives the first two, width and context
+    parameters = list(inspect.signature(backbone).parameters.values())[2:]
+    variadic = (kinds.VAR_KEYWORD, kinds.VAR_POSITIONAL)
+    named = {p.name: p for p in parameters if p.kind not in variadic}
+    return named, any(p.kind is kinds.VAR_KEYWORD for p in parameters)
 
 
 def _check_type(path: str, value: Any, kind: Any) -> None:

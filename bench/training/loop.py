@@ -71,28 +71,31 @@ def train(
     `checkpoint_due` is asked after every step, in all processes. Raise Diverged where the loss is
     not finite: recorded on the device, read at logged steps, so that no step waits for the device.
     """
-    group, module = settings.group, settings.group.wrap(objective)
+    module = settings.group.wrap(objective)
     sums = torch.tensor(start.unlogged, dtype=torch.float64, device=settings.device)
-    sums[0] *= group.is_main  # a resumed sum is the one of all processes
+    sums[0] *= settings.group.is_main  # a resumed sum is the one of all processes
     first_bad = torch.full((), -1, device=settings.device)  # the first step that is not finite
     objective.train()  # not at every step: walking over the modules takes 0.2 ms
     for step in range(start.step, settings.steps):
         batch, count = step_batch(objective, blocks, settings, step)
-        for parameters in optimizer.param_groups:
-            parameters["lr"] = settings.rate(step)
+        set_rate(optimizer, settings.rate(step))
         total = torch.stack(train_step(module, batch, optimizer, settings, count=count))
         first_bad = torch.where((first_bad < 0) & ~torch.isfinite(total[0]), step + 1, first_bad)
         sums, done, log = sums + total, step + 1, None
         if done % settings.log_every == 0 or done == settings.steps:
-            if (bad := group.all_reduce_max(int(first_bad))) >= 0:
-                raise Diverged(bad)
-            log = _logged_step(done, batch, group.all_reduce_sum(sums), settings)
+            log = _logged_step(done, batch, sums, first_bad, settings)
             sums = torch.zeros_like(sums)
         save = checkpoint_due(done)
-        if log is not None or save:
+        if log or save:
             validate = log is not None and settings.validation_due(done)
             yield StepEvent(done, sums, log, validate, save)
             objective.train()  # the caller may have switched to evaluation
+
+
+def set_rate(optimizer: OptimizerLike, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def step_batch(
@@ -151,9 +154,13 @@ def _apply_gradients(module: nn.Module, optimizer: OptimizerLike, clip: float) -
 
 
 def _logged_step(
-    done: int, batch: Sequence[Batch], sums: Tensor, settings: TrainSettings
+    done: int, batch: Sequence[Batch], sums: Tensor, first_bad: Tensor, settings: TrainSettings
 ) -> LoggedStep:
-    step_tokens = settings.group.size * sum(piece.targets.numel() for piece in batch)
-    nats, targets = sums.tolist()
+    """Return the row of the curve; raise Diverged where a step was not finite. A collective."""
+    group = settings.group
+    if (bad := group.all_reduce_max(int(first_bad))) >= 0:
+        raise Diverged(bad)
+    step_tokens = group.size * sum(piece.targets.numel() for piece in batch)
+    nats, targets = group.all_reduce_sum(sums).tolist()
     rate = settings.rate(done - 1)
     return LoggedStep(done, done * step_tokens, nats / targets, rate, targets=targets)

@@ -48,7 +48,7 @@ def read_run(folder: Path) -> Run:
 
 
 def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
-    """Return the trained model of a run's folder. Raise UserError where it is missing or damaged."""
+    """Return the trained model of a run's folder. Raise UserError where it cannot be used."""
     folder = Path(folder)
     run = read_run(folder)
     weights = folder / "checkpoint" / "weights.pt"
