@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import hydra
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
@@ -48,13 +49,17 @@ def launch(sweep: Sweep, task: Task) -> None:
         # what the launchers' YAMLs reserve processors by
         master.threads = max(run.threads for run in sweep.runs)
         master.train.ranks = max(run.train.ranks for run in sweep.runs)
-        callbacks = Callbacks(master)
-        context = HydraContext(config_loader=composer.loader, callbacks=callbacks)
+        name, callbacks = composer.name, Callbacks(master)
+        context = HydraContext(composer.loader, callbacks)
         launcher = Plugins.instance().instantiate_launcher(context, task, master)
-        batch = [list(job.overrides) for job in sweep.jobs]
-        size = master.hydra.sweeper.max_batch_size or len(batch)
-        callbacks.on_multirun_start(config=master, config_name=composer.name)
-        for first in range(0, len(batch), size):
-            for result in launcher.launch(batch[first : first + size], initial_job_idx=first):
-                _ = result.return_value  # raises what the task raised
-        callbacks.on_multirun_end(config=master, config_name=composer.name)
+        callbacks.on_multirun_start(master, config_name=name)
+        _launch_batches(launcher, sweep, master.hydra.sweeper.max_batch_size)
+        callbacks.on_multirun_end(master, config_name=name)
+
+
+def _launch_batches(launcher: Launcher, sweep: Sweep, size: int | None) -> None:
+    jobs = [list(job.overrides) for job in sweep.jobs]
+    size = size or len(jobs)
+    for first in range(0, len(jobs), size):
+        for result in launcher.launch(jobs[first : first + size], initial_job_idx=first):
+            _ = result.return_value  # raises what the task raised

@@ -44,7 +44,7 @@ def finished_runs(folder: Path) -> list[Path]:
     if not finished:
         state = f"is {store.run_status(folder)}" if is_run else "holds no finished run"
         raise UserError(
-            f"{folder} {state}: name a finished run, results/<suite>/runs/<run>, or results/<suite>",
+            f"{folder} {state}: name results/<suite>/runs/<run> of one, or results/<suite>",
             "no-records",
         )
     return finished
@@ -90,7 +90,10 @@ def rescore(folder: Path, run: Run) -> str:
     # as it was scored before, whatever precision=auto means on this machine
     precision = store.read_result(folder)["facts"].get("precision") or run.train.precision
     run = replace(run, train=replace(run.train, precision=precision))
-    score, facts = _score(folder, run, corpus)
+    return _record(target, *_score(folder, run, corpus))
+
+
+def _record(target: Path, score: Score | Unsupported, facts: dict[str, Any]) -> str:
     if isinstance(score, Unsupported):
         store.write_result(target, "skipped", str(score), facts=facts)
         return f"skipped: {score}"

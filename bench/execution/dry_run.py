@@ -84,25 +84,25 @@ def forecast_row(
     """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
     try:
         model = build_checked_model(run, remote)
-        flops = model.flops(run.size.context)
+        forward = model.flops(run.size.context)
     except Unsupported as reason:
         return {"run": run_name(run), "note": f"will be skipped: {reason}"}
-    parameters = sizing.count_parameters(model)["parameters"]
-    tokens = run.train.steps * run.train.batch * run.size.context
-    flops *= TRAINING_FLOPS_FACTOR * tokens
+    parameters, train = sizing.count_parameters(model)["parameters"], run.train
+    tokens = train.steps * train.batch * run.size.context
+    flops = TRAINING_FLOPS_FACTOR * forward * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / (PEAK_SHARE * peak)
-    note = "" if rate else "time estimated from FLOPs"
     folder, needed = store.select_folder(run)
+    estimated = "" if rate else "time estimated from FLOPs"
     return {
         "run": run_name(run),
         "width": model.backbone.width,
         "parameters": f"{parameters:,}",
-        "steps": f"{run.train.steps:,}",
+        "steps": f"{train.steps:,}",
         "tokens": f"{tokens:,}",
         "flops": f"{flops:.3g}",
-        "minutes": round(seconds / 60, 1) if needed else 0.0,
-        "disk_bytes": f"{4 * parameters:,}" if needed else "0",
-        "note": note if needed else f"{store.run_status(folder)} before",
+        "minutes": round(seconds / 60, 1) * needed,
+        "disk_bytes": f"{4 * parameters * needed:,}",
+        "note": estimated if needed else f"{store.run_status(folder)} before",
     }
 
 

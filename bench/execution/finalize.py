@@ -10,7 +10,7 @@ from architectures.interface import Unsupported
 from bench import evaluation
 from bench.config.schema import Run
 from bench.data import Corpus
-from bench.evaluation import suite
+from bench.evaluation import Score, suite
 from bench.evaluation.generation import continue_text
 from bench.model import COUNT_KEYS, LanguageModel, build_model, count_parameters
 from bench.records import store
@@ -46,35 +46,29 @@ def finalize(
     setup: Setup, corpus: Corpus, run: Run, folder: Path, summary: TrainingSummary
 ) -> None:
     """Score and record what was trained. Raises Diverged without a finite score, StaleWeights."""
-    objective, model, settings = setup.objective, setup.model, setup.settings
+    objective, model = setup.objective, setup.model
     save_weights(folder / "checkpoint", model, corpus.vocabulary, model.backbone.width)
-    check_weights(objective, corpus, run, settings)
-    score, windows = suite.score_model(objective, corpus, run, settings)
-    if name := evaluation.first_non_finite(score.metrics):
-        raise Diverged(settings.steps, f"{name} of the trained model")
-    store.write_parquet(folder / "documents.parquet", score.documents)
-    store.write_parquet(folder / "windows.parquet", windows)
-    facts = {
-        "objective": objective.name,
-        "protocol": score.protocol,
-        "part": corpus.scored,
-        "width": model.backbone.width,
-        **settings_facts(run, settings),
-    }
-    if kernels := model.backbone.ran_on():  # before the sample, which may run on others
-        facts["kernels"] = kernels
+    check_weights(objective, corpus, run, setup.settings)
+    score = score_and_store(setup, corpus, run, folder)
+    # the facts before the sample, which may run on other kernels
+    facts = {"protocol": score.protocol, "part": corpus.scored} | run_facts(setup, run)
     if text := sample_text(objective, corpus, run):
         store.write_text(folder / "text.txt", text)
-    metrics = [
-        *score.metrics,
-        *evaluation.validation_bytes(
-            objective, corpus.parts["validation"], corpus.vocabulary, run.size.context
-        ),
-        *size_metrics(model, run),
-        *cost_metrics(summary),
-    ]
+    validation, vocabulary = corpus.parts["validation"], corpus.vocabulary
+    looks = evaluation.validation_bytes(objective, validation, vocabulary, run.size.context)
+    metrics = [*score.metrics, *looks, *size_metrics(model, run), *cost_metrics(summary)]
     store.write_result(folder, "done", metrics=metrics, facts=facts)
     store.remove_training_state(folder)
+
+
+def score_and_store(setup: Setup, corpus: Corpus, run: Run, folder: Path) -> Score:
+    """Score a model on held-out text, and store its scores by document and by window."""
+    score, windows = suite.score_model(setup.objective, corpus, run, setup.settings)
+    if name := evaluation.first_non_finite(score.metrics):
+        raise Diverged(setup.settings.steps, f"{name} of the trained model")
+    store.write_parquet(folder / "documents.parquet", score.documents)
+    store.write_parquet(folder / "windows.parquet", windows)
+    return score
 
 
 def check_weights(objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings) -> None:
@@ -156,9 +150,12 @@ def cost_metrics(summary: TrainingSummary) -> list[Metric]:
     return [metric(name, value) for name, value in costs.items() if value is not None]
 
 
-def settings_facts(run: Run, settings: TrainSettings) -> dict[str, Any]:
+def run_facts(setup: Setup, run: Run) -> dict[str, Any]:
     """Return what was decided on this machine."""
+    settings, backbone = setup.settings, setup.model.backbone
     facts: dict[str, Any] = {
+        "objective": setup.objective.name,
+        "width": backbone.width,
         "device": str(settings.device),
         "precision": precision_name(settings),
         "learning_rate": settings.learning_rate,
@@ -167,4 +164,6 @@ def settings_facts(run: Run, settings: TrainSettings) -> dict[str, Any]:
         facts["compile"] = settings.compile
     if run.train.ranks > 1:
         facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding}
+    if kernels := backbone.ran_on():
+        facts["kernels"] = kernels
     return facts

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,15 @@ import torch
 from filelock import FileLock
 
 from architectures.interface import Unsupported
-from bench import data, evaluation, planning
+from bench import data, planning
 from bench.cli.console import setup_logging
 from bench.config.errors import UserError
 from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
 from bench.data import Corpus
 from bench.evaluation import regret, suite
-from bench.execution.finalize import StaleWeights, TrainingSummary, finalize
+from bench.execution.finalize import StaleWeights, finalize
+from bench.execution.fit import fit
 from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import source, store
@@ -29,21 +29,15 @@ from bench.system.memory import is_out_of_memory
 from bench.system.processes import EXIT_NOT_RECORDED
 from bench.training import (
     SINGLE_PROCESS,
-    Checkpointer,
     Diverged,
-    LoggedStep,
     Setup,
-    TrainSettings,
-    TrainState,
     build_objective,
-    build_optimizer,
     compile_objective,
     gather_full,
     is_main_process,
     precision_name,
     setup,
     shard_parameters,
-    train,
     warm_up,
 )
 
@@ -66,10 +60,7 @@ def train_and_score(run: Run, folder: Path) -> None:
     budget.require_plan(run)
     planning.require_search(run)
     origin = record_origin(run, folder, corpus, trained)
-    compile_objective(trained.objective, settings, run.data.cache)
-    # on CUDA, too: loading libraries and choosing kernels takes seconds
-    warms = settings.compile != "none" or settings.device.type == "cuda"
-    compiling = warm_up(trained.objective, settings, trained.blocks) if warms else None
+    compiling = compile_and_warm_up(trained, run)
     shard_parameters(trained.objective, group)
     summary = fit(trained, corpus, run, folder, origin)._replace(compile_seconds=compiling)
     if group.sharded:
@@ -78,6 +69,15 @@ def train_and_score(run: Run, folder: Path) -> None:
     if group.is_main:
         alone = replace(settings, group=SINGLE_PROCESS)
         finalize(replace(trained, settings=alone), corpus, run, folder, summary)
+
+
+def compile_and_warm_up(setup: Setup, run: Run) -> float | None:
+    """Compile if requested; return the seconds that it, or choosing CUDA kernels, takes."""
+    settings = setup.settings
+    compile_objective(setup.objective, settings, run.data.cache)
+    if settings.compile == "none" and settings.device.type != "cuda":
+        return None
+    return warm_up(setup.objective, settings, setup.blocks)
 
 
 def record_origin(run: Run, folder: Path, corpus: Corpus, setup: Setup) -> dict[str, str]:
@@ -106,66 +106,6 @@ def gather_model(run: Run, setup: Setup, vocabulary: int) -> Setup:
     model = build_sized_model(run, vocabulary, setup.settings.device)
     model.load_state_dict(states)
     return replace(setup, model=model, objective=build_objective(run.objective, model))
-
-
-def fit(
-    setup: Setup, corpus: Corpus, run: Run, folder: Path, origin: dict[str, str]
-) -> TrainingSummary:
-    """Train to the last step, from the checkpoint if there is one; write curve and checkpoints."""
-    objective, settings, group = setup.objective, setup.settings, setup.group
-    optimizer = build_optimizer(objective, run.optimizer, settings.learning_rate)
-    seconds = run.train.checkpoint_seconds
-    checkpoints = Checkpointer(
-        folder / "checkpoint", objective, optimizer, origin, settings, seconds
-    )
-    start = resume(checkpoints, folder)
-    look = evaluation.spread_blocks(corpus.parts["validation"], run.size.context)
-    steps = train(objective, optimizer, setup.blocks, settings, start, checkpoints.due)
-    with signals.defer_stop():
-        for event in steps:
-            if event.log is not None:
-                logged = event.log
-                if event.validation_due:
-                    nats = evaluation.validation_nats(objective, look, settings)
-                    logged = logged._replace(validation_nats=nats)
-                if group.is_main:
-                    log_step(folder, logged, settings, checkpoints)
-            if event.checkpoint_due:
-                store.flush_curve(folder)
-                checkpoints.save(event)
-    targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
-    tokens = settings.steps * run.train.batch * run.size.context
-    return TrainingSummary(round(checkpoints.seconds(), 3), tokens, targets)
-
-
-def resume(checkpoints: Checkpointer, folder: Path) -> TrainState:
-    """Load the checkpoint on all ranks; rank 0 first, as it sets aside one that cannot be used."""
-    group = checkpoints.settings.group
-    if not group.is_main:
-        group.barrier()
-    state = checkpoints.resume()
-    if group.is_main:
-        store.truncate_curve(folder, state.step)
-        group.barrier()
-    group.check_consistent({"checkpoint": state})
-    return state
-
-
-def log_step(
-    folder: Path, logged: LoggedStep, settings: TrainSettings, checkpoints: Checkpointer
-) -> None:
-    """Append a row to the curve, and log one line: progress, speed, loss, time left."""
-    row = {name: value for name, value in logged._asdict().items() if value is not None}
-    store.append_curve(folder, row | {"seconds": round(checkpoints.seconds(), 3)})
-    seconds = checkpoints.seconds() - checkpoints.start.seconds
-    steps = logged.step - checkpoints.start.step
-    rate = steps * logged.tokens / logged.step / seconds
-    left = seconds / steps * (settings.steps - logged.step)
-    logger.info(
-        f"{logged.step:,}/{settings.steps:,} steps · {rate:,.0f} tokens/s · {logged.nats:.3f} nats "
-        f"· {left // 60:.0f}:{left % 60:02.0f} left",
-        extra={"progress": True},
-    )
 
 
 def main(arguments: list[str]) -> int:

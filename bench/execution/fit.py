@@ -1,0 +1,86 @@
+"""Train one run to its last step, writing its curve and its checkpoints."""
+
+import logging
+import math
+from pathlib import Path
+
+from bench import evaluation
+from bench.config.schema import Run
+from bench.data import Corpus
+from bench.execution.finalize import TrainingSummary
+from bench.records import store
+from bench.system import signals
+from bench.training import (
+    Checkpointer,
+    LoggedStep,
+    Setup,
+    StepEvent,
+    TrainState,
+    build_optimizer,
+    train,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    setup: Setup, corpus: Corpus, run: Run, folder: Path, origin: dict[str, str]
+) -> TrainingSummary:
+    """Train to the last step, from the checkpoint if there is one."""
+    objective, settings = setup.objective, setup.settings
+    optimizer = build_optimizer(objective, run.optimizer, settings.learning_rate)
+    states, every = folder / "checkpoint", run.train.checkpoint_seconds
+    checkpoints = Checkpointer(states, objective, optimizer, origin, settings, every)
+    start = resume(checkpoints)
+    with signals.defer_stop():
+        for event in train(objective, optimizer, setup.blocks, settings, start, checkpoints.due):
+            if event.log is not None:
+                log_event(event, event.log, setup, corpus, checkpoints)
+            if event.checkpoint_due:
+                store.flush_curve(folder)
+                checkpoints.save(event)
+    targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
+    tokens = settings.steps * run.train.batch * run.size.context
+    return TrainingSummary(round(checkpoints.seconds(), 3), tokens, targets)
+
+
+def resume(checkpoints: Checkpointer) -> TrainState:
+    """Load the checkpoint on all ranks; rank 0 first, as it sets aside one that cannot be used."""
+    group = checkpoints.settings.group
+    if not group.is_main:
+        group.barrier()
+    state = checkpoints.resume()
+    if group.is_main:
+        store.truncate_curve(checkpoints.folder.parent, state.step)
+        group.barrier()
+    group.check_consistent({"checkpoint": state})
+    return state
+
+
+def log_event(
+    event: StepEvent, step: LoggedStep, setup: Setup, corpus: Corpus, checkpoints: Checkpointer
+) -> None:
+    """Validate if that is due, append a row to the curve, and log one line of progress."""
+    if event.validation_due:
+        part, context = corpus.parts["validation"], setup.model.backbone.context
+        blocks = evaluation.spread_blocks(part, context)
+        nats = evaluation.validation_nats(setup.objective, blocks, setup.settings)
+        step = step._replace(validation_nats=nats)
+    if setup.group.is_main:
+        row = {name: value for name, value in step._asdict().items() if value is not None}
+        row["seconds"] = round(checkpoints.seconds(), 3)
+        store.append_curve(checkpoints.folder.parent, row)
+        log_progress(step, setup.settings.steps, checkpoints)
+
+
+def log_progress(step: LoggedStep, last: int, checkpoints: Checkpointer) -> None:
+    """Log one line: steps, speed, loss, time left."""
+    seconds = checkpoints.seconds() - checkpoints.start.seconds
+    steps = step.step - checkpoints.start.step
+    rate = steps * step.tokens / step.step / seconds
+    left = seconds / steps * (last - step.step)
+    logger.info(
+        f"{step.step:,}/{last:,} steps · {rate:,.0f} tokens/s · {step.nats:.3f} nats "
+        f"· {left // 60:.0f}:{left % 60:02.0f} left",
+        extra={"progress": True},
+    )
