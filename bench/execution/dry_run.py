@@ -46,7 +46,7 @@ def forecast(sweep: Sweep) -> str:
 
 def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
     """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
-    rates, peak = measured_rates(sweep.folder), peak_flops()
+    rates, peak = measured_rates(sweep.folder), PEAK_SHARE * peak_flops()
     for number, run in enumerate(runs, 1):
         if len(runs) > 1:
             logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
@@ -90,7 +90,7 @@ def forecast_row(
     parameters, train = sizing.count_parameters(model)["parameters"], run.train
     tokens = train.steps * train.batch * run.size.context
     flops = TRAINING_FLOPS_FACTOR * forward * tokens
-    seconds = tokens / rate.tokens_per_second if rate else flops / (PEAK_SHARE * peak)
+    seconds = tokens / rate.tokens_per_second if rate else flops / peak
     folder, needed = store.select_folder(run)
     estimated = "" if rate else "time estimated from FLOPs"
     return {
