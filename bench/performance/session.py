@@ -44,7 +44,7 @@ def exclusive_session() -> Iterator[None]:
             lock.lock_file,
         )
     if count := signals.count_other_commands():
-        logger.warning("%d other commands train on this machine: intervals will be wider", count)
+        logger.warning("other commands train here (%d): intervals will be wider", count)
     try:
         yield
     finally:
