@@ -13,7 +13,7 @@ SEEDS = (0, 2**31 - 1)
 class SyntheticConfig:
     """Configure a source whose lowest possible loss is known."""
 
-    kind: str = choice(" ".join(("none", *WINDOW_SOURCES, "markov hmm")), "the source")
+    kind: str = option("none", "name of a source in bench/data/synthetic")
     symbols: int = option(8, "size of the alphabet", (2, 60_000))
     order: int = option(2, "markov: number of previous symbols that decide the next", (1, 16))
     states: int = option(32, "hmm: number of hidden states", (2, 1000))
@@ -30,7 +30,7 @@ class SyntheticConfig:
 class DataConfig:
     """Choose the text, how it is split, and what a token is."""
 
-    source: str = choice("text python_docs hub synthetic", "where the text comes from")
+    source: str = option("text", "synthetic, or the name of a source in bench/data/sources")
     path: str = option("", "text: a file, a folder or a glob")
     column: str = option("text", "field that holds the text in .jsonl, .parquet and hub datasets")
     split: str = choice(

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from bench.config.errors import UserError
 from bench.config.schema import DataConfig, SyntheticConfig
 from bench.config.validation import CHOICES
 from bench.data import Corpus, prepare
-from bench.data.sources.base import encode_utf8
+from bench.data.registry import member
+from bench.data.sources.base import Source, TextChunk, encode_utf8
 from bench.data.sources.python_docs import docstrings
+from bench.data.synthetic.base import SyntheticSource
 from bench.data.tokenizer import is_tokenizer_path
 
 CONF = sorted((Path(__file__).parents[2] / "conf" / "data").glob("*.yaml"))
@@ -124,6 +127,25 @@ def test_half_a_surrogate_pair_becomes_a_replacement_character() -> None:
     assert encode_utf8(json.loads('"a\\ud800b"')) == "a\ufffdb".encode()
 
 
+def test_a_source_is_one_class() -> None:
+    class Mine(Source, name="mine"):
+        def __init__(self, options: DataConfig) -> None:
+            self.text = options.path
+
+        def fingerprint(self) -> str:
+            return self.text
+
+        def facts(self) -> dict[str, str]:
+            return {"source": "mine"}
+
+        def chunks(self) -> Iterator[TextChunk]:
+            yield from (TextChunk(f"{self.text} {number}".encode()) for number in range(30))
+
+    corpus = prepare(DataConfig(source="mine", path="document"), "mine")
+    assert decode_documents(corpus) == {f"document {number}" for number in range(30)}
+    assert corpus.facts["source"] == "mine"
+
+
 def test_docstrings_are_read_without_importing() -> None:
     module = b'"""Module."""\nraise SystemExit\nif 1:\n    def g():\n        """  G."""\n'
     source = module + b'class A:\n    """Class."""\n    def f(self):\n        "Method."\n'
@@ -224,8 +246,10 @@ def test_every_yaml_has_valid_keys_and_opens_with_a_comment(path: Path) -> None:
     options = DataConfig(**values, synthetic=synthetic)
     types = {field.name: type(getattr(DataConfig(), field.name)) for field in fields(DataConfig)}
     assert all(isinstance(getattr(options, name), kind) for name, kind in types.items())
-    assert options.source in CHOICES["data.source"]
-    assert synthetic.kind in CHOICES["data.synthetic.kind"]
+    if options.source != "synthetic":
+        member(Source, "bench.data.sources", "data.source", options.source)
+    else:
+        member(SyntheticSource, "bench.data.synthetic", "data.synthetic.kind", synthetic.kind)
     assert options.split in CHOICES["data.split"]
     assert options.deduplicate in CHOICES["data.deduplicate"]
     if synthetic.kind == "none":
