@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -34,9 +35,8 @@ def render_page(name: str, analysis: Analysis) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    parts, runs = analysis.comparisons, analysis.variants.runs
+    parts = analysis.comparisons
     overview = regret_overview(parts)
-    excluded = analysis.records.excluded
     return environment.get_template("page.html").render(
         name=name,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8") + _palette_css()),
@@ -53,7 +53,7 @@ def render_page(name: str, analysis: Analysis) -> str:
             }
             for study in analysis.studies
         ],
-        answers=[] if len(runs) else measurement_sentences(analysis.groups),
+        answers=[] if len(analysis.variants.runs) else measurement_sentences(analysis.groups),
         regrets={
             "table": overview,
             "plots": regret_plots(parts),
@@ -61,15 +61,23 @@ def render_page(name: str, analysis: Analysis) -> str:
         },
         sessions=session_sections(analysis.sessions, analysis.groups),
         searches=tuning_sections(group_searches(analysis.records.searches, parts)),
+        **_provenance(analysis),
         families=cards_by_family(parts, analysis.groups, analysis.records.checks),
-        machines=len({session.machine for session in analysis.sessions}),
-        failures=facts.failures(runs, excluded, analysis.records.measures),
-        environments=facts.distinct_environments(runs["environment"]),
-        commits=facts.source_commits(runs["provenance"]),
-        stale=int(analysis.variants.summary["stale"].sum()),
-        unfinished=int((runs["status"] != "done").sum()),
-        excluded=len(excluded),
     )
+
+
+def _provenance(analysis: Analysis) -> dict[str, Any]:
+    """Return what the runs came from, and what has no result."""
+    runs, excluded = analysis.variants.runs, analysis.records.excluded
+    return {
+        "machines": len({session.machine for session in analysis.sessions}),
+        "failures": facts.failures(runs, excluded, analysis.records.measures),
+        "environments": facts.distinct_environments(runs["environment"]),
+        "commits": facts.source_commits(runs["provenance"]),
+        "stale": int(analysis.variants.summary["stale"].sum()),
+        "unfinished": int((runs["status"] != "done").sum()),
+        "excluded": len(excluded),
+    }
 
 
 def _palette_css() -> str:

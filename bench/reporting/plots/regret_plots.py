@@ -59,16 +59,22 @@ def _caption(table: pd.DataFrame) -> str:
     return f"Named: those that no other beats in both. {scale}{missing}"
 
 
-def _draw(table: pd.DataFrame, span: tuple[float, float], axes: Axes) -> list[Label]:
-    """Draw regret against bytes of state; accuracy where the optimum is always right."""
-    certain = oracle_is_certain(table)
+def _with_axes(table: pd.DataFrame, certain: bool) -> pd.DataFrame:
+    """Return the rows with x, y, low and high; y is accuracy where the optimum is always right."""
     y = table["accuracy"] if certain else table["regret"].clip(lower=MIN_REGRET)
     error = 0.0 if certain else 2 * table["regret_standard_error"]
     low, high = (
         (y if certain else table["regret"] + side * error).clip(lower=MIN_REGRET)
         for side in (-1, 1)
     )
-    rows = table.assign(x=table["state_bytes"].astype(float), y=y.astype(float), low=low, high=high)
+    x = table["state_bytes"].astype(float)
+    return table.assign(x=x, y=y.astype(float), low=low, high=high)
+
+
+def _draw(table: pd.DataFrame, span: tuple[float, float], axes: Axes) -> list[Label]:
+    """Draw regret, or accuracy, against bytes of state."""
+    certain = oracle_is_certain(table)
+    rows = _with_axes(table, certain)
     stateful = rows[rows["x"] > 0]
     if stateful.empty:
         raise EmptyPlot("no row has a state of known size")

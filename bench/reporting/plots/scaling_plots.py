@@ -64,15 +64,25 @@ def _draw_series(one: ScalingSeries, axis: str, axes: Axes) -> tuple[float, Labe
     axes.scatter(x, rows["loss"], s=22, color=tint, zorder=3)
     end = (float(x[-1]), float(rows["loss"].iloc[-1]))
     if one.law is not None:
-        held = float(rows["tokens_seen" if axis == SIZE else "parameters"].mean())
-        inside = np.geomspace(x.min(), x.max(), 40)
-        axes.plot(inside, one.law.along(axis, inside, held)[0], color=tint)
-        if one.law.spread <= MAX_MISFIT:
-            beyond = np.geomspace(x.max(), x.max() * EXTRAPOLATION, 20)
-            losses = one.law.along(axis, beyond, held)[0]
-            axes.plot(beyond, losses, color=tint, linestyle=(0, (3, 2)), linewidth=1.1)
-            end = (float(beyond[-1]), float(losses[-1]))
+        end = _draw_curve(one, axis, rows, axes) or end
     return float(x.min()), (*end, one.label, tint)
+
+
+def _draw_curve(
+    one: ScalingSeries, axis: str, rows: pd.DataFrame, axes: Axes
+) -> tuple[float, float] | None:
+    """Draw a law; return the end of its extrapolation, if it fits."""
+    x, tint = rows[AXIS_COLUMNS[axis]].to_numpy(dtype=float), colour(one.colour)
+    assert one.law is not None
+    held = float(rows["tokens_seen" if axis == SIZE else "parameters"].mean())
+    inside = np.geomspace(x.min(), x.max(), 40)
+    axes.plot(inside, one.law.along(axis, inside, held)[0], color=tint)
+    if one.law.spread <= MAX_MISFIT:
+        beyond = np.geomspace(x.max(), x.max() * EXTRAPOLATION, 20)
+        losses = one.law.along(axis, beyond, held)[0]
+        axes.plot(beyond, losses, color=tint, linestyle=(0, (3, 2)), linewidth=1.1)
+        return float(beyond[-1]), float(losses[-1])
+    return None
 
 
 def _draw_flops(study: ScalingStudy, axes: Axes) -> list[Label]:

@@ -176,17 +176,26 @@ def _gap_text(group: SpeedGroup, spec: CurveSpec) -> str:
     for (subject, point), reason in session.gaps.items():
         if point[:2] == (metric, axis) and subject in group.names.index:
             gaps.setdefault((reason or "no reason was recorded", subject), []).append(point[2])
-    labels: dict[tuple[str, str], list[str]] = {}  # reason and place: labels
-    for (reason, subject), places in gaps.items():
-        points = [(subject, (metric, axis, x)) for x in session.places(metric, axis)]
-        numbers = join_words([f"{x:,g}" for x in sorted(places)])
-        place = f"at {numbers}" if any(one in session.points for one in points) else "everywhere"
-        labels.setdefault((reason, place), []).append(group.label(subject))
+    labels = _label_gaps(group, spec, gaps)
     texts = [
         f"{join_words(sorted(names)) if len(names) < len(group.names) else 'all'} {place}: {reason}"
         for (reason, place), names in labels.items()
     ]
     return f"Gaps: {'; '.join(texts)}." if texts else ""
+
+
+def _label_gaps(
+    group: SpeedGroup, spec: CurveSpec, gaps: dict[tuple[str, str], list[float]]
+) -> dict[tuple[str, str], list[str]]:
+    """Return the labels by reason and place; everywhere where a curve has no point at all."""
+    session, (metric, axis) = group.session, spec[:2]
+    labels: dict[tuple[str, str], list[str]] = {}
+    for (reason, subject), places in gaps.items():
+        points = [(subject, (metric, axis, x)) for x in session.places(metric, axis)]
+        numbers = join_words([f"{x:,g}" for x in sorted(places)])
+        place = f"at {numbers}" if any(one in session.points for one in points) else "everywhere"
+        labels.setdefault((reason, place), []).append(group.label(subject))
+    return labels
 
 
 # --- memory ------------------------------------------------------------------
@@ -205,7 +214,8 @@ def _memory_plot(group: SpeedGroup) -> Plot:
     return make_plot(f"{group.name}-bars", "Memory of a training step", caption, draw)
 
 
-def _draw_memory(group: SpeedGroup, axes: Axes) -> list[Label]:
+def _memory_parts(group: SpeedGroup) -> pd.DataFrame:
+    """Return (subjects, parts) megabytes at the peak, the largest first."""
     columns = {f"memory_{part}_bytes": part for part in MEMORY_PARTS}
     table = group.session.medians.reindex(index=group.names.index, columns=list(columns))
     table = (
@@ -213,8 +223,11 @@ def _draw_memory(group: SpeedGroup, axes: Axes) -> list[Label]:
     )
     if table.empty:
         raise EmptyPlot("no memory was measured by parts")
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
-    figure = axes.figure
+    return table.loc[table.sum(axis=1).sort_values(ascending=False).index]
+
+
+def _draw_memory(group: SpeedGroup, axes: Axes) -> list[Label]:
+    table, figure = _memory_parts(group), axes.figure
     figure.set_figheight(0.23 * len(table) + 1.0)  # type: ignore[union-attr]
     bars, left = np.arange(len(table)), np.zeros(len(table))
     tints = [colour(int(number)) for number in group.names.loc[table.index, "colour"]]

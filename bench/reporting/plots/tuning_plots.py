@@ -68,6 +68,13 @@ def _draw_rates(searches: Sequence[Search], unit: str, axes: Axes) -> list[Label
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("learning rate")
     draw_lines(axes, pd.concat(tables), marker="o", markersize=3.5)
+    return _mark_trials(searches, tables, axes)
+
+
+def _mark_trials(
+    searches: Sequence[Search], tables: Sequence[pd.DataFrame], axes: Axes
+) -> list[Label]:
+    """Mark the diverged trials and the best of each search; return the labels of the best."""
     labels: list[Label] = []
     for search, table in zip(searches, tables, strict=True):
         tint = colour(search.colour)

@@ -145,6 +145,7 @@ def _notes(
     unequal: dict[str, set[int]],
     unused: dict[str, set[int]],
 ) -> list[str]:
+    """Return what is unused and unequal, and whether one learning rate was given for all."""
     titles = {column.name: column.title for column in columns}
     notes = [
         f"{titles[metric]}: more than {100 * MAX_UNUSED_BUDGET:g} % unused by "
@@ -155,10 +156,15 @@ def _notes(
     if len(runs) > 1 and len(given) == 1 and None not in given:
         notes.append("One learning rate was given for all: it suits some better than others.")
     for column in columns:
-        labels_of: dict[str, list[str]] = {}
-        for n in sorted(unequal.get(column.name, ())):
-            labels_of.setdefault(column.cell(runs[n]).text, []).append(labels[n])
-        if labels_of:
-            texts = [f"{text}: {join_words(names)}" for text, names in labels_of.items()]
-            notes.append(f"{column.title}: {'; '.join(texts)}")
+        places = sorted(unequal.get(column.name, ()))
+        notes += _unequal_notes(column, [(runs[n], labels[n]) for n in places])
     return notes
+
+
+def _unequal_notes(column: FairnessColumn, rows: Sequence[tuple[Any, str]]) -> list[str]:
+    """Return which marked rows have which value."""
+    labels_of: dict[str, list[str]] = {}
+    for run, label in rows:
+        labels_of.setdefault(column.cell(run).text, []).append(label)
+    texts = [f"{text}: {join_words(names)}" for text, names in labels_of.items()]
+    return [f"{column.title}: {'; '.join(texts)}"] if texts else []

@@ -122,6 +122,12 @@ def _growth_text(
         if once > 0:
             return f"{show(once)} at the full context"
         return f"none: {reason}" if reason and metric == "state_bytes" else ""
+    return _growth_between(values, metric, show)
+
+
+def _growth_between(
+    values: Mapping[float, float], metric: str, show: Callable[[float], str]
+) -> str:
     (first, start), (last, end) = min(values.items()), max(values.items())
     if first == last:
         return f"{show(start)} at {first:,g} tokens"
