@@ -1,4 +1,4 @@
-"""What a run's configuration says of its budgets and of its learning rate, in words and numbers."""
+"""What a run's configuration says about its budgets and its learning rate."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,68 +15,61 @@ COUNT_NAMES = {
 
 
 def size_budget(config: Config) -> int:
-    """The number that the width was solved for."""
+    """Return the number that the width was solved for."""
     size = config["size"]
     return int(size["state_bytes"] if size.get("match") == "state" else size["parameters"])
 
 
 def describe_size_budget(config: Config) -> str:
-    """What the width was solved for: 800,000 parameters."""
-    size = config["size"]
-    if size.get("match") == "state":
-        return f"{size['state_bytes']:,} bytes of state"
-    return f"{size['parameters']:,} {COUNT_NAMES[size.get('count', 'all')]}"
+    """Return what the width was solved for: 800,000 parameters."""
+    state = config["size"].get("match") == "state"
+    unit = "bytes of state" if state else COUNT_NAMES[config["size"].get("count", "all")]
+    return f"{size_budget(config):,} {unit}"
 
 
 def describe_length(config: Config) -> str:
-    """What the length was set by: tokens, or a budget of FLOPs or seconds."""
+    """Return what the length was set by: `TOKENS`, or a budget of FLOPs or seconds."""
     train = config["train"]
-    unit = {"flops": "FLOPs", "seconds": "seconds at the measured rate"}.get(
-        train.get("match", "tokens")
-    )
+    units = {"flops": "FLOPs", "seconds": "seconds at the measured rate"}
+    unit = units.get(train.get("match", "tokens"))
     return f"{train['budget']:,g} {unit}" if unit else TOKENS
 
 
+def _optimizer(config: Config) -> str:
+    return str(config.get("optimizer", {}).get("kind", "adamw"))
+
+
 def learning_rate(config: Config) -> float:
-    """The learning rate: as given, or as the architecture's YAML says; NaN where neither does."""
-    given = config["train"].get("learning_rate")
-    found = (
-        given
-        if given is not None
-        else tuned_learning_rate(config["arch"], config.get("optimizer", {}).get("kind", "adamw"))
-    )
-    return float(found) if found is not None else float("nan")
+    """Return the learning rate as given, else of the architecture's YAML, else NaN."""
+    rate = config["train"].get("learning_rate")
+    if rate is None:
+        rate = tuned_learning_rate(config["arch"], _optimizer(config))
+    return float("nan") if rate is None else float(rate)
 
 
-def _search_facts(config: Config) -> Config:
-    """Where the learning rate comes from: the run's own search, or the one that its architecture's YAML tells of."""
+def _search(config: Config) -> Config:
+    """Return the search that found the rate: the run's own, or what the architecture's YAML notes.
+
+    The searches that YAMLs note were made with AdamW.
+    """
     own = config.get("tune") or {}
     if own.get("trials"):
         return own
-    told = config["arch"].get("tune") or {}
-    given, optimizer = (
-        config["train"].get("learning_rate"),
-        config.get("optimizer", {}).get("kind", "adamw"),
-    )
-    return (
-        told if given is None and optimizer == "adamw" else {}
-    )  # the searches that YAMLs tell of were with AdamW
+    by_yaml = config["train"].get("learning_rate") is None and _optimizer(config) == "adamw"
+    return (config["arch"].get("tune") or {}) if by_yaml else {}
 
 
 def search_settings_text(config: Config) -> str:
-    """Where a search that a YAML tells of was made: at size=small, 400 steps of python_docs. Nothing for the run's own."""
-    return (
-        ""
-        if (config.get("tune") or {}).get("trials")
-        else str(_search_facts(config).get("searched") or "")
-    )
+    """Return where the search that a YAML notes was made; empty for the run's own."""
+    own = (config.get("tune") or {}).get("trials")
+    return "" if own else str(_search(config).get("searched") or "")
 
 
 def search_trials(config: Config) -> int:
-    """How many trials found the learning rate; 0: it was set by hand."""
-    return int(_search_facts(config).get("trials") or 0)
+    """Return how many trials found the learning rate; 0 where it was set by hand."""
+    return int(_search(config).get("trials") or 0)
 
 
 def search_edge(config: Config) -> str:
-    """On which side no trial bounds the best one: low, high, both or none."""
-    return str(_search_facts(config).get("edge") or "") if search_trials(config) else ""
+    """Return on which side no trial bounds the best one: low, high, both or none."""
+    return str(_search(config).get("edge") or "") if search_trials(config) else ""
