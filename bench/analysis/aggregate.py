@@ -11,7 +11,7 @@ from bench.analysis.sessions import PEAK_MEMORY, RATES, MeasuredSession, scalar_
 from bench.records.labels import recipe
 from bench.records.loading import UNREADABLE
 from bench.records.tables import Records
-from bench.stats.intervals import mean_interval
+from bench.stats import jackknife_changes, mean_interval
 
 SUMMARY_COLUMNS = """
     arch variant data data_digest tokenizer size objective protocol parameters seeds status reason
@@ -158,8 +158,9 @@ def document_variance_table(documents: pd.DataFrame) -> pd.DataFrame:
     totals, count = groups.sum(), groups.size()
     row = documents.index.get_level_values("row")
     mean = (totals["nats"] / totals["bytes"]).reindex(row).to_numpy(dtype=float)
-    rest = totals["bytes"].reindex(row).to_numpy(dtype=float) - documents["bytes"]
-    change = (documents["nats"] - documents["bytes"].mul(mean)).div(rest.where(rest > 0))
+    total = totals["bytes"].reindex(row).to_numpy(dtype=float)
+    sizes = documents["bytes"].where(documents["bytes"] < total)  # of one document it is unknown
+    change = jackknife_changes(documents["nats"], sizes, mean, total)
     squares = change.mul(change).groupby(level="row").sum()
     variance = squares * ((count - 1) / count).where(count > 1) / LOG2**2
     effective = totals["bytes"].pow(2) / documents["bytes"].pow(2).groupby(level="row").sum()

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-from bench.analysis.aggregate import EXTRA_SUMMARY_COLUMNS, SUMMARY_COLUMNS
+from bench.analysis.aggregate import SUMMARY_COLUMNS
 from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe
@@ -26,7 +26,7 @@ CROSSING_COLUMNS = (
     "claim,sentence"
 ).split(",")
 FILES = {
-    "summary.csv": [*SUMMARY_COLUMNS, *EXTRA_SUMMARY_COLUMNS, *TARGET_COLUMNS],
+    "summary.csv": [*SUMMARY_COLUMNS, *TARGET_COLUMNS],
     "runs.csv": RUNS_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "verdicts.csv": VERDICT_COLUMNS,
