@@ -19,7 +19,7 @@ from bench.performance.noise_floor import measure_noise_floor
 from bench.performance.session import exclusive_session
 from bench.system import host_state
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bench.doctor")
 LIMIT_SECONDS = 120.0  # a worker that answers later is ended
 
 

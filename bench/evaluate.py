@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.cli.command import command
 from bench.config.errors import UserError, nearest
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bench.evaluate")
 KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
 
 

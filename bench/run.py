@@ -22,7 +22,7 @@ from bench.planning.planned import plan
 from bench.records import store
 from bench.system.files import write_error_message
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("bench.run")
 STOPPED = (
     "what is finished stays, the same command goes on; "
     "python -m bench.report writes the report of what there is"

@@ -1,4 +1,4 @@
-"""Quality on held-out text: the headline's protocol, further ones, and what may be said of encoders."""
+"""Score held-out text: the headline protocol, further ones, encoders, infilling."""
 
 from bench.evaluation.infilling import infill
 from bench.evaluation.likelihood import (
@@ -6,13 +6,13 @@ from bench.evaluation.likelihood import (
     causal_likelihood,
     first_non_finite,
     metric_value,
-    pseudo_likelihood,
     spread_blocks,
     validation_bytes,
     validation_nats,
 )
 from bench.evaluation.masked_likelihood import sampled_window_likelihood
 from bench.evaluation.protocols import check_supported, context_sweep, score_by_protocol
+from bench.evaluation.pseudo_likelihood import pseudo_likelihood
 from bench.evaluation.sampling import token_windows
 
 __all__ = [

@@ -1,9 +1,10 @@
-"""What may be said of an encoder's likelihood: exact from left to right, bounded over all orders; and causal models beside it.
+"""Bound and compute likelihoods of encoders, and of causal models on the same windows.
 
-All are asked the same windows: every token but the first, separators too, given the first. A causal model reads them as they
-stand. An encoder is asked for each token with that one and all later ones hidden: a product of conditionals in a fixed order
-is a true likelihood, and may be ranked. The mean over orders and numbers of hidden tokens is an upper bound (Sahoo et al. 2024,
-arXiv:2406.07524; Nie et al. 2025, arXiv:2502.09992) of what the model gives a text when the order is drawn.
+All score the same windows: every token but the first, given the first, separators too. A causal model
+reads them as they are. An encoder predicts each token with it and all later ones hidden: a product of
+conditionals in a fixed order is a true likelihood, and may be ranked. The mean over orders and numbers
+of hidden tokens is an upper bound (Sahoo et al. 2024, arXiv:2406.07524; Nie et al. 2025,
+arXiv:2502.09992) on the loss when the order is drawn.
 """
 
 import math
@@ -12,10 +13,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.data import Corpus, Part
+from bench.data import Corpus
 from bench.evaluation import sampling
 from bench.evaluation.likelihood import EVAL_BATCH, target_nats
-from bench.records.metrics import Metric
+from bench.evaluation.pseudo_likelihood import logits_at
+from bench.records.metrics import Metric, metric
 from bench.training import (
     Batch,
     Masked,
@@ -26,79 +28,76 @@ from bench.training import (
     torch_generator,
 )
 
-MASK_DRAWS = 16  # masks of each window for the bound, their numbers of hidden tokens spread evenly
+MASK_DRAWS = 16  # masks per window for the bound, their numbers of hidden tokens spread evenly
 
 
 def sampled_window_likelihood(
-    objective: Objective, corpus: Corpus, part: Part, context: int, count: int, plan: TrainSettings
+    objective: Objective, corpus: Corpus, context: int, count: int, settings: TrainSettings
 ) -> tuple[list[Metric], pd.DataFrame]:
-    """The likelihood of the sampled windows, in every model's own way; and the nats of each of them, for paired statistics."""
+    """Return the likelihood of the sampled windows, and the nats of each for paired statistics."""
     objective.eval()
-    starts, tokens = sampling.sample_windows(part, corpus.digest, context, count)
+    part = corpus.parts[corpus.scored]
+    starts, windows = sampling.sample_windows(part, corpus.digest, context, count)
+    targets = windows.shape[1] - 1
+    bytes_per_token = int(part.sizes.sum()) / (len(part.tokens) - 1)  # of the part
+    note = f"{len(windows)} windows of {windows.shape[1]:,} tokens"
     if isinstance(objective, Masked):
-        nats = left_to_right_nats(objective, tokens, plan)[:, 1:].sum(axis=1)
+        nats = left_to_right_nats(objective, windows, settings)[:, 1:].sum(axis=1)
+        bound = any_order_bound(objective, windows, settings).mean(axis=1) / targets
+        bound_note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
+        further = _window_metrics("any_order", bound, bytes_per_token, bound_note)
     else:
-        nats = target_nats(objective, tokens[:, :-1], tokens[:, 1:], plan).sum(axis=1)
-    asked, size = (
-        tokens.shape[1] - 1,
-        int(part.sizes.sum()) / (len(part.tokens) - 1),
-    )  # bytes a token, of the whole part
-    note = f"{len(tokens)} windows of {tokens.shape[1]:,} tokens: each from those before it, the first given, separators too"
-    metrics = _window_metrics("left_to_right", nats / asked, size, note)
-    if isinstance(objective, Masked):
-        note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
-        metrics += _window_metrics(
-            "any_order", any_order_bound(objective, tokens, plan).mean(axis=1) / asked, size, note
-        )
-    return metrics, pd.DataFrame(
-        {"window": starts, "tokens": asked, "bytes": asked * size, "nats": nats}
-    )
+        nats = target_nats(objective, windows[:, :-1], windows[:, 1:], settings).sum(axis=1)
+        further = []
+    note += ": each from those before it, the first given, separators too"
+    metrics = _window_metrics("left_to_right", nats / targets, bytes_per_token, note)
+    sizes = targets * bytes_per_token
+    table = {"window": starts, "tokens": targets, "bytes": sizes, "nats": nats}
+    return metrics + further, pd.DataFrame(table)
 
 
-def _window_metrics(name: str, nats: np.ndarray, size: float, note: str) -> list[Metric]:
-    """The mean over windows of nats a token, and with its error as bits per byte; no bytes, no such bits."""
-    found = [Metric(f"{name}_nats", "nats/token", "lower", (float(nats.mean()),), note)]
-    if not size:
-        return found
-    mean, error = sampling.mean_and_standard_error(nats / (size * math.log(2)))
-    found.append(Metric(f"{name}_bits_per_byte", "bits/byte", "lower", (mean,), note))
+def _window_metrics(name: str, nats: np.ndarray, bytes_per_token: float, note: str) -> list[Metric]:
+    """Return the mean over windows of nats per token; for a text also bits per byte, with error."""
+    metrics = [metric(f"{name}_nats", float(nats.mean()), note)]
+    if not bytes_per_token:
+        return metrics
+    bits = nats / (bytes_per_token * math.log(2))
+    mean, error = sampling.mean_and_standard_error(bits)
+    metrics.append(metric(f"{name}_bits_per_byte", mean, note))
     if math.isfinite(error):
-        found.append(
-            Metric(
-                f"{name}_standard_error", "bits/byte", "neither", (error,), f"{note}; over windows"
-            )
-        )
-    return found
+        metrics.append(metric(f"{name}_standard_error", error, f"{note}; over windows"))
+    return metrics
 
 
 @torch.no_grad()
-def left_to_right_nats(objective: Objective, tokens: np.ndarray, plan: TrainSettings) -> np.ndarray:
-    """-log p(token i | those before it, all others hidden) of every token of windows (N, L): (N, L) float64, L forwards each."""
+def left_to_right_nats(
+    objective: Objective, windows: np.ndarray, settings: TrainSettings
+) -> np.ndarray:
+    """Return -log p(token | those before it, all others hidden), (N, L) float64, of windows (N, L).
+
+    It takes L forward passes per window.
+    """
     objective.eval()
-    model, (count, length) = objective.model, tokens.shape
-    hidden = (
-        np.arange(length) >= np.arange(length)[:, None]
-    )  # (L, L): what is hidden when token i is asked
-    found = np.zeros(count * length)
-    asked = np.arange(count * length)  # window by window, token by token
-    for some in np.split(asked, range(EVAL_BATCH, len(asked), EVAL_BATCH)):
-        rows, places = np.divmod(some, length)
-        read = np.where(hidden[places], model.mask, tokens[rows])  # (b, L)
-        with autocast(plan):
-            states, _ = model.hidden(torch.from_numpy(read).to(plan.device))  # (b, L, D)
-            logits = model.head(states[torch.arange(len(some)), torch.from_numpy(places)])  # (b, V)
-        nats = logits_nats(logits, torch.from_numpy(tokens[rows, places]).to(plan.device))
-        found[some] = nats.double().cpu().numpy()
-    return found.reshape(count, length)
+    count, length = windows.shape
+    hidden = np.arange(length) >= np.arange(length)[:, None]  # (L, L): by the token predicted
+    nats = np.zeros(count * length)
+    tokens = np.arange(count * length)  # window by window
+    for batch in np.split(tokens, range(EVAL_BATCH, len(tokens), EVAL_BATCH)):
+        rows, places = np.divmod(batch, length)
+        read = np.where(hidden[places], objective.model.mask, windows[rows])  # (B, L)
+        logits = logits_at(objective, read, places, settings)
+        targets = torch.from_numpy(windows[rows, places]).to(settings.device)
+        nats[batch] = logits_nats(logits, targets).double().cpu().numpy()
+    return nats.reshape(count, length)
 
 
 @torch.no_grad()
 def any_order_bound(
-    objective: Masked, tokens: np.ndarray, plan: TrainSettings, draws: int = MASK_DRAWS
+    objective: Masked, tokens: np.ndarray, settings: TrainSettings, draws: int = MASK_DRAWS
 ) -> np.ndarray:
-    """Draws of the bound on the nats of all tokens but the first, given the first, of windows (N, L): (N, draws) float64.
+    """Draw the bound on the nats of windows (N, L) given their first token: (N, draws) float64.
 
-    Each hides k of the L - 1, its k from another part of 1 … L - 1, and places drawn for each.
+    Each draw hides k of the L - 1 tokens, k from a stratum of its own of 1 … L - 1.
     """
     count, length = tokens.shape
     targets = torch.from_numpy(np.repeat(tokens, draws, axis=0))  # (N·draws, L)
@@ -109,10 +108,12 @@ def any_order_bound(
     weight = torch.zeros(targets.shape)
     weight[:, 1:] = (ranks < numbers[:, None]).float()
     read = targets.masked_fill(weight.bool(), objective.model.mask)
-    found = []
-    for some in zip(
+    bounds = []
+    for rows in zip(
         read.split(EVAL_BATCH), targets.split(EVAL_BATCH), weight.split(EVAL_BATCH), strict=True
     ):
-        with autocast(plan):
-            found.append(objective.bound(Batch(*some).to(plan.device), length - 1).double().cpu())
-    return np.asarray(torch.cat(found).view(count, draws).numpy())
+        with autocast(settings):
+            bounds.append(
+                objective.bound(Batch(*rows).to(settings.device), length - 1).double().cpu()
+            )
+    return np.asarray(torch.cat(bounds).view(count, draws).numpy())

@@ -54,7 +54,7 @@ def score_model(
         corpus.synthetic is None or not corpus.synthetic.windows
     ):  # sequences of their own are cut nowhere else
         found, windows = evaluation.sampled_window_likelihood(
-            asked, corpus, part, context, options.windows, plan
+            asked, corpus, context, options.windows, plan
         )
         further += found
         if corpus.synthetic is not None:
@@ -65,5 +65,5 @@ def score_model(
                 corpus.synthetic, tokens, windows["nats"].to_numpy(dtype=float)
             )
     if options.fillings and corpus.synthetic is None:
-        further += evaluation.infill(asked, corpus, part, context, options.fillings, run.seed, plan)
+        further += evaluation.infill(asked, corpus, context, options.fillings, run.seed, plan)
     return score._replace(metrics=[*score.metrics, *further]), windows

@@ -100,7 +100,7 @@ def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihoo
 ) -> None:
     corpus, part = small()
     (encoder, table), (decoder, other) = (
-        evaluation.sampled_window_likelihood(asked, corpus, part, 4, 50, PLAN)
+        evaluation.sampled_window_likelihood(asked, corpus, 4, 50, PLAN)
         for asked in (masked(joint), causal(joint))
     )
     assert table["window"].equals(other["window"])
@@ -206,8 +206,9 @@ def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Te
     assert np.flatnonzero(asked).tolist() == [0, 1, 2]
     windows, places = sampling.sample_infilling(part, "00ff", 4, 40, asked, seed=0)
     assert set(places.tolist()) == {1, 2, 3}
+    hidden = infilling.HiddenTokens(windows, places, np.flatnonzero(asked))
     seen, inferred = (
-        way(model, windows, places, np.flatnonzero(asked), PLAN)
+        way(model, hidden, PLAN)
         for way, model in (
             (infilling.masked_infill_nats, masked(joint)),
             (infilling.causal_infill_nats, causal(joint)),
@@ -216,7 +217,7 @@ def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Te
     assert np.exp(-seen).sum(axis=1) == pytest.approx(np.ones(40), abs=1e-6)
     assert inferred == pytest.approx(seen, abs=1e-5)
     both = [
-        evaluation.infill(model, corpus, part, 4, 40, 0, PLAN)
+        evaluation.infill(model, corpus, 4, 40, 0, PLAN)
         for model in (masked(joint), causal(joint))
     ]
     assert value(both[0], "filling_accuracy") == value(both[1], "filling_accuracy")
@@ -231,4 +232,4 @@ def test_a_large_vocabulary_is_not_asked(joint: Tensor) -> None:
 
     large: Vocabulary = Large()
     changed = Corpus(corpus.folder, corpus.digest, large, corpus.parts, {})
-    assert evaluation.infill(masked(joint), changed, part, 4, 40, 0, PLAN) == []
+    assert evaluation.infill(masked(joint), changed, 4, 40, 0, PLAN) == []
