@@ -1,6 +1,7 @@
 """Verdicts: whether one row of a table is better than another, in one of three sentences."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,9 +148,9 @@ def _verdict_notes(
     notes, family = [], int((~pairs["control"]).sum())
     if family:
         notes.append(
-            f"Claims hold together at 95 %: Holm’s correction over {plural(family, 'pair')}. ± is "
-            "the 95 % interval of the one pair. “Could have seen”: the difference that is found 4 "
-            "times in 5."
+            f"Corrected for {plural(family, 'pair')} (Shaffer 1986): at most 5 % of such tables "
+            "hold any false claim. ± is the 95 % interval of the one pair. “Could have seen”: the "
+            "difference that is found 4 times in 5."
         )
     if (pairs["basis"] == "documents").any():
         notes.append(DOCUMENTS_ONLY_NOTE)
@@ -163,11 +164,24 @@ def _verdict_notes(
             f"Too few documents: the {len(groups.sizes):,} scored ones, of unequal length, count "
             f"as {format_number(count, 2)} equal ones. Take the intervals as a rough guess."
         )
-    pool = stats.pool_seed_variance(groups.seeds, ~repeated).pool
-    outliers = [label for label, apart in zip(labels, ~pool & ~repeated, strict=True) if apart]
-    if outliers:
+    return notes + _seed_notes(groups.seeds, labels, repeated)
+
+
+def _seed_notes(
+    seeds: Sequence[stats.Numbers], labels: list[str], repeated: NDArray[np.bool_]
+) -> list[str]:
+    """Say whose seeds are too few, or vary more than those of the others."""
+    notes, counts = [], [len(scores) for scores in seeds]
+    if max(counts, default=0) > 1 and 1 in counts:
+        single = [label for label, count in zip(labels, counts, strict=True) if count == 1]
+        notes.append(f"No claim about {join_words(single)}: one seed says nothing of its variance.")
+    if 2 in counts:
+        notes.append("Two seeds say next to nothing of a variance: three allow far more claims.")
+    names = [label for label, again in zip(labels, repeated, strict=True) if not again]
+    first = [scores for scores, again in zip(seeds, repeated, strict=True) if not again]
+    if unsteady := [names[group] for group in stats.unsteady_groups(first)]:
         notes.append(
-            f"The seeds of {join_words(outliers)} spread unlike those of the others (F test, "
-            "1 %): judged by their own spread."
+            f"The seeds of {join_words(unsteady)} vary far more than those of the others: "
+            "intervals there rest on these seeds alone."
         )
     return notes

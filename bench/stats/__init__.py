@@ -22,8 +22,8 @@ from bench.stats.pairwise import (
     ONE_SEED_DECIDES,
     UNKNOWN,
     Groups,
-    holm,
     pairwise_tests,
+    shaffer,
 )
 from bench.stats.scaling_laws import (
     LawCrossover,
@@ -37,7 +37,7 @@ from bench.stats.variance import (
     document_variances,
     effective_n,
     jackknife_changes,
-    pool_seed_variance,
+    unsteady_groups,
 )
 
 __all__ = [
@@ -64,14 +64,14 @@ __all__ = [
     "expected_best",
     "find_crossover",
     "fit_scaling_law",
-    "holm",
     "jackknife_changes",
     "mean_interval",
     "paired_ratio",
     "paired_ratios",
     "pairwise_tests",
     "pareto_front",
-    "pool_seed_variance",
     "range_edges",
     "ratio_within_processes",
+    "shaffer",
+    "unsteady_groups",
 ]

@@ -1,12 +1,15 @@
 """Test whether one group is better than another, for all pairs of a table at once.
 
-The seed is the unit. The variance of one seed is pooled over the groups of the table, and the
-documents' share of the paired difference is added (Welch–Satterthwaite). Claims are corrected over
-the family of pairs by Holm (1979). One seed decides a claimed difference where P(A beats B) over
-pairs of seeds stays under 0.75 (Bouthillier et al. 2021).
+The seed is the unit. To the seed variance of both groups (`bench.stats.variance`) the documents'
+variance of the paired difference is added (Welch–Satterthwaite). Claims are corrected over the
+family of all pairs (Shaffer 1986). One seed decides a claimed difference where P(A beats B) over
+pairs of seeds stays under 0.75 (Bouthillier et al. 2021). `python -m tests.stats.calibration`
+simulates error rates, coverage and power under unlike variances.
 """
 
 from collections.abc import Sequence
+from functools import cache, reduce
+from operator import or_
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from bench.stats.intervals import CONFIDENCE, Numbers
-from bench.stats.variance import (
-    VarianceSources,
-    document_variances,
-    effective_n,
-    pool_seed_variance,
-)
+from bench.stats.variance import Spread, VarianceSources, document_variances, effective_n
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8  # with which a difference of the size called detectable is found
@@ -51,7 +49,7 @@ def pairwise_tests(
     the same group again); the second of each is in no pool, no family and no other pair.
 
     Return one row per pair: `first` (the lower mean), `second`, `difference` ≥ 0 and `half` of its
-    95 % interval, `p`, `adjusted` (Holm), `wins` (P(first beats second) over pairs of seeds),
+    95 % interval, `p`, `adjusted` (Shaffer), `wins` (P(first beats second) over pairs of seeds),
     `detectable`, `needed` (seeds per group to settle what is not distinguishable), `kind`, `basis`,
     `control`, `level`.
     """
@@ -59,9 +57,13 @@ def pairwise_tests(
     nats = np.empty((len(seeds), 0)) if document_nats is None else document_nats
     repeated = np.isin(np.arange(len(seeds)), [second for _, second in aa_pairs])
     ends = _pairs(seeds, repeated, aa_pairs)
+    pools = np.tile(~repeated, (ends.shape[1], 1))
+    np.put_along_axis(pools, ends.T, False, axis=1)
     sources = VarianceSources(
-        pool_seed_variance(seeds, ~repeated),
+        np.array([len(scores) for scores in seeds], dtype=float),
+        np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds]),
         ends,
+        pools,
         document_variances(nats, sizes)[tuple(ends)],
         effective_n(sizes),
     )
@@ -91,17 +93,21 @@ def _pairs(
 
 def _add_tests(table: pd.DataFrame, sources: VarianceSources) -> None:
     """Add `half`, `p`, `adjusted`, `level`, `detectable` and `basis`."""
-    variance, freedom = sources.total()
-    error = np.sqrt(variance)
+    spread = sources.spread()
+    error = np.sqrt(spread.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = np.where(table["difference"] > 0, table["difference"] / error, error * 0.0)
-    table["half"] = stdtrit(freedom, 1 - ALPHA / 2) * error
-    table["p"] = 2 * stdtr(freedom, -statistic)
-    _correct(table)
-    table["detectable"] = _detectable(table["level"].to_numpy(dtype=float), variance, freedom)
-    by_seeds, by_documents = np.isfinite(sources.seeds.shared), np.isfinite(sources.documents)
-    bases = [by_seeds & by_documents, by_documents, np.full(len(table), by_seeds)]
-    table["basis"] = np.select(bases, ["seeds and documents", "documents", "seeds"], "")
+    table["half"] = stdtrit(spread.interval_freedom, 1 - ALPHA / 2) * error
+    table["p"] = 2 * stdtr(spread.freedom, -statistic)
+    _correct(table, sources)
+    # a claim also needs an interval that excludes zero
+    table["adjusted"] = np.maximum(
+        table["adjusted"], 2 * stdtr(spread.interval_freedom, -statistic)
+    )
+    table["detectable"] = _detectable(table["level"].to_numpy(dtype=float), spread)
+    by_seeds, by_documents = (sources.counts > 1).any(), np.isfinite(sources.documents)
+    bases = [table["p"].isna().to_numpy(), by_documents & by_seeds, by_documents]
+    table["basis"] = np.select(bases, ["", "seeds and documents", "documents"], "seeds")
 
 
 def _add_verdicts(table: pd.DataFrame, sources: VarianceSources) -> None:
@@ -114,26 +120,46 @@ def _add_verdicts(table: pd.DataFrame, sources: VarianceSources) -> None:
     table.loc[unsettled, "needed"] = _needed_seeds(table[unsettled], sources.select(unsettled))
 
 
-def _correct(table: pd.DataFrame) -> None:
+def _correct(table: pd.DataFrame, sources: VarianceSources) -> None:
     """Add `adjusted`, and the `level` at which what was not claimed had to be claimed."""
-    family = ~table["control"] & table["p"].notna()
+    family = (~table["control"] & table["p"].notna()).to_numpy()
+    groups = len(np.unique(sources.ends[:, family]))
     table["adjusted"] = table["p"]
-    table.loc[family, "adjusted"] = holm(table.loc[family, "p"].to_numpy(dtype=float))
-    unclaimed = max(1, int((family & (table["adjusted"] > ALPHA)).sum()))
-    table["level"] = np.where(table["control"], ALPHA, ALPHA / unclaimed)
+    table.loc[family, "adjusted"] = shaffer(table.loc[family, "p"].to_numpy(dtype=float), groups)
+    unclaimed = int((family & (table["adjusted"] > ALPHA)).sum())
+    equal = max((count for count in possible_equal(groups) if count <= unclaimed), default=1)
+    table["level"] = np.where(table["control"], ALPHA, ALPHA / max(1, equal))
 
 
-def _detectable(level: Numbers, variance: Numbers, freedom: Numbers) -> Numbers:
+def _detectable(level: Numbers, spread: Spread) -> Numbers:
     """Return the difference that is found at `level` with probability POWER."""
-    quantiles = stdtrit(freedom, 1 - level / 2) + stdtrit(freedom, POWER)
-    return np.asarray(quantiles * np.sqrt(variance))
+    claim = np.maximum(
+        stdtrit(spread.freedom, 1 - level / 2), stdtrit(spread.interval_freedom, 1 - ALPHA / 2)
+    )
+    return np.asarray((claim + stdtrit(spread.freedom, POWER)) * np.sqrt(spread.variance))
 
 
-def holm(p: Numbers) -> Numbers:
-    """Return p values adjusted for their number (Holm 1979), valid under any dependence."""
-    order = np.argsort(p, kind="stable")
+@cache
+def possible_equal(groups: int) -> tuple[int, ...]:
+    """Return how many of all pairs of groups can be equal at once, ascending (Shaffer 1986)."""
+    sets = [1]  # for 0, 1, … groups: bit n says whether n pairs can be equal
+    for count in range(1, groups + 1):
+        sizes = range(1, count + 1)  # of one set of equal groups
+        sets.append(reduce(or_, (sets[count - n] << n * (n - 1) // 2 for n in sizes)))
+    return tuple(n for n, bit in enumerate(reversed(f"{sets[groups]:b}")) if bit == "1")
+
+
+def shaffer(p: Numbers, groups: int) -> Numbers:
+    """Return the p values of all pairs of groups adjusted for their number (Shaffer 1986, S1).
+
+    Holm's procedure with the largest number of pairs that can still be equal in place of the number
+    that is left: valid under any dependence.
+    """
+    order, equal = np.argsort(p, kind="stable"), np.array(possible_equal(groups))
+    left = np.arange(len(p), 0, -1)
+    factor = np.maximum(equal[np.searchsorted(equal, left, side="right") - 1], 1)
     adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1.0)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * factor), 1.0)
     return adjusted
 
 
@@ -150,9 +176,9 @@ def _needed_seeds(table: pd.DataFrame, sources: VarianceSources) -> Numbers:
     target = table["difference"].to_numpy(dtype=float)
     level = table["level"].to_numpy(dtype=float)
     low, high = np.full(len(table), 1.0), np.full(len(table), float(MAX_SEEDS))
-    never = ~(_detectable(level, *sources.total(high)) <= target)
+    never = ~(_detectable(level, sources.spread(high)) <= target)
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)
-        settled = _detectable(level, *sources.total(middle)) <= target
+        settled = _detectable(level, sources.spread(middle)) <= target
         low, high = np.where(settled, low, middle), np.where(settled, middle, high)
     return np.where(never, np.inf, high)

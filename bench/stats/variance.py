@@ -1,105 +1,111 @@
-"""Estimate the variance of scores: of seeds, pooled over groups, and of documents (jackknife)."""
+"""Estimate the variance of a difference of mean scores: over seeds, and over documents (jackknife).
+
+Groups differ in how much their seeds vary, and three seeds cannot show by how much, so no variance
+is pooled over all groups. In each pair a group has its own seed variance or that of the groups
+outside the pair, whichever is larger.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import fdtr, fdtrc
 
 from bench.stats.intervals import Numbers
 
-OUTLIER_LEVEL = 0.01  # over all groups, at which a seed variance differs from the others
+POOL_FREEDOM = 8  # most degrees of freedom of a pooled variance, per degree of the group's own
+UNSTEADY = 6.0  # times the pooled variance from which a group's own seeds alone make the interval
 
 
-class SeedVariance(NamedTuple):
-    """The variance of one seed of each group, shared within the pool."""
+class Spread(NamedTuple):
+    """The variance of each pair's difference of means, and its degrees of freedom."""
 
-    shared: float
-    freedom: float
-    own: Numbers  # (G,)
-    counts: Numbers  # (G,) seeds
-    pool: NDArray[np.bool_]  # (G,)
+    variance: Numbers  # (pairs,); NaN where it is not known
+    freedom: Numbers  # (pairs,), by Welch–Satterthwaite: for p values
+    interval_freedom: Numbers  # (pairs,), at most `freedom`: for intervals
 
 
 class VarianceSources(NamedTuple):
-    """Where the differences of some pairs vary from."""
+    """What the differences of some pairs vary from."""
 
-    seeds: SeedVariance
+    counts: Numbers  # (G,) seeds
+    squares: Numbers  # (G,) sums of squared deviations from the group's mean
     ends: NDArray[np.intp]  # (2, pairs): their groups
+    pools: NDArray[np.bool_]  # (pairs, G): groups outside a pair whose seeds count for it
     documents: Numbers  # (pairs,): variance of the paired difference
     effective_n: float  # of the documents
 
+    @property
+    def freedoms(self) -> Numbers:
+        """Return the degrees of freedom of each group's own variance, (G,)."""
+        return np.maximum(self.counts - 1, 0)
+
     def select(self, pairs: NDArray[np.bool_]) -> "VarianceSources":
         """Return the sources of some of the pairs."""
-        return self._replace(ends=self.ends[:, pairs], documents=self.documents[pairs])
+        return self._replace(
+            ends=self.ends[:, pairs], pools=self.pools[pairs], documents=self.documents[pairs]
+        )
 
-    def total(self, counts: Numbers | None = None) -> tuple[Numbers, Numbers]:
-        """Return the variance of the difference of two means and its degrees of freedom, (pairs,).
+    def seed_variances(self) -> tuple[Numbers, Numbers]:
+        """Return the own variance of both groups, (2, pairs), and that of the others, (pairs,)."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = (self.squares / self.freedoms)[self.ends]
+            return own, (self.pools @ self.squares) / (self.pools @ self.freedoms)
 
-        `counts`: seeds per group, (pairs,), where they are not those observed.
+    def spread(self, seeds: Numbers | None = None) -> Spread:
+        """Return variance and freedom of each difference.
+
+        `seeds`: per group, (pairs,), where they are not those observed. Where some groups have
+        several seeds, the variance of a pair with a group of one seed is not known.
         """
-        seeds, pooled = self.seeds, self.seeds.pool[self.ends]
-        each, freedom = seeds.counts[self.ends], np.array(seeds.freedom)
-        if counts is not None:
-            each = np.vstack([counts, counts])
-            freedom = (seeds.pool & (seeds.counts > 0)).sum() * (counts - 1)
-        shared = np.where(pooled, seeds.shared / each, 0.0).sum(axis=0)
-        own = np.where(pooled, 0.0, seeds.own[self.ends] / each)
-        ones = np.ones_like(shared)
-        freedoms = np.vstack([freedom * ones, each - 1, (self.effective_n - 1) * ones])
-        total, combined = _combine(np.vstack([shared, own, self.documents]), freedoms)
-        unknown = np.isnan(shared) & np.isnan(self.documents)
-        return np.where(unknown, np.nan, total), combined
+        own, pool = self.seed_variances()
+        counts, free = self.counts[self.ends], self.freedoms[self.ends]
+        pool_free = self.pools @ self.freedoms
+        if seeds is not None:
+            counts = np.vstack([seeds, seeds])
+            free, pool_free = (
+                counts - 1,
+                (self.pools & (self.freedoms > 0)).sum(axis=1) * (seeds - 1),
+            )
+        if not self.freedoms.any():
+            none = np.zeros_like(own)
+            return _combine(np.vstack([none, self.documents]), self._freedoms(none), none > 0)
+        used = np.where(np.isnan(own), np.nan, np.fmax(own, pool))
+        free = np.where(used > own, np.minimum(free + pool_free, POOL_FREEDOM * free), free)
+        variances = np.vstack([used / counts, np.nan_to_num(self.documents)])
+        if (few := counts.min(axis=0) <= 2).any():  # two seeds say next to nothing of a variance
+            variances[:2, few] = variances[:2, few].sum(axis=0) * [[1.0], [0.0]]
+            free = np.where(few, 1.0, free)
+        return _combine(variances, self._freedoms(free), own > UNSTEADY * pool)
+
+    def _freedoms(self, seeds: Numbers) -> Numbers:
+        """Return the degrees of freedom of (one group, the other, documents), (3, pairs)."""
+        documents = np.full(seeds.shape[1], self.effective_n - 1)
+        return np.maximum(np.vstack([seeds, documents]), 1)
 
 
-def _combine(variances: Numbers, freedoms: Numbers) -> tuple[Numbers, Numbers]:
-    """Sum variances (parts, pairs) and combine their freedoms (Welch–Satterthwaite).
+def _combine(variances: Numbers, freedoms: Numbers, unsteady: NDArray[np.bool_]) -> Spread:
+    """Sum the variances of (one group, the other, documents), (3, pairs) (Welch–Satterthwaite).
 
-    Parts that are not finite count as zero; NaN where none is finite.
+    `unsteady`, (2, pairs): where such a group's variance is the largest, its own freedom makes the
+    interval.
     """
-    finite = np.isfinite(variances)
-    variances = np.where(finite, variances, 0.0)
     total = variances.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = total**2 / (np.square(variances) / np.maximum(freedoms, 1)).sum(axis=0)
-    return np.where(finite.any(axis=0), total, np.nan), np.where(total > 0, freedom, np.inf)
+        freedom = total**2 / (np.square(variances) / freedoms).sum(axis=0)
+    freedom = np.where(total > 0, freedom, np.inf)
+    decisive = unsteady & (variances[:2] >= variances.max(axis=0))
+    alone = np.where(decisive, freedoms[:2], np.inf).min(axis=0)
+    return Spread(total, freedom, np.minimum(freedom, alone))
 
 
-def pool_seed_variance(seeds: Sequence[Numbers], candidates: NDArray[np.bool_]) -> SeedVariance:
-    """Pool the seed variance over the candidate groups.
-
-    A group whose variance differs from the others' (an F test) leaves the pool and keeps its own:
-    one unsteady group would otherwise hide every difference, and be called different too easily.
-    """
-    counts = np.array([len(scores) for scores in seeds], dtype=float)
+def unsteady_groups(seeds: Sequence[Numbers]) -> list[int]:
+    """Return the groups whose seed variance exceeds UNSTEADY times that of the others."""
+    free = np.array([max(len(scores) - 1, 0) for scores in seeds])
     squares = np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds])
-    pool, free = candidates & (counts > 0), np.maximum(counts - 1, 0)
-    while (testable := np.flatnonzero(pool & (free > 0))).size > 1:
-        outlier = _variance_outlier(squares, free, pool, testable)
-        if outlier is None:
-            break
-        pool[outlier] = False
-    freedom = float(free[pool].sum())
-    shared = float(squares[pool].sum()) / freedom if freedom else float("nan")
     with np.errstate(divide="ignore", invalid="ignore"):
-        return SeedVariance(shared, freedom, squares / free, counts, pool | (free == 0))
-
-
-def _variance_outlier(
-    squares: Numbers, free: Numbers, pool: NDArray[np.bool_], testable: NDArray[np.intp]
-) -> int | None:
-    """Return the group that varies most unlike the rest of the pool, if that is significant."""
-    others = squares[pool].sum() - squares[testable], free[pool].sum() - free[testable]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = squares[testable] / free[testable] / (others[0] / others[1])
-    tails = np.minimum(
-        fdtr(free[testable], others[1], ratio), fdtrc(free[testable], others[1], ratio)
-    )
-    worst = int(np.argmin(np.where(np.isfinite(ratio), tails, 1.0)))
-    if 2 * tails[worst] * len(testable) > OUTLIER_LEVEL or not np.isfinite(ratio[worst]):
-        return None
-    return int(testable[worst])
+        others = (squares.sum() - squares) / (free.sum() - free)
+        return [int(group) for group in np.flatnonzero(squares / free > UNSTEADY * others)]
 
 
 def jackknife_changes(nats: Any, sizes: Any, mean: Any, total: Any) -> Any:
