@@ -1,7 +1,7 @@
 """Fill in one hidden token with the same information: encoders directly, causal models by Bayes.
 
-p(x_i | all others) = p(x) / Σ_v p(x with x_i := v) is what a causal model predicts for a hidden token
-once it has read what follows. It costs a forward pass per candidate, hence small vocabularies only.
+p(x_i | all others) = p(x) / Σ_v p(x with x_i := v) is what a causal model predicts for a hidden
+token once it has read what follows. A forward pass per candidate: small vocabularies only.
 """
 
 from typing import NamedTuple

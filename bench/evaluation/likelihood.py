@@ -80,7 +80,7 @@ def target_nats(
     settings: TrainSettings,
     lengths: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the nats of every target, (B, T) float64, of tokens (B, T) padded to `lengths` (B,)."""
+    """Return the nats of every target, (B, T) float64; rows are padded beyond `lengths` (B,)."""
     unpadded = None if lengths is None else torch.from_numpy(lengths)
     inputs = torch.from_numpy(tokens), torch.from_numpy(targets), torch.ones(targets.shape)
     batch = Batch(*inputs, unpadded).to(settings.device)

@@ -1,10 +1,10 @@
 """Bound and compute likelihoods of encoders, and of causal models on the same windows.
 
-All score the same windows: every token but the first, given the first, separators too. A causal model
-reads them as they are. An encoder predicts each token with it and all later ones hidden: a product of
-conditionals in a fixed order is a true likelihood, and may be ranked. The mean over orders and numbers
-of hidden tokens is an upper bound (Sahoo et al. 2024, arXiv:2406.07524; Nie et al. 2025,
-arXiv:2502.09992) on the loss when the order is drawn.
+All score the same windows: every token but the first, given the first, separators too. A causal
+model reads them as they are. An encoder predicts each token with it and all later ones hidden: a
+product of conditionals in a fixed order is a true likelihood, and may be ranked. The mean over
+orders and numbers of hidden tokens is an upper bound (Sahoo et al. 2024, arXiv:2406.07524; Nie et
+al. 2025, arXiv:2502.09992) on the loss when the order is drawn.
 """
 
 import math

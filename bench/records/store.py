@@ -47,7 +47,7 @@ def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
 
 
 def attempt_folders(run: Run) -> list[Path]:
-    """Return the folders of a run in order: the first, then -a2, -a3, …"""
+    """Return the folders of a run in order: the first, then -a2, -a3 and so on."""
     first = Path(run.results) / run.suite / "runs" / run_name(run)
     numbers = {_attempt(path): path for path in first.parent.glob(f"{first.name}-a*")}
     later = [numbers[number] for number in sorted(numbers) if number]
