@@ -1,4 +1,4 @@
-"""The frame that all commands share: exit codes, one line for a mistake, and nothing of torch for --help."""
+"""What all commands share: exit codes, one line for a mistake, and no torch for --help."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""Log records on standard error: in place on a terminal, now and then elsewhere, never a failure."""
+"""Log records on standard error: in place on a terminal, rarely elsewhere, never a failure."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""Launchers: plug-ins that are missing, what a process on another machine is told, and sweeps that really run."""
+"""Launchers: missing plug-ins, what a process on another machine is given, and real sweeps."""
 
 import importlib.util
 import json
@@ -30,7 +30,7 @@ NAMES = {"arch": "gru", "data": "text"}
 SWEEP = ["-m", "arch=gru,bigram", "seed=0,1"]
 
 
-# --- before any work -------------------------------------------------------------------------------
+# --- before any work ------------------------------------------------------------------------------
 
 
 def error_of(*arguments: str) -> UserError:
@@ -113,7 +113,7 @@ def test_slurm_without_slurm_is_one_line(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(compose.compose_sweep([*SWEEP, "hydra/launcher=slurm"]).runs) == 4
 
 
-# --- a cluster that rejects the jobs ---------------------------------------------------------------
+# --- a cluster that rejects the jobs --------------------------------------------------------------
 
 REJECTED = "sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job failed"
 
@@ -222,7 +222,7 @@ def test_a_machine_without_the_folder_of_the_command_is_an_error(
     assert str(folder) in caplog.text
 
 
-# --- sweeps that really run -------------------------------------------------------------------------------------------
+# --- sweeps that really run -----------------------------------------------------------------------
 
 
 def lacks(name: str) -> str:
@@ -298,7 +298,7 @@ def test_a_ray_cluster_takes_a_sweep(
 
 
 def left(folder: Path) -> tuple[list[dict], dict[str, list]]:
-    """What a run left that must not depend on who launched it: its curve but for the clock, and its weights."""
+    """Return what must not depend on the launcher: the curve but for the clock, and the weights."""
     rows = [
         json.loads(line) | {"seconds": 0}
         for line in (folder / "curve.jsonl").read_text().splitlines()

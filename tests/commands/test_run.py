@@ -83,8 +83,8 @@ def curve(folder: Path) -> list[dict]:
 
 
 FAST = (
-    "measure.processes=1 measure.rounds=2 measure.window_seconds=0.02 measure.lengths=[8,16] measure.side_rounds=1 "
-    "measure.curve_rounds=1 measure.batches=[2] measure.energy_seconds=0.01"
+    "measure.processes=1 measure.rounds=2 measure.window_seconds=0.02 measure.lengths=[8,16] "
+    "measure.side_rounds=1 measure.curve_rounds=1 measure.batches=[2] measure.energy_seconds=0.01"
 ).split()
 
 
@@ -92,7 +92,7 @@ FAST = (
 def swept(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, list[str], subprocess.CompletedProcess]:
-    """One real sweep with its measurements, which several tests look at: its folder, its words, the finished process."""
+    """Run one sweep with measurements; return its folder, its words and the finished process."""
     folder = tmp_path_factory.mktemp("swept")
     options = [
         word
@@ -116,8 +116,9 @@ def test_a_sweep_leaves_records_and_a_report(
     assert table["data_digest"].nunique() == 1
     encoders_only = ["pseudo_perplexity", "reason"]
     stated = (
-        "variant data data_digest tokenizer size objective protocol parameters seeds status bits_per_byte bits_per_byte_low "
-        "bits_per_byte_high perplexity train_tokens_per_second prefill_tokens_per_second decode_tokens_per_second "
+        "variant data data_digest tokenizer size objective protocol parameters seeds status "
+        "bits_per_byte bits_per_byte_low bits_per_byte_high perplexity train_tokens_per_second "
+        "prefill_tokens_per_second decode_tokens_per_second "
         "peak_train_memory_bytes state_bytes train_seconds tokens_seen"
     ).split()
     assert table[stated].notna().all().all(), table[stated].isna().sum()
@@ -258,7 +259,7 @@ def test_the_configuration_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-# --- mistakes ---------------------------------------------------------------------------------------------------------
+# --- mistakes -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from tests.conftest import ROOT, write_words
 LONG = 240  # seconds that nothing here may take
 STEPS = 900
 OVERRIDES = (
-    f"data=text size=tiny measure=off arch=gru train.steps={STEPS} train.batch=4 train.log_every=7 train.validations=3 "
-    "train.checkpoint_seconds=0.02 evaluate.sample_tokens=4000"  # what is written last gives time to disturb
+    f"data=text size=tiny measure=off arch=gru train.steps={STEPS} train.batch=4 train.log_every=7 "
+    "train.validations=3 train.checkpoint_seconds=0.02 "
+    "evaluate.sample_tokens=4000"  # what is written last gives time to disturb
 )
 
 
@@ -35,7 +36,8 @@ class CommandFolder:
         return subprocess.Popen(
             [sys.executable, "-m", "bench.run", *self.words, *more],
             cwd=self.folder, env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}"},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, **options,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            **options,
         )  # type: ignore[call-overload]  # fmt: skip
 
     def run(self, *more: str, **options: object) -> subprocess.CompletedProcess:

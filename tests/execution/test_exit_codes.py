@@ -34,7 +34,7 @@ def a_run(folder: Path, **train: object) -> Run:
     return Run(arch=dict(ARCH), train=TrainConfig(**train), names=names, results=str(folder))  # type: ignore[arg-type]
 
 
-# --- sys.exit in an architecture --------------------------------------------------------------------------------------
+# --- sys.exit in an architecture ------------------------------------------------------------------
 
 
 def test_a_module_that_exits_while_it_is_imported_is_a_line(
@@ -169,5 +169,5 @@ def test_a_forecast_needs_no_learning_rate_that_a_search_is_to_find(
     run.data, run.size, run.tune.trials = DataConfig(path=str(text)), SizeConfig(30_000, 32), 2
     assert dry_run.forecast(Sweep((Job(run, ()),))).count("mine-text-s") == 3  # and two trials
     run.size = SizeConfig(10, 32)
-    with pytest.raises(UserError, match="size.parameters=10"):
+    with pytest.raises(UserError, match=r"size\.parameters=10"):
         dry_run.forecast(Sweep((Job(run, ()),)))

@@ -1,4 +1,4 @@
-"""The real command among disasters: kills, preemption, neighbours on one folder, full disks, bad cells. Slow."""
+"""The real command under kills, preemption, concurrent runs, full disks, bad runs. Slow."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place.runs()[0]
 
 
-# --- kills ------------------------------------------------------------------------------------------------------------
+# --- kills ----------------------------------------------------------------------------------------
 
 
 def test_killed_at_20_random_moments_the_run_ends_as_if_nothing_had_been(
@@ -100,7 +100,7 @@ def test_a_cell_that_is_killed_alone_is_failed_and_again_goes_on_from_its_checkp
     assert json.loads((first / "result.json").read_text())["status"] == "failed"
 
 
-# --- preemption -------------------------------------------------------------------------------------------------------
+# --- preemption -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("whom", ["command", "cell", "everyone"])
@@ -159,7 +159,7 @@ def test_workers_of_a_launcher_do_not_outlive_their_command(
     assert [len(starts(run)) for run in place.runs()] == [2, 2, 1]
 
 
-# --- neighbours -------------------------------------------------------------------------------------------------------
+# --- neighbours -----------------------------------------------------------------------------------
 
 
 def test_two_commands_share_a_sweep(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def results_of(place: CommandFolder) -> list[str]:
     ]
 
 
-# --- full disks -------------------------------------------------------------------------------------------------------
+# --- full disks -----------------------------------------------------------------------------------
 
 SMALL_DISK = """
 import os, shutil, subprocess, sys, time
@@ -312,7 +312,7 @@ def test_a_disk_that_takes_no_checkpoint(undisturbed: Path, tmp_path: Path) -> N
     )
 
 
-# --- bad cells --------------------------------------------------------------------------------------------------------
+# --- bad cells ------------------------------------------------------------------------------------
 
 BAD = OWN.replace("layers=1", "layers=1, fault=''").replace(
     "        self.mix",

@@ -29,7 +29,7 @@ from tests.records.test_store import make_run
 from tests.records.test_store import write as write_record
 from tests.training.toy import ORIGIN, PatternBlocks, make, train_all
 
-# --- checkpoints ------------------------------------------------------------------------------------------------------
+# --- checkpoints ----------------------------------------------------------------------------------
 
 
 def saved(folder: Path, steps: int = 3) -> tuple[Path, Path]:
@@ -149,7 +149,7 @@ def test_a_state_is_kept_when_due_and_never_one_that_is_no_number(
     assert [state.step for state in saved] == [8, 7]
 
 
-# --- disks ------------------------------------------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -213,7 +213,7 @@ def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
     }
 
 
-# --- what is run again ------------------------------------------------------------------------------------------------
+# --- what is run again ----------------------------------------------------------------------------
 
 
 def test_a_result_of_after_the_command_began_is_not_made_again_by_it(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_failed_attempt_hands_its_training_on(tmp_path: Path, again: str) -> N
     assert len(json.loads((folder / "provenance.json").read_text())["starts"]) == 1
 
 
-# --- being asked to stop ----------------------------------------------------------------------------------------------
+# --- being asked to stop --------------------------------------------------------------------------
 
 WORKER = """
 import sys, time

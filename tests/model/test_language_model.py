@@ -1,4 +1,4 @@
-"""The model around an architecture: tied head, the row of <mask>, initial values, width for a budget, and its refusals."""
+"""The model around an architecture: tied head, the row of <mask>, initial values, width."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def size(arch: dict[str, Any], width: int) -> int:
         )["parameters"]
 
 
-# --- the parts --------------------------------------------------------------------------------------------------------
+# --- the parts ------------------------------------------------------------------------------------
 
 
 def test_mask_is_read_and_never_predicted() -> None:
@@ -86,7 +86,7 @@ def test_flops_hold_the_head() -> None:
     assert made.flops(16) == made.backbone.flops(16) + 2 * 8 * 7
 
 
-# --- initial values ---------------------------------------------------------------------------------------------------
+# --- initial values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", each_architecture())
@@ -104,7 +104,7 @@ def test_the_seed_alone_decides_initial_values(path: Path) -> None:
     assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
 
 
-# --- width ------------------------------------------------------------------------------------------------------------
+# --- width ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("parameters", [20_000, 800_000, 12_000_000])

@@ -1,4 +1,4 @@
-"""Equal budgets: widths by what is counted, lengths planned from FLOPs or seconds, and the sheet of what was not equal."""
+"""Equal budgets: widths by what is counted, lengths from FLOPs or seconds, what was not equal."""
 
 import dataclasses
 import json
@@ -39,14 +39,14 @@ BERT = {
 }
 
 
-# --- width ------------------------------------------------------------------------------------------------------------
+# --- width ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("arch", "numbers"), [(RNN, 2 * 2), (GPT, 2 * 2 * 64)], ids=["rnn", "gpt"])
 def test_the_width_by_state_is_the_largest_under_the_budget(
     arch: dict[str, Any], numbers: int
 ) -> None:
-    """`numbers` a channel: two vectors a layer of an LSTM; keys and values of 64 tokens in each of two layers."""
+    """Per channel `numbers`: two vectors a layer of an LSTM; keys and values of 64 tokens."""
     budget = 9_000
     width = model.width_for_size(
         arch, SizeConfig(context=64, match="state", state_bytes=budget), 67
@@ -92,7 +92,7 @@ def test_budgets_of_state_that_no_machine_or_no_width_meets(
         model.width_for_size(RNN, SizeConfig(context=64, match="state", state_bytes=50_000), 67)
 
 
-# --- length -----------------------------------------------------------------------------------------------------------
+# --- length ---------------------------------------------------------------------------------------
 
 
 def asked(tmp_path: Path, arch: dict[str, Any] = RNN, **train: Any) -> Run:
@@ -245,10 +245,10 @@ def test_the_same_command_twice_trains_what_was_planned(
     assert json.loads(curve.read_text().splitlines()[-1])["step"] == steps
     again = run_command(*words)
     assert "done before, not run again" in again.stderr
-    assert_one_error(run_command(*words, "train.budget=1"), 2, "0 steps")
+    assert_one_error(run_command(*words, "train.budget=1"), 2, "[invalid-value]")
 
 
-# --- the sheet --------------------------------------------------------------------------------------------------------
+# --- the sheet ------------------------------------------------------------------------------------
 
 
 def test_only_what_was_not_the_question_is_marked() -> None:

@@ -1,4 +1,4 @@
-"""The search for a learning rate: what a trial takes and sees, what is found, and when it is not enough."""
+"""The search for a learning rate: what a trial takes and sees, and when a result is too weak."""
 
 import dataclasses
 import itertools
@@ -41,7 +41,7 @@ def asked(axes: dict[str, Any] | None = None, **changes: Any) -> Run:
     return dataclasses.replace(made, **changes)
 
 
-# --- what is drawn ----------------------------------------------------------------------------------------------------
+# --- what is drawn --------------------------------------------------------------------------------
 
 
 def test_rates_are_drawn_evenly_in_their_logarithm_and_alike_each_time() -> None:
@@ -114,7 +114,7 @@ def test_a_search_that_can_not_mean_what_it_says(changes: dict[str, Any], said: 
         validate_run(asked(**changes))
 
 
-# --- what a trial sees ------------------------------------------------------------------------------------------------
+# --- what a trial sees ----------------------------------------------------------------------------
 
 
 def test_a_trial_never_sees_what_runs_are_scored_on(text: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_trial_is_a_run_of_its_own(tmp_path: Path) -> None:
     assert (made.train.steps, made.data.searching, made.measure.depth) == (50, True, "off")
 
 
-# --- what is found ----------------------------------------------------------------------------------------------------
+# --- what is found --------------------------------------------------------------------------------
 
 
 def rows(scores: list[float | None], rates: list[float]) -> list[dict[str, Any]]:
@@ -220,7 +220,7 @@ def test_expected_best_with_a_diverged_trial_is_known_once_it_can_not_be_the_bes
     assert expected_best([math.inf, 2.0, 1.0]) == [math.inf, pytest.approx(4 / 3), 1.0]
 
 
-# --- the report -------------------------------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------------
 
 
 def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
     assert reporting.find_suites(root) == [root]
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def test_the_trials_of_a_sweep() -> None:

@@ -1,4 +1,4 @@
-"""On a CUDA device: training as on a processor, cells in the precision asked for, memory by the allocator, clocks."""
+"""On a CUDA device: training as on a CPU, precision of architectures, allocated memory, clocks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Several processes that train one run: the same losses as one alone, the same record, and a death that becomes its reason."""
+"""Several processes that train one run: losses and record as of one, and reasons for failures."""
 
 import json
 import os
@@ -42,7 +42,7 @@ def asked(**train: object) -> Run:
     )  # type: ignore[arg-type]
 
 
-# --- before any process starts ----------------------------------------------------------------------------------------
+# --- before any process starts --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_the_number_of_ranks_does_not_name_another_run() -> None:
     assert identity(asked()) == identity(asked(ranks=4, sharding="fsdp"))
 
 
-# --- devices ----------------------------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_each_run_has_devices_of_its_own(
     gpus.check_gpu_count(asked(ranks=8, device="cpu"))
 
 
-# --- processes --------------------------------------------------------------------------------------------------------
+# --- processes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,12 +183,12 @@ def test_a_share_is_some_rows_of_the_global_batch() -> None:
         assert torch.equal(torch.cat([share[field] for share in shares]), batch[field])
 
 
-# --- two processes against one ----------------------------------------------------------------------------------------
+# --- two processes against one --------------------------------------------------------------------
 
 
 @pytest.mark.slow
 def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
-    """At the same global batch: losses equal to 1e-5 over 50 steps, replicated and in shards; and a checkpoint fits either."""
+    """At the same global batch: losses equal to 1e-5 over 50 steps; a checkpoint fits either."""
     from tests.training.distributed_cases import CASES, STEPS, train_case
 
     end = run_module(["tests.training.distributed_cases", str(tmp_path)], 1, ranks=2)
@@ -211,8 +211,8 @@ def test_two_ranks_train_what_one_does(tmp_path: Path) -> None:
 
 
 WORDS = (
-    "data=text size=tiny measure=off arch=gru train.steps=250 train.batch=4 train.log_every=7 train.validations=3 "
-    "train.checkpoint_seconds=0.2 evaluate.sample_tokens=10 train.ranks=2"
+    "data=text size=tiny measure=off arch=gru train.steps=250 train.batch=4 train.log_every=7 "
+    "train.validations=3 train.checkpoint_seconds=0.2 evaluate.sample_tokens=10 train.ranks=2"
 )
 
 
@@ -281,7 +281,8 @@ def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(
         ).returncode
         == 0
     )
-    meet = "--nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-id=test --rdzv-endpoint=127.0.0.1:29433"
+    meet = "--nnodes=2 --nproc-per-node=1 --rdzv-backend=c10d --rdzv-id=test "
+    meet += "--rdzv-endpoint=127.0.0.1:29433"
     words = [
         *meet.split(),
         "-m",
@@ -294,8 +295,9 @@ def test_torchrun_on_two_machines_trains_what_ranks_on_one_do(
     ]
     agents = [
         subprocess.Popen(
-            [sys.executable, "-m", "torch.distributed.run", *words], cwd=tmp_path, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-m", "torch.distributed.run", *words], cwd=tmp_path,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         for _ in range(2)
     ]  # fmt: skip

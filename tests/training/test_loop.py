@@ -209,7 +209,7 @@ def test_reseeding_is_torchs_own() -> None:
     assert torch.equal(ours, torch.rand(3))
 
 
-# --- compiling --------------------------------------------------------------------------------------------------------
+# --- compiling ------------------------------------------------------------------------------------
 
 
 def test_a_missing_compiler_is_reported_before_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from bench.training.objective import Batch, Causal, Masked, build_objective
 
 
 class World(nn.Module):
-    """A model that knows a small world by heart: it answers with the exact conditional of every position."""
+    """A model of a small world that returns the exact conditional of every position."""
 
     def __init__(self, joint: Tensor, causal: bool) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ def joint() -> Tensor:
 
 
 def test_the_masked_score_is_the_exact_likelihood_for_exact_conditionals(joint: Tensor) -> None:
-    """The any-order identity: in expectation over counts and masks the score of a perfect model is -log p(x)."""
+    """Any-order identity: over counts and masks, a perfect model scores -log p(x) on average."""
     objective = Masked(World(joint, causal=False))  # type: ignore[arg-type]
     entropy = -(joint * joint.log()).sum()
     found = torch.zeros((), dtype=torch.float64)
@@ -144,7 +144,7 @@ def test_nats_of_a_uniform_answer() -> None:
     assert float(total.nats / total.count) == pytest.approx(math.log(5), abs=1e-6)
 
 
-# --- a large vocabulary -----------------------------------------------------------------------------------------------
+# --- a large vocabulary ---------------------------------------------------------------------------
 
 
 def trained(vocabulary: int, rows: int = 3, length: int = 7) -> tuple[Causal, Batch]:
