@@ -62,3 +62,9 @@ def test_every_package_is_installed() -> None:
         if path.name == "__init__.py"
     }
     assert set(listed) == found | {"architectures", "bench.conf"}
+
+
+def test_the_reference_is_current() -> None:
+    from tests.reference_docs import PAGE, reference
+
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run `make docs`"
