@@ -91,7 +91,7 @@ kind: The verdict.
 difference: Difference of the means, bits per byte.
 half: Half of the difference's 95 % interval.
 p: p-value of the pair.
-p_holm: p-value after Holm's correction.
+p_holm: p-value corrected for all pairs (by Shaffer's procedure, a sharper form of Holm's).
 wins: Probability that a seed of the first beats a seed of the second.
 detectable: Difference that is detected 4 times in 5.
 seeds_needed: Seeds per architecture that would settle the observed difference.
