@@ -45,6 +45,7 @@ FACTS = """
     recipe learning_rate trials untuned
 """.split()
 MEASURED_METRICS = (*RATES, PEAK_MEMORY, "state_bytes")
+PERPLEXITIES, PSEUDO_ERROR = ("perplexity", "pseudo_perplexity"), "pseudo_perplexity_standard_error"
 LOG2 = float(np.log(2))
 CONTROL_SUFFIX = " again"  # behind the label of the A/A control
 
@@ -82,7 +83,7 @@ def aggregate_variants(records: Records, sessions: list[MeasuredSession]) -> Var
 
 
 def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
-    """Number the variants.
+    """Return the runs with their settings and the number of their variant.
 
     A run that failed before it knew its text or protocol belongs to the others of its variant.
     """
@@ -96,19 +97,25 @@ def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
         "recipe": recipe,
         "context": lambda config: config["size"]["context"],
     }
-    digests = [provenance.get("digests") or {} for provenance in runs["provenance"]]
-    texts = zip(digests, runs["data_digest"], strict=True)
+    digests = [(one.get("digests") or {}).get("text") or "" for one in runs["provenance"]]
+    texts = pd.Series(digests, runs.index, dtype=object)
     table = runs.assign(
         **{name: [read(config) for config in runs["config"]] for name, read in settings.items()},
-        text_digest=[digest.get("text") or data for digest, data in texts],
+        text_digest=texts.where(texts.ne(""), runs["data_digest"]),
         lossy=[bool((one.get("data") or {}).get("lossy")) for one in runs["provenance"]],
     )
+    table = _fill_settings(table)
+    return table.assign(row=table.groupby(VARIANT_KEY, sort=False).ngroup())
+
+
+def _fill_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Take what a run did not record from the other runs of its variant."""
+    table = table.copy()
     for name in ("data_digest", "text_digest", "objective", "protocol", "part", "precision"):
         column = table[name].astype(object).where(~table[name].isin(["", "auto"]))
         of_others = column.groupby(table["variant"]).transform("first")
         default = "auto" if name == "objective" else ""
         table[name] = column.fillna(of_others).fillna(default).astype(str)
-    table["row"] = table.groupby(VARIANT_KEY, sort=False).ngroup()
     return table
 
 
@@ -129,17 +136,20 @@ def _describe_variants(runs: pd.DataFrame) -> pd.DataFrame:
     facts["seeds_asked"] = groups["seed"].nunique()
     states = ["done", "failed", "skipped", UNREADABLE, "unfinished"]  # the first of these counts
     facts["status"] = groups["status"].agg(lambda own: min(own, key=states.index)).astype(str)
+    facts["reason"] = _missing_seeds(runs).reindex(facts.index).fillna("")
+    return facts
+
+
+def _missing_seeds(runs: pd.DataFrame) -> "pd.Series[Any]":
+    """Return by row why seeds are not done: `seed 1, 2 failed: reason; …`."""
     undone = runs[runs["status"] != "done"]
     reasons = undone.assign(reason=undone["reason"].where(undone["reason"] != "", undone["status"]))
     lines = reasons.groupby(["row", "status", "reason"], sort=False)["seed"].agg(
         lambda seeds: ", ".join(str(seed) for seed in sorted(seeds))
     )
     table = lines.reset_index()
-    table["line"] = (
-        "seed " + table["seed"].astype(str) + " " + table["status"] + ": " + table["reason"]
-    )
-    facts["reason"] = table.groupby("row")["line"].agg("; ".join).reindex(facts.index).fillna("")
-    return facts
+    line = "seed " + table["seed"].astype(str) + " " + table["status"] + ": " + table["reason"]
+    return line.groupby(table["row"]).agg("; ".join)
 
 
 def _mean_nats(documents: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
@@ -170,30 +180,28 @@ def document_variance_table(documents: pd.DataFrame) -> pd.DataFrame:
 
 def _scores(done: pd.DataFrame, documents: pd.DataFrame) -> pd.DataFrame:
     """Return bits per byte with their interval; perplexities are exponentials of mean nats."""
-    scores = ["bits_per_byte", "perplexity", "pseudo_perplexity"]
-    scores += ["pseudo_perplexity_standard_error"]
-    table = done.reindex(columns=scores).astype(float)
+    table = done.reindex(columns=["bits_per_byte", *PERPLEXITIES, PSEUDO_ERROR]).astype(float)
     groups = table.groupby(done["row"])
-    spread = document_variance_table(documents).reindex(done["row"].unique())
-    rows = {}
-    for row, column in groups["bits_per_byte"]:
+    result = _bits_per_byte(groups["bits_per_byte"], documents)
+    for name in PERPLEXITIES:
+        logarithms = table[name].map(np.log, na_action="ignore")
+        result[name] = np.exp(logarithms.groupby(done["row"]).mean())
+    errors = groups[PSEUDO_ERROR].mean()
+    result[PSEUDO_ERROR] = _with_seed_error(errors, groups["pseudo_perplexity"])
+    return result
+
+
+def _bits_per_byte(groups: Any, documents: pd.DataFrame) -> pd.DataFrame:
+    """Return by row the mean over seeds, its interval and the deviation of the seeds."""
+    rows = dict(iter(groups))
+    spread = document_variance_table(documents).reindex(list(rows))
+    for row, column in rows.items():
         seeds = column.dropna().to_numpy(dtype=float)
         interval = mean_interval(seeds, *spread.loc[row].to_numpy(dtype=float))
         deviation = float(np.std(seeds, ddof=1)) if len(seeds) > 1 else float("nan")
         rows[row] = (*interval, deviation)
-    names = ["bits_per_byte", *(f"bits_per_byte_{one}" for one in ("low", "high", "basis"))]
-    result = pd.DataFrame.from_dict(
-        rows, orient="index", columns=[*names, "bits_per_byte_seed_deviation"]
-    )
-    for name in ("perplexity", "pseudo_perplexity"):
-        result[name] = np.exp(
-            table[name].map(np.log, na_action="ignore").groupby(done["row"]).mean()
-        )
-    errors = groups["pseudo_perplexity_standard_error"].mean()
-    result["pseudo_perplexity_standard_error"] = _with_seed_error(
-        errors, groups["pseudo_perplexity"]
-    )
-    return result
+    ends = [f"bits_per_byte_{one}" for one in ("low", "high", "basis", "seed_deviation")]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["bits_per_byte", *ends])
 
 
 def _with_seed_error(errors: "pd.Series[float]", scores: Any) -> "pd.Series[float]":
@@ -215,18 +223,21 @@ def _join_speeds(summary: pd.DataFrame, sessions: list[MeasuredSession]) -> pd.D
     table = summary.reindex(columns=list(dict.fromkeys([*summary.columns, *SUMMARY_COLUMNS])))
     table[["machine", "sitting"]] = table[["machine", "sitting"]].astype(object)
     largest = max(sessions, key=lambda one: (len(one.medians), one.name), default=None)
-    for session in sessions:
-        if largest is None or session.machine != largest.machine:
-            continue
+    for session in (one for one in sessions if largest and one.machine == largest.machine):
         rows = table["subject"].isin(session.medians.index)
-        subjects = table.loc[rows, "subject"]
-        measured = session.medians.reindex(columns=list(MEASURED_METRICS)).reindex(subjects)
-        refused = [(one, scalar_point("state_bytes")) in session.gaps for one in subjects]
-        counted = table.loc[rows, "state_bytes"].set_axis(subjects).mask(np.array(refused, bool))
-        measured["state_bytes"] = measured["state_bytes"].fillna(counted)
+        measured = _measured_values(session, table.loc[rows])
         table.loc[rows, list(MEASURED_METRICS)] = measured.to_numpy()
         table.loc[rows, ["machine", "sitting"]] = [session.machine, session.name]
     return table
+
+
+def _measured_values(session: MeasuredSession, rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the medians of the rows' subjects, with the counted state where none was measured."""
+    subjects = rows["subject"]
+    measured = session.medians.reindex(columns=list(MEASURED_METRICS)).reindex(subjects)
+    refused = [(one, scalar_point("state_bytes")) in session.gaps for one in subjects]
+    counted = rows["state_bytes"].set_axis(subjects).mask(np.array(refused, bool))
+    return measured.assign(state_bytes=measured["state_bytes"].fillna(counted))
 
 
 def summary_table(variants: VariantTables, more: pd.DataFrame) -> pd.DataFrame:

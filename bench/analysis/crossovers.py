@@ -135,21 +135,25 @@ def pair_sentence(pair: SpeedPair, label: Callable[[str], str]) -> str:
     """The same in a sentence."""
     verb = CURVES[pair.metric]
     if not pair.initially_faster:
-        names = f"{label(pair.first)} and {label(pair.second)}"
-        return f"{names}: which one {verb} is not distinguishable at any of {plural(len(pair.lengths), 'length')}."
+        names, lengths = f"{label(pair.first)} and {label(pair.second)}", len(pair.lengths)
+        where = f"at any of {plural(lengths, 'length')}"
+        return f"{names}: which one {verb} is not distinguishable {where}."
     first, other = label(pair.initially_faster), label(pair.other)
-    if not pair.crossings:
-        clear = sum(side != 0 for side in pair.sides)
-        where = (
-            f"at every measured length ({pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f} tokens)"
-            if clear == len(pair.sides)
-            else f"at {clear} of {len(pair.sides)} lengths; at the others they are not distinguishable"
-        )
-        return f"{first} {verb} than {other} {where}."
-    said = []
-    for place, crossing in enumerate(pair.crossings):
+    return f"{first} {verb} than {other} {_winning_lengths(pair)}."
+
+
+def _winning_lengths(pair: SpeedPair) -> str:
+    """Return at which lengths the initially faster one of a pair is faster."""
+    ranges = []
+    for place, one in enumerate(pair.crossings):
         side = "below" if place == 0 else ("again above" if place % 2 else "until")
-        said.append(
-            f"{side} {rounded_length(crossing.length)} tokens (between {crossing.low:,.0f} and {crossing.high:,.0f})"
+        measured = f"between {one.low:,.0f} and {one.high:,.0f}"
+        ranges.append(f"{side} {rounded_length(one.length)} tokens ({measured})")
+    clear = sum(side != 0 for side in pair.sides)
+    if ranges:
+        return ", ".join(ranges)
+    if clear < len(pair.sides):
+        return (
+            f"at {clear} of {len(pair.sides)} lengths; at the others they are not distinguishable"
         )
-    return f"{first} {verb} than {other} {', '.join(said)}."
+    return f"at every measured length ({pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f} tokens)"

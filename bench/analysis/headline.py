@@ -1,4 +1,4 @@
-"""The numbers behind the sentences at the top of the page: who leads, who ties, who is dominated."""
+"""Compute the numbers of the summary: which row leads, ties with others or is dominated."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,21 +68,25 @@ def dominated(
     if PEAK_MEMORY not in session.medians or not session.allows_claim(TRAIN_RATE):
         return {}
     ends, pairs = ["row", "other_row"], verdicts.family
-    pairs = pairs[(pairs["kind"] == BETTER) & pairs[ends].isin(rows.index).all(axis=1)]
+    pairs = pairs[pairs["kind"].eq(BETTER) & pairs[ends].isin(rows.index).all(axis=1)]
     first, second = (pairs[end].map(rows["subject"]) for end in ends)
+    pairs = _cheaper_pairs(pairs.assign(first=first, second=second), session)
+    pairs = pairs.drop_duplicates("other_label")
+    groups = pairs.groupby("label", sort=False)["other_label"]
+    return {str(label): list(own) for label, own in groups}
+
+
+def _cheaper_pairs(pairs: pd.DataFrame, session: MeasuredSession) -> pd.DataFrame:
+    """Return the pairs whose first subject clearly trains faster and has the smaller peak."""
     peaks = session.medians[PEAK_MEMORY]
-    pairs = pairs.assign(first=first, second=second)
-    pairs = pairs[first.map(peaks) < second.map(peaks)]
+    pairs = pairs[pairs["first"].map(peaks) < pairs["second"].map(peaks)]
     measured = pairs[["first", "second"]].drop_duplicates()  # variants share measurements
     if measured.empty:
-        return {}
+        return pairs
     quotients = [(scalar_point(TRAIN_RATE), a, b) for a, b in measured.itertuples(index=False)]
     ratios = session.paired_ratios(quotients)
     faster = measured[[ratio is not None and ratio.side == 1 for ratio in ratios]]
-    pairs = pairs.merge(faster).drop_duplicates("other_label")
-    return {
-        str(label): list(own) for label, own in pairs.groupby("label", sort=False)["other_label"]
-    }
+    return pairs.merge(faster)
 
 
 @dataclass(frozen=True)

@@ -53,25 +53,22 @@ def protocol_scores(
     """Return the further scores of a table's rows; None where no run has any."""
     runs = _finished(rows, variants)[["run", "row"]]
     values = records.values.merge(runs, on="run")
-    scores = records.evaluations.merge(runs, on="run")
-    scores = scores[(scores["metric"] == "bits_per_byte") | (scores["status"] == "skipped")]
+    scores = _likelihood_scores(records.evaluations.merge(runs, on="run"))
     headline = str(rows["protocol"].iloc[0])
-    others = [protocol for protocol in sorted(set(scores["protocol"])) if protocol != headline]
+    others = sorted(set(scores["protocol"]) - {headline})
     has_sample = rows["chunk_bits_per_byte"].notna()
-    if not has_sample.any() and not others:
-        return None
     sampled: dict[int, dict[str, ProtocolScore]] = {}
     if has_sample.any():
         values = _one_sample(values, option_texts(rows, variants, "stretches"), has_sample)
         sampled = {row: _sampled(values[values["row"] == row]) for row in rows.index}
-    rescored = {
-        protocol: {
-            row: _rescored(scores[(scores["row"] == row) & (scores["protocol"] == protocol)])
-            for row in rows.index
-        }
-        for protocol in others
-    }
+    elif not others:
+        return None
+    rescored = {name: _rescored(scores, rows, name) for name in others}
     return ProtocolScores(rows, headline, sampled, rescored, _sample_notes(values, bool(sampled)))
+
+
+def _likelihood_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["metric"].eq("bits_per_byte") | scores["status"].eq("skipped")]
 
 
 def _one_sample(
@@ -99,7 +96,12 @@ def _sampled(values: pd.DataFrame) -> dict[str, ProtocolScore]:
     return scores
 
 
-def _rescored(scores: pd.DataFrame) -> ProtocolScore:
+def _rescored(scores: pd.DataFrame, rows: pd.DataFrame, protocol: str) -> dict[int, ProtocolScore]:
+    own = scores[scores["protocol"] == protocol]
+    return {row: _mean_score(own[own["row"] == row]) for row in rows.index}
+
+
+def _mean_score(scores: pd.DataFrame) -> ProtocolScore:
     values = scores["value"].dropna()
     if len(values):
         return ProtocolScore(float(values.mean()), seeds=len(values))

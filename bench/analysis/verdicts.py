@@ -101,8 +101,8 @@ def _control_pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
 
 def format_difference(value: float, half: float) -> str:
     """Format a difference to as many decimals as its error allows, three at least."""
-    known = half > 0 and math.isfinite(half)
-    return format_fixed(value, min(6, max(3, math.ceil(-math.log10(half)))) if known else 3)
+    has_error = half > 0 and math.isfinite(half)
+    return format_fixed(value, min(6, max(3, math.ceil(-math.log10(half)))) if has_error else 3)
 
 
 def difference_text(pair: Any) -> str:
