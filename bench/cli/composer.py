@@ -19,7 +19,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bench.cli.hydra_errors import Source, raise_user_errors
+from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
 from bench.cli.overrides import GROUPS, check_keys, parser
 from bench.cli.sweep import Job
 from bench.config.errors import UserError
@@ -78,7 +78,7 @@ class Composer:
 
     def user_errors(self) -> AbstractContextManager[None]:
         """Raise UserError in place of what Hydra raises while it composes."""
-        return raise_user_errors(Source(self.loader, self.name), self.folders)
+        return raise_user_errors(ConfigOrigin(self.loader, self.name), self.folders)
 
     def parse(self, overrides: list[str]) -> list[Override]:
         """Parse overrides by Hydra's grammar."""

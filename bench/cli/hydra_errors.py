@@ -20,7 +20,7 @@ from bench.config.schema import Run
 from bench.config.validation import CHOICES
 
 
-class Source(NamedTuple):
+class ConfigOrigin(NamedTuple):
     """The configuration that an error came from: Hydra's loader, and the name of the root YAML."""
 
     loader: Any = None
@@ -40,7 +40,9 @@ class Source(NamedTuple):
 
 
 @contextmanager
-def raise_user_errors(source: Source | None = None, folders: Iterable[Path] = ()) -> Iterator[None]:
+def raise_user_errors(
+    origin: ConfigOrigin | None = None, folders: Iterable[Path] = ()
+) -> Iterator[None]:
     """Raise UserError in place of errors of Hydra, OmegaConf and YAML. `folders` hold the YAMLs."""
     try:
         yield
@@ -51,7 +53,7 @@ def raise_user_errors(source: Source | None = None, folders: Iterable[Path] = ()
     except OverrideParseException as error:
         raise UserError(_override_message(error.override), "invalid-command") from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise _explain(error, source or Source()) from None
+        raise _explain(error, origin or ConfigOrigin()) from None
 
 
 def _yaml_message(error: yaml.YAMLError) -> str:
@@ -79,11 +81,11 @@ def _override_message(override: str) -> str:
     return f"{override}: put a value with special characters into quotes, as in '{key}=\"{value}\"'"
 
 
-def _explain(error: Exception, source: Source) -> UserError:
+def _explain(error: Exception, origin: ConfigOrigin) -> UserError:
     text = "\n".join([str(error), str(error.__cause__ or "")])
     for pattern, explain in EXPLANATIONS:
         if match := re.search(pattern, text, re.DOTALL):
-            explained = explain(match, source)
+            explained = explain(match, origin)
             invalid = UserError(str(explained), "invalid-value")
             return explained if isinstance(explained, UserError) else invalid
     lines = [*str(error).splitlines()[:2], *str(error.__cause__ or "").splitlines()[:1]]
@@ -93,19 +95,19 @@ def _explain(error: Exception, source: Source) -> UserError:
     return UserError(": ".join(kept) or type(error).__name__, "invalid-config")
 
 
-def _unknown_choice(match: re.Match, source: Source) -> UserError:
+def _unknown_choice(match: re.Match, origin: ConfigOrigin) -> UserError:
     """Explain a YAML that its group does not hold; the name may hold slashes."""
     parts = match[1].split("/")
     at = 2 if parts[0] == "hydra" else 1
     group, name = "/".join(parts[:at]), "/".join(parts[at:])
     if group == "hydra/launcher" and (message := launchers.missing_plugin(name)):
         return UserError(message, "missing-package")
-    choices = source.choices(group)
+    choices = origin.choices(group)
     then = nearest(name, choices) if choices else HELP
     return UserError(f"{group}={name} is unknown; {then}", "unknown-choice")
 
 
-def _missing_base(match: re.Match, source: Source) -> UserError:
+def _missing_base(match: re.Match, origin: ConfigOrigin) -> UserError:
     """Explain a launcher's YAML that extends one which a plug-in would bring."""
     name, base = match.groups()
     message = launchers.missing_plugin(name) or launchers.missing_plugin(base)
@@ -115,22 +117,22 @@ def _missing_base(match: re.Match, source: Source) -> UserError:
     return UserError(message, "invalid-config")
 
 
-def _no_override(match: re.Match, source: Source) -> UserError:
+def _no_override(match: re.Match, origin: ConfigOrigin) -> UserError:
     key, at, package = match[1].partition("@")
     if at:
         return UserError(f"{match[1]}: leave @{package} out: groups have a place", "unknown-key")
-    if key in (keys := source.keys()):
+    if key in (keys := origin.keys()):
         message = f"{key} takes the name of one YAML; set its keys one by one, {key}.…=…"
         return UserError(message, "invalid-value")
     return unknown_key(key, keys)
 
 
-def _no_key_below(match: re.Match, source: Source) -> UserError:
+def _no_key_below(match: re.Match, origin: ConfigOrigin) -> UserError:
     full = re.search(r"full_key: (\S+)", match.string)
-    return unknown_key(full[1] if full else match[1], source.keys())
+    return unknown_key(full[1] if full else match[1], origin.keys())
 
 
-def _several_values(match: re.Match, source: Source) -> UserError:
+def _several_values(match: re.Match, origin: ConfigOrigin) -> UserError:
     key = (match[1] or match[2]).partition("=")[0]
     message = f"{key} has several values: add -m to run them all"
     free_text = isinstance(dict(dotted_keys(asdict(Run()))).get(key), str) and key not in CHOICES
@@ -148,7 +150,7 @@ WRONG_VALUES = (
 )
 
 
-def _wrong_value(match: re.Match, source: Source) -> str:
+def _wrong_value(match: re.Match, origin: ConfigOrigin) -> str:
     """Explain an override that composes, with a value that its key does not take."""
     override, reason = match[1], " ".join(match[2].split())
     key = override.lstrip("+~").partition("=")[0]
@@ -158,23 +160,23 @@ def _wrong_value(match: re.Match, source: Source) -> str:
     return f"{override}: {reason.partition(' full_key:')[0]}"
 
 
-def _deleted_group(match: re.Match, source: Source) -> str:
-    group, choices = match[1], ", ".join(sorted(source.choices(match[1])))
+def _deleted_group(match: re.Match, origin: ConfigOrigin) -> str:
+    group, choices = match[1], ", ".join(sorted(origin.choices(match[1])))
     return f"every run needs one {group}: leave ~{group} out, or give one of {choices}"
 
 
-def _not_a_mapping(match: re.Match, source: Source) -> UserError:
+def _not_a_mapping(match: re.Match, origin: ConfigOrigin) -> UserError:
     reason = "it is a list" if "ListConfig" in match[2] else match[2].strip(": ")
     message = f"{match[1]}.yaml cannot be composed ({reason}): it has to hold lines of key: value"
     return UserError(message, "invalid-config")
 
 
-def _appears_twice(match: re.Match, source: Source) -> UserError:
+def _appears_twice(match: re.Match, origin: ConfigOrigin) -> UserError:
     message = f"a run has one {match[1] or match[2]} already: leave the + in front of it out"
     return UserError(message, "conflicting-values")
 
 
-Explain = Callable[[re.Match, Source], UserError | str]
+Explain = Callable[[re.Match, ConfigOrigin], UserError | str]
 # the first pattern that matches what was raised
 EXPLANATIONS: tuple[tuple[str, Explain], ...] = (
     (r"In 'hydra/launcher/([^']+)': Could not load 'hydra/launcher/([^']+)'", _missing_base),

@@ -122,7 +122,7 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
     context alone.
     """
     targets, step = len(part.tokens) - 1, stride or context
-    firsts = step * np.arange(1 + max(0, -(-(targets - context) // step)))[:, None]
+    firsts = _window_starts(targets, context, step)
     for starts in (firsts[first : first + batch] for first in range(0, len(firsts), batch)):
         places = starts + np.arange(context)  # (B, T) offsets of the inputs
         real = places < targets
@@ -134,6 +134,11 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
             lengths=real.sum(1).astype(np.int64),
             positions=np.where(new, places + 1, -1),
         )
+
+
+def _window_starts(targets: int, context: int, step: int) -> np.ndarray:
+    """Return the offset of the first input of each window, (windows, 1)."""
+    return step * np.arange(1 + max(0, -(-(targets - context) // step)))[:, None]
 
 
 def nats_per_unit(
@@ -149,11 +154,16 @@ def nats_per_unit(
     tokens, sums, apart = np.zeros(units, np.int64), np.zeros(units), [np.empty(0)]
     for first in range(1, len(part.tokens), TOKENS_PER_CHUNK):
         text = part.tokens[first : first + TOKENS_PER_CHUNK] != separator
-        cost = nats[first:][: len(text)]
         unit = np.searchsorted(part.starts, first + np.flatnonzero(text), side="right") - 1
         tokens += np.bincount(unit, minlength=units)
+        cost = nats[first : first + len(text)]
         np.add.at(sums, unit, cost[text])
         apart.append(cost[~text])
     separators = np.concatenate(apart)
-    columns = {"document": np.arange(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
-    return pd.DataFrame(columns), float(separators.sum()), len(separators)
+    return (
+        pd.DataFrame(
+            {"document": np.arange(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
+        ),
+        float(separators.sum()),
+        len(separators),
+    )

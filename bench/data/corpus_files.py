@@ -76,6 +76,20 @@ class TokenWriter:
         self.tokens.update(encoded.tokens.data)
         self.file.write(encoded.tokens.data)
 
+    def facts(self, dtype: str, documents: int, size: int) -> PartFacts:
+        """Return the facts of the part that was written, of `size` bytes of text."""
+        return PartFacts(
+            dtype=dtype,
+            sha256=self.tokens.hexdigest(),
+            text_sha256=self.text.hexdigest(),
+            documents=documents,
+            bytes=size,
+            tokens=self.count,
+            units=len(self.starts),
+            unit=f"blocks of {BLOCK_BYTES} bytes" if self.in_blocks else "documents",
+            losses=self.lost,
+        )
+
 
 def write_part(
     folder: Path,
@@ -97,17 +111,7 @@ def write_part(
                 logger.info("tokenizing %s: %.0f of %.0f MB", name, done / 1e6, size / 1e6)
         cache.fsync(file)
     write_units(folder / f"{name}.units.npy", writer.starts, writer.sizes)
-    return PartFacts(
-        dtype=token_dtype(vocabulary).name,
-        sha256=writer.tokens.hexdigest(),
-        text_sha256=writer.text.hexdigest(),
-        documents=len(spans),
-        bytes=size,
-        tokens=writer.count,
-        units=len(writer.starts),
-        unit=f"blocks of {BLOCK_BYTES} bytes" if in_blocks else "documents",
-        losses=writer.lost,
-    )
+    return writer.facts(token_dtype(vocabulary).name, len(spans), size)
 
 
 def write_units(path: Path, starts: array, sizes: array) -> None:
@@ -120,14 +124,19 @@ def write_units(path: Path, starts: array, sizes: array) -> None:
         cache.fsync(file)
 
 
-def write_corpus_manifest(
-    folder: Path, vocabulary: Vocabulary, parts: dict[str, PartFacts], facts: dict[str, Any]
-) -> None:
-    """Write the vocabulary and the manifest of a folder whose parts are written."""
+def _add_part_facts(facts: dict[str, Any], parts: dict[str, PartFacts]) -> None:
+    """Add what each part holds, and whether the tokens of any lose characters."""
     for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
         facts[fact] = {name: getattr(part, fact) for name, part in parts.items()}
     facts["unseen_characters"] = {name: part.losses for name, part in parts.items()}
     facts["lossy"] = any(facts["unseen_characters"].values())
+
+
+def write_corpus_manifest(
+    folder: Path, vocabulary: Vocabulary, parts: dict[str, PartFacts], facts: dict[str, Any]
+) -> None:
+    """Write the vocabulary and the manifest of a folder whose parts are written."""
+    _add_part_facts(facts, parts)
     facts["vocabulary"] = vocabulary.size
     texts = [f"{name} {part.text_sha256}" for name, part in parts.items()]
     facts["text_digest"] = cache.combine_digests(texts)

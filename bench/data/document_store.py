@@ -65,12 +65,18 @@ def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents,
             if last:
                 blanks += blank
                 begin, digest, blank = end, hashlib.blake2b(digest_size=16), True
+    return _from_buffers(spans, digests, parts, names), blanks
+
+
+def _from_buffers(
+    spans: "array[int]", digests: bytearray, parts: "array[int]", names: Iterable[str]
+) -> Documents:
     return Documents(
         np.asarray(spans).reshape(-1, 2),
         np.asarray(digests).view("S16"),
         np.asarray(parts),
         tuple(names),
-    ), blanks
+    )
 
 
 class DocumentStore:

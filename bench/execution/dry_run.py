@@ -78,6 +78,10 @@ def with_learning_rate(run: Run) -> Run:
     return replace(run, train=replace(run.train, learning_rate=1.0))
 
 
+def _training_tokens(run: Run) -> int:
+    return run.train.steps * run.train.batch * run.size.context
+
+
 def forecast_row(
     run: Run, rate: TrainingRate | None, peak: float, remote: bool
 ) -> dict[str, object]:
@@ -87,8 +91,7 @@ def forecast_row(
         forward = model.flops(run.size.context)
     except Unsupported as reason:
         return {"run": run_name(run), "note": f"will be skipped: {reason}"}
-    parameters, train = sizing.count_parameters(model)["parameters"], run.train
-    tokens = train.steps * train.batch * run.size.context
+    parameters, tokens = sizing.count_parameters(model)["parameters"], _training_tokens(run)
     flops = TRAINING_FLOPS_FACTOR * forward * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / peak
     folder, needed = store.select_folder(run)
@@ -97,7 +100,7 @@ def forecast_row(
         "run": run_name(run),
         "width": model.backbone.width,
         "parameters": f"{parameters:,}",
-        "steps": f"{train.steps:,}",
+        "steps": f"{run.train.steps:,}",
         "tokens": f"{tokens:,}",
         "flops": f"{flops:.3g}",
         "minutes": round(seconds / 60, 1) * needed,

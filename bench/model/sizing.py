@@ -61,6 +61,14 @@ def solve_width(
     size = cache(partial(_size_at_width, backbone, options, context, vocabulary, counted))
     # beyond it the embedding alone, or one byte of each channel, exceeds the budget
     ceiling = min(MAX_WIDTH, budget // (vocabulary + 1 if counted == "all" else 1))
+    best = _largest_within(size, budget, ceiling)
+    if best:
+        return best
+    raise ModelBuildError(_no_width_reason(backbone, budget, size, counted), "no-width")
+
+
+def _largest_within(size: Callable[[int], int | str], budget: int, ceiling: int) -> int:
+    """Return the largest accepted width up to `ceiling` whose size is at most `budget`, or 0."""
     best, low, high, guess, tries = 0, 1, ceiling, math.isqrt(ceiling), 0
     while low <= high:  # sizes grow with the width: each probe narrows the range
         tries += 1
@@ -74,9 +82,7 @@ def solve_width(
                 continue
             best = probe
         low = middle + 1
-    if best:
-        return best
-    raise ModelBuildError(_no_width_reason(backbone, budget, size, counted), "no-width")
+    return best
 
 
 def build_sized_model(

@@ -84,16 +84,10 @@ def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
 
 def _make_plan(run: Run, rates: Mapping[str, TrainingRate]) -> dict[str, Any] | None:
     """Return the plan of a run: the steps that its budget pays for; None if it cannot be built."""
-    tokens, basis = run.train.batch * run.size.context, dict[str, Any]()
-    if run.train.match == "seconds":
-        rate = _require_rate(run, rates)
-        cost = tokens / rate.tokens_per_second
-        basis = rate._asdict() | {"machine": host.machine_digest()}
-    else:
-        forward = flops_per_token(run)
-        if forward is None:
-            return None
-        cost, basis = TRAINING_FLOPS_FACTOR * forward * tokens, {"forward_flops_per_token": forward}
+    priced = _step_cost(run, rates)
+    if priced is None:
+        return None
+    cost, basis = priced
     steps, unit = int(run.train.budget / cost), UNITS[run.train.match]
     if not 1 <= steps <= MAX_STEPS:
         hint = "give more" if steps < 1 else "give less"
@@ -105,7 +99,7 @@ def _make_plan(run: Run, rates: Mapping[str, TrainingRate]) -> dict[str, Any] | 
         "schema": SCHEMA,
         "arch": run.names["arch"],
         "subject": workload_id(run),
-        "tokens_of_a_step": tokens,
+        "tokens_of_a_step": run.train.batch * run.size.context,
         "match": run.train.match,
         "budget": run.train.budget,
         "unit": unit,
@@ -113,6 +107,19 @@ def _make_plan(run: Run, rates: Mapping[str, TrainingRate]) -> dict[str, Any] | 
         "steps": steps,
         **basis,
     }
+
+
+def _step_cost(run: Run, rates: Mapping[str, TrainingRate]) -> tuple[float, dict[str, Any]] | None:
+    """Return the cost of one step, and what it was computed from; None if it cannot be built."""
+    tokens = run.train.batch * run.size.context
+    if run.train.match == "seconds":
+        rate = _require_rate(run, rates)
+        basis = rate._asdict() | {"machine": host.machine_digest()}
+        return tokens / rate.tokens_per_second, basis
+    forward = flops_per_token(run)
+    if forward is None:
+        return None
+    return TRAINING_FLOPS_FACTOR * forward * tokens, {"forward_flops_per_token": forward}
 
 
 def _require_rate(run: Run, rates: Mapping[str, TrainingRate]) -> TrainingRate:

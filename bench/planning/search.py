@@ -148,10 +148,17 @@ def _summary_line(run: Run, trials: Sequence[dict[str, Any]]) -> str:
         f", {axis} {value}" for axis, value in best["values"].items() if axis != LEARNING_RATE
     ]
     score = f"{best['metric']} {best['score']:.4f}{''.join(others)}"
+    return f"{name}: tune: {{{tuned}, searched: {source}}} ({score}){_edge_warning(edge)}"
+
+
+def _edge_warning(edge: str) -> str:
+    if not edge:
+        return ""
     ends = " and ".join(f"{end}est" for end in edge.split(" and "))
-    warning = f"; UNTUNED: the {ends} rate tried was the best, " if edge else ""
-    warning += f"widen tune.space.{LEARNING_RATE} or take more trials" if edge else ""
-    return f"{name}: tune: {{{tuned}, searched: {source}}} ({score}){warning}"
+    return (
+        f"; UNTUNED: the {ends} rate tried was the best, widen tune.space.{LEARNING_RATE} or take "
+        "more trials"
+    )
 
 
 def apply_search(run: Run) -> Run:

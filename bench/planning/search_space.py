@@ -29,8 +29,7 @@ def axes(run: Run) -> dict[str, Any]:
             "ends of its range to its YAML, as in [1.0e-3, 2.0e-2]",
             "no-learning-rate",
         )
-    searchable = {OPTIMIZER + f.name for f in fields(OptimizerConfig)} | {LEARNING_RATE}
-    searchable |= set(constructor_options(run.arch))
+    searchable = _searchable(run)
     space = {LEARNING_RATE: rate, **space}
     for axis, values in space.items():
         if axis not in searchable:
@@ -44,6 +43,12 @@ def axes(run: Run) -> dict[str, Any]:
                 "first, or choices: […]"
             )
     return space
+
+
+def _searchable(run: Run) -> set[str]:
+    """Return the names that a search may vary."""
+    optimizer = {OPTIMIZER + f.name for f in fields(OptimizerConfig)}
+    return optimizer | {LEARNING_RATE} | set(constructor_options(run.arch))
 
 
 def _is_choices(values: Any) -> bool:
@@ -80,8 +85,10 @@ def draw_trials(run: Run, count: int) -> list[dict[str, Any]]:
             space[axis] = kinds.FloatDistribution(values[0], values[1], log=axis == LEARNING_RATE)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=run.tune.seed))
-    trials = [study.ask(space).params for _ in range(count)]
-    return [{axis: _rounded(value) for axis, value in trial.items()} for trial in trials]
+    return [
+        {axis: _rounded(value) for axis, value in study.ask(space).params.items()}
+        for _ in range(count)
+    ]
 
 
 def _rounded(value: Any) -> Any:

@@ -13,10 +13,14 @@ from bench.records.schema import (
     NUMBER,
     PROVENANCE,
     SUBJECT,
-    all_of_types,
     first_mismatch,
 )
-from bench.records.validation import data_digest_error, headline_error, result_error
+from bench.records.validation import (
+    all_of_types,
+    data_digest_error,
+    headline_error,
+    result_error,
+)
 
 UNREADABLE = "unreadable"  # the status where result.json exists and cannot count
 TOP_LEVEL_KEY = re.compile(r"(?m)^(?=[^\s\-#])")

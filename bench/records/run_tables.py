@@ -9,7 +9,7 @@ import pyarrow
 from pyarrow import parquet
 
 from bench.config.schema import ControlConfig, is_control
-from bench.records.loading import read_curve_lines, read_json
+from bench.records.loading import RunRecord, read_curve_lines, read_json
 from bench.records.schema import shorten
 from bench.records.selection import StoredRun, run_key
 from bench.records.validation import headline_error, result_error
@@ -55,12 +55,15 @@ def read_run(run: StoredRun) -> RunTables:
     )
 
 
+def _unfinished_reason(record: RunRecord) -> str:
+    return UNFINISHED if record.status == "unfinished" else ""
+
+
 def _run_row(run: StoredRun) -> dict[str, Any]:
     record = run.record
     config, provenance, result = record.config, record.provenance, record.result
     names, facts = config["names"], result.get("facts") or {}
     digests = provenance.get("digests") or {}
-    unfinished = UNFINISHED if record.status == "unfinished" else ""
     return {
         "run": run.folder.name,
         "folder": str(run.folder),
@@ -73,7 +76,7 @@ def _run_row(run: StoredRun) -> dict[str, Any]:
         "facts": facts,
         "control": _is_control(config),
         "status": record.status,
-        "reason": result.get("reason") or record.reason or unfinished,
+        "reason": result.get("reason") or record.reason or _unfinished_reason(record),
         "provenance": provenance,
         "config": config,
         **_texts(names, ("arch", "data", "size")),

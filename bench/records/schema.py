@@ -1,6 +1,5 @@
 """State what each file of a record holds, for validation and for the docs. Imports no torch."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -240,16 +239,9 @@ def first_mismatch(tree: Any, file: RecordFile) -> str:
         for part in key.parts:
             value = value.get(part) if isinstance(value, dict) else None if value is None else ...
         if type(value) not in key.types:
-            return f"{key.path} is {_describe(value)}"
+            absent = "missing" if value is None else "not there" if value is ... else ""
+            return f"{key.path} is {absent or shorten(value)}"
     return ""
-
-
-def _describe(value: Any) -> str:
-    return "missing" if value is None else "not there" if value is ... else shorten(value)
-
-
-def all_of_types(values: Iterable[Any], types: tuple[type, ...]) -> bool:
-    return {*map(type, values)} <= {*types}
 
 
 def shorten(value: Any) -> str:

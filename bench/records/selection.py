@@ -1,7 +1,7 @@
 """Select the record of each run that counts, among attempts and copies. Imports no torch."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,6 +50,15 @@ def run_key(run: StoredRun) -> tuple[str, int]:
         return digest(config), config["seed"]
 
 
+def _group_attempts(runs: Iterable[StoredRun]) -> list[list[StoredRun]]:
+    """Return the attempts of each run whose configuration can be read, in the given order."""
+    groups: dict[tuple[str, int], list[StoredRun]] = {}
+    for run in runs:
+        if run.record.config:
+            groups.setdefault(run_key(run), []).append(run)
+    return list(groups.values())
+
+
 def select_runs(root: Path) -> tuple[list[StoredRun], list[dict[str, str]]]:
     """Return the record of each run below results/<suite> that counts, and rows about the others.
 
@@ -58,12 +67,8 @@ def select_runs(root: Path) -> tuple[list[StoredRun], list[dict[str, str]]]:
     counts was made to replace them.
     """
     runs = list(_stored_runs(root))
-    groups: dict[tuple[str, int], list[StoredRun]] = {}
-    for run in runs:
-        if run.record.config:
-            groups.setdefault(run_key(run), []).append(run)
     best, excluded = [], []
-    for group in groups.values():
+    for group in _group_attempts(runs):
         run = min(group, key=lambda one: one.precedence)
         best.append(run)
         others = [one for one in group if one is not run and one.attempt >= run.attempt]

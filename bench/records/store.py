@@ -101,8 +101,7 @@ def create_record(
     folder.mkdir(parents=True, exist_ok=True)
     attempt = _attempt(folder) if folder.name != run_name(run) else 1
     if attempt > 1 and run.again == "failed" and run_status(folder) == "absent":
-        before = f"{run_name(run)}-a{attempt - 1}" if attempt > 2 else run_name(run)
-        _inherit_training_state(folder.parent / before, folder)
+        _inherit_training_state(_previous_attempt(folder, run, attempt), folder)
     source = training_source(str(run.arch.get("_target_", "")))
     about = {
         "variant": variant(run),
@@ -121,6 +120,11 @@ def create_record(
 def _this_process() -> dict[str, Any]:
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return {"at": now, "host": platform.node(), "process": os.getpid()}
+
+
+def _previous_attempt(folder: Path, run: Run, attempt: int) -> Path:
+    before = f"{run_name(run)}-a{attempt - 1}" if attempt > 2 else run_name(run)
+    return folder.parent / before
 
 
 def _inherit_training_state(failed: Path, folder: Path) -> None:

@@ -23,7 +23,7 @@ from bench.records.run_tables import (
     metric_entries,
     read_run,
 )
-from bench.records.selection import excluded_row, select_runs
+from bench.records.selection import StoredRun, excluded_row, select_runs
 from bench.records.source import TRAINING, source_digests
 from bench.records.validation import baselines_error, calibration_error, search_error
 
@@ -77,15 +77,8 @@ def read_records(root: Path) -> Records:
     """Read the records below results/<suite>."""
     selected, excluded = select_runs(root)
     tables = [read_run(run) for run in selected]
-    for run, table in zip(selected, tables, strict=True):
-        if table.damage:
-            reason = "; ".join(table.damage) + ". The rest of the record counts"
-            excluded.append(excluded_row(run, "damaged", reason))
-    runs = pd.DataFrame([table.run for table in tables], columns=list(RUN_COLUMNS))
-    runs["label"] = variant_labels(runs)
-    runs["stale"] = _are_stale(runs)
-    columns = [name for name in CURVE_COLUMNS if name != "label"]
-    curves = pd.DataFrame(_chain(tables, "curve"), columns=columns)
+    excluded += _damaged_rows(selected, tables)
+    runs = _run_table(tables)
     baselines, damaged_baselines = _valid_files(root, "references/*.json", baselines_error)
     searches, damaged_searches = _valid_files(root, "tune/searches/*.json", search_error)
     excluded += damaged_baselines + damaged_searches
@@ -93,7 +86,7 @@ def read_records(root: Path) -> Records:
         runs=runs,
         excluded=pd.DataFrame(excluded, columns=list(EXCLUDED_COLUMNS)),
         values=_sample_table(_chain(tables, "values"), VALUE_COLUMNS),
-        curves=curves.merge(runs[["run", "label"]], on="run", how="left"),
+        curves=_curve_table(tables, runs),
         documents=_concatenate(_chain(tables, "documents"), ["run", *DOCUMENT_COLUMNS]),
         windows=_concatenate(_chain(tables, "windows"), ["run", *WINDOW_COLUMNS]),
         evaluations=_sample_table(_chain(tables, "evaluations"), EVALUATION_COLUMNS),
@@ -103,6 +96,30 @@ def read_records(root: Path) -> Records:
         baselines=baselines,
         searches=searches,
     )
+
+
+def _damaged_rows(
+    selected: Sequence[StoredRun], tables: Sequence[RunTables]
+) -> list[dict[str, str]]:
+    """Return a row for each run that counts in part, with what is left out."""
+    return [
+        excluded_row(run, "damaged", "; ".join(table.damage) + ". The rest of the record counts")
+        for run, table in zip(selected, tables, strict=True)
+        if table.damage
+    ]
+
+
+def _run_table(tables: Sequence[RunTables]) -> pd.DataFrame:
+    runs = pd.DataFrame([table.run for table in tables], columns=list(RUN_COLUMNS))
+    runs["label"] = variant_labels(runs)
+    runs["stale"] = _are_stale(runs)
+    return runs
+
+
+def _curve_table(tables: Sequence[RunTables], runs: pd.DataFrame) -> pd.DataFrame:
+    columns = [name for name in CURVE_COLUMNS if name != "label"]
+    curves = pd.DataFrame(_chain(tables, "curve"), columns=columns)
+    return curves.merge(runs[["run", "label"]], on="run", how="left")
 
 
 def _chain(tables: Sequence[RunTables], name: str) -> list[Any]:

@@ -5,7 +5,7 @@ count, and the report says so. Imports no torch.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.records.schema import (
@@ -19,7 +19,6 @@ from bench.records.schema import (
     SCHEMA,
     SEARCH,
     TRIAL,
-    all_of_types,
     first_mismatch,
     shorten,
 )
@@ -28,6 +27,10 @@ HEADLINES = {  # a finished run has one of them
     "masked": ("pseudo_perplexity",),
     "causal": ("bits_per_byte", "regret"),
 }
+
+
+def all_of_types(values: Iterable[Any], types: tuple[type, ...]) -> bool:
+    return {*map(type, values)} <= {*types}
 
 
 def result_error(result: Any) -> str:

@@ -1,6 +1,6 @@
 """Compute intervals of means and of ratios of paired samples, and the Pareto front."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -194,18 +194,28 @@ def paired_ratios(
     ratios: list[Ratio | None] = [None] * len(samples)
     valid = [_is_valid(sample) for sample in samples]
     logs = [np.log(sample[mask]) for sample, mask in zip(samples, valid, strict=True)]
-    pending: dict[int, list[int]] = {}  # lists to bootstrap, by their number of rounds
+    unresolved = list[int]()
     for place, log in enumerate(logs):
         takers = processes[place][valid[place]] if len(processes) else np.empty(0)
         if len(np.unique(takers)) > 1:
             ratios[place] = _ratio_over_processes(log, takers)
         elif len(log):
-            pending.setdefault(len(log), []).append(place)
-    for places in pending.values():
-        stacked = np.array([logs[place] for place in places])
-        for place, bootstrapped in zip(places, _bootstrap_ratios(stacked), strict=True):
-            ratios[place] = bootstrapped
+            unresolved.append(place)
+    for place, ratio in _bootstrap_by_length(logs, unresolved):
+        ratios[place] = ratio
     return ratios
+
+
+def _bootstrap_by_length(
+    logs: Sequence[Numbers], places: Iterable[int]
+) -> Iterator[tuple[int, Ratio]]:
+    """Yield some of the lists' places with their Ratio; lists of equal length are one batch."""
+    batches: dict[int, list[int]] = {}  # by the number of rounds
+    for place in places:
+        batches.setdefault(len(logs[place]), []).append(place)
+    for batch in batches.values():
+        stacked = np.array([logs[place] for place in batch])
+        yield from zip(batch, _bootstrap_ratios(stacked), strict=True)
 
 
 def paired_ratio(samples: Numbers) -> Ratio | None:

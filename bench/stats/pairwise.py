@@ -55,18 +55,8 @@ def pairwise_tests(
     """
     sizes = np.empty(0) if document_bytes is None else document_bytes
     nats = np.empty((len(seeds), 0)) if document_nats is None else document_nats
-    repeated = np.isin(np.arange(len(seeds)), [second for _, second in aa_pairs])
-    ends = _pairs(seeds, repeated, aa_pairs)
-    pools = np.tile(~repeated, (ends.shape[1], 1))
-    np.put_along_axis(pools, ends.T, False, axis=1)
-    sources = VarianceSources(
-        np.array([len(scores) for scores in seeds], dtype=float),
-        np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds]),
-        ends,
-        pools,
-        document_variances(nats, sizes)[tuple(ends)],
-        effective_n(sizes),
-    )
+    sources = _variance_sources(Groups(seeds, nats, sizes), aa_pairs)
+    ends = sources.ends
     means = _means(seeds)[ends]
     table = pd.DataFrame({"first": ends[0], "second": ends[1], "difference": means[1] - means[0]})
     table["control"] = np.arange(ends.shape[1]) >= ends.shape[1] - len(aa_pairs)
@@ -74,6 +64,23 @@ def pairwise_tests(
     table["wins"] = [_win_rate(seeds[first], seeds[second]) for first, second in ends.T]
     _add_verdicts(table, sources)
     return table
+
+
+def _variance_sources(groups: Groups, aa_pairs: Sequence[tuple[int, int]]) -> VarianceSources:
+    """Return what the difference of each pair varies from; the A/A pairs are the last."""
+    seeds = groups.seeds
+    repeated = np.isin(np.arange(len(seeds)), [second for _, second in aa_pairs])
+    ends = _pairs(seeds, repeated, aa_pairs)
+    pools = np.tile(~repeated, (ends.shape[1], 1))
+    np.put_along_axis(pools, ends.T, False, axis=1)
+    return VarianceSources(
+        np.array([len(scores) for scores in seeds], dtype=float),
+        np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds]),
+        ends,
+        pools,
+        document_variances(groups.nats, groups.sizes)[tuple(ends)],
+        effective_n(groups.sizes),
+    )
 
 
 def _means(seeds: Sequence[Numbers]) -> Numbers:

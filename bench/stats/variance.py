@@ -59,17 +59,9 @@ class VarianceSources(NamedTuple):
         several seeds, the variance of a pair with a group of one seed is not known.
         """
         own, pool = self.seed_variances()
-        counts, free = self.counts[self.ends], self.freedoms[self.ends]
-        pool_free = self.pools @ self.freedoms
-        if seeds is not None:
-            counts = np.vstack([seeds, seeds])
-            free, pool_free = (
-                counts - 1,
-                (self.pools & (self.freedoms > 0)).sum(axis=1) * (seeds - 1),
-            )
         if not self.freedoms.any():
-            none = np.zeros_like(own)
-            return _combine(np.vstack([none, self.documents]), self._freedoms(none), none > 0)
+            return self._document_spread()
+        counts, free, pool_free = self._seed_counts(seeds)
         used = np.where(np.isnan(own), np.nan, np.fmax(own, pool))
         free = np.where(used > own, np.minimum(free + pool_free, POOL_FREEDOM * free), free)
         variances = np.vstack([used / counts, np.nan_to_num(self.documents)])
@@ -77,6 +69,19 @@ class VarianceSources(NamedTuple):
             variances[:2, few] = variances[:2, few].sum(axis=0) * [[1.0], [0.0]]
             free = np.where(few, 1.0, free)
         return _combine(variances, self._freedoms(free), own > UNSTEADY * pool)
+
+    def _document_spread(self) -> Spread:
+        """Return variance and freedom of each difference where every group has one seed."""
+        none = np.zeros(self.ends.shape)
+        return _combine(np.vstack([none, self.documents]), self._freedoms(none), none > 0)
+
+    def _seed_counts(self, seeds: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
+        """Return seeds and freedom of both groups, (2, pairs), and the pool's freedom, (pairs,)."""
+        if seeds is None:
+            return self.counts[self.ends], self.freedoms[self.ends], self.pools @ self.freedoms
+        counts = np.vstack([seeds, seeds])
+        pool = (self.pools & (self.freedoms > 0)).sum(axis=1) * (seeds - 1)
+        return counts, counts - 1, pool
 
     def _freedoms(self, seeds: Numbers) -> Numbers:
         """Return the degrees of freedom of (one group, the other, documents), (3, pairs)."""

@@ -44,7 +44,7 @@ class Checkpointer:
     origin: dict[str, str]  # digests of the run, its data, its order and its sources
     settings: TrainSettings
     every: float  # seconds
-    start: TrainState = TrainState()
+    start: TrainState = field(default_factory=TrainState)
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     stop: bool = False

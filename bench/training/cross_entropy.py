@@ -33,6 +33,12 @@ def weighted_sum(hidden: Tensor, table: Tensor, targets: Tensor, weight: Tensor)
     return _WeightedSum.apply(hidden, table, targets, weight, tokens_per_piece(len(table)))
 
 
+def _logits_gradient(log_p: Tensor, index: Tensor, weight: Tensor) -> Tensor:
+    """Return the gradient by the logits, (n, V), in the memory of `log_p`."""
+    minus_one = torch.full_like(index, -1, dtype=torch.float32)
+    return log_p.exp_().scatter_add_(1, index, minus_one).mul_(weight)
+
+
 class _WeightedSum(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -46,9 +52,7 @@ class _WeightedSum(torch.autograd.Function):
             logits = (hidden[piece] @ table.T).float()  # (n, D) -> (n, V)
             log_p, index = functional.log_softmax(logits, dim=-1), targets[piece, None]
             total = total - (log_p.gather(1, index)[:, 0] * weight[piece]).sum()
-            minus_one = torch.full_like(index, -1, dtype=torch.float32)
-            gradient = log_p.exp_().scatter_add_(1, index, minus_one)
-            gradient = gradient.mul_(weight[piece, None]).to(table.dtype)  # (n, V), by the logits
+            gradient = _logits_gradient(log_p, index, weight[piece, None]).to(table.dtype)
             for_hidden[piece] = gradient @ table
             for_table += gradient.T @ hidden[piece]
         ctx.save_for_backward(for_hidden, for_table.to(table.dtype))

@@ -72,17 +72,14 @@ def train(
     not finite: recorded on the device, read at logged steps, so that no step waits for the device.
     """
     module = settings.group.wrap(objective)
-    sums = torch.tensor(start.unlogged, dtype=torch.float64, device=settings.device)
-    sums[0] *= settings.group.is_main  # a resumed sum is the one of all processes
+    sums = _resumed_sums(start, settings)
     first_bad = torch.full((), -1, device=settings.device)  # the first step that is not finite
     objective.train()  # not at every step: walking over the modules takes 0.2 ms
     for step in range(start.step, settings.steps):
-        batch, count = step_batch(objective, blocks, settings, step)
-        set_rate(optimizer, settings.rate(step))
-        total = torch.stack(train_step(module, batch, optimizer, settings, count=count))
-        first_bad = torch.where((first_bad < 0) & ~torch.isfinite(total[0]), step + 1, first_bad)
+        batch, total = _scheduled_step(objective, module, optimizer, blocks, settings, step)
         sums, done, log = sums + total, step + 1, None
-        if done % settings.log_every == 0 or done == settings.steps:
+        first_bad = _first_bad_step(first_bad, total[0], done)
+        if settings.logging_due(done):
             log = _logged_step(done, batch, sums, first_bad, settings)
             sums = torch.zeros_like(sums)
         save = checkpoint_due(done)
@@ -90,6 +87,32 @@ def train(
             validate = log is not None and settings.validation_due(done)
             yield StepEvent(done, sums, log, validate, save)
             objective.train()  # the caller may have switched to evaluation
+
+
+def _resumed_sums(start: TrainState, settings: TrainSettings) -> Tensor:
+    """Return nats and targets since the last logged step, (2,) float64, on the device."""
+    sums = torch.tensor(start.unlogged, dtype=torch.float64, device=settings.device)
+    sums[0] *= settings.group.is_main  # a resumed sum is the one of all processes
+    return sums
+
+
+def _scheduled_step(
+    objective: Objective,
+    module: nn.Module,
+    optimizer: OptimizerLike,
+    blocks: Blocks,
+    settings: TrainSettings,
+    step: int,
+) -> tuple[list[Batch], Tensor]:
+    """Do a step on its batch, at its rate; return the batch, and (nats, targets) on the device."""
+    batch, count = step_batch(objective, blocks, settings, step)
+    set_rate(optimizer, settings.rate(step))
+    return batch, torch.stack(train_step(module, batch, optimizer, settings, count=count))
+
+
+def _first_bad_step(first_bad: Tensor, nats: Tensor, done: int) -> Tensor:
+    """Return the first step with nats that are not finite, or -1, as a tensor on the device."""
+    return torch.where((first_bad < 0) & ~torch.isfinite(nats), done, first_bad)
 
 
 def set_rate(optimizer: OptimizerLike, rate: float) -> None:

@@ -46,6 +46,10 @@ class TrainSettings:
         }[self.schedule]
         return self.learning_rate * (self.final_rate + (1 - self.final_rate) * left)
 
+    def logging_due(self, done: int) -> bool:
+        """Return whether the curve gets a row after so many steps."""
+        return done % self.log_every == 0 or done == self.steps
+
     def validation_due(self, step: int) -> bool:
         """Return whether validation is due after this many steps; asked at logged steps only."""
         looks = {
