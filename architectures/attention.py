@@ -26,7 +26,7 @@ class Attention(LightModule):
     all), and a cache has exactly that room.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         heads: int,
@@ -64,26 +64,30 @@ class Attention(LightModule):
         `rotation` (T, K): of `rotary`. `mask` (B, 1, 1, T): True where a key may be seen.
         """
         B, T, _ = x.shape
-        queries, keys, values = self.split_heads(self.into(x), B, T)  # each (B, H, T, K)
-        if self.normed:
-            queries, keys = self.query_norm(queries), self.key_norm(keys)
-        if rotation is not None:
-            queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+        queries, new = self.project(x, rotation)  # each (B, H, T, K)
         dropout = self.dropout if self.training else 0.0
         if self.window and (self.window < T or position > 0 or cache is not None):
-            new = Cache(keys, values)
             mixed = attend_window(self.window, queries, new, cache, position, dropout)
             return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, T, H·K) -> (B, T, D)
-        if cache is not None:
-            keys, values = append_to_cache(cache, position, keys, values)  # views, not copies
-        if position > 0 and T > 1:  # token t sees the first position + t + 1 keys
-            mask = torch.ones(T, position + T, dtype=torch.bool, device=x.device).tril(position)
+        # views, not copies
+        keys, values = new if cache is None else append_to_cache(cache, position, *new)
+        if position > 0 and T > 1:
+            mask = seen_keys(position, T, x.device)
         causal = self.causal and position == 0 and T > 1
         mixed = functional.scaled_dot_product_attention(
             queries, keys, values, mask, dropout, causal
         )
         # (B, H, T, K) -> (B, T, H·K) -> (B, T, D); a single token is in this order already
         return self.out((mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1))
+
+    def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Cache]:
+        """Return queries, and keys with values, normed and rotated, (B, T, D) -> (B, H, T, K)."""
+        queries, keys, values = self.split_heads(self.into(x), x.shape[0], x.shape[1])
+        if self.normed:
+            queries, keys = self.query_norm(queries), self.key_norm(keys)
+        if rotation is not None:
+            queries, keys = rotate(queries, rotation), rotate(keys, rotation)
+        return queries, Cache(keys, values)
 
     def split_heads(self, mixed: Tensor, B: int, T: int) -> tuple[Tensor, ...]:
         """Return views of queries, keys and values, (B, T, 3·H·K) -> each (B, H, T, K)."""
@@ -113,6 +117,11 @@ class AttentionBackbone(Backbone):
         """
         attention = attention_flops(self.width, self.heads, length, square=full_mask)
         return len(self.blocks) * (attention + 16 * self.width**2)
+
+
+def seen_keys(position: int, T: int, device: torch.device) -> Tensor:
+    """Return a mask by which token t sees the first position + t + 1 keys, (T, position + T)."""
+    return torch.ones(T, position + T, dtype=torch.bool, device=device).tril(position)
 
 
 def append_to_cache(

@@ -25,7 +25,7 @@ class ChunkProducts(NamedTuple):
 
 
 @in_float32
-def generalised_delta_rule(
+def generalised_delta_rule(  # noqa: PLR0913 (the layout that the kernels share)
     reads: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -53,6 +53,13 @@ def generalised_delta_rule(
     if state is None and count == 1:
         news = solve_strictly_lower(p.system, -p.stored @ values)
         return out_of_chunks(p.corrected @ news + p.mixed @ values, length), None
+    read, after = _mix_chunks(p, values, state)
+    return out_of_chunks(read, length), None if state is None else after
+
+
+def _mix_chunks(p: ChunkProducts, values: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return what is read, (B, n, H, C, K), and the state after the last chunk."""
+    size = values.shape[-2]
     right = torch.cat([p.stored @ values, p.reading[..., :size, :]], dim=-1)
     solved = solve_strictly_lower(p.system, -right)
     # u without a state before, and what the state adds to it
@@ -61,27 +68,37 @@ def generalised_delta_rule(
     added = erasing @ news + adding @ values
     before, after = advance(erasing @ felt, p.decay.exp().mT, added, state)
     read = p.corrected @ news + p.mixed @ values
-    read = read + (p.reading[..., size:, :] + p.corrected @ felt) @ before
-    return out_of_chunks(read, length), None if state is None else after
+    return read + (p.reading[..., size:, :] + p.corrected @ felt) @ before, after
 
 
 def _products(inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> ChunkProducts:
     """Return the products within each chunk, decays counted from its middle."""
-    reads, keys, decays, erased, rates = inputs
-    since, size = decays.cumsum(-2), reads.shape[-2]
-    until = since[..., -1:, :]
-    middle = until / 2
-    reading = [erased * (since - decays - middle).exp(), reads * (since - middle).exp()]
-    rising = (middle - since).exp()
-    writing = [rates * erased * rising, keys * rising]
-    reading_, writing_ = torch.cat(reading, dim=-2), torch.cat(writing, dim=-2)  # (…, 2·C, K)
-    pairs = (reading_ @ writing_.mT) * earlier(size, reads)  # (…, 2·C, 2·C)
+    reading, writing, middle, until = _decayed_from_middle(inputs)  # (…, 2·C, K) twice
+    size = inputs[0].shape[-2]
+    pairs = (reading @ writing.mT) * earlier(size, reading)  # (…, 2·C, 2·C)
     (system, stored), (corrected, mixed) = (
         rows.split(size, dim=-1) for rows in pairs.split(size, dim=-2)
     )
     to_ends = middle.exp()
     products = (system, stored, corrected, mixed)
-    return ChunkProducts(*products, reading_ * to_ends, writing_ * to_ends, until)
+    return ChunkProducts(*products, reading * to_ends, writing * to_ends, until)
+
+
+def _decayed_from_middle(
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return what reads and what writes, as seen from a chunk's middle, and the decays.
+
+    These are in logarithms: of half the chunk and of the full chunk.
+    """
+    reads, keys, decays, erased, rates = inputs
+    since = decays.cumsum(-2)
+    until = since[..., -1:, :]
+    middle = until / 2
+    reading = [erased * (since - decays - middle).exp(), reads * (since - middle).exp()]
+    rising = (middle - since).exp()
+    writing = [rates * erased * rising, keys * rising]
+    return torch.cat(reading, dim=-2), torch.cat(writing, dim=-2), middle, until
 
 
 def earlier(size: int, like: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from architectures.short_convolution import ShortConvolution
 
 
 @in_float32
-def gated_delta_rule(
+def gated_delta_rule(  # noqa: PLR0913 (the layout that the kernels share)
     queries: Tensor,
     keys: Tensor,
     values: Tensor,
@@ -40,27 +40,54 @@ def gated_delta_rule(
     its token less what earlier ones of the chunk stored under similar keys.
     """
     length, (count, size) = queries.shape[1], chunks(queries.shape[1], chunk)
-    # (B, n, H, C, K or V)
-    queries, keys, values = (into_chunks(each, count, size) for each in (queries, keys, values))
-    since, strengths = (into_chunks(x.unsqueeze(-1), count, size) for x in (decays, strengths))
-    since = since.cumsum(-2)  # (B, n, H, C, 1)
+    # (B, n, H, C, K or V or 1)
+    inputs = (queries, keys, values, decays.unsqueeze(-1), strengths.unsqueeze(-1))
+    mixed, after = _mix_chunks(tuple(into_chunks(x, count, size) for x in inputs), state)
+    return out_of_chunks(mixed, length), None if state is None else after
+
+
+def _mix_chunks(inputs: tuple[Tensor, ...], state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Return what is read, (B, n, H, C, V), and the state after the last chunk.
+
+    The state is None for a single chunk without a state before.
+    """
+    queries, keys, values, decays, strengths = inputs
+    since = decays.cumsum(-2)  # (B, n, H, C, 1)
     between, scaled = decays_between(since), strengths * keys
     system = (scaled @ keys.mT) * between  # read as strictly lower, with ones on the diagonal
     news = solve_lower(system, strengths * values)
     weights = queries @ keys.mT * between  # (B, n, H, C, C)
-    if state is None and count == 1:
-        return out_of_chunks(weights @ news, length), None
-    stored = solve_lower(system, scaled * since.exp())
+    if state is None and news.shape[1] == 1:
+        return weights @ news, None
+    solved = (news, solve_lower(system, scaled * since.exp()))
+    return _carry_state(_state_factors(queries, keys, since), weights, solved, state)
+
+
+def _state_factors(queries: Tensor, keys: Tensor, since: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what reads the state before a chunk, what writes to it, and what is left of it."""
     until = since[..., -1:, :]  # the decay of the full chunk
-    reading, writing = queries * since.exp(), (keys * (until - since).exp()).mT
-    kept, mixed = until.exp(), []
-    shape = (values.shape[0], values.shape[2], keys.shape[-1], values.shape[-1])
-    current = values.new_zeros(shape) if state is None else state
-    for i in range(count):
+    return queries * since.exp(), (keys * (until - since).exp()).mT, until.exp()
+
+
+def _carry_state(
+    factors: tuple[Tensor, Tensor, Tensor],
+    weights: Tensor,
+    solved: tuple[Tensor, Tensor],
+    state: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return what is read, (B, n, H, C, V), and the state after the last chunk.
+
+    `factors`: of `_state_factors`; `weights` (B, n, H, C, C) between the tokens of a chunk;
+    `solved`: what is new without a state before, and what a state takes from it.
+    """
+    (reading, writing, kept), (news, stored), mixed = factors, solved, []
+    shape = (*writing[:, 0].shape[:-1], news.shape[-1])  # (B, H, K, V)
+    current = news.new_zeros(shape) if state is None else state
+    for i in range(news.shape[1]):
         new = news[:, i] - stored[:, i] @ current
         mixed.append(reading[:, i] @ current + weights[:, i] @ new)
         current = kept[:, i] * current + writing[:, i] @ new
-    return out_of_chunks(torch.stack(mixed, dim=1), length), None if state is None else current
+    return torch.stack(mixed, dim=1), current
 
 
 def solve_lower(system: Tensor, right: Tensor) -> Tensor:
@@ -101,15 +128,23 @@ class DeltaNetMixer(nn.Module):
         mixed, gate, strength, step = self.into(x).split(sizes, dim=-1)
         past, state = (None, None) if memory is None else memory
         mixed, past = self.convolution(mixed, past)
-        parts = functional.silu(mixed).split([self.keys, self.keys, self.values], dim=-1)
-        # (B, T, H·K) -> (B, T, H, K)
-        queries, keys, values = (part.unflatten(-1, (self.heads, -1)) for part in parts)
-        queries, keys = unit(queries) / math.sqrt(queries.shape[-1]), unit(keys)
-        decays = -self.log_rate.exp() * functional.softplus(step + self.step_bias)
+        queries, keys, values = self.split_heads(functional.silu(mixed))
+        decays = self.log_decays(step)
         inputs = (queries, keys, values, decays, strength.sigmoid(), state, self.chunk)
         read, state = self.recurrence(*inputs)
         read = self.norm(read).flatten(2) * functional.silu(gate)  # (B, T, H, V) -> (B, T, H·V)
         return self.out(read), None if past is None or state is None else DeltaNetState(past, state)
+
+    def log_decays(self, step: Tensor) -> Tensor:
+        """Return the logarithms of decays, (B, T, H)."""
+        return -self.log_rate.exp() * functional.softplus(step + self.step_bias)
+
+    def split_heads(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries of length 1/√K, keys of length 1, and values, each (B, T, H, ·)."""
+        parts = mixed.split([self.keys, self.keys, self.values], dim=-1)
+        # (B, T, H·K) -> (B, T, H, K)
+        queries, keys, values = (part.unflatten(-1, (self.heads, -1)) for part in parts)
+        return unit(queries) / math.sqrt(queries.shape[-1]), unit(keys), values
 
 
 def unit(x: Tensor) -> Tensor:
@@ -124,7 +159,7 @@ class GatedDeltaNet(BlockStack):
     3/4·D / H and twice that, rounded up to even widths, so that any D is accepted.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -52,7 +52,7 @@ class GLA(BlockStack):
     chunk the cost per token does not grow with the length; a chunk is padded to a power of two.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -28,6 +28,12 @@ class CacheState:
     room: int
 
 
+def copied_parameters(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the parameters that are not on the meta device."""
+    real = ((n, p) for n, p in model.named_parameters() if p.device.type != "meta")
+    return {name: parameter.detach().clone() for name, parameter in real}
+
+
 class HuggingFace(Backbone):
     """Wolf et al. 2020, arXiv:1910.03771: `model_type` names a family of `transformers.AutoModel`.
 
@@ -41,7 +47,7 @@ class HuggingFace(Backbone):
     `tokens` only (pieces are then fed one by one), or `none`. That is tried once per model.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,
@@ -64,8 +70,7 @@ class HuggingFace(Backbone):
         # why it keeps no state, once that was tried; empty where it keeps one
         self.refusal: str | None = None
         self.sizes: dict[tuple[int, int, torch.dtype], int] = {}
-        own = ((n, p) for n, p in self.model.named_parameters() if p.device.type != "meta")
-        self.own = {name: parameter.detach().clone() for name, parameter in own}
+        self.own = copied_parameters(self.model)
 
     def forward(
         self, x: Tensor, state: CacheState | None = None, lengths: Tensor | None = None

@@ -70,10 +70,7 @@ class Family:
         Raise TypeError for a key that it does not have, ValueError for the width.
         """
         default = self.default
-        for name in (*self.settings, *self.multiples):
-            if not hasattr(default, name):
-                close = near(name, default.to_dict())
-                raise TypeError(f"{name} is not a key of a {self.model_type}; {close}")
+        self._check_keys()
         own_heads = hasattr(default, "num_attention_heads") and not hasattr(default, "head_dim")
         if width < 4 * self.heads or (own_heads and width % self.heads):
             raise ValueError(
@@ -88,6 +85,13 @@ class Family:
             return type(default)(**({"hidden_size": width, "vocab_size": 2} | values))
         except Exception as error:  # of whatever kind its checks raise
             raise ValueError(" ".join(str(error).split())) from None
+
+    def _check_keys(self) -> None:
+        """Raise TypeError for a key that the family's configuration does not have."""
+        for name in (*self.settings, *self.multiples):
+            if not hasattr(self.default, name):
+                close = near(name, self.default.to_dict())
+                raise TypeError(f"{name} is not a key of a {self.model_type}; {close}")
 
     def _sizes(self, width: int, context: int) -> dict[str, Any]:
         """Return the keys of the default that follow width, context, layers, heads and dropout."""
@@ -148,13 +152,7 @@ class Family:
             )
         flags = [getattr(module, "is_causal", None) for module in large.modules()]
         causal = [flag for flag in flags if isinstance(flag, bool)]
-        embedding = module_name(large, large.get_input_embeddings())
-        tables = any(
-            isinstance(module, nn.Embedding) and module.num_embeddings >= CONTEXT
-            for name, module in large.named_modules()
-            if name != embedding
-        )
-        return FamilyShape(norm, all(causal), len(causal), tables)
+        return FamilyShape(norm, all(causal), len(causal), learns_positions(large))
 
 
 @cache
@@ -168,6 +166,16 @@ def family(**options: Any) -> Family:
 
 
 # --- what a model shows -----------------------------------------------------------------------
+
+
+def learns_positions(model: Any) -> bool:
+    """Tell whether a model has a table for the positions of its context."""
+    embedding = module_name(model, model.get_input_embeddings())
+    return any(
+        isinstance(module, nn.Embedding) and module.num_embeddings >= CONTEXT
+        for name, module in model.named_modules()
+        if name != embedding
+    )
 
 
 def final_norm(model: Any, width: int) -> str:

@@ -153,7 +153,7 @@ class Hyena(Backbone):
 
     causal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -55,9 +55,7 @@ class Recurrence(nn.Module):
         Raise RuntimeError where it does not and `kernels` is fla.
         """
         *inputs, state, _ = given
-        dtype = inputs[0].dtype
-        if torch.is_autocast_enabled("cuda"):
-            dtype = torch.get_autocast_dtype("cuda")
+        dtype = compute_dtype(inputs[0])
         key = (inputs[0].shape[2:], inputs[2].shape[2:], dtype, inputs[0].device)
         if key not in self.trials:
             self.trials[key] = self.disagreement(given, dtype)
@@ -90,9 +88,19 @@ class Recurrence(nn.Module):
             except Exception as error:  # whatever a kernel raises that does not compile
                 reason = " ".join(str(error).split())[:120]
                 return f"{PACKAGE} raised {type(error).__name__}: {reason}"
-        pairs = zip(expected, actual, strict=True)
-        off = max(((a - b).abs().max() / a.abs().max().clamp_min(1e-6)).item() for a, b in pairs)
+        off = relative_difference(expected, actual)
         return "" if off <= TOLERANCE[dtype] else f"{PACKAGE} is off by {off:.2g} of the reference"
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Return the precision of autocast on CUDA where that is enabled, else that of x."""
+    return torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else x.dtype
+
+
+def relative_difference(expected: list[Tensor], actual: list[Tensor]) -> float:
+    """Return the largest difference of a pair, as a share of the largest value expected."""
+    pairs = zip(expected, actual, strict=True)
+    return max(((a - b).abs().max() / a.abs().max().clamp_min(1e-6)).item() for a, b in pairs)
 
 
 def trial_inputs(given: tuple[Any, ...]) -> tuple[list[Tensor], Tensor]:
@@ -110,7 +118,7 @@ def trial_inputs(given: tuple[Any, ...]) -> tuple[list[Tensor], Tensor]:
     queries, keys, values, decays, *rest = drawn
     inputs = [queries * queries.shape[-1] ** -0.5, unit_vectors(keys), values]
     inputs += [-0.5 * decays.sigmoid(), *map(unit_vectors, rest[:-1])]
-    inputs += [strengths.sigmoid() for strengths in rest[-1:]]
+    inputs += map(torch.sigmoid, rest[-1:])
     return inputs, random((1, values.shape[2], keys.shape[-1], values.shape[-1]))
 
 

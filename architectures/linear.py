@@ -33,9 +33,7 @@ def linear_attention(
     mixed = (mix_pairs if per_head else mix_by_halves)(queries, keys, values, since)
     if state is None and count == 1:
         return out_of_chunks(mixed, length), None
-    until = since[..., -1:, :]  # the decay of the full chunk
-    added = (keys * (until - since).exp()).mT @ values  # (B, n, H, K, V)
-    before, after = carry_state(added, until.exp().mT, state)
+    before, after = states_between(keys, values, since, state)
     mixed = mixed + (queries * since.exp()) @ before
     return out_of_chunks(mixed, length), None if state is None else after
 
@@ -110,6 +108,15 @@ def mix_by_halves(queries: Tensor, keys: Tensor, values: Tensor, since: Tensor) 
         onwards += (reading @ read.mT) @ v[..., 0, :, :]
         half //= 2
     return mixed
+
+
+def states_between(
+    keys: Tensor, values: Tensor, since: Tensor, state: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the state before each chunk, (B, n, H, K, V), and after the last."""
+    until = since[..., -1:, :]  # the decay of the full chunk
+    added = (keys * (until - since).exp()).mT @ values  # (B, n, H, K, V)
+    return carry_state(added, until.exp().mT, state)
 
 
 def carry_state(added: Tensor, decay: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:

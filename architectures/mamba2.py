@@ -63,20 +63,27 @@ class Mamba2Block(nn.Module):
         self.out = nn.Linear(inner, sizes.width, bias=False)
 
     def forward(self, x: Tensor, memory: Mamba2State | None) -> tuple[Tensor, Mamba2State | None]:
-        inner, states = self.inner, self.state_width
-        parts = [inner, inner + 2 * states, self.heads]
+        parts = [self.inner, self.inner + 2 * self.state_width, self.heads]
         gate, mixed, step = self.into(self.norm(x)).split(parts, dim=-1)
         past, state = (None, None) if memory is None else memory
         mixed, past = self.convolution(mixed, past)
-        values, keys, queries = functional.silu(mixed).split([inner, states, states], dim=-1)
+        read, state = self.recur(functional.silu(mixed), step, state)
+        x = x + self.out(self.inner_norm(read * functional.silu(gate)))
+        return x, None if past is None or state is None else Mamba2State(past, state)
+
+    def recur(
+        self, mixed: Tensor, step: Tensor, state: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return what is read of the recurrence, (B, T, H·K), and its next matrices."""
+        sizes = [self.inner, self.state_width, self.state_width]
+        values, keys, queries = mixed.split(sizes, dim=-1)
         values = values.unflatten(-1, (self.heads, -1))  # (B, T, H·K) -> (B, T, H, K)
         step = functional.softplus(step + self.step_bias)  # (B, T, H)
         keys, queries = keys.unsqueeze(2), queries.unsqueeze(2)  # (B, T, 1, N): one for all heads
         driven, decays = values * step.unsqueeze(-1), -step * self.log_rate.exp()
         read, state = self.recurrence(queries, keys, driven, decays, state, self.chunk)
-        read = (read + self.skip[:, None] * values).flatten(2)  # (B, T, H, K) -> (B, T, H·K)
-        x = x + self.out(self.inner_norm(read * functional.silu(gate)))
-        return x, None if past is None or state is None else Mamba2State(past, state)
+        # (B, T, H, K) -> (B, T, H·K)
+        return (read + self.skip[:, None] * values).flatten(2), state
 
 
 class Mamba2(Backbone):
@@ -88,7 +95,7 @@ class Mamba2(Backbone):
 
     causal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -74,7 +74,7 @@ class MinimalRNN(BlockStack):
     as in the paper's plain form; the scan needs no logarithms, and so no positive candidates.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -91,19 +91,25 @@ def mlstm(
     forget gates, (B, H, T), before their exponential and sigmoid. Token by token and chunk by chunk
     are the same. Without a memory the text starts here, and none is returned.
     """
-    *others, values, enter, keep = inputs
-    wide = torch.promote_types(values.dtype, torch.float32)
-    streams = [
-        stream.to(wide).split(chunk, dim=2)
-        for stream in (*others, values, enter, functional.logsigmoid(keep))
-    ]
+    streams = _chunk_streams(inputs, chunk)
     last, mixed = memory, []
     for i, (q, k, v, gate, decay) in enumerate(zip(*streams, strict=True)):
         ends = memory is None and i + 1 == len(streams[0])  # nothing continues the last chunk
         output, last = _mix_chunk((q, k, v), gate, decay.cumsum(2), last, not ends)
         mixed.append(output)
     joined = mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=2)
-    return joined.to(values.dtype), None if memory is None else last
+    return joined.to(inputs[2].dtype), None if memory is None else last
+
+
+def _chunk_streams(
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], chunk: int
+) -> list[tuple[Tensor, ...]]:
+    """Return the chunks of each input, in float32 at least; forget gates as logarithms."""
+    *others, keep = inputs
+    wide = torch.promote_types(inputs[2].dtype, torch.float32)
+    return [
+        stream.to(wide).split(chunk, dim=2) for stream in (*others, functional.logsigmoid(keep))
+    ]
 
 
 def _mix_chunk(
@@ -122,22 +128,40 @@ def _mix_chunk(
     before = torch.zeros_like(strength[..., :1]) if past is None else past.largest[..., None]
     highest = torch.maximum(strength.cummax(dim=2).values, before).detach()  # (B, H, L)
     scores = (q @ k.mT) * _gates_between(strength, highest)
-    top, bottom = scores @ v, scores.sum(-1)  # (B, H, L, V) and (B, H, L)
     carried = (before - highest).exp()  # (B, H, L): what is left of the past, divided
-    if past is not None:
-        top = top + carried[..., None] * (q @ past.matrix)
-        bottom = bottom + carried * (q @ past.keys[..., None])[..., 0]
+    top, bottom = _weighted_sums(q, v, scores, past, carried)
     one = (-decayed - highest).exp()  # 1, divided
     output = top / torch.maximum(bottom.abs(), one)[..., None]
     if not carry:
         return output, None
-    weighted = k * (strength - highest[..., -1:]).exp()[..., None]  # (B, H, L, K)
+    shares = (strength - highest[..., -1:]).exp()
+    largest = highest[..., -1] + decayed[..., -1]
+    return output, _next_memory(k * shares[..., None], v, past, carried[..., -1], largest)
+
+
+def _weighted_sums(
+    q: Tensor, v: Tensor, scores: Tensor, past: MatrixMemory | None, carried: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the sums of weighted values, (B, H, L, V), and of weights, (B, H, L)."""
+    top, bottom = scores @ v, scores.sum(-1)
+    if past is not None:
+        top = top + carried[..., None] * (q @ past.matrix)
+        bottom = bottom + carried * (q @ past.keys[..., None])[..., 0]
+    return top, bottom
+
+
+def _next_memory(
+    weighted: Tensor, v: Tensor, past: MatrixMemory | None, left: Tensor, largest: Tensor
+) -> MatrixMemory:
+    """Return the memory after a chunk: its keys, weighted, (B, H, L, K), and what is left, (B, H).
+
+    `left` is the share of the past that remains.
+    """
     matrix, total = weighted.mT @ v, weighted.sum(2)
     if past is not None:
-        left = carried[..., -1]
         matrix = matrix + left[..., None, None] * past.matrix
         total = total + left[..., None] * past.keys
-    return output, MatrixMemory(matrix, total, highest[..., -1] + decayed[..., -1])
+    return MatrixMemory(matrix, total, largest)
 
 
 def _gates_between(strength: Tensor, highest: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ class ModernBert(Backbone):
 
     causal = False
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -55,7 +55,7 @@ class MoE(Transformer):
     costs in the dense decoder of this width (finer experts: DeepSeekMoE, arXiv:2401.06066).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -85,7 +85,7 @@ class RetNet(Backbone):
 
     causal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

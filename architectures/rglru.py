@@ -104,7 +104,7 @@ class RGLRU(Backbone):
 
     causal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

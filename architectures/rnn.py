@@ -29,6 +29,12 @@ def cuda_autocast_dtype(x: Tensor) -> torch.dtype | None:
     return None
 
 
+def cell_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the precision of cells on CUDA: float32 where cuDNN has no bfloat16."""
+    old = (torch.backends.cudnn.version() or 0) < CUDNN_BFLOAT16
+    return torch.float32 if dtype == torch.bfloat16 and old else dtype
+
+
 class RNN(Backbone):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, doi:10.1162/neco.1997.9.8.1735).
 
@@ -84,8 +90,7 @@ class RNN(Backbone):
         In float32 where cuDNN has no bfloat16: torch would step from token to token. Without
         gradients the cells are cast once per text, and not for every decoded token.
         """
-        if dtype == torch.bfloat16 and (torch.backends.cudnn.version() or 0) < CUDNN_BFLOAT16:
-            dtype = torch.float32
+        dtype = cell_dtype(dtype)
         start = self.init_state(len(x), 0, x) if state is None else state
         before = self.join([part.to(dtype) for part in self.parts(start)])
         with torch.autocast("cuda", enabled=False):

@@ -62,20 +62,25 @@ class TimeMixing(nn.Module):
 
     def __init__(self, sizes: RWKVSizes, kernels: Kernels, first: bool) -> None:
         super().__init__()
-        width, rank, inner = sizes.width, sizes.rank, sizes.inner
+        width, inner = sizes.width, sizes.inner
         self.heads, self.chunk = sizes.heads, sizes.chunk
         self.recurrence = Recurrence(generalised_delta_rule, "generalised_delta_rule", kernels)
         # the share of the token before, for each of the six maps below
         self.shifts = nn.Parameter(torch.full((6, 1, 1, width), 0.5))
-        self.reads, self.keys, self.values = (nn.Linear(width, inner, bias=False) for _ in range(3))
-        self.decay, self.rate = LowRank(width, rank, inner), LowRank(width, rank, inner)
-        self.gate = LowRank(width, rank, inner, bias=False)
-        self.older = None if first else LowRank(width, rank, inner)
+        self._add_maps(sizes, first)
         self.erased_scale = nn.Parameter(torch.full((inner,), 0.85))
         self.rate_scale = nn.Parameter(torch.ones(inner))
         self.bonus = nn.Parameter(torch.zeros(inner))
         self.norm = nn.GroupNorm(sizes.heads, inner, eps=1e-5 * sizes.head_width)
         self.out = nn.Linear(inner, width, bias=False)
+
+    def _add_maps(self, sizes: RWKVSizes, first: bool) -> None:
+        """Set the maps of the shifted input, in the order in which weights are drawn."""
+        width, rank, inner = sizes.width, sizes.rank, sizes.inner
+        self.reads, self.keys, self.values = (nn.Linear(width, inner, bias=False) for _ in range(3))
+        self.decay, self.rate = LowRank(width, rank, inner), LowRank(width, rank, inner)
+        self.gate = LowRank(width, rank, inner, bias=False)
+        self.older = None if first else LowRank(width, rank, inner)
 
     def forward(
         self, x: Tensor, memory: RWKVState | None, first: Tensor | None
@@ -83,17 +88,22 @@ class TimeMixing(nn.Module):
         """Return the mix, the next matrices, and the values of the first layer, (B, T, H·K)."""
         shift = token_shift(x, None if memory is None else memory.mixed)
         shifted = torch.addcmul(x, shift, self.shifts)  # (6, B, T, D)
-        for_reads, for_decay, for_keys, for_values, for_rate, for_gate = shifted.unbind(0)
+        *for_rule, for_gate = shifted.unbind(0)
+        parts = self._rule_inputs(for_rule, first)
+        mixed, state = self._recur(parts, None if memory is None else memory.state)
+        out = self.out(mixed.flatten(2) * self.gate(for_gate, torch.sigmoid))
+        return out, state, parts[2] if first is None else first
+
+    def _rule_inputs(self, shifted: list[Tensor], first: Tensor | None) -> tuple[Tensor, ...]:
+        """Return reads, keys, values, decays, erased directions and rates, (B, T, H·K) each."""
+        for_reads, for_decay, for_keys, for_values, for_rate = shifted
         keys, values = self.keys(for_keys), self.values(for_values)  # (B, T, H·K)
         rate = self.rate(for_rate).sigmoid()
         if self.older is not None and first is not None:
             values = torch.lerp(values, first, self.older(for_values).sigmoid())
         decays = -STRONGEST * self.decay(for_decay, torch.tanh).sigmoid()
         erased, written = keys * self.erased_scale, keys * (1 + (rate - 1) * self.rate_scale)
-        parts = (self.reads(for_reads), written, values, decays, erased, rate)
-        mixed, state = self._recur(parts, None if memory is None else memory.state)
-        out = self.out(mixed.flatten(2) * self.gate(for_gate, torch.sigmoid))
-        return out, state, values if first is None else first
+        return self.reads(for_reads), written, values, decays, erased, rate
 
     def _recur(
         self, parts: tuple[Tensor, ...], state: Tensor | None
@@ -157,7 +167,7 @@ class RWKV7(Backbone):
 
     causal = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

@@ -28,20 +28,24 @@ class DiagonalStateSpace(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Mix (B, T, D); `state` (2·M, D, B) is s before x, real parts above imaginary ones."""
-        pieces, mixed = x.transpose(1, 2).split(self.chunk, dim=-1), []  # each (B, D, C)
+        pieces = x.transpose(1, 2).split(self.chunk, dim=-1)  # each (B, D, C)
+        mixed, after = self.mix_chunks(pieces, state)
+        read = torch.cat(mixed, dim=-1).transpose(1, 2).to(x.dtype) + self.skip.to(x.dtype) * x
+        return read, None if state is None or after is None else after.to(state.dtype)
+
+    def mix_chunks(
+        self, pieces: tuple[Tensor, ...], state: Tensor | None
+    ) -> tuple[list[Tensor], Tensor | None]:
+        """Return what each chunk reads, and the state after the last where one was given."""
+        mixed = []
         powers, kernel, recall = self.filters(pieces[0].shape[-1])
         current, dtype = state, kernel.dtype
         for index, piece in enumerate(pieces):
             size, piece = piece.shape[-1], piece.to(dtype)
-            read = convolve(piece, kernel[:, :size])
-            if current is not None:
-                recalled = recall[:, :size] @ current.transpose(0, 1).to(dtype)
-                read = read + recalled.permute(2, 0, 1)  # (D, C, B) -> (B, D, C)
-            mixed.append(read)
+            mixed.append(read_chunk(piece, kernel[:, :size], recall[:, :size], current))
             if state is not None or index + 1 < len(pieces):
                 current = advance(piece, powers[..., : size + 1], current)
-        read = torch.cat(mixed, dim=-1).transpose(1, 2).to(x.dtype) + self.skip.to(x.dtype) * x
-        return read, None if state is None or current is None else current.to(state.dtype)
+        return mixed, current
 
     def filters(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the powers of the modes (see `waves`) and two filters for a chunk of C tokens.
@@ -58,13 +62,27 @@ class DiagonalStateSpace(nn.Module):
         shape, step = (-1, self.modes), self.log_step.exp()
         rate, frequency = self.log_rate.view(shape).T.exp(), self.frequency.view(shape).T
         exponent = torch.complex(-rate * step, frequency * step).unsqueeze(-1)  # Δ·a, (M, D, 1)
-        # t = stride·i + j: a product of two short tables instead of C + 1 exponentials
-        stride = math.isqrt(size) + 1
-        steps = torch.arange(stride, dtype=step.dtype, device=step.device)
-        fine, coarse = (exponent * steps).exp(), (exponent * (stride * steps)).exp()
-        powers = (coarse.unsqueeze(-1) * fine.unsqueeze(-2)).flatten(-2)[..., : size + 1]
+        powers = exponential_powers(exponent, size, step)
         read = torch.view_as_complex(self.read.view(-1, self.modes, 2)).T
         return powers, read * (powers[..., 1] - 1) * step / exponent.squeeze(-1)
+
+
+def exponential_powers(exponent: Tensor, size: int, like: Tensor) -> Tensor:
+    """Return exp(exponent·t) for t = 0 … C, (M, D, 1) -> (M, D, C + 1); `like`: a real tensor."""
+    # t = stride·i + j: a product of two short tables instead of C + 1 exponentials
+    stride = math.isqrt(size) + 1
+    steps = torch.arange(stride, dtype=like.dtype, device=like.device)
+    fine, coarse = (exponent * steps).exp(), (exponent * (stride * steps)).exp()
+    return (coarse.unsqueeze(-1) * fine.unsqueeze(-2)).flatten(-2)[..., : size + 1]
+
+
+def read_chunk(x: Tensor, kernel: Tensor, recall: Tensor, state: Tensor | None) -> Tensor:
+    """Return the convolution of a chunk, and what is read of the state before it, (B, D, C)."""
+    read = convolve(x, kernel)
+    if state is None:
+        return read
+    recalled = recall @ state.transpose(0, 1).to(x.dtype)
+    return read + recalled.permute(2, 0, 1)  # (D, C, B) -> (B, D, C)
 
 
 def convolve(x: Tensor, kernel: Tensor) -> Tensor:

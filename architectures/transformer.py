@@ -52,7 +52,7 @@ class Transformer(AttentionBackbone):
     GELU, 3·D wide, as in Gemma and Griffin.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,

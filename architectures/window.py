@@ -29,26 +29,40 @@ def attend_window(
     Blocks of `window` tokens attend to themselves and the block before: time and memory grow
     linearly with T.
     """
-    B, H, T, K = queries.shape
-    if ring is not None and T == 1:  # any order of slots will do: positions are in the keys
+    if (
+        ring is not None and queries.shape[2] == 1
+    ):  # any order of slots will do: positions are in the keys
         _write_ring(window, new, ring, position)
-        seen = min(position + 1, window)
-        return functional.scaled_dot_product_attention(
-            queries, ring.keys[:, :, :seen], ring.values[:, :, :seen]
-        )
-    blocks, spare = -(-T // window), -T % window
+        return _attend_ring(queries, ring, min(position + 1, window))
     keys, values = (
         _in_block_pairs(tokens, None if ring is None else ring[i], window, position)
         for i, tokens in enumerate(new)
     )
+    mixed = _attend_blocks(queries, Cache(keys, values), window, position, dropout)
+    if ring is not None:
+        _write_ring(window, new, ring, position)
+    return mixed
+
+
+def _attend_blocks(
+    queries: Tensor, pairs: Cache, window: int, position: int, dropout: float
+) -> Tensor:
+    """Attend from each block to its pair of blocks, (B, H, T, K)."""
+    B, H, T, K = queries.shape
+    blocks, spare = -(-T // window), -T % window
     padded = functional.pad(queries, (0, 0, 0, spare)).reshape(B * H, blocks, window, K)
     mask = _block_mask(window, blocks, position, queries.device)[None]
     mixed = functional.scaled_dot_product_attention(
-        padded, keys, values, attn_mask=mask, dropout_p=dropout
+        padded, pairs.keys, pairs.values, attn_mask=mask, dropout_p=dropout
     )
-    if ring is not None:
-        _write_ring(window, new, ring, position)
     return mixed.view(B, H, blocks * window, K)[:, :, :T]
+
+
+def _attend_ring(queries: Tensor, ring: Cache, seen: int) -> Tensor:
+    """Attend from a single token to the first `seen` slots of a ring, (B, H, 1, K)."""
+    return functional.scaled_dot_product_attention(
+        queries, ring.keys[:, :, :seen], ring.values[:, :, :seen]
+    )
 
 
 def _in_block_pairs(tokens: Tensor, ring: Tensor | None, window: int, position: int) -> Tensor:

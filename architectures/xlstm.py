@@ -17,7 +17,7 @@ class XLSTM(BlockStack):
     tokens an mLSTM mixes at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         width: int,
         context: int,
