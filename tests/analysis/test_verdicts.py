@@ -1,4 +1,4 @@
-"""Verdicts on pairs: against scipy and closed forms, against a simulated truth, and as sentences."""
+"""Verdicts on pairs: against scipy, closed forms and a simulated truth, and as sentences."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def test_the_jackknife_of_one_variant_is_that_of_its_difference_from_zero() -> N
     assert variant["documents"] == pytest.approx(stats.effective_n(sizes))
 
 
-# --- sentences --------------------------------------------------------------------------------------------------------
+# --- sentences ---------------------------------------------------------------
 
 
 def compared(root: Path) -> Comparison:
@@ -136,7 +136,7 @@ def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None
     assert "The tokenizer differs (bpe · bytes)" in reporting.make_report(root)[0].read_text()
 
 
-# --- the answer first: odd tables -------------------------------------------------------------------------------------
+# --- the answer first: odd tables --------------------------------------------
 
 
 def answer(root: Path) -> list[str]:
@@ -166,7 +166,7 @@ def test_encoders_alone_are_told_apart_from_likelihoods(tmp_path: Path) -> None:
 
 
 def test_where_everything_is_tied_nothing_is_called_best(tmp_path: Path) -> None:
-    """To the last digit, in all seeds and documents: no division by the variance that is not there."""
+    """To the last digit, in all seeds and documents: no division by a variance of zero."""
     table = fake_records.make_documents(1.2, 0)
     for arch in ("lstm", "gru", "decoder"):
         for seed in range(3):
@@ -190,7 +190,7 @@ def test_whoever_wins_is_named_and_by_how_much(tmp_path: Path) -> None:
     assert 2 <= len(said) <= 6
 
 
-# --- the A/A control --------------------------------------------------------------------------------------------------
+# --- the A/A control ---------------------------------------------------------
 
 
 def test_the_control_is_a_row_of_its_own_outside_mean_count_pool_and_family(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What it takes to reach a target: read off looks, by bytes of what was looked at, and a miss is a miss."""
+"""Cost to reach a target: read off evaluations, by their bytes; a missed target has no value."""
 
 import json
 import math
@@ -27,7 +27,7 @@ LOOKS = 10
 def write(
     root: Path, arch: str, seed: int, ends: float, flops: float = 1000.0, known: bool = True
 ) -> None:
-    """A run whose validation curve falls evenly from 3 to `ends` bits per byte, in ten looks a thousand tokens apart."""
+    """A run whose validation curve falls evenly from 3 to `ends` bits per byte in ten points."""
     folder = fake_records.write_run(root, arch, seed)
     lines = []
     for look in range(1, LOOKS + 1):

@@ -1,4 +1,4 @@
-"""Reference lines: n-grams against closed forms and a plain second version, and how they stand in records and on the page."""
+"""Reference lines: n-grams against closed forms and a plain second version; records and page."""
 
 import json
 import math
@@ -25,7 +25,7 @@ OF = 5  # ids
 
 
 def plain(train: list[int], history: tuple[int, ...], order: int) -> np.ndarray:
-    """(OF,) interpolated Kneser–Ney with one discount an order, word for word from its definition."""
+    """Return (OF,) interpolated Kneser–Ney by its definition, with one discount per order."""
 
     def count(n: int, top: bool) -> Counter:
         grams = [tuple(train[i : i + n]) for i in range(len(train) - n + 1)]
@@ -97,7 +97,7 @@ def test_discounts_follow_counts_of_counts_and_fall_back_where_there_are_none() 
 @pytest.mark.slow
 @pytest.mark.parametrize(("modified", "expected"), [(False, 1.558), (True, 1.523)])
 def test_six_grams_on_tiny_shakespeare(modified: bool, expected: float) -> None:
-    """The known figures of the tail split, in nats a character. TINY_SHAKESPEARE names the file, which is not ours."""
+    """Published figures of the tail split, in nats per character; needs $TINY_SHAKESPEARE."""
     if not os.environ.get("TINY_SHAKESPEARE"):
         pytest.skip("TINY_SHAKESPEARE names no file")
     text = Path(os.environ["TINY_SHAKESPEARE"]).read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def test_six_grams_on_tiny_shakespeare(modified: bool, expected: float) -> None:
     assert -np.log(kept).mean() == pytest.approx(expected, abs=0.005)
 
 
-# --- the lines of a text ----------------------------------------------------------------------------------------------
+# --- the lines of a text -----------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
     )
 
 
-# --- in the report ----------------------------------------------------------------------------------------------------
+# --- in the report -----------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +222,8 @@ def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
     drawings = page[: page.index("Generated text")]
     assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1
     assert (
-        "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: all but pairs are clearly better."
-        in page
+        "The best n-gram with the same context (Kneser–Ney, 7-gram) reaches 2.050: "
+        "all but pairs are clearly better." in page
     )
 
 

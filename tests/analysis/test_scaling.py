@@ -1,4 +1,4 @@
-"""Scaling laws: known exponents come back, known laws meet where they do, and what can not be told is not told."""
+"""Scaling laws: known exponents and crossings are recovered, and unclear ones are not claimed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,8 @@ from bench.stats.scaling_laws import DATA, ScalingLaw
 from tests import fake_records
 from tests.stats.known_laws import A_STEP, CENTER, SIZES, STEPS, TRUTH, loss
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
+
 
 def write(
     root: Path,
@@ -57,7 +58,7 @@ def scale(root: Path) -> ScalingStudy:
     return found
 
 
-# --- from records -----------------------------------------------------------------------------------------------------
+# --- from records ------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,7 @@ def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
 
 
 def test_where_the_oracle_is_known_its_loss_is_the_floor(tmp_path: Path) -> None:
-    """As sources drawn from a seed record it: nats per token, and the best possible on the same tokens."""
+    """Nats per token and the oracle's on the same tokens, as synthetic sources record them."""
     law = TRUTH["lstm"]
     for size in SIZES:
         for steps in STEPS:

@@ -1,4 +1,4 @@
-"""The page's parts about further protocols and about encoders, from records that no training made."""
+"""The page's parts on further protocols and encoders, from records made without training."""
 
 import re
 from pathlib import Path

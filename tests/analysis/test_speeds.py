@@ -1,4 +1,4 @@
-"""The report of speed and memory: ratios, what may be claimed of them, crossovers, gaps, and the tables of costs."""
+"""The report of speed and memory: ratios, claims, crossovers, gaps, and the tables of costs."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ def sat(
     doctor: Any = None,
     starts: Sequence[int] = (),
 ) -> MeasuredSession:
-    """A sitting of made-up numbers; `again`: of the first one's twin; `starts`: the first round of each process."""
+    """A session of made-up numbers; `again`: of the A/A control; `starts`: first rounds."""
     for arch, metrics in entered.items():
         fake_records.write_measure(root, arch, metrics=metrics, starts=list(starts))
     if again:
@@ -83,7 +83,7 @@ def noisy(value: float, rounds: int = 40, share: float = 0.004, weather: Any = 1
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder that holds a full measurement and no run, with its report; and what a terminal shows of it."""
+    """A folder with a full measurement and no run, its report, and the output in the terminal."""
     root = fake_records.write_deep(tmp_path_factory.mktemp("results") / "suite")
     return root, reporting.make_report(root)[1]
 
@@ -104,7 +104,7 @@ def full(alone: Path) -> SpeedGroup:
     return grouped(session_builder.build_sessions(records.measures, records.calibrations)[0])
 
 
-# --- ratios -----------------------------------------------------------------------------------------------------------
+# --- ratios ------------------------------------------------------------------
 
 
 def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     )
 
 
-# --- what may be claimed ----------------------------------------------------------------------------------------------
+# --- what may be claimed -----------------------------------------------------
 
 
 def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> MeasuredSession:
@@ -177,8 +177,8 @@ def test_a_pair_that_differs_refuses(tmp_path: Path) -> None:
     sitting = two(tmp_path, noisy(1050))
     assert not sitting.allows_claim(TRAIN)
     assert (
-        "No speed claim on this machine today about training: the A/A control, the same model measured twice, gave 1.0"
-        in said(sitting)
+        "No speed claim on this machine today about training: the A/A control, "
+        "the same model measured twice, gave 1.0" in said(sitting)
     )
     assert "not inside 0.97 to 1.03" in said(sitting)
     assert "Fastest" not in said(sitting)
@@ -256,8 +256,8 @@ def test_a_sitting_that_was_stopped_claims_nothing_and_stands_only_where_no_whol
     write(tmp_path, "20260102T101010", 1000, stopped=True)
     assert not used(tmp_path).allows_claim(TRAIN)
     assert (
-        "No speed claim on this machine today about training: the session was stopped before its end."
-        in said(used(tmp_path))
+        "No speed claim on this machine today about training: "
+        "the session was stopped before its end." in said(used(tmp_path))
     )
     write(tmp_path, "20260101T101010", 500, stopped=False)  # though it is the older one
     assert used(tmp_path).allows_claim(TRAIN)
@@ -272,7 +272,7 @@ def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_pa
     assert "no model was measured twice" in said(sitting)
 
 
-# --- crossovers -------------------------------------------------------------------------------------------------------
+# --- crossovers --------------------------------------------------------------
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 
@@ -390,7 +390,7 @@ def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
     assert "Drawn: 3 of 7 architectures." in speed_plots.speed_plots(full)[0].caption
 
 
-# --- the numbers of costs ---------------------------------------------------------------------------------------------
+# --- the numbers of costs ----------------------------------------------------
 
 
 def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
     assert prefill.gain == pytest.approx(0)
 
 
-# --- the page ---------------------------------------------------------------------------------------------------------
+# --- the page ----------------------------------------------------------------
 
 
 def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
@@ -484,8 +484,8 @@ def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
 
 def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
     assert (
-        "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. The median half width"
-        in page
+        "Measured at depth “full”: 60 rounds of rates and 7 rounds at each length. "
+        "The median half width" in page
     )
     assert "A/A control: lstm measured twice, a ratio that should be 1: training " in page
     assert "Calibration: 2 checks on models of known cost, all passed." in page
@@ -528,8 +528,8 @@ def test_who_has_no_curve_at_all_is_said_once(full: SpeedGroup) -> None:
 def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup) -> None:
     notes = cost_tables.memory_table(full).notes
     assert (
-        "— energy per token · all: not available: this system has no counter of energy that can be read"
-        in notes
+        "— energy per token · all: not available: "
+        "this system has no counter of energy that can be read" in notes
     )
     assert "energy per token" not in cost_tables.memory_table(full).titles
     decoding = speed_tables.decoding_table(full)
@@ -547,9 +547,10 @@ def test_the_process_rise_is_never_a_ranking(full: SpeedGroup) -> None:
 
 def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
     table = pd.read_csv(alone / "report" / "speeds.csv")
-    wanted = "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim".split(
-        ","
+    columns = (
+        "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim"
     )
+    wanted = columns.split(",")
     assert list(table.columns)[: len(wanted)] == wanted
     base = table[table["at"].isna() & (table["metric"] == TRAIN)].set_index("arch")
     assert base["ratio_to_reference"]["lstm"] == 1
