@@ -1,5 +1,6 @@
 """Score held-out text: the headline protocol, further ones, encoders, infilling."""
 
+from bench.evaluation.context_sweep import context_sweep
 from bench.evaluation.infilling import infill
 from bench.evaluation.likelihood import (
     Score,
@@ -11,7 +12,7 @@ from bench.evaluation.likelihood import (
     validation_nats,
 )
 from bench.evaluation.masked_likelihood import sampled_window_likelihood
-from bench.evaluation.protocols import check_supported, context_sweep, score_by_protocol
+from bench.evaluation.protocols import check_supported, score_by_protocol
 from bench.evaluation.pseudo_likelihood import pseudo_likelihood
 from bench.evaluation.sampling import token_windows
 

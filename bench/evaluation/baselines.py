@@ -1,7 +1,8 @@
-"""Reference lines: what needs no architecture reaches on the same scored text. Written after training, read by the report.
+"""Compute baselines without an architecture on the scored text, for the report.
 
-uniform: every token alike · unigram: how often each is in the training part · n-gram: modified Kneser–Ney of its best order,
-under the context that the protocol allows and without that limit · lzma: a compressor that was given the training text.
+uniform: equal probabilities · unigram: frequencies in the training part · n-gram: modified
+Kneser–Ney of its best order, under the context that the protocol allows and without that limit ·
+lzma: a compressor that is given the training text.
 """
 
 import lzma
@@ -17,18 +18,18 @@ from bench.data import Corpus, Part, Vocabulary, nats_per_unit
 from bench.data.blocks import spaced_blocks
 from bench.evaluation import ngram
 from bench.evaluation.ngram import Floats
-from bench.records.metrics import Metric
+from bench.records.metrics import metric
 from bench.records.schema import SCHEMA
 from bench.records.store import write_json
 
-MAX_ORDER = 24  # at most
-PATIENCE = 2  # orders in a row that are no better end the search
-MAX_TOKENS = 4_000_000  # tokens of the training part that are counted, and of held-out parts that are scored: more would take minutes
+MAX_ORDER = 24
+PATIENCE = 2  # orders in a row without improvement end the search
+MAX_TOKENS = 4_000_000  # counted of the training part, scored of held-out parts; more takes minutes
 Progress = Callable[[str], None]
 
 
 class Baseline(NamedTuple):
-    """One reference: how it was made, and its nats of each token of the scored and of the validation part."""
+    """One baseline and its nats per token of the scored and of the validation part."""
 
     name: str
     context: str  # none | windows: as much as the protocol allows | unlimited
@@ -47,12 +48,12 @@ class HeldOutTokens(NamedTuple):
 
 
 def baselines_path(root: Path, digest: str, context: int) -> Path:
-    """Where the reference lines of a text under a context lie in a results folder."""
+    """Return the path of the baselines of a text under a context in a results folder."""
     return root / "references" / f"{digest}-{context}.json"
 
 
 def ensure_baselines(root: Path, corpus: Corpus, context: int, progress: Progress) -> None:
-    """Write the reference lines of a text, unless they are there."""
+    """Write the baselines of a text, unless they exist."""
     place = baselines_path(root, corpus.digest, context)
     if place.exists():
         return
@@ -68,73 +69,61 @@ def ensure_baselines(root: Path, corpus: Corpus, context: int, progress: Progres
     }
     held = sum(len(part.tokens) for part in _held_out_parts(corpus))
     if held > MAX_TOKENS:
-        write_json(
-            place,
-            about
-            | {
-                "reason": f"the held-out parts have {held:,} tokens: reference lines are drawn up to {MAX_TOKENS:,}"
-            },
-        )
+        reason = f"the held-out parts have {held:,} tokens: baselines are computed up to "
+        write_json(place, about | {"reason": f"{reason}{MAX_TOKENS:,}"})
         return
-    progress(f"reference lines: n-grams and a compressor on {len(scored.tokens):,} tokens")
-    look = _validation_offsets(corpus.parts["validation"], context)
+    progress(f"baselines: n-grams and a compressor on {len(scored.tokens):,} tokens")
+    offsets = _validation_offsets(corpus.parts["validation"], context)
     made = [
-        _baseline_entry(line, scored, corpus.vocabulary, look)
+        _baseline_entry(line, scored, corpus.vocabulary, offsets)
         for line in compute_baselines(corpus, context)
     ]
     write_json(place, about | {"lines": [*made, _compressor_entry(corpus, scored)]})
 
 
 def compute_baselines(corpus: Corpus, context: int) -> Iterator[Baseline]:
-    """Every reference that gives each token a probability."""
+    """Yield each baseline that gives every token a probability."""
     size, held = corpus.vocabulary.size, held_out_tokens(corpus, context)
     train = np.asarray(corpus.parts["train"].tokens)
-    counted = (
-        ""
-        if len(train) <= MAX_TOKENS
-        else f", counted in the last {MAX_TOKENS:,} of {len(train):,} training tokens"
-    )
-    yield _baseline(
-        "uniform", "none", "every token alike", np.full(len(held.ids), math.log(size)), held
-    )
-    chosen = "" if len(held.parts) > 1 else ", the order chosen on the scored text itself"
-    found = {"windows": OrderSearch(held.limited), "unlimited": OrderSearch(held.unlimited)}
-    for n, probability in enumerate(
-        ngram.probabilities(train[-MAX_TOKENS:], held.ids, size, MAX_ORDER), 1
-    ):
+    counted = f", counted in the last {MAX_TOKENS:,} of {len(train):,} training tokens"
+    counted = "" if len(train) <= MAX_TOKENS else counted
+    uniform = np.full(len(held.ids), math.log(size))
+    yield _baseline("uniform", "none", "equal probabilities", uniform, held)
+    searches = {"windows": OrderSearch(held.limited), "unlimited": OrderSearch(held.unlimited)}
+    orders = ngram.probabilities(train[-MAX_TOKENS:], held.ids, size, MAX_ORDER)
+    for n, probability in enumerate(orders, 1):
         nats = -np.log(probability)
         if n == 1:
-            yield _baseline(
-                "unigram",
-                "none",
-                f"how often each token is in the training part{counted}",
-                nats,
-                held,
-            )
-        for search in found.values():
-            search.look(n, nats, held.parts[0])
-        if all(search.ended(n) for search in found.values()):
+            note = f"frequencies in the training part{counted}"
+            yield _baseline("unigram", "none", note, nats, held)
+        for search in searches.values():
+            search.add(n, nats, held.parts[0])
+        if all(search.ended(n) for search in searches.values()):
             break
-    for kind, search in found.items():
-        said = (
-            f"at most {context} tokens of context, as the windows give"
-            if kind == "windows"
-            else "unlimited context"
-        )
-        note = f"modified Kneser–Ney, interpolated, of its best order, {said}{chosen}{counted}"
+    chosen = "" if len(held.parts) > 1 else ", the order chosen on the scored text itself"
+    limits = {
+        "windows": f"at most {context} tokens of context, as in the windows",
+        "unlimited": "unlimited context",
+    }
+    for kind, search in searches.items():
+        note = "modified Kneser–Ney, interpolated, of its best order, "
+        note += f"{limits[kind]}{chosen}{counted}"
         name = f"{search.order}-gram" + (", unlimited" if kind == "unlimited" else "")
         yield _baseline(name, kind, note, search.best, held)
 
 
 class OrderSearch:
-    """The best order so far, and the nats of each token by it: of a lower order where fewer tokens are `visible`."""
+    """Find the best order, and the nats of each token by it.
+
+    They are of a lower order where fewer tokens are `visible`.
+    """
 
     def __init__(self, visible: np.ndarray):
         self.visible, self.order, self.least = visible, 0, math.inf
         self.nats = self.best = np.full(len(visible), math.inf)
 
-    def look(self, order: int, nats: Floats, chosen_on: slice) -> None:
-        """Take up the next order; the best is chosen on the validation part."""
+    def add(self, order: int, nats: Floats, chosen_on: slice) -> None:
+        """Compare the next order with the best so far, on the tokens `chosen_on`."""
         self.nats = nats if order == 1 else np.where(self.visible >= order - 1, nats, self.nats)
         if (total := float(self.nats[chosen_on].sum())) < self.least:
             self.order, self.least, self.best = order, total, self.nats
@@ -149,7 +138,7 @@ def _held_out_parts(corpus: Corpus) -> list[Part]:
 
 
 def held_out_tokens(corpus: Corpus, context: int) -> HeldOutTokens:
-    """The held-out parts, and how much each token may see: in windows of `context` side by side, and in the whole of its part."""
+    """Return the held-out parts, and how many tokens precede each in its window and its part."""
     parts = _held_out_parts(corpus)
     ends = np.cumsum([0, *(len(part.tokens) for part in parts)])
     unlimited = np.concatenate([np.arange(len(part.tokens)) for part in parts])
@@ -165,56 +154,52 @@ def _baseline(name: str, context: str, note: str, nats: Floats, held: HeldOutTok
 
 
 def _validation_offsets(part: Part, context: int) -> np.ndarray:
-    """The offsets of the tokens that training looks at now and then."""
+    """Return the offsets of the tokens of the validation blocks that training scores."""
     starts, length = spaced_blocks(part, context)
     return np.asarray((starts[:, None] + 1 + np.arange(length)).ravel())
 
 
 def _baseline_entry(
-    line: Baseline, scored: Part, vocabulary: Vocabulary, look: np.ndarray
+    line: Baseline, scored: Part, vocabulary: Vocabulary, offsets: np.ndarray
 ) -> dict[str, Any]:
     documents, _, _ = nats_per_unit(scored, line.scored, vocabulary.separator)
     nats, tokens, size = (float(documents[name].sum()) for name in ("nats", "tokens", "bytes"))
-    seen = "on the fixed blocks of the validation part that training looks at, separators included"
+    blocks = "on the fixed blocks of the validation part, separators included"
     metrics = [
-        Metric("bits_per_byte", "bits/byte", "lower", (nats / (size * math.log(2)),)),
-        Metric("nats_per_token", "nats/token", "lower", (nats / tokens,)),
-        Metric("perplexity", "per token", "lower", (math.exp(nats / tokens),)),
-        Metric(
-            "validation_nats", "nats/token", "lower", (float(line.validation[look].mean()),), seen
-        ),
+        metric("bits_per_byte", nats / (size * math.log(2))),
+        metric("nats_per_token", nats / tokens),
+        metric("perplexity", math.exp(nats / tokens)),
+        metric("validation_nats", float(line.validation[offsets].mean()), blocks),
     ]
     about = {"name": line.name, "context": line.context, "note": line.note}
-    return about | {"metrics": [metric.as_json() for metric in metrics]}
+    return about | {"metrics": [one.as_json() for one in metrics]}
 
 
 def _compressor_entry(corpus: Corpus, scored: Part) -> dict[str, Any]:
-    """What the scored text adds to the compressed training text."""
+    """Return what the scored text adds to the compressed training text."""
     train = part_text(corpus.parts["train"], corpus.vocabulary)
     size = int(scored.sizes.sum())
-    bits = (
-        8
-        * (compressed_size(train + part_text(scored, corpus.vocabulary)) - compressed_size(train))
-        / size
-    )
-    note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text, unlimited context"
+    both = train + part_text(scored, corpus.vocabulary)
+    bits = 8 * (compressed_size(both) - compressed_size(train)) / size
+    note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text"
+    note += ", unlimited context"
     note += (
         f", of which it has the last {MAX_TOKENS:,} tokens"
         if len(corpus.parts["train"].tokens) > MAX_TOKENS
         else ""
     )
-    note += ". Unseen characters are one and the same to it" if corpus.vocabulary.lossy else ""
+    note += ". All unseen characters are the same to it" if corpus.vocabulary.lossy else ""
     about = {"name": "lzma", "context": "unlimited", "note": note}
-    return about | {"metrics": [Metric("bits_per_byte", "bits/byte", "lower", (bits,)).as_json()]}
+    return about | {"metrics": [metric("bits_per_byte", bits).as_json()]}
 
 
 def part_text(part: Part, vocabulary: Vocabulary) -> bytes:
-    """The text of the last tokens of a part, without separators."""
+    """Return the text of the last tokens of a part, without separators."""
     return vocabulary.decode_bytes(np.asarray(part.tokens[-MAX_TOKENS:]))
 
 
 def compressed_size(content: bytes) -> int:
-    """Bytes of a text compressed without any container, with a dictionary that holds the whole."""
+    """Return the bytes of a compressed text, without container, its dictionary as large as it."""
     room = max(4096, 2 ** math.ceil(math.log2(len(content) + 1)))
     filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": room}]
     return len(lzma.compress(content, format=lzma.FORMAT_RAW, filters=filters))

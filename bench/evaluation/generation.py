@@ -1,4 +1,4 @@
-"""Writing with a trained model: `python -m bench.generate RUN --prompt "…"`."""
+"""Generate text with a trained model: `python -m bench.generate RUN --prompt "…"`."""
 
 from typing import TYPE_CHECKING
 
@@ -17,16 +17,16 @@ def continue_text(
     temperature: float = 0.8,
     seed: int = 0,
 ) -> str:
-    """What a causal model writes after a prompt: `count` tokens, drawn from a seed (temperature 0: always the likeliest).
+    """Return `count` tokens that a causal model draws after a prompt, as text.
 
-    The model reads and writes through its state; where that is full it goes on from the last half of its context, the
-    same for every architecture. Raises Unsupported for a model that keeps no state.
+    Temperature 0 takes the likeliest token. The model reads and generates through its state; where
+    that is full, it continues from the last half of its context, the same for every architecture.
+    Raises Unsupported for a model that keeps no state.
     """
     tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
-    written = generate_tokens(
-        model, tokens, count, temperature, seed, never=vocabulary.separator
-    )  # one text, as long as was asked for
-    return vocabulary.decode(written.cpu().numpy()) if count else ""
+    # without separators it is one text of the requested length
+    generated = generate_tokens(model, tokens, count, temperature, seed, never=vocabulary.separator)
+    return vocabulary.decode(generated.cpu().numpy()) if count else ""
 
 
 def generate_tokens(
@@ -37,47 +37,40 @@ def generate_tokens(
     seed: int = 0,
     never: int | None = None,
 ) -> "torch.Tensor":
-    """The `count` tokens that follow the given ones, (count,), on the model's device; `never` is a token that is not drawn.
+    """Return `count` tokens after the given ones, (count,), on the model's device.
 
-    What is written lies in one place made beforehand, and each token is drawn there: nothing is copied to the processor and
-    back between two tokens.
+    `never` is a token that is not drawn. Tokens are drawn into one tensor allocated beforehand, so
+    nothing is copied between device and host from one token to the next.
     """
     import torch
 
     device, context = model.embedding.weight.device, model.backbone.context
     generator = torch.Generator(device).manual_seed(seed)
     with torch.inference_mode():
-        said = torch.tensor([tokens + [0] * count], device=device)  # (1, given + count)
-        read, room, reach, state = (
-            0,
-            0,
-            context,
-            None,
-        )  # `reach`: from how far back a fresh state reads
+        text = torch.tensor([tokens + [0] * count], device=device)  # (1, given + count)
+        # tokens read, room left in the state, and from how far back an empty state reads
+        read, room, reach, state = 0, 0, context, None
         for place in range(len(tokens), len(tokens) + count):
-            if (
-                place - read > room
-            ):  # no room left in the state: begin again from what was said last
+            if place - read > room:  # the state is full: begin again from the last tokens
                 state, room, read = model.init_state(1, context), context, max(0, place - reach)
                 reach = max(1, context // 2)
-            hidden, state = model.hidden(said.narrow(1, read, place - read), state)  # (1, T, D)
+            hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
             room, read = room - (place - read), place
             logits = model.head(hidden.select(1, -1)).float()  # (1, V)
             if never is not None:
                 logits[:, never] = -torch.inf
-            said.select(1, place).copy_(_sample_token(logits, temperature, generator))
-    return said[0, len(tokens) :]
+            text.select(1, place).copy_(_sample_token(logits, temperature, generator))
+    return text[0, len(tokens) :]
 
 
 def _sample_token(
     logits: "torch.Tensor", temperature: float, generator: "torch.Generator"
 ) -> "torch.Tensor":
-    """A token of each row, (B, V) -> (B,)."""
+    """Draw a token from each row of logits, (B, V) -> (B,)."""
     import torch
 
-    if temperature < 1e-6:  # so near zero that dividing by it is no number
+    if temperature < 1e-6:  # dividing by it would overflow
         return logits.argmax(dim=-1)
     likely = torch.softmax(logits / temperature, dim=-1)
-    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(
-        dim=-1
-    )  # half the time of multinomial
+    # half the time of multinomial
+    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1)

@@ -13,7 +13,7 @@ from torch.nn import functional
 from bench.data import Part, Vocabulary
 from bench.evaluation.likelihood import EVAL_BATCH, Score, perplexity
 from bench.evaluation.sampling import token_windows
-from bench.records.metrics import metric
+from bench.records.metrics import Metric, metric
 from bench.training import Objective, TrainSettings, autocast
 
 SEED = 0  # of the positions: the same for every encoder
@@ -56,15 +56,19 @@ def pseudo_likelihood(
         )
         for rows in batches
     ]
-    scored = np.concatenate(nats)[counts]
+    metrics = _pseudo_metrics(np.concatenate(nats)[counts])
+    return Score(f"pseudo({context}, {positions} positions)", metrics, None)
+
+
+def _pseudo_metrics(scored: np.ndarray) -> list[Metric]:
+    """Return the metrics from the nats of the positions that count, (N,)."""
     mean, error = float(scored.mean()), float(scored.std(ddof=1) / math.sqrt(len(scored)))
     note = f"{len(scored)} positions; not a likelihood: never ranked beside perplexity"
-    metrics = [
+    return [
         metric("pseudo_perplexity", perplexity(mean), note),
         metric("pseudo_perplexity_standard_error", perplexity(mean) * error, note),
         metric("pseudo_nats_per_token", mean, note),
     ]
-    return Score(f"pseudo({context}, {positions} positions)", metrics, None)
 
 
 def _hidden_nats(

@@ -1,4 +1,4 @@
-"""Everything that is scored of one trained model: the headline, and what stands beside it on seeded samples."""
+"""Score one trained model: the headline, and further scores on seeded samples."""
 
 import numpy as np
 import pandas as pd
@@ -15,55 +15,70 @@ from bench.training import Objective, TrainSettings
 
 
 def check_protocol_supported(language_model: LanguageModel, run: Run, corpus: Corpus) -> None:
-    """Raises UserError, before training, where a causal model can not be scored by the protocol that was asked for."""
+    """Raise UserError where a causal model cannot be scored by the protocol of the run."""
     protocol = run.evaluate.protocol
     if not language_model.backbone.causal or protocol == "chunk":
         return
     if corpus.synthetic is not None:
         raise UserError(
-            f"evaluate.protocol={protocol} is for text: beside its best possible loss a source is scored by chunk"
+            f"evaluate.protocol={protocol} is for text: a synthetic source, "
+            "whose regret is known, is scored by chunk only",
+            "not-supported",
         )
     try:
         evaluation.check_supported(language_model, protocol, run.size.context)
     except Unsupported as reason:
+        arch = run.names["arch"]
         raise UserError(
-            f"evaluate.protocol={protocol} does not suit arch={run.names['arch']}: {reason}"
+            f"evaluate.protocol={protocol} does not suit arch={arch}: {reason}", "not-supported"
         ) from None
 
 
 def score_model(
-    asked: Objective, corpus: Corpus, run: Run, plan: TrainSettings
+    objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings
 ) -> tuple[Score, pd.DataFrame | None]:
-    """The score on held-out text, by what the objective allows, with what stands beside it; and nats of the sampled windows.
+    """Return the score on held-out text with all further metrics, and nats of sampled windows.
 
-    Raises Leak.
+    Raises LeakDetected.
     """
     part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
-    if asked.model.backbone.causal and corpus.synthetic is not None:
-        score = regret.causal_regret(asked, part, corpus.synthetic, context, plan)
-    elif asked.model.backbone.causal:
-        score = evaluation.score_by_protocol(asked, corpus, part, options, context, plan)
-    else:
-        score = evaluation.pseudo_likelihood(
-            asked, part, corpus.vocabulary, context, plan, options.pseudo_positions
-        )
-    further, windows = list[Metric](), None
-    if options.stretches and corpus.synthetic is None and asked.model.backbone.causal:
-        further += evaluation.context_sweep(asked, corpus, part, options, context, plan)
-    if options.windows and (
-        corpus.synthetic is None or not corpus.synthetic.windows
-    ):  # sequences of their own are cut nowhere else
-        found, windows = evaluation.sampled_window_likelihood(
-            asked, corpus, context, options.windows, plan
-        )
-        further += found
-        if corpus.synthetic is not None:
-            tokens = evaluation.token_windows(
-                part, windows["window"].to_numpy(dtype=np.int64), context
-            )
-            further += regret.window_regret_metrics(
-                corpus.synthetic, tokens, windows["nats"].to_numpy(dtype=float)
-            )
+    score = _headline(objective, corpus, run, settings)
+    metrics, windows = list(score.metrics), None
+    if options.stretches and corpus.synthetic is None and objective.model.backbone.causal:
+        metrics += evaluation.context_sweep(objective, corpus, part, options, context, settings)
+    # sequences of a synthetic source that are windows already are not cut elsewhere
+    if options.windows and (corpus.synthetic is None or not corpus.synthetic.windows):
+        window_metrics, windows = _score_windows(objective, corpus, run, settings)
+        metrics += window_metrics
     if options.fillings and corpus.synthetic is None:
-        further += evaluation.infill(asked, corpus, context, options.fillings, run.seed, plan)
-    return score._replace(metrics=[*score.metrics, *further]), windows
+        count, seed = options.fillings, run.seed
+        metrics += evaluation.infill(objective, corpus, context, count, seed, settings)
+    return score._replace(metrics=metrics), windows
+
+
+def _headline(objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings) -> Score:
+    """Return the score by what the objective allows: regret, likelihood or pseudo-likelihood."""
+    part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
+    if not objective.model.backbone.causal:
+        count = options.pseudo_positions
+        return evaluation.pseudo_likelihood(
+            objective, part, corpus.vocabulary, context, settings, count
+        )
+    if corpus.synthetic is not None:
+        return regret.causal_regret(objective, part, corpus.synthetic, context, settings)
+    return evaluation.score_by_protocol(objective, corpus, part, options, context, settings)
+
+
+def _score_windows(
+    objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings
+) -> tuple[list[Metric], pd.DataFrame]:
+    """Return the metrics of sampled windows, with the regret of a synthetic source, and nats."""
+    context = run.size.context
+    metrics, windows = evaluation.sampled_window_likelihood(
+        objective, corpus, context, run.evaluate.windows, settings
+    )
+    if corpus.synthetic is None:
+        return metrics, windows
+    offsets, nats = windows["window"].to_numpy(np.int64), windows["nats"].to_numpy(float)
+    tokens = evaluation.token_windows(corpus.parts[corpus.scored], offsets, context)
+    return [*metrics, *regret.window_regret_metrics(corpus.synthetic, tokens, nats)], windows

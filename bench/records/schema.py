@@ -190,26 +190,17 @@ TRIAL = _file("tune/searches/…: a trial", "one trial of a search", """
     values.learning_rate | number  | rate that was tried
 """)  # fmt: skip
 FILES = (
-    CONFIG,
-    ENVIRONMENT,
-    PROVENANCE,
-    CURVE,
+    CONFIG, ENVIRONMENT, PROVENANCE, CURVE,
     _file("checkpoint/training.pt", "state of training; removed once the result is written"),
     _file("checkpoint/weights.pt, vocabulary.json", "`width` and `model`; the tokens"),
     _file("documents.parquet", "`document, bytes, tokens, nats` of each held-out document"),
     _file("windows.parquet", "`window, tokens, bytes, nats` of each sampled window"),
     _file("text.txt", "the prompt and what the model generated"),
-    RESULT,
-    METRIC,
+    RESULT, METRIC,
     _file("evaluations/<protocol>-<digest>/", "a further score: result.json, documents.parquet"),
     _file(".lock, ../.locks/", "locks of the process that trains and of its command"),
-    SUBJECT,
-    CALIBRATION,
-    BASELINES,
-    BASELINE,
-    SEARCH,
-    TRIAL,
-)
+    SUBJECT, CALIBRATION, BASELINES, BASELINE, SEARCH, TRIAL,
+)  # fmt: skip
 
 
 class RecordRow(NamedTuple):

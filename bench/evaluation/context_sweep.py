@@ -1,0 +1,166 @@
+"""Compare lengths of context and protocols of a causal model on one sample of a part."""
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from bench.config.schema import EvaluateConfig
+from bench.data import Corpus, Part, Vocabulary
+from bench.evaluation import sampling
+from bench.evaluation.protocols import (
+    UNSUPPORTED_ERRORS,
+    carried_state_nats,
+    check_supported,
+    error_text,
+    stride_of,
+    window_nats,
+)
+from bench.evaluation.sampling import Stretches
+from bench.records.metrics import Metric, metric
+from bench.training import Objective, TrainSettings
+
+MIN_CONTEXT = 32  # tokens: the shortest length tried, or a quarter of the model's context
+EXTRAPOLATION = (2, 4)  # lengths tried beyond the context of training, as multiples of it
+COUNTED_TOKENS = 1 << 22  # read at once
+Scoring = Callable[[], np.ndarray]  # returns nats (S, length)
+
+
+class Sample(NamedTuple):
+    """A model and the stretches of a part that every protocol scores."""
+
+    objective: Objective
+    part: Part
+    stretches: Stretches
+    context: int
+    settings: TrainSettings
+
+    def window_nats(self, context: int, stride: int) -> np.ndarray:
+        """Return the nats of the stretches by windows of `context` tokens."""
+        return window_nats(
+            self.objective, self.part, self.stretches, context, stride, self.settings
+        )
+
+
+def context_sweep(
+    objective: Objective,
+    corpus: Corpus,
+    part: Part,
+    options: EvaluateConfig,
+    context: int,
+    settings: TrainSettings,
+) -> list[Metric]:
+    """Return what other lengths of context and other protocols give, all on the same sample."""
+    stretches = sampling.sample_stretches(part, corpus.digest, context, options.stretches)
+    sample = Sample(objective, part, stretches, context, settings)
+    tokens = sampling.token_windows(part, stretches.starts + 1, stretches.length)
+    text = tokens != corpus.vocabulary.separator  # (S, length)
+    where = f"sample: {len(stretches.starts)} stretches of {stretches.length:,} tokens"
+    metrics, chunk = _context_metrics(sample, text, where)
+    scale = text_tokens_per_byte(part, corpus.vocabulary) / math.log(2)
+    for name, note, scoring in _protocols(sample, chunk, stride_of(options, context)):
+        nats, reason = nats_or_reason(scoring)
+        note = reason or f"{where}, {note}"
+        metrics += protocol_metrics(name, nats, chunk, text, scale, note)
+    return metrics
+
+
+def context_lengths(context: int, most: int) -> list[int]:
+    """Return the lengths of context to try: doublings up to the model's own, then beyond it.
+
+    Each divides `most`.
+    """
+    inside = [context]
+    while inside[-1] % 2 == 0 and inside[-1] // 2 >= min(MIN_CONTEXT, max(2, context // 4)):
+        inside.append(inside[-1] // 2)
+    tried = [*reversed(inside), *(times * context for times in EXTRAPOLATION)]
+    return [length for length in tried if length <= most and most % length == 0]
+
+
+def _context_metrics(
+    sample: Sample, text: np.ndarray, where: str
+) -> tuple[list[Metric], np.ndarray]:
+    """Return the loss by allowed context, and the nats (S, length) at the model's own."""
+    metrics, chunk = [], np.zeros(0)
+    for length in context_lengths(sample.context, sample.stretches.length):
+        scoring = partial(sample.window_nats, length, length)
+        nats, reason = nats_or_reason(scoring) if length > sample.context else (scoring(), "")
+        means = () if nats is None else (float(nats[text].mean()),)
+        note = reason or f"{where}, chunk({length})"
+        metrics.append(metric("context_nats", means, note, {"context": length}))
+        chunk = nats if length == sample.context and nats is not None else chunk
+    return metrics, chunk
+
+
+def _protocols(
+    sample: Sample, chunk: np.ndarray, stride: int
+) -> Iterator[tuple[str, str, Scoring]]:
+    """Yield the name, the note and the scoring of each protocol."""
+    context, stretches = sample.context, sample.stretches
+    lead = int(min(stretches.lead, stretches.starts.min()))
+    yield "chunk", f"chunk({context})", lambda: chunk
+    overlapping = partial(overlapping_window_nats, sample, stride)
+    yield "stride", f"stride({context}, {stride})", overlapping
+    note = f"the state carried through each, and through {lead:,} tokens before it"
+    yield "stateful", note, partial(_stateful_nats, sample, lead)
+
+
+def _stateful_nats(sample: Sample, lead: int) -> np.ndarray:
+    """Return the nats of the stretches with a state carried through `lead` tokens before each."""
+    objective, part, stretches, context, settings = sample
+    check_supported(objective.model, "stateful", context)
+    starts, length = stretches.starts - lead, stretches.length + lead
+    return carried_state_nats(objective, part, starts, length, context, settings)[:, lead:]
+
+
+def overlapping_window_nats(sample: Sample, stride: int) -> np.ndarray:
+    """Return the nats of the stretches by overlapping windows.
+
+    The last advance is shorter where `stride` does not divide a stretch.
+    """
+    stretches = sample.stretches
+    covered = stretches.length // stride * stride
+    first = sample._replace(stretches=stretches._replace(length=covered))
+    nats = first.window_nats(sample.context, stride)
+    if covered == stretches.length:
+        return nats
+    rest = Stretches(stretches.starts + covered, stretches.length - covered, stretches.lead)
+    last = sample._replace(stretches=rest).window_nats(sample.context, rest.length)
+    return np.concatenate([nats, last], axis=1)
+
+
+def protocol_metrics(
+    name: str, nats: np.ndarray | None, chunk: np.ndarray, text: np.ndarray, scale: float, note: str
+) -> list[Metric]:
+    """Return a protocol's bits per byte on the sample, and its gain over adjacent windows."""
+    names = [f"{name}_bits_per_byte"]
+    names += [] if name == "chunk" else [f"{name}_gain", f"{name}_gain_standard_error"]
+    if nats is None:
+        return [metric(names[0], note=note)]
+    gains = scale * np.array(
+        [(was - now)[real].mean() for was, now, real in zip(chunk, nats, text, strict=True)]
+    )
+    _, error = sampling.mean_and_standard_error(gains)
+    values = [scale * float(nats[text].mean()), scale * float((chunk - nats)[text].mean()), error]
+    pairs = zip(names, values, strict=False)
+    return [metric(name, value, note) for name, value in pairs if math.isfinite(value)]
+
+
+def nats_or_reason(scoring: Scoring) -> tuple[np.ndarray | None, str]:
+    """Return the nats, or the reason why a model cannot be scored so."""
+    try:
+        nats = scoring()
+    except UNSUPPORTED_ERRORS as reason:
+        return None, error_text(reason)
+    return (nats, "") if np.isfinite(nats).all() else (None, "its loss is not finite")
+
+
+def text_tokens_per_byte(part: Part, vocabulary: Vocabulary) -> float:
+    """Return the tokens of a part that are no separators, per byte of its text."""
+    text = sum(
+        int((np.asarray(part.tokens[first : first + COUNTED_TOKENS]) != vocabulary.separator).sum())
+        for first in range(1, len(part.tokens), COUNTED_TOKENS)
+    )
+    return text / int(part.sizes.sum())
