@@ -1,6 +1,6 @@
 """Build sessions from the rows of measurements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,36 +29,53 @@ def build_sessions(
 def _build_session(name: str, rows: pd.DataFrame, calibration: dict[str, Any]) -> MeasuredSession:
     duplicate = rows["twin"].astype(bool)
     entries = rows[~duplicate]
-    scalars = entries[(entries["axis"] == "") & entries["value"].notna()]
-    medians = scalars.groupby(["subject", "metric"])["value"].median().unstack("metric")
-    candidates = [*rows.loc[duplicate, "subject"], *entries.loc[entries["axis"] == "", "subject"]]
-    reference = next((str(one) for one in candidates if one in medians.index), "")
+    medians, reference = _medians(rows)
     host_state = _first_dict(rows["surroundings"])
-    samples, processes = _samples(
-        rows[~duplicate | (rows["subject"] == reference)], host_state.get("process_starts", [])
-    )
-    aa_samples = _merge_duplicate(samples, reference)
-    about = entries[entries["subject"] == reference] if reference else rows
+    paired = rows[~duplicate | rows["subject"].eq(reference)]
+    samples, processes = _samples(paired, host_state)
+    aa_ratios = _ratios(_merge_duplicate(samples, reference), processes, reference)
     return MeasuredSession(
         name=name,
         machine=str(rows["machine"].iloc[0]),
         environment=_first_dict(rows["environment"]),
         reference=reference,
         medians=medians,
-        points=_points(entries[entries["axis"] != ""]),
+        points=_points(entries),
         gaps=_gaps(entries),
         samples=samples,
         processes=processes,
         ratios=_ratios(samples, processes, reference),
-        aa_ratios={m: one for (_, m), one in _ratios(aa_samples, processes, reference).items()},
+        aa_ratios={metric: ratio for (_, metric), ratio in aa_ratios.items()},
         has_duplicate=bool(duplicate.any()),
-        arches=dict(zip(entries["subject"], entries["arch"], strict=True)),
-        described=dict(zip(entries["subject"], entries["described"], strict=True)),
+        **_architectures(entries),
         options=_first_dict(rows["options"]),
-        facts=_first_dict(about["facts"]),
+        facts=_facts(rows, reference),
         calibration=calibration,
         host_state=host_state,
     )
+
+
+def _medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Return the median of each subject and scalar metric, and the reference of the ratios."""
+    duplicate, scalar = rows["twin"].astype(bool), rows["axis"] == ""
+    scalars = rows[~duplicate & scalar & rows["value"].notna()]
+    medians = scalars.groupby(["subject", "metric"])["value"].median().unstack("metric")
+    candidates = [*rows.loc[duplicate, "subject"], *rows.loc[~duplicate & scalar, "subject"]]
+    return medians, next((str(one) for one in candidates if one in medians.index), "")
+
+
+def _facts(rows: pd.DataFrame, reference: str) -> dict[str, Any]:
+    of_reference = ~rows["twin"].astype(bool) & rows["subject"].eq(reference)
+    return _first_dict((rows[of_reference] if reference else rows)["facts"])
+
+
+def _architectures(entries: pd.DataFrame) -> dict[str, Any]:
+    """Return by subject the name of its architecture and its YAML."""
+    columns = {"arches": "arch", "described": "described"}
+    return {
+        field: dict(zip(entries["subject"], entries[column], strict=True))
+        for field, column in columns.items()
+    }
 
 
 def _first_dict(column: "pd.Series[Any]") -> dict[str, Any]:
@@ -77,26 +94,36 @@ def _merge_duplicate(samples: Samples, reference: str) -> Samples:
     return pairs
 
 
-def _samples(rows: pd.DataFrame, starts: Sequence[int]) -> tuple[Samples, dict[Point, Numbers]]:
+def _samples(rows: pd.DataFrame, host_state: Any) -> tuple[Samples, dict[Point, Numbers]]:
     """Return by point each subject's samples over the same rounds, and the process of each round.
 
-    `starts`: the first round of each process. What is measured along an axis has one process.
+    `host_state["process_starts"]`: the first round of each process; one process along an axis.
     """
     rows = rows[rows["metric"].isin(PAIRED_METRICS) & rows["value"].notna()]
     codes, names = pd.factorize(rows["subject"].where(~rows["twin"].astype(bool), DUPLICATE))
-    values, rounds = rows["value"].to_numpy(dtype=float), rows["round"].to_numpy()
+    columns: list[Any] = [rows["round"].to_numpy(), codes, rows["value"].to_numpy(dtype=float)]
     samples: Samples = {}
     processes: dict[Point, Numbers] = {}
     for key, places in rows.groupby(["metric", "axis", "place"]).indices.items():
-        taken, column = np.unique(rounds[places], return_inverse=True)
-        present, row = np.unique(codes[places], return_inverse=True)
-        table = np.full((len(present), len(taken)), np.nan)
-        table[row, column] = values[places]
         point = _point(key)
-        samples[point] = {str(names[n]): own for n, own in zip(present, table, strict=True)}
-        firsts = [] if point[1] else starts
-        processes[point] = np.searchsorted(firsts, taken, side="right").astype(float)
+        taken, present, table = _by_round(*(column[places] for column in columns))
+        samples[point] = dict(zip(map(str, names[present]), table, strict=True))
+        processes[point] = _processes(point, host_state, taken)
     return samples, processes
+
+
+def _processes(point: Point, host_state: dict[str, Any], rounds: Any) -> Numbers:
+    starts = [] if point[1] else host_state.get("process_starts", [])
+    return np.searchsorted(starts, rounds, side="right").astype(float)
+
+
+def _by_round(rounds: Any, subjects: Any, values: Numbers) -> tuple[Any, Any, Numbers]:
+    """Return the distinct rounds and subjects, and the values by subject and round or NaN."""
+    taken, column = np.unique(rounds, return_inverse=True)
+    present, row = np.unique(subjects, return_inverse=True)
+    table = np.full((len(present), len(taken)), np.nan)
+    table[row, column] = values
+    return taken, present, table
 
 
 def _point(key: Any) -> Point:
@@ -106,7 +133,7 @@ def _point(key: Any) -> Point:
 
 def _points(rows: pd.DataFrame) -> dict[tuple[str, Point], Ratio]:
     """Return the median with its interval at each point of an axis."""
-    rows, points = rows[rows["value"].notna()], {}
+    rows, points = rows[rows["axis"].ne("") & rows["value"].notna()], {}
     for (subject, *key), column in rows.groupby(["subject", "metric", "axis", "place"])["value"]:
         values = column.to_numpy(dtype=float)
         median = ratio_within_processes(values, (0.0, float("inf")))

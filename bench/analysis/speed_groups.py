@@ -72,7 +72,7 @@ def _names_in_comparisons(comparisons: Sequence[Comparison]) -> pd.DataFrame:
 
 
 def _names_of_others(sessions: Sequence[MeasuredSession], trained: pd.DataFrame) -> pd.DataFrame:
-    """Name subjects without a finished run by their architecture, and by the subject if ambiguous."""
+    """Name subjects without a finished run by architecture, and by the subject if ambiguous."""
     rows = {
         subject: {
             "subject": subject,

@@ -1,7 +1,8 @@
-"""What it takes to reach a stated quality: tokens, training FLOPs and seconds, read off the looks at the validation part.
+"""Compute the tokens, training FLOPs and seconds until a target validation loss.
 
-The median over seeds; a seed that never reached it counts as infinite, and a median that is infinite is a miss, not a number
-(AlgoPerf, Dahl et al. 2023). The first look at or below the target counts: nothing is read between looks.
+The median over seeds: a seed that never reached the target counts as infinite, and an infinite
+median as a miss (AlgoPerf, Dahl et al. 2023). The first evaluation at or below the target counts,
+without interpolation.
 """
 
 import math
@@ -34,19 +35,20 @@ class Target:
     level: float
     unit: str
     given: bool
-    looks: float  # the median number of looks a run
-    average: bool  # whether bytes are the part's average, since a record does not keep those of its blocks
-    rows: pd.DataFrame  # indexed by row: label, colour, seeds, lowest, and COLUMNS
+    looks: float  # the median number of validation losses per run
+    average: bool  # whether bytes per token are those of the part, not of the evaluated blocks
+    rows: pd.DataFrame  # indexed by row: label, colour, seeds, lowest, and TARGET_COLUMNS
 
 
 def parse_target(words: Sequence[str]) -> float | None:
-    """The target among the words behind a results folder: target=2.2. Raises UserError for any other word."""
+    """Return the bits per byte of `target=2.2`; raise UserError for any other argument."""
     level = None
     for word in words:
         key, _, value = word.partition("=")
         if key != "target":
             raise UserError(
-                f"{word} is not known: after the folder comes target=…, bits per byte to be reached, as in target=2.2"
+                f"{word} is not known: after the folder comes target=…, bits per byte to be "
+                "reached, as in target=2.2"
             )
         try:
             level = float(value)
@@ -62,113 +64,106 @@ def parse_target(words: Sequence[str]) -> float | None:
 def build_target(
     rows: pd.DataFrame, tables: VariantTables, curves: pd.DataFrame, given: float | None
 ) -> Target | None:
-    """Return what each row of a table of likelihoods needed; None where no validation loss was logged."""
+    """Return what each row needed to reach the target; None without any validation loss."""
     rows = rows[~rows["control"]]
-    looked = curves[["run", "tokens", "validation_nats"]].dropna()
-    looked = looked.astype({"tokens": float, "validation_nats": float})
-    runs = tables.runs[tables.runs["row"].isin(rows.index)]
-    diverged = pd.Series(
-        ["diverged" in facts for facts in runs["facts"]], runs.index, dtype=bool
-    )  # it has missed
-    runs = runs[runs["status"].eq("done") | diverged].set_index("run")
-    curve = looked[looked["run"].isin(runs.index)]
-    if curve.empty:
-        return None
+    runs = _ended_runs(tables.runs, rows.index)
     sizes, average = _bytes_per_token(runs)
     unit = BITS if sizes.notna().all() else NATS
-    if (
-        given is not None and unit == NATS
-    ):  # what was asked for is in bits per byte, and bytes are not known
+    curve = _validation_losses(curves, sizes, unit)
+    if curve.empty or (given is not None and unit == NATS):  # `given` is in bits per byte
         return None
-    scale = LOG2 * sizes if unit == BITS else sizes.notna() * 0.0 + 1.0
-    curve = curve.assign(
-        loss=curve["validation_nats"].to_numpy() / scale.reindex(curve["run"]).to_numpy()
-    )
-    lowest = (
-        curve.groupby("run")["loss"].min().reindex(runs.index).fillna(math.inf).groupby(runs["row"])
-    )
-    reach = lowest.agg(
-        lambda column: np.sort(column)[len(column) // 2]
-    )  # what more than half of the seeds reach
+    reach = _reached_losses(curve, runs)
     level = _common_level(reach) if given is None else given
     if not math.isfinite(level):
         return None
-    first = (
-        curve[curve["loss"] <= level]
-        .groupby("run")["tokens"]
-        .min()
-        .reindex(runs.index)
-        .fillna(math.inf)
-    )
-    found = rows[["label", "colour"]].assign(
-        seeds=first.groupby(runs["row"]).size(),
-        lowest=reach,
-        target=level,
-        target_unit=unit,
-        target_reached=np.isfinite(first).groupby(runs["row"]).sum(),
-        tokens_to_target=first.groupby(runs["row"]).median(),
-    )
-    found["flops_to_target"] = (
-        found["tokens_to_target"]
-        * TRAINING_FLOPS_FACTOR
-        * _flops_per_token(runs).reindex(found.index)
-    )
-    together = rows["sitting"].dropna().nunique() == 1  # rates of several sittings are not compared
-    rates = rows["train_tokens_per_second"].astype(float)
-    found["seconds_to_target"] = found["tokens_to_target"] / (rates if together else math.nan)
+    table = _costs(rows, runs, curve[curve["loss"] <= level])
+    table = table.assign(lowest=reach, target=level, target_unit=unit)
+    table = table.sort_values(["tokens_to_target", "lowest"])
     looks = float(curve.groupby("run").size().median())
-    return Target(
-        level,
-        unit,
-        given is not None,
-        looks,
-        average,
-        found.sort_values(["tokens_to_target", "lowest"]),
-    )
+    return Target(level, unit, given is not None, looks, average, table)
+
+
+def _reached_losses(curve: pd.DataFrame, runs: pd.DataFrame) -> "pd.Series[float]":
+    """Return by row the lowest loss that more than half of the seeds reach."""
+    lowest = _by_run(curve.groupby("run")["loss"].min(), runs)
+    reached: pd.Series[float] = lowest.agg(lambda losses: np.sort(losses)[len(losses) // 2])
+    return reached
+
+
+def _ended_runs(runs: pd.DataFrame, rows: "pd.Index[Any]") -> pd.DataFrame:
+    """Return the rows' runs that finished or diverged; a diverged one missed the target."""
+    runs = runs[runs["row"].isin(rows)]
+    diverged = np.array(["diverged" in facts for facts in runs["facts"]], dtype=bool)
+    return runs[runs["status"].eq("done") | diverged].set_index("run")
+
+
+def _tokens_to_target(reached: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return by row the seeds, how many reached the target, and the median of their tokens."""
+    first = _by_run(reached.groupby("run")["tokens"].min(), runs)
+    counts = first.agg(lambda tokens: np.isfinite(tokens).sum())
+    columns = {"seeds": first.size(), "target_reached": counts, "tokens_to_target": first.median()}
+    return pd.DataFrame(columns)
+
+
+def _validation_losses(curves: pd.DataFrame, sizes: "pd.Series[float]", unit: str) -> pd.DataFrame:
+    """Return the validation losses in the unit: run, tokens, loss. `sizes`: bytes per token."""
+    losses = curves[["run", "tokens", "validation_nats"]].dropna()
+    losses = losses[losses["run"].isin(sizes.index)]
+    losses = losses.astype({"tokens": float, "validation_nats": float})
+    scale = LOG2 * sizes if unit == BITS else pd.Series(1.0, sizes.index)
+    scales = scale.reindex(losses["run"]).to_numpy()
+    return losses.assign(loss=losses["validation_nats"].to_numpy() / scales)
+
+
+def _by_run(values: "pd.Series[float]", runs: pd.DataFrame) -> Any:
+    """Group the values of runs by row; a run without a value has infinity."""
+    return values.reindex(runs.index).fillna(math.inf).groupby(runs["row"])
+
+
+def _costs(rows: pd.DataFrame, runs: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
+    """Return the tokens, training FLOPs and seconds to the target.
+
+    There are no seconds where the rates are from several sessions.
+    """
+    table = rows[["label", "colour"]].join(_tokens_to_target(reached, runs))
+    tokens = table["tokens_to_target"]
+    per_token = _column(runs, "flops_per_token").groupby(runs["row"]).median()
+    flops = tokens * TRAINING_FLOPS_FACTOR * per_token.reindex(table.index)
+    one_session = rows["sitting"].dropna().nunique() == 1
+    rates = rows["train_tokens_per_second"].astype(float) if one_session else math.nan
+    return table.assign(flops_to_target=flops, seconds_to_target=tokens / rates)
 
 
 def _common_level(reach: "pd.Series[float]") -> float:
-    """The best level that two rows reach, in steps of a hundredth; of one row its own."""
-    ordered = np.sort(reach.to_numpy(dtype=float))
-    return (
-        math.ceil(round(100 * float(ordered[min(1, len(ordered) - 1)]), 6)) / 100
-        if np.isfinite(ordered[:2]).all()
-        else math.inf
-    )
+    """Return the best level that two rows reach, rounded up to 0.01; with one row, its own."""
+    ordered = np.sort(reach.to_numpy(dtype=float))[:2]
+    if not np.isfinite(ordered).all():
+        return math.inf
+    return math.ceil(round(100 * float(ordered[-1]), 6)) / 100
 
 
 def _bytes_per_token(runs: pd.DataFrame) -> tuple["pd.Series[float]", bool]:
-    """Bytes a target of the blocks that were looked at, and whether some are the average of their part."""
-    kept = runs.get("validation_bytes_per_token", pd.Series(math.nan, index=runs.index)).astype(
-        float
-    )
-    average = pd.Series(
-        [_mean_bytes_per_token(one.get("data")) for one in runs["provenance"]],
-        index=runs.index,
-        dtype=float,
-    )
-    same = kept.groupby(runs["row"]).transform("max")  # a seed that diverged never came to note it
+    """Return bytes per token of the evaluated blocks, and whether some are the part's average."""
+    kept = _column(runs, "validation_bytes_per_token")
+    averages = [_mean_bytes_per_token(one.get("data")) for one in runs["provenance"]]
+    average = pd.Series(averages, index=runs.index, dtype=float)
+    same = kept.groupby(runs["row"]).transform("max")  # a seed that diverged did not record it
     return kept.fillna(same).fillna(average), bool((kept.isna() & same.isna()).any())
 
 
 def _mean_bytes_per_token(data: Any) -> float:
-    """Bytes a token of the validation part, separators counted among the tokens."""
+    """Return bytes per token of the validation part; separators count as tokens."""
     try:
         return float(data["bytes"]["validation"]) / float(data["tokens"]["validation"])
     except (TypeError, KeyError, ZeroDivisionError):
         return math.nan
 
 
-def _flops_per_token(runs: pd.DataFrame) -> "pd.Series[float]":
-    return (
-        runs.get("flops_per_token", pd.Series(math.nan, index=runs.index))
-        .astype(float)
-        .groupby(runs["row"])
-        .median()
-    )
+def _column(runs: pd.DataFrame, name: str) -> "pd.Series[float]":
+    return runs.get(name, pd.Series(math.nan, index=runs.index)).astype(float)
 
 
 def target_columns(targets: Iterable[Target | None]) -> pd.DataFrame:
-    """The columns of summary.csv, by row; inf is a miss."""
-    known = [target.rows[TARGET_COLUMNS] for target in targets if target is not None]
-    return pd.concat(known) if known else pd.DataFrame(columns=TARGET_COLUMNS)
+    """Return the columns of summary.csv, by row; inf is a miss."""
+    tables = [target.rows[TARGET_COLUMNS] for target in targets if target is not None]
+    return pd.concat(tables) if tables else pd.DataFrame(columns=TARGET_COLUMNS)
