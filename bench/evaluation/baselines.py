@@ -85,10 +85,8 @@ def compute_baselines(corpus: Corpus, context: int) -> Iterator[Baseline]:
     """Yield each baseline that gives every token a probability."""
     size, held = corpus.vocabulary.size, held_out_tokens(corpus, context)
     train = np.asarray(corpus.parts["train"].tokens)
-    counted = f", counted in the last {MAX_TOKENS:,} of {len(train):,} training tokens"
-    counted = "" if len(train) <= MAX_TOKENS else counted
-    uniform = np.full(len(held.ids), math.log(size))
-    yield _baseline("uniform", "none", "equal probabilities", uniform, held)
+    counted = _counted_note(len(train))
+    yield _uniform(held, size)
     searches = {"windows": OrderSearch(held.limited), "unlimited": OrderSearch(held.unlimited)}
     orders = ngram.probabilities(train[-MAX_TOKENS:], held.ids, size, MAX_ORDER)
     for n, probability in enumerate(orders, 1):
@@ -100,6 +98,24 @@ def compute_baselines(corpus: Corpus, context: int) -> Iterator[Baseline]:
             search.add(n, nats, held.parts[0])
         if all(search.ended(n) for search in searches.values()):
             break
+    yield from _best_orders(searches, held, context, counted)
+
+
+def _uniform(held: HeldOutTokens, size: int) -> Baseline:
+    nats = np.full(len(held.ids), math.log(size))
+    return _baseline("uniform", "none", "equal probabilities", nats, held)
+
+
+def _counted_note(tokens: int) -> str:
+    if tokens <= MAX_TOKENS:
+        return ""
+    return f", counted in the last {MAX_TOKENS:,} of {tokens:,} training tokens"
+
+
+def _best_orders(
+    searches: dict[str, "OrderSearch"], held: HeldOutTokens, context: int, counted: str
+) -> Iterator[Baseline]:
+    """Yield the n-gram of the best order of each search."""
     chosen = "" if len(held.parts) > 1 else ", the order chosen on the scored text itself"
     limits = {
         "windows": f"at most {context} tokens of context, as in the windows",

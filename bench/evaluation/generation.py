@@ -1,5 +1,6 @@
 """Generate text with a trained model: `python -m bench.generate RUN --prompt "…"`."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # torch costs seconds, and --help needs none of it
@@ -56,11 +57,19 @@ def generate_tokens(
                 reach = max(1, context // 2)
             hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
             room, read = room - (place - read), place
-            logits = model.head(hidden.select(1, -1)).float()  # (1, V)
-            if never is not None:
-                logits[:, never] = -torch.inf
+            logits = _next_logits(model, hidden, never)
             text.select(1, place).copy_(_sample_token(logits, temperature, generator))
     return text[0, len(tokens) :]
+
+
+def _next_logits(
+    model: "LanguageModel", hidden: "torch.Tensor", never: int | None
+) -> "torch.Tensor":
+    """Return the logits (B, V) after hidden states (B, T, D), those of `never` at -inf."""
+    logits = model.head(hidden.select(1, -1)).float()
+    if never is not None:
+        logits[:, never] = -math.inf
+    return logits
 
 
 def _sample_token(

@@ -37,26 +37,38 @@ def infill(
     settings: TrainSettings,
 ) -> list[Metric]:
     """Return accuracy and nats of hidden tokens; nothing for a large vocabulary."""
-    if corpus.vocabulary.size > MAX_VOCABULARY or corpus.vocabulary.continues_word is not None:
+    vocabulary, part = corpus.vocabulary, corpus.parts[corpus.scored]
+    if vocabulary.size > MAX_VOCABULARY or vocabulary.continues_word is not None:
         return []
     objective.eval()
     allowed, length = candidate_tokens(corpus), min(WINDOW_TOKENS, context)
-    part = corpus.parts[corpus.scored]
     windows, places = sampling.sample_infilling(part, corpus.digest, length, count, allowed, seed)
     if not len(windows):
         return []
     hidden = HiddenTokens(windows, places, np.flatnonzero(allowed))
     infill_nats = masked_infill_nats if isinstance(objective, Masked) else causal_infill_nats
-    nats = infill_nats(objective, hidden, settings)  # (N, C)
-    rows = np.arange(len(windows))
-    truth = hidden.candidates.searchsorted(windows[rows, places])
-    note = f"{len(windows)} hidden tokens, each in {windows.shape[1]} tokens, among "
-    note += f"{len(hidden.candidates)} that the training part has"
-    metrics = [metric("filling_tokens", len(windows), note)]
-    for name, values in (
-        ("filling_accuracy", (nats.argmin(axis=1) == truth).astype(float)),
-        ("filling_nats", nats[rows, truth]),
-    ):
+    return _infill_metrics(hidden, infill_nats(objective, hidden, settings))
+
+
+def _infill_metrics(hidden: HiddenTokens, nats: np.ndarray) -> list[Metric]:
+    """Return the metrics from the nats of all candidates, (N, C)."""
+    rows = np.arange(len(hidden.windows))
+    truth = hidden.candidates.searchsorted(hidden.windows[rows, hidden.places])
+    hits = (nats.argmin(axis=1) == truth).astype(float)
+    note = _sample_note(hidden)
+    return [metric("filling_tokens", len(rows), note), *_means(hits, nats[rows, truth], note)]
+
+
+def _sample_note(hidden: HiddenTokens) -> str:
+    count, length = hidden.windows.shape
+    candidates = f"{len(hidden.candidates)} that the training part has"
+    return f"{count} hidden tokens, each in {length} tokens, among {candidates}"
+
+
+def _means(hits: np.ndarray, nats: np.ndarray, note: str) -> list[Metric]:
+    """Return the mean hits and nats (N,) of the hidden tokens, with their standard errors."""
+    metrics = []
+    for name, values in (("filling_accuracy", hits), ("filling_nats", nats)):
         mean, error = sampling.mean_and_standard_error(values)
         metrics.append(metric(name, mean, note))
         if error == error:

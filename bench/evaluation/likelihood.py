@@ -101,14 +101,15 @@ def causal_likelihood(
     The windows lie side by side, or `stride` tokens apart.
     """
     objective.eval()
-    nats = np.zeros(len(part.tokens), dtype=np.float64)
+    nats = np.zeros(len(part.tokens))
     sums, counts = np.zeros(context), np.zeros(context)  # by position in the window
     for window in windows(part, context, EVAL_BATCH, stride):
         scores = target_nats(objective, window.tokens, window.targets, settings, window.lengths)
         new = window.positions >= 0
         nats[window.positions[new]] = scores[new]
         text = new & (window.targets != vocabulary.separator)
-        sums, counts = sums + np.where(text, scores, 0.0).sum(axis=0), counts + text.sum(axis=0)
+        sums += np.where(text, scores, 0.0).sum(axis=0)
+        counts += text.sum(axis=0)
     documents, separator_nats, separators = nats_per_unit(part, nats, vocabulary.separator)
     metrics = likelihood_metrics(documents, separator_nats, separators)
     if stride:

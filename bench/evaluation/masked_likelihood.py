@@ -40,20 +40,34 @@ def sampled_window_likelihood(
     starts, windows = sampling.sample_windows(part, corpus.digest, context, count)
     targets = windows.shape[1] - 1
     bytes_per_token = int(part.sizes.sum()) / (len(part.tokens) - 1)  # of the part
-    note = f"{len(windows)} windows of {windows.shape[1]:,} tokens"
+    nats = _nats_per_window(objective, windows, settings)
+    further = []
     if isinstance(objective, Masked):
-        nats = left_to_right_nats(objective, windows, settings)[:, 1:].sum(axis=1)
-        bound = any_order_bound(objective, windows, settings).mean(axis=1) / targets
-        bound_note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
-        further = _window_metrics("any_order", bound, bytes_per_token, bound_note)
-    else:
-        nats = target_nats(objective, windows[:, :-1], windows[:, 1:], settings).sum(axis=1)
-        further = []
-    note += ": each from those before it, the first given, separators too"
+        further = _any_order_metrics(objective, windows, bytes_per_token, settings)
+    note = f"{len(windows)} windows of {windows.shape[1]:,} tokens: each from those before it, "
+    note += "the first given, separators too"
     metrics = _window_metrics("left_to_right", nats / targets, bytes_per_token, note)
     sizes = targets * bytes_per_token
     table = {"window": starts, "tokens": targets, "bytes": sizes, "nats": nats}
     return metrics + further, pd.DataFrame(table)
+
+
+def _nats_per_window(
+    objective: Objective, windows: np.ndarray, settings: TrainSettings
+) -> np.ndarray:
+    """Return the nats of windows (N, L) from left to right, the first token given: (N,)."""
+    if isinstance(objective, Masked):
+        return np.asarray(left_to_right_nats(objective, windows, settings)[:, 1:].sum(axis=1))
+    nats = target_nats(objective, windows[:, :-1], windows[:, 1:], settings)
+    return np.asarray(nats.sum(axis=1))
+
+
+def _any_order_metrics(
+    objective: Masked, windows: np.ndarray, bytes_per_token: float, settings: TrainSettings
+) -> list[Metric]:
+    bound = any_order_bound(objective, windows, settings).mean(axis=1) / (windows.shape[1] - 1)
+    note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
+    return _window_metrics("any_order", bound, bytes_per_token, note)
 
 
 def _window_metrics(name: str, nats: np.ndarray, bytes_per_token: float, note: str) -> list[Metric]:
@@ -101,12 +115,7 @@ def any_order_bound(
     """
     count, length = tokens.shape
     targets = torch.from_numpy(np.repeat(tokens, draws, axis=0))  # (N·draws, L)
-    random = torch_generator(length, draws)
-    strata = torch.arange(draws).repeat(count) + torch.rand(count * draws, generator=random)
-    numbers = (strata / draws * (length - 1)).long().clamp(max=length - 2) + 1  # (N·draws,)
-    ranks = torch.rand(count * draws, length - 1, generator=random).argsort(dim=1).argsort(dim=1)
-    weight = torch.zeros(targets.shape)
-    weight[:, 1:] = (ranks < numbers[:, None]).float()
+    weight = _draw_hidden(count, length, draws)
     read = targets.masked_fill(weight.bool(), objective.model.mask)
     bounds = []
     for rows in zip(
@@ -117,3 +126,14 @@ def any_order_bound(
                 objective.bound(Batch(*rows).to(settings.device), length - 1).double().cpu()
             )
     return np.asarray(torch.cat(bounds).view(count, draws).numpy())
+
+
+def _draw_hidden(count: int, length: int, draws: int) -> torch.Tensor:
+    """Draw which tokens each draw hides: 1 for those, else 0, (N·draws, L) float32."""
+    random = torch_generator(length, draws)
+    strata = torch.arange(draws).repeat(count) + torch.rand(count * draws, generator=random)
+    numbers = (strata / draws * (length - 1)).long().clamp(max=length - 2) + 1  # (N·draws,)
+    ranks = torch.rand(count * draws, length - 1, generator=random).argsort(dim=1).argsort(dim=1)
+    weight = torch.zeros(count * draws, length)
+    weight[:, 1:] = (ranks < numbers[:, None]).float()
+    return weight

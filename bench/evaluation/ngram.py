@@ -64,22 +64,27 @@ def probabilities(
     The first n - 1 ids have fewer before them: take those from a lower order. `size` is that of
     the vocabulary.
     """
-    text, border = np.concatenate([train, held_out]).astype(np.int64), len(train)
+    text = np.concatenate([train, held_out]).astype(np.int64)
+    border = len(train)
     # ids of the n-grams that end at each place, and of what precedes their last token
     grams, histories = text, np.zeros(len(text), np.int64)
     lower = np.full(len(held_out), 1 / size)
     for n in range(1, order + 1):
         longer, suffixes = _extend_ngrams(grams, text, size, n)
-        kinds = int(grams.max()) + 1
-        before = np.zeros(kinds, np.int64)
-        before[grams] = histories
-        occurrences = np.bincount(grams[n - 1 : border], minlength=kinds)
-        contexts = _context_counts(longer[n:border], suffixes, kinds)
+        before = _by_id(grams, histories)
+        occurrences = np.bincount(grams[n - 1 : border], minlength=len(before))
+        contexts = _context_counts(longer[n:border], suffixes, len(before))
         place = grams[border:], histories[border:], lower
         yield OrderCounts(occurrences, before, modified).probability(*place)
         lower = OrderCounts(contexts, before, modified).probability(*place)
-        histories = np.concatenate([[0], grams[:-1]])
-        grams = longer
+        grams, histories = longer, np.concatenate([[0], grams[:-1]])
+
+
+def _by_id(ids: Ids, values: Ids) -> Ids:
+    """Return the value of each id, (max id + 1,), from the ids and values at each place."""
+    table = np.zeros(int(ids.max()) + 1, np.int64)
+    table[ids] = values
+    return table
 
 
 def _context_counts(longer: Ids, suffixes: Ids, kinds: int) -> Ids:
