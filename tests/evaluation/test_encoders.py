@@ -1,4 +1,4 @@
-"""What is said of encoders, by enumeration of a world of 3 symbols and 4 tokens, and of a chain over them."""
+"""Scores of encoders, by enumeration of 3 symbols and 4 tokens, and of a chain over them."""
 
 import itertools
 import re
@@ -20,14 +20,12 @@ from bench.training import train_settings
 from bench.training.objective import Batch, Causal, Masked
 from tests.training.test_objective import World
 
-PLAN = train_settings(
-    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
-)
+PLAN = train_settings(Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu")))
 TEXTS = np.array(list(itertools.product(range(3), repeat=4)))  # (81, 4)
 
 
 class InOrder(World):
-    """The same world, known from left to right: each position answers with its next token, from those before it."""
+    """The same world from left to right: each position predicts its next token."""
 
     def hidden(
         self, tokens: Tensor, state: None = None, lengths: Tensor | None = None
@@ -85,7 +83,7 @@ def value(metrics: list[Metric], name: str) -> float:
     return next(metric.values[0] for metric in metrics if metric.name == name)
 
 
-# --- likelihoods ------------------------------------------------------------------------------------------------------
+# --- likelihoods ---------------------------------------------------------------------------------
 
 
 def test_unmasking_from_left_to_right_is_the_exact_likelihood(joint: Tensor) -> None:
@@ -122,7 +120,7 @@ def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihoo
 
 
 def test_the_bound_over_all_orders_is_the_likelihood_of_a_perfect_model(joint: Tensor) -> None:
-    """Of all tokens but the first, given the first: over every k of 1 … 3 and all k places, the expectation is the entropy."""
+    """The expectation over every k of 1 … 3 and all places is the entropy given the first token."""
     asked = masked(joint)
     expected = entropy(joint) - entropy(joint.sum((1, 2, 3)))
     found = 0.0
@@ -149,7 +147,10 @@ def test_the_draws_of_the_bound_have_its_mean(joint: Tensor) -> None:
 
 
 def test_the_bound_of_a_model_that_contradicts_itself_lies_above(joint: Tensor) -> None:
-    """One that is sure of its neighbours only from the left: drawn orders cost it more than its best one."""
+    """One that is sure of its neighbours only from the left.
+
+    Drawn orders cost it more than its best one.
+    """
 
     class LeftOnly(World):
         def hidden(
@@ -167,7 +168,10 @@ def test_the_bound_of_a_model_that_contradicts_itself_lies_above(joint: Tensor) 
 
 
 def test_a_pseudo_likelihood_is_none(chain: Tensor) -> None:
-    """Inside a chain of order 1 each token costs H(X_t | both neighbours) = 2h - H(X2 | X0); the two ends cost h."""
+    """Inside a chain of order 1 each token costs H(X_t | both neighbours) = 2h - H(X2 | X0).
+
+    The two ends cost h.
+    """
     asked, weights = masked(chain), chain.flatten()
     step, skip = chain.sum((2, 3)), chain.sum((1, 3))
     h, two = (entropy(pair) - entropy(pair.sum(1)) for pair in (step, skip))
@@ -197,7 +201,7 @@ def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_
         regret.window_regret_metrics(known, tokens, best - noise)
 
 
-# --- filling in -------------------------------------------------------------------------------------------------------
+# --- filling in ----------------------------------------------------------------------------------
 
 
 def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Tensor) -> None:
@@ -217,15 +221,14 @@ def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Te
     assert np.exp(-seen).sum(axis=1) == pytest.approx(np.ones(40), abs=1e-6)
     assert inferred == pytest.approx(seen, abs=1e-5)
     both = [
-        evaluation.infill(model, corpus, 4, 40, 0, PLAN)
-        for model in (masked(joint), causal(joint))
+        evaluation.infill(model, corpus, 4, 40, 0, PLAN) for model in (masked(joint), causal(joint))
     ]
     assert value(both[0], "filling_accuracy") == value(both[1], "filling_accuracy")
     assert value(both[0], "filling_nats") == pytest.approx(value(both[1], "filling_nats"), abs=1e-5)
 
 
 def test_a_large_vocabulary_is_not_asked(joint: Tensor) -> None:
-    corpus, part = small()
+    corpus, _part = small()
 
     class Large(ByteVocabulary):
         size = 5000

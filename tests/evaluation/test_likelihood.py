@@ -16,9 +16,7 @@ from bench.evaluation.likelihood import perplexity
 from bench.training import train_settings
 from bench.training.objective import Causal, Masked
 
-PLAN = train_settings(
-    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
-)
+PLAN = train_settings(Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu")))
 
 
 class Chain(nn.Module):
@@ -121,7 +119,10 @@ def test_separators_stand_apart() -> None:
 
 
 def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
-    """SCIENCE: H(X_t | both neighbours) = 2h - H(X_2 | X_0) at inner positions; the estimate must lie within its own error."""
+    """SCIENCE: H(X_t | both neighbours) = 2h - H(X_2 | X_0) at inner positions.
+
+    The estimate must lie within its own error.
+    """
     transition, part = chain(length=40_000)
     rows = transition.double().numpy()
     stationary = np.linalg.matrix_power(rows, 200)[0]

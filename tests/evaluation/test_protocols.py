@@ -30,9 +30,7 @@ from bench.training.objective import Causal
 from tests.conftest import Command, assert_one_error
 from tests.fake_architectures import GrowsItsState
 
-PLAN = train_settings(
-    Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu"))
-)
+PLAN = train_settings(Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu")))
 CONTEXT = 16
 
 
@@ -66,7 +64,10 @@ def causal(make: Callable[..., Backbone], **options: Any) -> Causal:
 
 
 class CountsContext(torch.nn.Module):
-    """Answers the letter a, and is the less sure of it the more it reads: made from n tokens it costs n/10 nats."""
+    """Answers the letter a, and is the less sure of it the more it reads.
+
+    Made from n tokens it costs n/10 nats.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ def values(metrics: list[Metric], name: str) -> dict[float, float]:
     }
 
 
-# --- stride -----------------------------------------------------------------------------------------------------------
+# --- stride --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [33, 40, 48, 49, 50])
@@ -148,7 +149,7 @@ def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> Non
     assert score.documents["tokens"].sum() == len(read) == 30
 
 
-# --- stateful ---------------------------------------------------------------------------------------------------------
+# --- stateful ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [RNN, CNN])
@@ -200,7 +201,7 @@ def test_a_window_of_attention_carries_its_state() -> None:
     evaluation.check_supported(causal(Transformer, window=4).model, "stateful", CONTEXT)
 
 
-# --- beside the headline ----------------------------------------------------------------------------------------------
+# --- beside the headline -------------------------------------------------------------------------
 
 
 def test_the_curve_over_positions_adds_up_to_the_headline() -> None:
@@ -282,7 +283,7 @@ def test_a_short_part_has_a_sample_too(length: int) -> None:
     assert values(found, "context_nats")[16] > 0
 
 
-# --- the door ---------------------------------------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 def test_a_finished_run_is_scored_again(

@@ -154,7 +154,8 @@ def recorded(double: str, folder: Path) -> dict[str, Any]:
     run = Run(
         arch={"_target_": f"tests.fake_architectures.{double}", "tune": {"learning_rate": 0.01}},
         data=DataConfig(source="synthetic", tokenizer="symbols", synthetic=law),
-        size=SizeConfig(parameters=10_000, context=16), train=TrainConfig(steps=120, batch=16, warmup=10, validations=1),
+        size=SizeConfig(parameters=10_000, context=16),
+        train=TrainConfig(steps=120, batch=16, warmup=10, validations=1),
         names={"arch": "ahead", "data": "markov", "size": "tiny", "objective": "auto"},
     )  # fmt: skip
     (folder / "checkpoint").mkdir()

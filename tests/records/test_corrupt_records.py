@@ -79,26 +79,50 @@ LOST: dict[str, tuple[Damage, str]] = {
     "metrics of strings": (key("result.json", metrics=["x"]), "a metric: it is 'x'"),
     "a metric without values": (metric("perplexity", values=...), "values is missing"),
     "a metric whose values are a number": (metric("bits_per_byte", values=1.5), "values is 1.5"),
-    "a metric whose values are a string": (metric("bits_per_byte", values="3.5"), "values is '3.5'"),
+    "a metric whose values are a string": (
+        metric("bits_per_byte", values="3.5"),
+        "values is '3.5'",
+    ),
     "a metric that holds strings": (metric("perplexity", values=["3.5"]), "'perplexity' holds"),
     "a place that is no number": (metric("perplexity", at={"length": "far"}), "'perplexity' holds"),
     "a score that is missing": (metric("bits_per_byte"), "has no bits_per_byte"),
     "a score without a value": (metric("bits_per_byte", values=[]), "has no bits_per_byte"),
-    "a score that is no number": (metric("bits_per_byte", values=[float("nan")]), "bits_per_byte is nan"),
+    "a score that is no number": (
+        metric("bits_per_byte", values=[float("nan")]),
+        "bits_per_byte is nan",
+    ),
     "an infinite score": (metric("bits_per_byte", values=[float("inf")]), "bits_per_byte is inf"),
     "a score that is a string": (metric("bits_per_byte", values=["1.7"]), "'bits_per_byte' holds"),
     "a broken configuration": (content("config.yaml", "{: : ]["), "config.yaml: it cannot be read"),
     "a configuration that is no text": (raw("config.yaml"), "config.yaml: it cannot be read"),
-    "a configuration without names": (words("config.yaml", "names:", "nomes:"), "names.arch is missing"),
-    "a configuration with empty names": (content("config.yaml", "names: {}\narch: {}\n"), "names.arch is missing"),
-    "a configuration with a seed in words": (words("config.yaml", "\nseed: ", "\nseed: s"), "seed is 's"),
-    "no configuration": (lambda folder: (folder / "config.yaml").unlink(), "config.yaml is missing"),
-    "an attempt in letters": (key("provenance.json", attempt="x"), "provenance.json: attempt is 'x'"),
+    "a configuration without names": (
+        words("config.yaml", "names:", "nomes:"),
+        "names.arch is missing",
+    ),
+    "a configuration with empty names": (
+        content("config.yaml", "names: {}\narch: {}\n"),
+        "names.arch is missing",
+    ),
+    "a configuration with a seed in words": (
+        words("config.yaml", "\nseed: ", "\nseed: s"),
+        "seed is 's",
+    ),
+    "no configuration": (
+        lambda folder: (folder / "config.yaml").unlink(),
+        "config.yaml is missing",
+    ),
+    "an attempt in letters": (
+        key("provenance.json", attempt="x"),
+        "provenance.json: attempt is 'x'",
+    ),
     "provenance that is a list": (content("provenance.json", []), "provenance.json: it is []"),
     "provenance that is no text": (raw("provenance.json"), "provenance.json: it cannot be read"),
-    "no provenance": (lambda folder: (folder / "provenance.json").unlink(), "provenance.json is missing"),
+    "no provenance": (
+        lambda folder: (folder / "provenance.json").unlink(),
+        "provenance.json is missing",
+    ),
     "a text that is not named": (key("provenance.json", digests={}), "digests.data is missing"),
-}  # fmt: skip
+}
 
 # another file is corrupt: its scores count
 LESS: dict[str, tuple[Damage, str]] = {
@@ -283,7 +307,7 @@ def test_a_corrupt_record_is_repeated_beside_it(name: str, tmp_path: Path) -> No
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-# --- attempts and copies ----------------------------------------------------------------------------------------------
+# --- attempts and copies -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", COPIES)
@@ -297,8 +321,8 @@ def test_a_finished_attempt_counts_before_later_unfinished_ones(bad: ReportText)
     (folder,) = bad.root.glob(f"runs/{INTACT}-*-s1-????????")
     failed, unfinished = (bad.line(f"{folder.name}-a{number}") for number in (2, 3))
     assert (
-        failed
-        == f"failed: {folder.name}-a2: out of memory; {folder.name}, which is done, counts in its place"
+        failed == f"failed: {folder.name}-a2: out of memory; "
+        f"{folder.name}, which is done, counts in its place"
     )
     assert unfinished.startswith("unfinished: ")
 
@@ -324,7 +348,7 @@ def test_a_run_without_provenance_has_the_label_of_its_variant(tmp_path: Path) -
     assert set(runs["label"]) == {CORRUPT}
 
 
-# --- resuming ----------------------------------------------------------------------------------------------------
+# --- resuming ------------------------------------------------------------------------------------
 
 
 def test_a_run_resumes_whatever_its_folder_holds(tmp_path: Path) -> None:

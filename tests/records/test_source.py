@@ -1,4 +1,7 @@
-"""A changed byte in a module that decides weights or scores marks runs stale and refuses to resume."""
+"""A changed byte in a module that decides weights or scores marks runs stale and refuses to resume.
+
+changed byte in a module that decides weights or scores marks runs stale and refuses to resume.
+"""
 
 import shutil
 import sys
