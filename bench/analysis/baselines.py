@@ -1,4 +1,4 @@
-"""Reference lines beside scores: what needs no architecture reaches on the same scored text."""
+"""Reference lines: scores of baselines without an architecture on the same scored text."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,28 +9,29 @@ from bench.analysis.formatting import format_fixed, join_words
 from bench.records.tables import Records
 
 NAN = float("nan")
+SCORES = ("bits_per_byte", "perplexity", "validation_nats")
 
 
-class Baseline(NamedTuple):
-    """A reference line: what it reaches, NaN where it has no such number."""
+class BaselineLine(NamedTuple):
+    """A reference line: its scores, NaN where it has none."""
 
     name: str
     note: str
     bits_per_byte: float
     perplexity: float
     validation_nats: float
-    context: str  # none | windows: as much as the rows may see | unlimited
+    context: str  # none | windows: as much as the rows have | unlimited
 
 
 class Baselines(NamedTuple):
     """The reference lines of a table, the highest first, or why there are none."""
 
-    lines: tuple[Baseline, ...]
+    lines: tuple[BaselineLine, ...]
     reason: str
 
     @property
-    def best(self) -> Baseline | None:
-        """The lowest that saw no more than the rows did."""
+    def best(self) -> BaselineLine | None:
+        """Return the lowest of those with no more context than the rows."""
         return min(
             (line for line in self.lines if line.context != "unlimited"),
             key=lambda line: line.bits_per_byte,
@@ -39,7 +40,7 @@ class Baselines(NamedTuple):
 
 
 def select_baselines(records: Records, rows: pd.DataFrame) -> Baselines:
-    """The lines of the text, part and context that a table of rows was scored on."""
+    """Return the lines of the text, part and context that a table of rows was scored on."""
     wanted = {
         "data_digest": rows["data_digest"].iloc[0],
         "part": rows["part"].iloc[0],
@@ -57,24 +58,22 @@ def select_baselines(records: Records, rows: pd.DataFrame) -> Baselines:
     return Baselines((), "the command that trained these runs made none")
 
 
-def _parse_baseline(entry: Mapping[str, Any]) -> Baseline:
+def _parse_baseline(entry: Mapping[str, Any]) -> BaselineLine:
     values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
-    score, perplexity, validation = (
-        values.get(name, NAN) for name in ("bits_per_byte", "perplexity", "validation_nats")
-    )
-    return Baseline(entry["name"], entry["note"], score, perplexity, validation, entry["context"])
+    scores = {name: values.get(name, NAN) for name in SCORES}
+    return BaselineLine(entry["name"], entry["note"], **scores, context=entry["context"])
 
 
 def baselines_in_range(
-    found: Baselines, column: str, low: float, high: float, room: float = 0.6
+    baselines: Baselines, column: str, low: float, high: float, room: float = 0.6
 ) -> tuple[list[tuple[str, float]], str]:
-    """The lines that fit into a figure that shows low … high, and a sentence about those that do not."""
-    there = [
-        (line.name, value) for line in found.lines if (value := getattr(line, column)) == value
-    ]
-    span = max(high - low, 1e-9)
-    drawn = [
-        (name, value) for name, value in there if low - room * span <= value <= high + room * span
-    ]
-    off = [f"{name} {format_fixed(value)}" for name, value in there if (name, value) not in drawn]
+    """Return the lines near low … high of a figure, and a sentence on those too far off."""
+    lines = [(line.name, float(getattr(line, column))) for line in baselines.lines]
+    margin = room * max(high - low, 1e-9)
+    drawn, off = list[tuple[str, float]](), list[str]()
+    for name, value in lines:
+        if low - margin <= value <= high + margin:
+            drawn.append((name, value))
+        elif value == value:
+            off.append(f"{name} {format_fixed(value)}")
     return drawn, f"Reference lines off the scale: {join_words(off)}." if off else ""

@@ -1,21 +1,19 @@
-"""Why one architecture is slower than another, in numbers: quotients within one sitting, NaN where a part is missing."""
+"""Explain speed by ratios within one session; NaN where a part is missing."""
 
 from math import isfinite, nan
 from typing import NamedTuple
 
 from bench.analysis.formatting import MINUS
-from bench.analysis.sessions import MeasuredSession
+from bench.analysis.sessions import FIRST_TOKEN, PREFILL_RATE, TRAIN_RATE, MeasuredSession
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 
-LAUNCH_BOUND_GAIN = (
-    1.15  # a larger batch that is so much faster per token shows that the processor waited for work
-)
-MIN_BATCH_FACTOR = 4  # times the batch: smaller steps say too little
+LAUNCH_BOUND_GAIN = 1.15  # a rate that gains this from a larger batch waits for kernel launches
+MIN_BATCH_FACTOR = 4  # a smaller increase of the batch is not conclusive
 STEP_PARTS = ("forward_seconds", "backward_seconds", "optimizer_seconds")
 
 
 class BatchGain(NamedTuple):
-    """Whether a rate was held up by the launching of work. `gain`: of the rate at the larger batch, 0.42 for 42 % more."""
+    """The gain of a rate at a larger batch: 0.42 for 42 % more."""
 
     gain: float
     batch: float
@@ -33,58 +31,58 @@ class BatchGain(NamedTuple):
         return f"{100 * self.gain:+.0f} % at batch {self.batch:g}".replace("-", MINUS)
 
 
-def batch_gain(sitting: MeasuredSession, subject: str, metric: str) -> BatchGain | None:
-    """The mark of a rate; None where no larger batch was measured."""
-    if (
-        metric == "prefill_tokens_per_second"
-    ):  # reading a prompt is timed as the time to its first token
-        once, unit = sitting.value(subject, "first_token_seconds"), "first_token_seconds"
-    else:
-        once, unit = sitting.value(subject, metric), metric
-    least = (
-        0.0 if metric == "train_tokens_per_second" else MIN_BATCH_FACTOR
-    )  # of training: the batch is given as sequences of a step
-    for batch in (place for place in sitting.places(unit, "batch") if place >= least):
-        there = sitting.at(subject, (unit, "batch", batch))
-        gain = (
-            batch * once / there if unit == "first_token_seconds" else there / once if once else nan
-        )
+def _ratio(dividend: float, divisor: float) -> float:
+    return dividend / divisor if divisor > 0 else nan
+
+
+def batch_gain(session: MeasuredSession, subject: str, metric: str) -> BatchGain | None:
+    """Return the gain of a rate at the smallest larger batch; None where none was measured."""
+    # a prefill is timed as the time to its first token
+    unit = FIRST_TOKEN if metric == PREFILL_RATE else metric
+    single = session.value(subject, unit)
+    # of training, the batch is the sequences of a step
+    least = 0 if metric == TRAIN_RATE else MIN_BATCH_FACTOR
+    for batch in (place for place in session.places(unit, "batch") if place >= least):
+        batched = session.at(subject, (unit, "batch", batch))
+        gain = batch * single / batched if unit == FIRST_TOKEN else _ratio(batched, single)
         if isfinite(gain):
             return BatchGain(gain - 1, batch)
     return None
 
 
-def train_flops_per_token(sitting: MeasuredSession, subject: str) -> float:
-    """FLOPs of training a token, by formula."""
-    return TRAINING_FLOPS_FACTOR * sitting.value(subject, "flops_per_token")
+def train_flops_per_token(session: MeasuredSession, subject: str) -> float:
+    """Return the FLOPs of training per token, by formula."""
+    return TRAINING_FLOPS_FACTOR * session.value(subject, "flops_per_token")
 
 
-def utilisation(sitting: MeasuredSession, subject: str) -> float:
-    """The share of the measured peak that training reaches: of this subject's own process, precision and threads."""
-    rate, peak = (
-        sitting.value(subject, "train_tokens_per_second"),
-        sitting.value(subject, "product_flops_per_second"),
-    )
-    return train_flops_per_token(sitting, subject) * rate / peak if peak > 0 else nan
+def utilisation(session: MeasuredSession, subject: str) -> float:
+    """Return the share of the peak that training reaches.
+
+    The peak was measured in the subject's own process, with its precision and threads.
+    """
+    rate = session.value(subject, TRAIN_RATE)
+    peak = session.value(subject, "product_flops_per_second")
+    return _ratio(train_flops_per_token(session, subject) * rate, peak)
 
 
-def unchecked_share(sitting: MeasuredSession, subject: str) -> float:
-    """The share of the FLOPs that no counter sees: they are by formula alone."""
-    flops = sitting.value(subject, "flops_per_token")
-    return sitting.value(subject, "unchecked_flops_per_token") / flops if flops > 0 else nan
+def unchecked_share(session: MeasuredSession, subject: str) -> float:
+    """Return the share of the FLOPs that are by formula alone, seen by no counter."""
+    unchecked = session.value(subject, "unchecked_flops_per_token")
+    return _ratio(unchecked, session.value(subject, "flops_per_token"))
 
 
-def traffic_share(sitting: MeasuredSession, subject: str) -> float:
-    """Bytes that operators read and write a second, as a share of what a large copy moves; above 1 where caches serve them."""
-    rate, copy = (
-        sitting.value(subject, "train_tokens_per_second"),
-        sitting.value(subject, "copy_bytes_per_second"),
-    )
-    return sitting.value(subject, "traffic_bytes_per_token") * rate / copy if copy > 0 else nan
+def traffic_share(session: MeasuredSession, subject: str) -> float:
+    """Return the operators' bytes per second over those of a large copy.
+
+    It is above 1 where caches serve the operators.
+    """
+    traffic = session.value(subject, "traffic_bytes_per_token")
+    rate = session.value(subject, TRAIN_RATE)
+    return _ratio(traffic * rate, session.value(subject, "copy_bytes_per_second"))
 
 
-def step_shares(sitting: MeasuredSession, subject: str) -> tuple[float, ...]:
-    """Of a training step: forward, backward, optimizer."""
-    seconds = [sitting.value(subject, part) for part in STEP_PARTS]
+def step_shares(session: MeasuredSession, subject: str) -> tuple[float, ...]:
+    """Return the shares of forward, backward and optimizer in a training step."""
+    seconds = [session.value(subject, part) for part in STEP_PARTS]
     total = sum(seconds)
-    return tuple(one / total if total > 0 else nan for one in seconds)
+    return tuple(_ratio(one, total) for one in seconds)

@@ -1,4 +1,4 @@
-"""What each row of a comparison was given, and where rows differ in what was not compared."""
+"""Find the settings in which the rows of a comparison differ without being compared by them."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,14 +1,15 @@
-"""Families of architectures: their order and titles, one hue for each, shades within, and the page's style for them.
+"""Families of architectures: their order, titles and colours.
 
-Hues and their lightness were searched so that any two families stay 0.09 apart in OKLab for normal sight and for each of the
-three dichromacies (Machado et al. 2009, doi:10.1109/TVCG.2009.113), on light and on dark paper; every shade has a contrast of 3
-to its paper. Within a family shades and dashes differ together, and every line and point has its name beside it.
+Hues and their lightness were searched so that any two families differ by 0.09 in OKLab for normal
+vision and for each of the three dichromacies (Machado et al. 2009, doi:10.1109/TVCG.2009.113), on
+light and on dark backgrounds; every shade has a contrast of 3 to its background. Within a family
+shades and dashes differ together, and every line and point has its name beside it.
 """
 
 from collections.abc import Collection, Mapping
 
 SHADES = 4
-OWN = "own"  # the hue of every family that has none here
+OWN = "own"  # for families that have no hue here
 TITLES = {
     "attention": "Attention",
     "recurrent": "Recurrent",
@@ -44,23 +45,26 @@ DARK_PALETTE = tuple(shade for shades in DARK.values() for shade in shades.split
 
 
 def family_title(family: str) -> str:
-    """What the page calls a family."""
+    """Return the title of a family on the page."""
     return TITLES.get(family, family.capitalize() or "Of no family")
 
 
 def family_rank(family: str) -> int:
-    """Where a family stands on the page: those that are not known stand last."""
+    """Return the position of a family on the page; unlisted ones come last."""
     return list(TITLES).index(family) if family in TITLES else len(TITLES)
 
 
 def assign_colours(families: Mapping[str, str], taken: Collection[int] = ()) -> dict[str, int]:
-    """A number for each name, of its family's hue: its shade, and after four of those its dashes. None that is taken."""
-    held, found = set(taken), {}
+    """Return a free colour number for each name, of its family's hue.
+
+    A number gives one of four shades, and further dashes after those. None of `taken` is used.
+    """
+    used, numbers = set(taken), {}
     for name, family in families.items():
         first = list(TITLES).index(family if family in TITLES else OWN) * SHADES
         turn = 0
-        while (number := turn // SHADES * len(PALETTE) + first + turn % SHADES) in held:
+        while (number := turn // SHADES * len(PALETTE) + first + turn % SHADES) in used:
             turn += 1
-        held.add(number)
-        found[name] = number
-    return found
+        used.add(number)
+        numbers[name] = number
+    return numbers

@@ -1,4 +1,4 @@
-"""Learning-rate searches: which may share an axis, and what fewer trials would have given."""
+"""Learning-rate searches: which may share an axis, and the expected best of fewer trials."""
 
 import math
 from collections.abc import Mapping, Sequence

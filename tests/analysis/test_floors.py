@@ -115,7 +115,7 @@ def test_six_grams_on_tiny_shakespeare(modified: bool, expected: float) -> None:
     assert -np.log(kept).mean() == pytest.approx(expected, abs=0.005)
 
 
-# --- the lines of a text -----------------------------------------------------
+# --- the lines of a text --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_a_compressor_that_has_seen_the_text_needs_hardly_anything() -> None:
     )
 
 
-# --- in the report -----------------------------------------------------------
+# --- in the report --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ def scale(root: Path) -> ScalingStudy:
     return found
 
 
-# --- from records ------------------------------------------------------------
+# --- from records ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

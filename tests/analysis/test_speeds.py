@@ -104,7 +104,7 @@ def full(alone: Path) -> SpeedGroup:
     return grouped(session_builder.build_sessions(records.measures, records.calibrations)[0])
 
 
-# --- ratios ------------------------------------------------------------------
+# --- ratios ---------------------------------------------------------------------------------------
 
 
 def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     )
 
 
-# --- what may be claimed -----------------------------------------------------
+# --- what may be claimed --------------------------------------------------------------------------
 
 
 def two(root: Path, again: Any, doctor: Any = None, cpu: Any = None) -> MeasuredSession:
@@ -272,7 +272,7 @@ def test_without_a_twin_the_first_is_the_reference_and_nothing_is_claimed(tmp_pa
     assert "no model was measured twice" in said(sitting)
 
 
-# --- crossovers --------------------------------------------------------------
+# --- crossovers -----------------------------------------------------------------------------------
 
 LENGTHS = (128, 256, 512, 1024, 2048)
 
@@ -390,7 +390,7 @@ def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
     assert "Drawn: 3 of 7 architectures." in speed_plots.speed_plots(full)[0].caption
 
 
-# --- the numbers of costs ----------------------------------------------------
+# --- the numbers of costs -------------------------------------------------------------------------
 
 
 def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) -> None:
@@ -462,7 +462,7 @@ def test_marks_of_reading_and_decoding(tmp_path: Path) -> None:
     assert prefill.gain == pytest.approx(0)
 
 
-# --- the page ----------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
 
 def test_a_folder_of_measurements_alone_has_a_page_and_a_table(

@@ -35,7 +35,7 @@ def test_the_jackknife_of_one_variant_is_that_of_its_difference_from_zero() -> N
     assert variant["documents"] == pytest.approx(stats.effective_n(sizes))
 
 
-# --- sentences ---------------------------------------------------------------
+# --- sentences ------------------------------------------------------------------------------------
 
 
 def compared(root: Path) -> Comparison:
@@ -136,7 +136,7 @@ def test_another_tokenizer_is_another_table_and_says_why(tmp_path: Path) -> None
     assert "The tokenizer differs (bpe · bytes)" in reporting.make_report(root)[0].read_text()
 
 
-# --- the answer first: odd tables --------------------------------------------
+# --- the answer first: odd tables -----------------------------------------------------------------
 
 
 def answer(root: Path) -> list[str]:
@@ -190,7 +190,7 @@ def test_whoever_wins_is_named_and_by_how_much(tmp_path: Path) -> None:
     assert 2 <= len(said) <= 6
 
 
-# --- the A/A control ---------------------------------------------------------
+# --- the A/A control ------------------------------------------------------------------------------
 
 
 def test_the_control_is_a_row_of_its_own_outside_mean_count_pool_and_family(tmp_path: Path) -> None:

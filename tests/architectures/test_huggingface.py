@@ -107,7 +107,7 @@ def test_the_command_trains_what_has_two_names_once(
     assert len(list((tmp_path / "results/single/runs").glob("huggingface*"))) == 1
 
 
-# --- other families ---------------------------------------------------------------------------------------------------
+# --- other families -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["output", "causality", "padding", "pieces", "flops"])
@@ -168,7 +168,7 @@ def test_a_cache_that_forgets_is_refused_with_what_to_do() -> None:
 
 
 def test_reading_beyond_positions_or_room_is_explained() -> None:
-    with pytest.raises(ValueError, match="context of 16 tokens, .* token 17"):
+    with pytest.raises(ValueError, match=r"context of 16 tokens, .* token 17"):
         made("huggingface_gpt2")(noise(17))
     llama = made("huggingface_llama")
     with pytest.raises(ValueError, match="room for 5 tokens, and token 6"):

@@ -56,7 +56,7 @@ def given(
     return (*cut, state.expand(2, -1, -1, -1).to(device), 4)
 
 
-# --- a package of our own in the place of theirs: the recurrences step by step, under their names -----------------------
+# --- a package of our own in the place of theirs: the recurrences step by step, under their names -
 
 
 def stepped(
@@ -211,7 +211,7 @@ def test_a_kernel_that_cannot_be_used_is_explained(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         model.ModelBuildError,
-        match="CUDA device.*kernels=auto",
+        match=r"CUDA device.*kernels=auto",
     ):
         model.build_model(arch | {"kernels": "fla"}, 8, 8, 5, 0)
     with pytest.raises(UserError, match="kernels=fast"):

@@ -34,7 +34,7 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-# --- the short convolution --------------------------------------------------------------------------------------------
+# --- the short convolution ------------------------------------------------------------------------
 
 
 def test_short_convolution_parity_with_torch() -> None:
@@ -71,7 +71,7 @@ def test_short_convolution_is_traced() -> None:
     assert convolution.weight.grad is not None
 
 
-# --- parity -----------------------------------------------------------------------------------------------------------
+# --- parity ---------------------------------------------------------------------------------------
 
 
 def test_mamba2_parity_with_transformers() -> None:
@@ -313,7 +313,7 @@ def test_s4d_parity_with_its_paper() -> None:
     torch.testing.assert_close(ours(x)[0], expected, rtol=0, atol=1e-9)
 
 
-# --- chunks against steps ---------------------------------------------------------------------------------------------
+# --- chunks against steps -------------------------------------------------------------------------
 
 
 def attention_by_steps(
@@ -465,7 +465,7 @@ def test_strong_decay_over_a_long_text_stays_exact(
         assert gradient.isfinite().all()
 
 
-# --- each architecture of the family ----------------------------------------------------------------------------------
+# --- each architecture of the family --------------------------------------------------------------
 
 
 def arch(path: Path, **options: int) -> dict[str, Any]:

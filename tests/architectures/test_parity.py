@@ -62,7 +62,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
 
 
-# --- parity -----------------------------------------------------------------------------------------------------------
+# --- parity ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("cell", "peer"), [("lstm", nn.LSTM), ("gru", nn.GRU), ("elman", nn.RNN)])
@@ -277,7 +277,7 @@ def test_a_leaf_is_torchs_and_hears_its_hooks(kind: type[nn.Module]) -> None:
     assert compiled
 
 
-# --- what each says of itself -----------------------------------------------------------------------------------------
+# --- what each says of itself ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", DECODERS)

@@ -152,7 +152,7 @@ def test_a_constructor_that_raises_is_one_line() -> None:
         assert error.value.code == "invalid-architecture"
 
 
-# --- options --------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------------
 
 RNN = {"_target_": "architectures.rnn.RNN"}
 

@@ -70,7 +70,7 @@ def local_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hardware_peak, "MATRIX_SIDE", {"cpu": 64})
 
 
-# --- the command --------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 def test_correct_measurements_pass(run_command: Command, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_worker_with_a_wrong_clock_fails(
     assert all(name in last for name in BY_WALL_CLOCK)
 
 
-# --- measurements broken on purpose -------------------------------------------------------------
+# --- measurements broken on purpose ---------------------------------------------------------------
 
 
 def fast_clock(patch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ def test_a_worker_that_does_not_start_fails(monkeypatch: pytest.MonkeyPatch) -> 
     assert "no_such_module" in result.sentence
 
 
-# --- parts --------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 
 
 def test_the_report_keeps_the_keys_of_doctor_json() -> None:
@@ -227,7 +227,7 @@ def test_a_reference_model_is_an_identity_backbone(work: dict[str, Any]) -> None
     assert torch.equal(torch.cat(pieces, 1), output)
 
 
-# --- the noise floor ----------------------------------------------------------------------------
+# --- the noise floor ------------------------------------------------------------------------------
 
 
 def entries_with(*clocks: dict[str, Any]) -> list[Entry]:

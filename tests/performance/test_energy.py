@@ -94,7 +94,7 @@ def test_without_a_counter_the_reason_is_given(
     assert f"{tmp_path}/absent" in str(find_counter("cpu", root=tmp_path / "absent"))
 
 
-# --- a GPU --------------------------------------------------------------------------------------
+# --- a GPU ----------------------------------------------------------------------------------------
 
 
 class Monitor:

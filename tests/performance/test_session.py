@@ -69,7 +69,7 @@ def test_many_entries_get_fewer_processes_each(count: int, processes: int) -> No
     assert limit_processes(MeasureConfig(processes=1), count).processes == 1
 
 
-# --- interrupted --------------------------------------------------------------------------------
+# --- interrupted ----------------------------------------------------------------------------------
 
 
 def interrupt(error: BaseException) -> Callable[..., None]:

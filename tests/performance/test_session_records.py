@@ -176,7 +176,7 @@ def test_the_records_are_read_as_a_table(suite: Path) -> None:
     assert set(rates["twin"]) == {False, True}
 
 
-# --- when another session is needed -------------------------------------------------------------
+# --- when another session is needed ---------------------------------------------------------------
 
 
 def test_measuring_is_needed_unless_one_session_holds_all(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.baselines import Baseline, Baselines
+from bench.analysis.baselines import BaselineLine, Baselines
 from bench.analysis.formatting import format_bytes, format_fixed, format_large, format_number
 from bench.analysis.sessions import RATES, MeasuredSession
 from bench.reporting.html_table import (
@@ -100,7 +100,7 @@ def _measured_cell(session: MeasuredSession, metric: str, row: Any) -> Cell:
     return value_cell(value, format_bytes, small, reason=reason)
 
 
-def _baseline_row(line: Baseline, best: float, width: int) -> list[Cell]:
+def _baseline_row(line: BaselineLine, best: float, width: int) -> list[Cell]:
     shown = [
         Cell(line.name, line.name, badges=("baseline",)),
         value_cell(line.bits_per_byte, format_fixed),

@@ -28,7 +28,7 @@ def _section(name: str, group: SearchGroup) -> dict[str, Any]:
     return {
         "title": f"{unit.capitalize()}, {group.facts['data']}",
         "table": _table(f"{name}-table", group, unit),
-        "figures": tuning_plots.tuning_plots(name, group.searches, unit),
+        "plots": tuning_plots.tuning_plots(name, group.searches, unit),
     }
 
 
