@@ -372,7 +372,7 @@ def test_a_hybrid_is_the_sum_of_its_parts() -> None:
     }  # two memories and their convolutions, and a ring of keys and values
     assert finding(
         "pieces", _target_="architectures.hybrid.Hybrid", pattern=list(parts), parts=parts
-    ).startswith("pieces: ")
+    ).startswith("passed: pieces: ")
 
 
 def test_a_hybrid_is_causal_where_all_of_its_parts_are() -> None:

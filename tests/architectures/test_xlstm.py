@@ -101,7 +101,7 @@ def test_mlstm_gates_at_their_limits_stay_finite() -> None:
 
 @pytest.mark.parametrize("check", ["causality", "pieces", "flops"])
 def test_xlstm_keeps_the_contract_over_chunk_borders(check: str) -> None:
-    assert "to mend it" not in finding(check, **read("xlstm") | {"chunk": 5})
+    assert finding(check, **read("xlstm") | {"chunk": 5}).startswith("passed")
 
 
 def test_slstm_parity_with_its_recurrence() -> None:
