@@ -63,12 +63,12 @@ class Attention(LightModule):
 
         `rotation` (T, K): of `rotary`. `mask` (B, 1, 1, T): True where a key may be seen.
         """
-        B, T, _ = x.shape
+        T = x.shape[1]
         queries, new = self.project(x, rotation)  # each (B, H, T, K)
         dropout = self.dropout if self.training else 0.0
         if self.window and (self.window < T or position > 0 or cache is not None):
             mixed = attend_window(self.window, queries, new, cache, position, dropout)
-            return self.out(mixed.transpose(1, 2).reshape(B, T, -1))  # (B, T, H·K) -> (B, T, D)
+            return self.out(merge_heads(mixed))  # (B, T, H·K) -> (B, T, D)
         # views, not copies
         keys, values = new if cache is None else append_to_cache(cache, position, *new)
         if position > 0 and T > 1:
@@ -77,8 +77,7 @@ class Attention(LightModule):
         mixed = functional.scaled_dot_product_attention(
             queries, keys, values, mask, dropout, causal
         )
-        # (B, H, T, K) -> (B, T, H·K) -> (B, T, D); a single token is in this order already
-        return self.out((mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1))
+        return self.out(merge_heads(mixed))  # (B, T, H·K) -> (B, T, D)
 
     def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Cache]:
         """Return queries, and keys with values, normed and rotated, (B, T, D) -> (B, H, T, K)."""
@@ -117,6 +116,12 @@ class AttentionBackbone(Backbone):
         """
         attention = attention_flops(self.width, self.heads, length, square=full_mask)
         return len(self.blocks) * (attention + 16 * self.width**2)
+
+
+def merge_heads(mixed: Tensor) -> Tensor:
+    """Return the heads side by side, (B, H, T, K) -> (B, T, H·K)."""
+    B, _, T, _ = mixed.shape  # a single token is in this order already
+    return (mixed if T == 1 else mixed.transpose(1, 2)).reshape(B, T, -1)
 
 
 def seen_keys(position: int, T: int, device: torch.device) -> Tensor:

@@ -124,19 +124,28 @@ def _mix_chunk(
     All sums are divided by exp(highest), which keeps them in range and cancels in the end: it
     needs no gradient. The next memory is None unless `carry`.
     """
-    (q, k, v), strength = inputs, enter - decayed  # (B, H, L): as seen from the chunk's start
-    before = torch.zeros_like(strength[..., :1]) if past is None else past.largest[..., None]
-    highest = torch.maximum(strength.cummax(dim=2).values, before).detach()  # (B, H, L)
+    q, k, v = inputs
+    strength = enter - decayed  # (B, H, L): as seen from the chunk's start
+    highest, carried = _scales(strength, past)
     scores = (q @ k.mT) * _gates_between(strength, highest)
-    carried = (before - highest).exp()  # (B, H, L): what is left of the past, divided
     top, bottom = _weighted_sums(q, v, scores, past, carried)
-    one = (-decayed - highest).exp()  # 1, divided
-    output = top / torch.maximum(bottom.abs(), one)[..., None]
+    # the second is 1, divided
+    output = top / torch.maximum(bottom.abs(), (-decayed - highest).exp())[..., None]
     if not carry:
         return output, None
     shares = (strength - highest[..., -1:]).exp()
     largest = highest[..., -1] + decayed[..., -1]
     return output, _next_memory(k * shares[..., None], v, past, carried[..., -1], largest)
+
+
+def _scales(strength: Tensor, past: MatrixMemory | None) -> tuple[Tensor, Tensor]:
+    """Return the largest exponent up to each token, and what is left of the past, divided.
+
+    Both (B, H, L); the first without gradient.
+    """
+    before = torch.zeros_like(strength[..., :1]) if past is None else past.largest[..., None]
+    highest = torch.maximum(strength.cummax(dim=2).values, before).detach()
+    return highest, (before - highest).exp()
 
 
 def _weighted_sums(

@@ -100,7 +100,7 @@ def slstm(inputs: Tensor, recurrent: Tensor, memory: ScalarMemory) -> tuple[Tens
 
 
 @torch.library.custom_op("architectures::slstm", mutates_args=())
-def _forward(
+def _forward(  # noqa: PLR0915 (a call per time step would cost time)
     steps: Tensor, recurrent: Tensor, output: Tensor, cell: Tensor, weight: Tensor, largest: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return outputs, cells, weights, largest, (T, H, B, K) each, and gates, (5, T, H, B, K)."""
@@ -122,7 +122,9 @@ def _forward(
 
 
 @torch.library.custom_op("architectures::slstm_backward", mutates_args=())
-def _backward(slopes: Tensor, recurrent: Tensor, gates: Tensor, states: list[Tensor]) -> Tensor:
+def _backward(  # noqa: PLR0915 (a call per time step would cost time)
+    slopes: Tensor, recurrent: Tensor, gates: Tensor, states: list[Tensor]
+) -> Tensor:
     """Return the slopes of steps, (T, H, B, 4·K), of those of outputs, (T, H, B, K).
 
     `states`: cells and weights, (T, H, B, K) each, and both before the first token.
