@@ -67,6 +67,16 @@ def time_lengths(model: LanguageModel, rounds: int) -> dict[int, np.ndarray]:
     return {length: np.array(rates) for length, rates in samples.items()}
 
 
+def print_rates(rates: turns.Rates) -> None:
+    """Print the rates, and for each architecture those of longer texts over those of the first."""
+    pairs = {
+        f"{name}: {n} / {LENGTHS[0]}": ((name, str(n)), (name, str(LENGTHS[0])))
+        for name in dict.fromkeys(name for name, _ in rates)
+        for n in LENGTHS[1:]
+    }
+    turns.print_table(rates, pairs, "tokens/s")
+
+
 def main() -> None:
     """Take turns, print the table."""
     parser = turns.parser(__doc__, rounds=40, seconds=0)  # a turn is 16 tokens
@@ -74,17 +84,15 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, default=800_000)
     args = parser.parse_args()
     shape.set_process_state()
-    rates, pairs = turns.Rates(), dict[str, turns.Pair]()
+    rates = turns.Rates()
     for name in args.arch or sorted(path.stem for path in shape.CONF.glob("*.yaml")):
         model = workload(name, args.parameters, shape.CONTEXT).model.eval()
         if model.backbone.causal and state_is_constant(model):
             print(f"\r{name:<20}", end="", file=sys.stderr, flush=True)
             by_length = time_lengths(model, args.rounds)
             rates |= {(name, str(length)): values for length, values in by_length.items()}
-            first = (name, str(LENGTHS[0]))
-            pairs |= {f"{name}: {n} / {LENGTHS[0]}": ((name, str(n)), first) for n in LENGTHS[1:]}
     print(file=sys.stderr)
-    turns.print_table(rates, pairs, "tokens/s")
+    print_rates(rates)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Compare the seconds of training to nanoGPT's loss on tiny Shakespeare with nanoGPT's CPU recipe.
+r"""Compare the seconds of training to nanoGPT's loss on tiny Shakespeare with nanoGPT's CPU recipe.
 
     python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH_OF_A_CHECKOUT
-    python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH arch=rnn optimizer=adamw \\
+    python benchmarks/quality.py --text shakespeare.txt --nanogpt PATH arch=rnn optimizer=adamw \
         train.steps=500 train.compile=none
 
 The recipe trains 0.80M parameters for 2,000 steps of 12 sequences of 64 characters, to 1.886 nats
@@ -12,6 +12,7 @@ takes its time before (printed, and in no ratio); nanoGPT's recipe is not compil
 compiled as well.
 """
 
+import argparse
 import tempfile
 import time
 from functools import partial
@@ -83,14 +84,19 @@ def bench_step(run: Run) -> shape.Step:
     return shape.step_of(run, build_objective(run.objective, model), compiled)
 
 
-def main() -> None:
-    """Train, take turns, print both."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = turns.parser(__doc__, rounds=60, seconds=0.3)
     parser.add_argument("--text", type=Path, required=True, help="tiny Shakespeare as one file")
     parser.add_argument("--nanogpt", type=Path, required=True, help="a checkout of nanoGPT")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("overrides", nargs="*", help="of the recipe: arch=rnn train.steps=500 …")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, take turns, print both."""
+    args = parse_arguments()
     shape.set_process_state()
     with tempfile.TemporaryDirectory() as cache:
         runs = [compose_run(args.text, args.overrides, s, cache) for s in range(args.seeds)]
@@ -102,14 +108,18 @@ def main() -> None:
         if args.inside:
             turns.serve(lambda: {"steps": (makers[args.inside](), 1.0)})
         results = [train_run(run) for run in runs]
-    nats = ", ".join(f"{result[2]:.4f}" for result in results)
-    compiling = max(result[1] for result in results)
-    count = runs[0].train.steps
-    title = f"{runs[0].names['arch']}, {count} steps: {nats} nats (nanoGPT: {NATS})"
-    print(f"{title}; compiling {compiling:.0f} s")
+    print_trainings(runs[0], results)
     options = ["--text", str(args.text), "--nanogpt", str(args.nanogpt), *args.overrides]
     rates = turns.take_turns(__file__, list(makers), options, args.rounds, args.seconds)
-    compare_trainings(rates, count)
+    compare_trainings(rates, runs[0].train.steps)
+
+
+def print_trainings(run: Run, results: list[tuple[float, float, float]]) -> None:
+    """Print the loss of each seed, and the longest time of compiling."""
+    nats = ", ".join(f"{result[2]:.4f}" for result in results)
+    compiling = max(result[1] for result in results)
+    title = f"{run.names['arch']}, {run.train.steps} steps: {nats} nats (nanoGPT: {NATS})"
+    print(f"{title}; compiling {compiling:.0f} s")
 
 
 def compare_trainings(rates: turns.Rates, count: int) -> None:

@@ -42,6 +42,16 @@ PAIRS = [
 ]
 
 
+def nanogpt_makers(checkout: Path, compiled: bool) -> dict[str, partial[shape.Step]]:
+    """Return what makes the steps of nanoGPT, eager and on request compiled, by name."""
+    makers = {}
+    for biases, name in ((True, "nanogpt with biases"), (False, "nanogpt")):
+        makers[name] = partial(shape.nanogpt_step, checkout, False, biases)
+        if compiled:
+            makers[f"{name}, compiled"] = partial(shape.nanogpt_step, checkout, True, biases)
+    return makers
+
+
 def main() -> None:
     """Take turns, print the table."""
     parser = turns.parser(__doc__, rounds=60, seconds=0.3)
@@ -50,11 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     makers = EAGER | ({} if args.no_compile else COMPILED)
     if args.nanogpt:
-        for biases, name in ((True, "nanogpt with biases"), (False, "nanogpt")):
-            makers[name] = partial(shape.nanogpt_step, args.nanogpt, False, biases)
-            if not args.no_compile:
-                compiled = partial(shape.nanogpt_step, args.nanogpt, True, biases)
-                makers[f"{name}, compiled"] = compiled
+        makers |= nanogpt_makers(args.nanogpt, not args.no_compile)
     if args.inside:
         shape.set_process_state()
         turns.serve(lambda: {"steps": (makers[args.inside](), 1.0)})

@@ -4,8 +4,9 @@
     python benchmarks/target.py --text shakespeare.txt --target 1.6 --seeds 1 train.device=cpu
 
 nanoGPT trains 10.65M parameters (6 layers, 384 wide, context 256, dropout 0.2) on batches of 64 to
-1.4697 nats on the last tenth of tiny Shakespeare. Timed is training from first to last step, with an idle device before and after; compiling and the loss of the full last tenth are printed too.
-Nothing else should use the device.
+1.4697 nats on the last tenth of tiny Shakespeare. Timed is training from first to last
+step, with an idle device before and after; compiling and the loss of the full last tenth are
+printed too. Nothing else should use the device.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 import quality
 import torch
 
+from bench.config.schema import Run
 from bench.training import precision_name, train_settings
 
 NATS = 1.4697  # nanoGPT's
@@ -23,6 +25,21 @@ RECIPE = (
     "train.batch=64 train.steps=1000 train.learning_rate=2e-3 train.warmup=50 "
     "train.compile=default optimizer=adamw optimizer.weight_decay=0.1"
 ).split()
+
+
+def train_and_print(run: Run, target: float) -> None:
+    """Train a run; print its loss, whether that reaches the target, and the times."""
+    settings = train_settings(run)
+    cuda = settings.device.type == "cuda"
+    device = torch.cuda.get_device_name() if cuda else "one thread of a CPU"
+    seconds, compiling, nats = quality.train_run(run)
+    verdict = "reached" if nats <= target else "missed"
+    title = f"{run.names['arch']}, seed {run.seed}, {settings.steps} steps, {device}"
+    print(
+        f"{title}, {precision_name(settings)}: {nats:.4f} nats, {target} {verdict}, "
+        f"{seconds:.1f} s of training, {compiling:.1f} s of compiling",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -36,17 +53,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as cache:
         for seed in range(args.seeds):
             run = quality.compose_run(args.text, [*RECIPE, *args.overrides], seed, cache)
-            settings = train_settings(run)
-            cuda = settings.device.type == "cuda"
-            device = torch.cuda.get_device_name() if cuda else "one thread of a CPU"
-            seconds, compiling, nats = quality.train_run(run)
-            verdict = "reached" if nats <= args.target else "missed"
-            title = f"{run.names['arch']}, seed {seed}, {settings.steps} steps, {device}"
-            print(
-                f"{title}, {precision_name(settings)}: {nats:.4f} nats, {args.target} {verdict}, "
-                f"{seconds:.1f} s of training, {compiling:.1f} s of compiling",
-                flush=True,
-            )
+            train_and_print(run, args.target)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Measure which share of a device's matrix-product rate training reaches.
+r"""Measure which share of a device's matrix-product rate training reaches.
 
     python benchmarks/utilisation.py                     transformer, rnn and cnn, 10M parameters
     python benchmarks/utilisation.py --arch gpt gru --parameters 800000
-    python benchmarks/utilisation.py --device cuda --arch gpt --options layers=12 heads=12 \\
+    python benchmarks/utilisation.py --device cuda --arch gpt --options layers=12 heads=12 \
         --parameters 124475904 --vocabulary 50304 --context 1024 --batch 32 --compile default
 
 Steps and a large product take turns in one process. FLOPs by formula (3 times the forward's; causal
@@ -28,8 +28,8 @@ PRODUCTS = {"cpu": 1, "cuda": 50}  # per call: waiting for the device would lowe
 SIZES = ("parameters", "context", "batch", "vocabulary", "device", "compile")
 
 
-def works(arch: str, args: argparse.Namespace) -> turns.Works:
-    """Return a step and products, in FLOPs."""
+def make_workload(arch: str, args: argparse.Namespace) -> Workload:
+    """Return an architecture of the size, on the device, in training mode."""
     pairs = (option.partition("=")[::2] for option in args.options)
     options = {name: yaml.safe_load(value) for name, value in pairs}
     recipe = TrainConfig(batch=args.batch, device=args.device, compile=args.compile)
@@ -37,6 +37,12 @@ def works(arch: str, args: argparse.Namespace) -> turns.Works:
     run = Run(arch=shape.read_arch(arch, **options), size=size, train=recipe)
     ready = Workload(run, args.vocabulary)
     ready.objective.train()
+    return ready
+
+
+def works(arch: str, args: argparse.Namespace) -> turns.Works:
+    """Return a step and products, in FLOPs."""
+    ready = make_workload(arch, args)
     first, second, result = HardwarePeak(ready.device, ready.settings.precision).factors
     products = PRODUCTS[ready.device.type]
 
@@ -61,8 +67,8 @@ def works(arch: str, args: argparse.Namespace) -> turns.Works:
     }
 
 
-def main() -> None:
-    """Take turns, print the table."""
+def parse_arguments() -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = turns.parser(__doc__, rounds=12, seconds=1.0)
     parser.add_argument("--arch", nargs="+", default=["transformer", "rnn", "cnn"])
     parser.add_argument("--parameters", type=int, default=10_000_000)
@@ -74,7 +80,12 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--compile", default="none", choices=["none", "default", "reduce-overhead"])
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Take turns, print the table."""
+    args = parse_arguments()
     if args.inside:
         shape.set_process_state()
         turns.serve(lambda: works(args.inside, args))
