@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pandas as pd
+
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import TABLE_KEY, Comparison, explain_split
 from bench.analysis.infilling import infilling_scores
@@ -55,10 +57,19 @@ def _tables(
     part: Comparison, analysis: Analysis, sessions: list[MeasuredSession], has_overview: bool
 ) -> dict[str, list[Table]]:
     """Return the tables by their place on the page."""
-    means, variants, records = analysis.variants.means, analysis.variants, analysis.records
     machines = {session.machine for session in analysis.sessions}
     session = sessions[0] if len(machines) == 1 and len(sessions) == 1 else None
-    protocols = [protocol_scores(rows, records, variants) for rows in part.likelihoods]
+    return {
+        **_quality_tables(part, analysis.variants.means, session, has_overview),
+        **_outcome_tables(part),
+        **_scoring_tables(part, analysis),
+    }
+
+
+def _quality_tables(
+    part: Comparison, means: pd.DataFrame, session: MeasuredSession | None, has_overview: bool
+) -> dict[str, list[Table]]:
+    """Return the tables of likelihoods, regrets and pseudo-likelihoods."""
     return {
         "likelihoods": [
             likelihood_table(f"{part.name}-quality-{n}", rows, session, part.baselines[n], means)
@@ -68,6 +79,16 @@ def _tables(
             regret_table(f"{part.name}-regret-{n}", rows, means, has_overview)
             for n, rows in enumerate(part.regrets)
         ],
+        "pseudo": [
+            encoder_table(f"{part.name}-pseudo-{n}", rows, means)
+            for n, rows in enumerate(part.pseudo)
+        ],
+    }
+
+
+def _outcome_tables(part: Comparison) -> dict[str, list[Table]]:
+    """Return the tables of verdicts and of the time to a target, where there are any."""
+    return {
         "verdicts": [
             verdict_table(f"{part.name}-verdicts-{n}", verdicts)
             for n, verdicts in enumerate(part.verdicts)
@@ -78,6 +99,14 @@ def _tables(
             for n, target in enumerate(part.targets)
             if target is not None
         ],
+    }
+
+
+def _scoring_tables(part: Comparison, analysis: Analysis) -> dict[str, list[Table]]:
+    """Return the tables of other protocols, windows and infilling."""
+    variants, means = analysis.variants, analysis.variants.means
+    protocols = [protocol_scores(rows, analysis.records, variants) for rows in part.likelihoods]
+    return {
         "protocols": [
             protocol_table(f"{part.name}-protocols-{n}", scores, means)
             for n, scores in enumerate(protocols)
@@ -90,9 +119,5 @@ def _tables(
         "infilling": [
             infilling_table(f"{part.name}-fillings-{n}", rows, means)
             for n, rows in enumerate(infilling_scores(part, variants))
-        ],
-        "pseudo": [
-            encoder_table(f"{part.name}-pseudo-{n}", rows, means)
-            for n, rows in enumerate(part.pseudo)
         ],
     }

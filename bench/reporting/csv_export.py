@@ -22,6 +22,7 @@ from bench.reporting.csv_columns import (
     VERDICT_COLUMNS,
     csv_rows,
 )
+from bench.stats.intervals import Ratio
 
 __all__ = ["csv_rows", "csv_tables"]
 
@@ -50,15 +51,7 @@ def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:
     runs = variants.runs[[*names, "status", "reason", "protocol", "part"]]
     trained = runs.merge(records.values, on="run", how="left")
     rescored = runs[names].merge(records.evaluations, on="run")
-    measures = records.measures
-    duplicate = measures["twin"].astype(bool).map({True: "-again", False: ""}).astype(str)
-    name = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
-    workloads = variants.runs.drop_duplicates("subject").set_index("subject")
-    measured = (
-        measures.drop(columns="environment")
-        .assign(run=name + duplicate)
-        .join(workloads[["size", "objective"]], on="subject")
-    )
+    measured = _measured_rows(records.measures, variants.runs)
     tables = [one for one in (trained, rescored, measured, records.excluded) if len(one)]
     table = pd.concat(tables, ignore_index=True) if tables else trained
     table = table.reindex(columns=RUNS_COLUMNS)
@@ -67,6 +60,18 @@ def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:
         for at in table["at"]
     ]
     return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
+
+
+def _measured_rows(measures: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return every sample of measurements under the name of its measurement."""
+    duplicate = measures["twin"].astype(bool).map({True: "-again", False: ""}).astype(str)
+    name = "measure/" + measures["sitting"] + "/" + measures["arch"] + "-" + measures["subject"]
+    workloads = runs.drop_duplicates("subject").set_index("subject")
+    return (
+        measures.drop(columns="environment")
+        .assign(run=name + duplicate)
+        .join(workloads[["size", "objective"]], on="subject")
+    )
 
 
 def verdicts_table(parts: Sequence[Comparison]) -> pd.DataFrame:
@@ -102,7 +107,6 @@ def _speed_rows(session: MeasuredSession) -> Iterator[dict[str, Any]]:
     ratios = session.paired_ratios([(point, subject, reference) for point, subject in keys])
     for (point, subject), ratio in zip(keys, ratios, strict=True):
         metric, axis, x = point
-        by_cpu = metric in RATES.values()
         agrees = subject == reference or (ratio is not None and ratio.agree)
         row = {
             "machine": session.machine,
@@ -112,21 +116,34 @@ def _speed_rows(session: MeasuredSession) -> Iterator[dict[str, Any]]:
             "arch": session.arches.get(subject, ""),
             "subject": subject,
             "median": session.at(subject, point),
-            "clock": "cpu" if by_cpu else "wall",
+            "clock": "cpu" if _is_by_cpu(metric) else "wall",
             "reference": session.arches.get(reference, ""),
-            "claim": bool(not by_cpu and session.allows_claim(metric) and agrees),
+            "claim": bool(agrees and _allows_claim(session, metric)),
         }
-        if ratio is not None:
-            row |= {
-                "ratio_to_reference": ratio.value,
-                "low": ratio.low,
-                "high": ratio.high,
-                "geometric_mean": ratio.mean,
-                "mean_low": ratio.mean_low,
-                "mean_high": ratio.mean_high,
-                "rounds": ratio.rounds,
-            }
-        yield row
+        yield row | (_ratio_values(ratio) if ratio is not None else {})
+
+
+def _is_by_cpu(metric: str) -> bool:
+    """Tell whether a metric is a rate by the processor's clock."""
+    return metric in RATES.values()
+
+
+def _allows_claim(session: MeasuredSession, metric: str) -> bool:
+    """Tell whether a metric of a session can support a claim: those by the wall clock alone."""
+    return not _is_by_cpu(metric) and session.allows_claim(metric)
+
+
+def _ratio_values(ratio: Ratio) -> dict[str, float]:
+    """Return a ratio to the reference by the columns of speeds.csv."""
+    return {
+        "ratio_to_reference": ratio.value,
+        "low": ratio.low,
+        "high": ratio.high,
+        "geometric_mean": ratio.mean,
+        "mean_low": ratio.mean_low,
+        "mean_high": ratio.mean_high,
+        "rounds": ratio.rounds,
+    }
 
 
 def crossovers_table(groups: Sequence[SpeedGroup]) -> pd.DataFrame:

@@ -116,13 +116,18 @@ def missing_notes(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> li
                 missing.setdefault(cell.reason, {}).setdefault(line[0].text, []).append(column)
     notes = []
     for reason, columns_of in missing.items():
-        labels_of: dict[str, list[str]] = {}
-        for label, names in columns_of.items():
-            labels_of.setdefault("; ".join(names), []).append(label)
-        for titles, labels in labels_of.items():
+        for titles, labels in _labels_by_titles(columns_of).items():
             rows = "all" if len(labels) == len(cells) > 1 else join_words(labels)
             notes.append(f"{NO_VALUE} {titles} · {rows}: {reason}")
     return notes
+
+
+def _labels_by_titles(columns_of: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Group the rows that lack the same columns, under the titles of these."""
+    labels_of: dict[str, list[str]] = {}
+    for label, names in columns_of.items():
+        labels_of.setdefault("; ".join(names), []).append(label)
+    return labels_of
 
 
 def value_cell(

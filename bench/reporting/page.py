@@ -10,6 +10,7 @@ from markupsafe import Markup
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import COMPARISON_KEY, explain_split
 from bench.analysis.families import DARK_PALETTE, PALETTE
+from bench.analysis.scaling import ScalingStudy
 from bench.analysis.searches import group_searches
 from bench.reporting.comparison import comparison_section
 from bench.reporting.plots.regret_plots import regret_legend, regret_plots
@@ -44,15 +45,7 @@ def render_page(name: str, analysis: Analysis) -> str:
         palette=len(PALETTE),
         apart=explain_split([part.rows for part in parts], COMPARISON_KEY),
         comparisons=[comparison_section(part, analysis, bool(overview)) for part in parts],
-        studies=[
-            {
-                "title": f"{study.data}, a context of {study.context} tokens",
-                "sentences": scaling_sentences(study),
-                "tables": scaling_tables(study),
-                "plots": scaling_plots(study),
-            }
-            for study in analysis.studies
-        ],
+        studies=[_study_section(study) for study in analysis.studies],
         answers=[] if len(analysis.variants.runs) else measurement_sentences(analysis.groups),
         regrets={
             "table": overview,
@@ -64,6 +57,16 @@ def render_page(name: str, analysis: Analysis) -> str:
         **_provenance(analysis),
         families=cards_by_family(parts, analysis.groups, analysis.records.checks),
     )
+
+
+def _study_section(study: ScalingStudy) -> dict[str, Any]:
+    """Return what the template needs of one scaling study."""
+    return {
+        "title": f"{study.data}, a context of {study.context} tokens",
+        "sentences": scaling_sentences(study),
+        "tables": scaling_tables(study),
+        "plots": scaling_plots(study),
+    }
 
 
 def _provenance(analysis: Analysis) -> dict[str, Any]:

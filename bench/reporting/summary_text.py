@@ -99,9 +99,7 @@ def _best_encoder(table: pd.DataFrame) -> str:
 
 def _compared(part: Comparison) -> str:
     rows = part.rows[~part.rows["control"]]
-    causal = int((rows["bits_per_byte"].notna() | rows["regret"].notna()).sum())
-    kinds = ((causal, "causal model"), (int(rows["pseudo_perplexity"].notna().sum()), "encoder"))
-    models = join_words([plural(count, kind) for count, kind in kinds if count]) or "Models"
+    models = _models_text(rows)
     first, seeds = rows.iloc[0], sorted(set(rows["seeds"]))
     length = str(first["length"])  # one for all rows: others are another comparison
     tokens = f"{format_large(rows['tokens_seen'].max())} training tokens"
@@ -111,6 +109,13 @@ def _compared(part: Comparison) -> str:
         f"{models} trained on {join_words(sorted(set(rows['data'])))}: at most {first['matched']}, "
         f"a context of {first['context']} tokens, {amount} each, {times}."
     )
+
+
+def _models_text(rows: pd.DataFrame) -> str:
+    """Count the causal models and the encoders among the rows, in words."""
+    causal = int((rows["bits_per_byte"].notna() | rows["regret"].notna()).sum())
+    kinds = ((causal, "causal model"), (int(rows["pseudo_perplexity"].notna().sum()), "encoder"))
+    return join_words([plural(count, kind) for count, kind in kinds if count]) or "Models"
 
 
 def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:

@@ -42,10 +42,6 @@ def comparison_facts(part: Comparison) -> Pairs:
     data: Mapping[str, Any] = next(
         (one["data"] for one in part.runs["provenance"] if isinstance(one.get("data"), Mapping)), {}
     )
-    steps = (
-        f"{c['train']['steps']:,} steps of {c['train']['batch']} × {c['size']['context']} tokens"
-        for c in configs
-    )
     pairs = [
         ("data", _join_unique(rows["data"])),
         ("tokenizer", _join_unique(rows["tokenizer"])),
@@ -53,11 +49,8 @@ def comparison_facts(part: Comparison) -> Pairs:
         ("digest of the tokens", _join_unique(rows["data_digest"])),
         ("budget", f"{rows['matched'].iloc[0]}; the width of each architecture is solved for it"),
         ("context", f"{rows['context'].iloc[0]} tokens"),
-        ("training", _join_unique(steps)),
-        (
-            "learning rate",
-            _rate_text(pd.Series([budgets.learning_rate(c) for c in configs]).dropna()),
-        ),
+        ("training", _join_unique(map(_steps_text, configs))),
+        ("learning rate", _rate_text(configs)),
         ("precision", str(configs[0]["train"].get("precision", ""))),
         ("kernels", _kernels_text(part.runs)),
     ]
@@ -70,7 +63,15 @@ def _kernels_text(runs: pd.DataFrame) -> str:
     return _join_unique(chosen["arch"] + ": " + chosen["kernels"])
 
 
-def _rate_text(rates: "pd.Series[float]") -> str:
+def _steps_text(config: Mapping[str, Any]) -> str:
+    """Return the length of a training and the tokens of each step."""
+    train = config["train"]
+    return f"{train['steps']:,} steps of {train['batch']} × {config['size']['context']} tokens"
+
+
+def _rate_text(configs: Iterable[Mapping[str, Any]]) -> str:
+    """Return the span of the learning rates that were set for runs."""
+    rates = pd.Series([budgets.learning_rate(config) for config in configs]).dropna()
     if rates.empty:
         return "as each architecture's YAML says"
     low, high = float(rates.min()), float(rates.max())

@@ -104,27 +104,43 @@ def _columns(match: str) -> list[FairnessColumn]:
 def fairness_sheet(part: Comparison, name: str) -> Table:
     """Return a row per variant, from its first finished run."""
     rows, runs = fairness_rows(part)
-    matches = sorted({run.config["train"].get("match", "tokens") for run in runs})
-    columns = _columns(matches[0] if len(matches) == 1 else "tokens")
-    archs, labels = [run.arch for run in runs], [str(row.label) for row in rows]
-    unequal = {
-        column.name: differing_places(archs, [column.compared(run) for run in runs])
-        for column in columns
-        if column.compared
-    }
+    columns, labels = _columns(_common_match(runs)), [str(row.label) for row in rows]
+    unequal = _unequal_places(columns, runs)
     unused = unused_budgets(runs)
-
-    def marked(column: FairnessColumn) -> Callable[[int], Cell]:
-        places = unequal.get(column.name, set()) | unused.get(column.name, set())
-        return lambda n: replace(column.cell(runs[n]), mark="bad" if n in places else "")
-
     shown = [replace(VARIANT, cell=lambda n: VARIANT.cell(rows[n]))]
-    shown += [Column(column.title, column.help, marked(column)) for column in columns]
+    for column in columns:
+        places = unequal.get(column.name, set()) | unused.get(column.name, set())
+        shown.append(_marked_column(column, runs, places))
     table = build_table(name, shown, range(len(rows)), drop_empty=True)
     visible = [column for column in columns if column.title in table.titles]
     return replace(
         table, caption=_caption(runs), notes=_notes(visible, runs, labels, unequal, unused)
     )
+
+
+def _common_match(runs: Sequence[Any]) -> str:
+    """Return what set the length of all runs; tokens, where that differs."""
+    matches = sorted({run.config["train"].get("match", "tokens") for run in runs})
+    return matches[0] if len(matches) == 1 else "tokens"
+
+
+def _unequal_places(columns: Sequence[FairnessColumn], runs: Sequence[Any]) -> dict[str, set[int]]:
+    """Return for each column that has to be equal the places of the runs where it is not."""
+    archs = [run.arch for run in runs]
+    return {
+        column.name: differing_places(archs, [column.compared(run) for run in runs])
+        for column in columns
+        if column.compared
+    }
+
+
+def _marked_column(column: FairnessColumn, runs: Sequence[Any], places: set[int]) -> Column:
+    """Return a column of the table over the places of the runs, red at the given ones."""
+
+    def cell(n: int) -> Cell:
+        return replace(column.cell(runs[n]), mark="bad" if n in places else "")
+
+    return Column(column.title, column.help, cell)
 
 
 def _caption(runs: Sequence[Any]) -> str:

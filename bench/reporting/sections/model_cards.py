@@ -53,8 +53,7 @@ def cards_by_family(
         configs = part.runs.drop_duplicates("row").set_index("row")["config"]
         row: Any
         for row in part.rows[~part.rows["control"].astype(bool)].itertuples():
-            group = next((one for one in groups if row.subject in one.names.index), None)
-            lines = _cost_lines(group, str(row.subject)) if group else []
+            lines = _first_cost_lines(groups, str(row.subject))
             _add_card(cards, row, configs[row.Index]["arch"], lines, checks, True)
     for group in groups:
         for row in group.names.itertuples():
@@ -62,6 +61,12 @@ def cards_by_family(
             arch = group.session.described.get(subject, {})
             _add_card(cards, row, arch, _cost_lines(group, subject), checks, False)
     return _by_family(cards.values(), lambda card: card)
+
+
+def _first_cost_lines(groups: Sequence[SpeedGroup], subject: str) -> list[tuple[str, str]]:
+    """Return how the costs of a subject grow in the first group that has it, if any."""
+    group = next((one for one in groups if subject in one.names.index), None)
+    return _cost_lines(group, subject) if group else []
 
 
 def _add_card(

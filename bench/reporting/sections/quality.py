@@ -50,12 +50,16 @@ def likelihood_table(
         *(_measured_columns(session) if session else []),
     ]  # fmt: skip
     table = build_table(name, columns, rows.itertuples())
-    lines = list(reversed(baselines.lines))
-    table.rows.extend(_baseline_row(line, best, len(columns)) for line in lines)
-    table.notes.extend(sorted({_basis_note(row) for row in rows.itertuples()}))
-    table.notes.extend(f"{line.name}: {line.note}." for line in lines)
-    table.notes.extend([f"No baselines: {baselines.reason}."] if baselines.reason else [])
+    table.rows.extend(_baseline_row(line, best, len(columns)) for line in reversed(baselines.lines))
+    table.notes.extend(_likelihood_notes(rows, baselines))
     return replace(table, caption=f"{_scored(rows)} Lower is better.")
+
+
+def _likelihood_notes(rows: pd.DataFrame, baselines: Baselines) -> list[str]:
+    """Return what the intervals rest on, and what the baselines are or why there are none."""
+    notes = sorted({_basis_note(row) for row in rows.itertuples()})
+    notes += [f"{line.name}: {line.note}." for line in reversed(baselines.lines)]
+    return notes + ([f"No baselines: {baselines.reason}."] if baselines.reason else [])
 
 
 def _seed_spread(row: Any) -> Cell:

@@ -90,8 +90,7 @@ def regret_sentences(comparison: Comparison) -> list[str]:
 def _nearest(rows: pd.DataFrame) -> str:
     first, last = rows.iloc[0], rows.iloc[-1]
     error = first["regret_standard_error"]
-    near = rows["regret"] - first["regret"] < 2 * (rows["regret_standard_error"] + error)
-    others = [str(label) for label in rows.loc[near, "label"] if label != first["label"]]
+    others = _tied_labels(rows)
     more = " and others" if len(others) > 4 else ""
     parts = [
         f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: "
@@ -105,6 +104,13 @@ def _nearest(rows: pd.DataFrame) -> str:
     if len(rows) > 1:
         parts.append(f"; furthest: {last['label']}, {format_fixed(last['regret'])}")
     return "".join(parts) + "."
+
+
+def _tied_labels(rows: pd.DataFrame) -> list[str]:
+    """Return the other rows that are within two standard errors of the first."""
+    first, errors = rows.iloc[0], rows["regret_standard_error"]
+    near = rows["regret"] - first["regret"] < 2 * (errors + errors.iloc[0])
+    return [str(label) for label in rows.loc[near, "label"] if label != first["label"]]
 
 
 def regret_overview(comparisons: Sequence[Comparison]) -> Table | None:

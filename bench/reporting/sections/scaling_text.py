@@ -57,13 +57,7 @@ def _data_sentences(study: ScalingStudy) -> Iterator[str]:
         return  # no size has several amounts
     amounts = sorted({amount for one in study.series for amount in one.cells["tokens_seen"]})
     span = f"from {format_large(amounts[0])} to {format_large(amounts[-1])} tokens"
-    gains = [(one.label, gain_per_doubling(one)) for one in study.series]
-    texts = [f"{change_text(gain)} for {label}" for label, gain in gains if math.isfinite(gain)]
-    doubling = (
-        " Doubling the data changed the loss, at the largest size, by " + join_words(texts) + "."
-        if texts
-        else ""
-    )
+    doubling = _doubling_sentence(study)
     if all(improved == sizes for improved, sizes in counts):
         sentence = f"More data was better at every size: each step {span} lowered every mean loss."
         yield sentence + doubling
@@ -77,6 +71,15 @@ def _data_sentences(study: ScalingStudy) -> Iterator[str]:
         f"More data was not always better {span}: sizes at which each step lowered the mean loss, "
         f"{join_words(exceptions)}.{doubling}"
     )
+
+
+def _doubling_sentence(study: ScalingStudy) -> str:
+    """Return what doubling the data gained each architecture, after a space; empty of none."""
+    gains = [(one.label, gain_per_doubling(one)) for one in study.series]
+    texts = [f"{change_text(gain)} for {label}" for label, gain in gains if math.isfinite(gain)]
+    if not texts:
+        return ""
+    return f" Doubling the data changed the loss, at the largest size, by {join_words(texts)}."
 
 
 def _leader_sentences(study: ScalingStudy) -> Iterator[str]:
@@ -141,11 +144,16 @@ def crossing_sentence(one: LawCrossing) -> str:
             f"{one.leader} stays ahead of {one.follower} {more}{held}, up to {HORIZON:g} times the "
             f"largest measured ({interval_text(one)})."
         )
-    beyond = f"{format_number(one.meeting.beyond, 2)} times the largest measured: extrapolated"
-    far = "within the measured range" if one.meeting.beyond <= 1 else beyond
     place = f"at about {format_large(one.meeting.place)} {UNITS[one.axis]}"
     overtakes = f"{one.follower} overtakes {one.leader} {more}{held}, {place}"
-    return f"{overtakes} ({interval_text(one)}; {far})."
+    return f"{overtakes} ({interval_text(one)}; {_reach_text(one)})."
+
+
+def _reach_text(one: LawCrossing) -> str:
+    """Tell whether a crossing was measured, or how far beyond the measured range it lies."""
+    if one.meeting.beyond <= 1:
+        return "within the measured range"
+    return f"{format_number(one.meeting.beyond, 2)} times the largest measured: extrapolated"
 
 
 def change_text(share: float) -> str:

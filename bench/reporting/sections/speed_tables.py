@@ -88,14 +88,11 @@ Pairs = dict[str, SpeedPair]  # by metric
 
 def crossover_tables(group: SpeedGroup) -> list[Table]:
     """Return the pairs that change places along the lengths, then, folded, those that do not."""
-    rows: dict[tuple[str, str], Pairs] = {}
-    for pair in group.pairs:
-        if group.session.allows_claim(pair.metric):
-            rows.setdefault((pair.first, pair.second), {})[pair.metric] = pair
+    rows = _claimed_pairs(group)
     if not rows:
         return []
-    counts = [sum(len(pair.crossings) for pair in row.values()) for row in rows.values()]
-    ordered = sorted(zip(counts, rows.values(), strict=True), key=lambda item: -item[0])
+    counts = [sum(len(pair.crossings) for pair in row.values()) for row in rows]
+    ordered = sorted(zip(counts, rows, strict=True), key=lambda item: -item[0])
     crossing = [row for count, row in ordered if count]
     others = [row for count, row in ordered if not count]
     notes = ["No pair was observed to change places."] if not crossing else []
@@ -110,6 +107,15 @@ def crossover_tables(group: SpeedGroup) -> list[Table]:
     were = "was" if len(others) == 1 else "were"
     fold = f"{plural(len(others), 'pair')} that {were} not observed to change places"
     return [first, replace(_crossover_table(group, "no-crossovers", others), folded=fold)]
+
+
+def _claimed_pairs(group: SpeedGroup) -> list[Pairs]:
+    """Return for each two architectures their pairs of the metrics that allow a claim."""
+    rows: dict[tuple[str, str], Pairs] = {}
+    for pair in group.pairs:
+        if group.session.allows_claim(pair.metric):
+            rows.setdefault((pair.first, pair.second), {})[pair.metric] = pair
+    return list(rows.values())
 
 
 def _few_notes(group: SpeedGroup) -> list[str]:
