@@ -8,8 +8,7 @@ The artificial text is drawn from a seed. Each preparation runs in a fresh proce
 the finished cache, while the memory of it and of its child processes is sampled. The encoding rates
 are then measured in alternating order: a piece of the text by this project, the same piece by
 `encode_batch_fast`, the fastest call of the `tokenizers` library, with all its threads. The ratio
-is the median over the rounds, with its 95 % bootstrap interval. Needs disk space for four times the
-text.
+is the median over the rounds, with its 95 % bootstrap interval. Needs four times the text on disk.
 
 Not named `tokenize.py`: a script's folder comes before the standard library, whose `tokenize` every
 traceback needs.
@@ -28,7 +27,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import turns
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.config.schema import DataConfig
 from bench.data import prepare, tokenization, tokenizer
@@ -170,10 +170,7 @@ def cut_pieces(text: DocumentStore) -> Iterator[tuple[int, list[tokenization.Tex
 
 
 def time_rounds(path: Path, description: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return seconds per byte of this project and of the library for the same pieces, (R,) each.
-
-    The order of the two alternates.
-    """
+    """Return seconds per byte, (R,), of this project and of the library, in alternating order."""
     vocabulary, peer = tokenizer.load_vocabulary(description), library_vocabulary(description)
     rounds = []
     with (
@@ -242,6 +239,8 @@ def main() -> None:
     if args.inside:
         prepare_inside(*args.inside)
         return
+    import turns  # not at the top: it would add to the memory of the process that prepares
+
     turns.print_columns([COLUMNS, *measure_table(args)])
 
 
