@@ -45,21 +45,34 @@ def generate_tokens(
     """
     import torch
 
-    device, context = model.embedding.weight.device, model.backbone.context
+    device = model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     with torch.inference_mode():
         text = torch.tensor([tokens + [0] * count], device=device)  # (1, given + count)
-        # tokens read, room left in the state, and from how far back an empty state reads
-        read, room, reach, state = 0, 0, context, None
-        for place in range(len(tokens), len(tokens) + count):
-            if place - read > room:  # the state is full: begin again from the last tokens
-                state, room, read = model.init_state(1, context), context, max(0, place - reach)
-                reach = max(1, context // 2)
-            hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
-            room, read = room - (place - read), place
-            logits = _next_logits(model, hidden, never)
-            text.select(1, place).copy_(_sample_token(logits, temperature, generator))
+        _fill_text(model, text, len(tokens), temperature, generator, never)
     return text[0, len(tokens) :]
+
+
+def _fill_text(
+    model: "LanguageModel",
+    text: "torch.Tensor",
+    given: int,
+    temperature: float,
+    generator: "torch.Generator",
+    never: int | None,
+) -> None:
+    """Draw all tokens of a text (1, N) after the given ones, in place."""
+    context = model.backbone.context
+    # tokens read, room left in the state, and from how far back an empty state reads
+    read, room, reach, state = 0, 0, context, None
+    for place in range(given, text.shape[1]):
+        if place - read > room:  # the state is full: begin again from the last tokens
+            state, room, read = model.init_state(1, context), context, max(0, place - reach)
+            reach = max(1, context // 2)
+        hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
+        room, read = room - (place - read), place
+        logits = _next_logits(model, hidden, never)
+        text.select(1, place).copy_(_sample_token(logits, temperature, generator))
 
 
 def _next_logits(

@@ -110,11 +110,18 @@ def causal_likelihood(
         text = new & (window.targets != vocabulary.separator)
         sums += np.where(text, scores, 0.0).sum(axis=0)
         counts += text.sum(axis=0)
+    name = f"stride({context}, {stride})" if stride else f"chunk({context})"
+    further = [] if stride else position_metrics(sums, counts)
+    return _document_score(name, part, nats, vocabulary, further)
+
+
+def _document_score(
+    name: str, part: Part, nats: np.ndarray, vocabulary: Vocabulary, further: list[Metric]
+) -> Score:
+    """Return the score by a protocol from the nats of every token of a part, (N,)."""
     documents, separator_nats, separators = nats_per_unit(part, nats, vocabulary.separator)
     metrics = likelihood_metrics(documents, separator_nats, separators)
-    if stride:
-        return Score(f"stride({context}, {stride})", metrics, documents)
-    return Score(f"chunk({context})", [*metrics, *position_metrics(sums, counts)], documents)
+    return Score(name, [*metrics, *further], documents)
 
 
 def position_metrics(sums: np.ndarray, counts: np.ndarray) -> list[Metric]:

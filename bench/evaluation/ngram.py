@@ -64,7 +64,7 @@ def probabilities(
     The first n - 1 ids have fewer before them: take those from a lower order. `size` is that of
     the vocabulary.
     """
-    text = np.concatenate([train, held_out]).astype(np.int64)
+    text = _join_texts(train, held_out)
     border = len(train)
     # ids of the n-grams that end at each place, and of what precedes their last token
     grams, histories = text, np.zeros(len(text), np.int64)
@@ -77,7 +77,17 @@ def probabilities(
         place = grams[border:], histories[border:], lower
         yield OrderCounts(occurrences, before, modified).probability(*place)
         lower = OrderCounts(contexts, before, modified).probability(*place)
-        grams, histories = longer, np.concatenate([[0], grams[:-1]])
+        grams, histories = longer, _shift_ids(grams)
+
+
+def _join_texts(first: Ids, second: Ids) -> Ids:
+    """Return one text after the other, as 64-bit ids."""
+    return np.concatenate([first, second]).astype(np.int64)
+
+
+def _shift_ids(ids: Ids) -> Ids:
+    """Return at each place the id of the place before it, 0 at the first."""
+    return np.concatenate([[0], ids[:-1]])
 
 
 def _by_id(ids: Ids, values: Ids) -> Ids:

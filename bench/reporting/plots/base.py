@@ -152,6 +152,21 @@ def draw_points(axes: Axes, table: pd.DataFrame, size: float = 40) -> list[Label
     return list(zip(table["x"], table["y"], table["short"].astype(str), tints, strict=True))
 
 
+def draw_rings(axes: Axes, points: Iterable[tuple[float, float]]) -> None:
+    """Draw a ring around each point."""
+    style: Any = {"markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 0.9}
+    for x, y in points:
+        axes.plot(x, y, "o", markersize=7, **style)
+
+
+def write_legend(axes: Axes, columns: int) -> None:
+    """Write a legend in columns above the frame."""
+    axes.figure.legend(
+        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=columns,
+        handlelength=0.9, handletextpad=0.35, columnspacing=0.9, borderpad=0, fontsize=FONT - 1,
+    )  # fmt: skip
+
+
 # --- axes --------------------------------------------------------------------
 
 
@@ -164,18 +179,28 @@ def pad_y(axes: Axes, low: float, high: float) -> None:
 def set_log(axes: Axes, low: float, high: float, unit: str = "", axis: str = "x") -> None:
     """Set a logarithmic axis from low to high with three to eight readable ticks."""
     axes.set(**{f"{axis}scale": "log", f"{axis}lim": (low, high)})
+    target = axes.yaxis if axis == "y" else axes.xaxis
+    target.set_major_locator(FixedLocator(_log_ticks(low, high)))
+    target.set_minor_locator(NullLocator())
+    plain = unit == "s" and low >= 0.1  # no kiloseconds, but milliseconds
+    target.set_major_formatter("{x:,g}" if plain else EngFormatter(unit, sep=" "))
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return three to eight readable ticks from low to high, where a pattern has so many."""
     decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
         ticks = [tick for tick in np.outer(decades, steps).ravel() if low <= tick <= high]
         if 3 <= len(ticks) <= 8:
-            break
-    else:
-        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
-    target = axes.yaxis if axis == "y" else axes.xaxis
-    target.set_major_locator(FixedLocator(ticks))
-    target.set_minor_locator(NullLocator())
-    plain = unit == "s" and low >= 0.1  # no kiloseconds, but milliseconds
-    target.set_major_formatter("{x:,g}" if plain else EngFormatter(unit, sep=" "))
+            return ticks
+    return [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+
+
+def set_from_zero(axes: Axes, high: float, unit: str) -> None:
+    """Set y linear from 0 to a little above the highest value."""
+    axes.set_ylim(0, high * 1.06)
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(EngFormatter(unit, sep=" "))
 
 
 def set_doubling(axes: Axes, places: Sequence[float]) -> None:

@@ -46,8 +46,7 @@ def loss_plots(
     part: Comparison, records: Records, session: MeasuredSession | None, name: str
 ) -> Iterator[Plot]:
     """Yield held-out loss against tokens, or against seconds by the rates of a session."""
-    lines = zip(part.likelihoods, part.baselines, strict=True)
-    baselines_of = {str(rows["tokenizer"].iloc[0]): baselines for rows, baselines in lines}
+    baselines_of = _baselines_by_tokenizer(part)
     kinds = sorted(set(zip(part.rows["objective"], part.rows["tokenizer"], strict=True)))
     for number, (objective, tokenizer) in enumerate(kinds):
         table, left = _best_curves(curve_table(part, records.curves, objective, tokenizer))
@@ -61,6 +60,12 @@ def loss_plots(
         yield make_plot(
             f"{name}-{axis}-{number}", title, join_sentences(about, left, outside), draw
         )
+
+
+def _baselines_by_tokenizer(part: Comparison) -> dict[str, Baselines]:
+    """Return the baselines of each tokenizer."""
+    lines = zip(part.likelihoods, part.baselines, strict=True)
+    return {str(rows["tokenizer"].iloc[0]): baselines for rows, baselines in lines}
 
 
 def _levels_of(baselines: Baselines | None, table: pd.DataFrame) -> tuple[Levels, str]:

@@ -49,16 +49,20 @@ def quality_plots(
         plots = [*loss_plots(part, records, session, name), *_cost_plots(part, session, name)]
         groups.append((f"On machine {session.machine}, session {session.name}", plots))
     if len(groups) == 1:
-        title = _cost_title("train_tokens_per_second")
-        plots = general + groups[0][1]
-        main = next((plot for plot in plots if plot.title == title and plot.svg), None)
-        others = [plot for plot in plots if plot is not main]
+        main, others = _split_main(general + groups[0][1])
         return main or _score_plot(part), [("", others)]
     if not groups:
         reason = "no speed or memory was measured for these rows."
         titles = ("Quality against speed", "Quality against memory")
         general += [Plot("", title, "", reason=reason) for title in titles]
     return _score_plot(part), [("", general), *groups]
+
+
+def _split_main(plots: list[Plot]) -> tuple[Plot | None, list[Plot]]:
+    """Return the plot against training speed, where it is drawn, and the others."""
+    title = _cost_title("train_tokens_per_second")
+    main = next((plot for plot in plots if plot.title == title and plot.svg), None)
+    return main, [plot for plot in plots if plot is not main]
 
 
 # --- scores ------------------------------------------------------------------
@@ -93,13 +97,18 @@ def _draw_scores(rows: pd.DataFrame, levels: Levels, axes: Axes) -> list[Label]:
     axes.set_yticks(places, list(table["short"]))
     axes.set_ylim(-0.7, len(table) - 0.3)
     axes.grid(axis="y", visible=False)
+    _draw_upright_levels(axes, levels)
+    axes.set_xlabel("bits per byte (lower is better)")
+    return []
+
+
+def _draw_upright_levels(axes: Axes, levels: Levels) -> None:
+    """Draw vertical reference lines with their names above the frame."""
     for name, value in levels:
         axes.axvline(value, **DOTTED)
         at = (value, 1.01)
         transform = axes.get_xaxis_transform()
         axes.text(*at, name, transform=transform, rotation=20, color=INK, fontsize=FONT - 1.5)
-    axes.set_xlabel("bits per byte (lower is better)")
-    return []
 
 
 # --- quality against cost ----------------------------------------------------
@@ -135,24 +144,10 @@ def _front(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     return rows[pareto_front(cost.to_numpy(dtype=float), rows["y"].to_numpy(dtype=float))]
 
 
-def _shown_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return the best rows, and those that no other beats in both."""
-    measured = rows[rows["x"].notna()]
-    kept = _front(measured, metric).index.union(measured.head(MAX_NAMED).index)
-    return rows[rows.index.isin(kept)]
-
-
-def _draw_cost(rows: pd.DataFrame, metric: str, levels: Levels, axes: Axes) -> list[Label]:
-    _, label, more_is_better, unit = COSTS[metric]
-    table = rows[rows["x"] > 0].rename(
-        columns={"bits_per_byte_low": "low", "bits_per_byte_high": "high"}
-    )
-    if len(table) < 2:
-        raise EmptyPlot("fewer than two rows have both numbers from one session")
-    if table["x"].max() <= table["x"].min() * 1.01:
-        raise EmptyPlot("it is the same for all rows")
-    front = _front(table, metric).sort_values("x")
-    steps = "steps-pre" if more_is_better else "steps-post"
+def _draw_front(rows: pd.DataFrame, metric: str, axes: Axes) -> None:
+    """Draw dashed steps through the rows that no other beats in both."""
+    front = _front(rows, metric).sort_values("x")
+    steps = "steps-pre" if COSTS[metric][2] else "steps-post"
     axes.plot(
         front["x"],
         front["y"],
@@ -162,6 +157,25 @@ def _draw_cost(rows: pd.DataFrame, metric: str, levels: Levels, axes: Axes) -> l
         zorder=1,
         drawstyle=steps,
     )
+
+
+def _shown_rows(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the best rows, and those that no other beats in both."""
+    measured = rows[rows["x"].notna()]
+    kept = _front(measured, metric).index.union(measured.head(MAX_NAMED).index)
+    return rows[rows.index.isin(kept)]
+
+
+def _draw_cost(rows: pd.DataFrame, metric: str, levels: Levels, axes: Axes) -> list[Label]:
+    _, label, _, unit = COSTS[metric]
+    table = rows[rows["x"] > 0].rename(
+        columns={"bits_per_byte_low": "low", "bits_per_byte_high": "high"}
+    )
+    if len(table) < 2:
+        raise EmptyPlot("fewer than two rows have both numbers from one session")
+    if table["x"].max() <= table["x"].min() * 1.01:
+        raise EmptyPlot("it is the same for all rows")
+    _draw_front(table, metric, axes)
     labels = draw_points(axes, table)
     room = (table["x"].max() / table["x"].min()) ** 0.12
     set_log(axes, table["x"].min() / room, table["x"].max() * room, unit)

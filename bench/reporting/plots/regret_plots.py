@@ -80,17 +80,22 @@ def _draw(table: pd.DataFrame, span: tuple[float, float], axes: Axes) -> list[La
         raise EmptyPlot("no row has a state of known size")
     axes.figure.set_figheight(HEIGHT)  # type: ignore[union-attr]
     labels = draw_points(axes, stateful, size=36)
-    set_log(axes, *span, "B")
-    if certain:
-        axes.set_ylim(min(0.0, float(rows["y"].min())) - 0.03, 1.05)
-    else:
-        set_log(axes, MIN_REGRET / 1.3, max(0.1, float(rows["y"].max())) * 1.4, axis="y")
-        axes.yaxis.set_major_formatter("{x:g}")
-    axes.set_xlabel("bytes of state at the full context")
-    axes.set_ylabel("accuracy" if certain else "regret (nats per token)")
+    _set_axes(axes, rows["y"], span, certain)
     stateless = rows[rows["x"] == 0]
     levels = draw_levels(axes, zip(stateless["short"].astype(str), stateless["y"], strict=True))
     best = pareto_front(
         stateful["x"].to_numpy(), (-stateful["y"] if certain else stateful["y"]).to_numpy()
     )
     return levels + [label for label, named in zip(labels, best, strict=True) if named]
+
+
+def _set_axes(axes: Axes, y: pd.Series, span: tuple[float, float], certain: bool) -> None:
+    """Set the span of the state, and y for accuracy where the optimum is always right."""
+    set_log(axes, *span, "B")
+    if certain:
+        axes.set_ylim(min(0.0, float(y.min())) - 0.03, 1.05)
+    else:
+        set_log(axes, MIN_REGRET / 1.3, max(0.1, float(y.max())) * 1.4, axis="y")
+        axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("bytes of state at the full context")
+    axes.set_ylabel("accuracy" if certain else "regret (nats per token)")

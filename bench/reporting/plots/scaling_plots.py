@@ -86,21 +86,24 @@ def _draw_curve(
 
 
 def _draw_flops(study: ScalingStudy, axes: Axes) -> list[Label]:
-    labels: list[Label] = []
     series = [one for one in study.series[:MAX_NAMED] if one.cells["flops"].notna().all()]
     if not series:
         raise EmptyPlot("these records do not hold the FLOPs per token")
-    for one in series:
-        x, y = (one.cells[name].to_numpy(dtype=float) for name in (AXIS_COLUMNS[FLOPS], "loss"))
-        tint = colour(one.colour)
-        axes.scatter(x, y, s=14, color=tint, alpha=0.6, zorder=2)
-        front = one.cells[pareto_front(x, y)].sort_values("flops")
-        axes.plot(front["flops"], front["loss"], color=tint)
-        last = front.iloc[-1]
-        labels.append((float(last["flops"]), float(last["loss"]), one.label, tint))
+    labels = [_draw_front(one, axes) for one in series]
     flops = pd.concat([one.cells["flops"] for one in series])
     span = float(flops.min()), float(flops.max())
     return _finish(study, axes, span, "FLOPs of training, by formula", labels)
+
+
+def _draw_front(one: ScalingSeries, axes: Axes) -> Label:
+    """Draw the points of an architecture and a line along the best; return the label of its end."""
+    x, y = (one.cells[name].to_numpy(dtype=float) for name in (AXIS_COLUMNS[FLOPS], "loss"))
+    tint = colour(one.colour)
+    axes.scatter(x, y, s=14, color=tint, alpha=0.6, zorder=2)
+    front = one.cells[pareto_front(x, y)].sort_values("flops")
+    axes.plot(front["flops"], front["loss"], color=tint)
+    last = front.iloc[-1]
+    return float(last["flops"]), float(last["loss"]), one.label, tint
 
 
 def _finish(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from bench.analysis.crossovers import SpeedPair
 from bench.analysis.formatting import join_words
@@ -22,11 +22,14 @@ from bench.reporting.plots.base import (
     Plot,
     colour,
     draw_lines,
+    draw_rings,
     make_plot,
     set_doubling,
+    set_from_zero,
     set_log,
+    write_legend,
 )
-from bench.reporting.plots.labels import FONT, Label
+from bench.reporting.plots.labels import Label
 
 MAX_LINES = 30  # architectures in one plot
 MAX_LINEAR_RANGE = 8.0  # times the smallest value: beyond it the axis is logarithmic
@@ -138,19 +141,8 @@ def _draw_curve(
     if high > MAX_LINEAR_RANGE * low:
         set_log(axes, low / 1.25, high * 1.25, spec.unit, axis="y")
     else:
-        axes.set_ylim(0, max(high, filled["high"].max()) * 1.06)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_formatter(EngFormatter(spec.unit, sep=" "))
-    for x, y in rings:
-        axes.plot(
-            x,
-            y,
-            "o",
-            markersize=7,
-            markerfacecolor="none",
-            markeredgecolor=INK,
-            markeredgewidth=0.9,
-        )
+        set_from_zero(axes, max(high, filled["high"].max()), spec.unit)
+    draw_rings(axes, rings)
     axes.set_xlabel(AXIS_LABELS[spec.axis])
     axes.set_ylabel(spec.label)
     return labels
@@ -229,15 +221,9 @@ def _memory_parts(group: SpeedGroup) -> pd.DataFrame:
 def _draw_memory(group: SpeedGroup, axes: Axes) -> list[Label]:
     table, figure = _memory_parts(group), axes.figure
     figure.set_figheight(0.23 * len(table) + 1.0)  # type: ignore[union-attr]
-    bars, left = np.arange(len(table)), np.zeros(len(table))
+    bars = np.arange(len(table))
     tints = [colour(int(number)) for number in group.names.loc[table.index, "colour"]]
-    shades = np.linspace(1.0, 0.22, table.shape[1])
-    for part, shade in zip(table, shades, strict=True):
-        axes.barh(bars, table[part], left=left, color=PAPER, height=0.72)  # hides the grid
-        style = {"alpha": shade, "height": 0.72, "edgecolor": PAPER, "linewidth": 0.6}
-        axes.barh(bars, table[part], left=left, color=tints, **style)
-        axes.barh([0], [0], color=FAINT, alpha=shade, label=part)
-        left += table[part].to_numpy()
+    _draw_bars(table, tints, axes)
     peaks = [
         group.session.value(str(one), "memory_allocator_peak_bytes") / 1e6 for one in table.index
     ]
@@ -246,8 +232,17 @@ def _draw_memory(group: SpeedGroup, axes: Axes) -> list[Label]:
     axes.set_xlabel("MB at the peak of a training step")
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    figure.legend(
-        *axes.get_legend_handles_labels(), loc="outside upper left", ncols=table.shape[1],
-        handlelength=0.9, handletextpad=0.35, columnspacing=0.9, borderpad=0, fontsize=FONT - 1,
-    )  # fmt: skip
+    write_legend(axes, table.shape[1])
     return []
+
+
+def _draw_bars(table: pd.DataFrame, tints: Sequence[str], axes: Axes) -> None:
+    """Draw a bar per row, its parts in paler and paler shades of the row's colour."""
+    bars, left = np.arange(len(table)), np.zeros(len(table))
+    shades = np.linspace(1.0, 0.22, table.shape[1])
+    for part, shade in zip(table, shades, strict=True):
+        axes.barh(bars, table[part], left=left, color=PAPER, height=0.72)  # hides the grid
+        style = {"alpha": shade, "height": 0.72, "edgecolor": PAPER, "linewidth": 0.6}
+        axes.barh(bars, table[part], left=left, color=tints, **style)
+        axes.barh([0], [0], color=FAINT, alpha=shade, label=part)
+        left += table[part].to_numpy()
