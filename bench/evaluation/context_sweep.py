@@ -28,7 +28,7 @@ COUNTED_TOKENS = 1 << 22  # read at once
 Scoring = Callable[[], np.ndarray]  # returns nats (S, length)
 
 
-class Sample(NamedTuple):
+class SweepText(NamedTuple):
     """A model and the stretches of a part that every protocol scores."""
 
     objective: Objective
@@ -54,7 +54,7 @@ def context_sweep(
 ) -> list[Metric]:
     """Return what other lengths of context and other protocols give, all on the same sample."""
     stretches = sampling.sample_stretches(part, corpus.digest, context, options.stretches)
-    sample = Sample(objective, part, stretches, context, settings)
+    sample = SweepText(objective, part, stretches, context, settings)
     tokens = sampling.token_windows(part, stretches.starts + 1, stretches.length)
     text = tokens != corpus.vocabulary.separator  # (S, length)
     where = f"sample: {len(stretches.starts)} stretches of {stretches.length:,} tokens"
@@ -80,7 +80,7 @@ def context_lengths(context: int, most: int) -> list[int]:
 
 
 def _context_metrics(
-    sample: Sample, text: np.ndarray, where: str
+    sample: SweepText, text: np.ndarray, where: str
 ) -> tuple[list[Metric], np.ndarray]:
     """Return the loss by allowed context, and the nats (S, length) at the model's own."""
     metrics, chunk = [], np.zeros(0)
@@ -95,7 +95,7 @@ def _context_metrics(
 
 
 def _protocols(
-    sample: Sample, chunk: np.ndarray, stride: int
+    sample: SweepText, chunk: np.ndarray, stride: int
 ) -> Iterator[tuple[str, str, Scoring]]:
     """Yield the name, the note and the scoring of each protocol."""
     context, stretches = sample.context, sample.stretches
@@ -107,7 +107,7 @@ def _protocols(
     yield "stateful", note, partial(_stateful_nats, sample, lead)
 
 
-def _stateful_nats(sample: Sample, lead: int) -> np.ndarray:
+def _stateful_nats(sample: SweepText, lead: int) -> np.ndarray:
     """Return the nats of the stretches with a state carried through `lead` tokens before each."""
     objective, part, stretches, context, settings = sample
     check_supported(objective.model, "stateful", context)
@@ -115,7 +115,7 @@ def _stateful_nats(sample: Sample, lead: int) -> np.ndarray:
     return carried_state_nats(objective, part, starts, length, context, settings)[:, lead:]
 
 
-def overlapping_window_nats(sample: Sample, stride: int) -> np.ndarray:
+def overlapping_window_nats(sample: SweepText, stride: int) -> np.ndarray:
     """Return the nats of the stretches by overlapping windows.
 
     The last advance is shorter where `stride` does not divide a stretch.
