@@ -39,10 +39,10 @@ def register(
 ) -> MetricSpec:
     """Add a metric to the registry and return its entry; raise ValueError for a name taken."""
     spec = MetricSpec(name, unit, better, section, title, help)
-    if REGISTRY.setdefault(name, spec) != spec:
-        raise ValueError(f"the metric {name} is registered twice")
     if section not in SECTIONS:
         raise ValueError(f"the metric {name} names the section {section}: known {[*SECTIONS]}")
+    if REGISTRY.setdefault(name, spec) != spec:
+        raise ValueError(f"the metric {name} is registered twice")
     return spec
 
 
