@@ -19,7 +19,7 @@ install: $(READY) ## set up .venv with everything that the benchmark, its tests 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed: make PYTHON=python3.11 …"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface,tune]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface,tune,finetune]'
 	@touch $@
 
 bench: $(READY) ## the main job: seven architectures, three seeds, an A/A control, one report (25 minutes on two cores, offline)
