@@ -1,7 +1,8 @@
 """Search learning rates at random: equal trials for all, on text that no run is scored on.
 
-  python -m bench.tune arch=rnn,gpt tune.trials=8 -m               trials as long as the runs
-  python -m bench.tune suite=default tune.trials=6 tune.steps=400  shorter trials
+  python -m bench.tune arch=rnn,gpt tune.trials=8 -m                  trials as long as the runs
+  python -m bench.tune suite=default tune.trials=16 tune.finalists=3  the best 3 once more, seed + 1
+  python -m bench.tune suite=default tune.trials=6 tune.steps=400     shorter trials
 
 It takes the keys of python -m bench.run (its --help lists them), which searches by itself where
 tune.trials asks for it. Trials are runs, in results/<suite>/tune/runs; the results of searches are

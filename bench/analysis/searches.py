@@ -1,6 +1,5 @@
 """Learning-rate searches: which may share an axis, and the expected best of fewer trials."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Any
 from bench import stats
 from bench.analysis import families
 from bench.analysis.comparisons import Comparison
+from bench.records.search_scores import first_scores, mean_scores
 
 SHARED = (  # by the searches of one section
     "data", "size", "context", "steps", "batch",
@@ -24,18 +24,19 @@ class Search:
     colour: int
     is_control: bool
     rates: list[float]
-    scores: list[float]
+    scores: list[float]  # with the first seed
+    mean_scores: list[float]  # over the seeds; infinite for trials that were no finalists
     space: Any  # the range that was searched
 
     @property
     def best(self) -> int:
         """Return the place of the best trial."""
-        return self.scores.index(min(self.scores))
+        return self.mean_scores.index(min(self.mean_scores))
 
     @property
     def edge(self) -> str:
         """Return on which sides no trial bounds the best one."""
-        return " and ".join(f"{end}est" for end in stats.range_edges(self.rates, self.scores))
+        return " and ".join(f"{end}est" for end in stats.range_edges(self.rates, self.mean_scores))
 
     @cached_property
     def expected(self) -> list[float]:
@@ -73,13 +74,15 @@ def _build_group(group: Sequence[Mapping[str, Any]], colours: Mapping[str, int])
     new = {arch: family for arch, family in family_of.items() if arch not in colours}
     all_colours = {**colours, **families.assign_colours(new, set(colours.values()))}
     searches = [_parse(one, all_colours[str(one["arch"])]) for one in group]
-    return SearchGroup(group[0], sorted(searches, key=lambda one: min(one.scores)))
+    return SearchGroup(group[0], sorted(searches, key=lambda one: min(one.mean_scores)))
 
 
 def _parse(search: Mapping[str, Any], colour: int) -> Search:
     trials = search["trials"]
-    scores = [math.inf if one["score"] is None else float(one["score"]) for one in trials]
     rates = [float(one["values"]["learning_rate"]) for one in trials]
     is_control = search.get("family") == "control"
     space = search["space"]["learning_rate"]
-    return Search(str(search["arch"]), colour, is_control, rates, scores, space)
+    return Search(
+        str(search["arch"]), colour, is_control, rates,
+        first_scores(trials), mean_scores(trials), space,
+    )  # fmt: skip

@@ -99,7 +99,11 @@ class TuneConfig:
     trials: int = option(0, "trials per architecture; 0: use the YAML's learning rate", (0, 10**4))
     steps: int = option(0, "steps per trial; 0: as many as a run", (0, 10**9))
     seed: int = option(1000, "of the search and of every trial; no run may use it", SEEDS)
+    finalists: int = option(
+        0, "best trials that run again with seed + 1; the lowest mean wins", (0, 10**4)
+    )
     trial: int = option(-1, "set by the search: index of this trial", (-1, 10**4 - 1))
+    repeat: int = option(0, "set by the search: 1 for the second run of a finalist", (0, 1))
     edge: str = option("", "set by the search: low or high where the best trial is at an edge")
 
 

@@ -146,9 +146,14 @@ def _search_conflicts(run: Run) -> Iterator[str]:
             f"tune.steps={tune.steps} does not fit train.match={train.match}: "
             "omit it, trials are then as long as runs"
         )
-    if tune.trial < 0 and run.seed == tune.seed:
+    if tune.finalists > tune.trials:
         yield (
-            f"seed={run.seed} is the seed of the trials: "
+            f"tune.finalists={tune.finalists} are more than tune.trials={tune.trials}: "
+            "finalists are the best of the trials"
+        )
+    if tune.trial < 0 and run.seed in (tune.seed, tune.seed + bool(tune.finalists)):
+        yield (
+            f"seed={run.seed} is a seed of the trials: "
             "runs need another one; change it or tune.seed"
         )
 

@@ -36,7 +36,9 @@ def forecast(sweep: Sweep) -> str:
     files.check_creatable(sweep.folder / "runs", required_disk_bytes(planned))
     validate(planned)
     if planning.has_open_searches(sweep.runs):
-        runs += plan(trial_sweep(sweep).runs, keep=False)
+        trials = trial_sweep(sweep).runs
+        second_runs = [run for run in trials if run.tune.trial < run.tune.finalists]  # of as many
+        runs += plan([*trials, *second_runs], keep=False)
     table = pd.DataFrame(forecast_rows(sweep, list(map(with_learning_rate, runs))))
     jobs = host.parallel_jobs(runs[0].threads, runs[0].train.ranks)
     minutes = table.get("minutes", pd.Series(dtype=float)).sum() / min(jobs, len(runs))

@@ -40,25 +40,30 @@ def search(sweep: Sweep) -> list[str]:
 
     Return a line about each search; none if no search is requested.
     """
-    if planning.has_open_searches(sweep.runs):
-        trials = trial_sweep(sweep)
-        train(trials.with_runs(plan(trials.runs)))
+    for repeat in (0, 1):
+        trials = trial_sweep(sweep, repeat)
+        if trials.jobs and planning.has_open_searches(sweep.runs):
+            train(trials.with_runs(plan(trials.runs)))
     return planning.conclude_searches(sweep.runs)
 
 
-def trial_sweep(sweep: Sweep) -> Sweep:
-    """Return the trials of a composed sweep's searches as a sweep of their own, not planned yet."""
+def trial_sweep(sweep: Sweep, repeat: int = 0) -> Sweep:
+    """Return the trials of a composed sweep's searches as a sweep of their own, not planned yet.
+
+    `repeat=1` returns the second runs of the finalists instead.
+    """
     overrides = {id(job.run): job.overrides for job in reversed(sweep.jobs)}
     jobs = []
-    for searched, trials in search_trials(sweep.runs):
+    for searched, trials in search_trials(sweep.runs, repeat):
         kept = [
             override
             for override in overrides[id(searched)]
             if override.partition("=")[0] not in NOT_OF_TRIALS
         ]
         for run in trials:
-            own = (f"seed={run.tune.seed}", f"tune.trial={run.tune.trial}", "control.arch=")
-            jobs.append(Job(run, (*kept, *own)))
+            own = [f"seed={run.tune.seed + repeat}", f"tune.trial={run.tune.trial}"]
+            own += [f"tune.repeat={repeat}"] if repeat else []
+            jobs.append(Job(run, (*kept, *own, "control.arch=")))
     return replace(sweep, jobs=tuple(jobs), is_sweep=True, is_enumerated=True, duplicates=())
 
 

@@ -1,12 +1,16 @@
 """Apply searches and plans to composed runs: the one place that reads them for a command."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from bench.config.schema import Run
 from bench.config.validation import validate_run
 from bench.planning.budget import plan_runs
-from bench.planning.search import apply_search, distinct_searches
+from bench.planning.search import (
+    apply_search,
+    distinct_searches,
+    finalists,
+    numbered_trial,
+)
 from bench.planning.search_space import trial_run
 
 
@@ -27,9 +31,16 @@ def _searched(run: Run) -> Run:
     return trial
 
 
-def search_trials(runs: Sequence[Run]) -> list[tuple[Run, list[Run]]]:
-    """Return each different search of composed runs, by its first run, with its trials."""
+def search_trials(runs: Sequence[Run], repeat: int = 0) -> list[tuple[Run, list[Run]]]:
+    """Return each different search of composed runs, by its first run, with its trials.
+
+    `repeat=1` returns the second runs of its finalists, once all of its trials are scored.
+    """
     return [
-        (run, [replace(run, tune=replace(run.tune, trial=n)) for n in range(run.tune.trials)])
+        (run, [numbered_trial(run, trial, repeat) for trial in _trials(run, repeat)])
         for run in reversed([*distinct_searches(runs)])
     ]
+
+
+def _trials(run: Run, repeat: int) -> Sequence[int]:
+    return finalists(run) if repeat else range(run.tune.trials)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bench.planning.search_space import (
 from bench.records import store
 from bench.records.loading import load_record
 from bench.records.schema import FINISHED
+from bench.records.search_scores import mean_scores
 
 SCHEMA = 1
 # Trials are judged by the first of these that they have.
@@ -30,6 +32,8 @@ def search_path(run: Run) -> Path:
     """Return the file of a run's search, named by what is trained and searched, not by the seed."""
     key = weights_key(replace(run, train=replace(run.train, learning_rate=1.0)), seeded=False)
     searched = {"steps": run.tune.steps, "seed": run.tune.seed, "axes": axes(run)}
+    if run.tune.finalists:
+        searched["finalists"] = run.tune.finalists
     name = f"{run.names['arch']}-{digest(key | {'tune': searched})}.json".replace("/", "_")
     return Path(run.results) / run.suite / TUNE_FOLDER / "searches" / name
 
@@ -55,27 +59,53 @@ def _read_complete(run: Run) -> list[dict[str, Any]] | None:
 
 def conclude_searches(runs: Sequence[Run]) -> list[str]:
     """Write the result of each search; return a line for each, also of those not finished."""
-    lines = []
-    for run in reversed([*distinct_searches(runs)]):
-        complete = _read_complete(run)
-        trials = complete or [_trial_row(run, number) for number in range(run.tune.trials)]
-        missing = [row for row in trials if row["status"] not in ("done", "diverged")]
-        if missing:
-            first = missing[0]
-            lines.append(
-                f"{run.names['arch']}: the search is not finished; trial {first['trial']} "
-                f"{first['status']}: {first['reason']}"
-            )
-            continue
-        if not complete:
-            store.write_json(search_path(run), _search_record(run, trials))
-        lines.append(_summary_line(run, trials[: run.tune.trials]))
-    return lines
+    return [_conclude(run) for run in reversed([*distinct_searches(runs)])]
 
 
-def _trial_row(run: Run, number: int) -> dict[str, Any]:
+def _conclude(run: Run) -> str:
+    complete = _read_complete(run)
+    trials = complete or _trial_rows(run)
+    repeats = [] if complete else [_trial_row(run, number, 1) for number in finalists(run)]
+    if missing := _unscored([*trials, *repeats]):
+        first = missing[0]
+        return (
+            f"{run.names['arch']}: the search is not finished; trial {first['trial']} "
+            f"{first['status']}: {first['reason']}"
+        )
+    for row in repeats:
+        trials[row["trial"]]["repeats"] = [row]
+    if not complete:
+        store.write_json(search_path(run), _search_record(run, trials))
+    return _summary_line(run, trials[: run.tune.trials])
+
+
+def finalists(run: Run) -> list[int]:
+    """Return the numbers of the trials to run again, the best first; none before all are scored."""
+    if not run.tune.finalists or _read_complete(run):
+        return []
+    rows = _trial_rows(run)
+    if _unscored(rows):
+        return []
+    ranked = sorted((row for row in rows if row["score"] is not None), key=itemgetter("score"))
+    return [row["trial"] for row in ranked[: run.tune.finalists]]
+
+
+def numbered_trial(run: Run, trial: int, repeat: int = 0) -> Run:
+    """Return the run as a trial of its search, not planned yet."""
+    return replace(run, tune=replace(run.tune, trial=trial, repeat=repeat))
+
+
+def _trial_rows(run: Run) -> list[dict[str, Any]]:
+    return [_trial_row(run, number) for number in range(run.tune.trials)]
+
+
+def _unscored(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["status"] not in ("done", "diverged")]
+
+
+def _trial_row(run: Run, number: int, repeat: int = 0) -> dict[str, Any]:
     """Return what a trial took, and its result."""
-    trial = trial_run(replace(run, tune=replace(run.tune, trial=number)))
+    trial = trial_run(numbered_trial(run, number, repeat))
     folder = store.attempt_folders(trial)[-1]
     result = store.read_result(folder)
     scores = {m["name"]: m["values"][0] for m in result["metrics"] if m["values"]}
@@ -83,6 +113,7 @@ def _trial_row(run: Run, number: int) -> dict[str, Any]:
     status = "diverged" if result["facts"].get("diverged") else store.run_status(folder)
     return {
         "trial": number,
+        "seed": trial.seed,
         "run": folder.name,
         "status": status,
         "reason": result["reason"] or ("" if status in FINISHED else "it has no record"),
@@ -106,6 +137,7 @@ def _search_record(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:
         "family": run.arch.get("family", ""),
         "data": run.names["data"],
         "seed": run.tune.seed,
+        "finalists": run.tune.finalists,
         "size": run.names["size"],
         "context": run.size.context,
         "steps": run.tune.steps or run.train.steps,
@@ -117,20 +149,16 @@ def _search_record(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _scores(trials: Sequence[dict[str, Any]]) -> list[float]:
-    return [float("inf") if row["score"] is None else row["score"] for row in trials]
-
-
 def best_trial(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the trial with the lowest finite score."""
-    best = stats.best_trial(_scores(trials))
+    """Return the trial with the lowest finite mean score over its seeds."""
+    best = stats.best_trial(mean_scores(trials))
     return None if best is None else trials[best]
 
 
 def range_edge(trials: Sequence[dict[str, Any]]) -> str:
     """Return low or high, or both, where no trial has a rate beyond the best one's."""
     rates = [row["values"][LEARNING_RATE] for row in trials]
-    return " and ".join(stats.range_edges(rates, _scores(trials)))
+    return " and ".join(stats.range_edges(rates, mean_scores(trials)))
 
 
 def _summary_line(run: Run, trials: Sequence[dict[str, Any]]) -> str:
@@ -147,7 +175,8 @@ def _summary_line(run: Run, trials: Sequence[dict[str, Any]]) -> str:
     others = [
         f", {axis} {value}" for axis, value in best["values"].items() if axis != LEARNING_RATE
     ]
-    score = f"{best['metric']} {best['score']:.4f}{''.join(others)}"
+    mean = min(mean_scores(trials))
+    score = f"{best['metric']} {mean:.4f}{''.join(others)}"
     return f"{name}: tune: {{{tuned}, searched: {source}}} ({score}){_edge_warning(edge)}"
 
 

@@ -121,7 +121,10 @@ def value_of(run: Run, axis: str) -> Any:
 
 
 def trial_run(run: Run) -> Run:
-    """Return trial `run.tune.trial`: a run in a folder of its own that never sees a test part."""
+    """Return trial `run.tune.trial`: a run in a folder of its own that never sees a test part.
+
+    `run.tune.repeat` is added to its seed.
+    """
     trial = replace(
         run,
         data=replace(run.data, searching=True),
@@ -129,7 +132,7 @@ def trial_run(run: Run) -> Run:
         evaluate=replace(run.evaluate, sample_tokens=0),
         measure=replace(run.measure, depth="off"),
         control=ControlConfig(),
-        seed=run.tune.seed,
+        seed=run.tune.seed + run.tune.repeat,
         results=str(Path(run.results) / run.suite),
         suite=TUNE_FOLDER,
     )

@@ -21,6 +21,7 @@ from bench.data import prepare
 from bench.execution.train_sweep import trial_sweep
 from bench.planning import search, search_space
 from bench.planning.planned import plan
+from bench.records.search_scores import mean_scores
 from bench.stats import expected_best
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
@@ -184,6 +185,27 @@ def test_the_best_at_the_end_of_what_was_tried_is_an_edge(
     assert search.range_edge(rows(scores, [0.001, 0.01, 0.1])) == edge
 
 
+def test_finalists_are_chosen_by_the_mean_over_their_seeds() -> None:
+    trials = rows([2.0, 2.1, 2.2, 2.05], [0.04, 0.01, 0.001, 0.02])
+    assert search.best_trial(trials) is trials[0]
+    trials[0]["repeats"] = rows([2.4], [0.04])
+    trials[1]["repeats"] = rows([2.2], [0.01])
+    assert mean_scores(trials) == [pytest.approx(2.2), pytest.approx(2.15), math.inf, math.inf]
+    assert search.best_trial(trials) is trials[1]
+    assert search.range_edge(trials) == ""
+    trials[1]["repeats"] = rows([None], [0.01])  # diverged with the second seed
+    assert search.best_trial(trials) is trials[0]
+    assert search.range_edge(trials) == "high"
+
+
+def test_a_second_run_of_a_trial_has_its_values_and_the_next_seed(tmp_path: Path) -> None:
+    run = asked(suite="mine", results=str(tmp_path), tune=Options(trials=4, finalists=2))
+    first, second = (planning.trial_run(search.numbered_trial(run, 3, repeat)) for repeat in (0, 1))
+    assert (first.seed, second.seed) == (1000, 1001)
+    assert first.train.learning_rate == second.train.learning_rate
+    assert search.finalists(run) == []  # not before all trials are scored
+
+
 def test_a_run_takes_what_its_search_found(tmp_path: Path) -> None:
     run = asked(suite="mine", results=str(tmp_path))
     assert planning.has_open_searches([run])
@@ -285,7 +307,7 @@ def test_a_search_of_nothing_is_one_line(run_command: Command, tiny: list[str]) 
 def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    words = ["arch=bigram,gpt", "-m", "tune.trials=3", "tune.steps=4", *tiny]
+    words = ["arch=bigram,gpt", "-m", "tune.trials=3", "tune.finalists=2", "tune.steps=4", *tiny]
     done = run_command(*words)
     assert done.returncode == 0, done.stderr
     root = tmp_path / "results" / "single"
@@ -296,12 +318,16 @@ def test_a_sweep_searches_equally_often_then_runs_on_fresh_seeds(
     assert {arch: [t["status"] for t in one["trials"]] for arch, one in found.items()} == {
         a: ["done"] * 3 for a in ("bigram", "gpt")
     }
-    assert len(list(root.glob("tune/runs/*/result.json"))) == 6
+    assert len(list(root.glob("tune/runs/*/result.json"))) == 2 * (3 + 2)
     configs = [yaml.safe_load(path.read_text()) for path in root.glob("runs/*/config.yaml")]
     assert len(configs) == 2
     for config in configs:
         trials = found[config["names"]["arch"]]["trials"]
-        best = min(trials, key=lambda trial: trial["score"])
+        repeated = [trial for trial in trials if "repeats" in trial]
+        assert sorted(trials, key=lambda trial: trial["score"])[:2] == sorted(
+            repeated, key=lambda trial: trial["score"]
+        )
+        best = min(repeated, key=lambda trial: trial["score"] + trial["repeats"][0]["score"])
         assert config["train"]["learning_rate"] == best["values"]["learning_rate"]
         assert (config["seed"], config["train"]["steps"], config["data"]["searching"]) == (
             0,

@@ -1,0 +1,31 @@
+"""Score the trials of a learning-rate search from its record."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def mean_scores(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return each trial's mean score over its seeds, infinite where a seed diverged.
+
+    Where finalists ran with a second seed, the other trials are out of the choice: infinite too.
+    """
+    has_finalists = any(trial.get("repeats") for trial in trials)
+    return [
+        math.inf if has_finalists and not trial.get("repeats") else _mean_score(trial)
+        for trial in trials
+    ]
+
+
+def first_scores(trials: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return each trial's score with the search's first seed, infinite where it diverged."""
+    return [_finite(trial) for trial in trials]
+
+
+def _mean_score(trial: Mapping[str, Any]) -> float:
+    scores = [_finite(one) for one in (trial, *trial.get("repeats", ()))]
+    return sum(scores) / len(scores)
+
+
+def _finite(trial: Mapping[str, Any]) -> float:
+    return math.inf if trial["score"] is None else float(trial["score"])
