@@ -1,34 +1,22 @@
-"""Run each run of a sweep in a process of its own, and record it however it ends."""
+"""Run one run in a process of its own, record it however it ends, and ensure that one is done."""
 
 import json
 import logging
-import lzma
-import os
-import pickle
-import platform
 import signal
 import tempfile
 import time
-from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from threading import Event
-from typing import Any
 
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 
-from bench.cli.composer import run_from_config
-from bench.cli.console import setup_logging
-from bench.cli.sweep import CommandLine, Job, Sweep
-from bench.config.errors import UserError
+from bench.cli.sweep import CommandLine, Job
 from bench.config.identity import run_name
-from bench.config.schema import Run, run_from_dict
+from bench.config.schema import Run
 from bench.execution import torchrun
 from bench.execution.provenance import collect_provenance, status_line
-from bench.planning.planned import plan
 from bench.records import loading, store
+from bench.records.finished import FinishedRun, finished_run
 from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
 
@@ -36,75 +24,29 @@ logger = logging.getLogger(__name__)
 WORKER = "bench.execution.worker"
 EXIT_CANNOT_START = 2  # of a worker that found, before training, that its run cannot be
 
-_interrupted = Event()  # in a process of a launcher: Ctrl-C came, no further run is begun
+
+class RunNotDone(Exception):
+    """A run that another one starts from is not done; the message is its name and why."""
+
+    def __init__(self, folder: Path) -> None:
+        self.status = store.run_status(folder)
+        super().__init__(f"{folder.name}, which it starts from, is {status_line(folder)}")
 
 
-class HydraTask:
-    """What a launcher calls for each run, in whatever process of whatever machine.
+def ensure_run(job: Job, command: CommandLine) -> FinishedRun:
+    """Return a run that is done: read where it is, waited for where another process trains it.
 
-    It brings what such a process needs of the command: the runs, the folder and the environment.
+    Where neither holds it is trained here. It is never repeated by again=all. Raise RunNotDone
+    where it failed, was skipped or was stopped.
     """
-
-    def __init__(self, sweep: Sweep) -> None:
-        self.command, self.folder, self.process = sweep.command, os.getcwd(), _process_name()
-        runs = {job.overrides: job.run for job in sweep.jobs if sweep.is_enumerated}
-        self.runs = lzma.compress(pickle.dumps(runs))  # launchers may pickle the task for each run
-        self.environment = {
-            key: value
-            for key, value in os.environ.items()
-            if key.startswith("BENCH_") or key == "PYTHONPATH"
-        }
-
-    def __call__(self, config: DictConfig) -> None:
-        os.environ.update(self.environment)
-        if self.process != _process_name():
-            setup_logging()
-            signals.exit_with_parent()
-        try:
-            os.chdir(self.folder)
-        except OSError as error:
-            logger.error(
-                f"{self.folder} cannot be entered on {platform.node()} ({error.strerror}): "
-                "start the command in a folder that all machines see"
-            )
-            return
-        if not (_interrupted.is_set() or signals.command_ended()):
-            self.run(self.find_job(config))
-
-    def find_job(self, config: DictConfig) -> Job:
-        """Return the run that a launcher's configuration stands for."""
-        hydra = HydraConfig.get()
-        overrides = tuple(hydra.overrides.task)
-        run = pickle.loads(lzma.decompress(self.runs)).get(overrides)
-        if run is None:  # another sweeper than Hydra's own chose the overrides
-            (run,) = plan([run_from_config(config, hydra.runtime.choices)])
-        return Job(run, overrides)
-
-    def run(self, job: Job) -> None:
-        """Train a run, or leave it to the command's end if another command is busy with it."""
-        try:
-            busy = not run_in_subprocess(job, self.command, wait=False)
-            if busy and not signals.defer(run_name(job.run), [asdict(job.run), job.overrides]):
-                run_in_subprocess(job, self.command)
-        except UserError as error:
-            logger.error(f"{error} [{error.code}]")
-        except KeyboardInterrupt:
-            if self.process == _process_name():
-                raise
-            # if it raised, the launcher would kill the other runs while they save
-            _interrupted.set()
-
-
-def _process_name() -> str:
-    return f"{platform.node()}:{os.getpid()}"
-
-
-def run_deferred(
-    deferred: Iterable[tuple[dict[str, Any], list[str]]], command: CommandLine
-) -> None:
-    """Run, or wait for, the runs that another command was busy with."""
-    for tree, overrides in deferred:
-        run_in_subprocess(Job(run_from_dict(tree), tuple(overrides)), command)
+    again = "failed" if job.run.again == "failed" else "none"
+    run = replace(job.run, again=again)
+    if finished_run(run) is None:
+        run_in_subprocess(job._replace(run=run), command)
+    finished = finished_run(run)
+    if finished is None:
+        raise RunNotDone(store.attempt_folders(run)[-1])
+    return finished
 
 
 def run_in_subprocess(job: Job, command: CommandLine, wait: bool = True) -> bool:

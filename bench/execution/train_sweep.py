@@ -11,8 +11,9 @@ from bench.cli import launchers
 from bench.cli.launch import launch
 from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
+from bench.execution.hydra_task import HydraTask, run_deferred
 from bench.execution.preflight import preflight
-from bench.execution.runner import HydraTask, run_deferred, run_in_subprocess
+from bench.execution.runner import run_in_subprocess
 from bench.planning.planned import plan, search_trials
 from bench.system import signals
 

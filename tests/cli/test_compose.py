@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from bench.cli.compose import compose_sweep
 from bench.cli.launch import launch
 from bench.cli.sweep import Sweep
-from bench.execution.runner import HydraTask
+from bench.execution.hydra_task import HydraTask
 
 BASIC = "hydra/launcher=basic"
 

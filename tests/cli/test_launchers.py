@@ -23,7 +23,7 @@ from bench.cli import compose, launchers
 from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
 from bench.config.schema import Run
-from bench.execution import runner
+from bench.execution import hydra_task
 from tests.conftest import Command, assert_one_error
 
 NAMES = {"arch": "gru", "data": "text"}
@@ -188,13 +188,13 @@ def test_a_task_brings_what_its_process_needs(
 ) -> None:
     jobs = []
     monkeypatch.setattr(
-        runner.HydraTask, "run", lambda task, job: jobs.append((os.getcwd(), job, task.command))
+        hydra_task.HydraTask, "run", lambda task, job: jobs.append((os.getcwd(), job, task.command))
     )
-    monkeypatch.setattr(runner, "_process_name", lambda: "another machine:1")
+    monkeypatch.setattr(hydra_task, "_process_name", lambda: "another machine:1")
     monkeypatch.chdir(tmp_path)
     sweep = sweep_of("arch=gru", "seed=1")
-    pickled = pickle.dumps(runner.HydraTask(sweep))
-    monkeypatch.setattr(runner, "_process_name", lambda: "this machine:2")
+    pickled = pickle.dumps(hydra_task.HydraTask(sweep))
+    monkeypatch.setattr(hydra_task, "_process_name", lambda: "this machine:2")
     monkeypatch.chdir("/")
     hydra = {"hydra": {"overrides": {"task": ["arch=gru", "seed=1"]}}}
     monkeypatch.setattr(HydraConfig, "get", lambda: OmegaConf.create(hydra).hydra)
@@ -205,7 +205,7 @@ def test_a_task_brings_what_its_process_needs(
 def test_a_task_of_a_thousand_runs_is_small() -> None:
     runs = [Run(names=NAMES, seed=seed) for seed in range(1000)]
     jobs = tuple(Job(run, (f"seed={run.seed}",)) for run in runs)
-    assert len(pickle.dumps(runner.HydraTask(Sweep(jobs)))) < 100_000
+    assert len(pickle.dumps(hydra_task.HydraTask(Sweep(jobs)))) < 100_000
 
 
 def test_a_machine_without_the_folder_of_the_command_is_an_error(
@@ -214,10 +214,10 @@ def test_a_machine_without_the_folder_of_the_command_is_an_error(
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    task = runner.HydraTask(sweep_of("arch=gru"))
+    task = hydra_task.HydraTask(sweep_of("arch=gru"))
     monkeypatch.chdir("/")
     folder.rmdir()
-    monkeypatch.setattr(runner.HydraTask, "run", lambda task, job: pytest.fail("it ran"))
+    monkeypatch.setattr(hydra_task.HydraTask, "run", lambda task, job: pytest.fail("it ran"))
     task(OmegaConf.create())
     assert str(folder) in caplog.text
 

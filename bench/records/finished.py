@@ -1,0 +1,38 @@
+"""Find the finished record of a run that another run starts from. Imports no torch."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config.errors import UserError
+from bench.config.schema import Run
+from bench.records import store
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that is done, with the SHA-256 of its weights; `bench.training.load` loads them."""
+
+    folder: Path
+    weights_sha256: str
+
+
+def finished_run(run: Run) -> FinishedRun | None:
+    """Return the last attempt of a run that is done; None where no attempt is."""
+    attempts = reversed(store.attempt_folders(run))
+    folder = next((path for path in attempts if store.run_status(path) == "done"), None)
+    return None if folder is None else open_finished(folder)
+
+
+def open_finished(folder: Path) -> FinishedRun:
+    """Return the finished run of a folder. Raise UserError where its weights cannot be read."""
+    path = folder / "checkpoint" / "weights.pt"
+    try:
+        with open(path, "rb") as file:
+            return FinishedRun(folder, hashlib.file_digest(file, "sha256").hexdigest())
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): copy it from where it came, or train the "
+            "run again with again=all",
+            "unreadable-file",
+        ) from None
