@@ -8,7 +8,7 @@ from hydra.types import RunMode
 
 from bench.cli.composer import Composer, open_hydra
 from bench.cli.launchers import Launcher
-from bench.cli.overrides import check_overrides, check_sweep_values
+from bench.cli.overrides import check_base_overrides, check_overrides, check_sweep_values
 from bench.cli.sweep import MULTIRUN, Job, Sweep, split_flags
 from bench.config.errors import UserError
 from bench.config.identity import architecture_id, digest, run_name
@@ -33,6 +33,7 @@ def compose_sweep(arguments: Sequence[str]) -> Sweep:
 
 def _expand(composer: Composer, multirun: bool) -> Sweep:
     check_overrides(composer.parsed)
+    check_base_overrides(composer.parsed)
     master = composer.master()
     launcher = Launcher.of(master)
     multirun = multirun or master.hydra.mode == RunMode.MULTIRUN
@@ -72,7 +73,7 @@ def _control_jobs(composer: Composer, sweep: Sweep) -> list[Job]:
     """Compose the A/A control of a sweep: the control architecture again, with other seeds."""
     control, arches = sweep.runs[0].control, {run.names["arch"] for run in sweep.runs}
     enumerated = sweep.is_sweep and sweep.is_enumerated
-    if control.arch not in arches or len(arches) < 2 or not enumerated:
+    if control.arch not in arches or len(arches) < 2 or not enumerated or sweep.runs[0].base:
         return []
     if shared := sorted({run.seed for run in sweep.runs} & set(control.seeds)):
         raise UserError(

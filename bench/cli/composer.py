@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
-from bench.cli.overrides import GROUPS, check_keys, parser
+from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser
 from bench.cli.sweep import Job
 from bench.config.errors import UserError
 from bench.config.plugins import (
@@ -30,6 +31,7 @@ from bench.config.plugins import (
 )
 from bench.config.schema import Run, run_from_dict
 from bench.config.validation import validate_run
+from bench.records.loading import load_record
 from bench.system import host
 
 NOT_A_NAME = re.compile(
@@ -62,8 +64,25 @@ def run_from_config(config: DictConfig, choices: Mapping[str, str]) -> Run:
     plain = {str(key): value for key, value in tree.items()}
     check_keys(plain)
     run = run_from_dict(plain | {"names": {group: str(choices[group]) for group in GROUPS}})
+    if run.base:
+        run = with_base(run)
     validate_run(run)
     return run
+
+
+def with_base(run: Run) -> Run:
+    """Return the task of a run for the finished run that `base` names. Raise UserError."""
+    record = load_record(Path(run.base))
+    if record.status != "done":
+        raise UserError(
+            f"base={run.base} is {record.status}: name the folder of a finished run, as "
+            "results/<suite>/runs/<run>",
+            "no-records",
+        )
+    finished = run_from_dict(record.config)
+    names = finished.names | {"task": run.names["task"]}
+    own = {key: getattr(run, key) for key in OWN_KEYS}
+    return replace(finished, names=names, **own)
 
 
 class Composer:

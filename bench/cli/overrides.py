@@ -11,12 +11,14 @@ from hydra.core.override_parser.types import Glob, Override
 from bench.config.errors import UserError, nearest
 from bench.config.schema import Run
 
-GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure")
+GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure", "task")
 HELP = "python -m bench.run --help lists the choices"
 LAUNCHER_HELP = (
     "conf/hydra/launcher/*.yaml list a launcher's keys, and --cfg hydra all keys of Hydra"
 )
-OPEN_KEYS = ("arch", "data.parts")  # keys below these are the user's own
+# keys that a command gives a finished run to start from; the others are the run's own
+OWN_KEYS = ("task", "base", "suite", "results", "again", "threads", "dry")
+OPEN_KEYS = ("arch", "data.parts", "task.parts")  # keys below these are the user's own
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,6 +37,20 @@ def check_overrides(overrides: Sequence[Override]) -> None:
     for override in overrides:
         if not override.key_or_group:
             raise UserError(f"{override.input_line} has no key: write key=value", "invalid-command")
+
+
+def check_base_overrides(overrides: Sequence[Override]) -> None:
+    """Raise UserError where `base` and a key that the finished run has itself are both given."""
+    keys = [override.key_or_group for override in overrides if not override.is_hydra_override()]
+    if "base" not in keys:
+        return
+    for key in keys:
+        if key.partition(".")[0] not in OWN_KEYS:
+            raise UserError(
+                f"base= names a finished run, whose {key} is what it was trained with: leave {key} "
+                "out",
+                "conflicting-values",
+            )
 
 
 def check_sweep_values(

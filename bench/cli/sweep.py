@@ -61,6 +61,11 @@ class Sweep:
         return replace(self, jobs=tuple(jobs))
 
 
+def is_task_override(override: str) -> bool:
+    """Tell whether an override is about fine-tuning, and not about the run that it starts from."""
+    return override.lstrip("+").partition("=")[0].partition(".")[0] == "task"
+
+
 def split_flags(arguments: Sequence[str]) -> CommandLine:
     """Split a command's arguments into flags and overrides."""
     overrides = parser().parse_intermixed_args(arguments).overrides

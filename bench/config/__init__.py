@@ -4,6 +4,7 @@ from bench.config.errors import REASONS, Parser, UserError, nearest
 from bench.config.identity import (
     architecture_id,
     digest,
+    record_group,
     run_name,
     variant,
     weights_key,
@@ -20,6 +21,7 @@ from bench.config.schema import (
     Run,
     SizeConfig,
     SyntheticConfig,
+    TaskConfig,
     TrainConfig,
     TuneConfig,
     run_from_dict,
@@ -29,7 +31,7 @@ from bench.config.validation import validate_run
 __all__ = [
     "REASONS", "ConfigRow", "ControlConfig", "DataConfig", "EvaluateConfig", "MeasureConfig",
     "ObjectiveConfig", "OptimizerConfig", "Parser", "Run", "SizeConfig", "SyntheticConfig",
-    "TrainConfig", "TuneConfig", "UserError", "architecture_id", "config_rows", "digest",
-    "nearest", "run_from_dict", "run_name", "validate_run", "variant", "weights_key",
-    "workload_id",
+    "TaskConfig", "TrainConfig", "TuneConfig", "UserError", "architecture_id", "config_rows",
+    "digest", "nearest", "record_group", "run_from_dict", "run_name", "validate_run", "variant",
+    "weights_key", "workload_id",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.config.fields import LATER
 from bench.config.schema import Run, constructor_options, resolve_learning_rate
+from bench.config.task_schema import NO_TASK
 
 # options whose value means "the best here" count as not given
 DEFAULT_OPTIONS = {"kernels": "auto"}
@@ -54,7 +55,24 @@ def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     # with equal steps it does not matter how they were planned
     key["train"] |= {"learning_rate": resolve_learning_rate(run), "match": "tokens"}
     key |= {"data": _data_key(run), "arch": _constructor_key(run.arch)}
+    if run.task.kind != NO_TASK:
+        key = _task_key(run, key)
     return key | ({"seed": run.seed} if seeded else {})
+
+
+def _task_key(run: Run, base: dict[str, Any]) -> dict[str, Any]:
+    """Return the key of a fine-tuning; without a base, how one is trained does not count."""
+    key = base | {"task": identity_fields(run.task)}
+    if run.task.start == "scratch":
+        kept = ("learning_rate", "clip", "precision", "device")
+        key["train"] = {name: base["train"][name] for name in kept}
+        key["data"] = _vocabulary_key(run)
+    return key
+
+
+def _vocabulary_key(run: Run) -> dict[str, Any]:
+    """Return what decides the vocabulary."""
+    return {"tokenizer": "bytes"} if run.data.tokenizer == "bytes" else _data_key(run)
 
 
 def identity(run: Run) -> str:
@@ -69,10 +87,8 @@ def variant(run: Run) -> str:
 
 def workload_id(run: Run) -> str:
     """Return the digest of what decides speed and memory: neither seed nor text nor steps."""
-    data = _data_key(run)  # it decides the vocabulary
-    if run.data.tokenizer == "bytes":
-        data = {"tokenizer": "bytes"}
-    elif run.data.source == "synthetic":
+    data = _vocabulary_key(run)
+    if run.data.source == "synthetic":
         source = run.data.synthetic
         data = {"tokenizer": "symbols", "kind": source.kind, "symbols": source.symbols}
     names = ("batch", "accumulate", "precision", "compile", "device")
@@ -86,4 +102,14 @@ def workload_id(run: Run) -> str:
 
 def run_name(run: Run) -> str:
     """Return the name of a run's folder: readable parts, then its identity."""
-    return f"{run.names['arch']}-{run.names['data']}-s{run.seed}-{identity(run)}".replace("/", "_")
+    parts = [run.names["arch"], run.names["data"]]
+    if run.task.kind != NO_TASK:
+        size = [f"n{run.task.examples}"] if run.task.examples else []
+        start = [run.task.start] if run.task.start != "pretrained" else []
+        parts = [run.names["arch"], run.names["task"], *start, *size]
+    return "-".join([*parts, f"s{run.seed}", identity(run)]).replace("/", "_")
+
+
+def record_group(run: Run) -> str:
+    """Return the folder of a suite that holds the run's record."""
+    return "runs" if run.task.kind == NO_TASK else "tasks"

@@ -8,10 +8,12 @@ from bench.config.data_schema import SEEDS, DataConfig, SyntheticConfig
 from bench.config.errors import UserError
 from bench.config.fields import LATER, choice, option, setting
 from bench.config.stage_schema import EvaluateConfig, MeasureConfig
+from bench.config.task_schema import TaskConfig
 
 __all__ = [
     "ControlConfig", "DataConfig", "EvaluateConfig", "MeasureConfig", "ObjectiveConfig",
-    "OptimizerConfig", "Run", "SizeConfig", "SyntheticConfig", "TrainConfig", "TuneConfig",
+    "OptimizerConfig", "Run", "SizeConfig", "SyntheticConfig", "TaskConfig", "TrainConfig",
+    "TuneConfig",
 ]  # fmt: skip
 
 # keys of an architecture's YAML that are not arguments of its constructor
@@ -125,11 +127,13 @@ class Run:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    task: TaskConfig = field(default_factory=TaskConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     names: dict[str, str] = option({}, "filled in: the chosen YAML of each group")
+    base: str = option("", "folder of a finished run to start from, in place of the keys above")
     seed: int = option(0, "of initialization, data order and dropout", SEEDS)
     suite: str = option("single", "name of the suite: the folder below `results`")
     results: str = option("results", "folder of all suites")

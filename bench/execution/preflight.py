@@ -13,7 +13,7 @@ from bench.system import files, gpus, host
 
 def preflight(sweep: Sweep) -> None:
     """Check folders, devices, architectures and texts. Raises UserError."""
-    folder = sweep.folder / "runs"
+    folder = store.attempt_folders(sweep.runs[0])[0].parent
     files.check_writable(folder)
     files.check_file_locks(folder)
     files.check_free_space(folder, required_disk_bytes(sweep))

@@ -10,13 +10,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bench.cli.sweep import CommandLine, Job
+from bench.cli.sweep import CommandLine, Job, is_task_override
+from bench.config.dependencies import required_runs
 from bench.config.identity import run_name
 from bench.config.schema import Run
 from bench.execution import torchrun
 from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
-from bench.records.finished import FinishedRun, finished_run
+from bench.records.finished import FinishedRun, finished_run, open_finished
+from bench.records.schema import FINISHED
 from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
 
@@ -54,7 +56,7 @@ def run_in_subprocess(job: Job, command: CommandLine, wait: bool = True) -> bool
 
     Return False if another command is busy with it, and this one is not to `wait` for its end.
     """
-    name, locks = run_name(job.run), Path(job.run.results) / job.run.suite / "runs" / ".locks"
+    name, locks = run_name(job.run), store.attempt_folders(job.run)[0].parent / ".locks"
     try:
         locks.mkdir(parents=True, exist_ok=True)
         lock = FileLock(locks / name)
@@ -84,12 +86,32 @@ def _train_and_record(job: Job, command: CommandLine) -> None:
     if store.run_status(last) == loading.UNREADABLE:
         logger.info(f"{last.name}: {status_line(last)}; it is kept, and run again beside it")
     gpus.check_gpu_count(run)  # this may be another machine than the command's
-    provenance = collect_provenance(job, command)
-    store.create_record(folder, run, host.environment_record(run.threads), provenance)
+    environment, provenance = host.environment_record(run.threads), collect_provenance(job, command)
+    try:
+        bases = {role: basis.as_json() for role, basis in _ensure_bases(job, command).items()}
+    except RunNotDone as error:
+        if error.status in FINISHED:
+            store.create_record(folder, run, environment, provenance)
+            store.write_result(folder, error.status, str(error))
+        logger.info(f"{folder.name}: {error}")
+        return
+    provenance |= {"bases": bases} if bases else {}
+    store.create_record(folder, run, environment, provenance)
     result = _run_worker(run, folder)
     _record_death(folder, result)
     if result.code != EXIT_CANNOT_START:  # the command reports that one at its end
         logger.info(f"{folder.name}: {status_line(folder)}")
+
+
+def _ensure_bases(job: Job, command: CommandLine) -> dict[str, FinishedRun]:
+    """Return the finished runs that a run starts from, by what they are for it."""
+    if job.run.base:
+        return {"base": open_finished(Path(job.run.base))}
+    overrides = tuple(word for word in job.overrides if not is_task_override(word))
+    return {
+        role: ensure_run(Job(run, overrides), command)
+        for role, run in required_runs(job.run).items()
+    }
 
 
 def _run_worker(run: Run, folder: Path) -> processes.ProcessResult:

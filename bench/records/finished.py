@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.records import store
+from bench.records.loading import load_record
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,24 @@ class FinishedRun:
     folder: Path
     weights_sha256: str
 
+    def as_json(self) -> dict[str, str]:
+        """Return what the provenance of a run that starts from this one keeps."""
+        return {"run": self.folder.name, "folder": str(self.folder), "weights": self.weights_sha256}
+
 
 def finished_run(run: Run) -> FinishedRun | None:
     """Return the last attempt of a run that is done; None where no attempt is."""
     attempts = reversed(store.attempt_folders(run))
     folder = next((path for path in attempts if store.run_status(path) == "done"), None)
     return None if folder is None else open_finished(folder)
+
+
+def recorded_bases(folder: Path) -> dict[str, FinishedRun]:
+    """Return the finished runs that the run recorded in a folder starts from, by their role."""
+    bases = load_record(folder).provenance.get("bases") or {}
+    return {
+        role: FinishedRun(Path(base["folder"]), base["weights"]) for role, base in bases.items()
+    }
 
 
 def open_finished(folder: Path) -> FinishedRun:

@@ -105,6 +105,7 @@ PROVENANCE = _file("provenance.json", "what the run was made from", """
     starts         | list?    | time, host and process of each start
     git            | mapping? | commit, and whether files differed from it
     git.commit     | text?    | commit of the working tree
+    bases          | mapping? | runs that it starts from: name, folder, SHA-256 of the weights
     data           | mapping? | documents, bytes, tokens, duplicates, unseen characters
     digests        | mapping? | digests of what went in
     digests.data   | text?    | tokens of all parts and the tokenizer

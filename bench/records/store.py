@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bench.config.identity import run_name, variant, workload_id
+from bench.config.identity import record_group, run_name, variant, workload_id
 from bench.config.schema import Run
 from bench.records.loading import UNREADABLE, load_record, read_curve_lines
 from bench.records.loading import read_json as read_json
@@ -48,7 +48,7 @@ def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
 
 def attempt_folders(run: Run) -> list[Path]:
     """Return the folders of a run in order: the first, then -a2, -a3 and so on."""
-    first = Path(run.results) / run.suite / "runs" / run_name(run)
+    first = Path(run.results) / run.suite / record_group(run) / run_name(run)
     numbers = {_attempt(path): path for path in first.parent.glob(f"{first.name}-a*")}
     later = [numbers[number] for number in sorted(numbers) if number]
     return [path for path in (first, *later) if path.is_dir()] or [first]

@@ -4,10 +4,12 @@ import dataclasses
 
 import pytest
 
+from bench.config.dependencies import required_runs
 from bench.config.identity import (
     architecture_id,
     digest,
     identity,
+    record_group,
     run_name,
     variant,
     workload_id,
@@ -21,6 +23,7 @@ from bench.config.schema import (
     Run,
     SizeConfig,
     SyntheticConfig,
+    TaskConfig,
     TrainConfig,
     TuneConfig,
     run_from_dict,
@@ -148,3 +151,28 @@ def test_plain_values_give_the_same_run_back() -> None:
     original = run(seed=5, data=RECALL)
     assert run_from_dict(dataclasses.asdict(original)) == original
     assert run_from_dict({**dataclasses.asdict(run()), "later_key": 1, "size": {"new": 1}}) == run()
+
+
+# --- fine-tuning ----------------------------------------------------------------------------------
+
+
+def task_run(start: str, **changes: object) -> Run:
+    task = TaskConfig(kind="classification", source="order", start=start)
+    return run(task=task, names=NAMES | {"task": "order"}, **changes)
+
+
+def test_a_task_has_an_identity_and_a_folder_of_its_own() -> None:
+    tuned = task_run("pretrained")
+    assert identity(tuned) != identity(run())
+    assert (record_group(tuned), record_group(run())) == ("tasks", "runs")
+    assert run_name(tuned) == f"mine-order-s0-{identity(tuned)}"
+    assert identity(required_runs(tuned)["base"]) == identity(run())
+
+
+def test_pre_training_counts_only_for_what_starts_from_it() -> None:
+    longer = TrainConfig(steps=5000)
+    assert identity(task_run("pretrained", train=longer)) != identity(task_run("pretrained"))
+    assert identity(task_run("scratch", train=longer)) == identity(task_run("scratch"))
+    assert required_runs(task_run("scratch")) == {}
+    faster = TrainConfig(learning_rate=0.5)
+    assert identity(task_run("scratch", train=faster)) != identity(task_run("scratch"))

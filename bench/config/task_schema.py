@@ -1,0 +1,48 @@
+"""Define the configuration of fine-tuning: which task, which examples, how a model is trained."""
+
+from dataclasses import dataclass
+
+from bench.config.fields import choice, option, setting
+
+NO_TASK = "none"
+
+
+@dataclass
+class TaskConfig:
+    """Choose a task for a trained model, and how it is fine-tuned. Counts only where chosen."""
+
+    kind: str = choice(
+        "none classification generation",
+        "classification: a label per text; generation: an answer to a text",
+    )
+    source: str = option("files", "name of a source in bench/tasks/finetuning/sources")
+    path: str = option("", "files: the examples, split 80/10/10, or the training part alone")
+    validation_path: str = option("", "files: the validation part")
+    test_path: str = option("", "files: the test part")
+    repository: str = option("", "hub: name of the data set, or a local folder")
+    subset: str = option("", "hub: name of the configuration")
+    parts: dict[str, str] = option({}, "hub: split expression of each part")
+    text: str = option("text", "column of the input; several joined by a tab: question,passage")
+    target: str = option("label", "column of the label, or of the answer")
+    examples: int = option(0, "training examples, a fixed nested sample; 0: all", (0, 10**9))
+    start: str = choice(
+        "pretrained scratch self",
+        "weights to start from; self: pre-trained on the task's own training texts",
+    )
+    frozen: bool = option(False, "train the head alone, on the features of the trained model")
+    pool: str = choice("mean last first max", "how hidden states become one vector per text")
+    steps: int = option(400, "optimizer steps", (1, 10**9))
+    batch: int = option(16, "examples per step", (1, 10**6))
+    warmup: float = option(0.1, "share of the steps with linear warm-up", (0.0, 1.0))
+    learning_rate: float | None = option(
+        None, "default: a share of the architecture's own", (1e-8, 10.0)
+    )
+    share: float = option(0.3, "of that rate, for weights that were trained before", (1e-4, 10.0))
+    scratch_share: float = option(1.0, "of that rate, for start=scratch", (1e-4, 10.0))
+    scratch_steps: int = option(1, "start=scratch: times as many steps", (1, 1000))
+    cut: str = choice(
+        "refuse end start",
+        "texts beyond size.context; refuse: an error above 1 % of them; end, start: drop that side",
+    )
+    room: int = option(48, "generation: tokens of an answer at most", (1, 10**6))
+    decode: int = setting(200, "generation: test examples that are decoded; 0: all", (0, 10**9))

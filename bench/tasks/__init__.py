@@ -1,0 +1,1 @@
+"""Train further what was pre-trained: fine-tuning, and learning from preferences."""

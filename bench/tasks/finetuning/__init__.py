@@ -1,0 +1,1 @@
+"""Fine-tune a model for a task: examples, batches, heads, scores, baselines."""
