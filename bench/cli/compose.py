@@ -8,7 +8,7 @@ from hydra.types import RunMode
 
 from bench.cli.composer import Composer, open_hydra
 from bench.cli.launchers import Launcher
-from bench.cli.overrides import check_base_overrides, check_overrides, check_sweep_values
+from bench.cli.overrides import check_overrides, check_sweep_values
 from bench.cli.sweep import MULTIRUN, Job, Sweep, split_flags
 from bench.config.errors import UserError
 from bench.config.identity import architecture_id, digest, run_name
@@ -33,7 +33,6 @@ def compose_sweep(arguments: Sequence[str]) -> Sweep:
 
 def _expand(composer: Composer, multirun: bool) -> Sweep:
     check_overrides(composer.parsed)
-    check_base_overrides(composer.parsed)
     master = composer.master()
     launcher = Launcher.of(master)
     multirun = multirun or master.hydra.mode == RunMode.MULTIRUN

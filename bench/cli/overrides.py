@@ -33,17 +33,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_overrides(overrides: Sequence[Override]) -> None:
-    """Raise UserError for an override without a key."""
+    """Raise UserError for an override without a key, or one that `base` excludes."""
     for override in overrides:
         if not override.key_or_group:
             raise UserError(f"{override.input_line} has no key: write key=value", "invalid-command")
-
-
-def check_base_overrides(overrides: Sequence[Override]) -> None:
-    """Raise UserError where `base` and a key that the finished run has itself are both given."""
     keys = [override.key_or_group for override in overrides if not override.is_hydra_override()]
-    if "base" not in keys:
-        return
+    if "base" in keys:
+        _check_own_keys(keys)
+
+
+def _check_own_keys(keys: Iterable[str]) -> None:
     for key in keys:
         if key.partition(".")[0] not in OWN_KEYS:
             raise UserError(

@@ -7,6 +7,7 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -76,26 +77,19 @@ def run_in_subprocess(job: Job, command: CommandLine, wait: bool = True) -> bool
 
 
 def _train_and_record(job: Job, command: CommandLine) -> None:
-    run, last = job.run, store.attempt_folders(job.run)[-1]
-    folder, needed = store.select_folder(run, command.began)
-    if not needed:
-        if store.run_status(folder) in ("done", "skipped"):
-            store.remove_training_state(folder)
-        logger.info(f"{folder.name}: {store.run_status(folder)} before, not run again")
+    run, folder = job.run, _folder_to_run(job.run, command)
+    if folder is None:
         return
-    if store.run_status(last) == loading.UNREADABLE:
-        logger.info(f"{last.name}: {status_line(last)}; it is kept, and run again beside it")
     gpus.check_gpu_count(run)  # this may be another machine than the command's
     environment, provenance = host.environment_record(run.threads), collect_provenance(job, command)
     try:
-        bases = {role: basis.as_json() for role, basis in _ensure_bases(job, command).items()}
+        provenance |= _ensure_bases(job, command)
     except RunNotDone as error:
         if error.status in FINISHED:
             store.create_record(folder, run, environment, provenance)
             store.write_result(folder, error.status, str(error))
         logger.info(f"{folder.name}: {error}")
         return
-    provenance |= {"bases": bases} if bases else {}
     store.create_record(folder, run, environment, provenance)
     result = _run_worker(run, folder)
     _record_death(folder, result)
@@ -103,15 +97,30 @@ def _train_and_record(job: Job, command: CommandLine) -> None:
         logger.info(f"{folder.name}: {status_line(folder)}")
 
 
-def _ensure_bases(job: Job, command: CommandLine) -> dict[str, FinishedRun]:
-    """Return the finished runs that a run starts from, by what they are for it."""
-    if job.run.base:
-        return {"base": open_finished(Path(job.run.base))}
+def _folder_to_run(run: Run, command: CommandLine) -> Path | None:
+    """Return the folder to run in; None where the run is finished and is not to be repeated."""
+    last = store.attempt_folders(run)[-1]
+    folder, needed = store.select_folder(run, command.began)
+    if needed:
+        if store.run_status(last) == loading.UNREADABLE:
+            logger.info(f"{last.name}: {status_line(last)}; it is kept, and run again beside it")
+        return folder
+    if store.run_status(folder) in ("done", "skipped"):
+        store.remove_training_state(folder)
+    logger.info(f"{folder.name}: {store.run_status(folder)} before, not run again")
+    return None
+
+
+def _ensure_bases(job: Job, command: CommandLine) -> dict[str, Any]:
+    """Return what the provenance keeps of the finished runs that a run starts from."""
     overrides = tuple(word for word in job.overrides if not is_task_override(word))
-    return {
+    bases = {
         role: ensure_run(Job(run, overrides), command)
         for role, run in required_runs(job.run).items()
     }
+    if job.run.base:
+        bases["base"] = open_finished(Path(job.run.base))
+    return {"bases": {role: base.as_json() for role, base in bases.items()}} if bases else {}
 
 
 def _run_worker(run: Run, folder: Path) -> processes.ProcessResult:
