@@ -29,6 +29,7 @@ REASONS = {
     "no-width": "no width satisfies the budget",
     "no-records": "a results folder holds no records that can serve",
     "incomplete-search": "a learning-rate search has no result",
+    "not-comparable": "two results folders have nothing that can be compared",
     "no-rate": "a budget in seconds needs a measured rate",
     "launcher": "the Hydra launcher cannot run this command",
     "not-supported": "the combination is not supported",

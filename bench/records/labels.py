@@ -1,7 +1,7 @@
 """Name the variants of an architecture by what distinguishes their configurations."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -70,17 +70,23 @@ def recipe(config: Mapping[str, Any]) -> str:
     )
 
 
+def _differing_keys(flat: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for one in flat for key in one)
+    return [key for key in keys if len({str(one.get(key)) for one in flat}) > 1]
+
+
+def differing_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return the settings in which two configurations are different variants: `train.steps`."""
+    return _differing_keys([dict(_flatten(_compared_options(one))) for one in (first, second)])
+
+
 def variant_labels(runs: pd.DataFrame) -> list[str]:
     """Return a label per run: the architecture's name, with what distinguishes its variants."""
     labels: dict[str, str] = {}
     for arch, group in runs.groupby("arch"):
         firsts = group.drop_duplicates("variant")
         flat = [dict(_flatten(_compared_options(config))) for config in firsts["config"]]
-        keys = [
-            key
-            for key in dict.fromkeys(key for one in flat for key in one)
-            if len({str(one.get(key)) for one in flat}) > 1
-        ]
+        keys = _differing_keys(flat)
         for variant, one in zip(firsts["variant"], flat, strict=True):
             differences = ", ".join(f"{key.rpartition('.')[2]}={one.get(key)}" for key in keys)
             label = f"{arch} ({differences or variant})" if len(firsts) > 1 else str(arch)

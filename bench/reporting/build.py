@@ -1,6 +1,8 @@
 """Make a report from records: <results>/<suite>/report/ with its page and its CSV files."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.config.errors import UserError
 
@@ -54,3 +56,45 @@ def make_report(root: Path, target: float | None = None) -> tuple[Path, str]:
         write_text(folder / name, table.to_csv(index=False))
     write_text(folder / "index.html", render_page(root.resolve().name, analysis))
     return folder / "index.html", terminal_text(analysis)
+
+
+class ComparedSuites(NamedTuple):
+    """What `compare_suites` made."""
+
+    page: Path
+    text: str  # for a terminal
+    failed: bool  # whether a regression is shown
+
+
+def compare_suites(
+    old: Path, new: Path, fail: tuple[str, ...] = (), thresholds: Mapping[str, float] | None = None
+) -> ComparedSuites:
+    """Compare two suites; write NEW/report/compare.html and compare.csv.
+
+    `fail`: kinds whose regressions count, of quality, speed and memory; all by default.
+    `thresholds`: by kind, what is borne. Raise UserError where nothing can be compared.
+    """
+    from bench.analysis.compare import DEFAULT_THRESHOLDS, Gate, compare_folders
+    from bench.records.store import write_text
+    from bench.records.tables import read_records
+    from bench.reporting import version_page
+    from bench.system.files import check_writable
+
+    before, after = _only_suite(old), _only_suite(new)
+    gate = Gate(fail, {**DEFAULT_THRESHOLDS, **(thresholds or {})})
+    comparison = compare_folders(read_records(before), read_records(after), gate)
+    folder = after / "report"
+    check_writable(folder)
+    table = version_page.version_csv(comparison)
+    write_text(folder / "compare.csv", table.to_csv(index=False))
+    write_text(folder / "compare.html", version_page.version_page(comparison, old, new))
+    text = version_page.version_text(comparison)
+    return ComparedSuites(folder / "compare.html", text, bool(comparison.regressions))
+
+
+def _only_suite(folder: Path) -> Path:
+    suites = find_suites(folder)
+    if len(suites) > 1:
+        names = ", ".join(suite.name for suite in suites)
+        raise UserError(f"{folder} holds several suites: name one of {names}", "invalid-command")
+    return suites[0]

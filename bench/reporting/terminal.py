@@ -44,10 +44,10 @@ def terminal_text(analysis: Analysis) -> str:
         for part in analysis.comparisons
         for block in _comparison_blocks(part, len(analysis.comparisons) > 1, overview is not None)
     ]
-    blocks += [_page_table(overview, "regret")] if overview else []
+    blocks += [table_text(overview, "regret")] if overview else []
     only_measured = analysis.variants.runs.empty
     blocks += [block for group in analysis.groups for block in _speed_blocks(group, only_measured)]
-    blocks += ["\n".join(map(_wrap, scaling_sentences(study))) for study in analysis.studies]
+    blocks += ["\n".join(map(wrap_line, scaling_sentences(study))) for study in analysis.studies]
     blocks.append("\n".join(_lines_without_result(analysis)))
     return "\n\n".join(filter(None, blocks))
 
@@ -61,8 +61,8 @@ def _comparison_blocks(part: Comparison, titled: bool, has_overview: bool) -> It
         yield _align(ENCODER_COLUMNS, rows.itertuples())
     if not has_overview:
         for rows in part.regrets:
-            yield _page_table(regret_table("", rows, pd.DataFrame()), "")
-    yield from map(_wrap, [*regret_sentences(part), *quality_sentences(part)])
+            yield table_text(regret_table("", rows, pd.DataFrame()), "")
+    yield from map(wrap_line, [*regret_sentences(part), *quality_sentences(part)])
     if not part.equal_order:
         yield UNFAIR
 
@@ -86,12 +86,12 @@ def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
     lines = trust.warnings(session) if only_measured or len(group.names) > 1 else []
     if only_measured:
         lines.append(trust.aa_line(session, session.arches.get(session.reference, "")))
-    yield "\n".join(_wrap(line) for line in lines if line)
+    yield "\n".join(wrap_line(line) for line in lines if line)
     crossing = [one for one in group.pairs if one.crossings and session.allows_claim(one.metric)]
     lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MAX_CROSSINGS]]
     if len(crossing) > MAX_CROSSINGS:
         lines.append(f"{len(crossing) - MAX_CROSSINGS} more pairs cross: see crossovers.csv")
-    yield "\n".join(map(_wrap, lines))
+    yield "\n".join(map(wrap_line, lines))
 
 
 # --- columns -----------------------------------------------------------------
@@ -162,7 +162,8 @@ def _printable(value: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
-def _wrap(line: str) -> str:
+def wrap_line(line: str) -> str:
+    """Return a line as lines of at most WIDTH printable characters."""
     return fill(_printable(line), WIDTH, subsequent_indent="  ")
 
 
@@ -172,7 +173,8 @@ def _align(columns: Columns, rows: Iterable[Any]) -> str:
     )
 
 
-def _page_table(table: Table, corner: str) -> str:
+def table_text(table: Table, corner: str) -> str:
+    """Return a table of the page as aligned text."""
     texts = [[cell.text for cell in row] for row in table.rows]
     return _align_texts([[corner, *table.titles[1:]], *texts])
 

@@ -1,5 +1,6 @@
 """Compute intervals, pairwise tests and scaling laws: arrays in, numbers out, no I/O."""
 
+from bench.stats.changes import Changes, adjusted_p_values, paired_changes, unpaired_changes
 from bench.stats.intervals import (
     AA_BOUNDS,
     CONFIDENCE,
@@ -12,6 +13,7 @@ from bench.stats.intervals import (
     paired_ratio,
     paired_ratios,
     pareto_front,
+    process_medians,
     ratio_within_processes,
 )
 from bench.stats.pairwise import (
@@ -22,6 +24,7 @@ from bench.stats.pairwise import (
     ONE_SEED_DECIDES,
     UNKNOWN,
     Groups,
+    detectable_difference,
     pairwise_tests,
     shaffer,
 )
@@ -49,6 +52,7 @@ __all__ = [
     "NOT_DISTINGUISHABLE",
     "ONE_SEED_DECIDES",
     "UNKNOWN",
+    "Changes",
     "Groups",
     "Interval",
     "LawCrossover",
@@ -57,8 +61,10 @@ __all__ = [
     "ScalingLaw",
     "TooFewPoints",
     "aa_allows_claims",
+    "adjusted_p_values",
     "best_trial",
     "between_process_variance",
+    "detectable_difference",
     "document_variances",
     "effective_n",
     "expected_best",
@@ -66,12 +72,15 @@ __all__ = [
     "fit_scaling_law",
     "jackknife_changes",
     "mean_interval",
+    "paired_changes",
     "paired_ratio",
     "paired_ratios",
     "pairwise_tests",
     "pareto_front",
+    "process_medians",
     "range_edges",
     "ratio_within_processes",
     "shaffer",
+    "unpaired_changes",
     "unsteady_groups",
 ]

@@ -135,7 +135,7 @@ def _ratio_over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
 
     A process keeps an advantage while it lives, so that its rounds are not independent.
     """
-    groups = [logarithms[processes == process] for process in np.unique(processes)]
+    groups = _by_process(logarithms, processes)
     scale = float(stdtrit(len(groups) - 1, TAILS[1])) / np.sqrt(len(groups))
     logs = list[float]()
     for average in (np.median, np.mean):
@@ -143,6 +143,17 @@ def _ratio_over_processes(logarithms: Numbers, processes: Numbers) -> Ratio:
         value, half = float(of_each.mean()), scale * float(of_each.std(ddof=1))
         logs += [value, value - half, value + half]
     return _from_logs(logs, len(logarithms))
+
+
+def _by_process(values: Numbers, processes: Numbers) -> list[Numbers]:
+    return [values[processes == process] for process in np.unique(processes)]
+
+
+def process_medians(ratios: Numbers, processes: Numbers) -> Numbers:
+    """Return the median logarithm of each process's rounds; without those that lack a ratio."""
+    valid = _is_valid(ratios)
+    groups = _by_process(np.log(ratios[valid]), processes[valid])
+    return np.array([np.median(group) for group in groups])
 
 
 def ratio_within_processes(ratios: Numbers, between: VarianceTerm) -> Ratio | None:
@@ -173,9 +184,7 @@ def between_process_variance(
     """Return the variance of a ratio between pairs of processes, pooled over lists of ratios."""
     squares, freedom = 0.0, 0.0
     for samples, takers in zip(ratios, processes, strict=True):
-        valid = _is_valid(samples)
-        groups = [np.log(samples[valid & (takers == one)]) for one in np.unique(takers[valid])]
-        medians = np.array([np.median(group) for group in groups])
+        medians = process_medians(samples, takers)
         squares += float(((medians - medians.mean()) ** 2).sum()) if len(medians) else 0.0
         freedom += max(0, len(medians) - 1)
     return (squares / freedom, freedom) if freedom else (2 * PROCESS_DEVIATION**2, float("inf"))

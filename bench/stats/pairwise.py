@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 from bench.stats.intervals import CONFIDENCE, Numbers
 from bench.stats.variance import Spread, VarianceSources, document_variances, effective_n
@@ -101,17 +101,11 @@ def _pairs(
 def _add_tests(table: pd.DataFrame, sources: VarianceSources) -> None:
     """Add `half`, `p`, `adjusted`, `level`, `detectable` and `basis`."""
     spread = sources.spread()
-    error = np.sqrt(spread.variance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = np.where(table["difference"] > 0, table["difference"] / error, error * 0.0)
-    table["half"] = stdtrit(spread.interval_freedom, 1 - ALPHA / 2) * error
-    table["p"] = 2 * stdtr(spread.freedom, -statistic)
+    table["half"] = spread.half
+    table["p"], by_interval = spread.p_values(table["difference"].to_numpy(dtype=float))
     _correct(table, sources)
-    # a claim also needs an interval that excludes zero
-    table["adjusted"] = np.maximum(
-        table["adjusted"], 2 * stdtr(spread.interval_freedom, -statistic)
-    )
-    table["detectable"] = _detectable(table["level"].to_numpy(dtype=float), spread)
+    table["adjusted"] = np.maximum(table["adjusted"], by_interval)
+    table["detectable"] = detectable_difference(table["level"].to_numpy(dtype=float), spread)
     by_seeds, by_documents = (sources.counts > 1).any(), np.isfinite(sources.documents)
     bases = [table["p"].isna().to_numpy(), by_documents & by_seeds, by_documents]
     table["basis"] = np.select(bases, ["", "seeds and documents", "documents"], "seeds")
@@ -138,7 +132,7 @@ def _correct(table: pd.DataFrame, sources: VarianceSources) -> None:
     table["level"] = np.where(table["control"], ALPHA, ALPHA / max(1, equal))
 
 
-def _detectable(level: Numbers, spread: Spread) -> Numbers:
+def detectable_difference(level: Numbers, spread: Spread) -> Numbers:
     """Return the difference that is found at `level` with probability POWER."""
     claim = np.maximum(
         stdtrit(spread.freedom, 1 - level / 2), stdtrit(spread.interval_freedom, 1 - ALPHA / 2)
@@ -183,9 +177,9 @@ def _needed_seeds(table: pd.DataFrame, sources: VarianceSources) -> Numbers:
     target = table["difference"].to_numpy(dtype=float)
     level = table["level"].to_numpy(dtype=float)
     low, high = np.full(len(table), 1.0), np.full(len(table), float(MAX_SEEDS))
-    never = ~(_detectable(level, sources.spread(high)) <= target)
+    never = ~(detectable_difference(level, sources.spread(high)) <= target)
     while (high - low > 1).any():
         middle = np.floor((low + high) / 2)
-        settled = _detectable(level, sources.spread(middle)) <= target
+        settled = detectable_difference(level, sources.spread(middle)) <= target
         low, high = np.where(settled, low, middle), np.where(settled, middle, high)
     return np.where(never, np.inf, high)

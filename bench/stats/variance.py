@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
-from bench.stats.intervals import Numbers
+from bench.stats.intervals import TAILS, Numbers
 
 POOL_FREEDOM = 8  # most degrees of freedom of a pooled variance, per degree of the group's own
 UNSTEADY = 6.0  # times the pooled variance from which a group's own seeds alone make the interval
@@ -24,16 +25,31 @@ class Spread(NamedTuple):
     freedom: Numbers  # (pairs,), by Welch–Satterthwaite: for p values
     interval_freedom: Numbers  # (pairs,), at most `freedom`: for intervals
 
+    @property
+    def half(self) -> Numbers:
+        """Return half the width of each 95 % interval."""
+        return np.asarray(stdtrit(self.interval_freedom, TAILS[1]) * np.sqrt(self.variance))
+
+    def p_values(self, distance: Numbers) -> tuple[Numbers, Numbers]:
+        """Return two-sided p values of differences of this size ≥ 0.
+
+        By `freedom`, and by `interval_freedom`: a claim also needs an interval without zero.
+        """
+        error = np.sqrt(self.variance)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            statistic = np.where(distance > 0, distance / error, error * 0.0)
+        return 2 * stdtr(self.freedom, -statistic), 2 * stdtr(self.interval_freedom, -statistic)
+
 
 class VarianceSources(NamedTuple):
     """What the differences of some pairs vary from."""
 
     counts: Numbers  # (G,) seeds
     squares: Numbers  # (G,) sums of squared deviations from the group's mean
-    ends: NDArray[np.intp]  # (2, pairs): their groups
+    ends: NDArray[np.intp]  # (2, pairs): their groups; (1, pairs) where groups are differences
     pools: NDArray[np.bool_]  # (pairs, G): groups outside a pair whose seeds count for it
     documents: Numbers  # (pairs,): variance of the paired difference
-    effective_n: float  # of the documents
+    effective_n: float | Numbers  # of the documents, for all pairs or for each
 
     @property
     def freedoms(self) -> Numbers:
@@ -47,7 +63,7 @@ class VarianceSources(NamedTuple):
         )
 
     def seed_variances(self) -> tuple[Numbers, Numbers]:
-        """Return the own variance of both groups, (2, pairs), and that of the others, (pairs,)."""
+        """Return the own variance of each end, and that of the others, (pairs,)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             own = (self.squares / self.freedoms)[self.ends]
             return own, (self.pools @ self.squares) / (self.pools @ self.freedoms)
@@ -66,7 +82,7 @@ class VarianceSources(NamedTuple):
         free = np.where(used > own, np.minimum(free + pool_free, POOL_FREEDOM * free), free)
         variances = np.vstack([used / counts, np.nan_to_num(self.documents)])
         if (few := counts.min(axis=0) <= 2).any():  # two seeds say next to nothing of a variance
-            variances[:2, few] = variances[:2, few].sum(axis=0) * [[1.0], [0.0]]
+            variances[0, few], variances[1:-1, few] = variances[:-1, few].sum(axis=0), 0.0
             free = np.where(few, 1.0, free)
         return _combine(variances, self._freedoms(free), own > UNSTEADY * pool)
 
@@ -76,7 +92,7 @@ class VarianceSources(NamedTuple):
         return _combine(np.vstack([none, self.documents]), self._freedoms(none), none > 0)
 
     def _seed_counts(self, seeds: Numbers | None) -> tuple[Numbers, Numbers, Numbers]:
-        """Return seeds and freedom of both groups, (2, pairs), and the pool's freedom, (pairs,)."""
+        """Return seeds and freedom of each end, and the pool's freedom, (pairs,)."""
         if seeds is None:
             return self.counts[self.ends], self.freedoms[self.ends], self.pools @ self.freedoms
         counts = np.vstack([seeds, seeds])
@@ -84,23 +100,23 @@ class VarianceSources(NamedTuple):
         return counts, counts - 1, pool
 
     def _freedoms(self, seeds: Numbers) -> Numbers:
-        """Return the degrees of freedom of (one group, the other, documents), (3, pairs)."""
+        """Return the degrees of freedom of the ends and of the documents, (ends + 1, pairs)."""
         documents = np.full(seeds.shape[1], self.effective_n - 1)
         return np.maximum(np.vstack([seeds, documents]), 1)
 
 
 def _combine(variances: Numbers, freedoms: Numbers, unsteady: NDArray[np.bool_]) -> Spread:
-    """Sum the variances of (one group, the other, documents), (3, pairs) (Welch–Satterthwaite).
+    """Sum the variances of the ends and of the documents, (ends + 1, pairs).
 
-    `unsteady`, (2, pairs): where such a group's variance is the largest, its own freedom makes the
-    interval.
+    By Welch–Satterthwaite. `unsteady`, (ends, pairs): where such a group's variance is the largest,
+    its own freedom makes the interval.
     """
     total = variances.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = total**2 / (np.square(variances) / freedoms).sum(axis=0)
     freedom = np.where(total > 0, freedom, np.inf)
-    decisive = unsteady & (variances[:2] >= variances.max(axis=0))
-    alone = np.where(decisive, freedoms[:2], np.inf).min(axis=0)
+    decisive = unsteady & (variances[:-1] >= variances.max(axis=0))
+    alone = np.where(decisive, freedoms[:-1], np.inf).min(axis=0)
     return Spread(total, freedom, np.minimum(freedom, alone))
 
 
