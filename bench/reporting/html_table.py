@@ -52,6 +52,8 @@ class Cell:
     reason: str = ""  # why there is no number
     colour: int | None = None
     badges: tuple[str, ...] = ()
+    key: str = ""  # of a first cell: the key of its row, for the page's script
+    swatch: str = ""  # of a first cell: the CSS class of its row's colour
 
 
 EMPTY = Cell(NO_VALUE)
@@ -64,6 +66,8 @@ class Column:
     title: str
     help: str
     cell: Callable[[Any], Cell]
+    group: str = ""  # columns of a group are shown or hidden together
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def name_column(
 def metric_column(name: str, cell: Callable[[Any], Cell], help: str = "") -> Column:
     """Return a column under a metric's title and tooltip. `help`: what the cell shows beyond it."""
     spec = describe(name)
-    return Column(spec.title, f"{spec.help} {help}".strip(), cell)
+    return Column(spec.title, f"{spec.help} {help}".strip(), cell, metric=name)
 
 
 def format_metric(name: str, value: float) -> str:

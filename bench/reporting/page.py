@@ -1,95 +1,113 @@
-"""The page: one file with its style, its script, the plots and the tables."""
+"""The page: one file with its style, its scripts, its data and its sections."""
 
-from collections.abc import Collection
-from pathlib import Path
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from bench.analysis.build import Analysis
-from bench.analysis.comparisons import COMPARISON_KEY, explain_split
 from bench.analysis.families import DARK_PALETTE, PALETTE
-from bench.analysis.scaling import ScalingStudy
-from bench.analysis.searches import group_searches
-from bench.reporting.comparison import comparison_section
-from bench.reporting.plots.regret_plots import regret_legend, regret_plots
-from bench.reporting.plots.scaling_plots import scaling_plots
-from bench.reporting.sections import facts
-from bench.reporting.sections.model_cards import cards_by_family
-from bench.reporting.sections.regrets import regret_overview
-from bench.reporting.sections.scaling import scaling_tables
-from bench.reporting.sections.scaling_text import scaling_sentences
-from bench.reporting.sections.sessions import session_sections
-from bench.reporting.sections.tuning import tuning_sections
-from bench.reporting.summary_text import measurement_sentences
+from bench.reporting import header, page_data
+from bench.reporting.folds import FOLDS
+from bench.reporting.main_sections import chart_sections, glossary, table_section
+from bench.reporting.palette import swatch_css
+from bench.reporting.section import HERE, Section, render
+from bench.reporting.views import View, build_views
 
-HERE = Path(__file__).parent
+LIBRARIES = (  # vendored, see static/README.md
+    "vega.min.js",
+    "vega-lite.min.js",
+    "vega-interpreter.min.js",
+    "vega-embed.min.js",
+)
+SELECTORS = ("source", "size", "training", "scoring")
 
 
 def render_page(name: str, analysis: Analysis) -> str:
     """Return the page of a suite as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    parts = analysis.comparisons
-    overview = regret_overview(parts)
-    return environment.get_template("page.html").render(
+    views = build_views(analysis)
+    main = [*chart_sections(views), table_section(views, analysis)] if views else []
+    folded = [section for make in FOLDS if (section := make(analysis))]
+    data = _data(views, analysis, [*main, *folded])
+    sections = [*main, *folded, glossary(data["metrics"])]
+    scripts = [_static(library) for library in LIBRARIES] + [_static("report.js")]
+    return render(
+        "page.html",
         name=name,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8") + _palette_css()),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        palette=len(PALETTE),
-        apart=explain_split([part.rows for part in parts], COMPARISON_KEY),
-        comparisons=[comparison_section(part, analysis, bool(overview)) for part in parts],
-        studies=[_study_section(study) for study in analysis.studies],
-        answers=[] if len(analysis.variants.runs) else measurement_sentences(analysis.groups),
-        regrets={
-            "table": overview,
-            "plots": regret_plots(parts),
-            "legend": regret_legend(parts),
-        },
-        sessions=session_sections(analysis.sessions, analysis.groups),
-        searches=tuning_sections(group_searches(analysis.records.searches, parts)),
-        **_provenance(analysis),
-        families=cards_by_family(parts, analysis.groups, analysis.records.checks),
+        title=header.page_title(analysis),
+        facts=header.page_facts(name, analysis),
+        commands=header.commands(analysis),
+        answers=header.answers(analysis),
+        **header.notes(analysis),
+        view=views[0] if views else None,
+        views=views,
+        choices=_choices(views),
+        architectures=_architectures(data["rows"]),
+        sections=sections,
+        policy=_policy(scripts),
+        style=Markup(_static("report.css") + _palette_css()),
+        scripts=[Markup(script) for script in scripts],
+        data=Markup(page_data.as_json(data)),
     )
 
 
-def _study_section(study: ScalingStudy) -> dict[str, Any]:
-    """Return what the template needs of one scaling study."""
+def _static(name: str) -> str:
+    """Return a file of static/ with its comment on a source map left out."""
+    text = (HERE / "static" / name).read_text(encoding="utf-8")
+    return "\n".join(line for line in text.split("\n") if not line.startswith("//# sourceMap"))
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Return a content security policy: these scripts alone may run, and nothing is requested."""
+    digests = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    hashes = " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in digests)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:"
+    )
+
+
+def _data(views: Sequence[View], analysis: Analysis, sections: Sequence[Section]) -> dict[str, Any]:
+    """Return all data of the page."""
+    measures = page_data.measure_table(views, analysis.variants.means)
+    rows = page_data.row_table(views, analysis)
+    own = {name: table for section in sections for name, table in section.datasets.items()}
+    charts = chain.from_iterable(section.charts for section in sections)
     return {
-        "title": f"{study.data}, a context of {study.context} tokens",
-        "sentences": scaling_sentences(study),
-        "tables": scaling_tables(study),
-        "plots": scaling_plots(study),
+        "views": page_data.view_facts(views),
+        "rows": page_data.encode_table(rows),
+        "measures": page_data.encode_table(measures),
+        "curves": page_data.curve_data(views, analysis.records.curves),
+        "levels": page_data.encode_table(page_data.level_table(views)),
+        "verdicts": page_data.encode_table(page_data.verdict_data(views)),
+        "metrics": page_data.metric_facts(dict.fromkeys(measures["metric"])),
+        "datasets": {name: page_data.encode_table(table) for name, table in own.items()},
+        "specs": {chart.name: chart.spec for chart in charts},
     }
 
 
-def _provenance(analysis: Analysis) -> dict[str, Any]:
-    """Return what the runs came from, and what has no result."""
-    runs, excluded = analysis.variants.runs, analysis.records.excluded
-    return {
-        "machines": len({session.machine for session in analysis.sessions}),
-        "failures": facts.failures(runs, excluded, analysis.records.measures),
-        "environments": facts.distinct_environments(runs["environment"]),
-        "commits": facts.source_commits(runs["provenance"]),
-        "stale": int(analysis.variants.summary["stale"].sum()),
-        "unfinished": int((runs["status"] != "done").sum()),
-        "excluded": len(excluded),
-    }
+def _choices(views: Sequence[View]) -> dict[str, list[str]]:
+    """Return the values of each selector that has more than one."""
+    values = {name: list(dict.fromkeys(view.choices[name] for view in views)) for name in SELECTORS}
+    return {name: own for name, own in values.items() if len(own) > 1}
+
+
+def _architectures(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
+    """Return by family the labels that can be shown or hidden."""
+    families: dict[str, dict[str, None]] = {}
+    for base, family in zip(rows["base"], rows["family"], strict=True):
+        families.setdefault(str(family), {})[str(base)] = None
+    return {family: [*own] for family, own in sorted(families.items())}
 
 
 def _palette_css() -> str:
     """Return the colours of all shades on light and on dark paper, and their swatches."""
-
-    def block(palette: Collection[str]) -> str:
-        colours = " ".join(f"--s{number}: {code};" for number, code in enumerate(palette))
-        return f":root {{ {colours} }}"
-
+    palettes = ((":root", PALETTE), (":root[data-theme=dark]", DARK_PALETTE))
+    blocks = [
+        f"{root} {{ {' '.join(f'--s{number}: {code};' for number, code in enumerate(palette))} }}"
+        for root, palette in palettes
+    ]
     swatches = "".join(f".s{n} {{ background: var(--s{n}); }}\n" for n in range(len(PALETTE)))
-    dark = f"@media (prefers-color-scheme: dark) {{ {block(DARK_PALETTE)} }}"
-    return f"{block(PALETTE)}\n{dark}\n{swatches}"
+    return "\n".join([*blocks, swatches, swatch_css()])

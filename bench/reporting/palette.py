@@ -52,3 +52,16 @@ def assign_styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
 def colour_number(name: str) -> int:
     """Return which of the colours a name has."""
     return hashlib.sha256(f"{SEED} {name}".encode()).digest()[0] % len(LIGHT)
+
+
+def swatch_class(light: str) -> str:
+    """Return the CSS class of a swatch in one of the colours."""
+    return f"c{LIGHT.index(light)}"
+
+
+def swatch_css() -> str:
+    """Return the CSS rules of the swatches in both themes."""
+    rules = [f".c{number} {{ background: {code}; }}" for number, code in enumerate(LIGHT)]
+    dark = ":root[data-theme=dark] .c"
+    rules += [f"{dark}{number} {{ background: {code}; }}" for number, code in enumerate(DARK)]
+    return "\n".join(rules)

@@ -1,0 +1,1 @@
+"""Vega-Lite charts, written with Altair; their data are named datasets of the page."""

@@ -1,0 +1,65 @@
+"""The sections that are not folded: the charts, the table; and the glossary."""
+
+from collections.abc import Mapping, Sequence
+
+from bench.analysis.build import Analysis
+from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, TRAIN_RATE
+from bench.reporting.charts.loss_curves import loss_curves
+from bench.reporting.charts.side_by_side import side_by_side
+from bench.reporting.charts.tradeoff import tradeoff
+from bench.reporting.charts.verdict_matrix import verdict_matrix
+from bench.reporting.main_table import GROUPS, main_table
+from bench.reporting.page_data import BATCHED
+from bench.reporting.section import Chart, Section, render
+from bench.reporting.views import View
+
+PANELS = (  # measure, title, whether it starts at zero
+    ("quality", "quality", False),
+    (TRAIN_RATE, "training, tokens/s", True),
+    (DECODE_RATE, "decoding, tokens/s", True),
+    (BATCHED, "decoding batched, tokens/s", True),
+    (PEAK_MEMORY, "training memory, bytes", True),
+    ("state_bytes", "state, bytes", True),
+)
+
+
+def chart_sections(views: Sequence[View]) -> list[Section]:
+    """Return side by side, learning curves, and quality against any measure."""
+    beside = Chart("side-by-side", "Side by side", side_by_side(PANELS))
+    curves = Chart("curves", "Learning curves", loss_curves())
+    against = Chart("tradeoff", "Quality against a measure", tradeoff())
+    trained = any(view.quality for view in views)
+    sections = [
+        Section(
+            "side",
+            "Side by side",
+            render("side_by_side.html", chart=beside, panels=PANELS),
+            (beside,),
+            folded=False,
+        )
+    ]
+    if trained:
+        html = render("charts.html", curves=curves, tradeoff=against)
+        sections.append(
+            Section("figures", "Curves and trade-offs", html, (curves, against), folded=False)
+        )
+    return sections
+
+
+def table_section(views: Sequence[View], analysis: Analysis) -> Section:
+    """Return the table of each view, and the matrix of verdicts."""
+    matrix = Chart("matrix", "Verdict on each pair", verdict_matrix())
+    tables = [(view, main_table(view, analysis.variants.means)) for view in views]
+    tested = any(view.verdicts is not None and len(view.verdicts.pairs) for view in views)
+    html = render("table.html", tables=tables, groups=GROUPS, matrix=matrix if tested else None)
+    return Section("table", "Table", html, (matrix,) if tested else (), folded=False)
+
+
+def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
+    """Return what each measure of the page means."""
+    entries = sorted(
+        (facts["title"], facts["unit"], facts["help"])
+        for facts in metrics.values()
+        if facts["help"]
+    )
+    return Section("glossary", "Glossary", render("glossary.html", entries=entries))

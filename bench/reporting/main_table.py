@@ -1,0 +1,214 @@
+"""The one table of a view: a row per variant, columns in groups that the reader chooses."""
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.formatting import NO_VALUE, format_fixed, format_number
+from bench.analysis.verdicts import format_difference
+from bench.records.metrics import describe, in_section
+from bench.reporting.html_table import (
+    Cell,
+    Column,
+    Table,
+    build_table,
+    format_metric,
+    metric_column,
+    value_cell,
+)
+from bench.reporting.page_data import BATCHED, measure_text, session_measures
+from bench.reporting.palette import swatch_class
+from bench.reporting.variant_cells import PARAMETERS, SEEDS, variant_cell
+from bench.reporting.views import View
+
+GROUPS = {  # the name of a group of columns: its title, and whether it is shown at first
+    "quality": ("quality", True),
+    "verdict": ("verdict", True),
+    "speed": ("speed", True),
+    "memory": ("memory", True),
+    "parts": ("memory in parts", False),
+    "recipe": ("recipe", False),
+    "tuning": ("tuning", False),
+}
+MEMORY = ("peak_train_memory_bytes", "state_bytes")
+SECTION_OF = {
+    "bits_per_byte": "likelihood",
+    "regret": "regret",
+    "pseudo_perplexity": "pseudo_likelihood",
+}
+RECIPE = {  # title: help, and how a configuration's value is read
+    "size": "name of the size configuration",
+    "tokenizer": "name of the tokenizer",
+    "precision": "precision of the forward pass",
+    "context": "tokens of context",
+    "recipe": "what of its training differs from the default",
+}
+
+
+def main_table(view: View, means: pd.DataFrame) -> Table:
+    """Return the table of a view, without the columns that hold no value."""
+    columns = [
+        Column("architecture", "one row per variant; seeds are averaged", _name),
+        *_grouped("quality", _quality_columns(view, means) if view.quality else ()),
+        *_grouped("verdict", _verdict_columns(view) if view.verdicts is not None else ()),
+        *_measured_columns(view),
+        *_grouped("recipe", _recipe_columns(view)),
+        *_grouped("tuning", _tuning_columns() if view.quality else ()),
+    ]
+    return build_table(f"{view.name}-table", columns, view.rows.itertuples(), drop_empty=True)
+
+
+def _grouped(group: str, columns: Any) -> Iterator[Column]:
+    yield from (replace(column, group=group) for column in columns)
+
+
+def _name(row: Any) -> Cell:
+    named = variant_cell(row) if hasattr(row, "lossy") else _measured_name(row)
+    return replace(named, key=row.key, swatch=swatch_class(row.light))
+
+
+def _measured_name(row: Any) -> Cell:
+    """Return the name of what was measured without a run."""
+    badges = ("stale",) * bool(row.stale)
+    return Cell(row.label, row.label, str(row.family), badges=badges)
+
+
+# --- quality and verdicts -------------------------------------------------------------------------
+
+
+def _quality_columns(view: View, means: pd.DataFrame) -> Iterator[Column]:
+    yield metric_column(view.quality, partial(_score, view.quality), "Mean and 95 % interval.")
+    if view.quality == "bits_per_byte":
+        yield Column("seed spread", "standard deviation over seeds", _seed_spread)
+        yield metric_column("perplexity", _perplexity)
+    yield SEEDS
+    handled = {view.quality, "perplexity", "parameters"}
+    yield from mean_columns(SECTION_OF[view.quality], means, handled)
+
+
+def mean_columns(section: str, means: pd.DataFrame, handled: Collection[str]) -> Iterator[Column]:
+    """Yield a column for each metric of a section that runs have a mean of."""
+
+    def cell(name: str, row: Any) -> Cell:
+        return value_cell(float(means[name].get(row.Index, math.nan)), partial(format_metric, name))
+
+    for spec in in_section(section):
+        if spec.name in means and spec.name not in handled:
+            yield metric_column(spec.name, partial(cell, spec.name))
+
+
+def _seed_spread(row: Any) -> Cell:
+    return value_cell(row.bits_per_byte_seed_deviation, lambda value: format_fixed(value, 4))
+
+
+def _perplexity(row: Any) -> Cell:
+    return value_cell(row.perplexity, lambda value: format_number(value, 4))
+
+
+def _score(metric: str, row: Any) -> Cell:
+    value = float(getattr(row, metric))
+    if metric == "bits_per_byte":
+        low, high = row.bits_per_byte_low, row.bits_per_byte_high
+        small = f"{format_fixed(low)} to {format_fixed(high)}" if math.isfinite(low) else ""
+    else:
+        error = float(getattr(row, f"{metric}_standard_error"))
+        small = f"± {format_fixed(error)}" if math.isfinite(error) else ""
+    return value_cell(value, format_fixed, small)
+
+
+def _verdict_columns(view: View) -> Iterator[Column]:
+    """Yield the verdict on each row and the reference; the script fills it for another one."""
+    pairs = {
+        frozenset((pair.row, pair.other_row)): pair
+        for pair in (view.verdicts.pairs.itertuples() if view.verdicts is not None else ())
+    }
+    reference = view.rows.index[view.rows["key"] == view.reference][0]
+
+    def cell(show: Callable[[Any, bool], Cell], row: Any) -> Cell:
+        if row.Index == reference:
+            return Cell("the reference", "")
+        pair = pairs.get(frozenset((row.Index, reference)))
+        return Cell(NO_VALUE) if pair is None else show(pair, pair.row == row.Index)
+
+    help = "whether the difference to the reference row is distinguishable from chance"
+    yield Column("against the reference", help, partial(cell, verdict_cell), metric="verdict")
+    help = "p-value of that difference, corrected for all pairs of the table"
+    yield Column("corrected p", help, partial(cell, _p_cell), metric="p")
+
+
+def verdict_cell(pair: Any, is_first: bool) -> Cell:
+    """Return the verdict on a row of a pair: the first has the lower mean."""
+    kind = pair.kind if is_first or pair.kind != "better" else "worse"
+    difference = -pair.difference if is_first else pair.difference
+    half = f" ± {format_difference(pair.half, pair.half)}" if math.isfinite(pair.half) else ""
+    sign = "+" if difference > 0 else ""
+    text = f"{sign}{format_difference(difference, pair.half)}{half}"
+    return Cell(kind, difference, text, reason=pair.sentence)
+
+
+def _p_cell(pair: Any, _: bool) -> Cell:
+    return value_cell(pair.adjusted, lambda p: "< 0.001" if p < 0.001 else format_fixed(p, 3))
+
+
+# --- measurements ---------------------------------------------------------------------------------
+
+
+def _measured_columns(view: View) -> Iterator[Column]:
+    """Yield the columns of speed and memory with the values of the first session."""
+    session = view.sessions[0] if view.sessions else None
+    values = {
+        (subject, metric): value
+        for subject, measures in (session_measures(session) if session else {}).items()
+        for _, metric, value, _, _ in measures
+    }
+
+    def cell(metric: str, row: Any) -> Cell:
+        reason = session.missing_reason(str(row.subject), metric) if session else ""
+        value = values.get((str(row.subject), metric))
+        return value_cell(value, partial(measure_text, metric), reason=reason)
+
+    rates = [*(spec.name for spec in in_section("speed")), BATCHED]
+    parts = [spec.name for spec in in_section("memory") if spec.name not in MEMORY]
+    for group, metrics in (("speed", rates), ("memory", MEMORY), ("parts", parts)):
+        for metric in metrics:
+            column = metric_column(metric, partial(cell, metric))
+            title = measure_title(metric)
+            yield replace(column, title=title, group=group)
+
+
+def measure_title(metric: str) -> str:
+    """Return the title of a measure of the page."""
+    return "decode tokens/s, batched" if metric == BATCHED else describe(metric).title
+
+
+# --- recipe and tuning ----------------------------------------------------------------------------
+
+
+def _recipe_columns(view: View) -> Iterator[Column]:
+    if view.quality:
+        yield PARAMETERS
+        yield metric_column(
+            "tokens_seen",
+            lambda row: value_cell(row.tokens_seen, partial(format_metric, "tokens_seen")),
+        )
+        yield metric_column("width", lambda row: value_cell(row.width, format_number))
+        for name, help in RECIPE.items():
+            yield Column(name, help, partial(_text, name))
+
+
+def _text(name: str, row: Any) -> Cell:
+    text = str(getattr(row, name) or "")
+    return Cell(text or NO_VALUE, text or None)
+
+
+def _tuning_columns() -> Iterator[Column]:
+    help = "peak learning rate of the training"
+    yield Column("learning rate", help, lambda row: value_cell(row.learning_rate, format_number))
+    help = "trials of the search that set it; 0: set by hand"
+    yield Column("trials", help, lambda row: value_cell(row.trials, lambda n: f"{n:,.0f}"))
+    help = "on which side no trial bounds the best learning rate"
+    yield Column("search open at", help, partial(_text, "untuned"))

@@ -1,0 +1,254 @@
+"""The numbers of the page as JSON: each is inlined once and shared by all charts."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.build import Analysis
+from bench.analysis.sessions import DECODE_RATE, RATES, MeasuredSession, Point, scalar_point
+from bench.records.metrics import TRAINING_FLOPS_FACTOR, describe
+from bench.reporting.html_table import format_metric
+from bench.reporting.views import View
+from bench.stats.intervals import Ratio, paired_ratios
+
+BATCHED = f"{DECODE_RATE} batched"  # decoding of several sequences at once, as a measure of its own
+MAX_POINTS = 100  # of a curve; a longer one is thinned evenly, curves.csv has every point
+MAX_CURVE_POINTS = 24_000  # of all curves together
+MIN_POINTS = 12
+ROW_COLUMNS = "key label base arch family control light dark dash shape seeds flops".split()
+NORMAL_95 = 1.96
+
+Measure = tuple[str, str, float, float, float]  # session or "", metric, value, low, high
+
+
+def as_json(value: Any) -> str:
+    """Return JSON that no text in it can end early inside an HTML script element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def encode_table(table: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a table by column with plain values; what is not finite becomes null."""
+    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table.columns}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return None if value is pd.NA else value
+
+
+# --- rows and their measures ----------------------------------------------------------------------
+
+
+def row_table(views: Sequence[View], analysis: Analysis) -> pd.DataFrame:
+    """Return each row of a view once: its names, its style, its training FLOPs per token."""
+    means = analysis.variants.means
+    flops = means["flops_per_token"] if "flops_per_token" in means else pd.Series(dtype=float)
+    tables = [
+        view.rows.assign(flops=flops.reindex(view.rows.index)) if view.quality else view.rows
+        for view in views
+    ]
+    table = pd.concat(tables or [pd.DataFrame(columns=ROW_COLUMNS)]).drop_duplicates("key")
+    table["flops"] *= TRAINING_FLOPS_FACTOR
+    return table.reindex(columns=ROW_COLUMNS)
+
+
+def measure_table(views: Sequence[View], means: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per row of a view, session and metric: value, 95 % interval, text."""
+    lines = [
+        (key, session, metric, value, low, high, measure_text(metric, value))
+        for view in views
+        for key, measures in _measures_of(view, means)
+        for session, metric, value, low, high in measures
+        if math.isfinite(value)
+    ]
+    columns = "key session metric value low high text".split()
+    return pd.DataFrame(lines, columns=columns).drop_duplicates(["key", "session", "metric"])
+
+
+def measure_text(metric: str, value: float) -> str:
+    """Return a measure in the format of its unit."""
+    return format_metric(DECODE_RATE if metric == BATCHED else metric, value)
+
+
+def _measures_of(view: View, means: pd.DataFrame) -> Iterator[tuple[str, list[Measure]]]:
+    row: Any
+    by_session = [session_measures(session) for session in view.sessions]
+    for row in view.rows.itertuples():
+        measures = [_quality(row, view.quality)] if view.quality else []
+        if view.quality:
+            own = means.loc[row.Index]
+            measures += [
+                ("", str(metric), float(value), math.nan, math.nan)
+                for metric, value in own.items()
+                if metric != view.quality and describe(str(metric)).section
+            ]
+        for of_subject in by_session:
+            measures += of_subject.get(str(row.subject), [])
+        yield str(row.key), measures
+
+
+def _quality(row: Any, metric: str) -> Measure:
+    """Return the score that ranks a row with its 95 % interval."""
+    value = float(getattr(row, metric))
+    if metric == "bits_per_byte":
+        return "", metric, value, float(row.bits_per_byte_low), float(row.bits_per_byte_high)
+    half = NORMAL_95 * float(getattr(row, f"{metric}_standard_error"))
+    return "", metric, value, value - half, value + half
+
+
+def session_measures(session: MeasuredSession) -> dict[str, list[Measure]]:
+    """Return by subject the medians of a session; rates with the interval over its processes."""
+    intervals = _rate_intervals(session)
+    measures: dict[str, list[Measure]] = {}
+    for metric in session.medians.columns:
+        for subject, value in session.medians[metric].dropna().items():
+            ratio = intervals.get((str(subject), str(metric)))
+            measures.setdefault(str(subject), []).append(
+                (session.name, str(metric), float(value), *_ends(ratio, float(value)))
+            )
+    for subject, own in measures.items():
+        point = batched_point(session)
+        ratio = session.points.get((subject, point)) if point else None
+        if ratio is not None:
+            own.append((session.name, BATCHED, ratio.value, *_ends(ratio, ratio.value)))
+    return measures
+
+
+def batched_point(session: MeasuredSession) -> Point | None:
+    """Return the point of decoding at the largest batch up to 32; None where there is none."""
+    places = [place for place in session.places(DECODE_RATE, "batch") if 1 < place <= 32]
+    return (DECODE_RATE, "batch", max(places)) if places else None
+
+
+def _rate_intervals(session: MeasuredSession) -> dict[tuple[str, str], Ratio]:
+    """Return the intervals of the rates themselves over rounds and processes."""
+    keys = [
+        (subject, metric)
+        for metric in RATES
+        for subject in session.samples.get(scalar_point(metric), {})
+    ]
+    samples = [session.samples[scalar_point(metric)][subject] for subject, metric in keys]
+    processes = [session.processes[scalar_point(metric)] for _, metric in keys]
+    ratios = zip(keys, paired_ratios(samples, processes), strict=True)
+    return {key: ratio for key, ratio in ratios if ratio is not None}
+
+
+def _ends(ratio: Ratio | None, value: float) -> tuple[float, float]:
+    """Return the ends of an interval, widened to hold the median that is shown."""
+    if ratio is None or not math.isfinite(ratio.low):
+        return math.nan, math.nan
+    return min(ratio.low, value), max(ratio.high, value)
+
+
+# --- curves ---------------------------------------------------------------------------------------
+
+
+def curve_data(views: Sequence[View], curves: pd.DataFrame) -> dict[str, Any]:
+    """Return the logged losses: `grids` of tokens, and `lines` that name one each.
+
+    A line: key of the row, seed, train or held-out, number of its grid, losses in nats per token.
+    """
+    runs = _runs_of(views)
+    limit = max(MIN_POINTS, min(MAX_POINTS, MAX_CURVE_POINTS // max(1, 2 * len(runs))))
+    grids: dict[tuple[int, ...], int] = {}
+    lines = [
+        (*runs[str(run)], kind, grids.setdefault(grid, len(grids)), nats)
+        for run, table in curves[curves["run"].isin(runs)].groupby("run", sort=False)
+        for kind, column in (("train", "nats"), ("held-out", "validation_nats"))
+        for grid, nats in _points(table, column, limit)
+    ]
+    columns = "key seed kind grid nats".split()
+    return {
+        "grids": [list(grid) for grid in grids],
+        "lines": encode_table(pd.DataFrame(lines, columns=columns)),
+    }
+
+
+def _runs_of(views: Sequence[View]) -> dict[str, tuple[str, int]]:
+    """Return by run the key of its row, and its seed."""
+    tables = [view.comparison.runs for view in views if view.comparison is not None]
+    runs = pd.concat(tables or [pd.DataFrame(columns=["run", "row", "seed"])])
+    keys = [f"r{row}" for row in runs["row"]]
+    seeds = runs["seed"].astype(int)
+    return dict(zip(runs["run"].astype(str), zip(keys, seeds, strict=True), strict=True))
+
+
+def _points(
+    table: pd.DataFrame, column: str, limit: int
+) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
+    """Yield the tokens and losses of a curve, if it has any; infinities become null."""
+    kept = _thin(table[["tokens", column]].dropna(), limit).astype(float)
+    if len(kept):
+        nats = [_plain(float(f"{value:.4g}")) for value in kept[column]]
+        yield tuple(int(tokens) for tokens in kept["tokens"]), nats
+
+
+def _thin(table: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """Return every n-th point so that at most about `limit` are left, always with the last."""
+    step = math.ceil(len(table) / limit)
+    return table.iloc[(len(table) - 1) % step :: step] if step > 1 else table
+
+
+def level_table(views: Iterable[View]) -> pd.DataFrame:
+    """Return the reference lines of each view: baselines without an architecture."""
+    lines = [
+        (view.name, line.name, metric, getattr(line, metric))
+        for view in views
+        if view.baselines is not None
+        for line in view.baselines.lines
+        for metric in ("bits_per_byte", "validation_nats")
+        if math.isfinite(getattr(line, metric))
+    ]
+    return pd.DataFrame(lines, columns="view name metric value".split())
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def verdict_data(views: Sequence[View]) -> pd.DataFrame:
+    """Return a row per tested pair: keys, kind, difference ± half, corrected p, sentence."""
+    tables = [
+        view.verdicts.pairs.assign(
+            key="r" + view.verdicts.pairs["row"].astype(str),
+            other="r" + view.verdicts.pairs["other_row"].astype(str),
+            p=view.verdicts.pairs["adjusted"],
+        )
+        for view in views
+        if view.verdicts is not None and len(view.verdicts.pairs)
+    ]
+    columns = "key other kind difference half p sentence".split()
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def metric_facts(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return title, unit, direction and help of metrics, for axes and the glossary."""
+    facts = {}
+    for name in names:
+        spec = describe(DECODE_RATE if name == BATCHED else name)
+        title = f"{spec.title}, batched" if name == BATCHED else spec.title
+        facts[name] = {"title": title, "unit": spec.unit, "better": spec.better, "help": spec.help}
+    return facts
+
+
+def view_facts(views: Iterable[View]) -> list[dict[str, Any]]:
+    """Return what the script has to know of each view."""
+    return [
+        {
+            "name": view.name,
+            "choices": view.choices,
+            "quality": view.quality,
+            "reference": view.reference,
+            "comparison": view.comparison.name if view.comparison else "",
+            "keys": [str(key) for key in view.rows["key"]],
+            "sessions": [
+                {"name": one.name, "title": f"machine {one.machine}, session {one.name}"}
+                for one in view.sessions
+            ],
+        }
+        for view in views
+    ]

@@ -1,0 +1,58 @@
+"""What a section of the page is: its title, its HTML and the charts in it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from bench.analysis.build import Analysis
+from bench.analysis.families import PALETTE
+
+HERE = Path(__file__).parent
+TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(HERE / "templates"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+TEMPLATES.globals["palette"] = len(PALETTE)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite chart. Its data are datasets of the page, by their names in `spec`."""
+
+    name: str  # the id of its element
+    title: str
+    spec: Mapping[str, Any]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page. Its HTML has a place for each chart: the macro `chart`.
+
+    `datasets`: tables for its charts by name. The page's filter drops their rows by the columns
+    `key` (of a row of a view) or `base` (what an architecture is called), where they have one, and
+    replaces the columns `light` and `dark` by `colour` in the theme's shade.
+    """
+
+    anchor: str
+    title: str
+    html: Markup
+    charts: tuple[Chart, ...] = ()
+    datasets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    folded: bool = True
+
+
+MakeSection = Callable[[Analysis], Section | None]  # None: there is nothing to show
+
+
+def render(template: str, **values: Any) -> Markup:
+    """Return a template of `templates/` as HTML; every value that is not Markup is escaped."""
+    return Markup(TEMPLATES.get_template(template).render(**values))
