@@ -11,6 +11,7 @@ from markupsafe import Markup
 from bench.analysis.build import Analysis
 from bench.analysis.families import DARK_PALETTE, PALETTE
 from bench.reporting import header, page_data
+from bench.reporting.curve_data import curve_data
 from bench.reporting.folds import FOLDS
 from bench.reporting.main_sections import chart_sections, glossary, table_section
 from bench.reporting.palette import swatch_css
@@ -79,7 +80,7 @@ def _data(views: Sequence[View], analysis: Analysis, sections: Sequence[Section]
         "views": page_data.view_facts(views),
         "rows": page_data.encode_table(rows),
         "measures": page_data.encode_table(measures),
-        "curves": page_data.curve_data(views, analysis.records.curves),
+        "curves": curve_data(views, analysis.records.curves),
         "levels": page_data.encode_table(page_data.level_table(views)),
         "verdicts": page_data.encode_table(page_data.verdict_data(views)),
         "metrics": page_data.metric_facts(dict.fromkeys(measures["metric"])),
