@@ -1,17 +1,19 @@
 """The one table of a view: a row per variant, columns in groups that the reader chooses."""
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
+from bench.analysis.baselines import BaselineLine
 from bench.analysis.formatting import NO_VALUE, format_fixed, format_number
 from bench.analysis.verdicts import format_difference
 from bench.records.metrics import describe, in_section
 from bench.reporting.html_table import (
+    EMPTY,
     Cell,
     Column,
     Table,
@@ -22,6 +24,7 @@ from bench.reporting.html_table import (
 )
 from bench.reporting.page_data import BATCHED, measure_text, session_measures
 from bench.reporting.palette import swatch_class
+from bench.reporting.table_notes import table_notes
 from bench.reporting.variant_cells import PARAMETERS, SEEDS, variant_cell
 from bench.reporting.views import View
 
@@ -59,11 +62,24 @@ def main_table(view: View, means: pd.DataFrame) -> Table:
         *_grouped("recipe", _recipe_columns(view)),
         *_grouped("tuning", _tuning_columns() if view.quality else ()),
     ]
-    return build_table(f"{view.name}-table", columns, view.rows.itertuples(), drop_empty=True)
+    table = build_table(f"{view.name}-table", columns, view.rows.itertuples(), drop_empty=True)
+    lines = reversed(view.baselines.lines if view.baselines is not None else ())
+    table.rows.extend(_baseline_row(line, table.columns) for line in lines)
+    table.notes.extend(table_notes(view))
+    return table
 
 
 def _grouped(group: str, columns: Any) -> Iterator[Column]:
     yield from (replace(column, group=group) for column in columns)
+
+
+def _baseline_row(line: BaselineLine, columns: Sequence[Column]) -> list[Cell]:
+    cells = {
+        "bits_per_byte": value_cell(line.bits_per_byte, format_fixed),
+        "perplexity": _perplexity(line),
+    }
+    name = Cell(line.name, line.name, badges=("baseline",))
+    return [name, *(cells.get(column.metric, EMPTY) for column in columns[1:])]
 
 
 def _name(row: Any) -> Cell:

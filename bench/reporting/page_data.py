@@ -160,7 +160,7 @@ def level_table(views: Iterable[View]) -> pd.DataFrame:
 
 
 def verdict_data(views: Sequence[View]) -> pd.DataFrame:
-    """Return a row per tested pair: keys, kind, difference ± half, corrected p, sentence."""
+    """Return a row per tested pair: keys, kind, difference ± half, p, wins, sentence."""
     tables = [
         view.verdicts.pairs.assign(
             key="r" + view.verdicts.pairs["row"].astype(str),
@@ -170,7 +170,7 @@ def verdict_data(views: Sequence[View]) -> pd.DataFrame:
         for view in views
         if view.verdicts is not None and len(view.verdicts.pairs)
     ]
-    columns = "key other kind difference half p sentence".split()
+    columns = "key other kind difference half p wins sentence".split()
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 

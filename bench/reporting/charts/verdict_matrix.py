@@ -22,7 +22,7 @@ ABOUT = tooltip(
 
 @cache
 def verdict_matrix() -> dict[str, Any]:
-    """Return the chart of `pairs`: label, other, their order, kind, mark, sentence, p."""
+    """Return the chart of `pairs`: label, other, their order, kind, mark, sentence, p, wins."""
     base = chart("pairs").encode(
         x=alt.X("other:N", sort=_by("other_order"), axis=_axis(orient="top", labelAngle=-45)),
         y=alt.Y("label:N", sort=_by("order"), axis=_axis()),

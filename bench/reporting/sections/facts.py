@@ -8,32 +8,12 @@ import pandas as pd
 from bench.analysis import budgets
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import format_bytes, format_count
-from bench.analysis.sessions import MeasuredSession
 
 Pairs = list[tuple[str, str]]  # names and values
 
 
 def _join_unique(values: Iterable[Any]) -> str:
     return " · ".join(sorted({str(value) for value in values}))
-
-
-def key_facts(part: Comparison, sessions: list[MeasuredSession]) -> Pairs:
-    """Return the few facts that are shown beside the answer."""
-    rows = part.rows
-    machines = {session.machine: session.environment for session in sessions}
-    hosts = [
-        f"{one.get('accelerator') or one.get('processor', name)}, {one.get('threads', '?')} threads"
-        for name, one in machines.items()
-    ]
-    order = "equal within each seed" if part.equal_order else "DIFFERS within a seed"
-    return [
-        ("data", _join_unique(rows["data"])),
-        ("tokenizer", _join_unique(rows["tokenizer"])),
-        ("scored by", _join_unique(rows["protocol"] + ", " + rows["part"] + " part")),
-        ("digest of the tokens", _join_unique(rows["data_digest"])),
-        ("order of blocks", order),
-        ("speeds measured on", " · ".join(hosts) or "nothing was measured"),
-    ]
 
 
 def comparison_facts(part: Comparison) -> Pairs:

@@ -281,7 +281,7 @@ function pairData(rows) {
     const worse = pair.kind === "better" && pair.key !== row.key, kind = worse ? "worse" : pair.kind;
     return [{ label: row.label, other: other.label, order, other_order: otherOrder, kind,
       mark: { better: "<", worse: ">", "not distinguishable": "≈" }[kind] ?? "",
-      sentence: pair.sentence, p: pText(pair) }];
+      sentence: pair.sentence, p: pText(pair), wins: pair.wins?.toFixed(2) ?? "—" }];
   }));
 }
 
