@@ -7,7 +7,6 @@ Exit codes: 0 all done or skipped, 1 something failed, 2 a mistake in the comman
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from bench.cli.command import command
@@ -85,7 +84,7 @@ def score_baselines(suite: Path, runs: Sequence[Run]) -> None:
     from bench import data
     from bench.evaluation import baselines
 
-    for run in distinct_by(runs, lambda run: [asdict(run.data), run.size.context]):
+    for run in distinct_by(runs, lambda run: [run.data, run.size.context]):
         corpus = data.prepare(run.data, run.names["data"])
         baselines.ensure_baselines(suite, corpus, run.size.context, logger.info)
 

@@ -81,9 +81,9 @@ def _control_jobs(composer: Composer, sweep: Sweep) -> list[Job]:
             "conflicting-values",
         )
     kept = dict.fromkeys(
-        tuple(word for word in overrides if word.partition("=")[0] != "seed")
-        for run, overrides in sweep.jobs
-        if run.names["arch"] == control.arch
+        tuple(word for word in job.overrides if word.partition("=")[0] != "seed")
+        for job in sweep.jobs
+        if job.run.names["arch"] == control.arch
     )
     return [
         composer.job((*overrides, f"seed={seed}")) for overrides in kept for seed in control.seeds

@@ -13,10 +13,11 @@ MULTIRUN = ("-m", "--multirun")
 
 
 class Job(NamedTuple):
-    """A run, and the overrides that compose it."""
+    """A run, the overrides that compose it, and the digest of its data once they are prepared."""
 
     run: Run
     overrides: tuple[str, ...]
+    data_digest: str = ""
 
 
 @dataclass(frozen=True)

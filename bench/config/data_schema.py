@@ -32,7 +32,9 @@ class DataConfig:
 
     source: str = option("text", "synthetic, or the name of a source in bench/data/sources")
     path: str = option("", "text: a file, a folder or a glob")
-    column: str = option("text", "field that holds the text in .jsonl, .parquet and hub datasets")
+    column: str = option(
+        "text", "field that holds the text in .jsonl, .ndjson, .csv, .tsv, .parquet, hub datasets"
+    )
     split: str = choice(
         "auto documents tail given",
         "tail: hold out the end of one text; given: as in the hub dataset; auto: by file type",

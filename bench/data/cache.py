@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,42 +16,61 @@ from typing import IO, Any
 from filelock import FileLock
 
 from bench.config.errors import UserError
-from bench.system.files import WRITE_ERRORS, atomic_write
+from bench.system.files import WRITE_ERRORS, atomic_write, expand_user
 
 logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 MAX_HASHED_BYTES = 256 << 20  # of larger files only the size is compared on opening
+CACHE_HINT = "name another folder with data.cache=… or BENCH_CACHE"
+CHECKSUM = "checksum"  # key of a JSON file that holds the digest of its other keys
 
 
 def cache_root(path: str) -> Path:
     """Return the cache folder: `path`, else $BENCH_CACHE, else the user's; raise UserError."""
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "architecture-bench"
-    folder = Path(path or os.environ.get("BENCH_CACHE") or user).expanduser()
+    folder = expand_user(path or os.environ.get("BENCH_CACHE") or _user_cache(), CACHE_HINT)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from None
     return folder
 
 
+def _user_cache() -> str:
+    import platformdirs
+
+    try:
+        return platformdirs.user_cache_dir("architecture-bench", appauthor=False)
+    except RuntimeError:  # there is no home
+        return "~/.cache"
+
+
 def cache_folder(path: str, name: str, key: dict[str, Any]) -> Path:
     """Return the folder for what `key` describes; `name` makes it readable."""
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:16]
     readable = re.sub(r"[^\w-]", "_", name)
-    return cache_root(path) / f"{readable}-{digest}"
+    return cache_root(path) / f"{readable}-{hash_json(key)[:16]}"
 
 
 def _not_writable(root: Path, error: OSError) -> UserError:
-    return UserError(
-        f"the cache {root} cannot be written ({error.strerror}): name another folder with "
-        "data.cache=… or BENCH_CACHE",
-        "not-writable",
-    )
+    reason = error.strerror
+    return UserError(f"the cache {root} cannot be written ({reason}): {CACHE_HINT}", "not-writable")
+
+
+def check_owner(folder: Path) -> None:
+    """Raise UserError for a folder that another user may have put where everyone can write."""
+    if not hasattr(os, "geteuid") or not os.path.lexists(folder):
+        return
+    state, root = folder.lstat(), folder.parent.stat()
+    if root.st_mode & stat.S_IWOTH and state.st_uid != os.geteuid():
+        raise UserError(
+            f"{folder} belongs to another user, in a folder that everyone can write: {CACHE_HINT}",
+            "not-writable",
+        )
 
 
 @contextmanager
 def build_once(folder: Path) -> Iterator[bool]:
     """Yield whether the caller has to fill the folder, then empty; other processes wait for it."""
+    check_owner(folder)
     if not find_defect(folder):
         yield False
         return
@@ -103,11 +123,29 @@ def write_manifest(folder: Path, content: dict[str, Any], digests: dict[str, str
         if not file.name.startswith(".")
     }
     with atomic_write(folder / MANIFEST) as path:
-        write_json(path, content | {"files": files})
+        write_checked_json(path, content | {"files": files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    return read_json(folder / MANIFEST)
+    return read_checked_json(folder / MANIFEST)
+
+
+def write_checked_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with a checksum of itself."""
+    write_json(path, content | {CHECKSUM: hash_json(content)})
+
+
+def read_checked_json(path: Path) -> dict[str, Any]:
+    """Return what `write_checked_json` wrote; raise OSError or ValueError for anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict) or content.pop(CHECKSUM, "") != hash_json(content):
+        raise ValueError(f"{path.name} does not have the content that was written")
+    return content
+
+
+def hash_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:

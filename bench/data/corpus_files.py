@@ -25,7 +25,7 @@ from bench.data.tokenization import (
 from bench.data.tokenizer import Vocabulary, load_vocabulary
 
 logger = logging.getLogger(__name__)
-FORMAT = 3  # raise it when the meaning of the files changes
+FORMAT = 4  # raise it when the meaning of the files changes
 PROGRESS_SECONDS = 10.0
 
 

@@ -1,5 +1,6 @@
 """Keep all documents of a source in one file on disk, so that a text may exceed memory."""
 
+import codecs
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator
@@ -49,11 +50,14 @@ def iterate_spans(spans: np.ndarray) -> Iterator[Span]:
 
 
 def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents, int]:
-    """Write chunks to a file; return the documents, and the number of blank ones left out."""
+    """Write chunks to a file; return the documents, and the number of blank ones left out.
+
+    A byte order mark at the start of a document is no text.
+    """
     spans, parts, digests, names = array("q"), array("b"), bytearray(), dict[str, int]()
     begin, end, digest, blank, blanks = 0, 0, hashlib.blake2b(digest_size=16), True, 0
     with open(path, "wb") as file:
-        for text, last, part in chunks:
+        for text, last, part in _without_marks(chunks):
             file.write(text)
             end += len(text)
             digest.update(text)
@@ -66,6 +70,15 @@ def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents,
                 blanks += blank
                 begin, digest, blank = end, hashlib.blake2b(digest_size=16), True
     return _from_buffers(spans, digests, parts, names), blanks
+
+
+def _without_marks(chunks: Iterable[TextChunk]) -> Iterator[TextChunk]:
+    """Yield the chunks, those that begin a document without a byte order mark."""
+    begins = True
+    for chunk in chunks:
+        text = chunk.text.removeprefix(codecs.BOM_UTF8) if begins else chunk.text
+        yield chunk._replace(text=text)
+        begins = chunk.last or (begins and not chunk.text)
 
 
 def _from_buffers(

@@ -3,17 +3,18 @@
 import logging
 from array import array
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data import cache
 from bench.data.corpus import Corpus
 from bench.data.corpus_files import FORMAT, read_corpus, write_corpus_manifest, write_part
-from bench.data.document_store import DocumentStore, iterate_spans, write_documents
+from bench.data.document_store import Documents, DocumentStore, iterate_spans, write_documents
 from bench.data.sources.base import Source, open_source
 from bench.data.splits import resolve_split, split_documents
 from bench.data.synthetic.base import open_synthetic
@@ -48,42 +49,62 @@ def _prepare_synthetic(options: DataConfig, name: str) -> Corpus:
     return replace(read_corpus(folder), synthetic=source)
 
 
-def _prepare_text(options: DataConfig, name: str) -> Corpus:
-    kind: str = options.tokenizer
-    if is_tokenizer_path(kind):
-        kind = read_tokenizer(kind).fingerprint()
+@dataclass(frozen=True)
+class TextInput:
+    """What a corpus is made from, as it was when it was opened."""
+
+    options: DataConfig
+    source: Source
+    fingerprint: Any  # of the source
+    split: str
+    tokenizer: Vocabulary | None  # of a tokenizer.json
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Return what decides the tokens."""
+        options, given = self.options, self.tokenizer
+        return {
+            "format": FORMAT,
+            "source": [options.source, self.fingerprint],
+            "split": self.split,
+            "tokenizer": given.fingerprint() if given else options.tokenizer,
+            "deduplicate": options.deduplicate if self.split != "given" else "",
+            "block": BLOCK_BYTES,
+            "vocabulary": options.vocabulary if options.tokenizer == "bpe" else 0,
+        }
+
+
+def open_input(options: DataConfig) -> TextInput:
+    """Open the source and the tokenizer that the configuration names; raise UserError."""
+    name = options.tokenizer
+    tokenizer = read_tokenizer(name) if is_tokenizer_path(name) else None
     source = open_source(options)
     split = resolve_split(options, source.single)
-    key = {
-        "format": FORMAT,
-        "source": [options.source, source.fingerprint()],
-        "split": split,
-        "tokenizer": kind,
-        "deduplicate": options.deduplicate if split != "given" else "",
-        "block": BLOCK_BYTES,
-        "vocabulary": options.vocabulary if options.tokenizer == "bpe" else 0,
-    }
-    folder = cache.cache_folder(options.cache, name, key)
+    return TextInput(options, source, source.fingerprint(), split, tokenizer)
+
+
+def _prepare_text(options: DataConfig, name: str) -> Corpus:
+    text = open_input(options)
+    folder = cache.cache_folder(options.cache, name, text.key)
     with cache.build_once(folder) as missing:
         if missing:
             logger.info("preparing %s: reading the text", name)
-            build_corpus(options, source, split, folder)
+            build_corpus(text, folder)
     corpus = read_corpus(folder)
-    corpus.facts.update(source.facts())  # the same text may have been read from another path
+    # the same text may have been read from another path
+    corpus.facts.update(text.source.facts())
     return corpus
 
 
-def build_corpus(options: DataConfig, source: Source, split: str, folder: Path) -> None:
+def build_corpus(text: TextInput, folder: Path) -> None:
     """Fill the cache folder; the manifest is written last."""
-    path = folder / "text.spool"
-    documents, blank = write_documents(path, source.chunks())
-    facts: dict[str, Any] = source.facts() | {"split": split, "tokenizer": options.tokenizer}
-    facts |= {"documents_found": len(documents), "documents_empty": blank}
+    path, options = folder / "text.spool", text.options
+    documents, facts = read_documents(text, path)
     with DocumentStore(path) as store:
-        spans, duplicates = split_documents(options, documents, store, split)
+        spans, duplicates = split_documents(options, documents, store, text.split)
         del documents  # of millions of them, some hundred megabytes
         size = sum(int(np.diff(part).sum()) for part in spans.values())
-        vocabulary, learned = learn_vocabulary(options, store, spans["train"])
+        vocabulary, learned = _vocabulary_of(text, store, spans["train"])
         logger.info("tokenizing %.2f MB into %s", size / 1e6, options.tokenizer)
         with open_encoder(store, vocabulary, size) as encode:
             parts = {
@@ -94,17 +115,45 @@ def build_corpus(options: DataConfig, source: Source, split: str, folder: Path) 
     write_corpus_manifest(folder, vocabulary, parts, facts | duplicates | learned)
 
 
-def learn_vocabulary(
-    options: DataConfig, store: DocumentStore, spans: np.ndarray
+def read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, Any]]:
+    """Write the documents of a source to a file; return where they are, and facts about them.
+
+    Raise UserError where the source is not what it was when it was opened.
+    """
+    documents, blank = write_documents(path, text.source.chunks())
+    if text.source.fingerprint() != text.fingerprint:
+        origin = text.options.path or text.options.repository
+        raise UserError(
+            f"data.path={origin} changed while it was read: give the command again once nothing "
+            "writes to it",
+            "busy",
+        )
+    if blank:
+        logger.info("left out %s documents or rows without text", f"{blank:,}")
+    facts = text.source.facts() | {"split": text.split, "tokenizer": text.options.tokenizer}
+    return documents, facts | {"documents_found": len(documents), "documents_empty": blank}
+
+
+def _vocabulary_of(
+    text: TextInput, store: DocumentStore, spans: np.ndarray
 ) -> tuple[Vocabulary, dict[str, Any]]:
-    """Return the vocabulary of a training part, and what it was learned from."""
-    learned = {}
+    """Return the vocabulary, of a training part unless it is given, and what it is made from."""
+    if text.tokenizer is not None:
+        return text.tokenizer, {}
+    options, learned = text.options, dict[str, Any]()
     if options.tokenizer == "bpe":
         total, spans = int(np.diff(spans).sum()), sample_spans(store, spans, BPE_SAMPLE_BYTES)
         size = int(np.diff(spans).sum())
         learned = {"vocabulary_learned_on": {"bytes": size, "of": total}}
         logger.info("learning byte pairs from %.2f of %.2f MB", size / 1e6, total / 1e6)
-    return build_vocabulary(options, lambda: iterate_texts(store, spans)), learned
+    vocabulary = build_vocabulary(options, lambda: iterate_texts(store, spans))
+    if learned and vocabulary.size <= options.vocabulary:  # the separator is none of them
+        logger.warning(
+            "data.vocabulary=%s: the training part has only %s different byte pairs to learn",
+            f"{options.vocabulary:,}", f"{vocabulary.size - 1:,}",
+        )  # fmt: skip
+        learned["vocabulary_requested"] = options.vocabulary
+    return vocabulary, learned
 
 
 def iterate_texts(store: DocumentStore, spans: np.ndarray) -> Iterator[str]:

@@ -1,10 +1,10 @@
 """Define what a token is: bytes, characters, learned byte pairs, or an existing tokenizer.json."""
 
+import errno
 import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from bench.config.errors import UserError, nearest
 from bench.config.schema import DataConfig
 from bench.data.sources.base import encode_utf8
+from bench.system.files import expand_user
 
 Texts = Callable[[], Iterator[str]]  # the text that a vocabulary is made from, in pieces
 Ids = Sequence[int] | np.ndarray
@@ -196,8 +197,11 @@ def learn_bpe(texts: Texts, size: int) -> SubwordVocabulary:
 
 def read_tokenizer(path: str) -> SubwordVocabulary:
     """Read an existing tokenizer.json; raise UserError where it is missing or damaged."""
+    file = expand_user(path, "name an existing tokenizer.json in data.tokenizer")
     try:
-        return SubwordVocabulary(Path(path).expanduser().read_text(encoding="utf-8"), "file")
+        if file.exists() and not file.is_file():
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return SubwordVocabulary(file.read_text(encoding="utf-8"), "file")
     except OSError as error:
         reason, code = f"cannot be read ({error.strerror}): name an existing", "missing-file"
     except Exception as error:  # the library raises plain Exception for a damaged file
@@ -219,9 +223,7 @@ def is_tokenizer_path(value: str) -> bool:
 
 
 def build_vocabulary(options: DataConfig, texts: Texts) -> Vocabulary:
-    """Return the vocabulary that the configuration names, made from `texts` where it needs one."""
-    if is_tokenizer_path(options.tokenizer):
-        return read_tokenizer(options.tokenizer)
+    """Return the vocabulary of the kind that the configuration names, made from a text."""
     if options.tokenizer == "bytes":
         return ByteVocabulary()
     if options.tokenizer == "bpe":

@@ -15,7 +15,7 @@ from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
 from bench.evaluation.suite import check_protocol_supported
-from bench.execution.preflight import required_disk_bytes, validate
+from bench.execution.preflight import json_key, required_disk_bytes, validate
 from bench.execution.train_sweep import trial_sweep
 from bench.model import LanguageModel, sizing
 from bench.planning.budget import TrainingRate, measured_rates
@@ -33,8 +33,7 @@ def forecast(sweep: Sweep) -> str:
     """Return a line for each run of a composed sweep, and a sum. Raises UserError."""
     runs = plan(sweep.runs, keep=False)
     planned = sweep.with_runs(list(map(with_learning_rate, runs)))
-    files.check_creatable(sweep.folder / "runs", required_disk_bytes(planned))
-    validate(planned)
+    files.check_creatable(sweep.folder / "runs", required_disk_bytes(validate(planned)))
     if planning.has_open_searches(sweep.runs):
         trials = trial_sweep(sweep).runs
         second_runs = [run for run in trials if run.tune.trial < run.tune.finalists]  # of as many
@@ -49,11 +48,15 @@ def forecast(sweep: Sweep) -> str:
 def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
     """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
     rates, peak = measured_rates(sweep.folder), PEAK_SHARE * peak_flops()
+    corpora: dict[str, data.Corpus] = {}
     for number, run in enumerate(runs, 1):
         if len(runs) > 1:
             logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
         try:
-            yield forecast_row(run, rates.get(workload_id(run)), peak, sweep.remote)
+            if (key := json_key(run.data)) not in corpora:
+                corpora[key] = data.prepare(run.data, run.names["data"])
+            rate = rates.get(workload_id(run))
+            yield forecast_row(run, corpora[key], rate, peak, sweep.remote)
         except UserError as error:
             if not sweep.is_sweep:
                 raise
@@ -85,18 +88,19 @@ def _training_tokens(run: Run) -> int:
 
 
 def forecast_row(
-    run: Run, rate: TrainingRate | None, peak: float, remote: bool
+    run: Run, corpus: data.Corpus, rate: TrainingRate | None, peak: float, remote: bool
 ) -> dict[str, object]:
     """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
     try:
-        model = build_checked_model(run, remote)
+        model = build_checked_model(run, corpus, remote)
         forward = model.flops(run.size.context)
     except Unsupported as reason:
         return {"run": run_name(run), "note": f"will be skipped: {reason}"}
-    parameters, tokens = sizing.count_parameters(model)["parameters"], _training_tokens(run)
+    parameters = sizing.count_parameters(model)["parameters"]
+    tokens = _training_tokens(run)
     flops = TRAINING_FLOPS_FACTOR * forward * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / peak
-    folder, needed = store.select_folder(run)
+    folder, needed = store.select_folder(run, data_digest=corpus.digest)
     estimated = "" if rate else "time estimated from FLOPs"
     return {
         "run": run_name(run),
@@ -111,7 +115,7 @@ def forecast_row(
     }
 
 
-def build_checked_model(run: Run, remote: bool) -> LanguageModel:
+def build_checked_model(run: Run, corpus: data.Corpus, remote: bool) -> LanguageModel:
     """Return the model of a run after all checks before training. Raises UserError, Unsupported.
 
     `remote`: it runs on another machine, whose devices and compilers are unknown.
@@ -119,7 +123,6 @@ def build_checked_model(run: Run, remote: bool) -> LanguageModel:
     if remote:
         elsewhere = replace(run.train, device="auto", precision="auto", compile="none")
         run = replace(run, train=elsewhere)
-    corpus = data.prepare(run.data, run.names["data"])
     model = setup(run, corpus).model
     check_protocol_supported(model, run, corpus)
     return model

@@ -35,8 +35,8 @@ class HydraTask:
 
     def __init__(self, sweep: Sweep) -> None:
         self.command, self.folder, self.process = sweep.command, os.getcwd(), _process_name()
-        runs = {job.overrides: job.run for job in sweep.jobs if sweep.is_enumerated}
-        self.runs = lzma.compress(pickle.dumps(runs))  # launchers may pickle the task for each run
+        jobs = {job.overrides: job for job in sweep.jobs if sweep.is_enumerated}
+        self.jobs = lzma.compress(pickle.dumps(jobs))  # launchers may pickle the task for each run
         self.environment = {
             key: value
             for key, value in os.environ.items()
@@ -63,16 +63,17 @@ class HydraTask:
         """Return the run that a launcher's configuration stands for."""
         hydra = HydraConfig.get()
         overrides = tuple(hydra.overrides.task)
-        run = pickle.loads(lzma.decompress(self.runs)).get(overrides)
-        if run is None:  # another sweeper than Hydra's own chose the overrides
+        job: Job | None = pickle.loads(lzma.decompress(self.jobs)).get(overrides)
+        if job is None:  # another sweeper than Hydra's own chose the overrides
             (run,) = plan([run_from_config(config, hydra.runtime.choices)])
-        return Job(run, overrides)
+            return Job(run, overrides)
+        return job
 
     def run(self, job: Job) -> None:
         """Train a run, or leave it to the command's end if another command is busy with it."""
         try:
             busy = not run_in_subprocess(job, self.command, wait=False)
-            if busy and not signals.defer(run_name(job.run), [asdict(job.run), job.overrides]):
+            if busy and not signals.defer(run_name(job.run), [asdict(job.run), *job[1:]]):
                 run_in_subprocess(job, self.command)
         except UserError as error:
             logger.error(f"{error} [{error.code}]")
@@ -88,8 +89,8 @@ def _process_name() -> str:
 
 
 def run_deferred(
-    deferred: Iterable[tuple[dict[str, Any], list[str]]], command: CommandLine
+    deferred: Iterable[tuple[dict[str, Any], list[str], str]], command: CommandLine
 ) -> None:
     """Run, or wait for, the runs that another command was busy with."""
-    for tree, overrides in deferred:
-        run_in_subprocess(Job(run_from_dict(tree), tuple(overrides)), command)
+    for tree, overrides, digest in deferred:
+        run_in_subprocess(Job(run_from_dict(tree), tuple(overrides), digest), command)

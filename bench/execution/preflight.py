@@ -2,26 +2,32 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from bench.cli.sweep import Sweep, distinct
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.records import store
 from bench.system import files, gpus, host
 
 
-def preflight(sweep: Sweep) -> None:
-    """Check folders, devices, architectures and texts. Raises UserError."""
+def preflight(sweep: Sweep) -> Sweep:
+    """Check folders, devices, architectures and texts; return the sweep as `validate` does."""
     folder = store.attempt_folders(sweep.runs[0])[0].parent
     files.check_writable(folder)
     files.check_file_locks(folder)
-    files.check_free_space(folder, required_disk_bytes(sweep))
-    validate(sweep)
+    validated = validate(sweep)
+    files.check_free_space(folder, required_disk_bytes(validated))
+    return validated
 
 
-def validate(sweep: Sweep) -> None:
-    """Check devices, architectures and texts, without writing results. Raises UserError."""
+def validate(sweep: Sweep) -> Sweep:
+    """Check devices, architectures and texts, without writing results. Raises UserError.
+
+    Return the sweep with the digest of each run's data, unless another machine prepares them or
+    they are the examples of a task: a record of other data is not that of the run.
+    """
     from bench import data, model
 
     for run in sweep.runs if not sweep.remote else ():
@@ -32,8 +38,17 @@ def validate(sweep: Sweep) -> None:
         except model.ModelBuildError:
             if not sweep.is_sweep:
                 raise  # in a sweep this run alone fails, and its record says why
-    for run in distinct_by(sweep.runs, lambda run: asdict(run.data)):
-        data.prepare(run.data, run.names["data"])
+    digests = {
+        json_key(run.data): data.prepare(run.data, run.names["data"]).digest
+        for run in distinct_by(sweep.runs, lambda run: run.data)
+    }
+    jobs = (
+        job._replace(data_digest=digests[json_key(job.run.data)])
+        if job.run.task.kind == NO_TASK and not sweep.remote
+        else job
+        for job in sweep.jobs
+    )
+    return replace(sweep, jobs=tuple(jobs))
 
 
 def required_disk_bytes(sweep: Sweep) -> int:
@@ -44,9 +59,9 @@ def required_disk_bytes(sweep: Sweep) -> int:
     """
     sizes = sorted(
         (
-            4 * run.size.parameters
-            for run in sweep.runs
-            if store.run_status(store.attempt_folders(run)[-1]) not in ("done", "skipped")
+            4 * job.run.size.parameters
+            for job in sweep.jobs
+            if store.select_folder(job.run, data_digest=job.data_digest)[1]
         ),
         reverse=True,
     )
@@ -55,5 +70,10 @@ def required_disk_bytes(sweep: Sweep) -> int:
 
 
 def distinct_by(runs: Sequence[Run], key: Callable[[Run], Any]) -> list[Run]:
-    """Return the first run of each key, which JSON can hold."""
-    return distinct(runs, lambda run: json.dumps(key(run), sort_keys=True, default=str))
+    """Return the first run of each key, as `json_key` compares them."""
+    return distinct(runs, lambda run: json_key(key(run)))
+
+
+def json_key(value: Any) -> str:
+    """Return a key that is equal for equal values, which JSON can hold, and dataclasses."""
+    return json.dumps(value, sort_keys=True, default=vars)

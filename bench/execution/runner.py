@@ -5,6 +5,7 @@ import logging
 import signal
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from filelock import FileLock, Timeout
 
 from bench.cli.sweep import CommandLine, Job, is_task_override
 from bench.config.dependencies import required_runs
+from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.execution import torchrun
 from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
@@ -44,9 +47,10 @@ def ensure_run(job: Job, command: CommandLine) -> FinishedRun:
     """
     again = "failed" if job.run.again == "failed" else "none"
     run = replace(job.run, again=again)
-    if finished_run(run) is None:
-        run_in_subprocess(job._replace(run=run), command)
-    finished = finished_run(run)
+    digest = job.data_digest or current_data_digest(run)
+    if finished_run(run, digest) is None:
+        run_in_subprocess(job._replace(run=run, data_digest=digest), command)
+    finished = finished_run(run, digest)
     if finished is None:
         raise RunNotDone(store.attempt_folders(run)[-1])
     return finished
@@ -77,7 +81,7 @@ def run_in_subprocess(job: Job, command: CommandLine, wait: bool = True) -> bool
 
 
 def _train_and_record(job: Job, command: CommandLine) -> None:
-    run, folder = job.run, _folder_to_run(job.run, command)
+    run, folder = job.run, _folder_to_run(job, command)
     if folder is None:
         return
     gpus.check_gpu_count(run)  # this may be another machine than the command's
@@ -97,18 +101,39 @@ def _train_and_record(job: Job, command: CommandLine) -> None:
         logger.info(f"{folder.name}: {status_line(folder)}")
 
 
-def _folder_to_run(run: Run, command: CommandLine) -> Path | None:
-    """Return the folder to run in; None where the run is finished and is not to be repeated."""
-    last = store.attempt_folders(run)[-1]
-    folder, needed = store.select_folder(run, command.began)
-    if needed:
-        if store.run_status(last) == loading.UNREADABLE:
-            logger.info(f"{last.name}: {status_line(last)}; it is kept, and run again beside it")
-        return folder
-    if store.run_status(folder) in ("done", "skipped"):
-        store.remove_training_state(folder)
-    logger.info(f"{folder.name}: {store.run_status(folder)} before, not run again")
-    return None
+def _folder_to_run(job: Job, command: CommandLine) -> Path | None:
+    """Return where a run is to be run, and log why; None where it is finished."""
+    run, last = job.run, store.attempt_folders(job.run)[-1]
+    status, digest = store.run_status(last), job.data_digest
+    if not digest and status in FINISHED:
+        digest = current_data_digest(run)
+    folder, needed = store.select_folder(run, command.began, digest)
+    if not needed:
+        if status in ("done", "skipped"):
+            store.remove_training_state(folder)
+        logger.info(f"{last.name}: {status} before, not run again")
+        return None
+    if status == loading.UNREADABLE:
+        logger.info(f"{last.name}: {status_line(last)}; it is kept, and run again beside it")
+    elif folder != last and store.has_other_data(last, digest):
+        logger.info(
+            f"{last.name}: {status} before, but its text or tokenizer has changed since: run again "
+            "beside it"
+        )
+    return folder
+
+
+def current_data_digest(run: Run) -> str:
+    """Return the digest of a run's data as they are now; empty where they cannot be prepared.
+
+    Empty for a run with a task too, whose record has the digest of the task's examples.
+    """
+    from bench import data
+
+    with suppress(UserError):  # its worker says why
+        if run.task.kind == NO_TASK:
+            return data.prepare(run.data, run.names["data"]).digest
+    return ""
 
 
 def _ensure_bases(job: Job, command: CommandLine) -> dict[str, Any]:

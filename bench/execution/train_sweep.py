@@ -24,7 +24,7 @@ NOT_OF_TRIALS = ("seed", "control.arch", "control.seeds")  # keys
 
 def train(sweep: Sweep) -> None:
     """Train the runs of a planned sweep. Raises UserError before any long work."""
-    preflight(sweep)
+    sweep = preflight(sweep)
     for name in sweep.duplicates:
         logger.info(f"{name}: the same as another run of this command, under another name")
     with signals.hold_command_lock(sweep.remote) as lock:

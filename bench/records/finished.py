@@ -22,11 +22,12 @@ class FinishedRun:
         return {"run": self.folder.name, "folder": str(self.folder), "weights": self.weights_sha256}
 
 
-def finished_run(run: Run) -> FinishedRun | None:
-    """Return the last attempt of a run that is done; None where no attempt is."""
-    attempts = reversed(store.attempt_folders(run))
-    folder = next((path for path in attempts if store.run_status(path) == "done"), None)
-    return None if folder is None else open_finished(folder)
+def finished_run(run: Run, data_digest: str = "") -> FinishedRun | None:
+    """Return the last attempt of a run that is done on the data of a digest; None without one."""
+    for folder in reversed(store.attempt_folders(run)):
+        if store.run_status(folder) == "done" and not store.has_other_data(folder, data_digest):
+            return open_finished(folder)
+    return None
 
 
 def recorded_bases(folder: Path) -> dict[str, FinishedRun]:

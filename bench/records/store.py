@@ -73,22 +73,29 @@ def read_result(folder: Path) -> dict[str, Any]:
     return result | {"reason": reason, "facts": record.result.get("facts") or {}}
 
 
-def select_folder(run: Run, began: float = math.inf) -> tuple[Path, bool]:
+def select_folder(run: Run, began: float = math.inf, data_digest: str = "") -> tuple[Path, bool]:
     """Return the folder of a run, and whether it has to be run (again).
 
     A run that could not start uses its folder again. One that another command finished after this
-    one `began` (seconds since the epoch) is not run again. A damaged record stays as it is, and the
-    run is repeated beside it.
+    one `began` (seconds since the epoch) is not run again. A damaged record, and one of data with
+    another digest, stays as it is, and the run is repeated beside it.
     """
     folders = attempt_folders(run)
     last, status = folders[-1], run_status(folders[-1])
-    if status in FINISHED and (last / "result.json").stat().st_mtime > began:
-        return last, False
     if status in ("absent", "unfinished") or not read_result(last)["facts"].get("started", True):
         return last, True
-    if status == UNREADABLE or run.again == "all" or run.again == status == "failed":
+    changed = has_other_data(last, data_digest)
+    if status in FINISHED and not changed and (last / "result.json").stat().st_mtime > began:
+        return last, False
+    if changed or status == UNREADABLE or run.again == "all" or run.again == status == "failed":
         return last.parent / f"{run_name(run)}-a{len(folders) + 1}", True
     return last, False
+
+
+def has_other_data(folder: Path, data_digest: str) -> bool:
+    """Return whether a record is of data with another digest; False where either is not known."""
+    recorded = (load_record(folder).provenance.get("digests") or {}).get("data")
+    return bool(data_digest and recorded and recorded != data_digest)
 
 
 # --- the life of a record ------------------------------------------------------------------------

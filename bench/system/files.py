@@ -29,6 +29,15 @@ def write_error_message(
     return f"{error.filename or folder} cannot be written ({error.strerror}): fix that, then {then}"
 
 
+def expand_user(path: str | Path, hint: str) -> Path:
+    """Return a path with `~` expanded; raise UserError, which ends in `hint`, without a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # HOME is not set, or there is no such user
+        reason = str(error).rstrip(".")
+        raise UserError(f"{path} cannot be expanded ({reason}): {hint}", "missing-file") from None
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` once it is on disk; on failure `path` stays."""

@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
-from bench.data import prepare
+from bench.data import cache, prepare
+from bench.data.sources.base import TextChunk
+from bench.data.sources.files import FileSource
 from tests.data.texts import words
 
 
@@ -53,6 +56,75 @@ def test_a_damaged_cache_is_built_again(
     assert path.read_bytes() == content
     warned = any(record.levelname == "WARNING" for record in caplog.records)
     assert warned == (file != "manifest.json" or harm != "gone")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("digest", "0" * 16), ("facts", {"lossy": True}), ("parts", None)]
+)
+def test_a_manifest_that_was_edited_is_not_believed(
+    key: str, value: object, tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text(words(500))
+    options = DataConfig(path=str(tmp_path / "a.txt"))
+    corpus = prepare(options, "mine")
+    path = corpus.folder / "manifest.json"
+    content = json.loads(path.read_text())
+    edited = {name: value if name == key else old for name, old in content.items()}
+    path.write_text(json.dumps({name: new for name, new in edited.items() if new is not None}))
+    again = prepare(options, "mine")
+    assert (again.digest, again.facts) == (corpus.digest, corpus.facts)
+    assert json.loads(path.read_text()) == content
+
+
+def test_a_file_that_is_saved_while_it_is_read_leaves_no_cache(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(words(500))
+    chunks = FileSource.chunks
+
+    def save_first(source: FileSource) -> Iterator[TextChunk]:
+        path.write_text(words(500, seed=1))
+        return chunks(source)
+
+    monkeypatch.setattr(FileSource, "chunks", save_first)
+    with pytest.raises(UserError) as error:
+        prepare(DataConfig(path=str(path)), "mine")
+    monkeypatch.setattr(FileSource, "chunks", chunks)
+    assert error.value.code == "busy"
+    assert not [folder for folder in own_cache.iterdir() if folder.is_dir()]
+    path.write_text(words(500))
+    corpus = prepare(DataConfig(path=str(path)), "mine")
+    assert corpus.vocabulary.decode(corpus.parts["train"].tokens) == words(500)[:2700]
+
+
+def test_a_cache_is_found_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_entry(*_: object) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", no_entry)
+    assert cache.cache_root("") == tmp_path / "cache"
+    monkeypatch.delenv("BENCH_CACHE")
+    with pytest.raises(UserError, match="BENCH_CACHE") as error:
+        cache.cache_root("")
+    assert error.value.code == "missing-file"
+
+
+def test_a_cache_of_another_user_where_everyone_can_write_is_not_read(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.txt").write_text(words(500))
+    options = DataConfig(path=str(tmp_path / "a.txt"))
+    prepare(options, "mine")
+    assert own_cache.stat().st_mode & 0o077 == 0  # a new one is the user's alone
+    own_cache.chmod(0o777)
+    prepare(options, "mine")
+    monkeypatch.setattr("os.geteuid", lambda: own_cache.stat().st_uid + 1)
+    with pytest.raises(UserError, match="another user") as error:
+        prepare(options, "mine")
+    assert error.value.code == "not-writable"
 
 
 def test_processes_at_once_share_one_cache(tmp_path: Path) -> None:

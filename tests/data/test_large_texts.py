@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data import Corpus, cache, document_store, preparation, prepare, tokenization
-from bench.data.sources import files
+from bench.data.sources import files, readers
 from bench.data.sources.base import TextChunk
 from bench.data.tokenizer import SubwordVocabulary, learn_bpe
 
@@ -98,7 +98,7 @@ def test_where_a_text_is_cut_changes_nothing(
         word: prepare(DataConfig(path=str(path), split=split, tokenizer=word), "mine")
         for word in ("bytes", "characters")
     }
-    monkeypatch.setattr(files, "READ_BYTES", 7)
+    monkeypatch.setattr(readers, "READ_BYTES", 7)
     monkeypatch.setattr(document_store, "READ_BYTES", 5)
     monkeypatch.setattr(tokenization, "BATCH_BYTES", 50)
     monkeypatch.setattr(preparation, "BATCH_BYTES", 50)

@@ -83,7 +83,7 @@ BAD = {  # content of the file, its name, reason code, what the message names
     "few": (b'{"text": "a"}\n', "a.jsonl", "too-little-text", r"data\.split=documents"),
     "latin line": (b'{"text": "a"}\n{"text": "\xe9"}\n', "a.jsonl", "invalid-text", "offset 24"),
     "no parquet": (b"PAR1 it is not", "a.parquet", "unreadable-file", r"a\.parquet"),
-    "no files": ("", "folder", "missing-file", r"\.txt, \.md, \.jsonl, \.parquet"),
+    "no files": ("", "folder", "missing-file", r"\.txt, .*\.csv, .*\.parquet"),
     "no match": ("", "*.md", "missing-file", r"\*\.md"),
     "no path": ("", "", "missing-file", r"data\.path"),
 }

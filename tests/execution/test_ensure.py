@@ -77,3 +77,42 @@ def test_a_run_without_its_weights_is_a_line(tmp_path: Path, trained: list[Path]
     with pytest.raises(UserError) as raised:
         runner.ensure_run(job, CommandLine())
     assert raised.value.code == "unreadable-file"
+
+
+# --- a text that changed --------------------------------------------------------------------------
+
+
+def test_a_run_of_another_text_is_run_again_beside_it(
+    tmp_path: Path, trained: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    job = Job(a_run(tmp_path), (), data_digest="d")  # as the worker records it
+    runner.run_in_subprocess(job, CommandLine())
+    caplog.set_level("INFO", "bench")
+    runner.run_in_subprocess(job, CommandLine())
+    assert len(trained) == 1
+    assert "not run again" in caplog.text
+    changed = job._replace(data_digest="e")
+    runner.run_in_subprocess(changed, CommandLine(began=0.0))
+    assert [folder.name for folder in trained] == [trained[0].name, f"{trained[0].name}-a2"]
+    assert "changed since" in caplog.text
+    assert runner.ensure_run(job, CommandLine()).folder == trained[-1]
+    assert not store.select_folder(job.run, data_digest="d")[1]
+
+
+def test_the_digest_is_found_where_the_command_does_not_give_it(
+    tmp_path: Path, trained: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    run, path = a_run(tmp_path), tmp_path / "a.txt"
+    run = replace(run, data=replace(run.data, path=str(path)))
+    job = Job(run, ())
+    for text, attempts in (("one text " * 99, 2), ("another! " * 99, 3)):
+        path.write_text(text)
+        digest = runner.current_data_digest(run)
+        runner.run_in_subprocess(job, CommandLine())
+        store.add_provenance(trained[-1], {"data": digest}, {})
+        runner.run_in_subprocess(job, CommandLine())
+        assert len(trained) == attempts - 1
+    path.unlink()  # then what was done stays
+    runner.run_in_subprocess(job, CommandLine())
+    assert len(trained) == 2

@@ -1,62 +1,32 @@
-"""Read the user's own text: a file, a folder or a glob of .txt, .md, .jsonl and .parquet."""
+"""Read the user's own text: a file, a folder or a glob."""
 
-import codecs
 import glob
-import hashlib
-import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
-from bench.data.cache import MAX_HASHED_BYTES, hash_file
-from bench.data.sources.base import Source, TextChunk, encode_utf8
+from bench.data.file_hashes import hash_files
+from bench.data.sources.base import Source, TextChunk
+from bench.data.sources.readers import ROW_READERS, read_plain
+from bench.system.files import expand_user
 
+COMPRESSED = ".gz"
 TEXT_SUFFIXES = (".txt", ".md")  # one document per file
-ROW_SUFFIXES = (".jsonl", ".parquet")  # one document per row
-READ_BYTES = 4 << 20
-
-
-def find_files(path: str) -> list[Path]:
-    """Return the files that `data.path` names, sorted; raise UserError where there are none."""
-    if not path:
-        raise UserError(
-            "data.path is empty: name a file, a folder or a glob, as in data.path=my_text.txt",
-            "missing-file",
-        )
-    root, suffixes = Path(path).expanduser(), TEXT_SUFFIXES + ROW_SUFFIXES
-    kinds = ", ".join(suffixes)
-    if root.is_dir():
-        candidates = [
-            file
-            for file in root.rglob("*")
-            if file.suffix.lower() in suffixes
-            and not any(part.startswith(".") for part in file.relative_to(root).parts)
-        ]
-        missing = f"is a folder without any {kinds} file: put texts there, or name another folder"
-    else:
-        candidates = [root, *map(Path, glob.glob(str(root), recursive=True))]
-        missing = f"does not exist: name a file, a folder or a quoted glob ({kinds})"
-    files = sorted({file for file in candidates if file.is_file()})
-    if not files:
-        raise UserError(f"data.path={path} {missing}", "missing-file")
-    return files
+SUFFIXES = (*TEXT_SUFFIXES, *ROW_READERS)  # any but .parquet also compressed
 
 
 class FileSource(Source, name="text"):
-    """Texts in files: each .txt or .md file is a document, as is each row of .jsonl or .parquet."""
+    """Texts in files: each .txt or .md file is a document, as is each row of the other kinds."""
 
     def __init__(self, options: DataConfig) -> None:
-        self.path, self.column = options.path, options.column
+        self.path, self.column, self.cache = options.path, options.column, options.cache
         self.files = find_files(self.path)
-        self.rows = any(file.suffix.lower() in ROW_SUFFIXES for file in self.files)
+        self.rows = any(file_kind(file) in ROW_READERS for file in self.files)
         self.single = len(self.files) == 1 and not self.rows
-        for file in self.files:
-            try:
-                open(file, "rb").close()
-            except OSError as error:
-                raise _unreadable(file, error) from None
         if not any(file.stat().st_size for file in self.files):
             raise UserError(
                 f"data.path={self.path} is empty (0 bytes): there is nothing to learn from",
@@ -64,7 +34,13 @@ class FileSource(Source, name="text"):
             )
 
     def fingerprint(self) -> Any:
-        files = [[file.suffix.lower(), _hash_contents(file)] for file in self.files]
+        try:
+            hashes = hash_files(self.files, self.path, self.cache)
+        except OSError as error:
+            raise _unreadable(error.filename, error) from None
+        names = [file.name.lower() for file in self.files]
+        kinds = [file_kind(Path(name)) + COMPRESSED * is_compressed(Path(name)) for name in names]
+        files = [list(pair) for pair in zip(kinds, hashes, strict=True)]
         return {"files": files, "column": self.column if self.rows else ""}
 
     def facts(self) -> dict[str, Any]:
@@ -72,130 +48,91 @@ class FileSource(Source, name="text"):
 
     def chunks(self) -> Iterator[TextChunk]:
         for file in self.files:
+            reader = ROW_READERS.get(file_kind(file))
             try:
-                match file.suffix.lower():
-                    case ".jsonl":
-                        yield from read_jsonl(file, self.column)
-                    case ".parquet":
-                        yield from read_parquet(file, self.column)
-                    case _:
-                        yield from read_plain(file)
+                yield from reader(file, self.column) if reader else read_plain(file)
             except OSError as error:
                 raise _unreadable(file, error) from None
 
 
-def _unreadable(file: Path, error: OSError) -> UserError:
+def is_compressed(file: Path) -> bool:
+    return file.suffix.lower() == COMPRESSED
+
+
+def file_kind(file: Path) -> str:
+    """Return the suffix that says how a file is read, in lower case, without that of gzip."""
+    return (Path(file.stem) if is_compressed(file) else file).suffix.lower()
+
+
+def find_files(path: str) -> list[Path]:
+    """Return the files that `data.path` names, sorted; raise UserError where there are none.
+
+    Links are followed; a folder that several links lead to is read once.
+    """
+    if not path:
+        raise UserError(
+            "data.path is empty: name a file, a folder or a glob, as in data.path=my_text.txt",
+            "missing-file",
+        )
+    root, kinds = expand_user(path, "name an existing file in data.path"), ", ".join(SUFFIXES)
+    missing = f"does not exist: name a file, a folder or a quoted glob ({kinds})"
+    if root.is_dir():
+        files = [file for file in _walk(root) if file_kind(file) in SUFFIXES]
+        missing = f"is a folder without any {kinds} file: put texts there, or name another folder"
+    elif root.exists():
+        files, missing = [root], "is not a regular file: save the text in one, and name that"
+    else:
+        files = _expand_glob(str(root))
+    files = sorted({file for file in files if file.is_file()})
+    if not files:
+        raise UserError(f"data.path={path} {missing}", "missing-file")
+    return files
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder, without hidden ones; raise UserError for a closed folder."""
+    visited = set[tuple[int, int]]()
+    for folder, folders, names in os.walk(root, onerror=_raise_unreadable, followlinks=True):
+        state = os.stat(folder)
+        if (state.st_dev, state.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((state.st_dev, state.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _expand_glob(pattern: str) -> list[Path]:
+    """Return what a glob matches; `**` stands for any folders, each visited once."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        return [Path(name) for name in glob.glob(pattern)]
+    first = parts.index("**")
+    roots = [Path(name) for name in glob.glob(str(Path(*parts[:first])))]
+    return [
+        file
+        for root in roots
+        for file in _walk(root)
+        if _matches(file.relative_to(root).parts, parts[first:])
+    ]
+
+
+def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Tell whether the parts of a path match those of a glob."""
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_matches(names[start:], patterns[1:]) for start in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
+
+
+def _raise_unreadable(error: OSError) -> None:
+    raise _unreadable(error.filename, error)
+
+
+def _unreadable(file: object, error: OSError) -> UserError:
     return UserError(
-        f"{file} cannot be read ({error.strerror}): correct its permissions, or leave it out of "
-        "data.path",
+        f"{file} cannot be read ({error.strerror or error}): correct its permissions, or leave it "
+        "out of data.path",
         "unreadable-file",
     )
-
-
-def _hash_contents(file: Path) -> str:
-    """Return the SHA-256 of a file; of a large one that of its ends, size and time."""
-    state = file.stat()
-    if state.st_size <= MAX_HASHED_BYTES:
-        return hash_file(file)
-    with open(file, "rb") as stream:
-        digest = hashlib.sha256(stream.read(READ_BYTES))
-        stream.seek(-READ_BYTES, 2)
-        digest.update(stream.read())
-    digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-def check_utf8(file: Path, block: bytes, offset: int) -> None:
-    """Raise UserError where a block, `offset` bytes into the file, is not UTF-8 text."""
-    zero = block.find(0)
-    if zero >= 0:
-        raise UserError(
-            f"{file} is binary or UTF-16 (a zero byte at offset {offset + zero}): give UTF-8 text",
-            "invalid-text",
-        )
-    try:
-        block.decode()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8 (byte offset {offset + error.start}): convert it, for example "
-            "with iconv -t UTF-8",
-            "invalid-text",
-        ) from None
-
-
-def read_plain(file: Path) -> Iterator[TextChunk]:
-    """Yield one document in chunks; raise UserError with the byte offset where it is not UTF-8."""
-    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
-    with open(file, "rb") as stream:
-        while block := stream.read(READ_BYTES):
-            pending = decoder.getstate()[0]  # a character that the last block cut in two
-            try:
-                decoder.decode(block)
-                valid = 0 not in block
-            except UnicodeDecodeError:
-                valid = False
-            if not valid:
-                check_utf8(file, pending + block, offset - len(pending))
-            offset += len(block)
-            yield TextChunk(block, last=False)
-    check_utf8(file, pending := decoder.getstate()[0], offset - len(pending))
-    yield TextChunk(b"", last=True)
-
-
-def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
-    """Yield a document per line; raise UserError with the line number where it has no such text."""
-    offset = 0
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            check_utf8(file, line, offset)
-            offset += len(line)
-            if line.strip():
-                yield TextChunk(encode_utf8(_text_of_line(line, column, f"{file} line {number}")))
-
-
-def _text_of_line(line: bytes, column: str, where: str) -> str:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        problem = f"is not JSON ({error}): correct or remove that line"
-    else:
-        if isinstance(row, dict) and isinstance(row.get(column), str):
-            return str(row[column])
-        if not isinstance(row, dict):
-            problem = f"is a JSON {type(row).__name__}, not an object with a field {column!r}"
-        elif column in row:
-            kind = type(row[column]).__name__
-            problem = f"has no text in the field {column!r} ({kind}): set data.column=…"
-        else:
-            problem = f"has no field {column!r}; it has {', '.join(row)}: set data.column=…"
-    raise UserError(f"{where} {problem}", "invalid-text")
-
-
-def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
-    """Yield a document per row; raise UserError where the file is damaged or has no such text."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with pq.ParquetFile(file) as table:
-            schema = table.schema_arrow
-            if column not in schema.names:
-                raise UserError(
-                    f"{file} has no column {column!r}; it has {', '.join(schema.names)}: set "
-                    "data.column=…",
-                    "invalid-text",
-                )
-            kind = schema.field(column).type
-            if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-                raise UserError(
-                    f"{file}: the column {column!r} holds no text ({kind}): set data.column=…",
-                    "invalid-text",
-                )
-            for batch in table.iter_batches(batch_size=256, columns=[column]):
-                yield from (TextChunk(encode_utf8(t)) for t in batch.column(0).to_pylist() if t)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{file} is not a readable .parquet file ({str(error).splitlines()[0]}): write it "
-            "again",
-            "unreadable-file",
-        ) from None

@@ -4,12 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data.sources.base import Source, TextChunk, encode_utf8
+from bench.system.files import expand_user
 
 PROBE_SECONDS = 5.0
 ROWS_PER_READ = 256
@@ -24,7 +24,8 @@ class HubSource(Source, name="hub"):
         if not options.repository:
             raise UserError("data.source=hub needs data.repository=…: the set's name, or a folder")
         self.options = options
-        self.local = Path(options.repository).expanduser().is_dir()
+        folder = expand_user(options.repository, "name an existing folder in data.repository")
+        self.local = folder.is_dir()
         name, _, revision = options.repository.partition("@")
         self.name, self.revision = (options.repository, "") if self.local else (name, revision)
         self.parts = options.parts or {"": "train"}
@@ -35,7 +36,7 @@ class HubSource(Source, name="hub"):
         names = ("repository", "subset", "column", "joined", "documents")
         value = {name: getattr(self.options, name) for name in names} | {"parts": self.parts}
         if self.local:
-            paths = sorted(Path(self.options.repository).expanduser().rglob("*"))
+            paths = sorted(expand_user(self.options.repository, "").rglob("*"))
             files = [(path.name, path.stat()) for path in paths if path.is_file()]
             value["files"] = [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
         return value

@@ -1,0 +1,214 @@
+"""Read one file: a plain text is a document, as is each row of a file of rows.
+
+A row without a value is a document without text, which the caller counts and leaves out.
+"""
+
+import codecs
+import csv
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from bench.config.errors import UserError
+from bench.data.sources.base import TextChunk, encode_utf8
+
+READ_BYTES = 4 << 20
+csv.field_size_limit(sys.maxsize)  # the library's default is 128 KiB
+
+
+@contextmanager
+def open_text(file: Path) -> Iterator[BinaryIO]:
+    """Open a file, decompressed where its name ends in .gz; raise UserError where it is damaged."""
+    try:
+        if file.suffix.lower() != ".gz":
+            with open(file, "rb") as stream:
+                yield stream
+        else:
+            with gzip.open(file, "rb") as decompressed:
+                yield cast(BinaryIO, decompressed)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _damaged(file, ".gz", error) from None
+
+
+def _damaged(file: Path, kind: str, error: Exception) -> UserError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{file} is not a readable {kind} file ({reason}): write it again", "unreadable-file"
+    )
+
+
+def check_utf8(file: Path, block: bytes, offset: int) -> None:
+    """Raise UserError where a block, `offset` bytes into the file, is not UTF-8 text."""
+    zero = block.find(0)
+    if zero >= 0:
+        raise UserError(
+            f"{file} is binary or UTF-16 (a zero byte at offset {offset + zero}): give UTF-8 text",
+            "invalid-text",
+        )
+    try:
+        block.decode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not UTF-8 (byte offset {offset + error.start}): convert it, for example "
+            "with iconv -t UTF-8",
+            "invalid-text",
+        ) from None
+
+
+def read_plain(file: Path) -> Iterator[TextChunk]:
+    """Yield one document in chunks; raise UserError with the byte offset where it is not UTF-8."""
+    decoder, offset = codecs.getincrementaldecoder("utf-8")(), 0
+    with open_text(file) as stream:
+        while block := stream.read(READ_BYTES):
+            pending = decoder.getstate()[0]  # a character that the last block cut in two
+            try:
+                decoder.decode(block)
+                valid = 0 not in block
+            except UnicodeDecodeError:
+                valid = False
+            if not valid:
+                check_utf8(file, pending + block, offset - len(pending))
+            offset += len(block)
+            yield TextChunk(block, last=False)
+    check_utf8(file, pending := decoder.getstate()[0], offset - len(pending))
+    yield TextChunk(b"", last=True)
+
+
+def _text_lines(file: Path) -> Iterator[str]:
+    """Yield the lines of a file, without a byte order mark; raise UserError as `check_utf8`."""
+    offset = 0
+    with open_text(file) as stream:
+        for line in stream:
+            check_utf8(file, line, offset)
+            yield (line if offset else line.removeprefix(codecs.BOM_UTF8)).decode()
+            offset += len(line)
+
+
+def _check_column(where: object, column: str, columns: Iterable[str]) -> None:
+    """Raise UserError unless exactly one column has the name."""
+    names = list(columns)
+    if column not in names:
+        listed = ", ".join(map(str, names))
+        problem = f"has no column {column!r}; it has {listed}: set data.column=…"
+    elif names.count(column) > 1:
+        problem = f"has {names.count(column)} columns {column!r}: rename all but one"
+    else:
+        return
+    raise UserError(f"{where} {problem}", "invalid-text")
+
+
+def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
+    """Yield a document per line; raise UserError with the line number where it has no such text."""
+    for number, line in enumerate(_text_lines(file), 1):
+        if line.strip():
+            yield TextChunk(encode_utf8(_text_of_line(line, column, f"{file} line {number}")))
+
+
+def _text_of_line(line: str, column: str, where: str) -> str:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        problem = f"is not JSON ({error}): correct or remove that line"
+    except RecursionError:
+        problem = "is JSON with too many levels: correct or remove that line"
+    else:
+        if isinstance(row, dict):
+            _check_column(where, column, row)
+            if isinstance(row[column], str | None):
+                return row[column] or ""
+            kind = type(row[column]).__name__
+            problem = f"has no text in the field {column!r} ({kind}): set data.column=…"
+        else:
+            problem = f"is a JSON {type(row).__name__}, not an object with a field {column!r}"
+    raise UserError(f"{where} {problem}", "invalid-text")
+
+
+def read_csv(file: Path, column: str, delimiter: str = ",") -> Iterator[TextChunk]:
+    """Yield a document per row below the header; raise UserError for a row of other cells."""
+    rows = csv.reader(_text_lines(file), delimiter=delimiter, strict=True)
+    try:
+        header = next(rows, None)
+        if header is None:
+            return
+        _check_column(file, column, header)
+        place = header.index(column)
+        for row in filter(None, rows):
+            if len(row) != len(header):
+                raise UserError(
+                    f"{file} line {rows.line_num} has {len(row)} cells and the header "
+                    f"{len(header)}: put quotes around cells that hold the separator or a line end",
+                    "invalid-text",
+                )
+            yield TextChunk(encode_utf8(row[place]))
+    except csv.Error as error:
+        raise UserError(
+            f"{file} line {rows.line_num} cannot be parsed ({error}): correct its quotes",
+            "invalid-text",
+        ) from None
+
+
+def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
+    """Yield a document per row; raise UserError where the file is damaged or has no such text."""
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    try:
+        schema = pq.read_schema(file)
+        _check_column(file, column, schema.names)
+        kind = schema.field(column).type
+        if not _is_text(kind):
+            raise UserError(
+                f"{file}: the column {column!r} holds no text ({kind}): set data.column=…",
+                "invalid-text",
+            )
+        number = 0
+        # a dataset of this field alone: others may have equal names, and a dot in a name is no path
+        table = ds.dataset(file, schema=pa.schema([schema.field(column)]), format="parquet")
+        for batch in table.to_batches(columns={"text": ds.field(column)}, batch_size=256):
+            for value in _binary_values(batch.column(0)):
+                number += 1
+                yield TextChunk(_checked_value(value, f"{file} row {number}"))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(file, ".parquet", error) from None
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def _binary_values(values: Any) -> list[bytes | None]:
+    """Return the bytes of a column's strings: Arrow does not check that they are UTF-8."""
+    import pyarrow as pa
+
+    plain = values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
+    return cast(list[bytes | None], plain.cast(pa.large_binary()).to_pylist())
+
+
+def _checked_value(value: bytes | None, where: str) -> bytes:
+    try:
+        return (value or b"").decode().encode()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{where} is not UTF-8 (byte offset {error.start} of its text): correct or remove it",
+            "invalid-text",
+        ) from None
+
+
+Reader = Callable[[Path, str], Iterator[TextChunk]]
+ROW_READERS: dict[str, Reader] = {
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".csv": read_csv,
+    ".tsv": partial(read_csv, delimiter="\t"),
+    ".parquet": read_parquet,
+}
