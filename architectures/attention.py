@@ -79,6 +79,21 @@ class Attention(LightModule):
         )
         return self.out(merge_heads(mixed))  # (B, T, H·K) -> (B, T, D)
 
+    def last_weights(
+        self,
+        x: Tensor,
+        cache: Cache | None = None,
+        position: int = 0,
+        rotation: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Return the weights of the last token over a full sequence without padding, (B, H, T)."""
+        queries, (keys, _) = self.project(x, rotation)
+        logits = (queries[:, :, -1:] @ keys.transpose(2, 3))[:, :, 0] / self.head_width**0.5
+        if 0 < self.window < x.shape[1]:
+            logits[:, :, : -self.window] = -torch.inf
+        return logits.softmax(dim=-1)
+
     def project(self, x: Tensor, rotation: Tensor | None) -> tuple[Tensor, Cache]:
         """Return queries, and keys with values, normed and rotated, (B, T, D) -> (B, H, T, K)."""
         queries, keys, values = self.split_heads(self.into(x), x.shape[0], x.shape[1])

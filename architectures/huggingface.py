@@ -103,6 +103,17 @@ class HuggingFace(Backbone):
             mixed.append(output[0])
         return torch.cat(mixed, dim=1), CacheState(cache, end, state.batch, state.room)
 
+    def attention_weights(self, x: Tensor) -> list[Tensor]:
+        """Return what the family gives as attentions; empty for one that gives none."""
+        used = self.model.config._attn_implementation
+        try:
+            self.model.set_attn_implementation("eager")  # the others keep no weights
+            output = self.model(inputs_embeds=x, output_attentions=True)
+        finally:
+            self.model.set_attn_implementation(used)
+        layers = output.get("attentions") or ()
+        return [layer[:, :, -1] for layer in layers if layer is not None]
+
     # --- the state ------------------------------------------------------------------------
 
     def init_state(self, batch: int, length: int, like: Tensor) -> CacheState:

@@ -87,6 +87,27 @@ class Backbone(nn.Module, ABC):
             sorted({str(module.ran) for module in self.modules() if hasattr(module, "ran")})
         )
 
+    def attention_weights(self, x: Tensor) -> list[Tensor]:
+        """Return the attention weights of the last token of x, (B, T, D), over all tokens.
+
+        One (B, H, T) per attention layer, in order; empty where there is no attention. A layer
+        takes part by a method `last_weights` with the arguments of its `forward`.
+        """
+        weights: list[Tensor] = []
+
+        def record(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            weights.append(layer.last_weights(*given, **named))  # type: ignore[operator]
+
+        layers = [module for module in self.modules() if hasattr(module, "last_weights")]
+        hooks = [layer.register_forward_pre_hook(record, with_kwargs=True) for layer in layers]
+        try:
+            if hooks:
+                self(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return weights
+
     def auxiliary(self) -> Tensor | None:
         """Return a loss of the last forward that is trained but never reported, if any."""
         return None

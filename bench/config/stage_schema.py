@@ -19,6 +19,9 @@ class EvaluateConfig:
     )
     windows: int = option(32, "windows that encoders unmask left to right; 0: none", (0, 10**6))
     fillings: int = option(32, "single hidden tokens to infill; 0: none", (0, 10**6))
+    saliency: int = option(
+        64, "held-out predictions whose saliency is recorded; 0: none", (0, 10**5)
+    )
     pseudo_positions: int = option(2000, "positions for the pseudo-perplexity", (2, 10**7))
     prompt: str = option("The function returns", "start of the sample")
     sample_tokens: int = option(200, "tokens to sample", (0, 10**6))

@@ -14,6 +14,7 @@ from bench.evaluation.likelihood import (
 from bench.evaluation.masked_likelihood import sampled_window_likelihood
 from bench.evaluation.protocols import check_supported, score_by_protocol
 from bench.evaluation.pseudo_likelihood import pseudo_likelihood
+from bench.evaluation.saliency import measure_saliency
 from bench.evaluation.sampling import token_windows
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "context_sweep",
     "first_non_finite",
     "infill",
+    "measure_saliency",
     "metric_value",
     "pseudo_likelihood",
     "sampled_window_likelihood",

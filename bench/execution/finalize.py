@@ -54,6 +54,7 @@ def finalize(
     facts = {"protocol": score.protocol, "part": corpus.scored} | run_facts(setup, run)
     if text := sample_text(objective, corpus, run):
         store.write_text(folder / "text.txt", text)
+    store_saliency(setup, corpus, run, folder)
     validation, vocabulary = corpus.parts["validation"], corpus.vocabulary
     looks = evaluation.validation_bytes(objective, validation, vocabulary, run.size.context)
     metrics = [*score.metrics, *looks, *size_metrics(model, run), *cost_metrics(summary)]
@@ -92,6 +93,14 @@ def check_weights(objective: Objective, corpus: Corpus, run: Run, settings: Trai
             f"the trained model has a loss of {trained:.4f} nats, and a new model with its weights "
             f"{expected:.4f}: it keeps a state that training changed, and does not save it"
         )
+
+
+def store_saliency(setup: Setup, corpus: Corpus, run: Run, folder: Path) -> None:
+    """Store what held-out predictions look at; nothing for encoders and synthetic sources."""
+    causal_text = setup.model.backbone.causal and corpus.synthetic is None
+    if causal_text and run.evaluate.saliency:
+        content = evaluation.measure_saliency(setup.model, corpus, run, setup.settings)
+        store.write_json(folder / "saliency.json", content)
 
 
 def sample_text(objective: Objective, corpus: Corpus, run: Run) -> str:

@@ -12,7 +12,7 @@ from bench.config.schema import ControlConfig, is_control
 from bench.records.loading import RunRecord, read_curve_lines, read_json
 from bench.records.schema import shorten
 from bench.records.selection import StoredRun, run_key
-from bench.records.validation import headline_error, result_error
+from bench.records.validation import headline_error, result_error, saliency_error
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size "
@@ -33,6 +33,7 @@ class RunTables(NamedTuple):
     documents: list[pyarrow.Table]  # one, or none
     windows: list[pyarrow.Table]
     evaluations: list[dict[str, Any]]
+    saliency: list[dict[str, Any]]  # what saliency.json holds, where there is one
     damage: list[str]
 
 
@@ -51,6 +52,7 @@ def read_run(run: StoredRun) -> RunTables:
         _read_nats(folder / "documents.parquet", DOCUMENT_COLUMNS, damage),
         _read_nats(folder / "windows.parquet", WINDOW_COLUMNS, damage),
         list(_evaluation_entries(folder, damage)),
+        [{**keys, **content} for content in _read_saliency(folder / "saliency.json", damage)],
         damage,
     )
 
@@ -181,6 +183,15 @@ def _read_text(path: Path, damage: list[str]) -> str:
     except (OSError, ValueError) as error:
         damage.append(f"{path.name} is left out ({error})")
         return ""
+
+
+def _read_saliency(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
+    if path.exists():
+        content = read_json(path)
+        if error := saliency_error(content):
+            damage.append(f"{path.name} is left out ({error})")
+        else:
+            yield content
 
 
 def _read_environment(path: Path, damage: list[str]) -> dict[str, Any]:

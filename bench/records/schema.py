@@ -1,52 +1,13 @@
 """State what each file of a record holds, for validation and for the docs. Imports no torch."""
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from bench.records.record_files import NUMBER as NUMBER
+from bench.records.record_files import RecordFile
+from bench.records.record_files import record_file as _file
 
 SCHEMA = 1
 FINISHED = ("done", "failed", "skipped")
-NONE = type(None)
-NUMBER = (int, float)
-TYPES: dict[str, tuple[type, ...]] = {
-    "text": (str,),
-    "int": (int,),
-    "number": NUMBER,
-    "number or mapping": (int, float, dict),
-    "bool": (bool,),
-    "mapping": (dict,),
-    "list": (list,),
-}
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key of a file, by its dotted path."""
-
-    path: str
-    kind: str  # of TYPES; a trailing ? where it may be missing or null
-    meaning: str
-    types: tuple[type, ...]
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RecordFile:
-    """A file of a record: its name, what it is, and its keys."""
-
-    name: str
-    meaning: str
-    keys: tuple[Key, ...]
-
-
-def _file(name: str, meaning: str, table: str = "") -> RecordFile:
-    """Return a file from a table of its keys: `path | type | meaning`, `?` for optional ones."""
-    rows = [[part.strip() for part in line.split("|")] for line in table.strip().splitlines()]
-    keys = []
-    for path, kind, help in rows:
-        types = TYPES[kind.removesuffix("?")] + ((NONE,) if kind.endswith("?") else ())
-        keys.append(Key(path, kind, help, types, tuple(path.split("."))))
-    return RecordFile(name, meaning, tuple(keys))
-
 
 CONFIG = _file("config.yaml", "the resolved configuration, as the conf/ folder documents it", """
     arch                    | mapping  | class (`_target_`) and options of the architecture
@@ -144,6 +105,25 @@ METRIC = _file("result.json: a metric", "a measured quantity", """
     at     | mapping? | point on an axis, as in `{"length": 256}`
     rounds | list?    | round of each sample, where rounds were paired
 """)  # fmt: skip
+SALIENCY = _file("saliency.json", "what held-out predictions look at: gradient × input", """
+    schema    | int    | version of this format: 1
+    reason    | text   | why there are no numbers; empty where there are
+    part      | text   | part of the data that was sampled
+    context   | int    | tokens of a window
+    distances | list   | first and last distance of each bin, in tokens; the last token has 0
+    shares    | list   | per prediction: the share of saliency in each bin
+    passages  | list   | a mapping per prediction that is shown as text, as below
+    seconds   | number | time it took
+""")  # fmt: skip
+PASSAGE = _file("saliency.json: a passage", "the context of one prediction", """
+    offset      | int    | first token of the context in the part
+    pieces      | list   | texts of the last tokens of the context, in order
+    shares      | list   | share of saliency of each piece
+    target      | text   | the next token, which is explained
+    probability | number | that the model gives it
+    prediction  | text   | the token that the model holds most likely
+    attention   | list   | a mapping per head: layer, head, and weights of each piece
+""")  # fmt: skip
 SUBJECT = _file("subject.json", "what was measured", """
     machine                     | text     | digest of the machine
     subject                     | text     | identity of what was measured
@@ -197,7 +177,7 @@ FILES = (
     _file("documents.parquet", "`document, bytes, tokens, nats` of each held-out document"),
     _file("windows.parquet", "`window, tokens, bytes, nats` of each sampled window"),
     _file("text.txt", "the prompt and what the model generated"),
-    RESULT, METRIC,
+    SALIENCY, PASSAGE, RESULT, METRIC,
     _file("evaluations/<protocol>-<digest>/", "a further score: result.json, documents.parquet"),
     _file(".lock, ../.locks/", "locks of the process that trains and of its command"),
     SUBJECT, CALIBRATION, BASELINES, BASELINE, SEARCH, TRIAL,

@@ -33,6 +33,7 @@ CURVE_COLUMNS = "run arch variant label seed step tokens nats validation_nats".s
 EVALUATION_COLUMNS = (
     "run protocol part status reason data_digest metric unit better sample value note at"
 ).split()
+SALIENCY_COLUMNS = "run arch variant seed reason context distances shares passages".split()
 SUBJECT_COLUMNS = "environment options facts surroundings described".split()
 MEASURE_COLUMNS = (
     "sitting machine subject arch twin status reason metric unit better sample value note at axis "
@@ -58,6 +59,7 @@ class Records:
     documents: pd.DataFrame  # a row per held-out document of a run
     windows: pd.DataFrame  # a row per sampled window of a run, for encoders too
     evaluations: pd.DataFrame  # a row per number of a further evaluation of a run
+    saliency: pd.DataFrame  # a row per run whose predictions were explained
     measures: pd.DataFrame  # a row per number of a measurement
     calibrations: dict[str, dict[str, Any]]  # by session
     checks: dict[str, dict[str, Any]]  # contract results by the architecture's identity
@@ -90,6 +92,7 @@ def read_records(root: Path) -> Records:
         documents=_concatenate(_chain(tables, "documents"), ["run", *DOCUMENT_COLUMNS]),
         windows=_concatenate(_chain(tables, "windows"), ["run", *WINDOW_COLUMNS]),
         evaluations=_sample_table(_chain(tables, "evaluations"), EVALUATION_COLUMNS),
+        saliency=pd.DataFrame(_chain(tables, "saliency"), columns=list(SALIENCY_COLUMNS)),
         measures=_sample_table(list(_measurement_entries(root)), MEASURE_COLUMNS),
         calibrations=_read_calibrations(root),
         checks=contract_results.read_contract_results(root),

@@ -15,7 +15,9 @@ from bench.records.schema import (
     FINISHED,
     METRIC,
     NUMBER,
+    PASSAGE,
     RESULT,
+    SALIENCY,
     SCHEMA,
     SEARCH,
     TRIAL,
@@ -93,6 +95,31 @@ def baselines_error(content: Any) -> str:
         if not all(metric["values"] for metric in line["metrics"]):
             return f"a baseline: {shorten(line['name'])} has no value"
     return ""
+
+
+def saliency_error(content: Any) -> str:
+    """Check what a run's predictions look at."""
+    if error := first_mismatch(content, SALIENCY):
+        return error
+    for passage in content["passages"]:
+        if error := first_mismatch(passage, PASSAGE):
+            return f"a passage: {error}"
+        heads = [head.get("weights") for head in passage["attention"] if isinstance(head, dict)]
+        if not _numbers_of_length([passage["shares"], *heads], len(passage["pieces"])):
+            return "a passage: its pieces, shares and weights are not as many numbers"
+    if not _numbers_of_length(content["shares"], len(content["distances"])):
+        return "shares is not a finite number per prediction and bin"
+    return ""
+
+
+def _numbers_of_length(rows: Sequence[Any], length: int) -> bool:
+    return all(
+        isinstance(row, list)
+        and len(row) == length
+        and all_of_types(row, NUMBER)
+        and all(map(math.isfinite, row))
+        for row in rows
+    )
 
 
 def search_error(content: Any) -> str:

@@ -129,6 +129,7 @@ def test_what_does_not_change_the_weights_does_not() -> None:
         run(suite="other", results="elsewhere", again="all"),
         run(arch={**ARCH, "card": {"summary": "another"}, "family": "y"}),
         run(train=TrainConfig(learning_rate=0.01)),  # as in the YAML
+        run(evaluate=EvaluateConfig(saliency=0)),
     ]
     assert {identity(other) for other in same} == {identity(run())}
 

@@ -136,6 +136,23 @@ LESS: dict[str, tuple[Damage, str]] = {
         content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n'),
         "3 lines are left out of curve.jsonl",
     ),
+    "saliency of a list": (content("saliency.json", []), "saliency.json is left out (it is []"),
+    "saliency without numbers": (
+        content(
+            "saliency.json",
+            {
+                "schema": 1,
+                "reason": "",
+                "part": "test",
+                "context": 8,
+                "distances": [[0, 0], [1, 7]],
+                "shares": [[0.5, None]],
+                "passages": [],
+                "seconds": 0.1,
+            },
+        ),
+        "saliency.json is left out (shares",
+    ),
     "documents that are no table": (raw("documents.parquet"), "documents.parquet is left out"),
     "documents without nats": (
         lambda folder: pd.DataFrame({"document": [1]}).to_parquet(folder / "documents.parquet"),
