@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -26,9 +25,9 @@ from bench.analysis.version_changes import (
 )
 from bench.records.metrics import describe
 from bench.reporting.html_table import Cell, Column, Table, build_table, text_cell
+from bench.reporting.section import HERE, render
 from bench.reporting.terminal import table_text, wrap_line
 
-HERE = Path(__file__).parent
 TITLES = {QUALITY: "Quality", SPEED: "Speed", MEMORY: "Memory"}
 UNCHANGED = (IDENTICAL, WITHIN_THRESHOLD)
 MARKS = {WORSE: "bad", FAILED: "bad", BETTER: "best"}
@@ -41,17 +40,11 @@ CORRECTION = (
 
 def version_page(comparison: VersionComparison, old: Path, new: Path) -> str:
     """Return the page of a comparison as text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("version_page.html").render(
+    return render(
+        "versions.html",
         old=str(old),
         new=str(new),
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        style=Markup((HERE / "static" / "report.css").read_text(encoding="utf-8")),
         failed=bool(comparison.regressions),
         sentences=answer_sentences(comparison),
         tables=[(TITLES[kind], change_table(comparison, kind)) for kind in _kinds(comparison)],
