@@ -3,7 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import ClassVar, NoReturn
 
 # reason code -> what it means; the command prints it behind the sentence, tests assert it
 REASONS = {
@@ -34,6 +34,9 @@ REASONS = {
     "launcher": "the Hydra launcher cannot run this command",
     "not-supported": "the combination is not supported",
     "busy": "another process holds what is needed",
+    "changes-process": "an architecture changes functions or settings of the whole process",
+    "leak": "a score depends on tokens that it must not depend on",
+    "stale-weights": "a trained model computes something else than its saved weights",
     "worker-died": "a worker process ended before its work was done",
 }
 
@@ -47,6 +50,12 @@ class UserError(Exception):
     def __init__(self, message: str, code: str = "invalid-value") -> None:
         super().__init__(message)
         self.code = code
+
+
+class InvalidRun(Exception):
+    """A run whose numbers cannot be trusted: it fails, and its record holds message and `code`."""
+
+    code: ClassVar[str]  # a key of `REASONS`
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,7 +12,13 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from architectures.interface import Backbone
-from bench.model import PLUGIN_ERRORS, LanguageModel, ModelBuildError, describe_error
+from bench.model import (
+    PLUGIN_ERRORS,
+    LanguageModel,
+    ModelBuildError,
+    describe_error,
+    refuse_changes,
+)
 
 MAX_PROBE_LENGTH = 1024  # tokens of the check before training, where the context is longer
 # float64 may differ by this where a Fourier transform or a routing mixes rounding errors
@@ -219,11 +225,13 @@ def check_before_training(model: LanguageModel) -> None:
     name, length = type(model.backbone).__name__, min(model.backbone.context, MAX_PROBE_LENGTH)
     x, other = random_input(model, length), random_input(model, length, seed=1)
     try:
-        with preserve_state(model):
+        with refuse_changes(name, generators=True), preserve_state(model):
             check_output(model.backbone, x)
             if model.backbone.causal:
                 positions = sorted({1, length // 3, length // 2 + 1, length - 1} - {0})
                 check_causal(model.backbone, x, replace_suffixes(x, other, positions))
+    except ModelBuildError:
+        raise
     except CheckFailed as error:
         raise ModelBuildError(f"{name}: {error}") from None
     except PLUGIN_ERRORS as error:

@@ -1,7 +1,8 @@
 """Compare lengths of context and protocols of a causal model on one sample of a part."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -10,6 +11,8 @@ import numpy as np
 from bench.config.schema import EvaluateConfig
 from bench.data import Corpus, Part, Vocabulary
 from bench.evaluation import sampling
+from bench.evaluation.leak_check import PREFIX_ROUNDING_NATS, LeakCheck
+from bench.evaluation.likelihood import EVAL_BATCH, score_targets
 from bench.evaluation.protocols import (
     UNSUPPORTED_ERRORS,
     carried_state_nats,
@@ -42,6 +45,14 @@ class SweepText(NamedTuple):
         return window_nats(
             self.objective, self.part, self.stretches, context, stride, self.settings
         )
+
+    def check_windows(self, context: int) -> None:
+        """Raise LeakDetected where adjacent windows of `context` tokens depend on what follows."""
+        begins = self.stretches.starts[:, None] + np.arange(0, self.stretches.length, context)
+        block = sampling.token_windows(self.part, begins.ravel()[:EVAL_BATCH], context + 1)
+        with LeakCheck(self.objective, self.settings) as check:
+            scoring = score_targets(self.objective, block[:, 1:], self.settings)
+            check.score(f"chunk({context})", block[:, :-1], scoring)
 
 
 def context_sweep(
@@ -83,15 +94,30 @@ def _context_metrics(
     sample: SweepText, text: np.ndarray, where: str
 ) -> tuple[list[Metric], np.ndarray]:
     """Return the loss by allowed context, and the nats (S, length) at the model's own."""
-    metrics, chunk = [], np.zeros(0)
+    metrics, by_length = [], dict[int, np.ndarray]()
     for length in context_lengths(sample.context, sample.stretches.length):
         scoring = partial(sample.window_nats, length, length)
         nats, reason = nats_or_reason(scoring) if length > sample.context else (scoring(), "")
         means = () if nats is None else (float(nats[text].mean()),)
         note = reason or f"{where}, chunk({length})"
         metrics.append(metric("context_nats", means, note, {"context": length}))
-        chunk = nats if length == sample.context and nats is not None else chunk
-    return metrics, chunk
+        by_length |= {} if nats is None else {length: nats}
+    _check_prefixes(sample, by_length)
+    return metrics, by_length.get(sample.context, np.zeros(0))
+
+
+def _check_prefixes(sample: SweepText, by_length: Mapping[int, np.ndarray]) -> None:
+    """Check for leaks where windows differ from shorter ones with the same beginning.
+
+    Nats are (S, length of a stretch). What follows a target is in the longer window alone, and its
+    batch has other rows. An honest model differs by rounding, or where the length counts for it.
+    """
+    for (short, few), (long, more) in itertools.pairwise(by_length.items()):
+        begin = more.reshape(len(more), -1, long)[:, :, :short]
+        parts = few.reshape(len(few), -1, long // short, short)[:, :, 0]
+        if np.abs(begin - parts).max() > PREFIX_ROUNDING_NATS:
+            sample.check_windows(short)
+            sample.check_windows(long)
 
 
 def _protocols(

@@ -10,7 +10,12 @@ import numpy as np
 
 from bench.data import Corpus
 from bench.evaluation import sampling
-from bench.evaluation.likelihood import EVAL_BATCH, target_nats
+from bench.evaluation.leak_check import (
+    PREFIX_ROUNDING_NATS,
+    LeakCheck,
+    Rescore,
+)
+from bench.evaluation.likelihood import EVAL_BATCH, score_targets
 from bench.evaluation.pseudo_likelihood import logits_at
 from bench.records.metrics import Metric, metric
 from bench.training import Masked, Objective, TrainSettings
@@ -91,21 +96,48 @@ def masked_infill_nats(
     windows, places, candidates = hidden
     read = windows.copy()
     read[np.arange(len(windows)), places] = objective.model.mask
-    nats = []
-    for rows in np.split(np.arange(len(windows)), range(EVAL_BATCH, len(windows), EVAL_BATCH)):
-        logits = logits_at(objective, read[rows], places[rows], settings)[:, candidates]
-        nats.append(-logits.double().log_softmax(dim=1).cpu().numpy())
+    batches = np.split(np.arange(len(windows)), range(EVAL_BATCH, len(windows), EVAL_BATCH))
+    with LeakCheck(objective, settings) as check:
+        nats = [
+            check.score(
+                "infilling",
+                read[rows],
+                _candidate_nats(objective, places[rows], candidates, settings),
+                causal=False,
+            )
+            for rows in batches
+        ]
     return np.concatenate(nats)
+
+
+def _candidate_nats(
+    objective: Objective, places: np.ndarray, candidates: np.ndarray, settings: TrainSettings
+) -> Rescore:
+    """Return the function that scores all candidates (C,) at a place of each row: nats (B, C)."""
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        logits = logits_at(objective, read, places[order], settings)[:, candidates]
+        return np.asarray(-logits.double().log_softmax(dim=1).cpu().numpy())
+
+    return rescore
 
 
 def causal_infill_nats(
     objective: Objective, hidden: HiddenTokens, settings: TrainSettings
 ) -> np.ndarray:
-    """Return the same of a causal model, which reads the window with each candidate in place."""
+    """Return the same of a causal model, which reads the window with each candidate in place.
+
+    Rows are equal up to the place: where their nats differ there, the batch is checked for leaks.
+    """
     nats = []
     for window, place in zip(hidden.windows, hidden.places, strict=True):
         rows = np.repeat(window[None], len(hidden.candidates), axis=0)  # (C, L)
         rows[:, place] = hidden.candidates
-        total = target_nats(objective, rows[:, :-1], rows[:, 1:], settings).sum(axis=1)  # (C,)
+        scoring = score_targets(objective, rows[:, 1:], settings)
+        scores = scoring(rows[:, :-1], np.arange(len(rows)))
+        if np.ptp(scores[:, : place - 1], axis=0).max(initial=0.0) > PREFIX_ROUNDING_NATS:
+            with LeakCheck(objective, settings) as check:
+                check.score("infilling", rows[:, :-1], scoring)
+        total = scores.sum(axis=1)  # (C,)
         nats.append(total + np.logaddexp.reduce(-total))
     return np.stack(nats)

@@ -11,6 +11,7 @@ import torch
 
 from bench.data import Part, TokenBlock, Vocabulary, nats_per_unit, windows
 from bench.data.blocks import VALIDATION_BLOCKS, spaced_blocks, take_block
+from bench.evaluation.leak_check import LeakCheck, Rescore
 from bench.records.metrics import Metric, metric
 from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
 
@@ -88,6 +89,21 @@ def target_nats(
         return np.asarray(objective.token_nats(batch).double().cpu().numpy())
 
 
+def score_targets(
+    objective: Objective,
+    targets: np.ndarray,
+    settings: TrainSettings,
+    lengths: np.ndarray | None = None,
+) -> Rescore:
+    """Return the function that scores these targets by `target_nats`, for `LeakCheck`."""
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        unpadded = None if lengths is None else lengths[order]
+        return target_nats(objective, read, targets[order], settings, unpadded)
+
+    return rescore
+
+
 def causal_likelihood(
     objective: Objective,
     part: Part,
@@ -98,21 +114,28 @@ def causal_likelihood(
 ) -> Score:
     """Score every token of a part once, with at most `context` tokens before it.
 
-    The windows lie side by side, or `stride` tokens apart.
+    The windows lie side by side, or `stride` tokens apart. Raises LeakDetected.
     """
     objective.eval()
+    name = protocol_name(context, stride)
     nats = np.zeros(len(part.tokens))
     sums, counts = np.zeros(context), np.zeros(context)  # by position in the window
-    for window in windows(part, context, EVAL_BATCH, stride):
-        scores = target_nats(objective, window.tokens, window.targets, settings, window.lengths)
-        new = window.positions >= 0
-        nats[window.positions[new]] = scores[new]
-        text = new & (window.targets != vocabulary.separator)
-        sums += np.where(text, scores, 0.0).sum(axis=0)
-        counts += text.sum(axis=0)
-    name = f"stride({context}, {stride})" if stride else f"chunk({context})"
+    with LeakCheck(objective, settings) as check:
+        for window in windows(part, context, EVAL_BATCH, stride):
+            scoring = score_targets(objective, window.targets, settings, window.lengths)
+            scores = check.score(name, window.tokens, scoring)
+            new = window.positions >= 0
+            nats[window.positions[new]] = scores[new]
+            text = new & (window.targets != vocabulary.separator)
+            sums += np.where(text, scores, 0.0).sum(axis=0)
+            counts += text.sum(axis=0)
     further = [] if stride else position_metrics(sums, counts)
     return _document_score(name, part, nats, vocabulary, further)
+
+
+def protocol_name(context: int, stride: int) -> str:
+    """Return the name of a protocol of windows in records."""
+    return f"stride({context}, {stride})" if stride else f"chunk({context})"
 
 
 def _document_score(

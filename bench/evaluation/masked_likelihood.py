@@ -15,7 +15,8 @@ import torch
 
 from bench.data import Corpus
 from bench.evaluation import sampling
-from bench.evaluation.likelihood import EVAL_BATCH, target_nats
+from bench.evaluation.leak_check import LeakCheck, Rescore
+from bench.evaluation.likelihood import EVAL_BATCH, score_targets
 from bench.evaluation.pseudo_likelihood import logits_at
 from bench.records.metrics import Metric, metric
 from bench.training import (
@@ -58,7 +59,9 @@ def _nats_per_window(
     """Return the nats of windows (N, L) from left to right, the first token given: (N,)."""
     if isinstance(objective, Masked):
         return np.asarray(left_to_right_nats(objective, windows, settings)[:, 1:].sum(axis=1))
-    nats = target_nats(objective, windows[:, :-1], windows[:, 1:], settings)
+    with LeakCheck(objective, settings) as check:
+        scoring = score_targets(objective, windows[:, 1:], settings)
+        nats = check.score("windows from left to right", windows[:, :-1], scoring)
     return np.asarray(nats.sum(axis=1))
 
 
@@ -96,13 +99,26 @@ def left_to_right_nats(
     hidden = np.arange(length) >= np.arange(length)[:, None]  # (L, L): by the token predicted
     nats = np.zeros(count * length)
     tokens = np.arange(count * length)  # window by window
-    for batch in np.split(tokens, range(EVAL_BATCH, len(tokens), EVAL_BATCH)):
-        rows, places = np.divmod(batch, length)
-        read = np.where(hidden[places], objective.model.mask, windows[rows])  # (B, L)
-        logits = logits_at(objective, read, places, settings)
-        targets = torch.from_numpy(windows[rows, places]).to(settings.device)
-        nats[batch] = logits_nats(logits, targets).double().cpu().numpy()
+    with LeakCheck(objective, settings) as check:
+        for batch in np.split(tokens, range(EVAL_BATCH, len(tokens), EVAL_BATCH)):
+            rows, places = np.divmod(batch, length)
+            read = np.where(hidden[places], objective.model.mask, windows[rows])  # (B, L)
+            scoring = _unmasking(objective, places, windows[rows, places], settings)
+            nats[batch] = check.score("left-to-right unmasking", read, scoring, causal=False)[:, 0]
     return nats.reshape(count, length)
+
+
+def _unmasking(
+    objective: Objective, places: np.ndarray, targets: np.ndarray, settings: TrainSettings
+) -> Rescore:
+    """Return the function that scores a target at a place (B,) of each row, as (B, 1)."""
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        logits = logits_at(objective, read, places[order], settings)
+        nats = logits_nats(logits, torch.from_numpy(targets[order]).to(settings.device))
+        return np.asarray(nats.double().cpu().numpy()[:, None])
+
+    return rescore
 
 
 @torch.no_grad()
@@ -111,7 +127,8 @@ def any_order_bound(
 ) -> np.ndarray:
     """Draw the bound on the nats of windows (N, L) given their first token: (N, draws) float64.
 
-    Each draw hides k of the L - 1 tokens, k from a stratum of its own of 1 … L - 1.
+    Each draw hides k of the L - 1 tokens, k from a stratum of its own of 1 … L - 1. Batches have
+    the shape of those of `left_to_right_nats`, which are checked for leaks.
     """
     count, length = tokens.shape
     targets = torch.from_numpy(np.repeat(tokens, draws, axis=0))  # (N·draws, L)

@@ -1,5 +1,7 @@
 """Score causal models by a protocol: adjacent or overlapping windows, or a carried state."""
 
+import copy
+
 import numpy as np
 import torch
 
@@ -7,6 +9,7 @@ from architectures.interface import State, Unsupported
 from bench.config.schema import EvaluateConfig
 from bench.data import Corpus, Part, Vocabulary, nats_per_unit
 from bench.evaluation import sampling
+from bench.evaluation.leak_check import LeakCheck, ScoredBatch
 from bench.evaluation.likelihood import (
     EVAL_BATCH,
     Score,
@@ -103,30 +106,54 @@ def carried_state_nats(
 ) -> np.ndarray:
     """Return the nats of the `length` tokens after each start, (B, length).
 
-    They are read in pieces of `piece` tokens, through a state that begins empty.
+    They are read in pieces of `piece` tokens, through a state that begins empty. Raises
+    LeakDetected.
     """
     objective.eval()
     state: State = objective.model.init_state(len(starts), length)
-    pieces = []
-    for first in range(0, length, piece):
-        tokens = sampling.token_windows(part, starts + first, min(piece, length - first) + 1)
-        nats, state = _piece_nats(objective.model, tokens, state, settings)
-        pieces.append(nats)
+    pieces, middle = list[np.ndarray](), (length - 1) // piece // 2 * piece
+    with LeakCheck(objective, settings) as check:
+        for first in range(0, length, piece):
+            tokens = sampling.token_windows(part, starts + first, min(piece, length - first) + 1)
+            before = copy.deepcopy(state) if first == middle else None
+            nats, state = _piece_nats(objective.model, tokens, tokens[:, 1:], state, settings)
+            if first == middle:
+                check.add(_scored_piece(objective.model, tokens, nats, before, settings))
+            pieces.append(nats)
     return np.concatenate(pieces, axis=1)
 
 
+def _scored_piece(
+    model: LanguageModel,
+    tokens: np.ndarray,
+    nats: np.ndarray,
+    before: State,
+    settings: TrainSettings,
+) -> ScoredBatch:
+    """Return a scored piece of tokens (B, T + 1) with what checks its nats for leaks."""
+    targets = tokens[:, 1:]
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        return _piece_nats(model, read, targets[order], copy.deepcopy(before), settings)[0]
+
+    return ScoredBatch("carried state", tokens[:, :-1], nats, rescore, fixed_order=True)
+
+
 def _piece_nats(
-    model: LanguageModel, tokens: np.ndarray, state: State, settings: TrainSettings
+    model: LanguageModel,
+    tokens: np.ndarray,
+    targets: np.ndarray,
+    state: State,
+    settings: TrainSettings,
 ) -> tuple[np.ndarray, State]:
-    """Return the nats (B, T) of tokens (B, T + 1) but the first, and the state after them."""
-    block = torch.from_numpy(tokens).to(settings.device)
+    """Return the nats (B, T) of targets (B, T), and the state after as many of the tokens."""
     rows = tokens_per_piece(model.vocabulary)
+    flat = torch.from_numpy(targets).to(settings.device).flatten()
     with autocast(settings):
-        hidden, state = model.hidden(block[:, :-1], state)  # (B, T, D)
-        pairs = zip(
-            hidden.flatten(0, 1).split(rows), block[:, 1:].flatten().split(rows), strict=True
-        )
-        nats = torch.cat([logits_nats(model.head(states), targets) for states, targets in pairs])
+        read = torch.from_numpy(tokens[:, : targets.shape[1]]).to(settings.device)
+        hidden, state = model.hidden(read, state)  # (B, T, D)
+        pairs = zip(hidden.flatten(0, 1).split(rows), flat.split(rows), strict=True)
+        nats = torch.cat([logits_nats(model.head(states), ones) for states, ones in pairs])
     return nats.view(len(tokens), -1).double().cpu().numpy(), state
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.data import Part, Vocabulary
+from bench.evaluation.leak_check import LeakCheck, Rescore
 from bench.evaluation.likelihood import EVAL_BATCH, Score, perplexity
 from bench.evaluation.sampling import token_windows
 from bench.records.metrics import Metric, metric
@@ -40,8 +41,25 @@ def pseudo_likelihood(
     """Score a seeded sample of positions, drawn evenly from all windows that are full.
 
     With subword tokens the later tokens of the same word are hidden too (Kauf & Ivanova 2023).
+    Raises LeakDetected.
     """
     objective.eval()
+    name = f"pseudo({context}, {positions} positions)"
+    windows, places, counts = _draw_positions(part, context, vocabulary, positions)
+    nats = []
+    with LeakCheck(objective, settings) as check:
+        for rows in np.split(np.arange(positions), range(EVAL_BATCH, positions, EVAL_BATCH)):
+            tokens, hidden = windows[rows], _hidden_places(windows[rows], places[rows], vocabulary)
+            read = np.where(hidden, objective.model.mask, tokens)
+            scoring = _score_hidden(objective, tokens, places[rows], vocabulary, settings)
+            nats.append(check.score(name, read, scoring, causal=False)[:, 0])
+    return Score(name, _pseudo_metrics(np.concatenate(nats)[counts]), None)
+
+
+def _draw_positions(
+    part: Part, context: int, vocabulary: Vocabulary, positions: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return windows (P, T), the place of one token of each, (P,), and which of these count."""
     generator = np.random.default_rng([SEED, positions])
     length = min(context, len(part.tokens) - 1)
     starts = 1 + length * generator.integers(0, (len(part.tokens) - 1) // length, positions)
@@ -49,15 +67,7 @@ def pseudo_likelihood(
     counts = part.tokens[starts + places] != vocabulary.separator
     if part.loss_mask is not None:
         counts &= part.loss_mask[starts + places]
-    batches = np.split(np.arange(positions), range(EVAL_BATCH, positions, EVAL_BATCH))
-    nats = [
-        _hidden_nats(
-            objective, token_windows(part, starts[rows], length), places[rows], vocabulary, settings
-        )
-        for rows in batches
-    ]
-    metrics = _pseudo_metrics(np.concatenate(nats)[counts])
-    return Score(f"pseudo({context}, {positions} positions)", metrics, None)
+    return token_windows(part, starts, length), places, counts
 
 
 def _pseudo_metrics(scored: np.ndarray) -> list[Metric]:
@@ -71,26 +81,35 @@ def _pseudo_metrics(scored: np.ndarray) -> list[Metric]:
     ]
 
 
-def _hidden_nats(
+def _score_hidden(
     objective: Objective,
     tokens: np.ndarray,
     places: np.ndarray,
     vocabulary: Vocabulary,
     settings: TrainSettings,
-) -> np.ndarray:
-    """Return the nats of the token at one place (B,) of each window (B, T), which is hidden."""
+) -> Rescore:
+    """Return the function that scores the token at one place (B,) of each window: nats (B, 1)."""
+    targets = tokens[np.arange(len(tokens)), places]
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        logits = logits_at(objective, read, places[order], settings)
+        logits[:, vocabulary.separator] = -math.inf  # a hidden token of a text is known to be text
+        goals = torch.from_numpy(targets[order])
+        nats = functional.cross_entropy(logits.float().cpu(), goals, reduction="none")
+        return np.asarray(nats.double().numpy()[:, None])
+
+    return rescore
+
+
+def _hidden_places(tokens: np.ndarray, places: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """Return which tokens (B, T) are hidden: one a row, and the later tokens of its word."""
     rows = np.arange(len(tokens))
-    targets = torch.from_numpy(tokens[rows, places])
     hidden = np.zeros(tokens.shape, dtype=bool)
     hidden[rows, places] = True
     if vocabulary.continues_word is not None:
         for row, place in zip(rows, places, strict=True):
             hidden[row, place + 1 : _word_end(tokens[row], place, vocabulary)] = True
-    read = np.where(hidden, objective.model.mask, tokens)
-    logits = logits_at(objective, read, places, settings)
-    logits[:, vocabulary.separator] = -math.inf  # a hidden token of a text is known to be text
-    nats = functional.cross_entropy(logits.float().cpu(), targets, reduction="none")
-    return np.asarray(nats.double().numpy())
+    return hidden
 
 
 def _word_end(tokens: np.ndarray, place: int, vocabulary: Vocabulary) -> int:

@@ -5,6 +5,7 @@ noise of the text cancels. A model below the oracle by more than chance saw what
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from scipy.special import ndtr, stdtrit
 
 from bench.data import Part, SyntheticSource, WindowBatch, windows
 from bench.evaluation import Score
+from bench.evaluation.leak_check import LeakCheck, LeakDetected, ScoredBatch
 from bench.records.metrics import Metric, metric
 from bench.training import Batch, Objective, TrainSettings, autocast
 
@@ -20,29 +22,23 @@ LEAK_STANDARD_ERRORS = 4.0  # below the oracle that are not chance, with many wi
 ROUNDING_NATS = 1e-6  # nats per token that float32 may put an optimal model below the oracle
 
 
-class LeakDetected(Exception):
-    """A model below the best possible loss; the message says by how much."""
-
-
 @torch.no_grad()
 def causal_regret(
     objective: Objective, part: Part, law: SyntheticSource, context: int, settings: TrainSettings
 ) -> Score:
     """Score a causal model and the oracle in adjacent windows. Raises LeakDetected."""
     objective.eval()
-    sums = [
-        _window_sums(objective, part, law, window, settings)
-        for window in windows(part, context, REGRET_BATCH)
-    ]
-    return Score(f"chunk({context})", regret_metrics(np.concatenate(sums)), None)
+    name, sums = f"chunk({context})", []
+    with LeakCheck(objective, settings) as check:
+        for window in windows(part, context, REGRET_BATCH):
+            nats, hits = _model_nats_and_hits(objective, window, settings)
+            sums.append(_window_sums(nats, hits, part, law, window))
+            check.add(_scored_batch(name, objective, window, nats, settings))
+    return Score(name, regret_metrics(np.concatenate(sums)), None)
 
 
 def _window_sums(
-    objective: Objective,
-    part: Part,
-    law: SyntheticSource,
-    window: WindowBatch,
-    settings: TrainSettings,
+    nats: np.ndarray, hits: np.ndarray, part: Part, law: SyntheticSource, window: WindowBatch
 ) -> np.ndarray:
     """Return sums per window, (B, 5), over the tokens that count.
 
@@ -51,7 +47,6 @@ def _window_sums(
     counted = window.positions >= 0
     if part.loss_mask is not None:
         counted &= part.loss_mask[window.positions]
-    nats, hits = _model_nats_and_hits(objective, window, counted, settings)
     # the oracle sees what the window shows
     oracle = law.oracle(np.concatenate([window.tokens[:, :1], window.targets], axis=1))
     best, named = oracle.nats[:, 1:], oracle.most_likely[:, 1:] == window.targets
@@ -59,13 +54,27 @@ def _window_sums(
     return np.stack([np.where(counted, one, 0.0).sum(axis=1) for one in columns], axis=1)
 
 
+def _scored_batch(
+    name: str, objective: Objective, window: WindowBatch, nats: np.ndarray, settings: TrainSettings
+) -> ScoredBatch:
+    """Return a scored batch with what checks its nats for leaks."""
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        rows = replace(
+            window, tokens=read, targets=window.targets[order], lengths=window.lengths[order]
+        )
+        return _model_nats_and_hits(objective, rows, settings)[0]
+
+    return ScoredBatch(name, window.tokens, nats, rescore)
+
+
 def _model_nats_and_hits(
-    objective: Objective, window: WindowBatch, counted: np.ndarray, settings: TrainSettings
+    objective: Objective, window: WindowBatch, settings: TrainSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the nats, (B, T) float64, and hits, (B, T), of the targets of a window batch."""
     tokens, targets = torch.from_numpy(window.tokens), torch.from_numpy(window.targets)  # (B, T)
-    weights, lengths = torch.from_numpy(counted).float(), torch.from_numpy(window.lengths)
-    batch = Batch(tokens, targets, weights, lengths).to(settings.device)
+    lengths = torch.from_numpy(window.lengths)
+    batch = Batch(tokens, targets, torch.ones(targets.shape), lengths).to(settings.device)
     with autocast(settings):
         nats, hits = objective.token_nats_and_hits(batch)
     return nats.double().cpu().numpy(), hits.cpu().numpy()

@@ -8,11 +8,18 @@ import torch
 
 from architectures.interface import Unsupported
 from bench import evaluation
+from bench.config.errors import InvalidRun
 from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import Score, suite
 from bench.evaluation.generation import continue_text
-from bench.model import COUNT_KEYS, LanguageModel, build_model, count_parameters
+from bench.model import (
+    COUNT_KEYS,
+    LanguageModel,
+    build_model,
+    count_parameters,
+    unchanged_process,
+)
 from bench.records import store
 from bench.records.metrics import Metric, metric
 from bench.training import (
@@ -29,8 +36,10 @@ CHECK_BLOCKS = 4  # of held-out text, for the comparison of a model with its sav
 TOLERANCE, TOLERANCE_MIXED = 1e-3, 1e-2  # nats per token, in float32 and in mixed precision
 
 
-class StaleWeights(Exception):
+class StaleWeights(InvalidRun):
     """A trained model that does not compute what its weights say; the message has both losses."""
+
+    code = "stale-weights"
 
 
 class TrainingSummary(NamedTuple):
@@ -45,7 +54,7 @@ class TrainingSummary(NamedTuple):
 def finalize(
     setup: Setup, corpus: Corpus, run: Run, folder: Path, summary: TrainingSummary
 ) -> None:
-    """Score and record what was trained. Raises Diverged without a finite score, StaleWeights."""
+    """Score and record what was trained. Raises Diverged without a finite score, InvalidRun."""
     objective, model = setup.objective, setup.model
     save_weights(folder / "checkpoint", model, corpus.vocabulary, model.backbone.width)
     check_weights(objective, corpus, run, setup.settings)
@@ -63,8 +72,12 @@ def finalize(
 
 
 def score_and_store(setup: Setup, corpus: Corpus, run: Run, folder: Path) -> Score:
-    """Score a model on held-out text, and store its scores by document and by window."""
-    score, windows = suite.score_model(setup.objective, corpus, run, setup.settings)
+    """Score a model on held-out text, and store its scores by document and by window.
+
+    Raises InvalidRun for scores that cannot be trusted.
+    """
+    with unchanged_process(type(setup.model.backbone).__name__):
+        score, windows = suite.score_model(setup.objective, corpus, run, setup.settings)
     if name := evaluation.first_non_finite(score.metrics):
         raise Diverged(setup.settings.steps, f"{name} of the trained model")
     store.write_parquet(folder / "documents.parquet", score.documents)

@@ -13,14 +13,14 @@ from filelock import FileLock
 from architectures.interface import Unsupported
 from bench import data, planning
 from bench.cli.console import setup_logging
-from bench.config.errors import UserError
+from bench.config.errors import InvalidRun, UserError
 from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
 from bench.data import Corpus
-from bench.evaluation import regret, suite
-from bench.execution.finalize import StaleWeights, finalize
+from bench.evaluation import suite
+from bench.execution.finalize import finalize
 from bench.execution.fit import fit
-from bench.model import build_sized_model, describe_error
+from bench.model import build_sized_model, describe_error, unchanged_process
 from bench.planning import budget
 from bench.records import source, store
 from bench.system import signals
@@ -49,7 +49,7 @@ def train_and_score(run: Run, folder: Path) -> None:
     """Train, score and record one run.
 
     Raises UserError before training, Unsupported if the architecture cannot do what is requested,
-    Diverged, LeakDetected and StaleWeights.
+    Diverged and InvalidRun.
     """
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # denormal numbers would take a hundred times as long
@@ -62,7 +62,8 @@ def train_and_score(run: Run, folder: Path) -> None:
     origin = record_origin(run, folder, corpus, trained)
     compiling = compile_and_warm_up(trained, run)
     shard_parameters(trained.objective, group)
-    summary = fit(trained, corpus, run, folder, origin)._replace(compile_seconds=compiling)
+    with unchanged_process(type(trained.model.backbone).__name__):
+        summary = fit(trained, corpus, run, folder, origin)._replace(compile_seconds=compiling)
     if group.sharded:
         trained = gather_model(run, trained, corpus.vocabulary.size)
     group.destroy()
@@ -175,8 +176,8 @@ def failure(error: BaseException) -> tuple[int, str, dict[str, Any]]:
             return EXIT_FAILED, str(error), {"diverged": error.step}
         case SystemExit():  # of the architecture: its code 0 would pass for success
             return EXIT_FAILED, describe_error(error), {}
-        case regret.LeakDetected() | StaleWeights():
-            return EXIT_FAILED, str(error), {}
+        case InvalidRun():
+            return EXIT_FAILED, str(error), {"code": error.code}
         case MemoryError() | RuntimeError() if is_out_of_memory(error):
             line = str(error).partition("\n")[0]
             return EXIT_FAILED, f"out of memory: {line}", {}

@@ -6,7 +6,9 @@ from bench.model.plugin import (
     ModelBuildError,
     backbone_class,
     describe_error,
+    refuse_changes,
 )
+from bench.model.process_state import ProcessChanged, unchanged_process
 from bench.model.sizing import (
     COUNT_KEYS,
     build_on_meta,
@@ -23,6 +25,7 @@ __all__ = [
     "PLUGIN_ERRORS",
     "LanguageModel",
     "ModelBuildError",
+    "ProcessChanged",
     "backbone_class",
     "build_model",
     "build_on_meta",
@@ -31,7 +34,9 @@ __all__ = [
     "describe_error",
     "initialise",
     "is_offered_width",
+    "refuse_changes",
     "solve_width",
     "state_bytes",
+    "unchanged_process",
     "width_for_size",
 ]

@@ -11,7 +11,13 @@ from torch.nn import functional
 from architectures.interface import Backbone, State
 from architectures.layers import LightModule, RMSNorm
 from bench.config.schema import constructor_options
-from bench.model.plugin import PLUGIN_ERRORS, backbone_class, build_error
+from bench.model.plugin import (
+    PLUGIN_ERRORS,
+    ModelBuildError,
+    backbone_class,
+    build_error,
+    refuse_changes,
+)
 
 EMBEDDING_STD = 0.02
 MATRIX_GAIN = 0.5  # 1: attention without query and key norms trains badly at a high learning rate
@@ -104,11 +110,29 @@ def build_model(
     Raise ModelBuildError where the constructor fails.
     """
     backbone = backbone_class(arch)
-    with torch.random.fork_rng(devices=[]):
+    with refuse_changes(backbone.__name__, generators=True), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         try:
             model = LanguageModel(backbone(width, context, **constructor_options(arch)), vocabulary)
             initialise(model)
         except PLUGIN_ERRORS as error:
             raise build_error(backbone, width, error) from None
+        _check_initial_values(model, seed)
     return model.to(device)
+
+
+def _check_initial_values(model: LanguageModel, seed: int) -> None:
+    """Raise ModelBuildError for a seed that is not the run's, or parameters in another precision.
+
+    The harness trains float32 parameters, and records the precision of products.
+    """
+    name = type(model.backbone).__name__
+    if torch.initial_seed() != seed:
+        message = f"{name} seeds torch's generator: its initial values would ignore the run's seed"
+        raise ModelBuildError(f"{message}; draw from the generator as it is", "changes-process")
+    for key, parameter in model.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise ModelBuildError(
+                f"{name} has a parameter of another precision: {key} is {parameter.dtype}, "
+                "parameters are torch.float32",
+            )

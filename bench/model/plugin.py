@@ -2,13 +2,17 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal, get_args, get_origin
 
 from architectures.interface import Backbone
 from bench.config.errors import UserError, nearest
 from bench.config.plugins import install_hint
 from bench.config.schema import constructor_options
+from bench.model.process_state import ProcessChanged, unchanged_process
 
 # whatever a plug-in may raise: sys.exit in it must not end the command, least of all with code 0
 PLUGIN_ERRORS = (Exception, SystemExit)
@@ -32,7 +36,9 @@ def backbone_class(arch: Mapping[str, Any]) -> type[Backbone]:
     if not module:
         raise ModelBuildError(f"_target_: {target} names no module: write it as my_module.{target}")
     try:
-        backbone = getattr(importlib.import_module(module), name)
+        backbone = getattr(_import_module(module, target), name)
+    except ModelBuildError:
+        raise
     except PLUGIN_ERRORS as error:
         raise ModelBuildError(
             f"_target_: {target} cannot be imported: {describe_error(error)}{install_hint(error)}"
@@ -44,6 +50,28 @@ def backbone_class(arch: Mapping[str, Any]) -> type[Backbone]:
         )
     _check_options(backbone, constructor_options(arch))
     return backbone
+
+
+def _import_module(module: str, target: str) -> types.ModuleType:
+    """Return a module. Raise ModelBuildError where its import changes the process."""
+    if module in sys.modules:
+        return sys.modules[module]
+    try:
+        with refuse_changes(f"_target_: the import of {target}", generators=True):
+            return importlib.import_module(module)
+    except ModelBuildError:
+        sys.modules.pop(module, None)  # so that the next import is refused too
+        raise
+
+
+@contextmanager
+def refuse_changes(subject: str, generators: bool = False) -> Iterator[None]:
+    """Raise ModelBuildError where what runs inside changes the process, once that is undone."""
+    try:
+        with unchanged_process(subject, generators):
+            yield
+    except ProcessChanged as error:
+        raise ModelBuildError(str(error), error.code) from None
 
 
 def _check_options(backbone: type[Backbone], options: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from bench.model.plugin import (
     backbone_class,
     build_error,
     one_line,
+    refuse_changes,
 )
 from bench.system import host
 
@@ -61,7 +62,8 @@ def solve_width(
     size = cache(partial(_size_at_width, backbone, options, context, vocabulary, counted))
     # beyond it the embedding alone, or one byte of each channel, exceeds the budget
     ceiling = min(MAX_WIDTH, budget // (vocabulary + 1 if counted == "all" else 1))
-    best = _largest_within(size, budget, ceiling)
+    with refuse_changes(backbone.__name__):
+        best = _largest_within(size, budget, ceiling)
     if best:
         return best
     raise ModelBuildError(_no_width_reason(backbone, budget, size, counted), "no-width")

@@ -15,6 +15,7 @@ from bench.data import Corpus, Part
 from bench.data.synthetic.base import open_synthetic
 from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
+from bench.evaluation.leak_check import LeakDetected
 from bench.records.metrics import Metric
 from bench.training import train_settings
 from bench.training.objective import Batch, Causal, Masked
@@ -197,7 +198,7 @@ def test_the_regret_of_windows_is_against_the_oracle_that_was_given_their_first_
     assert value(found, "left_to_right_regret_standard_error") == pytest.approx(
         noise.std(ddof=1) / 7 / np.sqrt(50), rel=1e-6
     )
-    with pytest.raises(regret.LeakDetected, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
+    with pytest.raises(LeakDetected, match=re.escape(f"leak: {noise.mean() / 7:.4f} nats")):
         regret.window_regret_metrics(known, tokens, best - noise)
 
 

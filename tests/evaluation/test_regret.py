@@ -18,6 +18,7 @@ from bench.config.schema import DataConfig, Run, SizeConfig, SyntheticConfig, Tr
 from bench.config.validation import validate_run
 from bench.data import Corpus
 from bench.evaluation import regret
+from bench.evaluation.leak_check import LeakDetected
 from bench.execution import worker
 from bench.training import train_settings
 from bench.training.objective import Causal, Masked
@@ -122,7 +123,7 @@ def test_a_leak_is_reported_beyond_four_standard_errors(errors: float, leaks: bo
     )
     if leaks:
         with pytest.raises(
-            regret.LeakDetected,
+            LeakDetected,
             match=r"^leak: 0\.\d+ nats per token below the best that is possible \(4 standard",
         ):
             regret.regret_metrics(sums)
@@ -143,7 +144,7 @@ def test_a_perfect_model_on_few_windows_is_hardly_ever_reported_as_a_leak(window
         )
         try:
             regret.regret_and_error(sums)
-        except regret.LeakDetected:
+        except LeakDetected:
             caught += 1
     assert caught <= 2
 
