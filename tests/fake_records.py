@@ -48,7 +48,10 @@ DATA_FACTS = {
 
 
 def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
-    """A resolved run of a made-up architecture. `changes`: learning_rate, data, tokenizer, parameters, steps."""
+    """A resolved run of a made-up architecture.
+
+    `changes`: learning_rate, data, tokenizer, parameters, steps, family, tune.
+    """
     names = {
         "arch": arch,
         "data": changes.get("data", "python_docs"),
@@ -56,7 +59,12 @@ def make_run(root: Path, arch: str, seed: int = 0, **changes: Any) -> Run:
         "objective": "auto",
     }
     return Run(
-        arch={"_target_": f"made_up.{arch}.Model", "layers": 4, "family": "family of " + arch},
+        arch={
+            "_target_": f"made_up.{arch}.Model",
+            "layers": 4,
+            "family": changes.get("family", "family of " + arch),
+            **({"tune": changes["tune"]} if "tune" in changes else {}),
+        },
         data=DataConfig(
             source="python_docs",
             path=changes.get("data", ""),

@@ -1,6 +1,8 @@
 """Turn records into comparable numbers: no HTML, no plotting."""
 
 from bench.analysis.aggregate import VariantTables, aggregate_variants, summary_table
+from bench.analysis.answer import Answer, Gap, Rank
+from bench.analysis.badges import Badge, row_badges
 from bench.analysis.build import Analysis, build
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair
@@ -12,8 +14,12 @@ from bench.analysis.verdicts import Verdicts
 
 __all__ = [
     "Analysis",
+    "Answer",
+    "Badge",
     "Comparison",
+    "Gap",
     "MeasuredSession",
+    "Rank",
     "ScalingSeries",
     "ScalingStudy",
     "SpeedGroup",
@@ -25,6 +31,7 @@ __all__ = [
     "build",
     "laws_table",
     "parse_target",
+    "row_badges",
     "scaling_table",
     "summary_table",
     "target_columns",

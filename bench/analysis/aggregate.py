@@ -6,48 +6,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis import budgets
+from bench.analysis import budgets, convergence
 from bench.analysis.sessions import PEAK_MEMORY, RATES, MeasuredSession, scalar_point
+from bench.analysis.summary_columns import (
+    COST_COLUMNS,
+    CSV_NAMES,
+    FACTS,
+    REGRET_COLUMNS,
+    SAMPLED_COLUMNS,
+    SUMMARY_COLUMNS,
+    WHOLE_NUMBERS,
+)
 from bench.records.labels import recipe
 from bench.records.loading import UNREADABLE
 from bench.records.tables import Records
 from bench.stats import jackknife_changes, mean_interval
 
-SUMMARY_COLUMNS = """
-    arch variant data data_digest tokenizer size objective protocol parameters seeds status reason
-    bits_per_byte bits_per_byte_low bits_per_byte_high perplexity pseudo_perplexity
-    train_tokens_per_second prefill_tokens_per_second decode_tokens_per_second
-    peak_train_memory_bytes state_bytes train_seconds tokens_seen
-    label part parameters_without_embedding parameters_in_products width budget_slack
-    bits_per_byte_seed_deviation bits_per_byte_basis pseudo_perplexity_standard_error seeds_asked
-    machine sitting precision lossy control parameters_active regret regret_standard_error
-    nats_per_token oracle_nats_per_token accuracy oracle_accuracy learning_rate trials untuned
-    left_to_right_bits_per_byte left_to_right_standard_error any_order_bits_per_byte
-    any_order_standard_error filling_accuracy filling_nats chunk_bits_per_byte
-    stride_bits_per_byte stateful_bits_per_byte left_to_right_regret
-    left_to_right_regret_standard_error
-""".split()
-REGRET_COLUMNS = SUMMARY_COLUMNS[
-    SUMMARY_COLUMNS.index("regret") : SUMMARY_COLUMNS.index("learning_rate")
-]
-SAMPLED_COLUMNS = SUMMARY_COLUMNS[SUMMARY_COLUMNS.index("left_to_right_bits_per_byte") :]
-COST_COLUMNS = """
-    parameters parameters_active parameters_without_embedding parameters_in_products width
-    budget_slack train_seconds tokens_seen state_bytes
-""".split()
-WHOLE_NUMBERS = """
-    parameters seeds parameters_without_embedding parameters_in_products parameters_active width
-    tokens_seen seeds_asked
-""".split()
 VARIANT_KEY = ["variant", "control", "data_digest", "objective", "protocol", "part", "precision"]
-FACTS = """
-    arch family subject label data tokenizer size lossy text_digest budget matched length context
-    recipe learning_rate trials untuned
-""".split()
 MEASURED_METRICS = (*RATES, PEAK_MEMORY, "state_bytes")
 PERPLEXITIES, PSEUDO_ERROR = ("perplexity", "pseudo_perplexity"), "pseudo_perplexity_standard_error"
 LOG2 = float(np.log(2))
 CONTROL_SUFFIX = " again"  # behind the label of the A/A control
+DUPLICATE = "-again"  # behind the key of its row
 
 
 @dataclass(frozen=True)
@@ -69,17 +49,21 @@ def aggregate_variants(records: Records, sessions: list[MeasuredSession]) -> Var
     done = runs[runs["status"] == "done"]
     means = done.groupby("row")[[name for name in metrics if name in done]].mean()
     documents = _mean_nats(records.documents, done)
-    costs = done.reindex(columns=COST_COLUMNS).astype(float).groupby(done["row"]).median()
     tables = [
         _describe_variants(runs),
         _scores(done, documents),
         means.reindex(columns=SAMPLED_COLUMNS).astype(float),
-        costs,
+        _median_costs(done),
         _mean_regrets(done),
+        convergence.late_losses(records.curves, done),
     ]
-    summary = tables[0].join(pd.concat(tables[1:], axis=1))
+    summary = _join_speeds(tables[0].join(pd.concat(tables[1:], axis=1)), sessions)
     windows = _mean_nats(records.windows.rename(columns={"window": "document"}), done)
-    return VariantTables(_join_speeds(summary, sessions), runs, documents, windows, means)
+    return VariantTables(summary, runs, documents, windows, means)
+
+
+def _median_costs(done: pd.DataFrame) -> pd.DataFrame:
+    return done.reindex(columns=COST_COLUMNS).astype(float).groupby(done["row"]).median()
 
 
 def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +78,9 @@ def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
         "learning_rate": budgets.learning_rate,
         "trials": budgets.search_trials,
         "untuned": budgets.search_edge,
+        "rate_origin": budgets.rate_origin,
+        "searched_steps": budgets.searched_steps,
+        "rate_elsewhere": budgets.rate_elsewhere,
         "recipe": recipe,
         "context": lambda config: config["size"]["context"],
     }
@@ -105,7 +92,18 @@ def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:
         lossy=[bool((one.get("data") or {}).get("lossy")) for one in runs["provenance"]],
     )
     table = _fill_settings(table)
-    return table.assign(row=table.groupby(VARIANT_KEY, sort=False).ngroup())
+    table = table.assign(row=table.groupby(VARIANT_KEY, sort=False).ngroup())
+    return table.assign(row_key=_row_keys(table))
+
+
+def _row_keys(runs: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the stable name of each run's row: architecture and variant, numbered if ambiguous."""
+    again = runs["control"].astype(bool).map({True: DUPLICATE, False: ""}).astype(str)
+    keys = runs["arch"].astype(str) + "-" + runs["variant"].astype(str) + again
+    firsts = keys.groupby(runs["row"]).first()
+    number = firsts.groupby(firsts).cumcount()
+    suffix = ("-" + (number + 1).astype(str)).where(number > 0, "")
+    return (firsts + suffix).reindex(runs["row"]).set_axis(runs.index)
 
 
 def _fill_settings(table: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +126,7 @@ def _metrics_by_run(values: pd.DataFrame) -> pd.DataFrame:
 def _describe_variants(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the facts of each variant, how many seeds are done, and why the others are not."""
     groups = runs.groupby("row")
-    facts = groups[[*FACTS, *VARIANT_KEY]].first().assign(stale=groups["stale"].any())
+    facts = groups[[*FACTS, *VARIANT_KEY, "row_key"]].first().assign(stale=groups["stale"].any())
     labels = facts["label"].astype(str)  # without any run it would be a column of numbers
     facts["label"] = labels.where(~facts["control"].astype(bool), labels + CONTROL_SUFFIX)
     done = runs[runs["status"] == "done"].groupby("row")["seed"].nunique()
@@ -222,12 +220,14 @@ def _join_speeds(summary: pd.DataFrame, sessions: list[MeasuredSession]) -> pd.D
     """Join the medians of the machine that measured most; later sessions replace earlier ones."""
     table = summary.reindex(columns=list(dict.fromkeys([*summary.columns, *SUMMARY_COLUMNS])))
     table[["machine", "sitting"]] = table[["machine", "sitting"]].astype(object)
+    table["training_memory_bytes"] = table["training_memory_bytes"].astype(float)
     largest = max(sessions, key=lambda one: (len(one.medians), one.name), default=None)
     for session in (one for one in sessions if largest and one.machine == largest.machine):
         rows = table["subject"].isin(session.medians.index)
         measured = _measured_values(session, table.loc[rows])
         table.loc[rows, list(MEASURED_METRICS)] = measured.to_numpy()
         table.loc[rows, ["machine", "sitting"]] = [session.machine, session.name]
+        table.loc[rows, "training_memory_bytes"] = table["subject"].map(session.training_memory)
     return table
 
 
@@ -245,4 +245,4 @@ def summary_table(variants: VariantTables, more: pd.DataFrame) -> pd.DataFrame:
     table = variants.summary[SUMMARY_COLUMNS].join(more)
     table = table.sort_values(["data", "data_digest", "objective", "arch", "variant"])
     numbers = {name: table[name].astype(float).round().astype("Int64") for name in WHOLE_NUMBERS}
-    return table.assign(**numbers)
+    return table.assign(**numbers).rename(columns=CSV_NAMES)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.analysis.families import contenders
 from bench.analysis.formatting import format_fixed, join_words
 from bench.records.tables import Records
 
@@ -77,3 +78,22 @@ def baselines_in_range(
         elif value == value:
             off.append(f"{name} {format_fixed(value)}")
     return drawn, f"Reference lines off the scale: {join_words(off)}." if off else ""
+
+
+class BaselineSplit(NamedTuple):
+    """The labels of rows clearly better than a baseline, clearly worse, and neither."""
+
+    better: list[str]
+    worse: list[str]
+    unclear: list[str]
+
+
+def split_by_baseline(table: pd.DataFrame, baselines: Baselines) -> BaselineSplit | None:
+    """Split the rows by the best baseline with their context; None without one."""
+    if (best := baselines.best) is None:
+        return None
+    rows = contenders(table)
+    better = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < best.bits_per_byte
+    worse = rows["bits_per_byte_low"].fillna(rows["bits_per_byte"]) > best.bits_per_byte
+    parts = (better, worse, ~better & ~worse)
+    return BaselineSplit(*([*rows.loc[part, "label"].map(str)] for part in parts))

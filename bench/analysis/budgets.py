@@ -1,5 +1,6 @@
 """What a run's configuration says about its budgets and its learning rate."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,8 @@ from bench.config.schema import tuned_learning_rate
 
 Config = Mapping[str, Any]
 TOKENS = "tokens"
+OWN_SEARCH, NOTED_SEARCH, BY_HAND = "own search", "search of the YAML", "by hand"
+SEARCH_NOTE = re.compile(r"size=(?P<size>\S+), (?P<steps>[\d,]+) steps of (?P<data>.+)")
 COUNT_NAMES = {
     "all": "parameters",
     "without_embedding": "parameters without embeddings",
@@ -59,10 +62,48 @@ def _search(config: Config) -> Config:
     return (config["arch"].get("tune") or {}) if by_yaml else {}
 
 
+def _is_own_search(config: Config) -> bool:
+    return bool((config.get("tune") or {}).get("trials"))
+
+
 def search_settings_text(config: Config) -> str:
     """Return where the search that a YAML notes was made; empty for the run's own."""
-    own = (config.get("tune") or {}).get("trials")
-    return "" if own else str(_search(config).get("searched") or "")
+    return "" if _is_own_search(config) else str(_search(config).get("searched") or "")
+
+
+def rate_origin(config: Config) -> str:
+    """Return where the learning rate comes from: `OWN_SEARCH`, `NOTED_SEARCH` or `BY_HAND`."""
+    if not search_trials(config):
+        return BY_HAND
+    return OWN_SEARCH if _is_own_search(config) else NOTED_SEARCH
+
+
+def searched_steps(config: Config) -> float:
+    """Return the steps of a trial of the search that found the rate; NaN where none is noted."""
+    if rate_origin(config) == OWN_SEARCH:
+        return float(config["tune"].get("steps") or config["train"]["steps"])
+    noted = SEARCH_NOTE.fullmatch(search_settings_text(config))
+    return float(noted["steps"].replace(",", "")) if noted else float("nan")
+
+
+def rate_elsewhere(config: Config) -> str:
+    """Return in what the search that found the rate differs from the run: steps, size, data.
+
+    `unnoted` where an architecture's YAML names a search and not where it was made.
+    """
+    origin = rate_origin(config)
+    if origin == BY_HAND:
+        return ""
+    noted = SEARCH_NOTE.fullmatch(search_settings_text(config))
+    if origin == NOTED_SEARCH and not noted:
+        return "unnoted"
+    names = config["names"]
+    differs = {
+        "steps": searched_steps(config) != config["train"]["steps"],
+        "size": noted is not None and noted["size"] != names["size"],
+        "data": noted is not None and noted["data"] != names["data"],
+    }
+    return ", ".join(name for name, is_other in differs.items() if is_other)
 
 
 def search_trials(config: Config) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from bench.analysis.aggregate import VariantTables, aggregate_variants
+from bench.analysis.answer import Answer
+from bench.analysis.answers import build_answers
 from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
 from bench.analysis.scaling import ScalingStudy, scaling_studies
 from bench.analysis.session_builder import build_sessions
@@ -21,6 +23,7 @@ class Analysis:
     comparisons: list[Comparison]  # the largest first
     groups: list[SpeedGroup]  # of each session those architectures that may be compared
     studies: list[ScalingStudy]
+    answers: tuple[Answer, ...]  # of each comparison, in its order
 
 
 def build(records: Records, target: float | None = None) -> Analysis:
@@ -32,4 +35,6 @@ def build(records: Records, target: float | None = None) -> Analysis:
     variants = aggregate_variants(records, sessions)
     comparisons = build_comparisons(Inputs(records, variants, sessions, target))
     groups = build_groups(sessions, comparisons)
-    return Analysis(records, variants, sessions, comparisons, groups, scaling_studies(variants))
+    answers = build_answers(comparisons, groups)
+    studies = scaling_studies(variants)
+    return Analysis(records, variants, sessions, comparisons, groups, studies, answers)

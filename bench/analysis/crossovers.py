@@ -80,16 +80,18 @@ def _pairs_along(
         own = zip(points, ratios, strict=False)
         measured = {point[2]: ratio for point, ratio in own if ratio is not None}
         if len(measured) > 1:
-            sides = tuple(ratio.side for ratio in measured.values())
-            crossings = tuple(_find_crossings([*measured], [*measured.values()]))
+            sides = tuple(session.clear_side(metric, ratio) for ratio in measured.values())
+            crossings = tuple(_find_crossings([*measured], [*measured.values()], sides))
             yield SpeedPair(metric, first, second, tuple(measured), sides, crossings)
 
 
-def _find_crossings(lengths: Sequence[float], ratios: Sequence[Ratio]) -> Iterator[SpeedCrossing]:
+def _find_crossings(
+    lengths: Sequence[float], ratios: Sequence[Ratio], sides: Sequence[int]
+) -> Iterator[SpeedCrossing]:
     """Yield a crossing between neighbouring clear ratios, one above 1 and one below it."""
-    clear = [place for place, ratio in enumerate(ratios) if ratio.side]
+    clear = [place for place, side in enumerate(sides) if side]
     for left, right in pairwise(clear):
-        if ratios[left].side != ratios[right].side:
+        if sides[left] != sides[right]:
             length = _interpolate_crossing(lengths, ratios, left, right)
             yield SpeedCrossing(length, lengths[left], lengths[right])
 

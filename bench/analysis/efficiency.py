@@ -4,11 +4,12 @@ from math import isfinite, nan
 from typing import NamedTuple
 
 from bench.analysis.formatting import MINUS
-from bench.analysis.sessions import FIRST_TOKEN, PREFILL_RATE, TRAIN_RATE, MeasuredSession
+from bench.analysis.sessions import FIRST_TOKEN, PREFILL_RATE, TRAIN_RATE, MeasuredSession, Point
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 
 LAUNCH_BOUND_GAIN = 1.15  # a rate that gains this from a larger batch waits for kernel launches
 MIN_BATCH_FACTOR = 4  # a smaller increase of the batch is not conclusive
+FORM_LIMITED = 0.5  # of the highest FLOP/s of a session: below it the step's form limits a rate
 STEP_PARTS = ("forward_seconds", "backward_seconds", "optimizer_seconds")
 
 
@@ -86,3 +87,18 @@ def step_shares(session: MeasuredSession, subject: str) -> tuple[float, ...]:
     seconds = [session.value(subject, part) for part in STEP_PARTS]
     total = sum(seconds)
     return tuple(_ratio(one, total) for one in seconds)
+
+
+def form_limited(session: MeasuredSession, point: Point) -> list[str]:
+    """Return the subjects whose step reaches under half of the FLOP/s that another one reaches.
+
+    The machine can do more arithmetic in the same kind of step, so that their operators and calls
+    limit the rate.
+    """
+    flops = {
+        subject: session.value(subject, "flops_per_token") * session.at(subject, point)
+        for subject in map(str, session.medians.index)
+    }
+    flops = {subject: value for subject, value in flops.items() if isfinite(value)}
+    most = max(flops.values(), default=0.0)
+    return [subject for subject, value in flops.items() if value < FORM_LIMITED * most]

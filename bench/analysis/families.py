@@ -8,6 +8,9 @@ shades and dashes differ together, and every line and point has its name beside 
 
 from collections.abc import Collection, Mapping
 
+import pandas as pd
+
+CONTROL = "control"  # the family of architectures that no comparison is about
 SHADES = 4
 OWN = "own"  # for families that have no hue here
 TITLES = {
@@ -42,6 +45,11 @@ DARK = {
 }
 PALETTE = tuple(shade for shades in LIGHT.values() for shade in shades.split())
 DARK_PALETTE = tuple(shade for shades in DARK.values() for shade in shades.split())
+
+
+def contenders(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that may win: neither an A/A control nor of the family of controls."""
+    return rows[~rows["control"].astype(bool) & rows["family"].ne(CONTROL)]
 
 
 def family_title(family: str) -> str:

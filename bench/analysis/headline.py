@@ -1,14 +1,18 @@
-"""Compute the numbers of the summary: which row leads, ties with others or is dominated."""
+"""Which row of a table leads, which are not distinguishable from it, which are dominated."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.analysis.baselines import Baselines
-from bench.analysis.sessions import PEAK_MEMORY, TRAIN_RATE, MeasuredSession, scalar_point
+from bench.analysis.families import contenders
+from bench.analysis.sessions import (
+    PEAK_MEMORY,
+    TRAIN_RATE,
+    TRAINING_PEAKS,
+    MeasuredSession,
+    scalar_point,
+)
 from bench.analysis.verdicts import Verdicts
-from bench.stats.intervals import Ratio
 from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES
 
 
@@ -26,7 +30,9 @@ class Leader:
 
 def leader(table: pd.DataFrame, verdicts: Verdicts) -> Leader | None:
     """Return the leader of a table of likelihoods; None where no other row is beside it."""
-    row = table[~table["control"]].iloc[0]
+    if (rows := contenders(table)).empty:
+        return None
+    row = rows.iloc[0]
     pairs = verdicts.of(int(str(row.name))).sort_values("difference")
     if pairs.empty:
         return None
@@ -39,7 +45,7 @@ def leader(table: pd.DataFrame, verdicts: Verdicts) -> Leader | None:
 
 def other_ties(table: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
     """Return the pairs without the leader that are not distinguishable, the nearest first."""
-    first, pairs = table[~table["control"]].index[0], verdicts.family
+    first, pairs = contenders(table).index[0], verdicts.family
     ties = pairs[(pairs["row"] != first) & (pairs["kind"] == NOT_DISTINGUISHABLE)]
     return ties.sort_values("difference")
 
@@ -49,22 +55,12 @@ def all_distinguishable(verdicts: Verdicts) -> bool:
     return len(verdicts.family) > 1 and bool(verdicts.family["kind"].eq(BETTER).all())
 
 
-def split_by_baseline(
-    table: pd.DataFrame, baselines: Baselines
-) -> tuple[list[str], list[str]] | None:
-    """Return the labels clearly better than the best baseline, and the others."""
-    if (best := baselines.best) is None:
-        return None
-    rows = table[~table["control"]]
-    better = rows["bits_per_byte_high"].fillna(rows["bits_per_byte"]) < best.bits_per_byte
-    return [*rows.loc[better, "label"].map(str)], [*rows.loc[~better, "label"].map(str)]
-
-
 def dominated(
     table: pd.DataFrame, verdicts: Verdicts, session: MeasuredSession
 ) -> dict[str, list[str]]:
-    """Return by label the rows it beats in bits per byte, training speed and peak memory alike."""
-    rows = table[~table["control"] & table["subject"].isin(session.medians.index)]
+    """Return by label the rows it beats in bits per byte, training speed and memory alike."""
+    rows = contenders(table)
+    rows = rows[rows["subject"].isin(session.medians.index)]
     if PEAK_MEMORY not in session.medians or not session.allows_claim(TRAIN_RATE):
         return {}
     ends, pairs = ["row", "other_row"], verdicts.family
@@ -77,53 +73,15 @@ def dominated(
 
 
 def _cheaper_pairs(pairs: pd.DataFrame, session: MeasuredSession) -> pd.DataFrame:
-    """Return the pairs whose first subject clearly trains faster and has the smaller peak."""
-    peaks = session.medians[PEAK_MEMORY]
-    pairs = pairs[pairs["first"].map(peaks) < pairs["second"].map(peaks)]
+    """Return the pairs whose first subject clearly trains faster and has the smaller peaks."""
+    for metric in TRAINING_PEAKS:
+        if metric in session.medians:
+            peaks = session.medians[metric]
+            pairs = pairs[pairs["first"].map(peaks) < pairs["second"].map(peaks)]
     measured = pairs[["first", "second"]].drop_duplicates()  # variants share measurements
     if measured.empty:
         return pairs
     quotients = [(scalar_point(TRAIN_RATE), a, b) for a, b in measured.itertuples(index=False)]
     ratios = session.paired_ratios(quotients)
-    faster = measured[[ratio is not None and ratio.side == 1 for ratio in ratios]]
+    faster = measured[[session.clear_side(TRAIN_RATE, ratio) == 1 for ratio in ratios]]
     return pairs.merge(faster)
-
-
-@dataclass(frozen=True)
-class Fastest:
-    """Who has the highest rate; `ties` cannot be told from it, else `ratio` is to the next."""
-
-    label: str
-    ties: list[str]
-    ratio: Ratio | None
-    next_label: str
-
-
-def fastest(session: MeasuredSession, labels: Mapping[str, str], metric: str) -> Fastest | None:
-    """Compare the subject with the highest median rate with each other in their shared rounds.
-
-    `labels`: by subject. None where fewer than two of them have the rate.
-    """
-    point = scalar_point(metric)
-    subjects = [one for one in labels if one in session.samples.get(point, ())]
-    first, *others = sorted(subjects, key=lambda one: -session.value(one, metric)) or [""]
-    if not others:
-        return None
-    ratios = session.paired_ratios([(point, first, other) for other in others])
-    clear = {other: one for other, one in zip(others, ratios, strict=True) if one and one.side == 1}
-    ties = [labels[other] for other in others if other not in clear]
-    ratio, label = min(((one, labels[other]) for other, one in clear.items()), default=(None, ""))
-    return Fastest(labels[first], ties, ratio, label)
-
-
-def smallest_memory(
-    session: MeasuredSession, labels: Mapping[str, str]
-) -> tuple[list[str], float, float] | None:
-    """Return who has the smallest training peak, its bytes, and the largest peak over it."""
-    if PEAK_MEMORY not in session.medians:
-        return None
-    peaks = session.medians[PEAK_MEMORY].reindex(list(labels)).dropna()
-    if len(peaks) < 2:
-        return None
-    low = float(peaks.min())
-    return [labels[str(one)] for one in peaks.index[peaks == low]], low, float(peaks.max()) / low

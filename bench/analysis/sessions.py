@@ -1,5 +1,6 @@
 """What one session measured: medians, curves, and ratios over the rounds that both took part in."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from bench.stats.intervals import (
     Numbers,
     Ratio,
     VarianceTerm,
-    aa_allows_claims,
+    aa_bound,
     between_process_variance,
     paired_ratios,
     ratio_within_processes,
@@ -29,6 +30,8 @@ DURATIONS = (FIRST_TOKEN, DECODE_TIME)  # less is better
 PAIRED_METRICS = (*RATES, *RATES.values(), *DURATIONS)
 GUARD_RATES = {FIRST_TOKEN: PREFILL_RATE, DECODE_TIME: DECODE_RATE}  # whose A/A pair counts for it
 PEAK_MEMORY = "peak_train_memory_bytes"
+TRAINING_MEMORY = "training_memory_bytes"  # the larger of the two
+TRAINING_PEAKS = (PEAK_MEMORY, "memory_allocator_peak_bytes")  # live tensors; what operators add
 NO_SAMPLES: Numbers = np.empty(0)
 NOT_MEASURED = "not measured in this sitting"
 
@@ -70,20 +73,33 @@ class MeasuredSession:
 
     def no_claim_reason(self, metric: str) -> str:
         """Return the code of why nothing may be claimed about a metric; empty where it may."""
-        pair = self.aa_ratios.get(GUARD_RATES.get(metric, metric))
+        pair = self.noise(metric)
         reasons = {
             "calibration-failed": bool(self.failed_checks),
             "stopped": bool(self.host_state.get("stopped")),
             "no-duplicate": not self.has_duplicate,
             "duplicate-lacks-metric": pair is None,
-            "aa-disagrees": pair is not None and not pair.agree,
-            "aa-noisy": not aa_allows_claims(pair),
+            "duplicate-without-interval": math.isinf(aa_bound(pair)),
         }
         return next((code for code, applies in reasons.items() if applies), "")
 
     def allows_claim(self, metric: str) -> bool:
-        """Tell whether the A/A pair and the calibration allow a claim about a metric."""
+        """Tell whether a ratio of a metric may support a claim, where it clears the noise."""
         return not self.no_claim_reason(metric)
+
+    def noise(self, metric: str) -> Ratio | None:
+        """Return the ratio of the A/A pair, which should be 1, that counts for a metric."""
+        return self.aa_ratios.get(GUARD_RATES.get(metric, metric))
+
+    def clear_side(self, metric: str, ratio: Ratio | None) -> int:
+        """Return 1 where a ratio is above the A/A pair's own bound, −1 where below, else 0."""
+        return ratio.side_beyond(aa_bound(self.noise(metric))) if ratio else 0
+
+    def clearly_behind(self, point: Point, first: str, others: Sequence[str]) -> dict[str, Ratio]:
+        """Return the others that `first` has a clearly higher rate than, with the ratio."""
+        ratios = self.paired_ratios([(point, first, other) for other in others])
+        pairs = zip(others, ratios, strict=True)
+        return {one: r for one, r in pairs if r and self.clear_side(point[0], r) == 1}
 
     def value(self, subject: str, metric: str) -> float:
         """Return the median of a metric; NaN where there is none."""
@@ -93,6 +109,11 @@ class MeasuredSession:
     def _values(self) -> dict[str, dict[str, float]]:
         table: dict[Any, dict[Any, float]] = self.medians.astype(float).to_dict()
         return table
+
+    def training_memory(self, subject: str) -> float:
+        """Return the larger of the peaks of a training step; NaN where none was measured."""
+        peaks = [self.value(subject, metric) for metric in TRAINING_PEAKS]
+        return max((peak for peak in peaks if peak == peak), default=float("nan"))
 
     def at(self, subject: str, point: Point) -> float:
         """Return the median at a point; NaN where there is none."""

@@ -55,6 +55,12 @@ def build_verdicts(table: pd.DataFrame, variants: VariantTables) -> Verdicts:
     return compare_groups(table, _build_groups(table.index, variants))
 
 
+def seed_verdicts(table: pd.DataFrame, scores: Any) -> Verdicts:
+    """Test every pair of rows by scores over seeds alone; `scores`: of runs, grouped by row."""
+    seeds = [scores.get_group(row).dropna().to_numpy(dtype=float) for row in table.index]
+    return compare_groups(table, Groups(seeds, np.empty((len(table), 0)), np.empty(0)))
+
+
 def compare_groups(table: pd.DataFrame, groups: Groups) -> Verdicts:
     """Return the verdicts on the rows of a table, whose scores `groups` holds in the same order."""
     controls = _control_pairs(table)

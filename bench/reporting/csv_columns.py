@@ -3,8 +3,8 @@
 import re
 from typing import NamedTuple
 
-from bench.analysis.aggregate import SUMMARY_COLUMNS
 from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS
+from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe
 from bench.records.tables import CURVE_COLUMNS
@@ -26,7 +26,7 @@ CROSSING_COLUMNS = (
     "claim,sentence"
 ).split(",")
 FILES = {
-    "summary.csv": [*SUMMARY_COLUMNS, *TARGET_COLUMNS],
+    "summary.csv": [*(CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS), *TARGET_COLUMNS],
     "runs.csv": RUNS_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "verdicts.csv": VERDICT_COLUMNS,
@@ -65,6 +65,15 @@ lossy: Whether the tokenizer loses information.
 control: Whether the row is the A/A control.
 learning_rate: Learning rate of the training.
 trials: Trials of the learning-rate search; 0: set by hand.
+rate_origin: Where the learning rate comes from: own search, search of the YAML, or by hand.
+searched_steps: Steps of a trial of the search that found the learning rate.
+rate_elsewhere: In what that search differs from the run: steps, size, data; or unnoted.
+validation_nats_before_end: Validation loss at 90 % of the steps, mean over seeds.
+validation_nats_at_end: Validation loss at the last step, mean over seeds.
+training_memory_bytes: Larger of the peaks of live tensors and of the allocator in a training step.
+row: Key of the row in every file: architecture and variant, with -again for the A/A control.
+family: Family of the architecture.
+size_budget: What the width was solved for.
 untuned: On which side no trial bounds the best learning rate.
 target: Loss to be reached.
 target_unit: Unit of the target.
@@ -124,7 +133,7 @@ ratio_to_reference: Paired ratio to the reference subject.
 low: Lower end of the ratio's 95 % interval.
 high: Upper end of the ratio's 95 % interval.
 clock: wall or cpu.
-claim: Whether the A/A control and the calibration allow a claim.
+claim: Whether a ratio clears the bound of the A/A pair, and the calibration allows a claim.
 geometric_mean: Geometric mean of the ratios per round.
 mean_low: Lower end of its 95 % interval.
 mean_high: Upper end of its 95 % interval.

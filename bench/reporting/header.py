@@ -104,14 +104,14 @@ def answers(analysis: Analysis) -> list[dict[str, Any]]:
     """Return the sentences of each comparison, by its name."""
     overall = [sentence for study in analysis.studies for sentence in scaling_sentences(study)]
     if not len(analysis.variants.runs):
-        overall += measurement_sentences(analysis.groups)
+        overall += measurement_sentences(analysis.groups, analysis.answers)
     blocks = [{"name": "", "title": "", "sentences": overall, "equal_order": True}] * bool(overall)
     return blocks + [_answer(part, analysis) for part in analysis.comparisons]
 
 
 def _answer(part: Comparison, analysis: Analysis) -> dict[str, Any]:
     several = len(analysis.comparisons) > 1 and part.regrets
-    sentences = regret_sentences(part) if several else summary_sentences(part, analysis.sessions)
+    sentences = regret_sentences(part) if several else summary_sentences(part, analysis.answers)
     return {
         "name": part.name,
         "title": part.title,

@@ -6,7 +6,10 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import budgets
-from bench.analysis.baselines import Baselines
+from bench.analysis.answer import Answer
+from bench.analysis.answer_text import cost_sentences
+from bench.analysis.badges import MAX_NAMED, name_some
+from bench.analysis.baselines import Baselines, split_by_baseline
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
     format_fixed,
@@ -19,40 +22,46 @@ from bench.analysis.headline import (
     all_distinguishable,
     leader,
     other_ties,
-    split_by_baseline,
 )
-from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
-from bench.reporting.cost_text import MAX_NAMED, cost_text, dominated_sentences, name_some
+from bench.reporting.cost_text import dominated_sentences
 from bench.reporting.sections.regrets import regret_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
 
 
-def summary_sentences(part: Comparison, sessions: Sequence[MeasuredSession]) -> list[str]:
-    """Return what was compared, the best and how sure that is, and for each machine the fastest."""
+def summary_sentences(part: Comparison, answers: Sequence[Answer]) -> list[str]:
+    """Return what was compared, the best and how sure that is, and for each session the fastest.
+
+    `answers`: of the whole analysis.
+    """
+    own = [one for one in answers if one.comparison == part.name]
     sentences = [_compared(part), *regret_sentences(part), *quality_sentences(part)]
     lines = zip(part.likelihoods, part.baselines, strict=True)
     sentences += [_against_baseline(table, baselines) for table, baselines in lines]
-    rows = part.rows[~part.rows["control"]]
-    machines = {session.machine for session in sessions}
-    for session in sessions:
+    sentences += badge_sentences(own)
+    machines = {session.machine for session in part.sessions}
+    for session in part.sessions:
         prefix = f"On machine {session.machine}: " if len(machines) > 1 else ""
-        measured = rows[rows["subject"].isin(session.medians.index)]
-        labels = dict(zip(measured["subject"], measured["label"], strict=True))
-        costs = [cost_text(labels, session), *dominated_sentences(part, session)]
-        sentences += [prefix + line for line in costs if line]
+        costs = cost_sentences([one for one in own if one.session == session.name])
+        costs += dominated_sentences(part, session)
+        sentences += [prefix + line for line in costs]
     return list(filter(None, sentences))
 
 
-def measurement_sentences(groups: Sequence[SpeedGroup]) -> list[str]:
-    """Return a sentence per group where nothing was trained."""
+def badge_sentences(answers: Sequence[Answer]) -> list[str]:
+    """Return the caveats on the answers, each once."""
+    return list(dict.fromkeys(badge.text for one in answers for badge in one.badges))
+
+
+def measurement_sentences(groups: Sequence[SpeedGroup], answers: Sequence[Answer]) -> list[str]:
+    """Return sentences per group where nothing was trained."""
     sentences = []
     for group in groups:
         names = join_words(sorted(map(group.label, group.subjects)))
         measured = f"Measured on machine {group.session.machine}, nothing was trained: {names}."
-        costs = cost_text(dict(group.names["label"]), group.session)
-        sentences.append(f"{measured} {costs}".strip())
+        costs = cost_sentences([one for one in answers if one.session == group.session.name])
+        sentences.append(" ".join([measured, *costs]))
     return sentences
 
 
@@ -184,17 +193,27 @@ def _other_pairs(table: pd.DataFrame, verdicts: Verdicts) -> Iterator[str]:
             )
 
 
+EVERY_ROW = {
+    "better": "every architecture is clearly better",
+    "worse": "every architecture is clearly worse",
+    "": "no architecture is clearly better or worse",
+}
+
+
 def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
     line, split = baselines.best, split_by_baseline(table, baselines)
     if line is None or split is None:
         return ""
-    better, others = split
     score = format_fixed(line.bits_per_byte)
     opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {score}"
-    if not others:
-        return f"{opening}: every architecture is better."
-    if not better:
-        return f"{opening}: no architecture is clearly better."
-    names, scope = min((better, "only"), (others, "all but"), key=lambda pair: len(pair[0]))
-    verb = "is" if len(names) == 1 and scope == "only" else "are"
-    return f"{opening}: {scope} {name_some(names)} {verb} clearly better."
+    groups = ((split.better, "better"), (split.worse, "worse"), (split.unclear, ""))
+    for names, side in groups:
+        if len(names) == sum(map(len, split)):
+            return f"{opening}: {EVERY_ROW[side]}."
+    clauses = [
+        f"{name_some(names)} {'is' if len(names) == 1 else 'are'} "
+        + (f"clearly {side}" if side else "neither clearly better nor worse")
+        for names, side in groups
+        if names
+    ]
+    return f"{opening}: {'; '.join(clauses)}."

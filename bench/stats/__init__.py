@@ -2,12 +2,11 @@
 
 from bench.stats.changes import Changes, adjusted_p_values, paired_changes, unpaired_changes
 from bench.stats.intervals import (
-    AA_BOUNDS,
     CONFIDENCE,
     Interval,
     Numbers,
     Ratio,
-    aa_allows_claims,
+    aa_bound,
     between_process_variance,
     mean_interval,
     paired_ratio,
@@ -44,7 +43,6 @@ from bench.stats.variance import (
 )
 
 __all__ = [
-    "AA_BOUNDS",
     "ALPHA",
     "BETTER",
     "CONFIDENCE",
@@ -60,7 +58,7 @@ __all__ = [
     "Ratio",
     "ScalingLaw",
     "TooFewPoints",
-    "aa_allows_claims",
+    "aa_bound",
     "adjusted_p_values",
     "best_trial",
     "between_process_variance",

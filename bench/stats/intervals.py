@@ -12,7 +12,6 @@ Numbers = NDArray[np.float64]
 VarianceTerm = tuple[float, float]  # a variance, and its degrees of freedom
 CONFIDENCE = 0.95
 TAILS = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
-AA_BOUNDS = (0.97, 1.03)  # an A/A pair must lie inside, or the clock decides nothing
 BOOTSTRAP_DRAWS = 2000
 # Relative advantage that a process keeps while it lives, where a session cannot estimate it.
 PROCESS_DEVIATION = 0.01
@@ -93,7 +92,11 @@ class Ratio(NamedTuple):
     @property
     def side(self) -> int:
         """Return 1 where clearly above 1, −1 where clearly below, else 0."""
-        return (self.low > 1) - (self.high < 1) if self.agree else 0
+        return self.side_beyond(1.0)
+
+    def side_beyond(self, bound: float) -> int:
+        """Return 1 where clearly above a bound, −1 where clearly below its inverse, else 0."""
+        return (self.low > bound) - (self.high < 1 / bound) if self.agree else 0
 
 
 def _from_logs(logs: Sequence[float] | Numbers, rounds: int) -> Ratio:
@@ -232,11 +235,16 @@ def paired_ratio(samples: Numbers) -> Ratio | None:
     return paired_ratios([samples])[0]
 
 
-def aa_allows_claims(pair: Ratio | None) -> bool:
-    """Return whether an A/A pair allows a claim about speed."""
-    return (
-        pair is not None and AA_BOUNDS[0] <= pair.low and pair.high <= AA_BOUNDS[1] and pair.agree
-    )
+def aa_bound(pair: Ratio | None) -> float:
+    """Return the factor that the interval of a ratio has to clear to be more than noise.
+
+    It is the end farthest from 1 of the A/A pair's own intervals, of median and mean; infinite
+    without a pair or without its intervals.
+    """
+    if pair is None:
+        return float("inf")
+    ends = np.log([pair.low, pair.high, pair.mean_low, pair.mean_high])
+    return float(np.exp(np.abs(ends).max())) if np.isfinite(ends).all() else float("inf")
 
 
 def pareto_front(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:

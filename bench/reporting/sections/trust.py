@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from bench.analysis.claims import measurement_depth, quiet_by_cpu_time
+from bench.analysis.answer import REASONS
+from bench.analysis.depth import measurement_depth
 from bench.analysis.formatting import format_fixed, format_number, join_words, plural
 from bench.analysis.sessions import RATES, MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
-from bench.stats.intervals import AA_BOUNDS, Ratio
+from bench.stats.intervals import Ratio
 
 RATE_NAMES = {
     "train_tokens_per_second": "training",
     "prefill_tokens_per_second": "prefill",
     "decode_tokens_per_second": "decoding",
 }
-NO_CLAIM = "No speed claim on this machine today"
 CLOCKS = (
     "The wall clock ranks: it is what a user waits for. CPU time is given beside it, as other "
     "processes on the machine do not lengthen it."
@@ -24,15 +24,6 @@ READINGS = (
     ("clocks_megahertz", "Clock of the cores, on average", " MHz"),
     ("temperature_celsius", "Temperature", " °C"),
 )
-AA_PAIR = "the A/A control, the same model measured twice,"
-NO_CLAIM_REASONS = {
-    "calibration-failed": "{failed} failed",
-    "stopped": "the session was stopped before its end",
-    "no-duplicate": "no model was measured twice (A/A control), so its noise is unknown",
-    "duplicate-lacks-metric": "the A/A control has no such rate",
-    "aa-disagrees": f"{AA_PAIR} gave {{values}}, which disagree",
-    "aa-noisy": f"{AA_PAIR} gave {{values}}, not inside {AA_BOUNDS[0]} to {AA_BOUNDS[1]}",
-}
 
 
 def span_text(pair: Ratio) -> str:
@@ -45,30 +36,14 @@ def no_claim_sentences(session: MeasuredSession, names: Mapping[str, str]) -> li
 
     `names`: what each rate is called.
     """
-    metrics_of: dict[str, list[str]] = {}
-    for metric in names:
-        metrics_of.setdefault(session.no_claim_reason(metric), []).append(metric)
-    failed = plural(len(session.failed_checks), "calibration check")
-    sentences = []
-    for code, metrics in metrics_of.items():
-        if code:
-            values = join_words([_aa_text(session, code, metric) for metric in metrics])
-            reason = NO_CLAIM_REASONS[code].format(values=values, failed=failed)
-            rates = join_words([names[metric] for metric in metrics])
-            sentences.append(f"{NO_CLAIM} about {rates}: {reason}.")
-    return sentences
-
-
-def _aa_text(session: MeasuredSession, code: str, metric: str) -> str:
-    """Return the A/A ratio of a rate; its mean too where that disagrees with the median."""
-    pair = session.aa_ratios.get(metric)
-    if pair is None:
-        return ""
-    if code != "aa-disagrees":
-        return f"{span_text(pair)} in {RATE_NAMES[metric]}"
-    span = f"{format_fixed(pair.mean_low)} to {format_fixed(pair.mean_high)}"
-    mean = f"{format_fixed(pair.mean)} ({span})"
-    return f"a median of {span_text(pair)} and a mean of {mean} in {RATE_NAMES[metric]}"
+    rates_of: dict[str, list[str]] = {}
+    for metric, name in names.items():
+        if reason := session.no_claim_reason(metric):
+            rates_of.setdefault(reason, []).append(name)
+    return [
+        f"No speed claim about {join_words(rates)}: {REASONS[reason]}."
+        for reason, rates in rates_of.items()
+    ]
 
 
 def _measured_rates(session: MeasuredSession) -> dict[str, str]:
@@ -80,13 +55,6 @@ def warnings(session: MeasuredSession) -> list[str]:
     failed = [str(one.get("sentence") or one.get("name", "")) for one in session.failed_checks]
     lines = [f"A calibration check failed: {line.rstrip('.')}." for line in failed]
     lines += no_claim_sentences(session, _measured_rates(session))
-    quiet = quiet_by_cpu_time(session)
-    if quiet:
-        spans = [f"{RATE_NAMES[metric]} {span_text(pair)}" for metric, pair in quiet.items()]
-        lines.append(
-            f"By CPU time the A/A control is inside the bounds: {join_words(spans)}. CPU time does "
-            "not rank: a user waits for the wall clock."
-        )
     return lines
 
 

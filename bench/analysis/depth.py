@@ -1,23 +1,10 @@
-"""What the A/A control and the rounds of a session say about its precision."""
+"""How many rounds a session measured, and how wide the intervals of its ratios are."""
 
 from statistics import median
 from typing import NamedTuple
 
-from bench.analysis.sessions import RATES, TRAIN_RATE, MeasuredSession, Point, scalar_point
+from bench.analysis.sessions import RATES, TRAIN_RATE, Point, scalar_point
 from bench.analysis.speed_groups import SpeedGroup
-from bench.stats.intervals import Ratio, aa_allows_claims
-
-
-def quiet_by_cpu_time(session: MeasuredSession) -> dict[str, Ratio]:
-    """Return the A/A ratios by CPU time that are quiet where those by wall clock are not."""
-    if session.failed_checks:
-        return {}
-    pairs = {
-        metric: session.aa_ratios.get(cpu_metric)
-        for metric, cpu_metric in RATES.items()
-        if metric in session.medians and not session.allows_claim(metric)
-    }
-    return {metric: pair for metric, pair in pairs.items() if pair and aa_allows_claims(pair)}
 
 
 class Depth(NamedTuple):

@@ -1,0 +1,134 @@
+"""What a reader has to know beside a number: codes with a sentence, on a row or a whole table."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench.analysis import budgets, convergence
+from bench.analysis.baselines import Baselines, split_by_baseline
+from bench.analysis.efficiency import form_limited
+from bench.analysis.families import contenders
+from bench.analysis.formatting import format_fixed, join_words
+from bench.analysis.sessions import TRAIN_RATE, MeasuredSession, Point
+
+MAX_NAMED = 4  # rows are named in a sentence; the rest are counted
+ROW_TEXTS = {  # of `{rows}`, by code
+    "rate-elsewhere": "The learning rate of {rows} was searched at other settings ({detail}).",
+    "rate-by-hand": "The learning rate of {rows} was set by hand, not searched.",
+    "rate-at-edge": "No trial bounds the best learning rate of {rows}: a better one may lie beyond "
+    "the range.",
+    "fewer-seeds": "Fewer seeds than the others or than were started: {rows}.",
+    "still-falling": "Still falling at the end of the budget: {detail}. More tokens may change the "
+    "order.",
+}
+ELSEWHERE = {
+    "steps": "another number of steps",
+    "size": "another size",
+    "data": "another text",
+    "unnoted": "the YAML does not say where",
+}
+
+
+class Badge(NamedTuple):
+    """A caveat: its code, a sentence, and the labels of the rows that it concerns."""
+
+    code: str
+    text: str
+    rows: tuple[str, ...] = ()
+
+
+def name_some(names: list[str]) -> str:
+    """Return a list of names; of many the first, and how many more there are."""
+    left = len(names) - MAX_NAMED
+    return join_words([*names[:MAX_NAMED], *[f"{left:,} more"] * (left > 0)])
+
+
+def row_badges(row: Any, most_seeds: int = 0) -> list[Badge]:
+    """Return what a row of the summary is marked with; `most_seeds`: of a row of its table."""
+    return [
+        _row_badge(code, [str(row.label)], [detail])
+        for code, detail in _row_codes(row, most_seeds).items()
+    ]
+
+
+def _row_codes(row: Any, most_seeds: int) -> dict[str, str]:
+    """Return the codes that apply to a row, each with its detail."""
+    fall = convergence.late_fall(row.validation_nats_before_end, row.validation_nats_at_end)
+    losses = (row.validation_nats_before_end, row.validation_nats_at_end)
+    details = {
+        "rate-elsewhere": (bool(row.rate_elsewhere), str(row.rate_elsewhere)),
+        "rate-by-hand": (row.rate_origin == budgets.BY_HAND, ""),
+        "rate-at-edge": (bool(row.untuned), ""),
+        "fewer-seeds": (row.seeds < max(most_seeds, row.seeds_asked), ""),
+        "still-falling": (
+            fall >= convergence.STILL_FALLING,
+            f"{row.label} (validation {format_fixed(losses[0], 2)} to {format_fixed(losses[1], 2)} "
+            "in the last 10 % of the steps)",
+        ),
+    }
+    return {code: detail for code, (applies, detail) in details.items() if applies}
+
+
+def _row_badge(code: str, labels: list[str], details: list[str]) -> Badge:
+    if code == "rate-elsewhere":
+        kinds = dict.fromkeys(kind for detail in details for kind in detail.split(", "))
+        details = [ELSEWHERE[kind] for kind in kinds]
+    text = ROW_TEXTS[code].format(rows=name_some(labels), detail=name_some(details))
+    return Badge(code, text, tuple(labels))
+
+
+def table_badges(rows: pd.DataFrame) -> list[Badge]:
+    """Return the caveats on the scores of one table, controls left out."""
+    rows = contenders(rows)
+    if rows.empty:
+        return []
+    most = int(rows["seeds"].max())
+    codes = {str(row.label): _row_codes(row, most) for row in rows.itertuples()}
+    badges = [*_tuning_badges(rows)]
+    for code in ROW_TEXTS:
+        details = {label: own[code] for label, own in codes.items() if code in own}
+        if details and not (code == "rate-by-hand" and badges and badges[0].code == "one-rate"):
+            badges.append(_row_badge(code, [*details], [*details.values()]))
+    if most == 1:
+        text = "One seed each: seeds were not sampled, another seed may differ by more."
+        badges.append(Badge("one-seed", text, tuple(rows["label"].map(str))))
+    return badges
+
+
+def _tuning_badges(rows: pd.DataFrame) -> Iterator[Badge]:
+    """Yield whether one rate served all, or searches had unequal numbers of trials."""
+    by_hand = rows["rate_origin"].eq(budgets.BY_HAND)
+    rates = rows["learning_rate"].dropna().unique()
+    labels = tuple(rows["label"].map(str))
+    if by_hand.all() and len(rates) == 1 and rows["arch"].nunique() > 1:
+        text = f"One learning rate, {rates[0]:g}, served all rows: none was tuned."
+        yield Badge("one-rate", text, labels)
+    trials = sorted(set(rows.loc[~by_hand, "trials"].astype(int)))
+    if len(trials) > 1:
+        text = f"Unequal tuning: searches of {trials[0]} to {trials[-1]} trials."
+        yield Badge("unequal-trials", text, labels)
+
+
+def baseline_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
+    """Return a badge where the best n-gram is better than every row."""
+    split, line = split_by_baseline(rows, baselines), baselines.best
+    if split is None or line is None or split.better or split.unclear:
+        return []
+    text = f"The {line.name}, counted with the same context, is better than every row: "
+    text += f"{format_fixed(line.bits_per_byte)} bits per byte."
+    return [Badge("baseline-better", text, tuple(split.worse))]
+
+
+def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:
+    """Return a badge that names the rows whose rate the form of the step limits."""
+    limited = [labels[subject] for subject in form_limited(session, point) if subject in labels]
+    if not limited:
+        return []
+    is_training = point[0] == TRAIN_RATE
+    step = "training" if is_training else "one-token"
+    text = (
+        f"The form of the {step} step limits the rate of {name_some(limited)}, not arithmetic: "
+        "under half of the FLOP/s that another row reaches in the same steps on this machine."
+    )
+    return [Badge("train-form" if is_training else "decode-form", text, tuple(limited))]
