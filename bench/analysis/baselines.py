@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.analysis.families import contenders
-from bench.analysis.formatting import format_fixed, join_words
 from bench.records.tables import Records
 
 NAN = float("nan")
@@ -63,21 +62,6 @@ def _parse_baseline(entry: Mapping[str, Any]) -> BaselineLine:
     values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
     scores = {name: values.get(name, NAN) for name in SCORES}
     return BaselineLine(entry["name"], entry["note"], **scores, context=entry["context"])
-
-
-def baselines_in_range(
-    baselines: Baselines, column: str, low: float, high: float, room: float = 0.6
-) -> tuple[list[tuple[str, float]], str]:
-    """Return the lines near low … high of a figure, and a sentence on those too far off."""
-    lines = [(line.name, float(getattr(line, column))) for line in baselines.lines]
-    margin = room * max(high - low, 1e-9)
-    drawn, off = list[tuple[str, float]](), list[str]()
-    for name, value in lines:
-        if low - margin <= value <= high + margin:
-            drawn.append((name, value))
-        elif value == value:
-            off.append(f"{name} {format_fixed(value)}")
-    return drawn, f"Reference lines off the scale: {join_words(off)}." if off else ""
 
 
 class BaselineSplit(NamedTuple):

@@ -11,7 +11,6 @@ from bench.stats.intervals import (
     mean_interval,
     paired_ratio,
     paired_ratios,
-    pareto_front,
     process_medians,
     ratio_within_processes,
 )
@@ -27,6 +26,7 @@ from bench.stats.pairwise import (
     pairwise_tests,
     shaffer,
 )
+from bench.stats.pareto import pareto_front
 from bench.stats.scaling_laws import (
     LawCrossover,
     ScalingLaw,

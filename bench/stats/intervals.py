@@ -1,4 +1,4 @@
-"""Compute intervals of means and of ratios of paired samples, and the Pareto front."""
+"""Compute intervals of means and of ratios of paired samples."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -245,10 +245,3 @@ def aa_bound(pair: Ratio | None) -> float:
         return float("inf")
     ends = np.log([pair.low, pair.high, pair.mean_low, pair.mean_high])
     return float(np.exp(np.abs(ends).max())) if np.isfinite(ends).all() else float("inf")
-
-
-def pareto_front(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:
-    """Return which points no other beats in both (lower is better); equal points stay."""
-    less = (cost[None, :] <= cost[:, None]) & (loss[None, :] <= loss[:, None])
-    strictly = (cost[None, :] < cost[:, None]) | (loss[None, :] < loss[:, None])
-    return ~np.asarray((less & strictly).any(axis=1), dtype=bool)

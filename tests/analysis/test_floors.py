@@ -214,13 +214,10 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_reference_lines_stand_in_table_figures_and_answer(suite: Path) -> None:
+def test_reference_lines_stand_in_table_and_answer(suite: Path) -> None:
     page = reporting.make_report(suite)[0].read_text()
     assert page.count(">baseline</span>") == 5
     assert fake_records.HOSTILE not in page
-    assert "Reference lines off the scale: uniform 8.006 and unigram 4.800." in page
-    drawings = page[: page.index("Generated text")]
-    assert drawings.count(">7-gram</text>") + drawings.count("<!-- 7-gram -->") > 1
     assert "are clearly better; pairs is clearly worse." in page
 
 

@@ -19,7 +19,7 @@ from bench.reporting.plots.base import (
     set_log,
 )
 from bench.reporting.plots.labels import Label
-from bench.stats.intervals import pareto_front
+from bench.stats.pareto import pareto_front
 
 MIN_REGRET = 1e-3  # nats: smaller regret is drawn here
 HEIGHT = 2.9

@@ -20,7 +20,7 @@ from bench.reporting.plots.base import (
     set_log,
 )
 from bench.reporting.plots.labels import Label
-from bench.stats.intervals import pareto_front
+from bench.stats.pareto import pareto_front
 from bench.stats.scaling_laws import DATA, FLOPS, SIZE
 
 EXTRAPOLATION = 4.0  # a law that fits is drawn up to so many times the largest measured value
