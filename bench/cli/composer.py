@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
 from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser
 from bench.cli.sweep import Job
+from bench.config.dependencies import LATER_GROUPS
 from bench.config.errors import UserError
 from bench.config.plugins import (
     InstalledArchitecturesPlugin,
@@ -80,7 +81,7 @@ def with_base(run: Run) -> Run:
             "no-records",
         )
     finished = run_from_dict(record.config)
-    names = finished.names | {"task": run.names["task"]}
+    names = finished.names | {group: run.names[group] for group in LATER_GROUPS}
     own = {key: getattr(run, key) for key in OWN_KEYS}
     return replace(finished, names=names, **own)
 

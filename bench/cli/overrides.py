@@ -11,13 +11,15 @@ from hydra.core.override_parser.types import Glob, Override
 from bench.config.errors import UserError, nearest
 from bench.config.schema import Run
 
-GROUPS = ("arch", "data", "size", "objective", "train", "optimizer", "measure", "task")
+GROUPS = (
+    "arch", "data", "size", "objective", "train", "optimizer", "measure", "task", "preference",
+)  # fmt: skip
 HELP = "python -m bench.run --help lists the choices"
 LAUNCHER_HELP = (
     "conf/hydra/launcher/*.yaml list a launcher's keys, and --cfg hydra all keys of Hydra"
 )
 # keys that a command gives a finished run to start from; the others are the run's own
-OWN_KEYS = ("task", "base", "suite", "results", "again", "threads", "dry")
+OWN_KEYS = ("task", "preference", "base", "suite", "results", "again", "threads", "dry")
 OPEN_KEYS = ("arch", "data.parts", "task.parts")  # keys below these are the user's own
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.cli.overrides import parser
+from bench.config.dependencies import LATER_GROUPS
 from bench.config.schema import Run
 
 MULTIRUN = ("-m", "--multirun")
@@ -63,8 +64,8 @@ class Sweep:
 
 
 def is_task_override(override: str) -> bool:
-    """Tell whether an override is about fine-tuning, and not about the run that it starts from."""
-    return override.lstrip("+").partition("=")[0].partition(".")[0] == "task"
+    """Tell whether an override is about what starts from a run, and not about that run."""
+    return override.lstrip("+").partition("=")[0].partition(".")[0] in LATER_GROUPS
 
 
 def split_flags(arguments: Sequence[str]) -> CommandLine:

@@ -2,13 +2,18 @@
 
 from dataclasses import replace
 
+from bench.config.preference_schema import NO_PREFERENCE, PreferenceConfig
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK, TaskConfig
 
+# configuration groups of what starts from a finished run, with the YAML that chooses nothing
+LATER_GROUPS = {"task": NO_TASK, "preference": NO_PREFERENCE}
 
-def without_task(run: Run) -> Run:
-    """Return the run whose weights a fine-tuning starts from; a run without a task itself."""
-    return replace(run, task=TaskConfig(), base="", names=run.names | {"task": NO_TASK})
+
+def base_run(run: Run) -> Run:
+    """Return the run whose weights a run starts from; itself where it starts from none."""
+    names = run.names | LATER_GROUPS
+    return replace(run, task=TaskConfig(), preference=PreferenceConfig(), base="", names=names)
 
 
 def required_runs(run: Run) -> dict[str, Run]:
@@ -16,5 +21,6 @@ def required_runs(run: Run) -> dict[str, Run]:
 
     Empty where it starts from initial weights, or from the finished run that `base` names.
     """
-    starts_fresh = run.task.kind == NO_TASK or run.task.start == "scratch"
-    return {} if starts_fresh or run.base else {"base": without_task(run)}
+    fine_tuned = run.task.kind != NO_TASK and run.task.start != "scratch"
+    starts_fresh = not fine_tuned and not run.preference.enabled
+    return {} if starts_fresh or run.base else {"base": base_run(run)}

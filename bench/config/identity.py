@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from bench.config.fields import LATER
@@ -28,6 +28,13 @@ def identity_fields(node: Any) -> dict[str, Any]:
         if counts and not (counts == LATER and value == field.default):
             values[field.name] = value
     return values
+
+
+def nested_fields(node: Any) -> dict[str, Any]:
+    """Return the fields that count, those of groups within the dataclass too."""
+    values = identity_fields(node)
+    groups = {name: nested_fields(one) for name, one in values.items() if is_dataclass(one)}
+    return values | groups
 
 
 def _data_key(run: Run) -> dict[str, Any]:
@@ -57,6 +64,8 @@ def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
     key |= {"data": _data_key(run), "arch": _constructor_key(run.arch)}
     if run.task.kind != NO_TASK:
         key = _task_key(run, key)
+    if run.preference.enabled:
+        key["preference"] = nested_fields(run.preference)
     return key | ({"seed": run.seed} if seeded else {})
 
 
@@ -112,4 +121,6 @@ def run_name(run: Run) -> str:
 
 def record_group(run: Run) -> str:
     """Return the folder of a suite that holds the run's record."""
+    if run.preference.enabled:
+        return "preferences"
     return "runs" if run.task.kind == NO_TASK else "tasks"

@@ -7,13 +7,14 @@ from typing import Any
 from bench.config.data_schema import SEEDS, DataConfig, SyntheticConfig
 from bench.config.errors import UserError
 from bench.config.fields import LATER, choice, option, setting
+from bench.config.preference_schema import PreferenceConfig
 from bench.config.stage_schema import EvaluateConfig, MeasureConfig
 from bench.config.task_schema import TaskConfig
 
 __all__ = [
     "ControlConfig", "DataConfig", "EvaluateConfig", "MeasureConfig", "ObjectiveConfig",
-    "OptimizerConfig", "Run", "SizeConfig", "SyntheticConfig", "TaskConfig", "TrainConfig",
-    "TuneConfig",
+    "OptimizerConfig", "PreferenceConfig", "Run", "SizeConfig", "SyntheticConfig", "TaskConfig",
+    "TrainConfig", "TuneConfig",
 ]  # fmt: skip
 
 # keys of an architecture's YAML that are not arguments of its constructor
@@ -131,6 +132,7 @@ class Run:
     tune: TuneConfig = field(default_factory=TuneConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     measure: MeasureConfig = field(default_factory=MeasureConfig)
+    preference: PreferenceConfig = field(default_factory=PreferenceConfig)
     control: ControlConfig = field(default_factory=ControlConfig)
     names: dict[str, str] = option({}, "filled in: the chosen YAML of each group")
     base: str = option("", "folder of a finished run to start from, in place of the keys above")

@@ -8,6 +8,7 @@ from bench.config.data_schema import WINDOW_SOURCES
 from bench.config.errors import UserError, nearest
 from bench.config.fields import Span, walk_fields
 from bench.config.schema import Run, resolve_learning_rate
+from bench.config.task_schema import NO_TASK
 
 FIELDS = dict(walk_fields(Run))  # dotted key -> field
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -183,10 +184,19 @@ def _data_conflicts(run: Run) -> Iterator[str]:
         )
 
 
+def _stage_conflicts(run: Run) -> Iterator[str]:
+    if run.preference.enabled and run.task.kind != NO_TASK:
+        yield (
+            f"task={run.names.get('task', run.task.kind)} and preference="
+            f"{run.names.get('preference', '…')} both start from a finished run: give one of them"
+        )
+
+
 CONFLICTS = (
     _basic_conflicts,
     _parallel_conflicts,
     _budget_conflicts,
     _search_conflicts,
     _data_conflicts,
+    _stage_conflicts,
 )

@@ -72,7 +72,7 @@ def _fill_text(
         hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
         room, read = room - (place - read), place
         logits = _next_logits(model, hidden, never)
-        text.select(1, place).copy_(_sample_token(logits, temperature, generator))
+        text.select(1, place).copy_(sample_token(logits, temperature, generator))
 
 
 def _next_logits(
@@ -85,7 +85,7 @@ def _next_logits(
     return logits
 
 
-def _sample_token(
+def sample_token(
     logits: "torch.Tensor", temperature: float, generator: "torch.Generator"
 ) -> "torch.Tensor":
     """Draw a token from each row of logits, (B, V) -> (B,)."""

@@ -10,6 +10,8 @@ from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
 from bench.records import store
 from bench.system import files, gpus, host
+from bench.tasks.preferences.parts import check_options
+from bench.tasks.preferences.people import with_labels
 
 
 def preflight(sweep: Sweep) -> Sweep:
@@ -38,12 +40,15 @@ def validate(sweep: Sweep) -> Sweep:
         except model.ModelBuildError:
             if not sweep.is_sweep:
                 raise  # in a sweep this run alone fails, and its record says why
+    learning = [run for run in sweep.runs if run.preference.enabled]
+    for run in distinct_by(learning, lambda run: [run.preference, run.size.context]):
+        check_options(run)
     digests = {
         json_key(run.data): data.prepare(run.data, run.names["data"]).digest
         for run in distinct_by(sweep.runs, lambda run: run.data)
     }
     jobs = (
-        job._replace(data_digest=digests[json_key(job.run.data)])
+        job._replace(data_digest=with_labels(digests[json_key(job.run.data)], job.run))
         if job.run.task.kind == NO_TASK and not sweep.remote
         else job
         for job in sweep.jobs

@@ -25,6 +25,7 @@ from bench.records.finished import FinishedRun, finished_run, open_finished
 from bench.records.schema import FINISHED
 from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
+from bench.tasks.preferences.people import with_labels
 
 logger = logging.getLogger(__name__)
 WORKER = "bench.execution.worker"
@@ -132,7 +133,7 @@ def current_data_digest(run: Run) -> str:
 
     with suppress(UserError):  # its worker says why
         if run.task.kind == NO_TASK:
-            return data.prepare(run.data, run.names["data"]).digest
+            return with_labels(data.prepare(run.data, run.names["data"]).digest, run)
     return ""
 
 

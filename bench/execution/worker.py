@@ -23,10 +23,12 @@ from bench.execution.fit import fit
 from bench.model import build_sized_model, describe_error, unchanged_process
 from bench.planning import budget
 from bench.records import source, store
+from bench.records.finished import recorded_bases
 from bench.system import signals
 from bench.system.files import remove_stale_temp, write_error_message
 from bench.system.memory import is_out_of_memory
 from bench.system.processes import EXIT_NOT_RECORDED
+from bench.tasks.preferences import learning
 from bench.training import (
     SINGLE_PROCESS,
     Diverged,
@@ -53,6 +55,14 @@ def train_and_score(run: Run, folder: Path) -> None:
     """
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # denormal numbers would take a hundred times as long
+    if not run.preference.enabled:
+        pretrain(run, folder)
+    elif is_main_process():
+        learning.learn(run, recorded_bases(folder)["base"], folder)
+
+
+def pretrain(run: Run, folder: Path) -> None:
+    """Train a run on its text from initial weights, and score it."""
     corpus = data.prepare(run.data, run.names["data"])
     trained = setup(run, corpus)
     settings, group = trained.settings, trained.group

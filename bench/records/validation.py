@@ -28,6 +28,7 @@ from bench.records.schema import (
 HEADLINES = {  # a finished run has one of them
     "masked": ("pseudo_perplexity",),
     "causal": ("bits_per_byte", "regret"),
+    "preferences": ("reward_accuracy",),
 }
 
 

@@ -1,0 +1,1 @@
+"""Learn from preferences: rewards, annotators, reward models and policies."""

@@ -1,0 +1,142 @@
+"""List the parts of a stage: reward models, policies, best of n, label curves. Imports no torch."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.config.errors import UserError, nearest
+from bench.config.preference_schema import PreferenceConfig
+from bench.config.schema import Run
+from bench.tasks.preferences.gold import gold_class
+from bench.tasks.preferences.people import read_labels, training_labels
+from bench.tasks.preferences.selection import strategy
+
+METHODS = ("rloo", "ppo", "dpo", "best_of")
+SHAPINGS = ("potential", "bonus")
+
+
+@dataclass(frozen=True)
+class StagePart:
+    """One trained model, or one set of measurements, of a stage."""
+
+    kind: str  # reward, policy, best_of or curve
+    labels: int = 0
+    flip: float = 0.0  # share of labels that are reversed
+    corrected: bool = False  # and whether the loss takes them so
+    method: str = ""  # rloo, ppo or dpo; of a curve, how labels are chosen
+    beta: float = math.nan
+    shaping: str = ""
+
+    @property
+    def reward(self) -> "StagePart":
+        """Return the reward model that a policy is improved on."""
+        return replace(self, kind="reward", method="", beta=math.nan, shaping="")
+
+    @property
+    def needs_reward(self) -> bool:
+        """Return whether a reward model has to come first."""
+        return self.kind == "best_of" or (self.kind == "policy" and self.method != "dpo")
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        words = ["curve"] if self.kind == "curve" else []
+        words += [self.method or self.kind]
+        words += [] if math.isnan(self.beta) else [f"b{self.beta:g}"]
+        words += [str(self.labels)] if self.labels else []
+        words += [f"flip{self.flip:g}"] if self.flip else []
+        words += ["corrected"] if self.corrected else []
+        return "-".join([*words, self.shaping] if self.shaping else words)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a record says of it."""
+        beta = None if math.isnan(self.beta) else self.beta
+        return {"name": self.name, **asdict(self), "beta": beta}
+
+
+def list_parts(options: PreferenceConfig, seed: int, labels: int) -> list[StagePart]:
+    """Return the parts of a stage in order; `labels`: how many the main reward model has."""
+    parts = list(_main_parts(options, labels))
+    if options.few_labels and not options.path:
+        few = StagePart("policy", options.few_labels, options.flip, method="rloo")
+        parts.append(replace(few, beta=options.few_beta))
+    if options.curve.sizes and not options.path:
+        parts += [StagePart("curve", method=name) for name in options.curve.select]
+    if not options.path and (not options.extras.seeds or seed in options.extras.seeds):
+        parts += _extra_parts(options, labels)
+    ordered: dict[StagePart, None] = {}
+    for part in parts:
+        if part.needs_reward:
+            ordered.setdefault(part.reward)
+        ordered.setdefault(part)
+    return list(ordered)
+
+
+def _main_parts(options: PreferenceConfig, labels: int) -> Iterator[StagePart]:
+    main = StagePart("reward", labels, options.flip, options.reward.flip > 0)
+    yield main
+    for method in options.policy.methods:
+        if method == "best_of":
+            yield replace(main, kind="best_of")
+            continue
+        for beta in options.policy.betas:
+            yield replace(main, kind="policy", method=method, beta=beta)
+
+
+def _extra_parts(options: PreferenceConfig, labels: int) -> Iterator[StagePart]:
+    policy = StagePart("policy", labels, options.flip, method="rloo", beta=options.policy.betas[0])
+    for flip in options.extras.flips:
+        for corrected in (False, True):
+            yield replace(policy, flip=flip, corrected=corrected)
+    for shaping in options.extras.shaping:
+        yield replace(policy, shaping=shaping)
+
+
+def check_options(run: Run) -> None:
+    """Raise UserError for the first value of `preference` that is not allowed."""
+    options, context = run.preference, run.size.context
+    if options.prompt + options.response > context:
+        raise UserError(
+            f"preference.prompt={options.prompt} and preference.response={options.response} do not "
+            f"fit size.context={context}: together at most {context}",
+            "conflicting-values",
+        )
+    for key, names, choices in (
+        ("policy.methods", options.policy.methods, METHODS),
+        ("extras.shaping", options.extras.shaping, SHAPINGS),
+    ):
+        for name in names:
+            if name not in choices:
+                advice = nearest(name, choices)
+                raise UserError(f"preference.{key}={name} is not known; {advice}", "unknown-choice")
+    for name in options.curve.select:
+        strategy(name)
+    gold_class(options.gold)
+    _check_numbers(options)
+    if options.path:
+        training_labels(read_labels(Path(options.path)), options.labels, options.path)
+
+
+def _check_numbers(options: PreferenceConfig) -> None:
+    if not options.policy.betas and set(options.policy.methods) - {"best_of"}:
+        raise UserError("preference.policy.betas is empty: give at least one, as in [0.1]")
+    if not options.labels and not options.path:
+        raise UserError(
+            "preference.labels=0 takes all labels of a file: name it by preference.path=…, or give "
+            "a number of labels",
+            "conflicting-values",
+        )
+    for flip in options.extras.flips:
+        if not 0 < flip < 0.5:
+            raise UserError(
+                f"preference.extras.flips={flip} must lie between 0 and 0.5: beyond that the "
+                "labels say the opposite"
+            )
+    if options.path and options.flip:
+        raise UserError(
+            f"preference.flip={options.flip} is of the simulated annotator, and preference.path="
+            f"{options.path} has people's labels: omit one",
+            "conflicting-values",
+        )

@@ -1,0 +1,153 @@
+"""Train an architecture with a scalar head to predict which of two responses is preferred."""
+
+import copy
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.special import entr, logit
+from torch import Tensor, nn
+
+from bench.config.preference_schema import RewardConfig
+from bench.config.schema import OptimizerConfig
+from bench.model import LanguageModel
+from bench.tasks.preferences.losses import label_nats
+from bench.tasks.preferences.rollouts import Responses
+from bench.training import OptimizerLike, build_optimizer, torch_generator
+
+WARMUP = 10  # updates: the first ones of Adam would be too large
+CLIP = 1.0  # maximum gradient norm
+EVALUATION_BATCH = 256
+
+
+class RewardModel(nn.Module):
+    """The language model's states, pooled over the response, and a linear head without bias."""
+
+    def __init__(self, body: LanguageModel, pool: str) -> None:
+        super().__init__()
+        self.body, self.pool = copy.deepcopy(body), pool
+        self.head = nn.Parameter(torch.zeros(body.backbone.width))
+        self.shift: Tensor
+        self.register_buffer("shift", torch.zeros(()))
+
+    def features(self, responses: Responses) -> Tensor:
+        """Return the mean state of each response, or that of its last token, (B, D)."""
+        hidden, _ = self.body.hidden(responses.tokens)
+        weight = responses.mask
+        if self.pool == "last":
+            weight = weight * (weight.cumsum(dim=1) == responses.lengths[:, None])
+        return (hidden * weight[..., None]).sum(dim=1) / weight.sum(dim=1, keepdim=True)
+
+    def forward(self, responses: Responses) -> Tensor:
+        """Return the reward of each response in log-odds, (B,)."""
+        return self.features(responses) @ self.head - self.shift
+
+    @torch.no_grad()
+    def rewards(self, responses: Responses) -> Tensor:
+        """Return the rewards of any number of responses, (B,), without gradients."""
+        self.eval()
+        return torch.cat([self(piece) for piece in responses.batches(EVALUATION_BATCH)])
+
+    def centre(self, responses: Responses) -> None:
+        """Set the free constant so that these responses have a mean reward of zero."""
+        self.shift += self.rewards(responses).mean()
+
+
+@dataclass(frozen=True)
+class LabelledPairs:
+    """Two responses to each of N prompts, and labels: 1 the first is preferred, 0 the second."""
+
+    first: Responses
+    second: Responses
+    labels: Tensor  # (N,) float
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, chosen: Tensor | slice) -> "LabelledPairs":
+        """Return some pairs."""
+        return LabelledPairs(self.first.rows(chosen), self.second.rows(chosen), self.labels[chosen])
+
+
+def rate_share(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step: a short warm-up, then linear decay."""
+    return min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
+
+
+def adam(module: nn.Module, rate: float) -> OptimizerLike:
+    """Return AdamW without weight decay: the start is where decay should lead, not zero."""
+    return build_optimizer(module, OptimizerConfig(weight_decay=0.0), rate)
+
+
+def update(module: nn.Module, optimizer: OptimizerLike, loss: Tensor, rate: float) -> float:
+    """Do one optimizer step at a learning rate; return the gradient norm before clipping."""
+    optimizer.zero_grad()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    return float(norm)
+
+
+def train_reward(
+    body: LanguageModel, pairs: LabelledPairs, options: RewardConfig, rate: float, seed: int
+) -> RewardModel:
+    """Return a reward model that starts from a language model's weights.
+
+    Every order of pairs is a function of (seed, epoch). Raise FloatingPointError where the loss is
+    not finite.
+    """
+    reward = RewardModel(body, options.pool)
+    optimizer = adam(reward, rate)
+    per_epoch = -(-len(pairs) // options.batch)
+    steps = options.epochs * per_epoch
+    reward.eval()  # no dropout: labels are few, and every architecture is trained alike
+    for epoch in range(options.epochs):
+        order = torch.randperm(len(pairs), generator=torch_generator(seed, 1, epoch))
+        for number, chosen in enumerate(order.split(options.batch)):
+            batch, step = pairs.rows(chosen), epoch * per_epoch + number
+            margin = reward(batch.first) - reward(batch.second)
+            loss = label_nats(margin, batch.labels, options.flip).mean()
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the reward model diverged at step {step + 1}")
+            update(reward, optimizer, loss, rate * rate_share(step, steps))
+    return reward
+
+
+class Judgement(NamedTuple):
+    """How well margins of held-out pairs predict the labels that an annotator would give."""
+
+    accuracy: float  # expected share of labels that the sign of the margin predicts
+    accuracy_error: float  # its standard error over pairs
+    best_accuracy: float  # of the true probabilities
+    nats: float  # expected nats per label
+    regret: float  # nats above the entropy of the labels
+    correlation: float  # of the margins with the true ones
+
+
+def expected_hits(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Return for each pair the probability that a label has the sign of the margin, (N,)."""
+    return np.where(margins > 0, probabilities, np.where(margins < 0, 1 - probabilities, 0.5))
+
+
+def judge(margins: np.ndarray, probabilities: np.ndarray) -> Judgement:
+    """Compare margins (N,) in log-odds with true probabilities (N,) that the first is preferred."""
+    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    nats = p * np.logaddexp(0, -margins) + (1 - p) * np.logaddexp(0, margins)
+    hits, truth = expected_hits(margins, p), logit(p)
+    varies = margins.std() > 0 and truth.std() > 0
+    return Judgement(
+        accuracy=float(hits.mean()),
+        accuracy_error=float(hits.std(ddof=1) / np.sqrt(len(hits))),
+        best_accuracy=float(np.maximum(p, 1 - p).mean()),
+        nats=float(nats.mean()),
+        regret=float((nats - entr(p) - entr(1 - p)).mean()),
+        correlation=float(np.corrcoef(margins, truth)[0, 1]) if varies else float("nan"),
+    )
+
+
+def margins(reward: RewardModel, pairs: LabelledPairs) -> np.ndarray:
+    """Return by how much the first response of each pair is better, (N,) log-odds."""
+    return (reward.rewards(pairs.first) - reward.rewards(pairs.second)).cpu().numpy()

@@ -1,0 +1,133 @@
+"""Run the parts of one stage: reward models, policies, best of n, label curves."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from bench.config.schema import resolve_learning_rate
+from bench.model import LanguageModel
+from bench.records.metrics import Metric, metric
+from bench.tasks.preferences import label_curves
+from bench.tasks.preferences.looks import Examiner, best_of_metrics
+from bench.tasks.preferences.part_store import PartStore
+from bench.tasks.preferences.parts import StagePart
+from bench.tasks.preferences.policies import PolicyDiverged
+from bench.tasks.preferences.policy_part import PolicyTraining, train_policy
+from bench.tasks.preferences.reward_model import RewardModel, judge, margins, train_reward
+from bench.tasks.preferences.worlds import SimulatedWorld, World
+
+AT_CHANCE_ERRORS = 2.0  # standard errors above one half that a reward model must reach
+
+
+class PartFailed(Exception):
+    """A part without all of its numbers; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one base model learns from preferences, part by part."""
+
+    base: LanguageModel
+    world: World
+    store: PartStore
+    progress: Callable[[str], None]
+
+    @cached_property
+    def examiner(self) -> Examiner:
+        """Return what looks at policies."""
+        return Examiner(self.base, self.world)
+
+    @property
+    def rate(self) -> float:
+        """Return the learning rate that models start again with, unless another is given."""
+        return self.world.options.rate_share * resolve_learning_rate(self.world.run)
+
+    def run(self, part: StagePart) -> Iterator[Metric]:
+        """Yield the numbers of a part. Raise PartFailed."""
+        return {
+            "reward": self._reward, "policy": self._policy, "best_of": self._best_of,
+            "curve": self._curve,
+        }[part.kind](part)  # fmt: skip
+
+    def _reward(self, part: StagePart) -> Iterator[Metric]:
+        reward, held = self._train_reward(part), self.world.held_out
+        judgement = judge(margins(reward, held), held.labels.numpy())
+        numbers = {
+            "reward_accuracy": judgement.accuracy,
+            "reward_accuracy_standard_error": judgement.accuracy_error,
+            "reward_regret": judgement.regret,
+            "reward_correlation": judgement.correlation,
+            "best_reward_accuracy": judgement.best_accuracy,
+            "held_out_labels": len(held),
+        }
+        for name, value in numbers.items():
+            if value == value:  # no correlation where all labels are certain
+                yield metric(name, value)
+        self.progress(
+            f"{part.name}: accuracy {judgement.accuracy:.3f}, regret {judgement.regret:.3f} nats"
+        )
+
+    def _train_reward(self, part: StagePart) -> RewardModel:
+        world, options = self.world, self.world.options.reward
+        options = replace(options, flip=part.flip if part.corrected else options.flip)
+        pairs = world.training_pairs(part.labels, part.flip)
+        rate = options.learning_rate or self.rate
+        try:
+            reward = train_reward(self.base, pairs, options, rate, world.run.seed)
+        except FloatingPointError as error:
+            raise PartFailed(str(error)) from None
+        if len(world.look_prompts):
+            reward.centre(self.examiner.start.responses)
+        self.store.save_reward(part, reward)
+        return reward
+
+    def _usable_reward(self, part: StagePart) -> RewardModel:
+        """Return the reward model of a part. Raise PartFailed where it failed or is at chance."""
+        numbers = self.store.numbers(part.reward)
+        if numbers is None:
+            raise PartFailed(f"its reward model {part.reward.name} failed")
+        accuracy, error = numbers["reward_accuracy"], numbers["reward_accuracy_standard_error"]
+        if accuracy - AT_CHANCE_ERRORS * error <= 0.5:
+            raise PartFailed(
+                f"its reward model is at chance (accuracy {accuracy:.2f} ± {error:.2f}, "
+                f"n={numbers['held_out_labels']:.0f}): no policy is trained on it"
+            )
+        return self._load_reward(part)
+
+    def _load_reward(self, part: StagePart) -> RewardModel:
+        return self.store.load_reward(part.reward, self.base, self.world.options.reward.pool)
+
+    def _best_of(self, part: StagePart) -> Iterator[Metric]:
+        reward = self._usable_reward(part)
+        self._require_prompts()
+        yield from best_of_metrics(self.examiner, reward)
+
+    def _require_prompts(self) -> None:
+        world = self.world
+        if not (len(world.update_prompts) and len(world.look_prompts)):
+            raise PartFailed(
+                f"no prompt has preference.prompt={world.options.prompt} tokens: a smaller one"
+            )
+
+    def _policy(self, part: StagePart) -> Iterator[Metric]:
+        self._require_prompts()
+        reward = None
+        if part.needs_reward:
+            reward = self._usable_reward(part)
+        elif self.store.numbers(part.reward) is not None:
+            reward = self._load_reward(part)  # its score is reported, and not trained on
+        rate = self.world.options.policy.learning_rate or self.rate
+        training = PolicyTraining(part, self.base, self.world, reward, rate)
+        try:
+            yield from train_policy(training, self.examiner, self.store, self.progress)
+        except PolicyDiverged as error:
+            raise PartFailed(str(error)) from None
+
+    def _curve(self, part: StagePart) -> Iterator[Metric]:
+        world = self.world
+        assert isinstance(world, SimulatedWorld)
+        untrained = RewardModel(self.base, world.options.reward.pool).eval()
+        pool = world.training_pairs(world.pool, world.options.flip)
+        data = label_curves.curve_data(untrained, pool, world.held_out)
+        curve, seed = world.options.curve, world.run.seed
+        yield from label_curves.curve_metrics(data, curve, part.method, seed)
