@@ -43,8 +43,9 @@ test-cuda: $(READY) ## the tests that need a CUDA device; skipped without one
 snapshots: $(READY) ## renew the pinned sentences and pages (tests/**/__snapshots__)
 	$(TEST) -m "not slow" --snapshot-update -k snapshot
 
-docs: $(READY) ## renew docs/reference.md from the code
+docs: $(READY) ## renew docs/reference.md from the code, and the figures of the README
 	$(RUN) -m tests.reference_docs
+	$(RUN) -m tests.readme_figures
 
 lint: $(READY) ## style, order of imports, limits of size
 	$(RUN) -m ruff check .

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     for folder, run in runs.items():
         logger.info(f"{folder.name}: {rescoring.rescore(folder, run)}")
     for suite in dict.fromkeys(folder.resolve().parent.parent for folder in runs):
-        print(f"report: {reporting.make_report(suite)[0]}")
+        print(f"report: {reporting.make_report(suite, figures=reporting.DEFAULT_FORMATS)[0]}")
     return 0
 
 

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
     folder = measure_runs(runs, sweep.folder)
     assert folder is not None
-    page, summary = reporting.make_report(sweep.folder)
+    page, summary = reporting.make_report(sweep.folder, figures=reporting.DEFAULT_FORMATS)
     print(summary)
     failed = False
     for path in folder.glob("*/result.json"):

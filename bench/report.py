@@ -16,10 +16,11 @@ def parser() -> Parser:
         "results", type=Path, help="results/<suite>, or results/ for every suite in it"
     )
     made.add_argument(
-        "target",
+        "options",
         nargs="*",
-        metavar="target=…",
-        help="bits per byte: the report says what it takes to reach them",
+        metavar="target=… figures=…",
+        help="target: bits per byte, the report says what it takes to reach them; figures: their "
+        "formats, of svg (the default), pdf and png with commas between them, or none",
     )
     return made
 
@@ -31,9 +32,11 @@ def main(arguments: list[str]) -> int:
     from bench import reporting
     from bench.analysis import time_to_target
 
-    target = time_to_target.parse_target(args.target)
+    chosen = [word for word in args.options if word.startswith(reporting.FIGURES_KEY)]
+    target = time_to_target.parse_target([word for word in args.options if word not in chosen])
+    formats = reporting.parse_figures(chosen)
     for suite in reporting.find_suites(args.results):
-        page, text = reporting.make_report(suite, target)
+        page, text = reporting.make_report(suite, target, formats)
         print(text, f"\nreport: {page}", sep="\n")
     return 0
 

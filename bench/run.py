@@ -69,7 +69,7 @@ def measure_and_report(folders: dict[Path, Run], suite: Path) -> Path:
     if done and done[0].measure.depth != "off":
         performance.measure_runs(done, suite, remeasure=False)
     score_baselines(suite, [run for folder, run in folders.items() if has_score(folder)])
-    page, summary = reporting.make_report(suite)
+    page, summary = reporting.make_report(suite, figures=reporting.DEFAULT_FORMATS)
     print(summary)
     return page
 

@@ -30,7 +30,7 @@ def search_and_report(sweep: Sweep) -> int:
     lines = search(sweep)
     from bench import reporting
 
-    page, _ = reporting.make_report(sweep.folder)
+    page, _ = reporting.make_report(sweep.folder, figures=reporting.DEFAULT_FORMATS)
     print("\n".join([*lines, f"report: {page}"]))
     return int(any("the search is not finished" in line for line in lines))
 

@@ -47,8 +47,8 @@ def parse_target(words: Sequence[str]) -> float | None:
         key, _, value = word.partition("=")
         if key != "target":
             raise UserError(
-                f"{word} is not known: after the folder comes target=…, bits per byte to be "
-                "reached, as in target=2.2"
+                f"{word} is not known: after the folder come target=…, bits per byte to be "
+                "reached, as in target=2.2, and figures=…"
             )
         try:
             level = float(value)

@@ -1,5 +1,14 @@
 """Numbers to page, plots, CSV files and terminal text; formatting only."""
 
 from bench.reporting.build import ComparedSuites, compare_suites, find_suites, make_report
+from bench.reporting.figures import DEFAULT_FORMATS, FIGURES_KEY, parse_figures
 
-__all__ = ["ComparedSuites", "compare_suites", "find_suites", "make_report"]
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FIGURES_KEY",
+    "ComparedSuites",
+    "compare_suites",
+    "find_suites",
+    "make_report",
+    "parse_figures",
+]

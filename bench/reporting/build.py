@@ -1,6 +1,6 @@
 """Make a report from records: <results>/<suite>/report/ with its page and its CSV files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,16 +34,20 @@ def find_suites(root: Path) -> list[Path]:
     return [root] if root in suites else suites  # what is below a suite is its own
 
 
-def make_report(root: Path, target: float | None = None) -> tuple[Path, str]:
+def make_report(
+    root: Path, target: float | None = None, figures: Sequence[str] = ()
+) -> tuple[Path, str]:
     """Write the report of one suite; return the path of its page and its text for a terminal.
 
     `target`: bits per byte for the time to reach it; by default the best that two rows reach.
+    `figures`: formats of the figures for papers, svg, pdf and png; by default none is drawn.
     Raise UserError where there is nothing to read, or where it cannot be written.
     """
     from bench.analysis.build import build  # late: --help answers at once
     from bench.records.store import write_text
     from bench.records.tables import read_records
     from bench.reporting.csv_export import csv_tables
+    from bench.reporting.figures.files import write_figures
     from bench.reporting.page import render_page
     from bench.reporting.terminal import terminal_text
     from bench.system.files import check_writable
@@ -52,8 +56,10 @@ def make_report(root: Path, target: float | None = None) -> tuple[Path, str]:
     analysis = build(read_records(root), target)
     folder = root / "report"
     check_writable(folder)
-    for name, table in csv_tables(analysis).items():
+    tables = csv_tables(analysis)
+    for name, table in tables.items():
         write_text(folder / name, table.to_csv(index=False))
+    write_figures(tables, folder / "figures", figures)
     write_text(folder / "index.html", render_page(root.resolve().name, analysis))
     return folder / "index.html", terminal_text(analysis)
 

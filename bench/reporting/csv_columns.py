@@ -11,7 +11,7 @@ from bench.records.tables import CURVE_COLUMNS
 
 RUNS_COLUMNS = (
     "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value,"
-    "note,at,round,protocol,part,objective,machine,sitting"
+    "note,at,round,protocol,part,objective,machine,sitting,control"
 ).split(",")
 VERDICT_COLUMNS = (
     "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,"
@@ -19,16 +19,21 @@ VERDICT_COLUMNS = (
 ).split(",")
 SPEED_COLUMNS = (
     "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim,"
-    "geometric_mean,mean_low,mean_high,rounds,reference"
+    "geometric_mean,mean_low,mean_high,rounds,reference,median_low,median_high"
 ).split(",")
 CROSSING_COLUMNS = (
     "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
     "claim,sentence"
 ).split(",")
 FILES = {
-    "summary.csv": [*(CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS), *TARGET_COLUMNS],
+    "summary.csv": [
+        *(CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS),
+        "subject",
+        "comparison",
+        *TARGET_COLUMNS,
+    ],
     "runs.csv": RUNS_COLUMNS,
-    "curves.csv": CURVE_COLUMNS,
+    "curves.csv": [*CURVE_COLUMNS, "control"],
     "verdicts.csv": VERDICT_COLUMNS,
     "scaling.csv": SCALING_COLUMNS,
     "laws.csv": LAW_COLUMNS,
@@ -129,6 +134,8 @@ at_tokens: Tokens at which data_term applies.
 misfit: Standard deviation of the logarithm of measured over fitted loss.
 cells: Measured points of the fit.
 median: Median of the samples.
+median_low: Lower end of its 95 % interval.
+median_high: Upper end of its 95 % interval.
 ratio_to_reference: Paired ratio to the reference subject.
 low: Lower end of the ratio's 95 % interval.
 high: Upper end of the ratio's 95 % interval.

@@ -11,7 +11,7 @@ from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair
 from bench.analysis.scaling import laws_table, scaling_table
-from bench.analysis.sessions import RATES, MeasuredSession
+from bench.analysis.sessions import RATES, MeasuredSession, Point
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.time_to_target import target_columns
 from bench.records.tables import CURVE_COLUMNS, Records
@@ -33,10 +33,16 @@ def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """Return the tables by the name of their file."""
     parts = analysis.comparisons
     targets = target_columns([target for part in parts for target in part.targets])
+    names = {row: part.name for part in parts for row in part.rows.index}
+    keys = analysis.variants.summary[["subject"]].assign(
+        comparison=lambda rows: rows.index.map(names)
+    )
+    control = analysis.variants.runs.set_index("run")["control"]
+    curves = analysis.records.curves.reindex(columns=CURVE_COLUMNS)
     return {
-        "summary.csv": summary_table(analysis.variants, targets),
+        "summary.csv": summary_table(analysis.variants, keys.join(targets)),
         "runs.csv": runs_table(analysis.records, analysis.variants),
-        "curves.csv": analysis.records.curves.reindex(columns=CURVE_COLUMNS),
+        "curves.csv": curves.assign(control=curves["run"].map(control)),
         "verdicts.csv": verdicts_table(parts),
         "scaling.csv": scaling_table(analysis.studies),
         "laws.csv": laws_table(analysis.studies),
@@ -47,7 +53,7 @@ def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
 
 def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:
     """Return every sample of runs, rescored runs and measurements; without one, the reason."""
-    names = ["run", "arch", "variant", "data", "size", "seed", "objective"]
+    names = ["run", "arch", "variant", "data", "size", "seed", "objective", "control"]
     runs = variants.runs[[*names, "status", "reason", "protocol", "part"]]
     trained = runs.merge(records.values, on="run", how="left")
     rescored = runs[names].merge(records.evaluations, on="run")
@@ -105,22 +111,29 @@ def _speed_rows(session: MeasuredSession) -> Iterator[dict[str, Any]]:
     ]
     reference = session.reference
     ratios = session.paired_ratios([(point, subject, reference) for point, subject in keys])
+    common = {"machine": session.machine, "sitting": session.name}
     for (point, subject), ratio in zip(keys, ratios, strict=True):
         metric, axis, x = point
         clears = subject == reference or session.clear_side(metric, ratio) != 0
         row = {
-            "machine": session.machine,
-            "sitting": session.name,
+            **common,
             "metric": metric,
             "at": f"{axis}={x:g}" if axis else "",
             "arch": session.arches.get(subject, ""),
             "subject": subject,
-            "median": session.at(subject, point),
+            **_median_values(session, subject, point),
             "clock": "cpu" if _is_by_cpu(metric) else "wall",
             "reference": session.arches.get(reference, ""),
             "claim": bool(clears and _allows_claim(session, metric)),
         }
         yield row | (_ratio_values(ratio) if ratio is not None else {})
+
+
+def _median_values(session: MeasuredSession, subject: str, point: Point) -> dict[str, float]:
+    """Return a median and its interval; there is one along an axis only."""
+    median = session.points.get((subject, point))
+    ends = {"median_low": median.low, "median_high": median.high} if median else {}
+    return {"median": session.at(subject, point), **ends}
 
 
 def _is_by_cpu(metric: str) -> bool:

@@ -1,0 +1,25 @@
+"""Which figures a command asks for."""
+
+from collections.abc import Sequence
+
+from bench.config.errors import UserError
+
+FORMATS = ("svg", "pdf", "png")
+DEFAULT_FORMATS = ("svg",)
+FIGURES_KEY = "figures="
+NONE = "none"
+
+
+def parse_figures(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of the last `figures=…`; raise UserError for one that is not written."""
+    if not words:
+        return DEFAULT_FORMATS
+    names = words[-1].removeprefix(FIGURES_KEY).split(",")
+    if names == [NONE]:
+        return ()
+    if not set(names) <= set(FORMATS):
+        raise UserError(
+            f"{words[-1]} names no format: give {NONE}, or some of {', '.join(FORMATS)} with "
+            "commas between them, as in figures=pdf,png"
+        )
+    return tuple(dict.fromkeys(names))
