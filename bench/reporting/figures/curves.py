@@ -81,21 +81,22 @@ def draw_lines(axes: Axes, table: pd.DataFrame, group: Group, **options: Any) ->
     """
     table = table.sort_values("x")
     best = group.named(table["label"])
-    others = table[~table["label"].isin(best)]
+    others, lines = table[~table["label"].isin(best)], table[table["label"].isin(best)]
     common: Any = {"x": "x", "y": "y", "estimator": None, "legend": False, "ax": axes}
     if len(others):
         sns.lineplot(others, units="label", color=FAINT, alpha=0.35, linewidth=0.7, **common)
-    lines = table[table["label"].isin(best)]
-    styles = {label: group.styles[label] for label in best}
-    sns.lineplot(
-        lines, hue="label", style="label", palette=group.palette,
-        dashes={label: style.dash or "" for label, style in styles.items()}, **common, **options,
-    )  # fmt: skip
-    for label, line in lines.dropna(subset=["low"]).groupby("label"):
+    dashes = {label: group.styles[label].dash or "" for label in best}
+    style: Any = {"hue": "label", "style": "label", "palette": group.palette, "dashes": dashes}
+    sns.lineplot(lines, **style, **common, **options)
+    _draw_bands(axes, lines.dropna(subset=["low"]), group)
+    ends = lines.groupby("label").tail(1)[["label", "x", "y"]].to_numpy()
+    return [(str(name), x, y, group.palette[name]) for name, x, y in ends]
+
+
+def _draw_bands(axes: Axes, lines: pd.DataFrame, group: Group) -> None:
+    for label, line in lines.groupby("label"):
         band: Any = {"color": group.palette[str(label)], "alpha": 0.15, "linewidth": 0}
         axes.fill_between(line["x"], line["low"], line["high"], **band)
-    ends = lines.groupby("label").tail(1)[["label", "x", "y"]]
-    return [(str(name), x, y, styles[name].light) for name, x, y in ends.to_numpy()]
 
 
 def loss_by_context(group: Group) -> Figure | None:
