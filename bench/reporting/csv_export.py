@@ -124,7 +124,7 @@ def _speed_rows(session: MeasuredSession) -> Iterator[dict[str, Any]]:
             **_median_values(session, subject, point),
             "clock": "cpu" if _is_by_cpu(metric) else "wall",
             "reference": session.arches.get(reference, ""),
-            "claim": bool(clears and _allows_claim(session, metric)),
+            "claim": clears and _allows_claim(session, metric),
         }
         yield row | (_ratio_values(ratio) if ratio is not None else {})
 

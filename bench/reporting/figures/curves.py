@@ -89,6 +89,10 @@ def draw_lines(axes: Axes, table: pd.DataFrame, group: Group, **options: Any) ->
     style: Any = {"hue": "label", "style": "label", "palette": group.palette, "dashes": dashes}
     sns.lineplot(lines, **style, **common, **options)
     _draw_bands(axes, lines.dropna(subset=["low"]), group)
+    return _ends(lines, group)
+
+
+def _ends(lines: pd.DataFrame, group: Group) -> list[End]:
     ends = lines.groupby("label").tail(1)[["label", "x", "y"]].to_numpy()
     return [(str(name), x, y, group.palette[name]) for name, x, y in ends]
 
