@@ -6,6 +6,9 @@ One token is given and the 63 after it are generated, up to the context, greedil
 float32, one thread.
 """
 
+from functools import partial
+from typing import Any
+
 import shape
 import torch
 import turns
@@ -21,7 +24,7 @@ def bench() -> turns.Works:
     model = shape.bench_model().eval()
     kinds = {"greedy": 0.0, "sampled": 1.0}
     return {
-        kind: (lambda heat=heat: generate_tokens(model, [1], GENERATED, heat), float(GENERATED))
+        kind: (partial(generate_tokens, model, [1], GENERATED, heat), float(GENERATED))
         for kind, heat in kinds.items()
     }
 
@@ -29,14 +32,18 @@ def bench() -> turns.Works:
 def hugging_face() -> turns.Works:
     """Generate with transformers."""
     model, prompt = shape.hugging_face().eval(), torch.ones(1, GIVEN, dtype=torch.long)
-    kinds = {"greedy": {"do_sample": False}, "sampled": {"do_sample": True, "top_k": 0}}
+    kinds: dict[str, dict[str, Any]] = {
+        "greedy": {"do_sample": False},
+        "sampled": {"do_sample": True, "top_k": 0},
+    }
     lengths = {"min_new_tokens": GENERATED, "max_new_tokens": GENERATED}
-    options = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0} | lengths
+    options: dict[str, Any] = {"attention_mask": torch.ones_like(prompt), "pad_token_id": 0}
+    options |= lengths
 
     def generate(kind: str) -> None:
         assert model.generate(prompt, **options, **kinds[kind]).shape[1] == shape.CONTEXT
 
-    return {kind: (lambda kind=kind: generate(kind), float(GENERATED)) for kind in kinds}
+    return {kind: (partial(generate, kind), float(GENERATED)) for kind in kinds}
 
 
 MAKERS = {"bench": bench, "bench again": bench, "hugging face": hugging_face}

@@ -49,7 +49,6 @@ RECIPE = (
 
 def compose_run(text: Path, overrides: list[str], seed: int, cache: str) -> Run:
     """Return the run of the recipe with other overrides."""
-    compose.register()
     own = [f"data.path={text.resolve()}", f"data.cache={cache}", f"seed={seed}"]
     return compose.compose_sweep([*RECIPE, *own, *overrides]).runs[0]
 

@@ -43,7 +43,7 @@ def blocks() -> list[Tensor]:
 
 def run(**options: Any) -> Run:
     """Return the run of the shape; `options`: of TrainConfig."""
-    recipe = {"steps": 10**6, "batch": BATCH, "device": "cpu", "learning_rate": RATE, "clip": CLIP}
+    recipe = dict[str, Any](steps=10**6, batch=BATCH, device="cpu", learning_rate=RATE, clip=CLIP)
     arch = read_arch("gpt", layers=LAYERS, heads=HEADS)
     size = SizeConfig(context=CONTEXT)
     return Run(arch=arch, size=size, train=TrainConfig(**(recipe | options)))
@@ -112,8 +112,9 @@ def hugging_face_step(compiled: bool, fused: bool = False) -> Step:
     """Return a plain step of it with AdamW, default or fused."""
     model = hugging_face()
     called = torch.compile(model) if compiled else model
-    options = {"lr": RATE, "betas": (0.9, 0.99), "weight_decay": 0.1, "fused": fused or None}
-    optimizer = torch.optim.AdamW(model.parameters(), **options)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=0.1, fused=fused or None
+    )
 
     def loss(tokens: Tensor, targets: Tensor) -> Tensor:
         logits = called(input_ids=tokens, use_cache=False).logits

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class Contender:
             command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment
         )
 
-    def read(self) -> list[float]:
+    def read(self) -> Any:
         """Return the next answer; exit where the process has ended."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -113,7 +113,7 @@ class Contender:
 
     def start(self) -> None:
         """Wait until it is ready."""
-        self.amounts = dict(self.read())
+        self.amounts: dict[str, float] = dict(self.read())
 
     def window(self, work: str, seconds: float) -> tuple[float, float]:
         """Return amounts per second, by both clocks, over about so many seconds."""
