@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.config.schema import DataConfig
-from bench.data import prepare, tokenization, tokenizer
+from bench.data import prepare, subword, tokenization, tokenizer
 from bench.data.document_store import DocumentStore
 from bench.system import host
 
@@ -126,11 +126,11 @@ def prepare_inside(path: str, kind: str, vocabulary: int, cache: str) -> None:
     print(json.dumps(answer))
 
 
-def library_vocabulary(description: dict[str, str]) -> tokenizer.SubwordVocabulary:
+def library_vocabulary(description: dict[str, str]) -> subword.SubwordVocabulary:
     """Return the same byte pairs; for bytes a vocabulary of the 256 bytes and no pair."""
     if description["kind"] != "bytes":
-        return tokenizer.SubwordVocabulary(description["tokenizer"], "bpe")
-    return tokenizer.learn_bpe(lambda: iter(["a"]), 256)
+        return subword.SubwordVocabulary(description["tokenizer"], "bpe")
+    return subword.learn_bpe(lambda: iter(["a"]), 256)
 
 
 def count_own_tokens(encode: tokenization.Encode, batches: list[tokenization.TextBatch]) -> int:
@@ -139,7 +139,7 @@ def count_own_tokens(encode: tokenization.Encode, batches: list[tokenization.Tex
 
 
 def count_library_tokens(
-    peer: tokenizer.SubwordVocabulary, text: DocumentStore, batches: list[tokenization.TextBatch]
+    peer: subword.SubwordVocabulary, text: DocumentStore, batches: list[tokenization.TextBatch]
 ) -> int:
     """Encode by the library; return the number of tokens."""
     pieces = [text.read(*span) for batch in batches for span in batch.spans.tolist()]

@@ -4,7 +4,7 @@ from bench.data.blocks import Blocks, TokenBlock, WindowBatch, nats_per_unit, wi
 from bench.data.corpus import Corpus, Part
 from bench.data.preparation import prepare
 from bench.data.synthetic.base import SyntheticSource
-from bench.data.tokenizer import Vocabulary
+from bench.data.vocabulary import Vocabulary
 
 __all__ = [
     "Blocks",

@@ -9,7 +9,7 @@ import numpy as np
 from bench.config.errors import UserError
 from bench.data.cache import combine_digests
 from bench.data.synthetic.base import SyntheticSource
-from bench.data.tokenizer import Vocabulary
+from bench.data.vocabulary import Vocabulary
 
 
 def check_context(context: int, part: str, tokens: int) -> None:

@@ -22,7 +22,8 @@ from bench.data.tokenization import (
     text_batches,
     token_dtype,
 )
-from bench.data.tokenizer import Vocabulary, load_vocabulary
+from bench.data.tokenizer import load_vocabulary
+from bench.data.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 FORMAT = 4  # raise it when the meaning of the files changes

@@ -1,8 +1,6 @@
 """Prepare a corpus: read, deduplicate, split and tokenize a text, or draw symbols."""
 
 import logging
-from array import array
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +11,25 @@ from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data import cache
 from bench.data.corpus import Corpus
-from bench.data.corpus_files import FORMAT, read_corpus, write_corpus_manifest, write_part
+from bench.data.corpus_files import (
+    FORMAT,
+    PartFacts,
+    read_corpus,
+    write_corpus_manifest,
+    write_part,
+)
 from bench.data.document_store import Documents, DocumentStore, iterate_spans, write_documents
+from bench.data.learning import learn_vocabulary
 from bench.data.sources.base import Source, open_source
-from bench.data.splits import resolve_split, split_documents
+from bench.data.splits import SpansByPart, resolve_split, split_documents
 from bench.data.synthetic.base import open_synthetic
 from bench.data.synthetic_preparation import SYNTHETIC_FORMAT, draw_corpus
-from bench.data.tokenization import BATCH_BYTES, BLOCK_BYTES, open_encoder
-from bench.data.tokenizer import Vocabulary, build_vocabulary, is_tokenizer_path, read_tokenizer
+from bench.data.tokenization import BLOCK_BYTES, open_encoder
+from bench.data.tokenizer import is_tokenizer_path, read_tokenizer
+from bench.data.vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
-# Bytes of the training part that byte pairs are learned from, at most: more would hardly change
-# them, and 64 MB of text with 0.8M different words took 1.1 GB of memory.
-BPE_SAMPLE_BYTES = 32 << 20
+MAX_LOST = 0.5  # of the characters of a held-out part
 
 
 def prepare(options: DataConfig, name: str) -> Corpus:
@@ -111,8 +115,18 @@ def build_corpus(text: TextInput, folder: Path) -> None:
                 name: write_part(folder, name, store, spans[name], vocabulary, encode)
                 for name in spans
             }
+        _check_losses(parts, spans, store, options.tokenizer)
     path.unlink()
     write_corpus_manifest(folder, vocabulary, parts, facts | duplicates | learned)
+
+
+def _vocabulary_of(
+    text: TextInput, store: DocumentStore, spans: np.ndarray
+) -> tuple[Vocabulary, dict[str, Any]]:
+    """Return the vocabulary that is given or learned from a training part, and facts about it."""
+    if text.tokenizer is not None:
+        return text.tokenizer, {}
+    return learn_vocabulary(text.options, store, spans)
 
 
 def read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, Any]]:
@@ -134,41 +148,18 @@ def read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, An
     return documents, facts | {"documents_found": len(documents), "documents_empty": blank}
 
 
-def _vocabulary_of(
-    text: TextInput, store: DocumentStore, spans: np.ndarray
-) -> tuple[Vocabulary, dict[str, Any]]:
-    """Return the vocabulary, of a training part unless it is given, and what it is made from."""
-    if text.tokenizer is not None:
-        return text.tokenizer, {}
-    options, learned = text.options, dict[str, Any]()
-    if options.tokenizer == "bpe":
-        total, spans = int(np.diff(spans).sum()), sample_spans(store, spans, BPE_SAMPLE_BYTES)
-        size = int(np.diff(spans).sum())
-        learned = {"vocabulary_learned_on": {"bytes": size, "of": total}}
-        logger.info("learning byte pairs from %.2f of %.2f MB", size / 1e6, total / 1e6)
-    vocabulary = build_vocabulary(options, lambda: iterate_texts(store, spans))
-    if learned and vocabulary.size <= options.vocabulary:  # the separator is none of them
-        logger.warning(
-            "data.vocabulary=%s: the training part has only %s different byte pairs to learn",
-            f"{options.vocabulary:,}", f"{vocabulary.size - 1:,}",
-        )  # fmt: skip
-        learned["vocabulary_requested"] = options.vocabulary
-    return vocabulary, learned
-
-
-def iterate_texts(store: DocumentStore, spans: np.ndarray) -> Iterator[str]:
-    """Yield the text of some spans, in pieces that fit in memory."""
-    for begin, end in iterate_spans(spans):
-        for low, high in store.cut(begin, end, BATCH_BYTES):
-            yield store.read(low, high)
-
-
-def sample_spans(store: DocumentStore, spans: np.ndarray, limit: int) -> np.ndarray:
-    """Return (N, 2) pieces of a part, drawn with a fixed seed, of about `limit` bytes together."""
-    share = limit / max(1, int(np.diff(spans).sum()))
-    random, pieces = np.random.default_rng(0), array("q")
-    for begin, end in iterate_spans(spans):
-        for piece in store.cut(begin, end, BATCH_BYTES):
-            if share >= 1 or random.random() < share:
-                pieces.extend(piece)
-    return np.frombuffer(pieces, np.int64).reshape(-1, 2)
+def _check_losses(
+    parts: dict[str, PartFacts], spans: SpansByPart, store: DocumentStore, tokenizer: str
+) -> None:
+    """Raise UserError where so much of held-out text is lost that a score would be of another."""
+    for name, part in parts.items():
+        characters = part.losses and sum(
+            store.characters(*span) for span in iterate_spans(spans[name])
+        )
+        if part.losses > MAX_LOST * characters:
+            raise UserError(
+                f"data.tokenizer={tokenizer} loses {part.losses / characters:.0%} of the "
+                f"characters of the {name} part: use one that knows this text, or "
+                "data.tokenizer=bytes",
+                "invalid-text",
+            )

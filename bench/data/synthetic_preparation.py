@@ -12,7 +12,7 @@ from bench.data.corpus_files import PartFacts, write_corpus_manifest, write_unit
 from bench.data.splits import PARTS
 from bench.data.synthetic.base import Sample, SyntheticSource
 from bench.data.tokenization import token_dtype
-from bench.data.tokenizer import SymbolVocabulary
+from bench.data.vocabulary import SymbolVocabulary
 
 SYNTHETIC_FORMAT = 1  # raise it when the same numbers draw something else
 

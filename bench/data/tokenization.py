@@ -16,7 +16,7 @@ import numpy as np
 from bench.config.errors import UserError
 from bench.data import tokenizer
 from bench.data.document_store import DocumentStore, iterate_spans
-from bench.data.tokenizer import Vocabulary
+from bench.data.vocabulary import Vocabulary
 from bench.system import host, signals
 
 BLOCK_BYTES = 4096  # of a unit of one long text
@@ -99,17 +99,31 @@ def open_encoder(store: DocumentStore, vocabulary: Vocabulary, size: int) -> Ite
             (batch, encode_batch(store, vocabulary, batch, held_out)) for batch in batches
         )
         return
+    with worker_pool(processes, str(store.path), vocabulary.describe()) as pool:
+        yield lambda batches, held_out: encode_in_order(
+            pool, batches, held_out, BATCHES_AHEAD * processes
+        )
+
+
+@contextmanager
+def worker_pool(processes: int, *encoding: Any) -> Iterator[Any]:
+    """Yield a pool of processes that end with the caller; raise UserError where one dies.
+
+    `encoding`: the path of a store and the description of a vocabulary, for `encode_in_worker`.
+    """
     from joblib.externals.loky import ProcessPoolExecutor, process_executor
 
-    arguments = (os.getpid(), str(store.path), vocabulary.describe())
+    arguments, environment = (os.getpid(), *encoding), WORKER_ENVIRONMENT if encoding else {}
+    pool = ProcessPoolExecutor(
+        processes, initializer=_init_worker, initargs=arguments, env=environment
+    )
     try:
-        with ProcessPoolExecutor(
-            processes, initializer=_init_worker, initargs=arguments, env=WORKER_ENVIRONMENT
-        ) as pool:
-            yield lambda batches, held_out: encode_in_order(
-                pool, batches, held_out, BATCHES_AHEAD * processes
-            )
-    except process_executor.BrokenProcessPool as error:
+        yield pool
+        pool.shutdown()
+    except BaseException as error:
+        pool.shutdown(kill_workers=True)
+        if not isinstance(error, process_executor.BrokenProcessPool):
+            raise
         raise UserError(
             f"a tokenizing process died ({type(error).__name__}), most often for lack of memory: "
             "free some",
@@ -136,11 +150,12 @@ def encode_in_order(
 worker_state: list[tuple[DocumentStore, Vocabulary]] = []  # of this process: one pair
 
 
-def _init_worker(parent: int, path: str, description: dict[str, Any]) -> None:
+def _init_worker(parent: int, path: str = "", description: dict[str, Any] | None = None) -> None:
     """Open what every batch needs; leave Ctrl-C to the parent, and end when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signals.exit_with_parent(parent)
-    worker_state[:] = [(DocumentStore(Path(path)), tokenizer.load_vocabulary(description))]
+    if description is not None:
+        worker_state[:] = [(DocumentStore(Path(path)), tokenizer.load_vocabulary(description))]
 
 
 def encode_in_worker(batch: TextBatch, held_out: bool) -> EncodedBatch:

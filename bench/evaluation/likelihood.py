@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from bench.data import Part, TokenBlock, Vocabulary, nats_per_unit, windows
-from bench.data.blocks import VALIDATION_BLOCKS, spaced_blocks, take_block
+from bench.data.blocks import TOKENS_PER_CHUNK, VALIDATION_BLOCKS, spaced_blocks, take_block
 from bench.evaluation.leak_check import LeakCheck, Rescore
 from bench.records.metrics import Metric, metric
 from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
@@ -65,9 +65,21 @@ def validation_bytes(
     if not objective.model.backbone.causal or not vocabulary.text:
         return []
     targets = spread_blocks(part, context).tokens[:, 1:]  # (N, T)
-    size = sum(len(vocabulary.decode_bytes(block)) for block in targets)
+    size = text_bytes(part, vocabulary, targets)
     note = "of the fixed validation blocks; separators are targets without bytes"
     return [metric("validation_bytes_per_token", size / targets.size, note)]
+
+
+def text_bytes(part: Part, vocabulary: Vocabulary, tokens: np.ndarray) -> float:
+    """Return the bytes of text that some tokens of a part stand for.
+
+    They are those of the tokens themselves, scaled so that all tokens of the part have the bytes of
+    its text: a tokenizer may add spaces or lose characters.
+    """
+    sizes = vocabulary.token_sizes
+    chunks = range(1, len(part.tokens), TOKENS_PER_CHUNK)  # the first token is no target
+    total = sum(int(sizes[part.tokens[at : at + TOKENS_PER_CHUNK]].sum()) for at in chunks)
+    return float(sizes[tokens].sum()) * (int(part.sizes.sum()) / max(1, total))
 
 
 # --- the likelihood of a part --------------------------------------------------------------------

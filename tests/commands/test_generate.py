@@ -8,7 +8,7 @@ import yaml
 
 from bench import generate, model
 from bench.config.schema import Run, SizeConfig
-from bench.data.tokenizer import ByteVocabulary
+from bench.data.vocabulary import ByteVocabulary
 from bench.training import save_weights
 
 

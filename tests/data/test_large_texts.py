@@ -14,10 +14,10 @@ from tokenizers import Tokenizer
 
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
-from bench.data import Corpus, cache, document_store, preparation, prepare, tokenization
+from bench.data import Corpus, cache, document_store, learning, prepare, tokenization
 from bench.data.sources import files, readers
 from bench.data.sources.base import TextChunk
-from bench.data.tokenizer import SubwordVocabulary, learn_bpe
+from bench.data.subword import SubwordVocabulary, learn_bpe
 
 ROOT = Path(__file__).parents[2]
 MEMORY = """
@@ -101,7 +101,7 @@ def test_where_a_text_is_cut_changes_nothing(
     monkeypatch.setattr(readers, "READ_BYTES", 7)
     monkeypatch.setattr(document_store, "READ_BYTES", 5)
     monkeypatch.setattr(tokenization, "BATCH_BYTES", 50)
-    monkeypatch.setattr(preparation, "BATCH_BYTES", 50)
+    monkeypatch.setattr(learning, "BATCH_BYTES", 50)
     for word, before in whole.items():
         after = prepare(
             DataConfig(path=str(path), split=split, tokenizer=word, cache=str(tmp_path / "anew")),
@@ -125,7 +125,7 @@ def test_the_number_of_processes_changes_nothing(
     monkeypatch.setattr(
         tokenization, "BATCH_BYTES", 3000
     )  # many batches, of which two processes finish some in another order
-    monkeypatch.setattr(preparation, "BATCH_BYTES", 3000)
+    monkeypatch.setattr(learning, "BATCH_BYTES", 3000)
     options: dict[str, Any] = {
         "path": str(write_texts(tmp_path, kind)),
         "tokenizer": str(write_tokenizer(tmp_path)),
@@ -146,14 +146,14 @@ def test_the_number_of_processes_changes_nothing(
 def test_byte_pairs_of_a_large_text_are_learned_from_a_sample_of_all_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preparation, "BATCH_BYTES", 500)
+    monkeypatch.setattr(learning, "BATCH_BYTES", 500)
     (tmp_path / "a.txt").write_text(
         "".join(f"{word} " * 4000 + "\n" for word in ("alphabet", "brimstone", "curlicue"))
     )
     options = DataConfig(path=str(tmp_path / "a.txt"), tokenizer="bpe", vocabulary=300)
     size = prepare(options, "mine").facts["bytes"]["train"]
     assert prepare(options, "mine").facts["vocabulary_learned_on"] == {"bytes": size, "of": size}
-    monkeypatch.setattr(preparation, "BPE_SAMPLE_BYTES", 20_000)
+    monkeypatch.setattr(learning, "BPE_SAMPLE_BYTES", 20_000)
     parts = [
         prepare(DataConfig(**{**vars(options), "cache": str(tmp_path / name)}), "mine")
         for name in ("one", "two")
@@ -173,11 +173,11 @@ def test_a_sample_is_made_of_pieces_of_the_text(tmp_path: Path) -> None:
     pieces = [TextChunk(f"{number:06}\n".encode()) for number in range(5000)]
     documents, _ = document_store.write_documents(tmp_path / "spool", pieces)
     with document_store.DocumentStore(tmp_path / "spool") as text:
-        everything = preparation.sample_spans(text, documents.spans, 35_000)
-        some = preparation.sample_spans(text, documents.spans, 7000)
+        everything = learning.sample_spans(text, documents.spans, 35_000)
+        some = learning.sample_spans(text, documents.spans, 7000)
         assert everything.tolist() == documents.spans.tolist()
         assert 800 < len(some) < 1200  # of 7 bytes
-        numbers = [int(piece) for piece in preparation.iterate_texts(text, some)]
+        numbers = [int(piece) for piece in learning.iterate_texts(text, some)]
         assert numbers == sorted(set(numbers))
         assert abs(np.mean(numbers) - 2500) < 200
 

@@ -13,7 +13,7 @@ from bench import evaluation
 from bench.config.schema import Run, SyntheticConfig, TrainConfig
 from bench.data import Corpus, Part
 from bench.data.synthetic.base import open_synthetic
-from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, Vocabulary
+from bench.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
 from bench.evaluation.leak_check import LeakDetected
 from bench.records.metrics import Metric

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench import evaluation
 from bench.config.schema import Run, TrainConfig
 from bench.data import Part
-from bench.data.tokenizer import ByteVocabulary, CharacterVocabulary, SymbolVocabulary
+from bench.data.vocabulary import ByteVocabulary, CharacterVocabulary, SymbolVocabulary
 from bench.evaluation.likelihood import perplexity
 from bench.training import train_settings
 from bench.training.objective import Causal, Masked

@@ -20,7 +20,7 @@ from architectures.transformer import Transformer
 from bench import evaluation
 from bench.config.schema import EvaluateConfig, Run, TrainConfig
 from bench.data import Corpus, Part, windows
-from bench.data.tokenizer import ByteVocabulary
+from bench.data.vocabulary import ByteVocabulary
 from bench.evaluation import sampling
 from bench.model import LanguageModel, initialise
 from bench.records import store
