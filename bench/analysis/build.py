@@ -6,6 +6,7 @@ from bench.analysis.aggregate import VariantTables, aggregate_variants
 from bench.analysis.answer import Answer
 from bench.analysis.answers import build_answers
 from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
+from bench.analysis.preferences import PreferenceStudy, build_studies
 from bench.analysis.scaling import ScalingStudy, scaling_studies
 from bench.analysis.session_builder import build_sessions
 from bench.analysis.sessions import MeasuredSession
@@ -24,6 +25,7 @@ class Analysis:
     groups: list[SpeedGroup]  # of each session those architectures that may be compared
     studies: list[ScalingStudy]
     answers: tuple[Answer, ...]  # of each comparison, in its order
+    preferences: list[PreferenceStudy]  # the largest first
 
 
 def build(records: Records, target: float | None = None) -> Analysis:
@@ -37,4 +39,5 @@ def build(records: Records, target: float | None = None) -> Analysis:
     groups = build_groups(sessions, comparisons)
     answers = build_answers(comparisons, groups)
     studies = scaling_studies(variants)
-    return Analysis(records, variants, sessions, comparisons, groups, studies, answers)
+    learned = build_studies(records.preferences)
+    return Analysis(records, variants, sessions, comparisons, groups, studies, answers, learned)

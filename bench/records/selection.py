@@ -31,8 +31,8 @@ class StoredRun(NamedTuple):
         return self.record.status != "done", -self.attempt, len(self.folder.name)
 
 
-def _stored_runs(root: Path) -> Iterator[StoredRun]:
-    for folder in sorted(path for path in root.glob("runs/*") if path.is_dir()):
+def _stored_runs(root: Path, kind: str) -> Iterator[StoredRun]:
+    for folder in sorted(path for path in root.glob(f"{kind}/*") if path.is_dir()):
         record = load_record(folder)
         if record.status != "absent":
             numbered = ATTEMPT.search(folder.name)
@@ -59,14 +59,14 @@ def _group_attempts(runs: Iterable[StoredRun]) -> list[list[StoredRun]]:
     return list(groups.values())
 
 
-def select_runs(root: Path) -> tuple[list[StoredRun], list[dict[str, str]]]:
+def select_runs(root: Path, kind: str = "runs") -> tuple[list[StoredRun], list[dict[str, str]]]:
     """Return the record of each run below results/<suite> that counts, and rows about the others.
 
     The last attempt that is done counts, else the last. Of copies of an attempt, the one with the
     shortest name counts, as copying makes names longer. Earlier attempts have no row: the one that
     counts was made to replace them.
     """
-    runs = list(_stored_runs(root))
+    runs = list(_stored_runs(root, kind))
     best, excluded = [], []
     for group in _group_attempts(runs):
         run = min(group, key=lambda one: one.precedence)

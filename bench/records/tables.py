@@ -15,6 +15,7 @@ import pyarrow
 from bench.records import contract_results
 from bench.records.labels import variant_labels
 from bench.records.loading import UNREADABLE, load_measurement, read_json
+from bench.records.preference_tables import PreferenceTables, read_preferences
 from bench.records.run_tables import (
     DOCUMENT_COLUMNS,
     RUN_COLUMNS,
@@ -65,6 +66,7 @@ class Records:
     checks: dict[str, dict[str, Any]]  # contract results by the architecture's identity
     baselines: list[dict[str, Any]]  # of each text and context
     searches: list[dict[str, Any]]  # learning-rate searches
+    preferences: PreferenceTables  # what runs learned from preferences
 
 
 def by_session_precedence(measures: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +85,8 @@ def read_records(root: Path) -> Records:
     runs = _run_table(tables)
     baselines, damaged_baselines = _valid_files(root, "references/*.json", baselines_error)
     searches, damaged_searches = _valid_files(root, "tune/searches/*.json", search_error)
-    excluded += damaged_baselines + damaged_searches
+    preferences = read_preferences(root)
+    excluded += damaged_baselines + damaged_searches + preferences.excluded
     return Records(
         runs=runs,
         excluded=pd.DataFrame(excluded, columns=list(EXCLUDED_COLUMNS)),
@@ -98,6 +101,7 @@ def read_records(root: Path) -> Records:
         checks=contract_results.read_contract_results(root),
         baselines=baselines,
         searches=searches,
+        preferences=preferences,
     )
 
 

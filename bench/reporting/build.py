@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from bench.config.errors import UserError
 
-RECORD_PATTERNS = (  # of runs, of measurements, of searches
+RECORD_PATTERNS = (  # of runs, of measurements, of searches, of stages
     "runs/*/config.yaml",
     "measure/*/*/result.json",
     "tune/searches/*.json",
+    "preferences/*/config.yaml",
 )
 
 

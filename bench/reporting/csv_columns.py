@@ -3,10 +3,12 @@
 import re
 from typing import NamedTuple
 
+from bench.analysis import preferences
 from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS
 from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe
+from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.tables import CURVE_COLUMNS
 
 RUNS_COLUMNS = (
@@ -25,6 +27,7 @@ CROSSING_COLUMNS = (
     "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
     "claim,sentence"
 ).split(",")
+PREFERENCE_VERDICT_COLUMNS = ["study", *preferences.VERDICT_COLUMNS]
 FILES = {
     "summary.csv": [
         *(CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS),
@@ -39,6 +42,8 @@ FILES = {
     "laws.csv": LAW_COLUMNS,
     "speeds.csv": SPEED_COLUMNS,
     "crossovers.csv": CROSSING_COLUMNS,
+    "preferences.csv": NUMBER_COLUMNS,
+    "preference_verdicts.csv": PREFERENCE_VERDICT_COLUMNS,
 }
 HELP_TEXT = """
 run: Folder of the run or measurement.
@@ -145,6 +150,27 @@ geometric_mean: Geometric mean of the ratios per round.
 mean_low: Lower end of its 95 % interval.
 mean_high: Upper end of its 95 % interval.
 rounds: Rounds that both took part in.
+group: Digest of what stages share that may be compared: texts, labels, prompts, recipe.
+preferences.csv:part: Name of the reward model, policy or curve within the record.
+preferences.csv:kind: reward, policy, best_of or curve.
+method: rloo, ppo or dpo; of a label curve, how labels are chosen.
+beta: Log-odds that a nat of KL costs.
+labels: Labels that were trained on.
+flip: Share of labels that are reversed.
+corrected: Whether the loss takes that share of labels as reversed.
+shaping: How the rewards of tokens are shaped: potential, bonus, or not.
+update: Updates of the policy before this look; 0 is the start.
+n: Responses of which the best is taken.
+preferences.csv:value: Mean of the samples.
+standard_error: Standard error of the mean over prompts or repeats.
+samples: Number of samples.
+study: Name of the group of stages on the page.
+kl: KL from the start, nats per response, at which the pair is compared.
+measure: gold, or gain: gold above the start's.
+preference_verdicts.csv:better: Architecture of the higher mean, whatever the verdict.
+preference_verdicts.csv:difference: Difference of the means, in the gold's unit.
+preference_verdicts.csv:seeds: Seeds that both have.
+claimed: Whether the difference is claimed: p_holm is at most 0.05, and it is no control.
 reference: Architecture of the reference subject.
 first: First of the pair.
 second: Second of the pair.

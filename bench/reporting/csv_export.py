@@ -10,13 +10,16 @@ from bench.analysis.aggregate import VariantTables, summary_table
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair
+from bench.analysis.preferences import PreferenceStudy
 from bench.analysis.scaling import laws_table, scaling_table
 from bench.analysis.sessions import RATES, MeasuredSession, Point
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.time_to_target import target_columns
+from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.tables import CURVE_COLUMNS, Records
 from bench.reporting.csv_columns import (
     CROSSING_COLUMNS,
+    PREFERENCE_VERDICT_COLUMNS,
     RUNS_COLUMNS,
     SPEED_COLUMNS,
     VERDICT_COLUMNS,
@@ -48,7 +51,16 @@ def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "laws.csv": laws_table(analysis.studies),
         "speeds.csv": speeds_table(analysis.sessions),
         "crossovers.csv": crossovers_table(analysis.groups),
+        "preferences.csv": analysis.records.preferences.numbers.reindex(columns=NUMBER_COLUMNS),
+        "preference_verdicts.csv": preference_verdicts(analysis.preferences),
     }
+
+
+def preference_verdicts(studies: Sequence[PreferenceStudy]) -> pd.DataFrame:
+    """Return a row per pair of architectures, KL and measure of each study."""
+    tables = [study.verdicts.assign(study=study.name) for study in studies]
+    table = pd.concat(tables) if tables else pd.DataFrame()
+    return table.reindex(columns=PREFERENCE_VERDICT_COLUMNS)
 
 
 def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:

@@ -62,4 +62,4 @@ def test_every_column_of_every_csv_file_is_explained_in_order(tmp_path: Path) ->
     assert {row.file for row in csv_rows()} == {
         path.name for path in (tmp_path / "report").glob("*.csv")
     }
-    assert np.unique([row.file for row in csv_rows()]).size == 8
+    assert np.unique([row.file for row in csv_rows()]).size == 10

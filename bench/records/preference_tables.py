@@ -1,0 +1,121 @@
+"""Read what runs learned from preferences as tidy tables. Imports no torch."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.config.identity import digest
+from bench.config.schema import ControlConfig, is_control
+from bench.records.run_tables import UNFINISHED
+from bench.records.selection import StoredRun, excluded_row, select_runs
+
+STAGE_COLUMNS = (
+    "run folder arch data seed control variant group status reason labels_from gold"
+).split()
+PART_COLUMNS = "part kind method beta labels flip corrected shaping".split()
+KEYS = "run arch data seed control variant group".split()
+NUMBER_COLUMNS = [
+    *KEYS, *PART_COLUMNS, *"update n metric unit better value standard_error samples".split(),
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PreferenceTables:
+    """What runs learned from preferences."""
+
+    stages: pd.DataFrame  # a row per record
+    parts: pd.DataFrame  # a row per part of a record, with its status and reason
+    numbers: pd.DataFrame  # a row per number; `values` holds its samples, by prompt or repeat
+    excluded: list[dict[str, str]]  # records that do not count
+
+
+def read_preferences(root: Path) -> PreferenceTables:
+    """Read the records below results/<suite>/preferences."""
+    selected, excluded = select_runs(root, "preferences")
+    stages = [_stage_row(run) for run in selected]
+    parts, numbers = [], []
+    for run, stage in zip(selected, stages, strict=True):
+        keys, listed = {key: stage[key] for key in KEYS}, _listed_parts(run)
+        parts += [keys | _part_keys(part) | _outcome(part) for part in listed]
+        numbers += list(_number_rows(run, keys, listed))
+        if stage["status"] not in ("done", "skipped"):
+            reason = stage["reason"] or UNFINISHED
+            excluded.append(excluded_row(run, stage["status"], reason))
+    return PreferenceTables(
+        pd.DataFrame(stages, columns=STAGE_COLUMNS),
+        pd.DataFrame(parts, columns=[*KEYS, *PART_COLUMNS, "status", "reason"]),
+        pd.DataFrame(numbers, columns=[*NUMBER_COLUMNS, "values"]),
+        excluded,
+    )
+
+
+def _listed_parts(run: StoredRun) -> list[dict[str, Any]]:
+    """Return the parts that a result lists, in their order."""
+    facts = run.record.result.get("facts") or {}
+    return [part for part in facts.get("parts") or [] if isinstance(part, dict)]
+
+
+def _stage_row(run: StoredRun) -> dict[str, Any]:
+    config, record = run.record.config, run.record
+    control = ControlConfig(**(config.get("control") or {}))
+    preference, arch = config.get("preference") or {}, config["names"]["arch"]
+    result = record.result
+    return {
+        "run": run.folder.name,
+        "folder": str(run.folder),
+        "arch": arch,
+        "data": config["names"]["data"],
+        "seed": config["seed"],
+        "control": is_control(control, arch, config["seed"]),
+        "variant": record.provenance.get("variant") or "",
+        "group": _group(run),
+        "status": record.status,
+        "reason": result.get("reason") or record.reason,
+        "labels_from": preference.get("path") or "annotator",
+        "gold": "" if preference.get("path") else preference.get("gold", ""),
+    }
+
+
+def _group(run: StoredRun) -> str:
+    """Return the digest of what has to be equal for two stages to be compared."""
+    config = run.record.config
+    digests = run.record.provenance.get("digests") or {}
+    keys = {key: config.get(key) for key in ("data", "size", "train", "preference")}
+    keys["train"] = {**(keys["train"] or {}), "learning_rate": None}
+    return digest([keys, digests.get("data")])
+
+
+def _part_keys(part: dict[str, Any]) -> dict[str, Any]:
+    return {key: part.get("name" if key == "part" else key) for key in PART_COLUMNS}
+
+
+def _outcome(part: dict[str, Any]) -> dict[str, Any]:
+    return {"status": part.get("status") or "", "reason": part.get("reason") or ""}
+
+
+def _number_rows(
+    run: StoredRun, keys: dict[str, Any], parts: Sequence[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    for entry in run.record.result.get("metrics") or []:
+        at = dict(entry.get("at") or {})
+        place = int(at.pop("part", -1))
+        values = np.array(entry["values"], dtype=float)
+        if not 0 <= place < len(parts) or not len(values):
+            continue
+        several = len(values) > 1
+        yield {
+            **keys,
+            **_part_keys(parts[place]),
+            **at,
+            "metric": entry["name"],
+            "unit": entry.get("unit") or "",
+            "better": entry.get("better") or "",
+            "value": float(values.mean()),
+            "standard_error": float(values.std(ddof=1) / len(values) ** 0.5) if several else None,
+            "samples": len(values),
+            "values": values,
+        }
