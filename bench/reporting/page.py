@@ -16,7 +16,7 @@ from bench.reporting.folds import FOLDS
 from bench.reporting.main_sections import chart_sections, glossary, table_section
 from bench.reporting.palette import swatch_css
 from bench.reporting.section import HERE, Section, render
-from bench.reporting.views import View, build_views
+from bench.reporting.views import CONTROL, View, build_views
 
 LIBRARIES = (  # vendored, see static/README.md
     "vega.min.js",
@@ -47,6 +47,7 @@ def render_page(name: str, analysis: Analysis) -> str:
         views=views,
         choices=_choices(views),
         architectures=_architectures(data["rows"]),
+        hidden_family=CONTROL,
         sections=sections,
         policy=_policy(scripts),
         style=Markup(_static("report.css") + _palette_css()),
@@ -96,11 +97,12 @@ def _choices(views: Sequence[View]) -> dict[str, list[str]]:
 
 
 def _architectures(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """Return by family the labels that can be shown or hidden."""
+    """Return by family the labels that can be shown or hidden; controls come last."""
     families: dict[str, dict[str, None]] = {}
     for base, family in zip(rows["base"], rows["family"], strict=True):
         families.setdefault(str(family), {})[str(base)] = None
-    return {family: [*own] for family, own in sorted(families.items())}
+    ordered = sorted(families, key=lambda family: (family == CONTROL, family))
+    return {family: [*families[family]] for family in ordered}
 
 
 def _palette_css() -> str:

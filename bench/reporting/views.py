@@ -18,6 +18,7 @@ from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import Verdicts
 from bench.reporting.palette import Style, assign_styles
 
+CONTROL = "control"  # the family of rows that never win
 QUALITY = ("bits_per_byte", "regret", "pseudo_perplexity")  # each ranks rows of its own
 
 
@@ -37,8 +38,8 @@ class View:
     @property
     def reference(self) -> str:
         """Return the key of the row that others are compared with until the reader chooses."""
-        ranked = self.rows[~self.rows["control"].astype(bool)]
-        return str((ranked if len(ranked) else self.rows)["key"].iloc[0])
+        own = self.rows[~self.rows["control"].astype(bool) & self.rows["family"].ne(CONTROL)]
+        return str((own if len(own) else self.rows)["key"].iloc[0])
 
 
 def build_views(analysis: Analysis) -> list[View]:

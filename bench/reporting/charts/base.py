@@ -44,7 +44,8 @@ def levels(data: str) -> alt.Chart:
 
 def names(data: str) -> alt.Chart:
     """Return the names that the script places: `x`, `y` in pixels, `label`, `colour`."""
-    drawn = chart(data).mark_text(align="left", baseline="middle", dx=7, fontSize=LABEL_FONT)
+    text = {"align": "left", "baseline": "middle", "dx": 7, "fontSize": LABEL_FONT}
+    drawn = chart(data).mark_text(**text, clip=False)  # names are beside the plot
     places = {
         "x": alt.X("x:Q", scale=None, axis=None),
         "y": alt.Y("y:Q", scale=None, axis=None),

@@ -38,7 +38,7 @@ def tradeoff() -> dict[str, Any]:
     dots = chart("points").mark_point(filled=True, opacity=1)
     dots = dots.encode(x, y, COLOUR, SHAPE, size=size, tooltip=ABOUT).add_params(pick, ZOOM)
     name = chart("points").transform_filter(pick)
-    name = name.mark_text(align="left", dx=9, dy=-9, fontWeight="bold")
+    name = name.mark_text(align="left", dx=9, dy=-9, fontWeight="bold", clip=False)
     layers = alt.layer(
         FRONT.encode(x, y, order="order:Q"),
         levels("point levels"),

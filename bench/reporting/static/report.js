@@ -301,6 +301,7 @@ function chartConfig() {
     background: null, font: "system-ui, sans-serif", view: { stroke: null },
     axis: { labelColor: ink, titleColor: ink, gridColor: rule, domainColor: faint, tickColor: faint,
       titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11.5 },
+    mark: { aria: false }, // no description of each of thousands of marks: the table has the numbers
     legend: { labelColor: ink, titleColor: ink }, title: { color: ink }, text: { color: ink },
   };
 }
@@ -361,6 +362,7 @@ async function draw(name) {
     logLevel: vega.Error, actions: { export: true, source: false, compiled: false, editor: false }, downloadFileName: name,
   });
   charts.set(name, view);
+  box.querySelector("summary")?.setAttribute("aria-label", "save this chart");
   placeNames(name, view);
 }
 
@@ -534,7 +536,7 @@ function update(changed = "") {
   const count = shownRows(now).length, all = now.view.keys.length;
   document.getElementById("count").textContent = `${count} of ${all} rows`;
   markFamilies();
-  writeAddress();
+  setTimeout(writeAddress);
   return now;
 }
 
