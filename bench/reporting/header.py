@@ -10,6 +10,7 @@ from bench.analysis.build import Analysis
 from bench.analysis.comparisons import COMPARISON_KEY, Comparison, explain_split
 from bench.analysis.formatting import format_large, join_words, plural
 from bench.config.plugins import DISTRIBUTION
+from bench.reporting.answer_strip import Card, answer_cards
 from bench.reporting.sections import facts
 from bench.reporting.sections.regrets import regret_sentences
 from bench.reporting.sections.scaling_text import scaling_sentences
@@ -101,22 +102,32 @@ def commands(analysis: Analysis) -> list[str]:
 
 
 def answers(analysis: Analysis) -> list[dict[str, Any]]:
-    """Return the sentences of each comparison, by its name."""
+    """Return the answers of each comparison, or of what was measured alone."""
+    cards = answer_cards(analysis)
     overall = [sentence for study in analysis.studies for sentence in scaling_sentences(study)]
     if not len(analysis.variants.runs):
         overall += measurement_sentences(analysis.groups, analysis.answers)
-    blocks = [{"name": "", "title": "", "sentences": overall, "equal_order": True}] * bool(overall)
-    return blocks + [_answer(part, analysis) for part in analysis.comparisons]
+    blocks = [_block("", cards.get("", []), overall)] if overall else []
+    for part in analysis.comparisons:
+        several = len(analysis.comparisons) > 1 and part.regrets
+        sentences = summary_sentences(part, analysis.answers)
+        own = regret_sentences(part) if several else sentences
+        blocks.append(_block(part.name, cards.get(part.name, []), own, part.equal_order))
+    return blocks
 
 
-def _answer(part: Comparison, analysis: Analysis) -> dict[str, Any]:
-    several = len(analysis.comparisons) > 1 and part.regrets
-    sentences = regret_sentences(part) if several else summary_sentences(part, analysis.answers)
+def _block(
+    name: str, cards: list[Card], sentences: list[str], equal_order: bool = True
+) -> dict[str, Any]:
+    """Return what the template needs; a caveat of several answers is given once."""
+    badges = list(dict.fromkeys(badge for card in cards for badge in card.badges))
+    caveats = {text for _, text in badges}
     return {
-        "name": part.name,
-        "title": part.title,
-        "sentences": sentences,
-        "equal_order": part.equal_order,
+        "name": name,
+        "cards": cards,
+        "badges": badges,
+        "sentences": [sentence for sentence in sentences if sentence not in caveats],
+        "equal_order": equal_order,
     }
 
 

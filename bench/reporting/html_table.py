@@ -173,7 +173,11 @@ def metric_column(name: str, cell: Callable[[Any], Cell], help: str = "") -> Col
 
 def format_metric(name: str, value: float) -> str:
     """Return a metric's value in the format of its unit."""
-    unit = describe(name).unit
+    return format_unit(describe(name).unit, value)
+
+
+def format_unit(unit: str, value: float) -> str:
+    """Return a value in the format of its unit."""
     show = FORMATS.get(unit) or FORMATS.get(unit.partition("/")[0], format_number)
     return show(value)
 

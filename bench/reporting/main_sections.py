@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from bench.analysis.build import Analysis
-from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, TRAIN_RATE
+from bench.analysis.sessions import DECODE_RATE, TRAIN_RATE, TRAINING_MEMORY
 from bench.reporting.charts.loss_curves import loss_curves
 from bench.reporting.charts.side_by_side import side_by_side
 from bench.reporting.charts.tradeoff import tradeoff
@@ -18,7 +18,7 @@ PANELS = (  # measure, title, whether it starts at zero
     (TRAIN_RATE, "training, tokens/s", True),
     (DECODE_RATE, "decoding, tokens/s", True),
     (BATCHED, "decoding batched, tokens/s", True),
-    (PEAK_MEMORY, "training memory, bytes", True),
+    (TRAINING_MEMORY, "training memory, bytes", True),
     ("state_bytes", "state, bytes", True),
 )
 

@@ -10,8 +10,9 @@ import pandas as pd
 
 from bench.analysis.baselines import BaselineLine
 from bench.analysis.formatting import NO_VALUE, format_fixed, format_number
+from bench.analysis.sessions import TRAINING_MEMORY
 from bench.analysis.verdicts import format_difference
-from bench.records.metrics import describe, in_section
+from bench.records.metrics import in_section
 from bench.reporting.html_table import (
     EMPTY,
     Cell,
@@ -22,7 +23,7 @@ from bench.reporting.html_table import (
     metric_column,
     value_cell,
 )
-from bench.reporting.page_data import BATCHED, measure_text, session_measures
+from bench.reporting.page_data import BATCHED, measure_spec, measure_text, session_measures
 from bench.reporting.palette import swatch_class
 from bench.reporting.table_notes import table_notes
 from bench.reporting.variant_cells import PARAMETERS, SEEDS, variant_cell
@@ -37,7 +38,7 @@ GROUPS = {  # the name of a group of columns: its title, and whether it is shown
     "recipe": ("recipe", False),
     "tuning": ("tuning", False),
 }
-MEMORY = ("peak_train_memory_bytes", "state_bytes")
+MEMORY = (TRAINING_MEMORY, "state_bytes")
 SECTION_OF = {
     "bits_per_byte": "likelihood",
     "regret": "regret",
@@ -187,18 +188,17 @@ def _measured_columns(view: View) -> Iterator[Column]:
         value = values.get((str(row.subject), metric))
         return value_cell(value, partial(measure_text, metric), reason=reason)
 
-    rates = [*(spec.name for spec in in_section("speed")), BATCHED]
-    parts = [spec.name for spec in in_section("memory") if spec.name not in MEMORY]
-    for group, metrics in (("speed", rates), ("memory", MEMORY), ("parts", parts)):
-        for metric in metrics:
-            column = metric_column(metric, partial(cell, metric))
-            title = measure_title(metric)
-            yield replace(column, title=title, group=group)
+    for group, metric in _measured_metrics():
+        spec = measure_spec(metric)
+        yield Column(spec.title, spec.help, partial(cell, metric), group, metric)
 
 
-def measure_title(metric: str) -> str:
-    """Return the title of a measure of the page."""
-    return "decode tokens/s, batched" if metric == BATCHED else describe(metric).title
+def _measured_metrics() -> Iterator[tuple[str, str]]:
+    """Yield the measures of the table, each after its group."""
+    yield from (("speed", spec.name) for spec in in_section("speed"))
+    yield "speed", BATCHED
+    yield from (("memory", metric) for metric in MEMORY)
+    yield from (("parts", spec.name) for spec in in_section("memory") if spec.name not in MEMORY)
 
 
 # --- recipe and tuning ----------------------------------------------------------------------------

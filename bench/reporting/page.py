@@ -43,11 +43,7 @@ def render_page(name: str, analysis: Analysis) -> str:
         commands=header.commands(analysis),
         answers=header.answers(analysis),
         **header.notes(analysis),
-        view=views[0] if views else None,
-        views=views,
-        choices=_choices(views),
-        architectures=_architectures(data["rows"]),
-        hidden_family=CONTROL,
+        **_filter(views, data["rows"]),
         sections=sections,
         policy=_policy(scripts),
         style=Markup(_static("report.css") + _palette_css()),
@@ -90,10 +86,15 @@ def _data(views: Sequence[View], analysis: Analysis, sections: Sequence[Section]
     }
 
 
-def _choices(views: Sequence[View]) -> dict[str, list[str]]:
-    """Return the values of each selector that has more than one."""
+def _filter(views: Sequence[View], rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Return the selectors that have more than one value, and the labels by family."""
     values = {name: list(dict.fromkeys(view.choices[name] for view in views)) for name in SELECTORS}
-    return {name: own for name, own in values.items() if len(own) > 1}
+    return {
+        "view": views[0] if views else None,
+        "choices": {name: own for name, own in values.items() if len(own) > 1},
+        "architectures": _architectures(rows),
+        "hidden_family": CONTROL,
+    }
 
 
 def _architectures(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:

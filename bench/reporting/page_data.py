@@ -8,9 +8,18 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.build import Analysis
-from bench.analysis.sessions import DECODE_RATE, RATES, MeasuredSession, Point, scalar_point
+from bench.analysis.sessions import (
+    DECODE_RATE,
+    PEAK_MEMORY,
+    RATES,
+    TRAINING_MEMORY,
+    MeasuredSession,
+    Point,
+    scalar_point,
+)
+from bench.records.metric_table import MetricSpec
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, describe
-from bench.reporting.html_table import format_metric
+from bench.reporting.html_table import format_unit
 from bench.reporting.views import View
 from bench.stats.intervals import Ratio, paired_ratios
 
@@ -68,9 +77,20 @@ def measure_table(views: Sequence[View], means: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns).drop_duplicates(["key", "session", "metric"])
 
 
+def measure_spec(metric: str) -> MetricSpec:
+    """Return the entry of a measure of the page: a metric, or what is derived from some."""
+    if metric == BATCHED:
+        spec = describe(DECODE_RATE)
+        return spec._replace(title=f"{spec.title}, batched", help=f"{spec.help} Of 32 at once.")
+    if metric == TRAINING_MEMORY:
+        help = "The larger of live tensors and the allocator's peak in one training step."
+        return describe(PEAK_MEMORY)._replace(name=metric, title="training memory", help=help)
+    return describe(metric)
+
+
 def measure_text(metric: str, value: float) -> str:
     """Return a measure in the format of its unit."""
-    return format_metric(DECODE_RATE if metric == BATCHED else metric, value)
+    return format_unit(measure_spec(metric).unit, value)
 
 
 def _measures_of(view: View, means: pd.DataFrame) -> Iterator[tuple[str, list[Measure]]]:
@@ -103,18 +123,22 @@ def session_measures(session: MeasuredSession) -> dict[str, list[Measure]]:
     """Return by subject the medians of a session; rates with the interval over its processes."""
     intervals = _rate_intervals(session)
     measures: dict[str, list[Measure]] = {}
-    for metric in session.medians.columns:
+    for metric in map(str, session.medians.columns):
         for subject, value in session.medians[metric].dropna().items():
-            ratio = intervals.get((str(subject), str(metric)))
-            measures.setdefault(str(subject), []).append(
-                (session.name, str(metric), float(value), *_ends(ratio, float(value)))
-            )
+            ends = _ends(intervals.get((str(subject), metric)), float(value))
+            line = (session.name, metric, float(value), *ends)
+            measures.setdefault(str(subject), []).append(line)
     for subject, own in measures.items():
-        point = batched_point(session)
-        ratio = session.points.get((subject, point)) if point else None
-        if ratio is not None:
-            own.append((session.name, BATCHED, ratio.value, *_ends(ratio, ratio.value)))
+        own += _derived_measures(session, subject)
     return measures
+
+
+def _derived_measures(session: MeasuredSession, subject: str) -> Iterator[Measure]:
+    yield session.name, TRAINING_MEMORY, session.training_memory(subject), math.nan, math.nan
+    point = batched_point(session)
+    ratio = session.points.get((subject, point)) if point else None
+    if ratio is not None:
+        yield session.name, BATCHED, ratio.value, *_ends(ratio, ratio.value)
 
 
 def batched_point(session: MeasuredSession) -> Point | None:
@@ -178,9 +202,10 @@ def metric_facts(names: Iterable[str]) -> dict[str, dict[str, str]]:
     """Return title, unit, direction and help of metrics, for axes and the glossary."""
     facts = {}
     for name in names:
-        spec = describe(DECODE_RATE if name == BATCHED else name)
-        title = f"{spec.title}, batched" if name == BATCHED else spec.title
-        facts[name] = {"title": title, "unit": spec.unit, "better": spec.better, "help": spec.help}
+        spec = measure_spec(name)
+        facts[name] = {
+            "title": spec.title, "unit": spec.unit, "better": spec.better, "help": spec.help
+        }  # fmt: skip
     return facts
 
 

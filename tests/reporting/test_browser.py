@@ -93,7 +93,7 @@ def test_choices_of_the_curves(tab: Any) -> None:
     assert tab.locator(LINES).count() == 6
     tab.locator("[name=seeds]").select_option("each")
     tab.wait_for_function(f"document.querySelectorAll('{LINES}').length > 6")
-    assert tab.locator(LINES).count() == 15  # three seeds of four rows, two and one of the others
+    assert tab.locator(LINES).count() == 18  # three seeds of each row
     tab.locator("[name=over]").select_option("FLOPs")
     tab.wait_for_function(
         "document.querySelector('[data-chart=curves]').textContent.includes('training FLOPs')"

@@ -7,6 +7,7 @@ import altair as alt
 COLOUR = alt.Color("colour:N", scale=None)
 DASH = alt.StrokeDash("dash:N", scale=None)
 SHAPE = alt.Shape("shape:N", scale=None)
+AXIS = alt.Axis(format="~s", tickCount=6, labelOverlap="greedy", labelSeparation=8)
 FAINT, INK = alt.expr("faint"), alt.expr("ink")  # parameters that the theme sets
 LABEL_FONT = 11
 ZOOM = alt.selection_interval(
@@ -44,7 +45,7 @@ def levels(data: str) -> alt.Chart:
 
 def names(data: str) -> alt.Chart:
     """Return the names that the script places: `x`, `y` in pixels, `label`, `colour`."""
-    text = {"align": "left", "baseline": "middle", "dx": 7, "fontSize": LABEL_FONT}
+    text: Any = {"align": "left", "baseline": "middle", "dx": 7, "fontSize": LABEL_FONT}
     drawn = chart(data).mark_text(**text, clip=False)  # names are beside the plot
     places = {
         "x": alt.X("x:Q", scale=None, axis=None),

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from bench.reporting.charts.base import (
+    AXIS,
     COLOUR,
     DASH,
     ZOOM,
@@ -26,7 +27,7 @@ ABOUT = tooltip(("label", "architecture"), ("seeds", "seed"), ("at", "at"), ("te
 def loss_curves() -> dict[str, Any]:
     """Return the chart of `curves`: x, y, low and high of lines that the script has averaged."""
     pick, curves = hovered("line"), chart("curves")
-    x = alt.X("x:Q", title=None, axis=alt.Axis(format="~s"), scale=_scale())
+    x = alt.X("x:Q", title=None, axis=AXIS, scale=_scale())
     limits = _scale(domainMin=alt.expr("bottom"), domainMax=alt.expr("top"))
     y = alt.Y("y:Q", title=Y_TITLE, scale=limits)
     band = curves.mark_area(opacity=0.15, clip=True)

@@ -6,6 +6,7 @@ from typing import Any
 import altair as alt
 
 from bench.reporting.charts.base import (
+    AXIS,
     COLOUR,
     FAINT,
     SHAPE,
@@ -32,7 +33,7 @@ def tradeoff() -> dict[str, Any]:
     """Return the chart of `points`: x and y with their ends; `front` is the Pareto front."""
     pick = hovered("key")
     scale = alt.Scale(zero=False, nice=False, padding=12)
-    x = alt.X("x:Q", title=None, scale=scale, axis=alt.Axis(format="~s"))
+    x = alt.X("x:Q", title=None, scale=scale, axis=AXIS)
     y = alt.Y("y:Q", title=None, scale=scale)
     size = alt.condition(pick, alt.value(160), alt.value(70))
     dots = chart("points").mark_point(filled=True, opacity=1)

@@ -401,7 +401,7 @@ function lastPoints() {
 /** Move labels up or down until none covers another; those without room are left out. */
 function spread(labels, height) {
   const placed = [];
-  const isFree = (one, y) => y >= 0 && y <= height && placed.every((other) =>
+  const isFree = (one, y) => y >= 0 && y <= height + LINE_HEIGHT && placed.every((other) =>
     Math.abs(other.y - y) >= LINE_HEIGHT || Math.abs(other.x - one.x) > 6.5 * Math.max(other.label.length, one.label.length));
   for (const one of labels.sort((a, b) => a.y - b.y)) {
     const steps = [0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8].map((step) => one.y + step * LINE_HEIGHT / 2);
@@ -422,6 +422,9 @@ function filterTables(state) {
   for (const box of document.querySelectorAll("[data-view]")) box.hidden = box.dataset.view !== state.view.name;
   for (const box of document.querySelectorAll("[data-comparison]")) {
     box.hidden = box.dataset.comparison !== state.view.comparison;
+  }
+  for (const card of document.querySelectorAll("[data-session]")) {
+    card.hidden = state.view.sessions.length > 0 && card.dataset.session !== state.session;
   }
   const section = document.getElementById("table");
   for (const field of fields("columns")) section.classList.toggle(`without-${field.value}`, !field.checked);
