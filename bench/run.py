@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.cli.command import command
 from bench.cli.sweep import Sweep
@@ -80,13 +81,25 @@ def has_score(folder: Path) -> bool:
 
 
 def score_baselines(suite: Path, runs: Sequence[Run]) -> None:
-    """Score what needs no architecture, once for each text and context of the runs."""
+    """Score what needs no architecture, on all training text and on what the runs read of it."""
     from bench import data
     from bench.evaluation import baselines
+    from bench.evaluation.read_text import text_read_by
 
-    for run in distinct_by(runs, lambda run: [run.data, run.size.context]):
+    for run in runs_to_match(runs):
         corpus = data.prepare(run.data, run.names["data"])
-        baselines.ensure_baselines(suite, corpus, run.size.context, logger.info)
+        for text in (None, text_read_by(run, corpus)):
+            baselines.ensure_baselines(suite, corpus, run.size.context, logger.info, text)
+
+
+def runs_to_match(runs: Sequence[Run]) -> list[Run]:
+    """Return, of the runs with equal budgets, the one that read most, with the lowest seed."""
+
+    def budget(run: Run) -> list[Any]:
+        length = run.train.budget or run.train.steps
+        return [run.data, run.size.context, run.train.batch, length]
+
+    return distinct_by(sorted(runs, key=lambda run: (-run.train.steps, run.seed)), budget)
 
 
 @command(stopped=STOPPED)

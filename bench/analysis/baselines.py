@@ -1,6 +1,6 @@
 """Reference lines: scores of baselines without an architecture on the same scored text."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -21,6 +21,8 @@ class BaselineLine(NamedTuple):
     perplexity: float
     validation_nats: float
     context: str  # none | windows: as much as the rows have | unlimited
+    as_read: bool = False  # counted on what a run read, not on the whole training part
+    training_tokens: float = NAN  # that it is counted on
 
 
 class Baselines(NamedTuple):
@@ -31,37 +33,60 @@ class Baselines(NamedTuple):
 
     @property
     def best(self) -> BaselineLine | None:
-        """Return the lowest of those with no more context than the rows."""
-        return min(
-            (line for line in self.lines if line.context != "unlimited"),
-            key=lambda line: line.bits_per_byte,
-            default=None,
-        )
+        """Return the lowest of those with no more context and text than the rows had.
+
+        Where none is counted on what the rows read, it is of those on the whole training part.
+        """
+        bounded = [line for line in self.lines if line.context != "unlimited"]
+        fair = [line for line in bounded if line.as_read] or bounded
+        return min(fair, key=lambda line: line.bits_per_byte, default=None)
+
+    @property
+    def best_of_all_text(self) -> BaselineLine | None:
+        """Return the same of those that are counted on the whole training part."""
+        bounded = [one for one in self.lines if one.context != "unlimited" and not one.as_read]
+        return min(bounded, key=lambda line: line.bits_per_byte, default=None)
 
 
-def select_baselines(records: Records, rows: pd.DataFrame) -> Baselines:
-    """Return the lines of the text, part and context that a table of rows was scored on."""
+def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[str]) -> Baselines:
+    """Return the lines of the text, part and context that a table of rows was scored on.
+
+    `orders`: digests of the orders of blocks that the rows' runs read.
+    """
     wanted = {
         "data_digest": rows["data_digest"].iloc[0],
         "part": rows["part"].iloc[0],
         "context": int(rows["context"].iloc[0]),
     }
-    for one in records.baselines:
-        if all(one.get(key) == value for key, value in wanted.items()):
-            lines = [_parse_baseline(entry) for entry in one.get("lines", [])]
-            windows = str(rows["protocol"].iloc[0]) == f"chunk({wanted['context']})"
-            kept = [line for line in lines if windows or line.context != "windows"]
-            return Baselines(
-                tuple(sorted(kept, key=lambda line: -line.bits_per_byte)),
-                str(one.get("reason", "")),
-            )
-    return Baselines((), "the command that trained these runs made none")
+    matching = [one for one in records.baselines if _is_of(one, wanted, orders)]
+    if not matching:
+        return Baselines((), "the command that trained these runs made none")
+    windows = str(rows["protocol"].iloc[0]) == f"chunk({wanted['context']})"
+    lines = [line for one in matching for line in _parse_lines(one)]
+    kept = [line for line in lines if windows or line.context != "windows"]
+    reasons = dict.fromkeys(str(one.get("reason") or "") for one in matching)
+    return Baselines(
+        tuple(sorted(kept, key=lambda line: -line.bits_per_byte)), "; ".join(filter(None, reasons))
+    )
 
 
-def _parse_baseline(entry: Mapping[str, Any]) -> BaselineLine:
-    values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
-    scores = {name: values.get(name, NAN) for name in SCORES}
-    return BaselineLine(entry["name"], entry["note"], **scores, context=entry["context"])
+def _is_of(one: Mapping[str, Any], wanted: Mapping[str, Any], orders: Collection[str]) -> bool:
+    order = one.get("order_digest") or ""
+    return all(one.get(key) == value for key, value in wanted.items()) and (
+        not order or order in orders
+    )
+
+
+def _parse_lines(one: Mapping[str, Any]) -> Iterator[BaselineLine]:
+    """Yield the lines of a record. What counts nothing is the same on any training text."""
+    as_read = bool(one.get("order_digest"))
+    tokens = float(one.get("training_tokens") or NAN)
+    for entry in one.get("lines", []):
+        values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
+        scores = [values.get(name, NAN) for name in SCORES]
+        name = f"{entry['name']}, as read" if as_read else entry["name"]
+        if not as_read or entry["name"] != "uniform":
+            yield BaselineLine(name, entry["note"], *scores, entry["context"], as_read, tokens)
 
 
 class BaselineSplit(NamedTuple):

@@ -131,7 +131,9 @@ def _build_comparison(name: str, rows: pd.DataFrame, inputs: Inputs) -> Comparis
         targets=tuple(
             build_target(table, tables, records.curves, inputs.target) for table in likelihoods
         ),
-        baselines=tuple(select_baselines(records, table) for table in likelihoods),
+        baselines=tuple(
+            select_baselines(records, table, set(runs["order_digest"])) for table in likelihoods
+        ),
         sessions=tuple(measured),
         regrets=_split_tables(rows, "regret"),
         pseudo=_split_tables(rows, "pseudo_perplexity"),

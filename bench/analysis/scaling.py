@@ -61,6 +61,7 @@ class LawCrossing:
     high: float
     spread: float  # the larger misfit of the two laws
     meeting: LawCrossover
+    at_bound: tuple[str, ...] = ()  # those of both whose fit has a number at its bound
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ def _law_crossing(
         meeting = meeting._replace(beyond=max(meeting.beyond, *beyond))
     leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
     spread = max(one.law.spread, other.law.spread)
-    return LawCrossing(axis, fixed, leader, follower, low, high, spread, meeting)
+    at_bound = tuple(series.label for series in (one, other) if series.law and series.law.at_bound)
+    return LawCrossing(axis, fixed, leader, follower, low, high, spread, meeting, at_bound)
 
 
 def _extrapolation(series: ScalingSeries, flops: float) -> float:

@@ -18,6 +18,7 @@ from bench.data import Corpus, Part, Vocabulary, nats_per_unit
 from bench.data.blocks import spaced_blocks
 from bench.evaluation import ngram
 from bench.evaluation.ngram import Floats
+from bench.evaluation.read_text import TrainingText, whole_text
 from bench.records.metrics import metric
 from bench.records.schema import SCHEMA
 from bench.records.store import write_json
@@ -47,14 +48,24 @@ class HeldOutTokens(NamedTuple):
     unlimited: np.ndarray  # (N,): in its part
 
 
-def baselines_path(root: Path, digest: str, context: int) -> Path:
-    """Return the path of the baselines of a text under a context in a results folder."""
-    return root / "references" / f"{digest}-{context}.json"
+def baselines_path(root: Path, digest: str, context: int, order_digest: str = "") -> Path:
+    """Return the path of the baselines of a text under a context in a results folder.
+
+    `order_digest`: of the blocks that they were counted on, where that is not all training text.
+    """
+    read = f"-{order_digest[:8]}" if order_digest else ""
+    return root / "references" / f"{digest}-{context}{read}.json"
 
 
-def ensure_baselines(root: Path, corpus: Corpus, context: int, progress: Progress) -> None:
-    """Write the baselines of a text, unless they exist."""
-    place = baselines_path(root, corpus.digest, context)
+def ensure_baselines(
+    root: Path, corpus: Corpus, context: int, progress: Progress, text: TrainingText | None = None
+) -> None:
+    """Write the baselines of a text, unless they exist.
+
+    `text`: the training text that they are counted on, by default all of it.
+    """
+    text = text or whole_text(corpus)
+    place = baselines_path(root, corpus.digest, context, text.order_digest)
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +75,8 @@ def ensure_baselines(root: Path, corpus: Corpus, context: int, progress: Progres
         "data_digest": corpus.digest,
         "part": corpus.scored,
         "context": context,
+        "order_digest": text.order_digest,
+        "training_tokens": len(text.tokens),
         "reason": "",
         "lines": [],
     }
@@ -72,23 +85,27 @@ def ensure_baselines(root: Path, corpus: Corpus, context: int, progress: Progres
         reason = f"the held-out parts have {held:,} tokens: baselines are computed up to "
         write_json(place, about | {"reason": f"{reason}{MAX_TOKENS:,}"})
         return
-    progress(f"baselines: n-grams and a compressor on {len(scored.tokens):,} tokens")
+    counted = f" {text.note}" if text.note else ""
+    progress(f"baselines{counted}: n-grams and a compressor on {len(scored.tokens):,} tokens")
     offsets = _validation_offsets(corpus.parts["validation"], context)
     made = [
         _baseline_entry(line, scored, corpus.vocabulary, offsets)
-        for line in compute_baselines(corpus, context)
+        for line in compute_baselines(corpus, context, text)
     ]
-    write_json(place, about | {"lines": [*made, _compressor_entry(corpus, scored)]})
+    write_json(place, about | {"lines": [*made, _compressor_entry(corpus, scored, text)]})
 
 
-def compute_baselines(corpus: Corpus, context: int) -> Iterator[Baseline]:
-    """Yield each baseline that gives every token a probability."""
+def compute_baselines(
+    corpus: Corpus, context: int, text: TrainingText | None = None
+) -> Iterator[Baseline]:
+    """Yield each baseline that gives every token a probability, counted on the training text."""
     size, held = corpus.vocabulary.size, held_out_tokens(corpus, context)
-    train = np.asarray(corpus.parts["train"].tokens)
-    counted = _counted_note(len(train))
+    text = text or whole_text(corpus)
+    counted = _counted_note(text)
+    train = text.last(MAX_TOKENS)
     yield _uniform(held, size)
     searches = {"windows": OrderSearch(held.limited), "unlimited": OrderSearch(held.unlimited)}
-    orders = ngram.probabilities(train[-MAX_TOKENS:], held.ids, size, MAX_ORDER)
+    orders = ngram.probabilities(train.tokens, held.ids, size, MAX_ORDER, preceding=train.preceding)
     for n, probability in enumerate(orders, 1):
         nats = -np.log(probability)
         if n == 1:
@@ -106,10 +123,12 @@ def _uniform(held: HeldOutTokens, size: int) -> Baseline:
     return _baseline("uniform", "none", "equal probabilities", nats, held)
 
 
-def _counted_note(tokens: int) -> str:
-    if tokens <= MAX_TOKENS:
-        return ""
-    return f", counted in the last {MAX_TOKENS:,} of {tokens:,} training tokens"
+def _counted_note(text: TrainingText) -> str:
+    """Return what n-grams are counted on, behind a comma; empty for the whole training part."""
+    notes = [text.note] if text.note else []
+    if len(text.tokens) > MAX_TOKENS:
+        notes.append(f"counted in the last {MAX_TOKENS:,} of {len(text.tokens):,} training tokens")
+    return "".join(f", {note}" for note in notes)
 
 
 def _best_orders(
@@ -191,19 +210,15 @@ def _baseline_entry(
     return about | {"metrics": [one.as_json() for one in metrics]}
 
 
-def _compressor_entry(corpus: Corpus, scored: Part) -> dict[str, Any]:
+def _compressor_entry(corpus: Corpus, scored: Part, text: TrainingText) -> dict[str, Any]:
     """Return what the scored text adds to the compressed training text."""
-    train = part_text(corpus.parts["train"], corpus.vocabulary)
+    train = corpus.vocabulary.decode_bytes(text.last(MAX_TOKENS).tokens)
     size = int(scored.sizes.sum())
     both = train + part_text(scored, corpus.vocabulary)
     bits = 8 * (compressed_size(both) - compressed_size(train)) / size
     note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text"
     note += ", unlimited context"
-    note += (
-        f", of which it has the last {MAX_TOKENS:,} tokens"
-        if len(corpus.parts["train"].tokens) > MAX_TOKENS
-        else ""
-    )
+    note += _counted_note(text)
     note += ". All unseen characters are the same to it" if corpus.vocabulary.lossy else ""
     about = {"name": "lzma", "context": "unlimited", "note": note}
     return about | {"metrics": [metric("bits_per_byte", bits).as_json()]}

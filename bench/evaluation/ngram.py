@@ -57,23 +57,30 @@ class OrderCounts:
 
 
 def probabilities(
-    train: Ids, held_out: Ids, size: int, order: int, modified: bool = True
+    train: Ids,
+    held_out: Ids,
+    size: int,
+    order: int,
+    modified: bool = True,
+    preceding: Ids | None = None,
 ) -> Iterator[Floats]:
     """Yield for n = 1 … order the probability (N,) of each held-out id after the n - 1 before it.
 
     The first n - 1 ids have fewer before them: take those from a lower order. `size` is that of
-    the vocabulary.
+    the vocabulary. `preceding` (N,): how many training ids stand before each one in its piece of
+    text, where that has several.
     """
     text = _join_texts(train, held_out)
     border = len(train)
+    preceding = np.arange(border) if preceding is None else preceding
     # ids of the n-grams that end at each place, and of what precedes their last token
     grams, histories = text, np.zeros(len(text), np.int64)
     lower = np.full(len(held_out), 1 / size)
     for n in range(1, order + 1):
         longer, suffixes = _extend_ngrams(grams, text, size, n)
         before = _by_id(grams, histories)
-        occurrences = np.bincount(grams[n - 1 : border], minlength=len(before))
-        contexts = _context_counts(longer[n:border], suffixes, len(before))
+        occurrences = np.bincount(grams[:border][preceding >= n - 1], minlength=len(before))
+        contexts = _context_counts(longer[:border][preceding >= n], suffixes, len(before))
         place = grams[border:], histories[border:], lower
         yield OrderCounts(occurrences, before, modified).probability(*place)
         lower = OrderCounts(contexts, before, modified).probability(*place)

@@ -144,12 +144,14 @@ CALIBRATION = _file("doctor.json", "whether the session's measuring instruments 
     findings  | list  | a mapping per check: name, expected, came, unit, off, sentence
     sentences | list? | about the machine
 """)  # fmt: skip
-BASELINES = _file("references/<data>-<context>.json", "baselines of a text under a context", """
-    data_digest | text  | digest of the data
-    part        | text  | part that is scored
-    context     | int   | tokens of a window
-    reason      | text? | why there is none
-    lines       | list  | a mapping per baseline, as below
+BASELINES = _file("references/<data>-<context>[-<order>].json", "baselines of a text", """
+    data_digest     | text  | digest of the data
+    part            | text  | part that is scored
+    context         | int   | tokens of a window
+    order_digest    | text? | order of the run whose blocks they are counted on; else on all text
+    training_tokens | int?  | tokens that they are counted on
+    reason          | text? | why there is none
+    lines           | list  | a mapping per baseline, as below
 """)  # fmt: skip
 BASELINE = _file("references/…: a baseline", "what needs no architecture", """
     name    | text | uniform, unigram, n-gram or lzma

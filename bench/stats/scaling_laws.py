@@ -20,6 +20,8 @@ MIN_SIZES, MIN_AMOUNTS = 3, 3  # different values along each axis
 SPARE_POINTS = 3  # points more than unknowns, at least
 HORIZON = 100.0  # a law is extrapolated to this multiple of the largest measured value
 LOG_BOUNDS = (-30.0, 3.0)  # of the logarithms of E, A, a, B, b
+NAMES = ("E", "A", "a", "B", "b")
+NEGLIGIBLE = 1e-6  # a number below it was driven to the lower bound, on the way to 0
 GRID_POINTS = 400  # along an axis, where two laws are compared
 START_EXPONENTS = (0.1, 0.3, 1.0)
 START_FLOORS = (0.2, 0.6, 0.9)  # shares of the lowest loss
@@ -40,6 +42,17 @@ class ScalingLaw(NamedTuple):
         """Return one of E, A, a, B, b with its 95 % interval."""
         low, high = np.quantile(self.draws[:, index], TAILS)
         return float(self.best[index]), float(low), float(high)
+
+    @property
+    def at_bound(self) -> tuple[str, ...]:
+        """Return which of E, A, a, B, b the fit puts at a bound: the points do not determine them.
+
+        A law without one of its terms must not be extrapolated.
+        """
+        high = 0.999 * float(np.exp(LOG_BOUNDS[1]))
+        ends = [not NEGLIGIBLE < value < high for value in self.best]
+        ends[0] &= not self.floor_given
+        return tuple(name for name, at_end in zip(NAMES, ends, strict=True) if at_end)
 
     def along(self, axis: str, places: Numbers, fixed: float, drawn: bool = False) -> Numbers:
         """Return the loss along one of AXES, (1, places), or (draws, places) where `drawn`.

@@ -13,9 +13,10 @@ import pytest
 from bench import data, reporting
 from bench.analysis import baselines as floors
 from bench.analysis.build import build
-from bench.config.schema import DataConfig
-from bench.data.blocks import windows
+from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
+from bench.data.blocks import Blocks, windows
 from bench.evaluation import baselines, ngram
+from bench.evaluation.read_text import text_read_by
 from bench.records import tables as reading
 from bench.reporting import summary_text
 from tests import fake_records
@@ -154,6 +155,37 @@ def test_lines_of_a_text(corpus: data.Corpus, tmp_path: Path) -> None:
     )  # of bytes
 
 
+def test_pieces_of_text_share_no_n_gram() -> None:
+    train, pieces = np.array([0, 1, 2, 3, 1, 0]), np.array([0, 1, 0, 1, 2, 3])
+    unigram, bigram = ngram.probabilities(train, np.array([1, 2]), OF, 2, preceding=pieces)
+    assert bigram[1] < unigram[1]  # 1 is followed by 0 alone: 2 begins another piece
+    joined = list(ngram.probabilities(train, np.array([1, 2]), OF, 2))[1]
+    assert joined[1] > bigram[1]
+
+
+def test_the_blocks_that_a_run_read_are_counted_alone(corpus: data.Corpus, tmp_path: Path) -> None:
+    tokens = corpus.parts["train"].tokens
+    run = Run(size=SizeConfig(context=16), train=TrainConfig(steps=3, batch=4), seed=5)
+    blocks = Blocks(tokens, 16, 4, 5)
+    read = sorted(int(block) for step in range(3) for block in blocks.indices(step))
+    text = text_read_by(run, corpus)
+    assert text is not None
+    assert text.order_digest == blocks.digest(3)
+    offsets = sorted({16 * block + k for block in read for k in range(17)})
+    assert list(text.tokens) == [int(tokens[offset]) for offset in offsets]
+    breaks = [n for n in range(1, len(offsets)) if offsets[n] != offsets[n - 1] + 1]
+    assert list(np.flatnonzero(text.preceding == 0)) == [0, *breaks]
+    long = replace(run, train=TrainConfig(steps=10**6, batch=4))
+    assert text_read_by(long, corpus) is None
+    baselines.ensure_baselines(tmp_path, corpus, 16, print, text)
+    baselines.ensure_baselines(tmp_path, corpus, 16, print)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "references").iterdir()]
+    tokens_of = {one["order_digest"]: one["training_tokens"] for one in records}
+    assert tokens_of == {"": len(tokens), text.order_digest: len(offsets)}
+    bits = {one["order_digest"]: values(one["lines"][2])["bits_per_byte"] for one in records}
+    assert bits[text.order_digest] > bits[""]  # less text, a worse n-gram
+
+
 def test_no_line_sees_more_than_the_windows_allow(corpus: data.Corpus) -> None:
     held, context = baselines.held_out_tokens(corpus, 16), 16
     scored, last = corpus.parts["test"], held.parts[-1]
@@ -224,7 +256,7 @@ def test_reference_lines_stand_in_table_and_answer(suite: Path) -> None:
 def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path) -> None:
     records = reading.read_records(suite)
     part = build(records).comparisons[0]
-    found = floors.select_baselines(records, part.likelihoods[0])
+    found = floors.select_baselines(records, part.likelihoods[0], ())
     assert [line.name for line in found.lines] == [
         "uniform",
         "unigram",
@@ -235,10 +267,25 @@ def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path)
     assert found.best is not None
     assert found.best.name == "7-gram"
     other = part.likelihoods[0].assign(data_digest="0ther")
-    assert floors.select_baselines(records, other) == floors.Baselines(
+    assert floors.select_baselines(records, other, ()) == floors.Baselines(
         (), "the command that trained these runs made none"
     )
-    carried = floors.select_baselines(records, part.likelihoods[0].assign(protocol="stateful"))
+    carried = floors.select_baselines(records, part.likelihoods[0].assign(protocol="stateful"), ())
     assert [line.context for line in carried.lines if line.context == "windows"] == []
+    as_read = {
+        **records.baselines[0],
+        "order_digest": "read",
+        "lines": [
+            line | {"metrics": [{"name": "bits_per_byte", "values": [2.1]}]}
+            for line in records.baselines[0]["lines"]
+        ],
+    }
+    both = replace(records, baselines=[*records.baselines, as_read])
+    lines = floors.select_baselines(both, part.likelihoods[0], {"read"})
+    assert len(lines.lines) == 9  # what is uniform is so on any text
+    assert lines.best is not None
+    assert (lines.best.name, lines.best.bits_per_byte) == ("unigram, as read", 2.1)
+    other_order = floors.select_baselines(both, part.likelihoods[0], {"another"})
+    assert other_order == found
     weak = replace(part, baselines=(found._replace(lines=found.lines[:2]),))
     assert "every architecture is clearly better" in summary_text.summary_sentences(weak, [])[-1]

@@ -38,7 +38,7 @@ from bench.reporting.sections.scaling_text import (
     is_certain,
     is_finite,
 )
-from bench.stats.scaling_laws import HORIZON
+from bench.stats.scaling_laws import HORIZON, NAMES
 
 
 def scaling_tables(study: ScalingStudy) -> list[Table]:
@@ -110,6 +110,8 @@ def _term(place: int, one: ScalingSeries) -> Cell:
     value, low, high = one.law.interval(place)
     if place == 0 and one.law.floor_given:
         return Cell(format_fixed(value), value, "known")
+    if NAMES[place] in one.law.at_bound:
+        return Cell("at the bound", None, "not determined by these points")
     unclear = place == 0 and low < 0.01 * value + 1e-3
     small = f"{format_fixed(low, 2)} to {format_fixed(high, 2)}"
     return Cell(format_fixed(value, 2), value, small + ", not distinguishable from 0" * unclear)

@@ -48,6 +48,16 @@ def scaling_sentences(study: ScalingStudy) -> list[str]:
             "derived from it. Runs that are still in the steep first phase of training follow no "
             "power law."
         )
+    bounds = [
+        f"{one.label} ({join_words(one.law.at_bound)})"
+        for one in study.series
+        if one.law and one.law.at_bound
+    ]
+    if bounds:
+        sentences.append(
+            f"The fit puts numbers of the law at the bound: {join_words(bounds)}. The measured "
+            "points do not determine them, and no crossing is derived from such a law."
+        )
     return sentences + [f"{one.label}: {one.reason}." for one in study.series if one.reason]
 
 
@@ -102,8 +112,9 @@ def _leader_sentences(study: ScalingStudy) -> Iterator[str]:
 
 
 def is_certain(one: LawCrossing) -> bool:
-    """Return whether both laws fit, and the leader leads in enough draws of the bootstrap."""
-    return one.spread <= MAX_MISFIT and one.meeting.agreement >= MIN_SHARE
+    """Return whether both laws fit inside their bounds, and one leads in enough of the draws."""
+    fits = one.spread <= MAX_MISFIT and not one.at_bound
+    return fits and one.meeting.agreement >= MIN_SHARE
 
 
 def is_finite(one: LawCrossing) -> bool:
@@ -136,7 +147,7 @@ def crossing_sentence(one: LawCrossing) -> str:
     if one.meeting.agreement < MIN_SHARE:
         place = f"{format_large(one.low)} {UNITS[one.axis]}{held}"
         return f"Whether {one.leader} or {one.follower} leads at {place} cannot be determined."
-    if one.spread > MAX_MISFIT:
+    if one.spread > MAX_MISFIT or one.at_bound:
         lead = f"{one.leader} leads {one.follower}{held}"
         return f"{lead}; whether this changes {more} is not predicted."
     if not is_finite(one):
