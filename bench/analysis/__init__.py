@@ -6,7 +6,8 @@ from bench.analysis.badges import Badge, row_badges
 from bench.analysis.build import Analysis, build
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair
-from bench.analysis.scaling import ScalingSeries, ScalingStudy, laws_table, scaling_table
+from bench.analysis.scaling import ScalingSeries, ScalingStudy
+from bench.analysis.scaling_tables import laws_table, scaling_table
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.time_to_target import Target, parse_target, target_columns

@@ -17,12 +17,12 @@ class BaselineLine(NamedTuple):
 
     name: str
     note: str
-    bits_per_byte: float
-    perplexity: float
-    validation_nats: float
     context: str  # none | windows: as much as the rows have | unlimited
     as_read: bool = False  # counted on what a run read, not on the whole training part
     training_tokens: float = NAN  # that it is counted on
+    bits_per_byte: float = NAN
+    perplexity: float = NAN
+    validation_nats: float = NAN
 
 
 class Baselines(NamedTuple):
@@ -83,10 +83,11 @@ def _parse_lines(one: Mapping[str, Any]) -> Iterator[BaselineLine]:
     tokens = float(one.get("training_tokens") or NAN)
     for entry in one.get("lines", []):
         values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
-        scores = [values.get(name, NAN) for name in SCORES]
+        scores = {name: values.get(name, NAN) for name in SCORES}
         name = f"{entry['name']}, as read" if as_read else entry["name"]
         if not as_read or entry["name"] != "uniform":
-            yield BaselineLine(name, entry["note"], *scores, entry["context"], as_read, tokens)
+            first = BaselineLine(name, entry["note"], entry["context"], as_read, tokens)
+            yield first._replace(**scores)
 
 
 class BaselineSplit(NamedTuple):

@@ -1,10 +1,9 @@
 """Fit a scaling law to each architecture, and compute where one overtakes another."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,14 +20,6 @@ STUDY_KEY = ["data_digest", "context", "protocol", "part", "objective", "precisi
 AXIS_COLUMNS = {SIZE: "parameters", DATA: "tokens_seen", FLOPS: "flops"}  # of ScalingSeries.cells
 NUMERIC_COLUMNS = """
     parameters tokens_seen bits_per_byte nats_per_token oracle_nats_per_token flops_per_token
-""".split()
-SCALING_COLUMNS = """
-    data context unit architecture budget tokens parameters training_flops loss seeds law
-""".split()
-LAW_COLUMNS = """
-    data context unit architecture floor floor_low floor_high floor_known size_term size_exponent
-    size_exponent_low size_exponent_high data_term data_exponent data_exponent_low
-    data_exponent_high at_parameters at_tokens misfit cells reason
 """.split()
 MAX_MISFIT = 0.03  # relative error of the loss above which a law must not be extrapolated
 
@@ -177,9 +168,12 @@ def _law_crossing(
         beyond = [_extrapolation(series, meeting.place) for series in (one, other)]
         meeting = meeting._replace(beyond=max(meeting.beyond, *beyond))
     leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
-    spread = max(one.law.spread, other.law.spread)
-    at_bound = tuple(series.label for series in (one, other) if series.law and series.law.at_bound)
+    spread, at_bound = max(one.law.spread, other.law.spread), _at_bound(one, other)
     return LawCrossing(axis, fixed, leader, follower, low, high, spread, meeting, at_bound)
+
+
+def _at_bound(*series: ScalingSeries) -> tuple[str, ...]:
+    return tuple(one.label for one in series if one.law and one.law.at_bound)
 
 
 def _extrapolation(series: ScalingSeries, flops: float) -> float:
@@ -218,35 +212,3 @@ def leaders(study: ScalingStudy) -> pd.DataFrame:
     second = groups.nth(1).set_index(key)[["label", "loss"]]
     table = groups.nth(0).join(second, on=key, rsuffix="_next", how="inner")
     return table.assign(ahead=table["loss_next"] - table["loss"])
-
-
-def scaling_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
-    """Return scaling.csv: a row per size and amount of data, with the loss of the law."""
-    rows = []
-    for study in studies:
-        for series in study.series:
-            cells: Iterable[Any] = series.cells.itertuples(index=False)
-            for cell in cells:
-                tokens = np.array([cell.tokens_seen])
-                law = series.law
-                fitted = law.along(DATA, tokens, cell.parameters)[0, 0] if law else math.nan
-                rows.append([study.data, study.context, study.unit, series.label, *cell, fitted])
-    return pd.DataFrame(rows, columns=SCALING_COLUMNS)
-
-
-def laws_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
-    """Return laws.csv: a row per architecture.
-
-    loss = floor + size_term·(N/at_parameters)^−a + data_term·(D/at_tokens)^−b
-    """
-    rows = []
-    for study in studies:
-        for series in study.series:
-            head = [study.data, study.context, study.unit, series.label]
-            if (law := series.law) is None:
-                rows.append([*head, *[None] * 15, len(series.cells), series.reason])
-                continue
-            e, a, b = (law.interval(place) for place in (0, 2, 4))
-            terms = [*e, law.floor_given, law.best[1], *a, law.best[3], *b]
-            rows.append([*head, *terms, *law.center, law.spread, law.cells, ""])
-    return pd.DataFrame(rows, columns=LAW_COLUMNS)

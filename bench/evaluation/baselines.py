@@ -69,7 +69,6 @@ def ensure_baselines(
     if place.exists():
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    scored = corpus.parts[corpus.scored]
     about = {
         "schema": SCHEMA,
         "data_digest": corpus.digest,
@@ -77,22 +76,24 @@ def ensure_baselines(
         "context": context,
         "order_digest": text.order_digest,
         "training_tokens": len(text.tokens),
-        "reason": "",
-        "lines": [],
     }
     held = sum(len(part.tokens) for part in _held_out_parts(corpus))
     if held > MAX_TOKENS:
         reason = f"the held-out parts have {held:,} tokens: baselines are computed up to "
-        write_json(place, about | {"reason": f"{reason}{MAX_TOKENS:,}"})
+        write_json(place, about | {"reason": f"{reason}{MAX_TOKENS:,}", "lines": []})
         return
     counted = f" {text.note}" if text.note else ""
-    progress(f"baselines{counted}: n-grams and a compressor on {len(scored.tokens):,} tokens")
-    offsets = _validation_offsets(corpus.parts["validation"], context)
+    progress(f"baselines{counted}: n-grams and a compressor on {held:,} tokens")
+    write_json(place, about | {"reason": "", "lines": _baseline_entries(corpus, context, text)})
+
+
+def _baseline_entries(corpus: Corpus, context: int, text: TrainingText) -> list[dict[str, Any]]:
+    scored, offsets = corpus.parts[corpus.scored], _validation_offsets(corpus, context)
     made = [
         _baseline_entry(line, scored, corpus.vocabulary, offsets)
         for line in compute_baselines(corpus, context, text)
     ]
-    write_json(place, about | {"lines": [*made, _compressor_entry(corpus, scored, text)]})
+    return [*made, _compressor_entry(corpus, scored, text)]
 
 
 def compute_baselines(
@@ -188,8 +189,9 @@ def _baseline(name: str, context: str, note: str, nats: Floats, held: HeldOutTok
     return Baseline(name, context, note, nats[held.parts[-1]], nats[held.parts[0]])
 
 
-def _validation_offsets(part: Part, context: int) -> np.ndarray:
+def _validation_offsets(corpus: Corpus, context: int) -> np.ndarray:
     """Return the offsets of the tokens of the validation blocks that training scores."""
+    part = corpus.parts["validation"]
     starts, length = spaced_blocks(part, context)
     return np.asarray((starts[:, None] + 1 + np.arange(length)).ravel())
 

@@ -70,8 +70,7 @@ def probabilities(
     the vocabulary. `preceding` (N,): how many training ids stand before each one in its piece of
     text, where that has several.
     """
-    text = _join_texts(train, held_out)
-    border = len(train)
+    text, border = _join_texts(train, held_out), len(train)
     preceding = np.arange(border) if preceding is None else preceding
     # ids of the n-grams that end at each place, and of what precedes their last token
     grams, histories = text, np.zeros(len(text), np.int64)
@@ -79,12 +78,20 @@ def probabilities(
     for n in range(1, order + 1):
         longer, suffixes = _extend_ngrams(grams, text, size, n)
         before = _by_id(grams, histories)
-        occurrences = np.bincount(grams[:border][preceding >= n - 1], minlength=len(before))
-        contexts = _context_counts(longer[:border][preceding >= n], suffixes, len(before))
+        occurrences = np.bincount(_inside(grams, preceding, n), minlength=len(before))
+        contexts = _context_counts(_inside(longer, preceding, n + 1), suffixes, len(before))
         place = grams[border:], histories[border:], lower
-        yield OrderCounts(occurrences, before, modified).probability(*place)
-        lower = OrderCounts(contexts, before, modified).probability(*place)
+        highest, lower = (
+            OrderCounts(counts, before, modified).probability(*place)
+            for counts in (occurrences, contexts)
+        )
+        yield highest
         grams, histories = longer, _shift_ids(grams)
+
+
+def _inside(grams: Ids, preceding: Ids, n: int) -> Ids:
+    """Return the training text's n-grams that lie within one piece of it."""
+    return grams[: len(preceding)][preceding >= n - 1]
 
 
 def _join_texts(first: Ids, second: Ids) -> Ids:

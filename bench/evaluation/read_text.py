@@ -36,12 +36,18 @@ def text_read_by(run: Run, corpus: Corpus) -> TrainingText | None:
     if run.train.steps * run.train.batch >= blocks.per_epoch:
         return None
     read = np.sort(blocks.epoch(0)[: run.train.steps * run.train.batch])
-    is_first = np.diff(read, prepend=-2) > 1  # of a piece
-    starts = read[is_first] * run.size.context
-    ends = (read[np.append(is_first[1:], True)] + 1) * run.size.context + 1
-    places = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
-    preceding = np.concatenate([np.arange(b - a) for a, b in zip(starts, ends, strict=True)])
+    pieces = _pieces(read, run.size.context)
+    places = np.concatenate([np.arange(a, b) for a, b in pieces])
+    preceding = np.concatenate([np.arange(b - a) for a, b in pieces])
     share = 100 * len(places) / len(tokens)
     note = f"counted on the {share:.0f} % of the training part that seed {run.seed} read"
     digest = blocks.digest(run.train.steps)
     return TrainingText(np.asarray(tokens[places]), preceding, digest, note)
+
+
+def _pieces(read: np.ndarray, context: int) -> list[tuple[int, int]]:
+    """Return the first token and the end of each run of successive blocks, of sorted numbers."""
+    breaks = np.flatnonzero(np.diff(read) > 1)
+    firsts, lasts = read[np.append(0, breaks + 1)], read[np.append(breaks, len(read) - 1)]
+    pairs = zip(firsts * context, (lasts + 1) * context + 1, strict=True)
+    return [(int(first), int(end)) for first, end in pairs]
