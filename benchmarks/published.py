@@ -50,7 +50,7 @@ class NanoGPT(GPT):
                 module.weight.normal_(0.0, 0.02 / scale)
 
 
-class Target(NamedTuple):
+class PublishedFigure(NamedTuple):
     """A published figure in nats per character, and how far off ours may be."""
 
     name: str
@@ -70,14 +70,20 @@ def kneser_ney_nats(ids: np.ndarray, modified: bool) -> float:
     return float(-np.log(best).mean())
 
 
-def reproduce(text: Path, seeds: int, cache: str) -> Iterator[tuple[Target, list[float]]]:
+def reproduce(text: Path, seeds: int, cache: str) -> Iterator[tuple[PublishedFigure, list[float]]]:
     """Yield each target with what this project reaches."""
     ids = np.unique(list(text.read_text(encoding="utf-8")), return_inverse=True)[1]
-    yield Target("Kneser-Ney, 6-gram", 1.558, 0.005), [kneser_ney_nats(ids, modified=False)]
-    yield Target("modified Kneser-Ney, 6-gram", 1.523, 0.005), [kneser_ney_nats(ids, modified=True)]
+    yield (
+        PublishedFigure("Kneser-Ney, 6-gram", 1.558, 0.005),
+        [kneser_ney_nats(ids, modified=False)],
+    )
+    yield (
+        PublishedFigure("modified Kneser-Ney, 6-gram", 1.523, 0.005),
+        [kneser_ney_nats(ids, modified=True)],
+    )
     runs = [quality.compose_run(text, NANOGPT, seed, cache) for seed in range(seeds)]
     nats = [quality.train_run(run)[2] for run in runs]
-    yield Target("nanoGPT, CPU recipe", 1.88, 0.02), nats
+    yield PublishedFigure("nanoGPT, CPU recipe", 1.88, 0.02), nats
 
 
 def main() -> int:

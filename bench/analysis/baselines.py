@@ -83,11 +83,10 @@ def _parse_lines(one: Mapping[str, Any]) -> Iterator[BaselineLine]:
     tokens = float(one.get("training_tokens") or NAN)
     for entry in one.get("lines", []):
         values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
-        scores = {name: values.get(name, NAN) for name in SCORES}
+        scores = [values.get(name, NAN) for name in SCORES]
         name = f"{entry['name']}, as read" if as_read else entry["name"]
         if not as_read or entry["name"] != "uniform":
-            first = BaselineLine(name, entry["note"], entry["context"], as_read, tokens)
-            yield first._replace(**scores)
+            yield BaselineLine(name, entry["note"], entry["context"], as_read, tokens, *scores)
 
 
 class BaselineSplit(NamedTuple):

@@ -70,28 +70,35 @@ def probabilities(
     the vocabulary. `preceding` (N,): how many training ids stand before each one in its piece of
     text, where that has several.
     """
-    text, border = _join_texts(train, held_out), len(train)
-    preceding = np.arange(border) if preceding is None else preceding
-    # ids of the n-grams that end at each place, and of what precedes their last token
+    border, lower = len(train), np.full(len(held_out), 1 / size)
+    for n, (grams, histories, longer, suffixes) in _ids_by_order(train, held_out, size, order):
+        before = _by_id(grams, histories)
+        occurrences = np.bincount(_inside(grams[:border], preceding, n), minlength=len(before))
+        longer_inside = _inside(longer[:border], preceding, n + 1)
+        contexts = _context_counts(longer_inside, suffixes, len(before))
+        place = grams[border:], histories[border:], lower
+        yield OrderCounts(occurrences, before, modified).probability(*place)
+        lower = OrderCounts(contexts, before, modified).probability(*place)
+
+
+def _ids_by_order(
+    train: Ids, held_out: Ids, size: int, order: int
+) -> Iterator[tuple[int, tuple[Ids, Ids, Ids, Ids]]]:
+    """Yield for n = 1 … order the ids at each place of both texts, and the suffixes' by id.
+
+    They are of the n-gram that ends there, of what precedes its last token, and of the (n+1)-gram.
+    """
+    text = _join_texts(train, held_out)
     grams, histories = text, np.zeros(len(text), np.int64)
-    lower = np.full(len(held_out), 1 / size)
     for n in range(1, order + 1):
         longer, suffixes = _extend_ngrams(grams, text, size, n)
-        before = _by_id(grams, histories)
-        occurrences = np.bincount(_inside(grams, preceding, n), minlength=len(before))
-        contexts = _context_counts(_inside(longer, preceding, n + 1), suffixes, len(before))
-        place = grams[border:], histories[border:], lower
-        highest, lower = (
-            OrderCounts(counts, before, modified).probability(*place)
-            for counts in (occurrences, contexts)
-        )
-        yield highest
+        yield n, (grams, histories, longer, suffixes)
         grams, histories = longer, _shift_ids(grams)
 
 
-def _inside(grams: Ids, preceding: Ids, n: int) -> Ids:
+def _inside(grams: Ids, preceding: Ids | None, n: int) -> Ids:
     """Return the training text's n-grams that lie within one piece of it."""
-    return grams[: len(preceding)][preceding >= n - 1]
+    return grams[n - 1 :] if preceding is None else grams[preceding >= n - 1]
 
 
 def _join_texts(first: Ids, second: Ids) -> Ids:
