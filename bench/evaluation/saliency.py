@@ -22,7 +22,7 @@ from bench.model import LanguageModel
 from bench.records.schema import SCHEMA
 from bench.training import TrainSettings, autocast
 
-PASSAGES = 3  # that are stored as text
+PASSAGES = 3  # that are stored as text: those with the most different tokens
 PASSAGE_TOKENS = 256  # the last ones, of each passage
 MAX_HEADS = 32  # whose weights are stored, evenly spaced over all layers
 RUN_SHARE = 0.01  # of the sequences that a run trains on: what is explained of held-out text …
@@ -150,15 +150,20 @@ def _explain(explained: Explained, offsets: np.ndarray, windows: np.ndarray) -> 
     by_bin = np.add.reduceat(shares[:, ::-1], [first for first, _ in bins], axis=1)
     if not (by_bin.sum(axis=1) > 0).all():
         return {"reason": "a gradient is zero or not finite"}
-    rows = zip(offsets[:PASSAGES], windows, shares, strict=False)
     passages = [
-        {"offset": int(offset), **_passage(explained, window, share)}
-        for offset, window, share in rows
+        {"offset": int(offsets[row]), **_passage(explained, windows[row], shares[row])}
+        for row in most_varied(windows)[:PASSAGES]
     ]
     return {"distances": bins, "shares": by_bin.round(DIGITS).tolist(), "passages": passages}
 
 
 # --- passages ------------------------------------------------------------------------------------
+
+
+def most_varied(windows: np.ndarray) -> np.ndarray:
+    """Return the rows of (N, T) by how many different tokens they have, the most first."""
+    distinct = 1 + (np.diff(np.sort(windows, axis=1), axis=1) != 0).sum(axis=1)
+    return np.argsort(-distinct, kind="stable")
 
 
 def _passage(explained: Explained, window: np.ndarray, shares: np.ndarray) -> dict[str, Any]:

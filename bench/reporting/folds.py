@@ -13,6 +13,7 @@ from bench.reporting.plots.regret_plots import regret_legend, regret_plots
 from bench.reporting.plots.scaling_plots import scaling_plots
 from bench.reporting.section import TEMPLATES, MakeSection, Section
 from bench.reporting.sections import facts
+from bench.reporting.sections.lookback import lookback_section
 from bench.reporting.sections.model_cards import cards_by_family
 from bench.reporting.sections.regrets import regret_overview
 from bench.reporting.sections.scaling import scaling_tables
@@ -98,5 +99,6 @@ def machines(analysis: Analysis) -> Section | None:
 
 
 FOLDS: tuple[MakeSection, ...] = (
-    regrets, scaling, comparisons, tuning, speed, architectures, failures, machines,
+    regrets, scaling, lookback_section, comparisons, tuning, speed, architectures, failures,
+    machines,
 )  # fmt: skip

@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from bench.analysis.compare import VersionComparison, is_regression
-from bench.analysis.formatting import NO_VALUE, format_bytes, format_fixed, plural
+from bench.analysis.formatting import MINUS, NO_VALUE, format_bytes, format_fixed, plural
 from bench.analysis.verdicts import format_difference
 from bench.analysis.version_changes import (
     BETTER,
@@ -31,10 +31,11 @@ from bench.reporting.terminal import table_text, wrap_line
 TITLES = {QUALITY: "Quality", SPEED: "Speed", MEMORY: "Memory"}
 UNCHANGED = (IDENTICAL, WITHIN_THRESHOLD)
 MARKS = {WORSE: "bad", FAILED: "bad", BETTER: "best"}
+SMALL_SHARE = 0.0005  # of memory: below it a change is shown in bytes
 CHANGE_HELP = "NEW against OLD; speed and memory as a share"
 CORRECTION = (
-    "Corrected for all tested rows (Holm): at most 5 % of comparisons of equal versions claim any "
-    "change. ± is the 95 % interval of the one row."
+    "Verdicts are corrected for all tested rows (Holm): at most 5 % of comparisons of equal "
+    "versions claim any change. An interval is that of its row alone."
 )
 
 
@@ -127,6 +128,8 @@ def change_text(change: Change) -> str:
     if change.verdict == FAILED:
         return change.reason
     sign = "+" if change.change > 0 else ""
+    if change.kind == MEMORY and 0 < abs(change.change) < SMALL_SHARE:
+        return f"{sign}{format_bytes(change.new - change.old)}".replace("-", MINUS)
     return f"{sign}{amount_text(change, change.change)}"
 
 
