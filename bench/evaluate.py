@@ -47,11 +47,12 @@ def main(arguments: list[str]) -> int:
     folders, overrides = parse_arguments(arguments)
     from bench import reporting
     from bench.evaluation import rescoring
+    from bench.records.finished import finished_runs
 
     runs = {
         path: rescoring.rescored_config(path, overrides)
         for folder in folders
-        for path in rescoring.finished_runs(folder)
+        for path in finished_runs(folder)
     }
     for folder, run in runs.items():
         logger.info(f"{folder.name}: {rescoring.rescore(folder, run)}")

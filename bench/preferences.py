@@ -23,8 +23,8 @@ STOPPED = "what is finished stays, the same command goes on"
 
 def learn(arguments: list[str]) -> int:
     """Run the stage behind the finished runs that the arguments name."""
-    from bench.evaluation import rescoring
     from bench.execution.run_command import run_command
+    from bench.records.finished import finished_runs
 
     folders = [Path(word) for word in arguments if "=" not in word]
     overrides = [word for word in arguments if "=" in word]
@@ -32,7 +32,7 @@ def learn(arguments: list[str]) -> int:
         raise UserError(
             "name a run: results/<suite>/runs/<run>, or results/<suite>", "invalid-command"
         )
-    runs = [path for folder in folders for path in rescoring.finished_runs(folder)]
+    runs = [path for folder in folders for path in finished_runs(folder)]
     suites = {run.resolve().parent.parent for run in runs}
     if len(suites) > 1:
         raise UserError("the runs are of several suites: give a command each", "invalid-command")

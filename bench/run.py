@@ -14,6 +14,7 @@ from bench.cli.command import command
 from bench.cli.sweep import Sweep
 from bench.config.errors import UserError
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.execution import outcome
 from bench.execution.preflight import distinct_by
 from bench.execution.run_command import run_command
@@ -66,7 +67,8 @@ def measure_and_report(folders: dict[Path, Run], suite: Path) -> Path:
     """Measure finished runs, score the baselines of their texts, and write the report."""
     from bench import performance, reporting
 
-    done = [run for folder, run in folders.items() if store.run_status(folder) == "done"]
+    finished = [run for folder, run in folders.items() if store.run_status(folder) == "done"]
+    done = [run for run in finished if run.task.kind == NO_TASK]
     if done and done[0].measure.depth != "off":
         performance.measure_runs(done, suite, remeasure=False)
     score_baselines(suite, [run for folder, run in folders.items() if has_score(folder)])

@@ -72,8 +72,12 @@ def run_from_config(config: DictConfig, choices: Mapping[str, str]) -> Run:
 
 
 def with_base(run: Run) -> Run:
-    """Return the task of a run for the finished run that `base` names. Raise UserError."""
-    record = load_record(Path(run.base))
+    """Return the task of a run for the finished run that `base` names, recorded beside it.
+
+    Raise UserError.
+    """
+    folder = Path(run.base)
+    record = load_record(folder)
     if record.status != "done":
         raise UserError(
             f"base={run.base} is {record.status}: name the folder of a finished run, as "
@@ -83,7 +87,8 @@ def with_base(run: Run) -> Run:
     finished = run_from_dict(record.config)
     names = finished.names | {group: run.names[group] for group in LATER_GROUPS}
     own = {key: getattr(run, key) for key in OWN_KEYS}
-    return replace(finished, names=names, **own)
+    suite = (folder if len(folder.parts) > 3 else folder.resolve()).parents[1]
+    return replace(finished, names=names, suite=suite.name, results=str(suite.parent), **own)
 
 
 class Composer:

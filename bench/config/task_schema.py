@@ -12,8 +12,9 @@ class TaskConfig:
     """Choose a task for a trained model, and how it is fine-tuned. Counts only where chosen."""
 
     kind: str = choice(
-        "none classification generation",
-        "classification: a label per text; generation: an answer to a text",
+        "none classification generation pairs",
+        "classification: a label per text; generation: an answer to a text; pairs: which of two "
+        "texts is likelier, without training",
     )
     source: str = option("files", "name of a source in bench/tasks/finetuning/sources")
     path: str = option("", "files: the examples, split 80/10/10, or the training part alone")
@@ -22,8 +23,9 @@ class TaskConfig:
     repository: str = option("", "hub: name of the data set, or a local folder")
     subset: str = option("", "hub: name of the configuration")
     parts: dict[str, str] = option({}, "hub: split expression of each part")
-    text: str = option("text", "column of the input; several joined by a tab: question,passage")
-    target: str = option("label", "column of the label, or of the answer")
+    text: str = option("text", "column of the input")
+    pair: str = option("", "column of a second text, as a question's passage; empty: none")
+    target: str = option("label", "column of the label, of the answer, or of the pair's worse text")
     examples: int = option(0, "training examples, a fixed nested sample; 0: all", (0, 10**9))
     start: str = choice(
         "pretrained scratch self",
@@ -45,4 +47,4 @@ class TaskConfig:
         "texts beyond size.context; refuse: an error above 1 % of them; end, start: drop that side",
     )
     room: int = option(48, "generation: tokens of an answer at most", (1, 10**6))
-    decode: int = setting(200, "generation: test examples that are decoded; 0: all", (0, 10**9))
+    decode: int = setting(200, "generation: test examples that are scored; 0: all", (0, 10**9))

@@ -76,6 +76,10 @@ class Blocks:
         positions = self.indices(step)[:, None] * self.context + np.arange(self.context + 1)
         return take_block(self.tokens, self.loss_mask, positions)
 
+    def tokens_seen(self, steps: int) -> int:
+        """Return the tokens of the first `steps` steps."""
+        return steps * self.batch * self.context
+
     def digest(self, steps: int) -> str:
         """Return sixteen hexadecimal digits of the order that the first `steps` steps use."""
         digest = hashlib.sha256(f"context {self.context}".encode())

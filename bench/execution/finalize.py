@@ -27,6 +27,7 @@ from bench.training import (
     Objective,
     Setup,
     TrainSettings,
+    TrainSetup,
     build_objective,
     precision_name,
     save_weights,
@@ -60,7 +61,8 @@ def finalize(
     check_weights(objective, corpus, run, setup.settings)
     score = score_and_store(setup, corpus, run, folder)
     # the facts before the sample, which may run on other kernels
-    facts = {"protocol": score.protocol, "part": corpus.scored} | run_facts(setup, run)
+    facts = {"objective": objective.name, "protocol": score.protocol, "part": corpus.scored}
+    facts |= run_facts(setup, run)
     if text := sample_text(objective, corpus, run):
         store.write_text(folder / "text.txt", text)
     store_saliency(setup, corpus, run, folder)
@@ -172,11 +174,10 @@ def cost_metrics(summary: TrainingSummary) -> list[Metric]:
     return [metric(name, value) for name, value in costs.items() if value is not None]
 
 
-def run_facts(setup: Setup, run: Run) -> dict[str, Any]:
+def run_facts(setup: TrainSetup, run: Run) -> dict[str, Any]:
     """Return what was decided on this machine."""
     settings, backbone = setup.settings, setup.model.backbone
     facts: dict[str, Any] = {
-        "objective": setup.objective.name,
         "width": backbone.width,
         "device": str(settings.device),
         "precision": precision_name(settings),

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from bench import evaluation
@@ -15,6 +16,7 @@ from bench.training import (
     LoggedStep,
     Setup,
     StepEvent,
+    TrainSetup,
     TrainState,
     build_optimizer,
     train,
@@ -24,9 +26,16 @@ logger = logging.getLogger(__name__)
 
 
 def fit(
-    setup: Setup, corpus: Corpus, run: Run, folder: Path, origin: dict[str, str]
+    setup: TrainSetup,
+    run: Run,
+    folder: Path,
+    origin: dict[str, str],
+    validate: Callable[[], float],
 ) -> TrainingSummary:
-    """Train to the last step, from the checkpoint if there is one."""
+    """Train to the last step, from the checkpoint if there is one.
+
+    `validate` returns the loss on held-out data, in nats.
+    """
     objective, settings = setup.objective, setup.settings
     optimizer = build_optimizer(objective, run.optimizer, settings.learning_rate)
     states, every = folder / "checkpoint", run.train.checkpoint_seconds
@@ -35,12 +44,12 @@ def fit(
     with signals.defer_stop():
         for event in train(objective, optimizer, setup.blocks, settings, start, checkpoints.due):
             if event.log is not None:
-                log_event(event, event.log, setup, corpus, checkpoints)
+                log_event(event, event.log, validate, checkpoints)
             if event.checkpoint_due:
                 store.flush_curve(folder)
                 checkpoints.save(event)
     targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
-    tokens = settings.steps * run.train.batch * run.size.context
+    tokens = setup.blocks.tokens_seen(settings.steps)
     return TrainingSummary(round(checkpoints.seconds(), 3), tokens, targets)
 
 
@@ -57,20 +66,23 @@ def resume(checkpoints: Checkpointer) -> TrainState:
     return state
 
 
+def validation_loss(setup: Setup, corpus: Corpus) -> float:
+    """Return the loss on fixed blocks of the validation part, in nats per target."""
+    blocks = evaluation.spread_blocks(corpus.parts["validation"], setup.model.backbone.context)
+    return evaluation.validation_nats(setup.objective, blocks, setup.settings)
+
+
 def log_event(
-    event: StepEvent, step: LoggedStep, setup: Setup, corpus: Corpus, checkpoints: Checkpointer
+    event: StepEvent, step: LoggedStep, validate: Callable[[], float], checkpoints: Checkpointer
 ) -> None:
     """Validate if that is due, append a row to the curve, and log one line of progress."""
     if event.validation_due:
-        part, context = corpus.parts["validation"], setup.model.backbone.context
-        blocks = evaluation.spread_blocks(part, context)
-        nats = evaluation.validation_nats(setup.objective, blocks, setup.settings)
-        step = step._replace(validation_nats=nats)
-    if setup.group.is_main:
+        step = step._replace(validation_nats=validate())
+    if checkpoints.settings.group.is_main:
         row = {name: value for name, value in step._asdict().items() if value is not None}
         row["seconds"] = round(checkpoints.seconds(), 3)
         store.append_curve(checkpoints.folder.parent, row)
-        log_progress(step, setup.settings.steps, checkpoints)
+        log_progress(step, checkpoints.settings.steps, checkpoints)
 
 
 def log_progress(step: LoggedStep, last: int, checkpoints: Checkpointer) -> None:

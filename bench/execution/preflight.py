@@ -8,10 +8,10 @@ from typing import Any
 from bench.cli.sweep import Sweep, distinct
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
+from bench.execution.data_digest import data_digest
 from bench.records import store
 from bench.system import files, gpus, host
 from bench.tasks.preferences.parts import check_options
-from bench.tasks.preferences.people import with_labels
 
 
 def preflight(sweep: Sweep) -> Sweep:
@@ -27,10 +27,10 @@ def preflight(sweep: Sweep) -> Sweep:
 def validate(sweep: Sweep) -> Sweep:
     """Check devices, architectures and texts, without writing results. Raises UserError.
 
-    Return the sweep with the digest of each run's data, unless another machine prepares them or
-    they are the examples of a task: a record of other data is not that of the run.
+    Return the sweep with the digest of each run's data, unless another machine prepares them: a
+    record of other data is not that of the run.
     """
-    from bench import data, model
+    from bench import model
 
     for run in sweep.runs if not sweep.remote else ():
         gpus.check_gpu_count(run)
@@ -43,17 +43,26 @@ def validate(sweep: Sweep) -> Sweep:
     learning = [run for run in sweep.runs if run.preference.enabled]
     for run in distinct_by(learning, lambda run: [run.preference, run.size.context]):
         check_options(run)
-    digests = {
-        json_key(run.data): data.prepare(run.data, run.names["data"]).digest
-        for run in distinct_by(sweep.runs, lambda run: run.data)
-    }
-    jobs = (
-        job._replace(data_digest=with_labels(digests[json_key(job.run.data)], job.run))
-        if job.run.task.kind == NO_TASK and not sweep.remote
-        else job
-        for job in sweep.jobs
-    )
+    check_tasks([run for run in sweep.runs if run.task.kind != NO_TASK])
+    digests = {_data_key(run): data_digest(run) for run in distinct(sweep.runs, _data_key)}
+    if sweep.remote:
+        return sweep
+    jobs = (job._replace(data_digest=digests[_data_key(job.run)]) for job in sweep.jobs)
     return replace(sweep, jobs=tuple(jobs))
+
+
+def _data_key(run: Run) -> str:
+    return json_key([run.data, run.task, run.preference])
+
+
+def check_tasks(runs: Sequence[Run]) -> None:
+    """Check the examples of tasks against what each run can read. Raises UserError."""
+    from bench.execution.finetune import task_vocabulary
+    from bench.tasks.finetuning import encode_examples, task_examples
+
+    for run in distinct_by(runs, lambda run: [run.task, run.data, run.size.context]):
+        vocabulary = task_vocabulary(run, run.base)
+        encode_examples(task_examples(run), run.task, vocabulary, run.size.context)
 
 
 def required_disk_bytes(sweep: Sweep) -> int:

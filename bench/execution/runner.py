@@ -17,15 +17,14 @@ from bench.config.dependencies import required_runs
 from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run
-from bench.config.task_schema import NO_TASK
 from bench.execution import torchrun
+from bench.execution.data_digest import data_digest
 from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
 from bench.records.finished import FinishedRun, finished_run, open_finished
 from bench.records.schema import FINISHED
 from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
-from bench.tasks.preferences.people import with_labels
 
 logger = logging.getLogger(__name__)
 WORKER = "bench.execution.worker"
@@ -125,15 +124,9 @@ def _folder_to_run(job: Job, command: CommandLine) -> Path | None:
 
 
 def current_data_digest(run: Run) -> str:
-    """Return the digest of a run's data as they are now; empty where they cannot be prepared.
-
-    Empty for a run with a task too, whose record has the digest of the task's examples.
-    """
-    from bench import data
-
+    """Return the digest of a run's data as they are now; empty where they cannot be prepared."""
     with suppress(UserError):  # its worker says why
-        if run.task.kind == NO_TASK:
-            return with_labels(data.prepare(run.data, run.names["data"]).digest, run)
+        return data_digest(run)
     return ""
 
 

@@ -2,19 +2,22 @@
 
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from bench import planning
 from bench.cli import launchers
 from bench.cli.launch import launch
-from bench.cli.sweep import Job, Sweep
+from bench.cli.sweep import Job, Sweep, is_task_override
+from bench.config.dependencies import base_run, required_runs
 from bench.config.errors import UserError
+from bench.config.schema import Run
 from bench.execution.hydra_task import HydraTask, run_deferred
 from bench.execution.preflight import preflight
 from bench.execution.runner import run_in_subprocess
 from bench.planning.planned import plan, search_trials
+from bench.records.finished import finished_run
 from bench.system import signals
 
 logger = logging.getLogger(__name__)
@@ -28,19 +31,44 @@ def train(sweep: Sweep) -> None:
     for name in sweep.duplicates:
         logger.info(f"{name}: the same as another run of this command, under another name")
     with signals.hold_command_lock(sweep.remote) as lock:
-        if sweep.is_sweep:
-            with defer_interrupts(lock) if sweep.parallel else nullcontext():
-                launch(sweep, HydraTask(sweep))
-        else:
-            run_in_subprocess(sweep.jobs[0], sweep.command)
-        run_deferred(lock.deferred(), sweep.command)
+        for stage in (missing_bases(sweep), sweep):
+            _train_stage(stage, lock)
+
+
+def _train_stage(sweep: Sweep, lock: signals.CommandLock) -> None:
+    if not sweep.jobs:
+        return
+    if sweep.is_sweep:
+        with defer_interrupts(lock) if sweep.parallel else nullcontext():
+            launch(sweep, HydraTask(sweep))
+    else:
+        run_in_subprocess(sweep.jobs[0], sweep.command)
+    run_deferred(lock.deferred(), sweep.command)
+
+
+def without_tasks(sweep: Sweep, of: Callable[[Run], bool] = lambda run: not run.base) -> Sweep:
+    """Return what the runs of a sweep are without their tasks, each once; `of`: which of them."""
+    jobs = dict[tuple[str, ...], Job]()
+    for job in filter(lambda job: of(job.run), sweep.jobs):
+        overrides = tuple(word for word in job.overrides if not is_task_override(word))
+        jobs.setdefault(overrides, Job(base_run(job.run), overrides))
+    return replace(sweep, jobs=tuple(jobs.values()), duplicates=())
+
+
+def missing_bases(sweep: Sweep) -> Sweep:
+    """Return the runs that those of a sweep start from and that are not done, as a sweep.
+
+    They are trained first, so that no process of a launcher waits for one.
+    """
+    return without_tasks(sweep, lambda run: not all(map(finished_run, required_runs(run).values())))
 
 
 def search(sweep: Sweep) -> list[str]:
     """Run the trials that the searches of a composed sweep lack.
 
-    Return a line about each search; none if no search is requested.
+    Return a line about each search; none if no search is requested. A task is not searched for.
     """
+    sweep = without_tasks(sweep)
     for repeat in (0, 1):
         trials = trial_sweep(sweep, repeat)
         if trials.jobs and planning.has_open_searches(sweep.runs):

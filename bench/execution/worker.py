@@ -16,10 +16,12 @@ from bench.cli.console import setup_logging
 from bench.config.errors import InvalidRun, UserError
 from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
+from bench.config.task_schema import NO_TASK
 from bench.data import Corpus
 from bench.evaluation import suite
 from bench.execution.finalize import finalize
-from bench.execution.fit import fit
+from bench.execution.finetune import finetune_and_score
+from bench.execution.fit import fit, validation_loss
 from bench.model import build_sized_model, describe_error, unchanged_process
 from bench.planning import budget
 from bench.records import source, store
@@ -55,7 +57,9 @@ def train_and_score(run: Run, folder: Path) -> None:
     """
     torch.set_num_threads(run.threads)
     torch.set_flush_denormal(True)  # denormal numbers would take a hundred times as long
-    if not run.preference.enabled:
+    if run.task.kind != NO_TASK:
+        finetune_and_score(run, folder)
+    elif not run.preference.enabled:
         pretrain(run, folder)
     elif is_main_process():
         learning.learn(run, recorded_bases(folder)["base"], folder)
@@ -73,7 +77,8 @@ def pretrain(run: Run, folder: Path) -> None:
     compiling = compile_and_warm_up(trained, run)
     shard_parameters(trained.objective, group)
     with unchanged_process(type(trained.model.backbone).__name__):
-        summary = fit(trained, corpus, run, folder, origin)._replace(compile_seconds=compiling)
+        summary = fit(trained, run, folder, origin, lambda: validation_loss(trained, corpus))
+    summary = summary._replace(compile_seconds=compiling)
     if group.sharded:
         trained = gather_model(run, trained, corpus.vocabulary.size)
     group.destroy()

@@ -1,7 +1,9 @@
 """Apply searches and plans to composed runs: the one place that reads them for a command."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from bench.config.dependencies import LATER_GROUPS, base_run
 from bench.config.schema import Run
 from bench.config.validation import validate_run
 from bench.planning.budget import plan_runs
@@ -18,9 +20,17 @@ def plan(runs: Sequence[Run], keep: bool = True) -> list[Run]:
     """Return composed runs with what their searches and plans say.
 
     A run with a search takes its best trial; a run with a budget in FLOPs or seconds the steps
-    planned for it, which are stored unless `keep` is false. Raise UserError.
+    planned for it, which are stored unless `keep` is false. A task is planned as the run that it
+    starts from; a finished run stays as it is. Raise UserError.
     """
-    return plan_runs([_searched(run) for run in runs], keep)
+    planned = iter(plan_runs([_searched(base_run(run)) for run in runs if not run.base], keep))
+    return [run if run.base else _with_later_groups(next(planned), run) for run in runs]
+
+
+def _with_later_groups(planned: Run, run: Run) -> Run:
+    """Return a planned run with what starts from it."""
+    later = {group: getattr(run, group) for group in LATER_GROUPS}
+    return replace(planned, names=run.names, **later)
 
 
 def _searched(run: Run) -> Run:

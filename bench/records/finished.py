@@ -30,6 +30,25 @@ def finished_run(run: Run, data_digest: str = "") -> FinishedRun | None:
     return None
 
 
+def finished_runs(folder: Path) -> list[Path]:
+    """Return the run in a folder, or every finished run of the suite in it.
+
+    Raises UserError if there is none.
+    """
+    is_run = (folder / "config.yaml").exists()
+    runs = (
+        [folder] if is_run else [path.parent for path in sorted(folder.glob("runs/*/config.yaml"))]
+    )
+    finished = [run for run in runs if store.run_status(run) == "done"]
+    if not finished:
+        state = f"is {store.run_status(folder)}" if is_run else "holds no finished run"
+        raise UserError(
+            f"{folder} {state}: name results/<suite>/runs/<run> of one, or results/<suite>",
+            "no-records",
+        )
+    return finished
+
+
 def recorded_bases(folder: Path) -> dict[str, FinishedRun]:
     """Return the finished runs that the run recorded in a folder starts from, by their role."""
     bases = load_record(folder).provenance.get("bases") or {}

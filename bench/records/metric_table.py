@@ -10,6 +10,7 @@ SECTIONS = {  # the tables of the report; "" is runs.csv alone
     "windows": "Left-to-right likelihood on sampled windows",
     "protocols": "Further protocols",
     "infilling": "Filling in one hidden token",
+    "fine_tuning": "Fine-tuning",
     "speed": "Speed",
     "costs": "Costs of a training step",
     "memory": "Memory and energy",

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench.records.metric_table import SECTIONS, SPECS, Better, MetricSpec
+from bench.records.task_metrics import TASK_SPECS
 
 TRAINING_FLOPS_FACTOR = 3  # FLOPs of a training step over those of its forward pass
 
@@ -78,5 +79,5 @@ def metric_rows() -> list[tuple[str, str, str, str, str]]:
     ]
 
 
-for _spec in SPECS:
+for _spec in (*SPECS, *TASK_SPECS):
     register(*_spec)

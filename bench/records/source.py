@@ -7,7 +7,8 @@ from bench.config.identity import digest
 from bench.config.plugins import find_module_file
 
 ROOT = Path(__file__).resolve().parents[2]  # holds the packages `bench` and `architectures`
-TRAINING = ("config", "data", "model", "training", "evaluation", "tasks")
+TRAINING = ("config", "data", "model", "training", "evaluation")
+FURTHER_TRAINING = (*TRAINING, "tasks")
 MEASURING = ("model", "training", "performance")
 CONTRACT = ("model", "contract")
 
@@ -32,9 +33,9 @@ def source_digest(packages: Iterable[str], target: str) -> str:
     return source_digests(packages, [target])[target]
 
 
-def training_source(target: str) -> str:
+def training_source(target: str, is_task: bool = False) -> str:
     """Digest what decides how a run is trained and scored; measuring and reporting do not count."""
-    return source_digest(TRAINING, target)
+    return source_digest(FURTHER_TRAINING if is_task else TRAINING, target)
 
 
 def _text(path: Path) -> str:

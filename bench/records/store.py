@@ -15,6 +15,7 @@ import yaml
 
 from bench.config.identity import record_group, run_name, variant, workload_id
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.records.loading import UNREADABLE, load_record, read_curve_lines
 from bench.records.loading import read_json as read_json
 from bench.records.metrics import Metric
@@ -109,7 +110,7 @@ def create_record(
     attempt = _attempt(folder) if folder.name != run_name(run) else 1
     if attempt > 1 and run.again == "failed" and run_status(folder) == "absent":
         _inherit_training_state(_previous_attempt(folder, run, attempt), folder)
-    source = training_source(str(run.arch.get("_target_", "")))
+    source = training_source(str(run.arch.get("_target_", "")), run.task.kind != NO_TASK)
     about = {
         "variant": variant(run),
         "subject": workload_id(run),

@@ -29,6 +29,9 @@ HEADLINES = {  # a finished run has one of them
     "masked": ("pseudo_perplexity",),
     "causal": ("bits_per_byte", "regret"),
     "preferences": ("reward_accuracy",),
+    "classification": ("label_accuracy",),
+    "generation": ("answer_bits_per_byte",),
+    "pairs": ("pair_accuracy",),
 }
 
 

@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from bench.config.errors import UserError
 
-RECORD_PATTERNS = (  # of runs, of measurements, of searches, of stages
+RECORD_PATTERNS = (  # of runs, of fine-tuning, of measurements, of searches, of stages
     "runs/*/config.yaml",
+    "tasks/*/config.yaml",
     "measure/*/*/result.json",
     "tune/searches/*.json",
     "preferences/*/config.yaml",

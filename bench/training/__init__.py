@@ -11,10 +11,32 @@ from bench.training.distributed import (
     shard_parameters,
     torchrun_store,
 )
-from bench.training.loop import Diverged, LoggedStep, StepEvent, TrainState, train, train_step
-from bench.training.objective import Batch, Causal, LossSum, Masked, Objective, build_objective
+from bench.training.loop import (
+    Batches,
+    Diverged,
+    LoggedStep,
+    StepEvent,
+    TrainState,
+    train,
+    train_step,
+)
+from bench.training.objective import (
+    Batch,
+    Causal,
+    LossSum,
+    Masked,
+    Objective,
+    Trainable,
+    build_objective,
+)
 from bench.training.optimizer import OptimizerLike, build_optimizer
-from bench.training.run_setup import RANDOM_BATCHES, Setup, setup, setup_on_random_tokens
+from bench.training.run_setup import (
+    RANDOM_BATCHES,
+    Setup,
+    TrainSetup,
+    setup,
+    setup_on_random_tokens,
+)
 from bench.training.settings import (
     TrainSettings,
     autocast,
@@ -29,6 +51,7 @@ __all__ = [
     "RANDOM_BATCHES",
     "SINGLE_PROCESS",
     "Batch",
+    "Batches",
     "Causal",
     "Checkpointer",
     "Diverged",
@@ -41,7 +64,9 @@ __all__ = [
     "Setup",
     "StepEvent",
     "TrainSettings",
+    "TrainSetup",
     "TrainState",
+    "Trainable",
     "TrainedModel",
     "autocast",
     "build_objective",

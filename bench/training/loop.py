@@ -1,16 +1,28 @@
 """Run the one training loop, the same for every architecture."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from bench.data import Blocks
 from bench.training.distributed import no_sync
-from bench.training.objective import Batch, Objective
+from bench.training.objective import Batch, Trainable
 from bench.training.optimizer import OptimizerLike
 from bench.training.settings import TrainSettings, autocast, seed_devices, torch_generator
+
+
+class Batches(Protocol):
+    """What is trained on, as a pure function of the step."""
+
+    def at(self, step: int) -> Any:
+        """Return the block of one step, counted from 0."""
+
+    def tokens_seen(self, steps: int) -> int:
+        """Return the tokens of the first `steps` steps."""
+
+    def digest(self, steps: int) -> str:
+        """Return sixteen hexadecimal digits of the order that the first `steps` steps use."""
 
 
 class Diverged(Exception):
@@ -58,9 +70,9 @@ def never_due(step: int) -> bool:
 
 
 def train(
-    objective: Objective,
+    objective: Trainable,
     optimizer: OptimizerLike,
-    blocks: Blocks,
+    blocks: Batches,
     settings: TrainSettings,
     start: TrainState = TrainState(),  # noqa: B008 (immutable)
     checkpoint_due: Callable[[int], bool] = never_due,
@@ -76,11 +88,11 @@ def train(
     first_bad = torch.full((), -1, device=settings.device)  # the first step that is not finite
     objective.train()  # not at every step: walking over the modules takes 0.2 ms
     for step in range(start.step, settings.steps):
-        batch, total = _scheduled_step(objective, module, optimizer, blocks, settings, step)
+        total = _scheduled_step(objective, module, optimizer, blocks, settings, step)
         sums, done, log = sums + total, step + 1, None
         first_bad = _first_bad_step(first_bad, total[0], done)
         if settings.logging_due(done):
-            log = _logged_step(done, batch, sums, first_bad, settings)
+            log = _logged_step(done, blocks, sums, first_bad, settings)
             sums = torch.zeros_like(sums)
         save = checkpoint_due(done)
         if log or save:
@@ -97,17 +109,17 @@ def _resumed_sums(start: TrainState, settings: TrainSettings) -> Tensor:
 
 
 def _scheduled_step(
-    objective: Objective,
+    objective: Trainable,
     module: nn.Module,
     optimizer: OptimizerLike,
-    blocks: Blocks,
+    blocks: Batches,
     settings: TrainSettings,
     step: int,
-) -> tuple[list[Batch], Tensor]:
-    """Do a step on its batch, at its rate; return the batch, and (nats, targets) on the device."""
+) -> Tensor:
+    """Do a step on its batch, at its rate; return (nats, targets), on the device."""
     batch, count = step_batch(objective, blocks, settings, step)
     set_rate(optimizer, settings.rate(step))
-    return batch, torch.stack(train_step(module, batch, optimizer, settings, count=count))
+    return torch.stack(train_step(module, batch, optimizer, settings, count=count))
 
 
 def _first_bad_step(first_bad: Tensor, nats: Tensor, done: int) -> Tensor:
@@ -122,7 +134,7 @@ def set_rate(optimizer: OptimizerLike, rate: float) -> None:
 
 
 def step_batch(
-    objective: Objective, blocks: Blocks, settings: TrainSettings, step: int
+    objective: Trainable, blocks: Batches, settings: TrainSettings, step: int
 ) -> tuple[list[Batch], Tensor | None]:
     """Return the micro-batches of this process, and the targets of all processes (None: of one).
 
@@ -177,13 +189,12 @@ def _apply_gradients(module: nn.Module, optimizer: OptimizerLike, clip: float) -
 
 
 def _logged_step(
-    done: int, batch: Sequence[Batch], sums: Tensor, first_bad: Tensor, settings: TrainSettings
+    done: int, blocks: Batches, sums: Tensor, first_bad: Tensor, settings: TrainSettings
 ) -> LoggedStep:
     """Return the row of the curve; raise Diverged where a step was not finite. A collective."""
     group = settings.group
     if (bad := group.all_reduce_max(int(first_bad))) >= 0:
         raise Diverged(bad)
-    step_tokens = group.size * sum(piece.targets.numel() for piece in batch)
     nats, targets = group.all_reduce_sum(sums).tolist()
     rate = settings.rate(done - 1)
-    return LoggedStep(done, done * step_tokens, nats / targets, rate, targets=targets)
+    return LoggedStep(done, blocks.tokens_seen(done), nats / targets, rate, targets=targets)

@@ -2,14 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from architectures.interface import Unsupported
 from bench.config.schema import ObjectiveConfig
-from bench.data import TokenBlock
 from bench.model import LanguageModel
 from bench.training import cross_entropy
 
@@ -18,8 +17,8 @@ class Batch(NamedTuple):
     """The input of one forward pass. B rows of T tokens; `lengths`: tokens that are not padding."""
 
     tokens: Tensor  # (B, T)
-    targets: Tensor  # (B, T)
-    weight: Tensor  # (B, T), of each target
+    targets: Tensor  # (B, T), or (B,) where a row has one
+    weight: Tensor  # of each target
     lengths: Tensor | None = None  # (B,)
 
     def to(self, device: torch.device) -> "Batch":
@@ -53,7 +52,19 @@ class LossSum(NamedTuple):
     auxiliary: Tensor | None = None  # trained, never reported
 
 
-class Objective(nn.Module, ABC):
+class Trainable(nn.Module, ABC):
+    """Turn blocks into batches and a batch into its loss: what the training loop trains."""
+
+    @abstractmethod
+    def batch_of(self, block: Any, generator: torch.Generator) -> Batch:
+        """Return inputs and targets of a block; what is drawn comes from the generator."""
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> LossSum:
+        """Return the loss to train."""
+
+
+class Objective(Trainable):
     """Hold the model; the module that training, torch.compile, DDP and FSDP2 wrap."""
 
     kind: ClassVar[str]
@@ -74,8 +85,8 @@ class Objective(nn.Module, ABC):
     ) -> Batch:
         """Return inputs and targets of tokens (B, T + 1); `loss_mask`: which are targets."""
 
-    def batch_of(self, block: TokenBlock, generator: torch.Generator) -> Batch:
-        """Return inputs and targets of a block."""
+    def batch_of(self, block: Any, generator: torch.Generator) -> Batch:
+        """Return inputs and targets of a TokenBlock."""
         mask = None if block.loss_mask is None else torch.from_numpy(block.loss_mask)
         return self.batch(torch.from_numpy(block.tokens), generator, mask)
 

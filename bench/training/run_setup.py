@@ -10,7 +10,8 @@ from bench.data import Blocks, Corpus
 from bench.model import LanguageModel, build_sized_model
 from bench.training.compilation import check_compile
 from bench.training.distributed import ProcessGroup, join_process_group
-from bench.training.objective import Objective, build_objective
+from bench.training.loop import Batches
+from bench.training.objective import Objective, Trainable, build_objective
 from bench.training.settings import (
     TrainSettings,
     set_matmul_precision,
@@ -22,18 +23,26 @@ RANDOM_BATCHES = 4  # different batches of random tokens
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What one run trains, on its device and checked."""
+class TrainSetup:
+    """What the training loop trains, on its device and checked."""
 
     model: LanguageModel
-    objective: Objective
-    blocks: Blocks
+    objective: Trainable
+    blocks: Batches
     settings: TrainSettings
 
     @property
     def group(self) -> ProcessGroup:
         """Return the processes that train together."""
         return self.settings.group
+
+
+@dataclass(frozen=True)
+class Setup(TrainSetup):
+    """What one run pre-trains."""
+
+    objective: Objective
+    blocks: Blocks
 
 
 def setup(run: Run, corpus: Corpus) -> Setup:

@@ -1,1 +1,29 @@
 """Fine-tune a model for a task: examples, batches, heads, scores, baselines."""
+
+from bench.tasks.finetuning.contamination import seen_in_pretraining
+from bench.tasks.finetuning.encoding import encode_examples
+from bench.tasks.finetuning.examples import TaskExamples, prepare_examples
+from bench.tasks.finetuning.results import (
+    FineTunedModel,
+    load_task,
+    save_task,
+    score_task,
+    validation_loss,
+)
+from bench.tasks.finetuning.setup import TaskSetup, setup_task, task_examples, task_settings
+
+__all__ = [
+    "FineTunedModel",
+    "TaskExamples",
+    "TaskSetup",
+    "encode_examples",
+    "load_task",
+    "prepare_examples",
+    "save_task",
+    "score_task",
+    "seen_in_pretraining",
+    "setup_task",
+    "task_examples",
+    "task_settings",
+    "validation_loss",
+]

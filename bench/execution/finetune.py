@@ -1,0 +1,146 @@
+"""Fine-tune, score and record one run of a task, from the weights that it starts from."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import data, evaluation
+from bench.config.identity import identity
+from bench.config.schema import Run
+from bench.data import Vocabulary
+from bench.data.tokenizer import load_vocabulary
+from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
+from bench.execution.fit import fit
+from bench.model import LanguageModel, build_sized_model
+from bench.records import source, store
+from bench.records.finished import recorded_bases
+from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
+from bench.tasks.finetuning import (
+    TaskSetup,
+    save_task,
+    score_task,
+    seen_in_pretraining,
+    setup_task,
+    validation_loss,
+)
+from bench.training import Diverged, load, precision_name, train_settings
+
+logger = logging.getLogger(__name__)
+SEEN_SHARE = 0.01  # of test texts, above which those that were not seen are scored apart
+
+
+def finetune_and_score(run: Run, folder: Path) -> None:
+    """Fine-tune, score and record one run.
+
+    Raises UserError before training, Unsupported if the architecture cannot do what is requested,
+    and Diverged.
+    """
+    model, vocabulary = starting_model(run, folder)
+    setup = setup_task(run, model, vocabulary)
+    origin = record_origin(run, folder, setup)
+    summary = fit(setup, run, folder, origin, lambda: validation_loss(setup))
+    save_task(folder, setup)
+    record_scores(run, folder, setup, summary)
+    store.remove_training_state(folder)
+
+
+def record_scores(run: Run, folder: Path, setup: TaskSetup, summary: TrainingSummary) -> None:
+    """Score and record what was fine-tuned. Raises Diverged without a finite score."""
+    metrics, table = score_task(setup, run)
+    if name := evaluation.first_non_finite(metrics):
+        raise Diverged(setup.settings.steps, f"{name} of the fine-tuned model")
+    metrics += contamination_metrics(run, setup, table)
+    metrics += [*size_metrics(setup.model, run), *cost_metrics(summary)]
+    metrics += flops_metrics(run, folder, setup, summary)
+    store.write_parquet(folder / "examples.parquet", table)
+    store.write_result(folder, "done", metrics=metrics, facts=task_facts(run, setup))
+
+
+def starting_model(run: Run, folder: Path) -> tuple[LanguageModel, Vocabulary]:
+    """Return the model that a fine-tuning starts from, and its vocabulary.
+
+    From scratch it has the initial values that its pre-trained counterpart began with.
+    """
+    if run.task.start != "scratch":
+        trained = load(recorded_bases(folder)["base"].folder)
+        return trained.model, trained.vocabulary
+    vocabulary = task_vocabulary(run, run.base)
+    return build_sized_model(run, vocabulary.size, train_settings(run).device), vocabulary
+
+
+def task_vocabulary(run: Run, base: str) -> Vocabulary:
+    """Return the vocabulary of the finished run in the folder `base`, else of the run's text."""
+    if not base:
+        return data.prepare(run.data, run.names["data"]).vocabulary
+    path = Path(base) / "checkpoint" / "vocabulary.json"
+    return load_vocabulary(json.loads(path.read_text(encoding="utf-8")))
+
+
+def record_origin(run: Run, folder: Path, setup: TaskSetup) -> dict[str, str]:
+    """Record the digests of the examples; return all that a checkpoint has to agree with."""
+    examples = f"{setup.task.digest}-{len(setup.parts['train'])}"
+    digests = {
+        "data": setup.task.digest,
+        "examples": examples,
+        "order": setup.blocks.digest(setup.settings.steps),
+    }
+    store.add_provenance(folder, digests, setup.task.facts)
+    bases = recorded_bases(folder).values() if run.task.start != "scratch" else ()
+    return digests | {
+        "base": " ".join(base.weights_sha256 for base in bases),
+        "vocabulary": setup.vocabulary.fingerprint(),
+        "source": source.training_source(str(run.arch["_target_"]), is_task=True),
+        "config": identity(run),
+        "device": setup.settings.device.type,
+        "precision": precision_name(setup.settings),
+    }
+
+
+def contamination_metrics(run: Run, setup: TaskSetup, table: pd.DataFrame) -> list[Metric]:
+    """Return the share of test texts that pre-training read, and the score without them."""
+    if run.task.start == "scratch":
+        return []
+    corpus = data.prepare(run.data, run.names["data"])
+    texts = [example.text for example in setup.parts["test"].examples[: len(table)]]
+    seen = seen_in_pretraining(texts, corpus)
+    if seen is None:
+        return [metric("seen_in_pretraining", note="the text of pre-training is too long")]
+    table["seen"] = seen
+    share = float(np.mean(seen))
+    metrics = [metric("seen_in_pretraining", share)]
+    if SEEN_SHARE < share < 1:
+        metrics.append(metric("unseen_accuracy", float(table["hit"][~seen].mean())))
+    return metrics
+
+
+def flops_metrics(
+    run: Run, folder: Path, setup: TaskSetup, summary: TrainingSummary
+) -> list[Metric]:
+    """Return the FLOPs of fine-tuning, and of the pre-training that it starts from."""
+    factor = 1 if run.task.frozen else TRAINING_FLOPS_FACTOR
+    mean = max(1, round(summary.tokens / (setup.settings.steps * setup.settings.batch)))
+    flops = factor * setup.model.flops(mean) * summary.tokens
+    metrics = [metric("finetune_flops", flops, f"at the mean of {mean} tokens per example")]
+    if run.task.start == "scratch":
+        return metrics
+    base = store.read_result(recorded_bases(folder)["base"].folder)["metrics"]
+    values = {one["name"]: one["values"][0] for one in base if one["values"]}
+    if {"flops_per_token", "tokens_seen"} <= values.keys():
+        spent = TRAINING_FLOPS_FACTOR * values["flops_per_token"] * values["tokens_seen"]
+        metrics.append(metric("pretraining_flops", spent))
+    return metrics
+
+
+def task_facts(run: Run, setup: TaskSetup) -> dict[str, Any]:
+    """Return what was decided on this machine and by the examples."""
+    facts = run_facts(setup, run) | {"objective": run.task.kind, "part": "test"}
+    return facts | {
+        "labels": list(setup.task.labels),
+        "examples": {name: len(part) for name, part in setup.parts.items()},
+        "steps": setup.settings.steps,
+        "batch": setup.settings.batch,
+    }

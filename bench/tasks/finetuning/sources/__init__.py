@@ -1,0 +1,1 @@
+"""Sources of labelled examples: a module each, found by its class."""
