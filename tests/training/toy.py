@@ -32,6 +32,9 @@ class PatternBlocks:
         offsets = np.random.default_rng(step).integers(0, 5, (6, 1))
         return TokenBlock((np.arange(9) + offsets) % 5)
 
+    def tokens_seen(self, steps: int) -> int:
+        return steps * 6 * 8
+
 
 def make(
     seed: int = 0, kind: str = "adamw", **changes: Any
