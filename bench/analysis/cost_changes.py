@@ -34,7 +34,6 @@ MACHINE_PEAKS = (
     "product_flops_per_second",
     "copy_bytes_per_second",
 )  # that no model's code changes
-NOISY = "aa-noisy"  # the reason code for which a larger change may still be claimed
 NAN = float("nan")
 
 
@@ -59,16 +58,18 @@ class SessionPair(NamedTuple):
         return arch if arches.count(arch) == 1 else f"{arch} {subject}"
 
     def noise(self, metric: str) -> tuple[float, str]:
-        """Return the margin of a log ratio that the A/A pairs ask for, and why no claim is made."""
-        margin = 0.0
+        """Return the bias of the A/A pairs, and the code of why no claim is made.
+
+        The bias is the log ratio by which an A/A pair's interval misses 1: noise of processes,
+        which is in the interval of a change too, does not count.
+        """
+        bias = 0.0
         for session in (self.old, self.new):
-            reason = session.no_claim_reason(metric)
-            if reason and reason != NOISY:
-                return margin, reason
-            if reason:
-                pair = session.aa_ratios[metric]
-                margin = max(margin, -math.log(pair.low), math.log(pair.high))
-        return margin, ""
+            pair, reason = session.noise(metric), session.no_claim_reason(metric)
+            if reason or pair is None:
+                return bias, reason
+            bias = max(bias, *np.log([pair.low, pair.mean_low, 1 / pair.high, 1 / pair.mean_high]))
+        return bias, ""
 
 
 def speed_changes(old: Records, new: Records, threshold: float) -> KindChanges:
@@ -126,13 +127,13 @@ def _test_rate(pair: SessionPair, metric: str, threshold: float) -> TestedRows:
     )
     unknown = np.full(len(subjects), NAN)
     tests = unpaired_changes(old, new, unknown, unknown)
-    margin, reason = pair.noise(metric)
+    bias, reason = pair.noise(metric)
     basis = f"{len(old[0])} and {len(new[0])} processes, against {pair.label(pair.reference)}"
     rows = [
         Change(SPEED, pair.label(one), metric, *_ratios(before, after), basis=basis, reason=reason)
         for one, before, after in zip(subjects, old, new, strict=True)
     ]
-    margins = np.full(len(rows), max(margin, -math.log1p(-threshold)))
+    margins = np.full(len(rows), max(bias, -math.log1p(-threshold)))
     return with_intervals(rows, tests, margins, lambda slower: math.expm1(-slower))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from bench.analysis.answer import REASONS
 from bench.analysis.compare import VersionComparison, is_regression
 from bench.analysis.formatting import MINUS, NO_VALUE, format_bytes, format_fixed, plural
 from bench.analysis.verdicts import format_difference
@@ -186,5 +187,5 @@ def _verdict_cell(row: Change) -> Cell:
     if text == NOT_DISTINGUISHABLE:
         text += f", could have seen {amount_text(row, row.detectable)}"
     if row.reason and not is_regression(row):
-        text += f": {row.reason}"
+        text += f": {REASONS.get(row.reason, row.reason)}"
     return Cell(text, row.verdict, mark=MARKS.get(row.verdict, ""))

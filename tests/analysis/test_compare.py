@@ -11,6 +11,7 @@ import pytest
 from bench.analysis import compare
 from bench.analysis.compare import Gate, VersionComparison
 from bench.config.errors import UserError
+from bench.records import store
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from tests import fake_records
@@ -221,6 +222,17 @@ def test_what_one_folder_holds_alone_is_named(tmp_path: Path) -> None:
     fake_records.write_run(new, "classic", 0)
     (lonely,) = compared(old, new).uncompared
     assert lonely == ("quality", "classic", "only in NEW")
+
+
+def test_a_change_has_to_exceed_by_how_much_identical_models_differ(tmp_path: Path) -> None:
+    old, new = both(tmp_path, write_session, slower={"decoder": 0.03})
+    again = next(iter((new / "measure").glob("*/*-again"))) / "result.json"
+    result = store.read_json(again)
+    for metric in result["metrics"]:
+        if metric["name"] == TRAIN:
+            metric["values"] = [1.08 * value for value in metric["values"]]
+    store.write_json(again, result)
+    assert verdicts(compared(old, new), "speed")["decoder", TRAIN] == "not distinguishable"
 
 
 def test_a_disturbed_session_supports_no_claim(tmp_path: Path) -> None:
