@@ -4,14 +4,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from bench.reporting.page_data import encode_table, plain
+from bench.reporting.page_data import encode_table
 from bench.reporting.views import View
+from bench.stats.intervals import Numbers
 
 MAX_POINTS = 100  # of a curve; a longer one is thinned evenly, curves.csv has every point
 MAX_CURVE_POINTS = 24_000  # of all curves together
 MIN_POINTS = 12
+KINDS = {"train": "nats", "held-out": "validation_nats"}  # a curve's kind, and its column
 
 
 def curve_data(views: Sequence[View], curves: pd.DataFrame) -> dict[str, Any]:
@@ -22,11 +25,14 @@ def curve_data(views: Sequence[View], curves: pd.DataFrame) -> dict[str, Any]:
     runs = _runs_of(views)
     limit = max(MIN_POINTS, min(MAX_POINTS, MAX_CURVE_POINTS // max(1, 2 * len(runs))))
     grids: dict[tuple[int, ...], int] = {}
+    used = curves[curves["run"].isin(runs)]
+    tokens = used["tokens"].to_numpy(dtype=float)
+    losses = {kind: used[column].to_numpy(dtype=float) for kind, column in KINDS.items()}
     lines = [
         (*runs[str(run)], kind, grids.setdefault(grid, len(grids)), nats)
-        for run, table in curves[curves["run"].isin(runs)].groupby("run", sort=False)
-        for kind, column in (("train", "nats"), ("held-out", "validation_nats"))
-        for grid, nats in _points(table, column, limit)
+        for run, places in used.groupby("run", sort=False).indices.items()
+        for kind, values in losses.items()
+        for grid, nats in _points(tokens[places], values[places], limit)
     ]
     columns = "key seed kind grid nats".split()
     return {
@@ -45,16 +51,12 @@ def _runs_of(views: Sequence[View]) -> dict[str, tuple[str, int]]:
 
 
 def _points(
-    table: pd.DataFrame, column: str, limit: int
-) -> Iterator[tuple[tuple[int, ...], list[Any]]]:
-    """Yield the tokens and losses of a curve, if it has any; infinities become null."""
-    kept = _thin(table[["tokens", column]].dropna(), limit).astype(float)
+    tokens: Numbers, nats: Numbers, limit: int
+) -> Iterator[tuple[tuple[int, ...], list[float]]]:
+    """Yield the finite points of a curve, if it has any: about `limit`, always with the last."""
+    places = np.flatnonzero(np.isfinite(nats))
+    step = max(1, math.ceil(len(places) / limit))
+    kept = places[(len(places) - 1) % step :: step] if len(places) else places
     if len(kept):
-        nats = [plain(float(f"{value:.4g}")) for value in kept[column]]
-        yield tuple(int(tokens) for tokens in kept["tokens"]), nats
-
-
-def _thin(table: pd.DataFrame, limit: int) -> pd.DataFrame:
-    """Return every n-th point so that at most about `limit` are left, always with the last."""
-    step = math.ceil(len(table) / limit)
-    return table.iloc[(len(table) - 1) % step :: step] if step > 1 else table
+        rounded = [float(f"{value:.4g}") for value in nats[kept].tolist()]
+        yield tuple(tokens[kept].astype(int).tolist()), rounded

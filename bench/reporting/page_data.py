@@ -38,10 +38,10 @@ def as_json(value: Any) -> str:
 
 def encode_table(table: pd.DataFrame) -> dict[str, list[Any]]:
     """Return a table by column with plain values; what is not finite becomes null."""
-    return {str(name): [plain(value) for value in table[name].tolist()] for name in table.columns}
+    return {str(name): [_plain(value) for value in table[name].tolist()] for name in table.columns}
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """Return a value as JSON has it: six digits of a number, null for what is not finite."""
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None

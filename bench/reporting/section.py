@@ -1,5 +1,6 @@
 """What a section of the page is: its title, its HTML and the charts in it."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,7 @@ TEMPLATES = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
 )
 TEMPLATES.globals["palette"] = len(PALETTE)
+TEMPLATES.filters["identifier"] = lambda text: re.sub(r"[^\w-]+", "-", str(text))  # of an element
 
 
 @dataclass(frozen=True)

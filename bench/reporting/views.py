@@ -13,6 +13,7 @@ from bench.analysis.aggregate import CONTROL_SUFFIX
 from bench.analysis.baselines import Baselines
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
+from bench.analysis.formatting import NO_VALUE
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import Verdicts
@@ -119,6 +120,6 @@ def _measured_view(group: SpeedGroup) -> View:
     }
     rows = rows.assign(family=rows["subject"].map(families))
     title = group.title or "measured only"
-    choices = {"source": title, "size": "", "training": "", "scoring": ""}
+    choices = {"source": title} | dict.fromkeys(("size", "training", "scoring"), NO_VALUE)
     keys = f"{group.name}-" + rows["subject"]
     return View(group.name, _with_keys(rows, keys), choices, (group.session,))

@@ -9,7 +9,7 @@ DASH = alt.StrokeDash("dash:N", scale=None)
 SHAPE = alt.Shape("shape:N", scale=None)
 AXIS = alt.Axis(format="~s", tickCount=6, labelOverlap="greedy", labelSeparation=8)
 FAINT, INK = alt.expr("faint"), alt.expr("ink")  # parameters that the theme sets
-LABEL_FONT = 11
+LABEL_FONT, NAMES_WIDTH = 11, 110  # names are beside the plot
 ZOOM = alt.selection_interval(
     name="zoom",
     bind="scales",
@@ -45,7 +45,13 @@ def levels(data: str) -> alt.Chart:
 
 def names(data: str) -> alt.Chart:
     """Return the names that the script places: `x`, `y` in pixels, `label`, `colour`."""
-    text: Any = {"align": "left", "baseline": "middle", "dx": 7, "fontSize": LABEL_FONT}
+    text: Any = {
+        "align": "left",
+        "baseline": "middle",
+        "dx": 7,
+        "fontSize": LABEL_FONT,
+        "limit": 110,
+    }
     drawn = chart(data).mark_text(**text, clip=False)  # names are beside the plot
     places = {
         "x": alt.X("x:Q", scale=None, axis=None),

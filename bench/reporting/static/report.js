@@ -199,7 +199,7 @@ function curveData(state, rows) {
   const levels = records(DATA.levels).filter((level) => level.view === state.view.name
     && level.metric === "validation_nats" && level.value >= bottom && level.value <= top);
   return { curves, "curve levels": state.loss === "held-out" ? levels : [], "curve names": [],
-    range: [bottom, top] };
+    range: [bottom, top], uncurved: rows.length - new Set(curves.map((point) => point.key)).size };
 }
 
 const CURVES = records(DATA.curves.lines);
@@ -536,11 +536,21 @@ function update(changed = "") {
   data = makeData(now);
   filterTables(now);
   fillTable(now);
+  writeNotes();
   const count = shownRows(now).length, all = now.view.keys.length;
   document.getElementById("count").textContent = `${count} of ${all} rows`;
   markFamilies();
   setTimeout(writeAddress);
   return now;
+}
+
+/** Say what the charts do not show. */
+function writeNotes() {
+  const notes = {
+    curves: data.uncurved && `${data.uncurved} of the rows have no such curve.`,
+    tradeoff: data.undrawn && `${data.undrawn} of the rows have no value there, or none above 0 on the logarithmic scale.`,
+  };
+  for (const place of document.querySelectorAll("[data-note]")) place.textContent = notes[place.dataset.note] || "";
 }
 
 const REDRAWN = new Set(["loss", "over", "scale", "against", "measure", "theme", ...SELECTORS]);
