@@ -36,8 +36,8 @@ def run_sweep(sweep: Sweep) -> int:
 
     if not sweep.remote and performance.is_session_running():
         logger.info("a measurement runs on this machine: training widens its intervals")
-    for line in search(sweep):
-        logger.info(line)
+    for conclusion in search(sweep):
+        logger.info(conclusion.line)
     sweep = sweep.with_runs(plan(sweep.runs))
     train(sweep)
     return finish(sweep)

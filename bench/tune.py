@@ -6,7 +6,7 @@
 
 It takes the keys of python -m bench.run (its --help lists them), which searches by itself where
 tune.trials asks for it. Trials are runs, in results/<suite>/tune/runs; the results of searches are
-in results/<suite>/tune/searches. Exit codes: 0 all searched, 1 a trial has no result, 2 a mistake
+in results/<suite>/tune/searches. Exit codes: 0 all searched, 1 a search has no result, 2 a mistake
 in the command, 130 Ctrl-C.
 """
 
@@ -27,12 +27,12 @@ def search_and_report(sweep: Sweep) -> int:
             "tune.trials=0 searches nothing: give the trials of each architecture, tune.trials=8",
             "invalid-value",
         )
-    lines = search(sweep)
+    searches = search(sweep)
     from bench import reporting
 
     page, _ = reporting.make_report(sweep.folder, figures=reporting.DEFAULT_FORMATS)
-    print("\n".join([*lines, f"report: {page}"]))
-    return int(any("the search is not finished" in line for line in lines))
+    print("\n".join([*(one.line for one in searches), f"report: {page}"]))
+    return int(not all(one.has_result for one in searches))
 
 
 @command(stopped=STOPPED, usage=__doc__)

@@ -2,7 +2,7 @@
 
 from bench.data.blocks import Blocks, TokenBlock, WindowBatch, nats_per_unit, windows
 from bench.data.corpus import Corpus, Part
-from bench.data.preparation import prepare
+from bench.data.preparation import prepare, prepared_digest
 from bench.data.synthetic.base import SyntheticSource
 from bench.data.vocabulary import Vocabulary
 
@@ -16,5 +16,6 @@ __all__ = [
     "WindowBatch",
     "nats_per_unit",
     "prepare",
+    "prepared_digest",
     "windows",
 ]

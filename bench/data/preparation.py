@@ -42,6 +42,14 @@ def prepare(options: DataConfig, name: str) -> Corpus:
     return corpus.for_search() if options.searching else corpus
 
 
+def prepared_digest(options: DataConfig, name: str) -> str:
+    """Return the digest of the data as they are now; empty where they cannot be prepared."""
+    try:
+        return prepare(options, name).digest
+    except UserError:
+        return ""
+
+
 def _prepare_synthetic(options: DataConfig, name: str) -> Corpus:
     source = open_synthetic(options.synthetic)
     key = {"synthetic": SYNTHETIC_FORMAT} | asdict(options.synthetic)

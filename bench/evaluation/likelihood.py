@@ -51,7 +51,7 @@ def validation_nats(objective: Objective, blocks: TokenBlock, settings: TrainSet
         with autocast(settings), torch.compiler.set_stance("force_eager"):
             total = objective(batch)
         nats, count = nats + float(total.nats), count + float(total.count)
-    return nats / count
+    return nats / count if count else math.nan
 
 
 def validation_bytes(

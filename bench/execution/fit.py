@@ -79,7 +79,8 @@ def log_event(
     if event.validation_due:
         step = step._replace(validation_nats=validate())
     if checkpoints.settings.group.is_main:
-        row = {name: value for name, value in step._asdict().items() if value is not None}
+        values = step._asdict().items()
+        row = {name: value for name, value in values if value is not None and value == value}
         row["seconds"] = round(checkpoints.seconds(), 3)
         store.append_curve(checkpoints.folder.parent, row)
         log_progress(step, checkpoints.settings.steps, checkpoints)

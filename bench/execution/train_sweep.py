@@ -63,10 +63,10 @@ def missing_bases(sweep: Sweep) -> Sweep:
     return without_tasks(sweep, lambda run: not all(map(finished_run, required_runs(run).values())))
 
 
-def search(sweep: Sweep) -> list[str]:
-    """Run the trials that the searches of a composed sweep lack.
+def search(sweep: Sweep) -> list[planning.Conclusion]:
+    """Run the trials that the searches of a composed sweep lack; return how each search ended.
 
-    Return a line about each search; none if no search is requested. A task is not searched for.
+    A task is not searched for.
     """
     sweep = without_tasks(sweep)
     for repeat in (0, 1):

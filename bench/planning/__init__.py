@@ -10,6 +10,7 @@ from bench.planning.budget import (
 )
 from bench.planning.planned import plan, search_trials
 from bench.planning.search import (
+    Conclusion,
     apply_search,
     conclude_searches,
     has_open_searches,
@@ -19,6 +20,7 @@ from bench.planning.search import (
 from bench.planning.search_space import draw_trials, trial_run
 
 __all__ = [
+    "Conclusion",
     "TrainingRate",
     "apply_plan",
     "apply_search",

@@ -8,7 +8,9 @@ from bench.config.schema import Run
 from bench.config.validation import validate_run
 from bench.planning.budget import plan_runs
 from bench.planning.search import (
+    Searches,
     apply_search,
+    complete_searches,
     distinct_searches,
     finalists,
     numbered_trial,
@@ -23,7 +25,9 @@ def plan(runs: Sequence[Run], keep: bool = True) -> list[Run]:
     planned for it, which are stored unless `keep` is false. A task is planned as the run that it
     starts from; a finished run stays as it is. Raise UserError.
     """
-    planned = iter(plan_runs([_searched(base_run(run)) for run in runs if not run.base], keep))
+    bases = [base_run(run) for run in runs if not run.base]
+    searches = complete_searches([base for base in bases if base.tune.trial < 0])
+    planned = iter(plan_runs([_searched(base, searches) for base in bases], keep))
     return [run if run.base else _with_later_groups(next(planned), run) for run in runs]
 
 
@@ -33,9 +37,9 @@ def _with_later_groups(planned: Run, run: Run) -> Run:
     return replace(planned, names=run.names, **later)
 
 
-def _searched(run: Run) -> Run:
+def _searched(run: Run, searches: Searches) -> Run:
     if run.tune.trial < 0:
-        return apply_search(run) if run.tune.trials else run
+        return apply_search(run, searches) if run.tune.trials else run
     trial = trial_run(run)
     validate_run(trial)
     return trial

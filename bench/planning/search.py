@@ -4,14 +4,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from bench import stats
+from bench import data
 from bench.config.errors import UserError
 from bench.config.identity import digest, weights_key
 from bench.config.schema import Run
+from bench.planning.search_results import best_trial, range_edge, summary_line
 from bench.planning.search_space import (
-    LEARNING_RATE,
     TUNE_FOLDER,
     axes,
     trial_run,
@@ -21,9 +21,10 @@ from bench.planning.search_space import (
 from bench.records import store
 from bench.records.loading import load_record
 from bench.records.schema import FINISHED
-from bench.records.search_scores import mean_scores
+from bench.records.search_scores import uniform_score
 
 SCHEMA = 1
+Searches = dict[tuple[Path, int], list[dict[str, Any]]]  # (file, number of trials) -> trials
 # Trials are judged by the first of these that they have.
 SCORES = ("bits_per_byte", "regret", "pseudo_perplexity", "nats_per_token")
 
@@ -51,32 +52,51 @@ def has_open_searches(runs: Sequence[Run]) -> bool:
 
 
 def _read_complete(run: Run) -> list[dict[str, Any]] | None:
-    """Return the trials of a search that has as many as the run needs."""
+    """Return the trials of a search that has as many as the run needs, on its data as they are."""
     content = store.read_json(search_path(run))
     trials: list[dict[str, Any]] = content.get("trials", []) if isinstance(content, dict) else []
-    return trials if len(trials) >= run.tune.trials else None
+    if len(trials) < run.tune.trials:
+        return None
+    return None if _has_other_data(content.get("data_digest"), run) else trials
 
 
-def conclude_searches(runs: Sequence[Run]) -> list[str]:
-    """Write the result of each search; return a line for each, also of those not finished."""
+def _has_other_data(digest: str | None, run: Run) -> bool:
+    """Return whether trials of a search saw other data than those that there are now."""
+    if not digest:
+        return False
+    now = data.prepared_digest(replace(run.data, searching=True), run.names["data"])
+    return bool(now) and now != digest
+
+
+class Conclusion(NamedTuple):
+    """How a search ended: a line about it, and whether it has a learning rate."""
+
+    line: str
+    has_result: bool
+
+
+def conclude_searches(runs: Sequence[Run]) -> list[Conclusion]:
+    """Write the result of each search, and return how each ended, also those not finished."""
     return [_conclude(run) for run in reversed([*distinct_searches(runs)])]
 
 
-def _conclude(run: Run) -> str:
+def _conclude(run: Run) -> Conclusion:
     complete = _read_complete(run)
     trials = complete or _trial_rows(run)
     repeats = [] if complete else [_trial_row(run, number, 1) for number in finalists(run)]
     if missing := _unscored([*trials, *repeats]):
         first = missing[0]
-        return (
+        line = (
             f"{run.names['arch']}: the search is not finished; trial {first['trial']} "
             f"{first['status']}: {first['reason']}"
         )
+        return Conclusion(line, has_result=False)
     for row in repeats:
         trials[row["trial"]]["repeats"] = [row]
     if not complete:
         store.write_json(search_path(run), _search_record(run, trials))
-    return _summary_line(run, trials[: run.tune.trials])
+    counted = trials[: run.tune.trials]
+    return Conclusion(summary_line(run, counted), best_trial(counted) is not None)
 
 
 def finalists(run: Run) -> list[int]:
@@ -96,7 +116,11 @@ def numbered_trial(run: Run, trial: int, repeat: int = 0) -> Run:
 
 
 def _trial_rows(run: Run) -> list[dict[str, Any]]:
-    return [_trial_row(run, number) for number in range(run.tune.trials)]
+    rows = [_trial_row(run, number) for number in range(run.tune.trials)]
+    digests = {row["data_digest"] for row in rows}
+    others = {digest for digest in digests if _has_other_data(digest, run)}
+    changed = {"status": "unfinished", "reason": "its text or tokenizer has changed since"}
+    return [row | changed if row["data_digest"] in others else row for row in rows]
 
 
 def _unscored(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -107,7 +131,7 @@ def _trial_row(run: Run, number: int, repeat: int = 0) -> dict[str, Any]:
     """Return what a trial took, and its result."""
     trial = trial_run(numbered_trial(run, number, repeat))
     folder = store.attempt_folders(trial)[-1]
-    result = store.read_result(folder)
+    result, provenance = store.read_result(folder), load_record(folder).provenance
     scores = {m["name"]: m["values"][0] for m in result["metrics"] if m["values"]}
     metric = next((name for name in SCORES if name in scores), "")
     status = "diverged" if result["facts"].get("diverged") else store.run_status(folder)
@@ -119,8 +143,9 @@ def _trial_row(run: Run, number: int, repeat: int = 0) -> dict[str, Any]:
         "reason": result["reason"] or ("" if status in FINISHED else "it has no record"),
         "metric": metric,
         "score": scores.get(metric),
+        "uniform": uniform_score(metric, scores, provenance),
         "part": result["facts"].get("part", ""),
-        "data_digest": (load_record(folder).provenance.get("digests") or {}).get("data", ""),
+        "data_digest": (provenance.get("digests") or {}).get("data", ""),
         "values": {axis: value_of(trial, axis) for axis in axes(run)},
     }
 
@@ -149,50 +174,16 @@ def _search_record(run: Run, trials: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def best_trial(trials: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the trial with the lowest finite mean score over its seeds."""
-    best = stats.best_trial(mean_scores(trials))
-    return None if best is None else trials[best]
+def complete_searches(runs: Sequence[Run]) -> Searches:
+    """Return the trials of each finished search of some runs, as `apply_search` takes them."""
+    searches = {(search_path(run), run.tune.trials): run for run in runs if run.tune.trials}
+    return {key: _read_complete(run) or [] for key, run in searches.items()}
 
 
-def range_edge(trials: Sequence[dict[str, Any]]) -> str:
-    """Return low or high, or both, where no trial has a rate beyond the best one's."""
-    rates = [row["values"][LEARNING_RATE] for row in trials]
-    return " and ".join(stats.range_edges(rates, mean_scores(trials)))
-
-
-def _summary_line(run: Run, trials: Sequence[dict[str, Any]]) -> str:
-    """Return the result of a search as a line for the architecture's YAML."""
-    best, name, edge = best_trial(trials), run.names["arch"], range_edge(trials)
-    if best is None:
-        return (
-            f"{name}: every trial diverged; lower the range in its YAML, tune.space.{LEARNING_RATE}"
-        )
-    tuned = f"{LEARNING_RATE}: {best['values'][LEARNING_RATE]:g}, trials: {run.tune.trials}"
-    tuned += f", edge: {edge}" if edge else ""
-    steps = run.tune.steps or run.train.steps
-    source = f'"size={run.names["size"]}, {steps:,} steps of {run.names["data"]}"'
-    others = [
-        f", {axis} {value}" for axis, value in best["values"].items() if axis != LEARNING_RATE
-    ]
-    mean = min(mean_scores(trials))
-    score = f"{best['metric']} {mean:.4f}{''.join(others)}"
-    return f"{name}: tune: {{{tuned}, searched: {source}}} ({score}){_edge_warning(edge)}"
-
-
-def _edge_warning(edge: str) -> str:
-    if not edge:
-        return ""
-    ends = " and ".join(f"{end}est" for end in edge.split(" and "))
-    return (
-        f"; UNTUNED: the {ends} rate tried was the best, widen tune.space.{LEARNING_RATE} or take "
-        "more trials"
-    )
-
-
-def apply_search(run: Run) -> Run:
+def apply_search(run: Run, searches: Searches | None = None) -> Run:
     """Return the run with the best trial's values, or unchanged without a finished search."""
-    trials = (_read_complete(run) or [])[: run.tune.trials]
+    searches = complete_searches([run]) if searches is None else searches
+    trials = searches[search_path(run), run.tune.trials][: run.tune.trials]
     best = best_trial(trials)
     if best is None:
         return run

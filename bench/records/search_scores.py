@@ -22,6 +22,28 @@ def first_scores(trials: Sequence[Mapping[str, Any]]) -> list[float]:
     return [_finite(trial) for trial in trials]
 
 
+def uniform_score(
+    metric: str, scores: Mapping[str, float], provenance: Mapping[str, Any]
+) -> float | None:
+    """Return the score of equal probabilities on the data of a trial; None where it is not known.
+
+    A separator costs as much as any token; the trial's part has about the bytes per token of the
+    validation part.
+    """
+    facts = provenance.get("data") or {}
+    size = facts.get("vocabulary")
+    if not size:
+        return None
+    nats = math.log(size)
+    if metric == "bits_per_byte":
+        per_token = (facts.get("bytes_per_token") or {}).get("validation")
+        return nats / math.log(2) / per_token if per_token else None
+    if metric == "regret":
+        oracle = scores.get("oracle_nats_per_token")
+        return None if oracle is None else nats - oracle
+    return {"nats_per_token": nats, "pseudo_perplexity": float(size)}.get(metric)
+
+
 def _mean_score(trial: Mapping[str, Any]) -> float:
     scores = [_finite(one) for one in (trial, *trial.get("repeats", ()))]
     return sum(scores) / len(scores)

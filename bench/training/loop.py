@@ -1,5 +1,6 @@
 """Run the one training loop, the same for every architecture."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -48,7 +49,7 @@ class LoggedStep(NamedTuple):
 
     step: int  # steps done
     tokens: int  # training tokens seen
-    nats: float
+    nats: float  # not a number where there was no target
     learning_rate: float
     validation_nats: float | None = None
     targets: float | None = None  # tokens with a loss since the last logged step
@@ -164,14 +165,15 @@ def train_step(
     """
     if count is None:
         count = torch.stack([piece.weight.sum() for piece in batch]).sum()
+    divisor = count.clamp(min=1)  # a step in which no target was masked has no gradient
     nats = torch.zeros((), device=settings.device)
     for number, piece in enumerate(batch, 1):
         with no_sync(module, last=number == len(batch)):
             with autocast(settings):
                 total = module(piece)
-            loss = total.nats / count
+            loss = total.nats / divisor
             if total.auxiliary is not None:
-                loss = loss + total.auxiliary * (total.count / count)
+                loss = loss + total.auxiliary * (total.count / divisor)
             on_phase("forward")
             loss.backward()
         on_phase("backward")
@@ -197,4 +199,5 @@ def _logged_step(
         raise Diverged(bad)
     nats, targets = group.all_reduce_sum(sums).tolist()
     rate = settings.rate(done - 1)
-    return LoggedStep(done, blocks.tokens_seen(done), nats / targets, rate, targets=targets)
+    mean = nats / targets if targets else math.nan
+    return LoggedStep(done, blocks.tokens_seen(done), mean, rate, targets=targets)

@@ -21,7 +21,7 @@ from bench.data import prepare
 from bench.execution.train_sweep import trial_sweep
 from bench.planning import search, search_space
 from bench.planning.planned import plan
-from bench.records.search_scores import mean_scores
+from bench.records.search_scores import mean_scores, uniform_score
 from bench.stats import expected_best
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
@@ -196,6 +196,57 @@ def test_finalists_are_chosen_by_the_mean_over_their_seeds() -> None:
     trials[1]["repeats"] = rows([None], [0.01])  # diverged with the second seed
     assert search.best_trial(trials) is trials[0]
     assert search.range_edge(trials) == "high"
+
+
+def test_a_rate_that_teaches_nothing_is_no_result(tmp_path: Path) -> None:
+    run = asked(suite="mine", results=str(tmp_path), tune=Options(trials=2))
+    path = search.search_path(run)
+    path.parent.mkdir(parents=True)
+    trials = [row | {"uniform": 8.0} for row in rows([8.2, 8.0], [0.001, 0.01])]
+    path.write_text(json.dumps({"trials": trials}))
+    (conclusion,) = planning.conclude_searches([run])
+    assert not conclusion.has_result
+    assert planning.apply_search(run) == run
+    with pytest.raises(UserError) as error:
+        planning.require_search(run)
+    assert error.value.code == "incomplete-search"
+    trials[0]["score"] = 7.9
+    path.write_text(json.dumps({"trials": trials}))
+    assert planning.conclude_searches([run])[0].has_result
+    assert planning.apply_search(run).train.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("bits_per_byte", 4.0),  # log2(256) bits for two bytes
+        ("nats_per_token", math.log(256)),
+        ("pseudo_perplexity", 256.0),
+        ("regret", math.log(256) - 1.5),
+        ("accuracy", None),
+    ],
+)
+def test_the_score_of_equal_probabilities(metric: str, expected: float | None) -> None:
+    facts = {"data": {"vocabulary": 256, "bytes_per_token": {"validation": 2.0}}}
+    score = uniform_score(metric, {"oracle_nats_per_token": 1.5}, facts)
+    assert score == (None if expected is None else pytest.approx(expected))
+    assert uniform_score(metric, {}, {}) is None
+
+
+def test_a_search_of_another_text_is_open_again(tmp_path: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("one text and its words " * 2000)
+    options = DataConfig(path=str(text), cache=str(tmp_path / "cache"))
+    run = asked(suite="mine", results=str(tmp_path), data=options)
+    digest = prepare(dataclasses.replace(options, searching=True), "text").digest
+    path = search.search_path(run)
+    path.parent.mkdir(parents=True)
+    trials = rows([3.0, 2.5, 2.4, 2.0], [0.001, 0.002, 0.04, 0.05])
+    path.write_text(json.dumps({"trials": trials, "data_digest": digest}))
+    assert plan([run])[0].train.learning_rate == 0.05
+    text.write_text("another text and its words " * 2000)
+    assert planning.has_open_searches([run])
+    assert plan([run]) == [run]
 
 
 def test_a_second_run_of_a_trial_has_its_values_and_the_next_seed(tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 """The loop: schedule, resuming, accumulation, divergence, and that nothing but the seed decides."""
 
 import copy
+import dataclasses
 import itertools
+import math
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -112,6 +115,26 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_the_step() -> None:
     with pytest.raises(Diverged) as error:
         next(loop)
     assert error.value.step == 5
+
+
+def test_steps_without_a_target_teach_nothing_and_have_no_loss() -> None:
+    class SomeTargets(PatternBlocks):
+        def at(self, step: int) -> TokenBlock:
+            block = super().at(step)
+            return block._replace(loss_mask=np.full(block.tokens.shape, step not in (0, 4, 5)))
+
+    objective, adam, plan = make(log_every=1)
+    before = copy.deepcopy(objective.state_dict())
+    loop = train(objective, adam, SomeTargets(), dataclasses.replace(plan, warmup=0))
+    first = next(loop).log
+    assert first is not None
+    assert (first.targets, math.isnan(first.nats)) == (0.0, True)
+    kept = [name for name, value in objective.state_dict().items() if (value == before[name]).all()]
+    assert any(value.ndim == 1 for value in before.values())  # without weight decay
+    assert {name for name, value in before.items() if value.ndim == 1} <= set(kept)
+    steps = [event.log for event in loop if event.log]
+    assert [step.step for step in steps if math.isnan(step.nats)] == [5, 6]
+    assert steps[-1].nats < steps[0].nats
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
