@@ -77,7 +77,7 @@ def check_architecture(run: Run, keep: bool) -> bool:
     """Print the results of all checks; return whether one failed. Raise ModelBuildError."""
     from bench.contract import CHECKS, ModelUnderTest, run_check
 
-    name, model = run.names["arch"], ModelUnderTest(run.arch)
+    name, model = run.names["arch"], ModelUnderTest(run.arch, training_length=run.size.context)
     results = [run_check(check, model) for check in CHECKS]
     print(
         f"{name}: {run.arch['_target_']}, width {model.width}, {model.parameters:,} parameters\n\n"

@@ -10,9 +10,9 @@ In a test file of your own:
         assert result.status != "failed", result.sentence()
 """
 
-from bench.contract import forward_checks, training_checks
+from bench.contract import cost_checks, forward_checks, training_checks
+from bench.contract.before_training import check_before_training
 from bench.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
-from bench.contract.probes import check_before_training
 
 __all__ = [
     "CHECKS",
@@ -20,6 +20,7 @@ __all__ = [
     "CheckResult",
     "ModelUnderTest",
     "check_before_training",
+    "cost_checks",
     "forward_checks",
     "run_check",
     "training_checks",

@@ -27,12 +27,14 @@ PARAMETER_BUDGETS = (20_000, 80_000, 320_000, 1_280_000, 5_120_000)
 class ModelUnderTest:
     """Hold an architecture at a size at which checks take seconds.
 
-    `arch` is its YAML. Raises ModelBuildError where no budget has a width.
+    `arch` is its YAML, `training_length` the tokens of a sequence in its runs. Raises
+    ModelBuildError where no budget has a width.
     """
 
     arch: Mapping[str, Any]
     context: int = 16
     vocabulary: int = 11
+    training_length: int = 16
     parameters: int = field(init=False)
     width: int = field(init=False)
 

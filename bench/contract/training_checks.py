@@ -1,17 +1,15 @@
-"""Check what training and measuring rely on: gradients, seeds, checkpoints, budget, FLOPs."""
+"""Check what training relies on: gradients, seeds, checkpoints, learning, tracing."""
 
 import io
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.contract.checks import CheckSkipped, ModelUnderTest, contract_check
 from bench.contract.probes import (
     CheckFailed,
     contract_loss,
-    countable_kernels,
     gradient_leaves,
     max_difference,
     preserve_state,
@@ -19,7 +17,6 @@ from bench.contract.probes import (
     seeded_output,
     train_briefly,
 )
-from bench.model import build_model, count_parameters, solve_width
 
 MEMORIZED_NATS, MEMORIZATION_STEPS = 0.2, 400
 TOLERANCE = 1e-5  # of float32
@@ -123,27 +120,6 @@ def storable(subject: ModelUnderTest) -> str:
 
 
 @contract_check(
-    "the width is solved for two budgets, and the model built and used once",
-    "no more parameters than the budget",
-    "make every parameter in __init__, with sizes that follow width",
-)
-def budget(subject: ModelUnderTest) -> str:
-    counts = []
-    larger = 3 * subject.parameters
-    solved = solve_width(subject.arch, larger, subject.context, subject.vocabulary)
-    for allowed, width in ((subject.parameters, subject.width), (larger, solved)):
-        model = build_model(subject.arch, width, subject.context, subject.vocabulary, 0)
-        with preserve_state(model):
-            model(subject.tokens())  # parameters made late count too
-        count = count_parameters(model)["parameters"]
-        if count > allowed:
-            message = f"{count:,} parameters at width {width} exceed the budget of {allowed:,}"
-            raise CheckFailed(message, "over-budget")
-        counts.append(f"{count:,} of {allowed:,}")
-    return " and ".join(counts)
-
-
-@contract_check(
     f"it trains on two batches for at most {MEMORIZATION_STEPS} steps",
     f"it memorizes them: at most {MEMORIZED_NATS} nats per token",
     "look for detached gradients, saturated gates or a missing residual",
@@ -162,27 +138,6 @@ def memory(subject: ModelUnderTest) -> str:
         message = f"it does not learn: {loss:.2f} nats on two batches after {len(losses)} steps"
         raise CheckFailed(message, "does-not-learn")
     return f"{loss:.2f} nats after {len(losses)} steps"
-
-
-@contract_check(
-    "the operations of one forward pass are counted",
-    "flops() agrees with the count to 0.5 %",
-    "count 2 per multiply-add of matrix products and convolutions",
-)
-def flops(subject: ModelUnderTest) -> str:
-    model = subject.build()
-    x = random_input(model, subject.context, batch=1)
-    with preserve_state(model), countable_kernels(), FlopCounterMode(display=False) as counter:
-        model.backbone(x)
-    counted = counter.get_total_flops() / (x.shape[0] * x.shape[1])
-    formula = model.backbone.flops(subject.context, full_mask=True)
-    if abs(formula - counted) > 0.005 * counted:
-        raise CheckFailed(
-            f"flops({subject.context}, full_mask=True) is {formula:,.0f} per token, "
-            f"and {counted:,.0f} were counted",
-            "wrong-flops",
-        )
-    return f"{formula:,.0f} per token, {counted:,.0f} counted"
 
 
 @contract_check(

@@ -6,26 +6,29 @@ replaced wholly. The nats of all targets before the replaced tokens have to be t
 forward pass thus looks for what follows a target, other rows of its batch, and batches before it.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from bench.config.errors import InvalidRun
+from bench.contract.perturbation import (
+    MIN_CUTS,
+    NOISE_FACTOR,
+    changed_parameters,
+    draw_cuts,
+)
 from bench.training import Objective, TrainSettings
 
 # nats that rounding may change in products of a precision without being looked into
 ROUNDING_NATS = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
-WEIGHT_NOISE = 4 * torch.finfo(torch.float32).eps  # relative, to see how rounding is amplified
-NOISE_FACTOR = 8.0  # times the largest change by noise that are still rounding
+# nats that the same batch may differ by when it is scored again; some sums on GPUs have no order
+SAME_INPUT_NATS = {"cpu": 1e-6, "cuda": 1e-2}
 # by which equal prefixes may differ in batches of other shapes, before a batch is checked
 PREFIX_ROUNDING_NATS = 1e-4
 BATCHES_PER_CHECK = 100  # of the batches that are scored, one in so many is checked
 REPEATS = 3  # of a suspicious batch; what each of them changes beyond rounding is a leak
-MIN_CUTS = 8  # positions from which tokens are replaced, in few rows by several passes
 Rescore = Callable[[np.ndarray, np.ndarray], np.ndarray]  # tokens (B, L), order (B,) -> nats (B, P)
 
 
@@ -97,36 +100,25 @@ def check_batch(objective: Objective, batch: ScoredBatch, settings: TrainSetting
     for _ in range(-(-MIN_CUTS // len(batch.tokens)) if batch.causal else 1):
         perturbation = _draw_perturbation(batch, random)
         if _changes(batch, perturbation, vocabulary, random).max() > rounding:
+            _check_repeatable(batch, settings)
             _confirm(objective, batch, perturbation, random, rounding)
 
 
-def _draw_perturbation(batch: ScoredBatch, random: np.random.Generator) -> Perturbation:
-    """Draw an order and cuts: a quarter of the rows is replaced wholly, others from a cut on.
+def _check_repeatable(batch: ScoredBatch, settings: TrainSettings) -> None:
+    """Raise LeakDetected where the same tokens get other nats than they got before."""
+    distance = _distance(batch.rescore(batch.tokens, np.arange(len(batch.tokens))), batch.nats)
+    if distance.max() > SAME_INPUT_NATS[settings.device.type]:
+        cause = "nothing but what was scored before it changes"
+        raise LeakDetected(_leak_message(batch, cause, distance > 0, distance))
 
-    Half of the cuts are multiples of large powers of two, where chunks meet; half are random.
-    """
+
+def _draw_perturbation(batch: ScoredBatch, random: np.random.Generator) -> Perturbation:
+    """Draw an order and cuts; rows that do not read from left to right are replaced wholly."""
     rows, length = batch.tokens.shape
     order = np.arange(rows) if batch.fixed_order else random.permutation(rows)
-    if not batch.causal:
-        return Perturbation(order, np.where(random.permutation(rows) % 2 == 0, length, 0))
-    regular = [length // 2, 1, length - 1, *_dyadic(length)]
-    cuts = random.integers(1, max(2, length), rows)
-    chosen = random.permutation(rows)
-    cut = chosen[: max(1, rows - rows // 4)]
-    half = cut[: -(-len(cut) // 2)]
-    start = random.integers(0, len(regular)) if rows < MIN_CUTS else 0
-    cuts[half] = np.resize(np.roll(regular, -start), len(half))
-    cuts[chosen[len(cut) :]] = 0
-    return Perturbation(order, cuts)
-
-
-def _dyadic(length: int) -> list[int]:
-    """Return multiples of falling powers of two below a length: quarters of it before eighths."""
-    size, places = 1 << (length - 1).bit_length(), list[int]()
-    while size > 1:
-        places += [place for place in range(size // 2, length, size) if 0 < place < length]
-        size //= 2
-    return places
+    if batch.causal:
+        return Perturbation(order, draw_cuts(rows, length, random))
+    return Perturbation(order, np.where(random.permutation(rows) % 2 == 0, length, 0))
 
 
 def _changes(
@@ -167,46 +159,22 @@ def _confirm(
 
     changes = repeated(perturbation)
     if (changes > allowed).any():
-        causes = _causes(batch, perturbation)
-        cause = next(name for name, how in causes if (repeated(how) > allowed).any())
-        raise LeakDetected(
-            f"leak: by {batch.protocol}, the score of {(changes > allowed).sum():,} of "
-            f"{changes.size:,} targets changes when {cause}, by up to {changes.max():.3g} nats "
-            f"(rounding: {allowed:.1g})"
-        )
+        order, cuts = perturbation
+        rows_only = Perturbation(order, np.where(cuts > 0, batch.tokens.shape[1], 0))
+        by_rows = (repeated(rows_only) > allowed).any()
+        cause = "other rows of its batch change" if by_rows else "tokens after it change"
+        raise LeakDetected(_leak_message(batch, cause, changes > allowed, changes))
 
 
-def _causes(batch: ScoredBatch, perturbation: Perturbation) -> list[tuple[str, Perturbation]]:
-    """Return what may cause a change, from the narrowest, and the perturbation that shows it."""
-    order, cuts = perturbation
-    rows, length = batch.tokens.shape
-    same, uncut = np.arange(rows), np.full(rows, length)
-    return [
-        ("nothing but what was scored before it changes", Perturbation(same, uncut)),
-        ("other rows of its batch change", Perturbation(order, np.where(cuts > 0, length, 0))),
-        ("tokens after it change", perturbation),
-    ]
+def _leak_message(batch: ScoredBatch, cause: str, leaks: np.ndarray, changes: np.ndarray) -> str:
+    return (
+        f"leak: by {batch.protocol}, the score of {leaks.sum():,} of {leaks.size:,} targets "
+        f"changes when {cause}, by up to {changes.max():.3g} nats"
+    )
 
 
 def _noise(objective: Objective, batch: ScoredBatch, seed: int) -> float:
     """Return the largest change of the nats where every weight changes by rounding."""
-    with _noisy_weights(objective.model, seed):
+    with changed_parameters(objective.model, seed):
         again = batch.rescore(batch.tokens, np.arange(len(batch.tokens)))
     return float(_distance(again, batch.nats).max())
-
-
-@contextmanager
-def _noisy_weights(model: nn.Module, seed: int) -> Iterator[None]:
-    """Change every parameter by a few units in the last place of float32, inside."""
-    generator = torch.Generator().manual_seed(seed)
-    parameters = list(model.parameters())
-    before = [parameter.detach().clone() for parameter in parameters]
-    with torch.no_grad():
-        for parameter in parameters:
-            noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
-            parameter.mul_(1 + WEIGHT_NOISE * noise)
-        try:
-            yield
-        finally:
-            for parameter, value in zip(parameters, before, strict=True):
-                parameter.copy_(value)

@@ -28,7 +28,7 @@ def test_results_are_shown_and_kept(run_command: Command, tmp_path: Path) -> Non
     assert done.returncode == 1, done.stderr
     text = " ".join(done.stdout.split())
     assert f"good: all {len(CHECKS)} checks passed" in text
-    assert "bad: FAILED: rows;" in text
+    assert "bad: FAILED: rows, causality;" in text
     rows = next(check for check in CHECKS if check.name == "rows")
     assert rows.fix in text
     assert "2 architectures: 1 failed: bad" in text
@@ -37,7 +37,7 @@ def test_results_are_shown_and_kept(run_command: Command, tmp_path: Path) -> Non
         for result in contract_results.read_contract_results(tmp_path / "results/single").values()
     }
     failed = [row["name"] for row in kept["bad"]["findings"] if row["status"] == "failed"]
-    assert failed == ["rows"]
+    assert failed == ["rows", "causality"]
     assert not kept["good"]["stale"]
     assert {row["status"] for row in kept["good"]["findings"]} == {"passed"}
 

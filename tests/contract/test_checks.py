@@ -58,10 +58,20 @@ def test_a_valid_fake_passes(check: Check) -> None:
 
 
 FAILURES = [  # the fake, the check that fails, its reason code, a value in its message
-    ("LooksAhead", "causality", "looks-ahead", "position 1 "),
-    ("LooksAheadFar", "causality", "looks-ahead", "position 15"),
-    ("LooksAheadBehindANorm", "causality", "looks-ahead", "position 1 "),
-    ("LooksAheadAcrossChunks", "causality", "looks-ahead", "position 64"),
+    ("LooksAhead", "causality", "looks-ahead", "position 15 on changed the output at position 14 "),
+    ("LooksAheadFar", "causality", "looks-ahead", "changed the output at position 0 "),
+    (
+        "LooksAheadBehindANorm",
+        "causality",
+        "looks-ahead",
+        "position 15 on changed the output at position 14 ",
+    ),
+    (
+        "LooksAheadAcrossChunks",
+        "causality",
+        "looks-ahead",
+        "position 64 on changed the output at position 63 ",
+    ),
     ("OnlyClaimsBothWays", "causality", "not-bidirectional", ""),
     ("WrongShape", "output", "wrong-shape", "(2, 15,"),
     ("WrongType", "output", "wrong-dtype", "torch.float64"),
