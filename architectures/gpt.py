@@ -12,6 +12,7 @@ from architectures.attention import (
     learned_positions,
 )
 from architectures.gelu import gelu
+from architectures.interface import TransformersForm, Unsupported
 from architectures.layers import LayerNorm, LightModule, Linear, drop, require_positive
 from architectures.window import Cache
 
@@ -59,6 +60,12 @@ class GPT(AttentionBackbone):
         for layer, block in enumerate(self.blocks):
             x = block(x, None if state is None else state.caches[layer], position)
         return x, None if state is None else AttentionState(state.caches, end)
+
+    def transformers_form(self) -> TransformersForm:
+        """Raise Unsupported: GPT-2 differs in its final norm."""
+        raise Unsupported(
+            "GPT-2 ends in a LayerNorm, and all architectures here share an RMSNorm as final norm"
+        )
 
     @torch.no_grad()
     def initialise(self) -> None:

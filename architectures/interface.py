@@ -5,7 +5,7 @@ V vocabulary.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,18 @@ State = Any  # a tree of tensors; only the architecture that made it reads it
 
 class Unsupported(Exception):
     """Something an architecture cannot do; the message is the reason that the report prints."""
+
+
+class TransformersForm(NamedTuple):
+    """The model of `transformers` that computes the same, without embedding, final norm and head.
+
+    It ties the head to the embedding and has a final RMSNorm, as the harness does.
+    """
+
+    config: dict[str, Any]  # `model_type` and its keys, without the vocabulary
+    weights: dict[str, Tensor]
+    embedding: str  # the name of its token embedding
+    norm: str  # the name of its final norm
 
 
 class Backbone(nn.Module, ABC):
@@ -107,6 +119,10 @@ class Backbone(nn.Module, ABC):
             for hook in hooks:
                 hook.remove()
         return weights
+
+    def transformers_form(self) -> TransformersForm:
+        """Return the equal model of `transformers`. Raise Unsupported where there is none."""
+        raise Unsupported(f"no model of transformers computes the same as {type(self).__name__}")
 
     def auxiliary(self) -> Tensor | None:
         """Return a loss of the last forward that is trained but never reported, if any."""

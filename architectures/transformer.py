@@ -1,5 +1,6 @@
 """The modern decoder: RMSNorm first, rotary positions, SwiGLU, normed queries and keys."""
 
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from architectures.attention import (
     head_width,
     rotary,
 )
+from architectures.interface import TransformersForm
 from architectures.layers import (
     GeGLU,
     LightModule,
@@ -64,7 +66,7 @@ class Transformer(AttentionBackbone):
         feed: Literal["swiglu", "geglu"] = "swiglu",
     ) -> None:
         super().__init__(width, context)
-        self.heads, self.window = heads, window
+        self.heads, self.window, self.normed, self.feed = heads, window, normed, feed
         kind, times = FEEDS[feed]
         self.hidden = feed_width(width, times)
 
@@ -90,6 +92,34 @@ class Transformer(AttentionBackbone):
         """Return empty caches with room for `length` tokens, or for the window."""
         return super().init_state(batch, self.window or length, like)
 
+    def transformers_form(self) -> TransformersForm:
+        """Return a Qwen 3; without normed queries and keys a Llama."""
+        if type(self) is not Transformer or (self.window and not self.normed):
+            return super().transformers_form()
+        config = {
+            "model_type": "qwen3" if self.normed else "llama",
+            "architectures": ["Qwen3ForCausalLM" if self.normed else "LlamaForCausalLM"],
+            "hidden_size": self.width,
+            "intermediate_size": self.hidden,
+            "num_hidden_layers": len(self.blocks),
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads,
+            "head_dim": head_width(self.width, self.heads),
+            "hidden_act": {"swiglu": "silu", "geglu": "gelu_pytorch_tanh"}[self.feed],
+            "max_position_embeddings": self.context,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
+        }
+        if self.window:
+            kinds = ["sliding_attention"] * len(self.blocks)
+            config |= {"use_sliding_window": True, "sliding_window": self.window}
+            config |= {"layer_types": kinds, "max_window_layers": 0}
+        weights: dict[str, Tensor] = {}
+        for layer, block in enumerate(self.blocks):
+            own = block.state_dict()
+            weights |= {f"model.layers.{layer}.{name}": one for name, one in _renamed(own)}
+        return TransformersForm(config, weights, "model.embed_tokens.weight", "model.norm.weight")
+
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Count per layer: attention 8·D² + 2·D·(T + 1), feed-forward 6·D·hidden ≈ 16·D².
 
@@ -97,3 +127,22 @@ class Transformer(AttentionBackbone):
         """
         attention = attention_flops(self.width, self.heads, length, full_mask, self.window)
         return len(self.blocks) * (attention + 6 * self.width * self.hidden)
+
+
+def _renamed(block: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights of a block under the names that Llama and Qwen 3 have in common."""
+    for projection, rows in zip("qkv", block["attention.into.weight"].chunk(3), strict=True):
+        yield f"self_attn.{projection}_proj.weight", rows
+    for name, rows in zip(("gate", "up"), block["feed.into.weight"].chunk(2), strict=True):
+        yield f"mlp.{name}_proj.weight", rows
+    names = {
+        "attention.out": "self_attn.o_proj",
+        "attention.query_norm": "self_attn.q_norm",
+        "attention.key_norm": "self_attn.k_norm",
+        "feed.out": "mlp.down_proj",
+        "attention_norm": "input_layernorm",
+        "feed_norm": "post_attention_layernorm",
+    }
+    for ours, theirs in names.items():
+        if f"{ours}.weight" in block:
+            yield f"{theirs}.weight", block[f"{ours}.weight"]

@@ -15,7 +15,7 @@ import grimp
 ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES, FUNCTION_LINES, FUNCTION_NODES, PARAMETERS, COLUMNS = 250, 40, 250, 6, 100
 UNITS, LEVELS = (
-    28,
+    30,
     10,
 )  # modules and packages directly in bench/, and the longest chain of imports among them
 COMMAND_LINES = 120  # of a file directly in bench/

@@ -1,0 +1,58 @@
+"""Export a trained run for other tools.
+
+  python -m bench.export results/single/runs/RUN to=huggingface              RUN/export/huggingface
+  python -m bench.export results/single/runs/RUN to=huggingface into=FOLDER license=mit
+
+Where transformers has a model that computes the same, it is written in that form and its logits
+are compared; else the weights as safetensors. Either has a tokenizer and a model card. Exit codes:
+0 done, 2 a mistake in the command.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli.command import command
+from bench.config.errors import UserError, nearest
+
+FORMATS = ("huggingface",)
+KEYS = ("to", "into", "license")
+
+
+def parse_arguments(arguments: Sequence[str]) -> tuple[Path, Path, str]:
+    """Return the run, the folder to write and the licence. Raises UserError."""
+    runs = [Path(argument) for argument in arguments if "=" not in argument]
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    for key in options:
+        if key not in KEYS:
+            raise UserError(f"{key} is not a key of an export; {nearest(key, KEYS)}", "unknown-key")
+    if len(runs) != 1 or "to" not in options:
+        raise UserError(
+            "name one run and a format: python -m bench.export results/<suite>/runs/<run> "
+            "to=huggingface",
+            "invalid-command",
+        )
+    if options["to"] not in FORMATS:
+        raise UserError(f"to={options['to']}: {nearest(options['to'], FORMATS)}", "unknown-choice")
+    into = options.get("into") or runs[0] / "export" / options["to"]
+    return runs[0], Path(into), options.get("license", "unknown")
+
+
+@command(stopped="the same command writes it again", usage=__doc__)
+def main(arguments: list[str]) -> int:
+    """Write the export, and say what it is."""
+    folder, into, licence = parse_arguments(arguments)
+    from bench.publishing import export_huggingface
+
+    exported = export_huggingface(folder, into, licence)
+    if exported.form:
+        print(
+            f"{into}: a {exported.form} of transformers, logits equal to {exported.difference:.1e}"
+        )
+    else:
+        print(f"{into}: weights as safetensors, without a model of transformers: {exported.reason}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
