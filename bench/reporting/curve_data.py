@@ -14,6 +14,7 @@ from bench.stats.intervals import Numbers
 MAX_POINTS = 100  # of a curve; a longer one is thinned evenly, curves.csv has every point
 MAX_CURVE_POINTS = 24_000  # of all curves together
 MIN_POINTS = 12
+Grid = tuple[int, ...]  # the tokens of the logged steps
 KINDS = {"train": "nats", "held-out": "validation_nats"}  # a curve's kind, and its column
 
 
@@ -23,22 +24,23 @@ def curve_data(views: Sequence[View], curves: pd.DataFrame) -> dict[str, Any]:
     A line: key of the row, seed, train or held-out, number of its grid, losses in nats per token.
     """
     runs = _runs_of(views)
-    limit = max(MIN_POINTS, min(MAX_POINTS, MAX_CURVE_POINTS // max(1, 2 * len(runs))))
-    grids: dict[tuple[int, ...], int] = {}
-    used = curves[curves["run"].isin(runs)]
-    tokens = used["tokens"].to_numpy(dtype=float)
-    losses = {kind: used[column].to_numpy(dtype=float) for kind, column in KINDS.items()}
+    grids: dict[Grid, int] = {}
     lines = [
-        (*runs[str(run)], kind, grids.setdefault(grid, len(grids)), nats)
-        for run, places in used.groupby("run", sort=False).indices.items()
-        for kind, values in losses.items()
-        for grid, nats in _points(tokens[places], values[places], limit)
+        (*runs[run], kind, grids.setdefault(grid, len(grids)), nats)
+        for run, kind, grid, nats in _lines(curves[curves["run"].isin(runs)], len(runs))
     ]
-    columns = "key seed kind grid nats".split()
-    return {
-        "grids": [list(grid) for grid in grids],
-        "lines": encode_table(pd.DataFrame(lines, columns=columns)),
-    }
+    table = pd.DataFrame(lines, columns="key seed kind grid nats".split())
+    return {"grids": [*map(list, grids)], "lines": encode_table(table)}
+
+
+def _lines(curves: pd.DataFrame, runs: int) -> Iterator[tuple[str, str, Grid, list[float]]]:
+    """Yield the run, kind, tokens and losses of each curve, thinned to what a page can hold."""
+    limit = min(MAX_POINTS, max(MIN_POINTS, MAX_CURVE_POINTS // (2 * runs + 1)))
+    tokens, *losses = curves[["tokens", *KINDS.values()]].to_numpy(dtype=float).T
+    for run, places in curves.groupby("run", sort=False).indices.items():
+        for kind, values in zip(KINDS, losses, strict=True):
+            for grid, nats in _points(tokens[places], values[places], limit):
+                yield str(run), kind, grid, nats
 
 
 def _runs_of(views: Sequence[View]) -> dict[str, tuple[str, int]]:
@@ -50,9 +52,7 @@ def _runs_of(views: Sequence[View]) -> dict[str, tuple[str, int]]:
     return dict(zip(runs["run"].astype(str), zip(keys, seeds, strict=True), strict=True))
 
 
-def _points(
-    tokens: Numbers, nats: Numbers, limit: int
-) -> Iterator[tuple[tuple[int, ...], list[float]]]:
+def _points(tokens: Numbers, nats: Numbers, limit: int) -> Iterator[tuple[Grid, list[float]]]:
     """Yield the finite points of a curve, if it has any: about `limit`, always with the last."""
     places = np.flatnonzero(np.isfinite(nats))
     step = max(1, math.ceil(len(places) / limit))

@@ -611,10 +611,12 @@ function printLight() {
   const folds = [...document.querySelectorAll("details:not([open])")];
   for (const fold of folds) fold.open = true;
   document.documentElement.dataset.theme = "light";
+  update();
   drawAll();
   addEventListener("afterprint", () => {
     for (const fold of folds) fold.open = false;
     applyTheme();
+    update();
     drawAll();
   }, { once: true });
 }
