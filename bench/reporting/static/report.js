@@ -345,7 +345,7 @@ function fitPanels(spec, width, state) {
     for (const layer of panel.layer) layer.encoding.y.axis = axis;
   }
   const { hconcat, ...rest } = spec;
-  return { ...rest, vconcat: hconcat, spacing: 20 };
+  return { ...rest, vconcat: hconcat, spacing: 48 };
 }
 
 async function draw(name) {
