@@ -18,9 +18,10 @@ def parser() -> Parser:
     made.add_argument(
         "options",
         nargs="*",
-        metavar="target=… figures=…",
+        metavar="target=… figures=… csv.safe=…",
         help="target: bits per byte, the report says what it takes to reach them; figures: their "
-        "formats, of svg (the default), pdf and png with commas between them, or none",
+        "formats, of svg (the default), pdf and png with commas between them, or none; "
+        "csv.safe=true: a quote mark before text that a spreadsheet would take for a formula",
     )
     return made
 
@@ -33,10 +34,12 @@ def main(arguments: list[str]) -> int:
     from bench.analysis import time_to_target
 
     chosen = [word for word in args.options if word.startswith(reporting.FIGURES_KEY)]
-    target = time_to_target.parse_target([word for word in args.options if word not in chosen])
-    formats = reporting.parse_figures(chosen)
+    safe = [word for word in args.options if word.startswith(reporting.SAFE_KEY)]
+    others = [word for word in args.options if word not in (*chosen, *safe)]
+    target = time_to_target.parse_target(others)
+    formats, safe_csv = reporting.parse_figures(chosen), reporting.parse_safe(safe)
     for suite in reporting.find_suites(args.results):
-        page, text = reporting.make_report(suite, target, formats)
+        page, text = reporting.make_report(suite, target, formats, safe_csv)
         print(text, f"\nreport: {page}", sep="\n")
     return 0
 

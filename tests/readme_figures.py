@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.reporting.csv_columns import read_table
 from bench.reporting.figures.files import write_figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,7 +15,7 @@ FIRST_CONTROL_SEED = 100  # of conf/suite/default.yaml
 
 def reference_tables() -> dict[str, pd.DataFrame]:
     """Return the CSV files of the reference, with columns that came after it was made."""
-    tables = {path.name: pd.read_csv(path) for path in sorted(REFERENCE.glob("*.csv"))}
+    tables = {path.name: read_table(path) for path in sorted(REFERENCE.glob("*.csv"))}
     tables["scaling.csv"] = pd.DataFrame(columns=["data", "context", "unit"])
     subjects = tables["speeds.csv"].drop_duplicates("arch").set_index("arch")["subject"]
     summary = tables["summary.csv"]

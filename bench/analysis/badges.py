@@ -22,6 +22,7 @@ ROW_TEXTS = {  # of `{rows}`, by code
     "still-falling": "Still falling at the end of the budget: {detail}. More tokens may change the "
     "order.",
 }
+BASELINE_BETTER = "baseline-better"
 ELSEWHERE = {
     "steps": "another number of steps",
     "size": "another size",
@@ -117,7 +118,7 @@ def baseline_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
         return []
     text = f"The {line.name}, counted with the same context, is better than every row: "
     text += f"{format_fixed(line.bits_per_byte)} bits per byte."
-    return [Badge("baseline-better", text, tuple(split.worse))]
+    return [Badge(BASELINE_BETTER, text, tuple(split.worse))]
 
 
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:

@@ -30,10 +30,11 @@ class ScalingSeries:
 
     label: str
     colour: int
-    # per size and amount of data: budget, tokens_seen, parameters, flops, loss, seeds
+    # per size and amount of data: budget, tokens_seen, parameters, flops, loss, seeds, row_key
     cells: pd.DataFrame
     law: ScalingLaw | None
     reason: str  # why there is no law
+    family: str = ""
 
     def span(self, axis: str) -> tuple[float, float]:
         column = self.cells[AXIS_COLUMNS[axis]]
@@ -133,18 +134,19 @@ def _build_series(
     cells = (
         groups[["parameters", "flops", "loss"]]
         .mean()
-        .assign(seeds=groups["seed"].nunique())
+        .assign(seeds=groups["seed"].nunique(), row_key=groups["row_key"].first())
         .reset_index()
     )
+    family = str(runs["family"].iloc[0])
     try:
         sizes, tokens, losses = (
             cells[name].to_numpy(dtype=float) for name in ("parameters", "tokens_seen", "loss")
         )
         law = scaling_laws.fit_scaling_law(sizes, tokens, losses, floor)
     except TooFewPoints as why:
-        return ScalingSeries(label, colour, cells, None, str(why))
+        return ScalingSeries(label, colour, cells, None, str(why), family)
     cost = np.exp(np.log(cells["flops"] / cells["parameters"] / cells["tokens_seen"]).mean())
-    return ScalingSeries(label, colour, cells, law._replace(cost=float(cost)), "")
+    return ScalingSeries(label, colour, cells, law._replace(cost=float(cost)), "", family)
 
 
 def _law_crossings(one: ScalingSeries, other: ScalingSeries) -> Iterator[LawCrossing]:

@@ -12,11 +12,13 @@ from bench.stats.scaling_laws import DATA
 
 SCALING_COLUMNS = """
     data context unit architecture budget tokens parameters training_flops loss seeds law
+    row label control family
 """.split()
 LAW_COLUMNS = """
     data context unit architecture floor floor_low floor_high floor_known size_term size_exponent
     size_exponent_low size_exponent_high data_term data_exponent data_exponent_low
     data_exponent_high at_parameters at_tokens misfit cells reason
+    label control family at_bound
 """.split()
 
 
@@ -26,11 +28,13 @@ def scaling_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
     for study in studies:
         for series in study.series:
             cells: Iterable[Any] = series.cells.itertuples(index=False)
-            for cell in cells:
-                tokens = np.array([cell.tokens_seen])
+            names = (series.label, False, series.family)
+            for *cell, row_key in cells:
+                tokens, parameters = np.array([cell[1]]), cell[2]
                 law = series.law
-                fitted = law.along(DATA, tokens, cell.parameters)[0, 0] if law else math.nan
-                rows.append([study.data, study.context, study.unit, series.label, *cell, fitted])
+                fitted = law.along(DATA, tokens, parameters)[0, 0] if law else math.nan
+                head = [study.data, study.context, study.unit, series.label]
+                rows.append([*head, *cell, fitted, row_key, *names])
     return pd.DataFrame(rows, columns=SCALING_COLUMNS)
 
 
@@ -43,10 +47,12 @@ def laws_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
     for study in studies:
         for series in study.series:
             head = [study.data, study.context, study.unit, series.label]
+            names = (series.label, False, series.family)
             if (law := series.law) is None:
-                rows.append([*head, *[None] * 15, len(series.cells), series.reason])
+                rows.append([*head, *[None] * 15, len(series.cells), series.reason, *names, ""])
                 continue
             e, a, b = (law.interval(place) for place in (0, 2, 4))
             terms = [*e, law.floor_given, law.best[1], *a, law.best[3], *b]
-            rows.append([*head, *terms, *law.center, law.spread, law.cells, ""])
+            bounds = " ".join(law.at_bound)
+            rows.append([*head, *terms, *law.center, law.spread, law.cells, "", *names, bounds])
     return pd.DataFrame(rows, columns=LAW_COLUMNS)

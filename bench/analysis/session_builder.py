@@ -18,12 +18,24 @@ def build_sessions(
     measures: pd.DataFrame, calibrations: Mapping[str, dict[str, Any]] | None = None
 ) -> list[MeasuredSession]:
     """Return the sessions in use, in order: the latest complete one of a machine and subject."""
+    measures = _without_infinities(measures)
     latest = by_session_precedence(measures).groupby(["machine", "subject"])["sitting"].last()
     used = measures[measures["sitting"].isin(set(latest))]
     return [
         _build_session(str(name), rows, (calibrations or {}).get(str(name), {}))
         for name, rows in used.groupby("sitting")
     ]
+
+
+def _without_infinities(measures: pd.DataFrame) -> pd.DataFrame:
+    """Return the measurements with a reason in place of each sample that is not finite."""
+    infinite = np.isinf(measures["value"].astype(float))
+    if not infinite.any():
+        return measures
+    reasons = "the sample is " + measures["value"].astype(str) + ", which is not finite"
+    return measures.assign(
+        value=measures["value"].mask(infinite), note=measures["note"].mask(infinite, reasons)
+    )
 
 
 def _build_session(name: str, rows: pd.DataFrame, calibration: dict[str, Any]) -> MeasuredSession:

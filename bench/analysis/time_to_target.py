@@ -48,7 +48,7 @@ def parse_target(words: Sequence[str]) -> float | None:
         if key != "target":
             raise UserError(
                 f"{word} is not known: after the folder come target=…, bits per byte to be "
-                "reached, as in target=2.2, and figures=…"
+                "reached, as in target=2.2, figures=… and csv.safe=…"
             )
         try:
             level = float(value)

@@ -37,19 +37,24 @@ def find_suites(root: Path) -> list[Path]:
 
 
 def make_report(
-    root: Path, target: float | None = None, figures: Sequence[str] = ()
+    root: Path,
+    target: float | None = None,
+    figures: Sequence[str] = (),
+    safe_csv: bool = False,
 ) -> tuple[Path, str]:
     """Write the report of one suite; return the path of its page and its text for a terminal.
 
     `target`: bits per byte for the time to reach it; by default the best that two rows reach.
     `figures`: formats of the figures for papers, svg, pdf and png; by default none is drawn.
+    `safe_csv`: whether text that a spreadsheet would take for a formula gets a quote mark.
     Raise UserError where there is nothing to read, or where it cannot be written.
     """
     from bench.analysis.build import build  # late: --help answers at once
     from bench.records.store import write_text
     from bench.records.tables import read_records
-    from bench.reporting.csv_export import csv_tables
+    from bench.reporting.csv_export import csv_tables, write_tables
     from bench.reporting.figures.files import write_figures
+    from bench.reporting.markdown import markdown_text
     from bench.reporting.page import render_page
     from bench.reporting.terminal import terminal_text
     from bench.system.files import check_writable
@@ -59,10 +64,11 @@ def make_report(
     folder = root / "report"
     check_writable(folder)
     tables = csv_tables(analysis)
-    for name, table in tables.items():
-        write_text(folder / name, table.to_csv(index=False))
+    write_tables(tables, folder, safe_csv)
+    name = root.resolve().name
+    write_text(folder / "report.md", markdown_text(name, analysis))
     write_figures(tables, folder / "figures", figures)
-    write_text(folder / "index.html", render_page(root.resolve().name, analysis))
+    write_text(folder / "index.html", render_page(name, analysis))
     return folder / "index.html", terminal_text(analysis)
 
 

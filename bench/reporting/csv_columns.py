@@ -1,7 +1,7 @@
 """Say what each column of the CSV files holds; a metric's column is explained by the registry."""
 
-import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis import preferences
 from bench.analysis.scaling_tables import LAW_COLUMNS, SCALING_COLUMNS
@@ -10,23 +10,34 @@ from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe
 from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.tables import CURVE_COLUMNS
+from bench.reporting.csv_help import HELP
 
-RUNS_COLUMNS = (
+NAME_COLUMNS = ["row", "label", "control", "family"]  # of every file about rows
+RUNS_COLUMNS = (  # those that came later are behind the older ones
     "run,arch,variant,data,size,seed,status,reason,metric,unit,better,sample,value,"
-    "note,at,round,protocol,part,objective,machine,sitting,control"
+    "note,at,round,protocol,part,objective,machine,sitting,control,row,label,family,"
+    "length,batch,position,context"
 ).split(",")
 VERDICT_COLUMNS = (
     "comparison,data,protocol,part,tokenizer,control,better,other,kind,difference,half,p,p_holm,"
-    "wins,detectable,seeds_needed,basis,sentence"
+    "wins,detectable,seeds_needed,basis,sentence,row,label,family,other_row,other_label,"
+    "other_family,size,size_budget,context,tokens_seen"
 ).split(",")
 SPEED_COLUMNS = (
     "machine,sitting,metric,at,arch,subject,median,ratio_to_reference,low,high,clock,claim,"
-    "geometric_mean,mean_low,mean_high,rounds,reference,median_low,median_high"
+    "geometric_mean,mean_low,mean_high,rounds,reference,median_low,median_high,"
+    "row,label,control,family,length,batch,position"
 ).split(",")
 CROSSING_COLUMNS = (
     "machine,sitting,metric,first,second,faster_below,length,between_low,between_high,lengths,"
-    "claim,sentence"
+    "claim,sentence,row,label,control,family,other_row,other_label,other_family"
 ).split(",")
+REFERENCE_COLUMNS = (
+    "comparison,data,data_digest,part,protocol,row,label,control,family,name,sees,as_read,"
+    "training_tokens,bits_per_byte,perplexity,validation_nats,note"
+).split(",")
+DOCUMENT_COLUMNS = ["run", "seed", *NAME_COLUMNS, "document", "bytes", "tokens", "nats"]
+SAMPLE_COLUMNS = ["run", "arch", "variant", "seed", *NAME_COLUMNS, "prompt", "generated"]
 PREFERENCE_VERDICT_COLUMNS = ["study", *preferences.VERDICT_COLUMNS]
 FILES = {
     "summary.csv": [
@@ -36,165 +47,50 @@ FILES = {
         *TARGET_COLUMNS,
     ],
     "runs.csv": RUNS_COLUMNS,
-    "curves.csv": [*CURVE_COLUMNS, "control"],
+    "curves.csv": [*CURVE_COLUMNS, "row", "control", "family"],
+    "documents.parquet": DOCUMENT_COLUMNS,
+    "samples.csv": SAMPLE_COLUMNS,
     "verdicts.csv": VERDICT_COLUMNS,
+    "references.csv": REFERENCE_COLUMNS,
     "scaling.csv": SCALING_COLUMNS,
     "laws.csv": LAW_COLUMNS,
     "speeds.csv": SPEED_COLUMNS,
     "crossovers.csv": CROSSING_COLUMNS,
     "preferences.csv": NUMBER_COLUMNS,
     "preference_verdicts.csv": PREFERENCE_VERDICT_COLUMNS,
+    "columns.csv": ["file", "column", "unit", "better", "help"],
 }
-HELP_TEXT = """
-run: Folder of the run or measurement.
-arch: Name of the architecture.
-architecture: Label of the architecture with its recipe.
-label: Name of the row on the page.
-variant: Digest of the configuration without the seed.
-subject: Digest of the measured workload.
-data: Name of the data source.
-data_digest: Digest of the tokens.
-tokenizer: Name of the tokenizer.
-size: Name of the size configuration.
-objective: causal or masked.
-protocol: How much context a scored token may use.
-part: The scored part: validation or test.
-precision: Precision of the forward pass.
-seed: Seed of the run.
-seeds: Finished seeds.
-seeds_asked: Seeds that were started.
-status: done, failed, skipped, unfinished or unreadable.
-reason: Why there is no result.
-bits_per_byte_low: Lower end of the 95 % interval.
-bits_per_byte_high: Upper end of the 95 % interval.
-bits_per_byte_seed_deviation: Standard deviation over seeds.
-bits_per_byte_basis: Sources of variance that the interval covers.
-machine: Identifier of the machine that measured.
-sitting: Identifier of the measuring session.
-lossy: Whether the tokenizer loses information.
-control: Whether the row is the A/A control.
-learning_rate: Learning rate of the training.
-trials: Trials of the learning-rate search; 0: set by hand.
-rate_origin: Where the learning rate comes from: own search, search of the YAML, or by hand.
-searched_steps: Steps of a trial of the search that found the learning rate.
-rate_elsewhere: In what that search differs from the run: steps, size, data; or unnoted.
-validation_nats_before_end: Validation loss at 90 % of the steps, mean over seeds.
-validation_nats_at_end: Validation loss at the last step, mean over seeds.
-training_memory_bytes: Larger of the peaks of live tensors and of the allocator in a training step.
-row: Key of the row in every file: architecture and variant, with -again for the A/A control.
-family: Family of the architecture.
-size_budget: What the width was solved for.
-untuned: On which side no trial bounds the best learning rate.
-target: Loss to be reached.
-target_unit: Unit of the target.
-target_reached: Seeds that reached the target.
-tokens_to_target: Median training tokens to the target; inf is a miss.
-flops_to_target: Median training FLOPs to the target; inf is a miss.
-seconds_to_target: Median seconds to the target by the measured rate; inf is a miss.
-metric: Name of the metric.
-unit: Unit of the value.
-better: Which direction is better: higher, lower or neither.
-verdicts.csv:better: Row with the lower mean, whatever the verdict.
-sample: Number of the sample.
-value: The sample.
-note: How the value was obtained, or why there is none.
-at: Point on an axis, as in length=512.
-round: Round of the measurement in which the sample was taken.
-step: Optimizer step.
-tokens: Tokens trained on so far.
-nats: Training loss per token since the line before.
-curves.csv:validation_nats: Loss on the fixed validation blocks.
-comparison: Number of the comparison on the page.
-other: The other row of the pair.
-kind: The verdict.
-difference: Difference of the means, bits per byte.
-half: Half of the difference's 95 % interval.
-p: p-value of the pair.
-p_holm: p-value corrected for all pairs (by Shaffer's procedure, a sharper form of Holm's).
-wins: Probability that a seed of the first beats a seed of the second.
-detectable: Difference that is detected 4 times in 5.
-seeds_needed: Seeds per architecture that would settle the observed difference.
-basis: What the test compares: seeds, documents, or both.
-sentence: The finding in words.
-context: Tokens of context.
-budget: Size budget that the width was solved for.
-scaling.csv:tokens: Training tokens.
-training_flops: Training FLOPs by formula.
-loss: Mean loss over seeds.
-law: Loss by the fitted law.
-floor: Irreducible loss E.
-floor_low: Lower end of its 95 % interval.
-floor_high: Upper end of its 95 % interval.
-floor_known: Whether E is given by the source.
-size_term: Loss that size adds at at_parameters.
-size_exponent: Exponent of size.
-size_exponent_low: Lower end of its 95 % interval.
-size_exponent_high: Upper end of its 95 % interval.
-data_term: Loss that data adds at at_tokens.
-data_exponent: Exponent of data.
-data_exponent_low: Lower end of its 95 % interval.
-data_exponent_high: Upper end of its 95 % interval.
-at_parameters: Parameters at which size_term applies.
-at_tokens: Tokens at which data_term applies.
-misfit: Standard deviation of the logarithm of measured over fitted loss.
-cells: Measured points of the fit.
-median: Median of the samples.
-median_low: Lower end of its 95 % interval.
-median_high: Upper end of its 95 % interval.
-ratio_to_reference: Paired ratio to the reference subject.
-low: Lower end of the ratio's 95 % interval.
-high: Upper end of the ratio's 95 % interval.
-clock: wall or cpu.
-claim: Whether a ratio clears the bound of the A/A pair, and the calibration allows a claim.
-geometric_mean: Geometric mean of the ratios per round.
-mean_low: Lower end of its 95 % interval.
-mean_high: Upper end of its 95 % interval.
-rounds: Rounds that both took part in.
-group: Digest of what stages share that may be compared: texts, labels, prompts, recipe.
-preferences.csv:part: Name of the reward model, policy or curve within the record.
-preferences.csv:kind: reward, policy, best_of or curve.
-method: rloo, ppo or dpo; of a label curve, how labels are chosen.
-beta: Log-odds that a nat of KL costs.
-labels: Labels that were trained on.
-flip: Share of labels that are reversed.
-corrected: Whether the loss takes that share of labels as reversed.
-shaping: How the rewards of tokens are shaped: potential, bonus, or not.
-update: Updates of the policy before this look; 0 is the start.
-n: Responses of which the best is taken.
-preferences.csv:value: Mean of the samples.
-standard_error: Standard error of the mean over prompts or repeats.
-samples: Number of samples.
-study: Name of the group of stages on the page.
-kl: KL from the start, nats per response, at which the pair is compared.
-measure: gold, or gain: gold above the start's.
-preference_verdicts.csv:better: Architecture of the higher mean, whatever the verdict.
-preference_verdicts.csv:difference: Difference of the means, in the gold's unit.
-preference_verdicts.csv:seeds: Seeds that both have.
-claimed: Whether the difference is claimed: p_holm is at most 0.05, and it is no control.
-reference: Architecture of the reference subject.
-first: First of the pair.
-second: Second of the pair.
-faster_below: Which one is faster below the crossing.
-length: Interpolated length of the crossing.
-between_low: Measured length below the crossing.
-between_high: Measured length above the crossing.
-lengths: All measured lengths.
-"""
-HELP = dict(re.split(": ", line, maxsplit=1) for line in HELP_TEXT.strip().splitlines())
+
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class CsvRow(NamedTuple):
-    """One column of a CSV file, for docs/reference.md."""
+    """One column of a file of the report, for columns.csv and docs/reference.md."""
 
     file: str
     column: str
+    unit: str  # of a metric
+    better: str  # higher or lower, of a metric
     help: str
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """Return a CSV file of a report with the columns that are not in it as they are empty."""
+    import pandas as pd  # late: it is slow to import
+
+    table = pd.read_csv(path)
+    return table.reindex(columns=[*dict.fromkeys([*table, *FILES.get(path.name, ())])])
 
 
 def csv_rows() -> list[CsvRow]:
     """Return every column of every CSV file of a report."""
-    return [
-        CsvRow(file, name, HELP.get(f"{file}:{name}") or HELP.get(name) or describe(name).help)
-        for file, columns in FILES.items()
-        for name in columns
-    ]
+    return [_describe(file, name) for file, columns in FILES.items() for name in columns]
+
+
+def _describe(file: str, name: str) -> CsvRow:
+    spec = describe(name)
+    better = spec.better if spec.better != "neither" else ""
+    text = HELP.get(f"{file}:{name}") or HELP.get(name) or spec.help
+    return CsvRow(file, name, spec.unit, better, text)

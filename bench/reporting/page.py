@@ -11,6 +11,7 @@ from markupsafe import Markup
 from bench.analysis.build import Analysis
 from bench.analysis.families import DARK_PALETTE, PALETTE
 from bench.reporting import header, page_data
+from bench.reporting.csv_columns import FILES
 from bench.reporting.curve_data import curve_data
 from bench.reporting.folds import FOLDS
 from bench.reporting.main_sections import chart_sections, glossary, table_section
@@ -45,6 +46,7 @@ def render_page(name: str, analysis: Analysis) -> str:
         **header.notes(analysis),
         **_filter(views, data["rows"]),
         sections=sections,
+        files=[name for name in FILES if name != "columns.csv"],
         policy=_policy(scripts),
         style=Markup(_static("report.css") + _palette_css()),
         scripts=[Markup(script) for script in scripts],

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.analysis import budgets
 from bench.analysis.answer import Answer
 from bench.analysis.answer_text import cost_sentences
-from bench.analysis.badges import MAX_NAMED, name_some
+from bench.analysis.badges import BASELINE_BETTER, MAX_NAMED, name_some
 from bench.analysis.baselines import Baselines, split_by_baseline
 from bench.analysis.comparisons import Comparison
 from bench.analysis.formatting import (
@@ -50,8 +50,9 @@ def summary_sentences(part: Comparison, answers: Sequence[Answer]) -> list[str]:
 
 
 def badge_sentences(answers: Sequence[Answer]) -> list[str]:
-    """Return the caveats on the answers, each once."""
-    return list(dict.fromkeys(badge.text for one in answers for badge in one.badges))
+    """Return the caveats on the answers, each once; a sentence of its own compares baselines."""
+    badges = [badge for one in answers for badge in one.badges if badge.code != BASELINE_BETTER]
+    return list(dict.fromkeys(badge.text for badge in badges))
 
 
 def measurement_sentences(groups: Sequence[SpeedGroup], answers: Sequence[Answer]) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from bench import reporting
 from bench.config.errors import UserError
+from bench.reporting.csv_columns import read_table
 from bench.reporting.figures.curves import learning_curves
 from bench.reporting.figures.drawing import MAKERS, draw_figures
 from bench.reporting.figures.files import write_figures
@@ -31,7 +32,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """The CSV files of the synthetic suite."""
     root = fake_records.write(tmp_path_factory.mktemp("results") / "suite")
     reporting.make_report(root)
-    return {path.name: pd.read_csv(path) for path in (root / "report").glob("*.csv")}
+    return {path.name: read_table(path) for path in (root / "report").glob("*.csv")}
 
 
 def with_rows(tables: Tables, names: list[str]) -> Tables:

@@ -24,6 +24,7 @@ from bench.records import source
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from bench.reporting import summary_text
+from bench.reporting.csv_columns import FILES
 from bench.reporting.page_data import measure_table
 from bench.reporting.plots import base, labels
 from bench.reporting.views import build_views
@@ -144,17 +145,7 @@ def test_writes_only_its_own_folder(tmp_path: Path) -> None:
     reporting.make_report(root)[0]
     first = {p.name: p.read_bytes() for p in (root / "report").iterdir()}
     assert state() == before
-    assert sorted(first) == [
-        "crossovers.csv",
-        "curves.csv",
-        "index.html",
-        "laws.csv",
-        "runs.csv",
-        "scaling.csv",
-        "speeds.csv",
-        "summary.csv",
-        "verdicts.csv",
-    ]
+    assert set(first) == {*FILES, "index.html", "report.md"}
     reporting.make_report(root)[0]
     assert first == {p.name: p.read_bytes() for p in (root / "report").iterdir()}
 
@@ -357,16 +348,7 @@ def test_page_is_whole_and_stands_alone(page: str) -> None:
     assert not reader.wrong
     assert not reader.open
     assert len(reader.ids) == len(set(reader.ids))
-    inside = {
-        "summary.csv",
-        "verdicts.csv",
-        "runs.csv",
-        "curves.csv",
-        "speeds.csv",
-        "crossovers.csv",
-        "scaling.csv",
-        "laws.csv",
-    }
+    inside = {*FILES, "report.md"}
     assert all(
         address in inside or (address.startswith("#") and address[1:] in reader.ids)
         for address in reader.addresses

@@ -68,7 +68,7 @@ def _group(number: int, rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) 
     rows = rows.assign(label=_short_names(rows["label"].astype(str)))
     facts = rows.set_index(["variant", "data"])[["label", "objective"]]
     runs = tables["runs.csv"]
-    runs = _only_rows(runs.drop(columns="objective"), facts)
+    runs = _only_rows(runs.drop(columns=["objective", "label"], errors="ignore"), facts)
     run_facts = runs.drop_duplicates("run").set_index("run")[["label", "objective"]]
     curves = tables["curves.csv"].drop(columns=["label", "control"])
     return Group(
@@ -119,6 +119,7 @@ def _speeds(speeds: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     keys = ["sitting", "subject"]
     labels = rows[rows["sitting"].notna()].drop_duplicates(keys).astype(dict.fromkeys(keys, str))
     speeds = speeds.astype(dict.fromkeys(keys, str))
+    speeds = speeds.drop(columns="label", errors="ignore")
     return _with_places(speeds.join(labels.set_index(keys)["label"], on=keys, how="inner"))
 
 
