@@ -10,17 +10,29 @@ are compared; else the weights as safetensors. Either has a tokenizer and a mode
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.cli.command import command
 from bench.config.errors import UserError, nearest
 
-FORMATS = ("huggingface",)
+FORMAT_FOLDER = Path(__file__).parent / "publishing" / "formats"
+FORMATS = sorted(path.stem for path in FORMAT_FOLDER.glob("[!_]*.py"))
 KEYS = ("to", "into", "license")
 
 
-def parse_arguments(arguments: Sequence[str]) -> tuple[Path, Path, str]:
-    """Return the run, the folder to write and the licence. Raises UserError."""
+class Request(NamedTuple):
+    """What a command asks for."""
+
+    run: Path
+    format: str
+    into: Path
+    licence: str
+
+
+def parse_arguments(arguments: Sequence[str]) -> Request:
+    """Return what a command asks for. Raises UserError."""
     runs = [Path(argument) for argument in arguments if "=" not in argument]
     options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     for key in options:
@@ -29,22 +41,22 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[Path, Path, str]:
     if len(runs) != 1 or "to" not in options:
         raise UserError(
             "name one run and a format: python -m bench.export results/<suite>/runs/<run> "
-            "to=huggingface",
+            f"to={FORMATS[0]}",
             "invalid-command",
         )
     if options["to"] not in FORMATS:
         raise UserError(f"to={options['to']}: {nearest(options['to'], FORMATS)}", "unknown-choice")
     into = options.get("into") or runs[0] / "export" / options["to"]
-    return runs[0], Path(into), options.get("license", "unknown")
+    return Request(runs[0], options["to"], Path(into), options.get("license", "unknown"))
 
 
 @command(stopped="the same command writes it again", usage=__doc__)
 def main(arguments: list[str]) -> int:
     """Write the export, and say what it is."""
-    folder, into, licence = parse_arguments(arguments)
-    from bench.publishing import export_huggingface
-
-    exported = export_huggingface(folder, into, licence)
+    request = parse_arguments(arguments)
+    into = request.into
+    form = import_module(f"bench.publishing.formats.{request.format}")
+    exported = form.export(request.run, into, request.licence)
     if exported.form:
         print(
             f"{into}: a {exported.form} of transformers, logits equal to {exported.difference:.1e}"

@@ -1,5 +1,6 @@
 """Write trained runs in the formats of other tools."""
 
-from bench.publishing.huggingface import Exported, export_huggingface
+from bench.publishing.model_card import model_card
+from bench.publishing.tokenizer_file import SEPARATOR, write_tokenizer
 
-__all__ = ["Exported", "export_huggingface"]
+__all__ = ["SEPARATOR", "model_card", "write_tokenizer"]

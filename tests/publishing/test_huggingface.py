@@ -13,8 +13,8 @@ from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.model import build_model
-from bench.publishing import export_huggingface
-from bench.publishing.tokenizer_file import SEPARATOR, write_tokenizer
+from bench.publishing import SEPARATOR, write_tokenizer
+from bench.publishing.formats import huggingface
 from bench.records import store
 from bench.records.metrics import metric
 from bench.training import save_weights
@@ -57,7 +57,7 @@ def test_a_form_of_transformers_has_the_same_logits(
     tmp_path: Path, options: dict[str, Any], form: str
 ) -> None:
     folder = made_run(tmp_path / "suite", "transformer", **options)
-    exported = export_huggingface(folder, tmp_path / "out", "mit")
+    exported = huggingface.export(folder, tmp_path / "out", "mit")
     assert (exported.form, exported.reason) == (form, "")
     assert exported.difference < 1e-5
     card = (tmp_path / "out" / "README.md").read_text()
@@ -70,7 +70,7 @@ def test_what_has_no_such_form_is_written_as_weights(tmp_path: Path, name: str) 
     from safetensors.torch import load_file
 
     folder = made_run(tmp_path / "suite", name, layers=1)
-    exported = export_huggingface(folder, tmp_path / "out")
+    exported = huggingface.export(folder, tmp_path / "out")
     assert exported.form == ""
     assert exported.reason
     saved = torch.load(folder / "checkpoint" / "weights.pt", weights_only=True)["model"]

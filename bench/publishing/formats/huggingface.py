@@ -15,8 +15,7 @@ from torch import Tensor
 from architectures.interface import TransformersForm, Unsupported
 from bench.config.errors import UserError
 from bench.model import LanguageModel
-from bench.publishing.model_card import model_card
-from bench.publishing.tokenizer_file import write_tokenizer
+from bench.publishing import model_card, write_tokenizer
 from bench.records import run_status, write_json
 from bench.records.store import write_text
 from bench.system.files import atomic_write, check_writable
@@ -42,7 +41,7 @@ class Exported(NamedTuple):
     reason: str  # why there is no equal model
 
 
-def export_huggingface(folder: Path, into: Path, licence: str = "unknown") -> Exported:
+def export(folder: Path, into: Path, licence: str = "unknown") -> Exported:
     """Write the trained model of a run's folder into another folder, with a model card.
 
     Raise UserError for a run that is not done, or a form that does not compute the same.
@@ -71,7 +70,7 @@ def _check_packages() -> None:
     for name in ("transformers", "tokenizers", "safetensors"):
         if find_spec(name) is None:
             raise UserError(
-                f"to=huggingface needs the package {name}: pip install "
+                f"to={Path(__file__).stem} needs the package {name}: pip install "
                 "'architecture-bench[huggingface]'",
                 "missing-package",
             )
