@@ -207,9 +207,9 @@ def _prompt_gains(numbers: pd.DataFrame, arms: Sequence[Arm]) -> Numbers:
 
 def verdict_sentence(row: dict[str, Any]) -> str:
     """Return what a test of a pair allows to say."""
-    where = f"at {row['kl']:g} nats of KL"
+    where = f"at KL {row['kl']:g}"
     if not np.isfinite(row["difference"]):
-        return f"{row['better']} and {row['other']}: not both reach {row['kl']:g} nats of KL"
+        return f"{row['better']} and {row['other']}: not both reach KL {row['kl']:g}"
     gap = f"{row['difference']:.3f}"
     if not np.isfinite(row["half"]):
         return f"{row['better']} is {gap} above {row['other']} {where}: one seed allows no claim"

@@ -15,6 +15,7 @@ from bench.reporting.section import TEMPLATES, MakeSection, Section
 from bench.reporting.sections import facts
 from bench.reporting.sections.lookback import lookback_section
 from bench.reporting.sections.model_cards import cards_by_family
+from bench.reporting.sections.preferences import preferences
 from bench.reporting.sections.regrets import regret_overview
 from bench.reporting.sections.scaling import scaling_tables
 from bench.reporting.sections.sessions import session_sections
@@ -99,6 +100,6 @@ def machines(analysis: Analysis) -> Section | None:
 
 
 FOLDS: tuple[MakeSection, ...] = (
-    regrets, scaling, lookback_section, comparisons, tuning, speed, architectures, failures,
-    machines,
+    regrets, preferences, scaling, lookback_section, comparisons, tuning, speed, architectures,
+    failures, machines,
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from bench.model import LanguageModel
-from bench.tasks.preferences.reward_model import adam, rate_share, update
+from bench.tasks.preferences.reward_model import adam, update, warm_up
 from bench.training import OptimizerLike
 
 
@@ -54,7 +54,8 @@ class Trainer:
 
     def step(self, loss: Tensor) -> float:
         """Do one optimizer step of the current update; return the gradient norm."""
-        rate = self.rate * rate_share(self.done, self.updates)
+        decay = 1 - self.done / self.updates
+        rate = self.rate * warm_up(self.done, self.updates) * decay
         return update(self.policy, self.optimizer, loss, rate)
 
     def state(self) -> dict[str, Any]:

@@ -70,9 +70,9 @@ class LabelledPairs:
         return LabelledPairs(self.first.rows(chosen), self.second.rows(chosen), self.labels[chosen])
 
 
-def rate_share(step: int, steps: int) -> float:
-    """Return the share of the learning rate at a step: a short warm-up, then linear decay."""
-    return min(1.0, (step + 1) / WARMUP) * (1 - step / steps)
+def warm_up(step: int, steps: int) -> float:
+    """Return the share of the learning rate at a step: it rises over at most a quarter of them."""
+    return min(1.0, (step + 1) / max(1, min(WARMUP, steps // 4)))
 
 
 def adam(module: nn.Module, rate: float) -> OptimizerLike:
@@ -112,7 +112,7 @@ def train_reward(
             loss = label_nats(margin, batch.labels, options.flip).mean()
             if not torch.isfinite(loss):
                 raise FloatingPointError(f"the reward model diverged at step {step + 1}")
-            update(reward, optimizer, loss, rate * rate_share(step, steps))
+            update(reward, optimizer, loss, rate * warm_up(step, steps))
     return reward
 
 

@@ -1,0 +1,66 @@
+"""What architectures learned from preferences: at an equal KL, with what it rests on."""
+
+from typing import Any
+
+from bench.analysis.build import Analysis
+from bench.analysis.preferences import PreferenceStudy
+from bench.reporting.charts.preference_frontier import preference_frontier
+from bench.reporting.preference_data import frontier_data
+from bench.reporting.section import Chart, Section, render
+from bench.reporting.sections.preference_tables import preference_tables
+
+
+def preferences(analysis: Analysis) -> Section | None:
+    """Return what was learned from preferences, a part for each group of comparable stages."""
+    studies = [study for study in analysis.preferences if len(study.numbers)]
+    if not studies:
+        return None
+    datasets = {f"{study.name}-frontier": frontier_data(study) for study in studies}
+    charts = {
+        study.name: Chart(
+            f"{study.name}-chart", "Gold and proxy against √KL",
+            preference_frontier(f"{study.name}-frontier"),
+        )
+        for study in studies
+    }  # fmt: skip
+    contents = [_content(study, charts[study.name]) for study in studies]
+    html = render("preferences.html", studies=contents)
+    title = "Learning from preferences"
+    return Section("preferences", title, html, tuple(charts.values()), datasets)
+
+
+def _content(study: PreferenceStudy, chart: Chart) -> dict[str, Any]:
+    failed = study.parts[study.parts["status"] == "failed"]
+    verdicts = study.verdicts[study.verdicts["measure"] == "gain"]
+    return {
+        "name": study.name,
+        "title": study_title(study),
+        "chart": chart if study.simulated and len(study.frontier) else None,
+        "simulated": study.simulated,
+        "tables": preference_tables(study),
+        "verdicts": list(verdicts["sentence"]),
+        "failed": [f"{row.run}, {row.part}: {row.reason}" for row in failed.itertuples()],
+        "sheet": fairness_sheet(study),
+    }
+
+
+def study_title(study: PreferenceStudy) -> str:
+    """Return what a study is called."""
+    first, stages = study.stages.iloc[0], len(study.stages)
+    source = f"gold reward {first['gold']}" if study.simulated else str(first["labels_from"])
+    return f"{first['data']}, {source}: {stages} {'stage' if stages == 1 else 'stages'}"
+
+
+def fairness_sheet(study: PreferenceStudy) -> list[str]:
+    """Return what is equal for every architecture of a study, and what is not."""
+    lines = [
+        "Same pairs, labels and their order, prompts of every update and look for each seed; same "
+        "updates, responses and epochs.",
+        "Learning rate: the same share of each architecture's own pre-training rate.",
+        "The reward model is the architecture itself: policy and proxy are compared as one.",
+        "Responses are drawn from the full softmax at temperature 1; KL is the exact sum over the "
+        "vocabulary at each visited place.",
+    ]
+    if not study.simulated:
+        lines.append("Labels are people's: agreement on held-out labels is all that is claimed.")
+    return lines
