@@ -13,6 +13,7 @@ from bench.reporting.page_data import BATCHED
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.views import View
 
+ABOUT_ZOOM = "Drag to pan, Shift and wheel to zoom, double-click to reset."
 PANELS = (  # measure, title, whether it starts at zero
     ("quality", "quality", False),
     (TRAIN_RATE, "training, tokens/s", True),
@@ -26,8 +27,9 @@ PANELS = (  # measure, title, whether it starts at zero
 def chart_sections(views: Sequence[View]) -> list[Section]:
     """Return side by side, learning curves, and quality against any measure."""
     beside = Chart("side-by-side", "Side by side", side_by_side(PANELS))
-    curves = Chart("curves", "Learning curves", loss_curves())
-    against = Chart("tradeoff", "Quality against a measure", tradeoff())
+    curves = Chart("curves", "Learning curves", loss_curves(), ABOUT_ZOOM)
+    about = f"Dashed: the rows that no other beats in both. Bars: 95 % intervals. {ABOUT_ZOOM}"
+    against = Chart("tradeoff", "Quality against a measure", tradeoff(), about)
     trained = any(view.quality for view in views)
     sections = [
         Section(

@@ -102,6 +102,23 @@ def test_choices_of_the_curves(tab: Any) -> None:
     assert "over=FLOPs" in tab.url
 
 
+def test_shift_and_wheel_zoom_and_a_plain_wheel_scrolls(tab: Any) -> None:
+    plot = tab.locator("[data-chart=curves]")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    axis = "document.querySelector('[data-chart=curves] .role-axis-label').textContent"
+    before = tab.evaluate(axis)
+    tab.mouse.wheel(0, 120)
+    assert tab.evaluate(axis) == before
+    box = plot.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    tab.keyboard.down("Shift")
+    tab.mouse.wheel(0, -400)
+    tab.wait_for_function(f"{axis} !== {before!r}")
+    tab.keyboard.up("Shift")
+
+
 def test_hovering_names_value_interval_and_ratio(tab: Any) -> None:
     tab.locator("[data-chart=side-by-side] .mark-rect path").nth(1).hover()
     text = tab.locator("#vg-tooltip-element").inner_text()
