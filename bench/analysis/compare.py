@@ -30,6 +30,7 @@ from bench.records.tables import Records
 from bench.stats import ALPHA, adjusted_p_values, detectable_difference
 
 DEFAULT_THRESHOLDS = {QUALITY: 0.0, SPEED: 0.0, MEMORY: 0.001}
+MAX_REASONS = 3  # in a message
 FEW_SAMPLES = {
     QUALITY: "one seed says nothing of how seeds vary: three allow a claim",
     SPEED: "one process each: measure.processes has to be more",
@@ -134,14 +135,20 @@ def _check_decided(changes: Sequence[Change], uncompared: Sequence[Uncompared], 
     if not missing or (decided and not gate.fail):
         return
     entries: list[Change | Uncompared] = [*changes, *uncompared]
-    own = [one for one in entries if one.kind in missing and one.reason]
-    reasons = dict.fromkeys(f"{one.label}: {one.reason}" for one in own)
-    shown = [*reasons][:3] or ["the folders have nothing in common"]
-    more = f" (and {len(reasons) - 3} more)" if len(reasons) > 3 else ""
+    reasons = _reasons([one for one in entries if one.kind in missing and one.reason])
+    shown = reasons[:MAX_REASONS] or ["the folders have nothing in common"]
+    more = f" (and {len(reasons) - MAX_REASONS} more)" if len(reasons) > MAX_REASONS else ""
     raise UserError(
-        f"{join_words(missing)} cannot be compared: {'; '.join(shown)}{more}",
-        "not-comparable",
+        f"{join_words(missing)} cannot be compared: {'; '.join(shown)}{more}", "not-comparable"
     )
+
+
+def _reasons(entries: Sequence[Change | Uncompared]) -> list[str]:
+    """Return each reason with what it applies to."""
+    labels: dict[str, dict[str, None]] = {}
+    for one in entries:
+        labels.setdefault(one.reason, {})[one.label] = None
+    return [f"{join_words([*own])}: {reason}" for reason, own in labels.items()]
 
 
 # --- versions ------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from bench.reporting.terminal import table_text, wrap_line
 TITLES = {QUALITY: "Quality", SPEED: "Speed", MEMORY: "Memory"}
 UNCHANGED = (IDENTICAL, WITHIN_THRESHOLD)
 MARKS = {WORSE: "bad", FAILED: "bad", BETTER: "best"}
+ROUNDING = 1e-6  # bits per byte: below it a change is shown as a power of ten
 SMALL_SHARE = 0.0005  # of memory: below it a change is shown in bytes
 CHANGE_HELP = "NEW against OLD; speed and memory as a share"
 CORRECTION = (
@@ -118,6 +119,8 @@ def metric_name(change: Change) -> str:
 
 def amount_text(change: Change, amount: float) -> str:
     """Return an amount of change: bits per byte, or a share in percent."""
+    if change.kind == QUALITY and 0 < abs(amount) < ROUNDING:
+        return f"{amount:.0e}".replace("-", MINUS)
     if change.kind == QUALITY:
         half = (change.high - change.low) / 2
         return format_difference(amount, half)
