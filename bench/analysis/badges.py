@@ -123,7 +123,7 @@ def baseline_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
 
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:
     """Return a badge that names the rows whose rate the form of the step limits."""
-    limited = [labels[subject] for subject in form_limited(session, point) if subject in labels]
+    limited = [labels[subject] for subject in form_limited(session, point, labels)]
     if not limited:
         return []
     is_training = point[0] == TRAIN_RATE

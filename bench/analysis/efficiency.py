@@ -1,5 +1,6 @@
 """Explain speed by ratios within one session; NaN where a part is missing."""
 
+from collections.abc import Iterable
 from math import isfinite, nan
 from typing import NamedTuple
 
@@ -89,15 +90,15 @@ def step_shares(session: MeasuredSession, subject: str) -> tuple[float, ...]:
     return tuple(_ratio(one, total) for one in seconds)
 
 
-def form_limited(session: MeasuredSession, point: Point) -> list[str]:
-    """Return the subjects whose step reaches under half of the FLOP/s that another one reaches.
+def form_limited(session: MeasuredSession, point: Point, subjects: Iterable[str]) -> list[str]:
+    """Return those whose step reaches under half of the FLOP/s that another of them reaches.
 
     The machine can do more arithmetic in the same kind of step, so that their operators and calls
     limit the rate.
     """
     flops = {
         subject: session.value(subject, "flops_per_token") * session.at(subject, point)
-        for subject in map(str, session.medians.index)
+        for subject in subjects
     }
     flops = {subject: value for subject, value in flops.items() if isfinite(value)}
     most = max(flops.values(), default=0.0)

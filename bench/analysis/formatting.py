@@ -70,6 +70,11 @@ def format_percent(value: float) -> str:
     return f"{format_number(100 * value, 2 if value < 0.1 else 3)} %"
 
 
+def format_p(value: float) -> str:
+    """Return a p value: 0.031, or <0.001."""
+    return "<0.001" if value < 0.001 else format_number(value, 2)
+
+
 def format_joules(value: float) -> str:
     """Return an energy in a suitable unit: 3.21 mJ."""
     scaled = _scaled(value, {"J": 1.0, "mJ": 1e-3, "µJ": 1e-6})

@@ -14,6 +14,7 @@ from bench.analysis.aggregate import VariantTables
 from bench.analysis.formatting import (
     format_fixed,
     format_number,
+    format_p,
     join_words,
     plural,
 )
@@ -131,13 +132,18 @@ def power_text(pair: Any) -> str:
     )
 
 
+def wins_text(pair: Any) -> str:
+    """Return how often a seed of the better row beats one of the other, beside the p value."""
+    share = f"share of seed pairs won {pair.wins:.2f}"
+    return f"{share}, Holm’s p {format_p(pair.adjusted)}"
+
+
 def verdict_sentence(pair: Any) -> str:
     """Return the verdict on a pair as a sentence."""
     if pair.kind == BETTER:
         sentence = f"{pair.label} is better by {difference_text(pair)} bits per byte"
     elif pair.kind == ONE_SEED_DECIDES:
-        wins = f"P = {pair.wins:.1f}"
-        sentence = f"{pair.label} is better on average, but one seed decides ({wins})"
+        sentence = f"{pair.label} is better on average, but one seed decides ({wins_text(pair)})"
     elif pair.kind == NOT_DISTINGUISHABLE:
         sentence = f"not distinguishable ({power_text(pair)})"
     else:

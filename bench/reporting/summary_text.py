@@ -24,7 +24,13 @@ from bench.analysis.headline import (
     other_ties,
 )
 from bench.analysis.speed_groups import SpeedGroup
-from bench.analysis.verdicts import DOCUMENTS_ONLY_NOTE, Verdicts, difference_text, power_text
+from bench.analysis.verdicts import (
+    DOCUMENTS_ONLY_NOTE,
+    Verdicts,
+    difference_text,
+    power_text,
+    wins_text,
+)
 from bench.reporting.cost_text import dominated_sentences
 from bench.reporting.sections.regrets import regret_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
@@ -135,7 +141,7 @@ def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:
         return ""
     clauses = [
         _better_clause(first.better),
-        _name_pairs("one seed decides against", first.one_seed_decides, _win_text),
+        _name_pairs("one seed decides against", first.one_seed_decides, wins_text),
         _name_pairs("not distinguishable from", first.ties, power_text),
     ]
     verdict = "; ".join(filter(None, clauses))
@@ -152,10 +158,6 @@ def _better_clause(pairs: pd.DataFrame) -> str:
     nearest: Any = next(pairs.itertuples())
     others = f", and than {len(pairs) - 1} more by larger margins" if len(pairs) > 1 else ""
     return f"better than {nearest.other_label} by {difference_text(nearest)}{others}"
-
-
-def _win_text(pair: Any) -> str:
-    return f"P = {pair.wins:.1f}"
 
 
 def _name_pairs(
