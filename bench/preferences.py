@@ -51,10 +51,8 @@ def learn_beside(suite: Path, sweep: Sweep) -> int:
     results, name = str(suite.parent), suite.name
     sweep = sweep.with_runs([replace(run, results=results, suite=name) for run in sweep.runs])
     train(sweep)
-    for line in outcome.outcome_lines(sweep):
-        print(line)
     page, summary = reporting.make_report(suite)
-    print(summary, f"\nreport: {page}", sep="\n")
+    print(*outcome.outcome_lines(sweep), summary, f"\nreport: {page}", sep="\n")
     return int(not all(map(outcome.is_finished, outcome.run_folders(sweep))))
 
 
@@ -71,8 +69,8 @@ def label(arguments: list[str]) -> int:
     from bench.training import load
 
     session = labelling.Labelling(load(args.run), args.out, args.annotator, args.active)
-    answers = list(labelling.label_pairs(session, ask_in_terminal, args.count))
-    print(f"{len(answers)} answers; {len(session.given())} in {args.out}")
+    number = len([*labelling.label_pairs(session, ask_in_terminal, args.count)])
+    print(f"{number} answers; {len(session.given())} in {args.out}")
     return 0
 
 
@@ -95,11 +93,12 @@ def check(arguments: list[str]) -> int:
     """Print what a file of labels is worth."""
     made = Parser(prog="python -m bench.preferences check", description="Check a file of labels.")
     made.add_argument("file", type=Path, help="labels (.jsonl)")
-    from bench.tasks.preferences import people
+    from bench.tasks.preferences import label_facts
+    from bench.tasks.preferences.people import read_labels
 
-    facts = people.describe_labels(people.read_labels(made.parse_args(arguments).file))
-    warnings = [f"warning: {line}" for line in people.label_warnings(facts)]
-    print(*people.fact_lines(facts), *warnings, sep="\n")
+    facts = label_facts.describe_labels(read_labels(made.parse_args(arguments).file))
+    warnings = [f"warning: {line}" for line in label_facts.label_warnings(facts)]
+    print(*label_facts.fact_lines(facts), *warnings, sep="\n")
     return 0
 
 

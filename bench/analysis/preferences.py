@@ -35,6 +35,7 @@ class PreferenceStudy:
     verdicts: pd.DataFrame  # a row per pair of architectures, KL and measure
     over_optimisation: pd.DataFrame  # a row per architecture: peak and end of the few-label policy
     fits: dict[str, dict[str, FrontierFit]]  # by architecture and form
+    texts: pd.DataFrame  # what the first seed wrote to a few held-out prompts
 
     @property
     def simulated(self) -> bool:
@@ -63,6 +64,7 @@ def _study(name: str, stages: pd.DataFrame, tables: PreferenceTables) -> Prefere
         pd.DataFrame(scores.rows(), columns=AT_KL_COLUMNS),
         pd.DataFrame(scores.verdicts(), columns=VERDICT_COLUMNS),
         over_optimisation(numbers), fit_forms(frontier, REFERENCE_METHOD),
+        written_texts(tables.texts, stages, main_parts(numbers)),
     )  # fmt: skip
 
 
@@ -89,27 +91,43 @@ def last_looks(numbers: pd.DataFrame) -> pd.DataFrame:
 
 def _frontier_rows(numbers: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the last look of each policy and each best of n, with the gold above the start's."""
-    main = main_parts(numbers)
-    starts = start_gold(numbers)
-    for row in last_looks(main).to_dict("records"):
-        gold = row.get("gold_reward", np.nan)
-        first = starts.get(row["run"], np.nan)
+    for row in _with_gain(last_looks(main_parts(numbers)), start_gold(numbers)):
         yield {
             **{key: row[key] for key in ("arch", "control", "seed", "beta", "n")},
             "method": row["method"] or "best_of",
             "kl": row.get("response_kl", np.nan),
-            "gold": gold,
-            "gain": gold - first,
+            "gold": row.get("gold_reward", np.nan),
+            "gain": row["gain"],
             "proxy": row.get("proxy_reward", np.nan),
             "win_rate": row.get("win_rate", np.nan),
             "length": row.get("response_length", np.nan),
         }
 
 
+def _with_gain(looks: pd.DataFrame, starts: dict[str, float]) -> list[dict[str, Any]]:
+    """Return rows with the gold above the start's; of best of n above the same responses' mean."""
+    rows = [{str(key): row[key] for key in row} for row in looks.to_dict("records")]
+    singles = {row["part"] + row["run"]: row.get("gold_reward") for row in rows if row["n"] == 1}
+    for row in rows:
+        first = singles.get(row["part"] + row["run"], starts.get(row["run"]))
+        gold = row.get("gold_reward")
+        row["gain"] = np.nan if gold is None or first is None else gold - first
+    return [row for row in rows if np.isfinite(row.get("response_kl", np.nan))]
+
+
 def start_gold(numbers: pd.DataFrame) -> dict[str, float]:
     """Return the gold of the start by run."""
     first = numbers[(numbers["update"] == 0) & (numbers["metric"] == "gold_reward")]
     return dict(first.groupby("run")["value"].first())
+
+
+def written_texts(texts: pd.DataFrame, stages: pd.DataFrame, main: pd.DataFrame) -> pd.DataFrame:
+    """Return what was written to a few prompts: by the start, RLOO at its first beta, best of n."""
+    first = stages[~stages["control"].astype(bool) & (stages["seed"] == stages["seed"].min())]
+    policies = main[main["method"] == REFERENCE_METHOD].drop_duplicates("run")["part"]
+    chosen = [*policies, *main.loc[main["kind"] == "best_of", "part"]]
+    rows = texts[texts["run"].isin(first["run"]) & texts["part"].isin(chosen)]
+    return rows.merge(first[["run", "arch"]], on="run").sort_values(["prompt", "arch"])
 
 
 # --- at an equal KL --------------------------------------------------------------------------

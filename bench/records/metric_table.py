@@ -206,6 +206,8 @@ SPECS: tuple[tuple[str, str, Better, str, str, str], ...] = (
      "Share of pairs with the start, on the same prompts, in which the gold is higher; ties half."),
     ("response_length", "tokens", "neither", "preferences", "length",
      "Tokens of a response, its separator included."),
+    ("completed_words", "words/response", "neither", "preferences", "completed words",
+     "Words that a response completes, repeats too: what shaping by a bonus pays for."),
     ("distinct_responses", "share", "neither", "preferences", "distinct",
      "Share of held-out responses that differ from all others."),
     ("reward_accuracy", "share", "higher", "preferences", "reward accuracy",

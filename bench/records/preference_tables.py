@@ -17,6 +17,8 @@ STAGE_COLUMNS = (
     "run folder arch data seed control variant group status reason labels_from gold"
 ).split()
 PART_COLUMNS = "part kind method beta labels flip corrected shaping".split()
+TEXT_COLUMNS = "run part kind update n prompt text gold proxy kl".split()
+SHOWN_PROMPTS = 3
 KEYS = "run arch data seed control variant group".split()
 NUMBER_COLUMNS = [
     *KEYS, *PART_COLUMNS, *"update n metric unit better value standard_error samples".split(),
@@ -30,6 +32,7 @@ class PreferenceTables:
     stages: pd.DataFrame  # a row per record
     parts: pd.DataFrame  # a row per part of a record, with its status and reason
     numbers: pd.DataFrame  # a row per number; `values` holds its samples, by prompt or repeat
+    texts: pd.DataFrame  # what was written to a few held-out prompts, by the start and at the end
     excluded: list[dict[str, str]]  # records that do not count
 
 
@@ -49,6 +52,7 @@ def read_preferences(root: Path) -> PreferenceTables:
         pd.DataFrame(stages, columns=STAGE_COLUMNS),
         pd.DataFrame(parts, columns=[*KEYS, *PART_COLUMNS, "status", "reason"]),
         pd.DataFrame(numbers, columns=[*NUMBER_COLUMNS, "values"]),
+        _read_texts(selected),
         excluded,
     )
 
@@ -57,6 +61,31 @@ def _listed_parts(run: StoredRun) -> list[dict[str, Any]]:
     """Return the parts that a result lists, in their order."""
     facts = run.record.result.get("facts") or {}
     return [part for part in facts.get("parts") or [] if isinstance(part, dict)]
+
+
+def _read_texts(runs: Sequence[StoredRun]) -> pd.DataFrame:
+    """Return the first response of a few prompts, by the start, the policies and best of n."""
+    tables = [
+        _part_texts(run.folder / "parts" / str(part.get("name")) / "looks.parquet").assign(
+            run=run.folder.name, part=part.get("name"), kind=part.get("kind")
+        )
+        for run in runs
+        for part in _listed_parts(run)
+        if part.get("kind") in ("policy", "best_of")
+    ]
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return table.reindex(columns=TEXT_COLUMNS)
+
+
+def _part_texts(path: Path) -> pd.DataFrame:
+    try:
+        looks = pd.read_parquet(path)
+    except (OSError, ValueError):
+        return pd.DataFrame()
+    if "update" in looks:
+        looks = looks[looks["update"].isin([0, looks["update"].max()])]
+    looks = looks.drop_duplicates(["prompt", *looks.columns.intersection(["update"])])
+    return looks[looks["prompt"].isin(looks["prompt"].unique()[:SHOWN_PROMPTS])]
 
 
 def _stage_row(run: StoredRun) -> dict[str, Any]:

@@ -9,8 +9,17 @@ import pandas as pd
 
 from bench.analysis.formatting import format_count, format_fixed, format_number, format_percent
 from bench.analysis.label_value import curve_table, needed_table
+from bench.analysis.policy_variants import variant_rows
 from bench.analysis.preferences import EQUAL_KL, PreferenceStudy
-from bench.reporting.html_table import Cell, Column, Table, build_table, text_cell, value_cell
+from bench.reporting.html_table import (
+    Cell,
+    Column,
+    Table,
+    build_table,
+    text_cell,
+    value_cell,
+    words_cell,
+)
 
 NEVER = "no policy came so far from the start"
 
@@ -20,7 +29,8 @@ def preference_tables(study: PreferenceStudy) -> list[Table]:
     curves = curve_table(study.numbers)
     tables = [
         at_kl_table(study), frontier_table(study), reward_table(study),
-        over_optimisation_table(study), curve_cells(study, curves), needed_cells(study, curves),
+        over_optimisation_table(study), variant_table(study), curve_cells(study, curves),
+        needed_cells(study, curves), text_table(study),
     ]  # fmt: skip
     return [table for table in tables if table.rows]
 
@@ -140,6 +150,49 @@ def over_optimisation_table(study: PreferenceStudy) -> Table:
         f"{study.name}-few", columns, means.itertuples(),
         heading="Over-optimisation: few labels, small beta",
     )  # fmt: skip
+
+
+def variant_table(study: PreferenceStudy) -> Table:
+    """Return policies on reversed labels and with shaped rewards, means over seeds."""
+    rows = variant_rows(study.numbers)
+    columns = [
+        NAME,
+        Column("policy", "its reward model's labels, reversed share and shaping",
+               lambda row: text_cell(row.part)),
+        _number("KL", "nats per response", "response_kl"),
+        _number("gold", "on held-out prompts", "gold_reward"),
+        _number("proxy", "of its own reward model, log-odds", "proxy_reward"),
+        _number("win rate", "over the start", "win_rate", format_percent),
+        _number("words", "completed per response: what the bonus pays for", "completed_words"),
+    ]  # fmt: skip
+    return build_table(
+        f"{study.name}-variants", columns, rows.itertuples(), drop_empty=True,
+        heading="Reversed labels and shaped rewards",
+    )  # fmt: skip
+
+
+def text_table(study: PreferenceStudy) -> Table:
+    """Return what was written to a few held-out prompts."""
+
+    def writer(row: Any) -> str:
+        if row.kind == "best_of":
+            return f"best of {row.n:.0f}"
+        return "start" if row.update == 0 else row.part
+
+    rows = study.texts.assign(control=False)
+    columns = [
+        NAME,
+        Column(
+            "written by", "the start, a policy, or best of n", lambda row: text_cell(writer(row))
+        ),
+        Column("prompt", "held-out text", lambda row: words_cell(repr(row.prompt))),
+        Column("response", "", lambda row: words_cell(repr(row.text))),
+        _number("gold", "exact reward", "gold"),
+        _number("proxy", "log-odds", "proxy"),
+    ]
+    return build_table(
+        f"{study.name}-texts", columns, rows.itertuples(), drop_empty=True, folded="What is written"
+    )
 
 
 def curve_cells(study: PreferenceStudy, curves: pd.DataFrame) -> Table:

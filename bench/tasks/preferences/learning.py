@@ -16,9 +16,9 @@ from bench.records import store
 from bench.records.finished import FinishedRun
 from bench.records.metrics import Metric
 from bench.records.source import training_source
+from bench.tasks.preferences.label_facts import describe_labels, label_warnings
 from bench.tasks.preferences.part_store import PartStore
 from bench.tasks.preferences.parts import StagePart, list_parts
-from bench.tasks.preferences.people import describe_labels, label_warnings
 from bench.tasks.preferences.peoples_world import PeoplesWorld
 from bench.tasks.preferences.stage import PartFailed, Stage
 from bench.tasks.preferences.worlds import SimulatedWorld, World

@@ -47,6 +47,7 @@ class Look:
     gold: np.ndarray | None
     kl: np.ndarray
     k1: np.ndarray
+    words: np.ndarray | None = None  # completed words, repeats too
 
     def by_prompt(self, values: np.ndarray) -> np.ndarray:
         """Return values (B,) by prompt, (M, each)."""
@@ -54,11 +55,14 @@ class Look:
 
     def metrics(self, at: dict[str, float], start: "Look") -> Iterator[Metric]:
         """Yield the mean of each prompt as a sample, and shares of all responses."""
-        values = {"response_kl": self.kl, "response_k1": self.k1}
-        values |= {} if self.proxy is None else {"proxy_reward": self.proxy}
-        values |= {} if self.gold is None else {"gold_reward": self.gold}
-        values["response_length"] = self.responses.lengths.numpy()
+        values = {
+            "response_kl": self.kl, "response_k1": self.k1, "proxy_reward": self.proxy,
+            "gold_reward": self.gold, "response_length": self.responses.lengths.numpy(),
+            "completed_words": self.words,
+        }  # fmt: skip
         for name, numbers in values.items():
+            if numbers is None:
+                continue
             yield metric(name, _rounded(self.by_prompt(numbers).mean(axis=1)), at=at)
         if self.gold is not None and start.gold is not None:
             wins = win_rates(self.by_prompt(self.gold), start.by_prompt(start.gold))
@@ -105,7 +109,7 @@ class Examiner:
         kl = divergence(policy, self.base, responses).numpy()
         return Look(
             responses, len(self.world.look_prompts), proxy, self.world.gold_of(responses), kl,
-            self._sampled_kl(policy, responses),
+            self._sampled_kl(policy, responses), self.world.words_of(responses),
         )  # fmt: skip
 
     @torch.no_grad()
@@ -129,6 +133,18 @@ class Examiner:
         responses = write_looks(self.base, self.world, count, 1)
         seconds = time.process_time() - began
         return responses, float(responses.lengths.sum()) / max(seconds, 1e-9)
+
+
+def best_of_table(examiner: Examiner, reward: RewardModel) -> pd.DataFrame:
+    """Return the best of the most responses by the proxy for each held-out prompt, a row each."""
+    responses, _ = examiner.best_of_responses
+    proxy = reward.rewards(responses).view(len(examiner.world.look_prompts), -1)
+    first = torch.arange(len(proxy)) * proxy.shape[1]
+    best = responses.rows(first + proxy.argmax(dim=1))
+    world, nothing = examiner.world, np.zeros(len(best))
+    scored = proxy.amax(dim=1).numpy(), world.gold_of(best)
+    look = Look(best, len(proxy), *scored, nothing, nothing)
+    return look.table(world, 0).drop(columns=["kl", "update"]).assign(n=proxy.shape[1])
 
 
 def best_of_metrics(examiner: Examiner, reward: RewardModel) -> Iterator[Metric]:

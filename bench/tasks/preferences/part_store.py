@@ -69,6 +69,10 @@ class PartStore:
         write_json(self.folder(part) / "numbers.json", content | {"metrics": entries})
         (self.folder(part) / "training.pt").unlink(missing_ok=True)
 
+    def save_table(self, part: StagePart, table: "pd.DataFrame") -> None:
+        """Write the responses of a part."""
+        write_parquet(self.folder(part) / "looks.parquet", table)
+
     # --- a policy in training --------------------------------------------------------------------
 
     def log(self, part: StagePart, update: Update) -> None:
@@ -84,9 +88,8 @@ class PartStore:
         import pandas as pd
 
         folder = self.folder(part)
-        folder.mkdir(parents=True, exist_ok=True)
         earlier = [] if trainer.done == 0 else [pd.read_parquet(folder / "looks.parquet")]
-        write_parquet(folder / "looks.parquet", pd.concat([*earlier, table], ignore_index=True))
+        self.save_table(part, pd.concat([*earlier, table], ignore_index=True))
         seen = [one.as_json() for one in [*self._seen(part), *metrics]]
         write_torch(folder / "training.pt", {"trainer": trainer.state(), "metrics": seen})
 

@@ -8,7 +8,7 @@ from bench.config.schema import resolve_learning_rate
 from bench.model import LanguageModel
 from bench.records.metrics import Metric, metric
 from bench.tasks.preferences import label_curves
-from bench.tasks.preferences.looks import Examiner, best_of_metrics
+from bench.tasks.preferences.looks import Examiner, best_of_metrics, best_of_table
 from bench.tasks.preferences.part_store import PartStore
 from bench.tasks.preferences.parts import StagePart
 from bench.tasks.preferences.policies import PolicyDiverged
@@ -100,6 +100,7 @@ class Stage:
     def _best_of(self, part: StagePart) -> Iterator[Metric]:
         reward = self._usable_reward(part)
         self._require_prompts()
+        self.store.save_table(part, best_of_table(self.examiner, reward))
         yield from best_of_metrics(self.examiner, reward)
 
     def _require_prompts(self) -> None:

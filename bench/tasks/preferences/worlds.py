@@ -62,6 +62,13 @@ class World(ABC):
         gold = self.gold
         return None if gold is None else gold_scores(gold, responses, self.vocabulary)
 
+    def words_of(self, responses: Responses) -> np.ndarray | None:
+        """Return the words that each response completes, repeats too, (B,)."""
+        gold, decode = self.gold, self.vocabulary.decode_bytes
+        if gold is None:
+            return None
+        return np.array([float(gold.words(decode(row))) for row in token_rows(responses)])
+
 
 def gold_scores(gold: Gold, responses: Responses, vocabulary: Vocabulary) -> np.ndarray:
     """Return the gold rewards of responses, (B,)."""

@@ -7,7 +7,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from bench.config.errors import UserError
-from bench.tasks.preferences import people
+from bench.tasks.preferences import label_facts, people
 
 
 def write(path: Path, *rows: dict) -> Path:
@@ -66,9 +66,13 @@ def test_what_labels_are_worth(tmp_path: Path, snapshot: SnapshotAssertion) -> N
         row("p0", "short", "longer", annotator="b"),
         row("p1", "longer", "short", annotator="b"),
     ]
-    facts = people.describe_labels(people.read_labels(write(tmp_path / "a.jsonl", *rows)))
+    facts = label_facts.describe_labels(people.read_labels(write(tmp_path / "a.jsonl", *rows)))
     assert (facts.labels, facts.annotators, facts.repeated, facts.conflicts) == (32, 2, 2, 1)
     assert (facts.agreement.hits, facts.agreement.total) == (1, 2)
     assert facts.longer.hits == 31
-    assert people.Share(8, 10).interval == pytest.approx((0.4901625, 0.9433178), abs=1e-6)  # Wilson
-    assert "\n".join([*people.fact_lines(facts), *people.label_warnings(facts)]) == snapshot
+    assert label_facts.Share(8, 10).interval == pytest.approx(
+        (0.4901625, 0.9433178), abs=1e-6
+    )  # Wilson
+    assert (
+        "\n".join([*label_facts.fact_lines(facts), *label_facts.label_warnings(facts)]) == snapshot
+    )
