@@ -58,7 +58,9 @@ def main_table(view: View, means: pd.DataFrame) -> Table:
     columns = [
         Column("architecture", "one row per variant; seeds are averaged", _name),
         *_grouped("quality", _quality_columns(view, means) if view.quality else ()),
-        *_grouped("verdict", _verdict_columns(view) if view.verdicts is not None else ()),
+        *_grouped(
+            "verdict", _verdict_columns(view) if len(view.rows) > 1 and view.verdicts else ()
+        ),
         *_measured_columns(view),
         *_grouped("recipe", _recipe_columns(view)),
         *_grouped("tuning", _tuning_columns() if view.quality else ()),

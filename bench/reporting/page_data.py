@@ -53,15 +53,17 @@ def _plain(value: Any) -> Any:
 
 def row_table(views: Sequence[View], analysis: Analysis) -> pd.DataFrame:
     """Return each row of a view once: its names, its style, its training FLOPs per token."""
-    means = analysis.variants.means
-    flops = means["flops_per_token"] if "flops_per_token" in means else pd.Series(dtype=float)
-    tables = [
-        view.rows.assign(flops=flops.reindex(view.rows.index)) if view.quality else view.rows
-        for view in views
-    ]
+    tables = [view.rows.assign(flops=_training_flops(view, analysis)) for view in views]
     table = pd.concat(tables or [pd.DataFrame(columns=ROW_COLUMNS)]).drop_duplicates("key")
-    table["flops"] *= TRAINING_FLOPS_FACTOR
     return table.reindex(columns=ROW_COLUMNS)
+
+
+def _training_flops(view: View, analysis: Analysis) -> "float | pd.Series[float]":
+    """Return the FLOPs of training per token by row; of what was not trained nothing is drawn."""
+    means = analysis.variants.means
+    if not view.quality or "flops_per_token" not in means:
+        return math.nan
+    return TRAINING_FLOPS_FACTOR * means["flops_per_token"].reindex(view.rows.index)
 
 
 def measure_table(views: Sequence[View], means: pd.DataFrame) -> pd.DataFrame:

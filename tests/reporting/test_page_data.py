@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from bench.reporting import page_data
 from bench.reporting.curve_data import MAX_POINTS, curve_data
 from bench.reporting.header import page_title
 from bench.reporting.main_table import main_table
+from bench.reporting.page import render_page
 from bench.reporting.views import View, build_views
 from tests import fake_records
 
@@ -122,3 +124,18 @@ def test_the_title_says_what_was_compared(analysis: Analysis) -> None:
         page_title(analysis)
         == "7 architectures on python_docs, 800 k parameters, 1.02 M tokens, 3 seeds"
     )
+
+
+def test_what_was_only_measured_has_a_view_of_its_own(tmp_path: Path) -> None:
+    for arch in ("lstm", "gru"):
+        fake_records.write_measure(tmp_path, arch)
+    analysis = build(read_records(tmp_path))
+    (view,) = build_views(analysis)
+    assert (view.quality, set(view.rows["label"])) == ("", {"lstm", "gru"})
+    assert page_data.row_table([view], analysis)["flops"].isna().all()
+    measures = page_data.measure_table([view], analysis.variants.means)
+    assert (measures["metric"] == "train_tokens_per_second").sum() == 2
+    assert page_title(analysis) == "2 measured architectures"
+    page = render_page("suite", analysis)
+    assert 'id="side-by-side"' in page
+    assert 'id="curves"' not in page

@@ -337,7 +337,7 @@ function fitPanels(spec, width, state) {
   const names = Math.min(170, 8 + 6.6 * Math.max(...shownRows(state).map((row) => row.label.length), 4));
   const free = (width - names - 14) / count - number;
   spec.hconcat[0].layer[0].encoding.x.title = DATA.metrics[state.view.quality]?.title ?? "quality";
-  for (const panel of spec.hconcat) panel.width = Math.max(60, free);
+  for (const panel of spec.hconcat) panel.width = Math.max(60, Math.min(free, 260));
   if (free >= 60) return spec;
   const axis = spec.hconcat[0].layer[0].encoding.y.axis; // too narrow: one panel below another
   for (const panel of spec.hconcat) {
@@ -529,6 +529,7 @@ async function copy(text, button) {
 // --- start ---------------------------------------------------------------------------------------
 
 function update(changed = "") {
+  if (!DATA.views.length) return;
   const state = readState();
   if (SELECTORS.includes(changed)) state.view = currentView(state, changed);
   fillSelectors(state.view);
@@ -582,7 +583,7 @@ function applyTheme() {
 }
 
 function drawAll() {
-  return Promise.all(Object.keys(DATA.specs).map(draw));
+  return Promise.all(Object.keys(DATA.views.length ? DATA.specs : {}).map(draw));
 }
 
 function openTarget() {
@@ -615,37 +616,47 @@ function printLight() {
   drawAll();
   addEventListener("afterprint", () => {
     for (const fold of folds) fold.open = false;
-    applyTheme();
-    update();
-    drawAll();
+    changeTheme();
   }, { once: true });
 }
 
-function start() {
-  applyTheme();
-  addCopyButtons();
-  if (!DATA.views.length) return;
+function startFilter() {
   const query = new URLSearchParams(location.search);
   restore(query);
   applyTheme();
   fillSelectors(currentView(Object.fromEntries(query)));
   restore(query);
   update();
-  drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
-  addEventListener("change", onChange);
-  addEventListener("toggle", (event) => {
-    for (const box of event.target.querySelectorAll?.("[data-chart]") ?? []) if (!charts.has(box.dataset.chart)) draw(box.dataset.chart);
-  }, true);
-  addEventListener("hashchange", openTarget);
-  addEventListener("beforeprint", printLight);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { applyTheme(); update(); drawAll(); });
-  let resized;
-  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(drawAll, 200); });
   document.getElementById("show-all").addEventListener("click", (event) => {
     for (const field of fields("show")) field.checked = true;
     onChange(event);
   });
   document.getElementById("copy-link").addEventListener("click", (event) => copy(location.href, event.target));
+}
+
+/** Draw what is in a fold when it is opened for the first time. */
+function drawOpened({ target }) {
+  for (const { dataset } of target.querySelectorAll?.("[data-chart]") ?? []) if (!charts.has(dataset.chart)) draw(dataset.chart);
+}
+
+function changeTheme() {
+  applyTheme();
+  update();
+  drawAll();
+}
+
+function start() {
+  applyTheme();
+  addCopyButtons();
+  if (DATA.views.length) startFilter();
+  drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
+  addEventListener("change", onChange);
+  addEventListener("toggle", drawOpened, true);
+  addEventListener("hashchange", openTarget);
+  addEventListener("beforeprint", printLight);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changeTheme);
+  let resized;
+  addEventListener("resize", () => { clearTimeout(resized); resized = setTimeout(drawAll, 200); });
   openTarget();
 }
 
