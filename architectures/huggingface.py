@@ -34,6 +34,13 @@ def copied_parameters(model: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.detach().clone() for name, parameter in real}
 
 
+def declare_matrices(model: nn.Module) -> None:
+    """Declare the weights of transformers' Conv1D: a linear map, though no nn.Linear."""
+    for module in model.modules():
+        if isinstance(module, Conv1D):
+            vars(module)["parameter_kinds"] = {"weight": "matrix"}
+
+
 class HuggingFace(Backbone):
     """Wolf et al. 2020, arXiv:1910.03771: `model_type` names a family of `transformers.AutoModel`.
 
@@ -71,6 +78,7 @@ class HuggingFace(Backbone):
         self.refusal: str | None = None
         self.sizes: dict[tuple[int, int, torch.dtype], int] = {}
         self.own = copied_parameters(self.model)
+        declare_matrices(self.model)
 
     def forward(
         self, x: Tensor, state: CacheState | None = None, lengths: Tensor | None = None

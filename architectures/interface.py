@@ -36,6 +36,11 @@ class Backbone(nn.Module, ABC):
     The harness gives `width` (D) and `context`, the longest sequence to train on; every further
     keyword is a key of the architecture's YAML. A width that does not suit (not a multiple of the
     heads, say) raises ValueError: the harness then tries the next one.
+
+    Optimizers treat parameters by kind: matrices are weights of `nn.Linear` and recurrent cells,
+    tables of `nn.Embedding`; of the others, those of one axis are vectors (no weight decay), and
+    the rest kernels (not for Muon). Where that is wrong, the module that holds a parameter declares
+    it, as in `parameter_kinds = {"gates": "matrix"}`; the last two axes are then the matrix.
     """
 
     causal: bool  # True: the output at t depends on inputs up to t only

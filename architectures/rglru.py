@@ -1,6 +1,6 @@
 """Griffin's recurrence: a real-gated linear recurrent unit behind a short convolution."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,8 @@ class GatedRecurrence(nn.Module):
     blocks of (K, K), R = H·K. The first token of a text enters without the root, as in the
     authors' RecurrentGemma.
     """
+
+    parameter_kinds: ClassVar[dict[str, str]] = {"gates": "matrix"}
 
     def __init__(self, inner: int, heads: int) -> None:
         super().__init__()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,8 @@ class LowRank(nn.Module):
 
 class TimeMixing(nn.Module):
     """Mix (B, T, D); from the second layer on, values are mixed with those of the first."""
+
+    parameter_kinds: ClassVar[dict[str, str]] = {"shifts": "vector"}
 
     def __init__(self, sizes: RWKVSizes, kernels: Kernels, first: bool) -> None:
         super().__init__()

@@ -49,6 +49,7 @@ class TrainingSummary(NamedTuple):
     seconds: float
     tokens: int
     targets: float  # tokens with a loss
+    facts: dict[str, Any]  # what was decided on the way
     compile_seconds: float | None = None  # of compiling, or of choosing CUDA kernels, before it
 
 
@@ -61,13 +62,14 @@ def finalize(
     check_weights(objective, corpus, run, setup.settings)
     score = score_and_store(setup, corpus, run, folder)
     # the facts before the sample, which may run on other kernels
-    facts = {"objective": objective.name, "protocol": score.protocol, "part": corpus.scored}
-    facts |= run_facts(setup, run)
+    facts = run_facts(setup, run) | summary.facts
+    facts |= {"objective": objective.name, "protocol": score.protocol, "part": corpus.scored}
     if text := sample_text(objective, corpus, run):
         store.write_text(folder / "text.txt", text)
     store_saliency(setup, corpus, run, folder)
-    validation, vocabulary = corpus.parts["validation"], corpus.vocabulary
-    looks = evaluation.validation_bytes(objective, validation, vocabulary, run.size.context)
+    looks = evaluation.validation_bytes(
+        objective, corpus.parts["validation"], corpus.vocabulary, run.size.context
+    )
     metrics = [*score.metrics, *looks, *size_metrics(model, run), *cost_metrics(summary)]
     store.write_result(folder, "done", metrics=metrics, facts=facts)
     store.remove_training_state(folder)
@@ -187,6 +189,9 @@ def run_facts(setup: TrainSetup, run: Run) -> dict[str, Any]:
         facts["compile"] = settings.compile
     if run.train.ranks > 1:
         facts |= {"ranks": run.train.ranks, "sharding": run.train.sharding}
+    pieces = run.train.accumulate * run.train.ranks
+    if pieces > 1 and backbone.auxiliary() is not None:
+        facts["auxiliary_pieces"] = pieces
     if kernels := backbone.ran_on():
         facts["kernels"] = kernels
     return facts

@@ -14,11 +14,13 @@ from bench.system import signals
 from bench.training import (
     Checkpointer,
     LoggedStep,
+    OptimizerLike,
     Setup,
     StepEvent,
     TrainSetup,
     TrainState,
     build_optimizer,
+    muon_precision,
     train,
 )
 
@@ -48,9 +50,23 @@ def fit(
             if event.checkpoint_due:
                 store.flush_curve(folder)
                 checkpoints.save(event)
-    targets = sum(row.get("targets", math.nan) for row in store.read_curve(folder))
-    tokens = setup.blocks.tokens_seen(settings.steps)
-    return TrainingSummary(round(checkpoints.seconds(), 3), tokens, targets)
+    return TrainingSummary(
+        round(checkpoints.seconds(), 3),
+        setup.blocks.tokens_seen(settings.steps),
+        counted_targets(folder),
+        optimizer_facts(optimizer),
+    )
+
+
+def counted_targets(folder: Path) -> float:
+    """Return the tokens with a loss of all steps; NaN where the curve does not say."""
+    return sum(row.get("targets", math.nan) for row in store.read_curve(folder))
+
+
+def optimizer_facts(optimizer: OptimizerLike) -> dict[str, str]:
+    """Return what an optimizer decided on this machine: the precision of Muon."""
+    precision = muon_precision(optimizer)
+    return {"muon_precision": precision} if precision else {}
 
 
 def resume(checkpoints: Checkpointer) -> TrainState:

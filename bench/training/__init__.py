@@ -29,7 +29,8 @@ from bench.training.objective import (
     Trainable,
     build_objective,
 )
-from bench.training.optimizer import OptimizerLike, build_optimizer
+from bench.training.optimizer import OptimizerLike, build_optimizer, muon_precision
+from bench.training.parameter_kinds import parameter_kinds
 from bench.training.run_setup import (
     RANDOM_BATCHES,
     Setup,
@@ -76,6 +77,8 @@ __all__ = [
     "is_main_process",
     "load",
     "logits_nats",
+    "muon_precision",
+    "parameter_kinds",
     "precision_name",
     "read_run",
     "save_weights",

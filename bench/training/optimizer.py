@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.schema import OptimizerConfig
+from bench.training.muon import Muon
+from bench.training.parameter_kinds import Kind, parameter_kinds
 
 
 class OptimizerLike(Protocol):
@@ -59,33 +61,38 @@ class CombinedOptimizer:
 def build_optimizer(module: nn.Module, options: OptimizerConfig, rate: float) -> OptimizerLike:
     """Return the optimizer of a module's trainable parameters, of kind adamw or muon.
 
-    AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, fused; weight decay for matrices only. Muon:
-    Jordan et al. 2024, in the scale of Liu et al. 2025, arXiv:2502.16982, for the matrices that
-    are applied to vectors: embeddings (and so the head), convolutions and vectors use AdamW.
+    AdamW: Loshchilov & Hutter 2019, arXiv:1711.05101, fused; weight decay for all but vectors. Muon
+    for matrices (`parameter_kinds`): embeddings (and so the head), kernels and vectors use AdamW.
     """
-    trained = [p for p in module.parameters() if p.requires_grad]
-    if options.kind == "adamw":
-        return build_adamw(trained, options, rate)
-    tables = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
-    matrices = [p for p in trained if p.dim() == 2 and id(p) not in tables]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in trained if id(p) not in chosen]
-    parts: list[torch.optim.Optimizer] = []
-    if matrices:
-        decay, momentum = options.weight_decay, options.momentum
-        scale = "match_rms_adamw"
-        parts.append(torch.optim.Muon(matrices, rate, decay, momentum, adjust_lr_fn=scale))
-    if rest:
-        parts.append(build_adamw(rest, options, rate))
-    return CombinedOptimizer(parts)
+    kinds = parameter_kinds(module)
+    trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    matrices = [p for name, p in trained.items() if kinds[name] == "matrix"]
+    if options.kind == "adamw" or not matrices:
+        return build_adamw(trained, kinds, options, rate)
+    rest = {name: p for name, p in trained.items() if kinds[name] != "matrix"}
+    muon = Muon(matrices, rate, options.weight_decay, options.momentum)
+    return CombinedOptimizer([muon, *([build_adamw(rest, kinds, options, rate)] if rest else [])])
 
 
 def build_adamw(
-    parameters: Iterable[Tensor], options: OptimizerConfig, rate: float
+    parameters: Mapping[str, Tensor],
+    kinds: Mapping[str, Kind],
+    options: OptimizerConfig,
+    rate: float,
 ) -> torch.optim.AdamW:
-    """Return a fused AdamW with weight decay for matrices only."""
-    parameters, decay = list(parameters), options.weight_decay
-    matrices = {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": decay}
-    vectors = {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}
-    groups = [group for group in (matrices, vectors) if group["params"]]
+    """Return a fused AdamW with weight decay for all parameters but vectors."""
+    decayed = [p for name, p in parameters.items() if kinds[name] != "vector"]
+    vectors = [p for name, p in parameters.items() if kinds[name] == "vector"]
+    groups = [
+        {"params": group, "weight_decay": decay}
+        for group, decay in ((decayed, options.weight_decay), (vectors, 0.0))
+        if group
+    ]
     return torch.optim.AdamW(groups, lr=rate, betas=(options.beta1, options.beta2), fused=True)
+
+
+def muon_precision(optimizer: OptimizerLike) -> str:
+    """Return the precision in which Muon orthogonalises; empty for another optimizer."""
+    return next(
+        (group["precision"] for group in optimizer.param_groups if "precision" in group), ""
+    )

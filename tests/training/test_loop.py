@@ -28,6 +28,7 @@ from bench.training import (
     train,
 )
 from bench.training.optimizer import CombinedOptimizer
+from bench.training.parameter_kinds import parameter_kinds
 from bench.training.settings import seed_devices
 from tests.training.toy import ORIGIN, PatternBlocks, make, train_all
 
@@ -162,28 +163,14 @@ def test_looks_at_the_validation_part_are_spread_evenly_and_the_last_is_at_the_e
     assert looks[-1] == 100
 
 
-def test_weight_decay_is_for_matrices_only() -> None:
-    objective, adam, _ = make()
-    assert all(
-        (p.dim() >= 2) == (group["weight_decay"] > 0)
-        for group in adam.param_groups
-        for p in group["params"]
-    )
-    assert sum(len(group["params"]) for group in adam.param_groups) == len(
-        list(objective.parameters())
-    )
-
-
-def test_muon_takes_the_matrices_and_adamw_the_rest() -> None:
+def test_muon_and_adamw_share_the_parameters() -> None:
     objective, both, _ = make(kind="muon")
     assert isinstance(both, CombinedOptimizer)
     muon, adamw = (
         {id(p) for group in part.param_groups for p in group["params"]} for part in both.parts
     )
-    named = dict(objective.named_parameters())
-    assert {name for name, p in named.items() if id(p) in muon} == {
-        name for name, p in named.items() if p.dim() == 2 and "embedding" not in name
-    }
+    kinds, named = parameter_kinds(objective), dict(objective.named_parameters())
+    assert muon == {id(p) for name, p in named.items() if kinds[name] == "matrix"}
     assert muon | adamw == {id(p) for p in named.values()}
     assert not muon & adamw
 
