@@ -58,9 +58,7 @@ def main_table(view: View, means: pd.DataFrame) -> Table:
     columns = [
         Column("architecture", "one row per variant; seeds are averaged", _name),
         *_grouped("quality", _quality_columns(view, means) if view.quality else ()),
-        *_grouped(
-            "verdict", _verdict_columns(view) if len(view.rows) > 1 and view.verdicts else ()
-        ),
+        *_grouped("verdict", _verdict_columns(view) if view.verdicts else ()),
         *_measured_columns(view),
         *_grouped("recipe", _recipe_columns(view)),
         *_grouped("tuning", _tuning_columns() if view.quality else ()),
@@ -141,6 +139,8 @@ def _score(metric: str, row: Any) -> Cell:
 
 def _verdict_columns(view: View) -> Iterator[Column]:
     """Yield the verdict on each row and the reference; the script fills it for another one."""
+    if len(view.rows) < 2:
+        return
     pairs = {
         frozenset((pair.row, pair.other_row)): pair
         for pair in (view.verdicts.pairs.itertuples() if view.verdicts is not None else ())
