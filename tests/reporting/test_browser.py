@@ -41,8 +41,8 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def tab(browser: Any, address: str) -> Iterator[Any]:
-    """The page, ready; afterwards it has requested nothing and has said nothing."""
+def tab(browser: Any) -> Iterator[Any]:
+    """An empty tab; afterwards its page has requested nothing, written no message and opened no dialog."""
     tab = browser.new_page(viewport={"width": 1280, "height": 800})
     messages: list[str] = []
     tab.on("console", lambda message: messages.append(message.text))
@@ -55,10 +55,16 @@ def tab(browser: Any, address: str) -> Iterator[Any]:
             else None
         ),
     )
-    open_page(tab, address)
+    tab.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
     yield tab
     tab.close()
     assert messages == []
+
+
+@pytest.fixture
+def report(tab: Any, address: str) -> Any:
+    open_page(tab, address)
+    return tab
 
 
 def open_page(tab: Any, address: str) -> None:
@@ -73,106 +79,106 @@ def shown_rows(tab: Any) -> list[str]:
     )
 
 
-def test_the_filter_acts_on_charts_and_tables_and_is_in_the_address(tab: Any) -> None:
-    before = tab.locator(BARS).count()
+def test_the_filter_acts_on_charts_and_tables_and_is_in_the_address(report: Any) -> None:
+    before = report.locator(BARS).count()
     assert before == 6
-    assert "lstm" in shown_rows(tab)
-    tab.get_by_label("lstm", exact=True).uncheck()
-    assert tab.locator(BARS).count() == before - 1
-    assert tab.locator(LINES).count() == before - 1
-    assert "lstm" not in shown_rows(tab)
-    assert "uniform" in shown_rows(tab)  # a baseline is no architecture
-    tab.wait_for_function("location.search.includes('show=gru')")
-    rows = shown_rows(tab)
-    open_page(tab, tab.url)
-    assert shown_rows(tab) == rows
-    assert tab.locator(BARS).count() == before - 1
+    assert "lstm" in shown_rows(report)
+    report.get_by_label("lstm", exact=True).uncheck()
+    assert report.locator(BARS).count() == before - 1
+    assert report.locator(LINES).count() == before - 1
+    assert "lstm" not in shown_rows(report)
+    assert "uniform" in shown_rows(report)  # a baseline is no architecture
+    report.wait_for_function("location.search.includes('show=gru')")
+    rows = shown_rows(report)
+    open_page(report, report.url)
+    assert shown_rows(report) == rows
+    assert report.locator(BARS).count() == before - 1
 
 
-def test_choices_of_the_curves(tab: Any) -> None:
-    assert tab.locator(LINES).count() == 6
-    tab.locator("[name=seeds]").select_option("each")
-    tab.wait_for_function(f"document.querySelectorAll('{LINES}').length > 6")
-    assert tab.locator(LINES).count() == 18  # three seeds of each row
-    tab.locator("[name=over]").select_option("FLOPs")
-    tab.wait_for_function(
+def test_choices_of_the_curves(report: Any) -> None:
+    assert report.locator(LINES).count() == 6
+    report.locator("[name=seeds]").select_option("each")
+    report.wait_for_function(f"document.querySelectorAll('{LINES}').length > 6")
+    assert report.locator(LINES).count() == 18  # three seeds of each row
+    report.locator("[name=over]").select_option("FLOPs")
+    report.wait_for_function(
         "document.querySelector('[data-chart=curves]').textContent.includes('training FLOPs')"
     )
-    assert "seeds=each" in tab.url
-    assert "over=FLOPs" in tab.url
+    assert "seeds=each" in report.url
+    assert "over=FLOPs" in report.url
 
 
-def test_shift_and_wheel_zoom_and_a_plain_wheel_scrolls(tab: Any) -> None:
-    plot = tab.locator("[data-chart=curves]")
+def test_shift_and_wheel_zoom_and_a_plain_wheel_scrolls(report: Any) -> None:
+    plot = report.locator("[data-chart=curves]")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    report.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
     axis = "document.querySelector('[data-chart=curves] .role-axis-label').textContent"
-    before = tab.evaluate(axis)
-    tab.mouse.wheel(0, 120)
-    assert tab.evaluate(axis) == before
+    before = report.evaluate(axis)
+    report.mouse.wheel(0, 120)
+    assert report.evaluate(axis) == before
     box = plot.bounding_box()
-    tab.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
-    tab.keyboard.down("Shift")
-    tab.mouse.wheel(0, -400)
-    tab.wait_for_function(f"{axis} !== {before!r}")
-    tab.keyboard.up("Shift")
+    report.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
+    report.keyboard.down("Shift")
+    report.mouse.wheel(0, -400)
+    report.wait_for_function(f"{axis} !== {before!r}")
+    report.keyboard.up("Shift")
 
 
-def test_hovering_names_value_interval_and_ratio(tab: Any) -> None:
-    tab.locator("[data-chart=side-by-side] .mark-rect path").nth(1).hover()
-    text = tab.locator("#vg-tooltip-element").inner_text()
+def test_hovering_names_value_interval_and_ratio(report: Any) -> None:
+    report.locator("[data-chart=side-by-side] .mark-rect path").nth(1).hover()
+    text = report.locator("#vg-tooltip-element").inner_text()
     assert re.search(r"train tokens/s", text)
     assert re.search(r"95 % interval\s*[\d.]+ k to [\d.]+ k", text)
     assert "of lstm" in text
 
 
-def test_the_reference_row_changes_the_verdicts(tab: Any) -> None:
+def test_the_reference_row_changes_the_verdicts(report: Any) -> None:
     verdict = (
-        tab.locator(
-            "#table [data-view]:not([hidden]) tr", has=tab.locator("th[data-value=decoder]")
+        report.locator(
+            "#table [data-view]:not([hidden]) tr", has=report.locator("th[data-value=decoder]")
         )
         .locator("td.g-verdict")
         .first
     )
     assert verdict.inner_text().startswith("worse")
-    tab.locator("[name=reference]").select_option(label="classic")
+    report.locator("[name=reference]").select_option(label="classic")
     assert verdict.inner_text().startswith("better")
 
 
-def test_tables_sort_and_copy(tab: Any) -> None:
-    tab.locator("#table [data-view]:not([hidden]) th", has_text="train tokens/s").get_by_role(
+def test_tables_sort_and_copy(report: Any) -> None:
+    report.locator("#table [data-view]:not([hidden]) th", has_text="train tokens/s").get_by_role(
         "button"
     ).click()
-    rates = tab.eval_on_selector_all(
+    rates = report.eval_on_selector_all(
         "#table [data-view]:not([hidden]) tbody td:nth-child(8)",
         "cells => cells.map(cell => Number(cell.dataset.value)).filter(Number.isFinite)",
     )
     assert rates == sorted(rates)
-    tab.evaluate(
+    report.evaluate(
         "navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }"
     )
-    buttons = tab.locator("#table .copy").first
+    buttons = report.locator("#table .copy").first
     for name, start in (
         ("CSV", "architecture,"),
         ("Markdown", "| architecture |"),
         ("LaTeX", "\\begin{tabular}{lr"),
     ):
         buttons.get_by_role("button", name=name).click()
-        assert tab.evaluate("window.copied").startswith(start)
-        assert "lstm" in tab.evaluate("window.copied")
+        assert report.evaluate("window.copied").startswith(start)
+        assert "lstm" in report.evaluate("window.copied")
 
 
-def test_folds_open_by_their_link_and_in_print(tab: Any, address: str) -> None:
-    assert not tab.locator("#architectures > details").evaluate("fold => fold.open")
-    tab.goto(f"{address}#architectures")
-    tab.wait_for_function("document.querySelector('#architectures > details').open")
-    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert tab.evaluate(
+def test_folds_open_by_their_link_and_in_print(report: Any, address: str) -> None:
+    assert not report.locator("#architectures > details").evaluate("fold => fold.open")
+    report.goto(f"{address}#architectures")
+    report.wait_for_function("document.querySelector('#architectures > details').open")
+    report.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert report.evaluate(
         "[...document.querySelectorAll('section > details')].every(fold => fold.open)"
     )
-    tab.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert not tab.locator("#glossary > details").evaluate("fold => fold.open")
+    report.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert not report.locator("#glossary > details").evaluate("fold => fold.open")
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (390, "light")])
@@ -196,3 +202,24 @@ def test_without_scripts_every_table_is_there(browser: Any, address: str) -> Non
     assert tab.locator("#table table").count() == 2
     assert all(tab.locator("#table table").nth(n).is_visible() for n in range(2))
     context.close()
+
+
+def test_hostile_names_are_drawn_as_text(tab: Any, tmp_path: Path) -> None:
+    names = [
+        "<img src=x onerror=alert(1)>",
+        "</script><script>alert(2)",
+        "a" * 200,
+        "'\"${datum} é",
+    ]
+    root = tmp_path / "<b>suite"
+    for name in names:
+        arch = name.replace("/", "|")  # names are names of files
+        fake_records.write_run(root, arch, 0)
+        fake_records.write_measure(root, arch)
+    open_page(tab, reporting.make_report(root)[0].as_uri())
+    labels = tab.eval_on_selector_all(
+        "[data-chart=side-by-side] .role-axis-label text",
+        "labels => labels.map(label => label.textContent)",
+    )
+    assert "<img src=x onerror=alert(1)>" in labels
+    assert tab.locator("img, #table b").count() == 0
