@@ -66,11 +66,13 @@ def finish(sweep: Sweep) -> int:
 def measure_and_report(folders: dict[Path, Run], suite: Path) -> Path:
     """Measure finished runs, score the baselines of their texts, and write the report."""
     from bench import performance, reporting
+    from bench.tasks.finetuning.baselines import score_task_baselines
 
     finished = [run for folder, run in folders.items() if store.run_status(folder) == "done"]
     done = [run for run in finished if run.task.kind == NO_TASK]
     if done and done[0].measure.depth != "off":
         performance.measure_runs(done, suite, remeasure=False)
+    score_task_baselines(run for run in finished if run.task.kind != NO_TASK)
     score_baselines(suite, [run for folder, run in folders.items() if has_score(folder)])
     page, summary = reporting.make_report(suite, figures=reporting.DEFAULT_FORMATS)
     print(summary)

@@ -6,6 +6,7 @@ from bench.analysis.aggregate import VariantTables, aggregate_variants
 from bench.analysis.answer import Answer
 from bench.analysis.answers import build_answers
 from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
+from bench.analysis.fine_tuning import TaskTable, build_task_tables
 from bench.analysis.preferences import PreferenceStudy, build_studies
 from bench.analysis.scaling import ScalingStudy, scaling_studies
 from bench.analysis.session_builder import build_sessions
@@ -26,6 +27,7 @@ class Analysis:
     studies: list[ScalingStudy]
     answers: tuple[Answer, ...]  # of each comparison, in its order
     preferences: list[PreferenceStudy]  # the largest first
+    tasks: list[TaskTable]  # by name of the task
 
 
 def build(records: Records, target: float | None = None) -> Analysis:
@@ -39,5 +41,8 @@ def build(records: Records, target: float | None = None) -> Analysis:
     groups = build_groups(sessions, comparisons)
     answers = build_answers(comparisons, groups)
     studies = scaling_studies(variants)
-    learned = build_studies(records.preferences)
-    return Analysis(records, variants, sessions, comparisons, groups, studies, answers, learned)
+    return Analysis(
+        *(records, variants, sessions, comparisons, groups, studies, answers),
+        preferences=build_studies(records.preferences),
+        tasks=build_task_tables(records.tasks),
+    )

@@ -28,8 +28,8 @@ class TaskConfig:
     target: str = option("label", "column of the label, of the answer, or of the pair's worse text")
     examples: int = option(0, "training examples, a fixed nested sample; 0: all", (0, 10**9))
     start: str = choice(
-        "pretrained scratch self",
-        "weights to start from; self: pre-trained on the task's own training texts",
+        "pretrained scratch",
+        "weights to start from; scratch: the initial values that the run was trained from",
     )
     frozen: bool = option(False, "train the head alone, on the features of the trained model")
     pool: str = choice("mean last first max", "how hidden states become one vector per text")

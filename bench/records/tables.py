@@ -26,6 +26,7 @@ from bench.records.run_tables import (
 )
 from bench.records.selection import StoredRun, excluded_row, select_runs
 from bench.records.source import TRAINING, source_digests
+from bench.records.task_tables import TaskTables, read_tasks
 from bench.records.validation import baselines_error, calibration_error, search_error
 
 EXCLUDED_COLUMNS = "run status reason rerun".split()
@@ -67,6 +68,7 @@ class Records:
     baselines: list[dict[str, Any]]  # of each text and context
     searches: list[dict[str, Any]]  # learning-rate searches
     preferences: PreferenceTables  # what runs learned from preferences
+    tasks: TaskTables  # what runs were fine-tuned for
 
 
 def by_session_precedence(measures: pd.DataFrame) -> pd.DataFrame:
@@ -80,16 +82,16 @@ def by_session_precedence(measures: pd.DataFrame) -> pd.DataFrame:
 def read_records(root: Path) -> Records:
     """Read the records below results/<suite>."""
     selected, excluded = select_runs(root)
-    tables = [read_run(run) for run in selected]
+    tables = list(map(read_run, selected))
     excluded += _damaged_rows(selected, tables)
     runs = _run_table(tables)
     baselines, damaged_baselines = _valid_files(root, "references/*.json", baselines_error)
     searches, damaged_searches = _valid_files(root, "tune/searches/*.json", search_error)
-    preferences = read_preferences(root)
-    excluded += damaged_baselines + damaged_searches + preferences.excluded
+    later, not_counted = _read_later(root)
+    excluded += damaged_baselines + damaged_searches + not_counted
     return Records(
         runs=runs,
-        excluded=pd.DataFrame(excluded, columns=list(EXCLUDED_COLUMNS)),
+        excluded=pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS),
         values=_sample_table(_chain(tables, "values"), VALUE_COLUMNS),
         curves=_curve_table(tables, runs),
         documents=_concatenate(_chain(tables, "documents"), ["run", *DOCUMENT_COLUMNS]),
@@ -101,8 +103,15 @@ def read_records(root: Path) -> Records:
         checks=contract_results.read_contract_results(root),
         baselines=baselines,
         searches=searches,
-        preferences=preferences,
+        **later,
     )
+
+
+def _read_later(root: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return the tables of what starts from runs, and rows about what does not count of it."""
+    preferences, tasks = read_preferences(root), read_tasks(root)
+    excluded = preferences.excluded + tasks.excluded
+    return {"preferences": preferences, "tasks": tasks}, excluded
 
 
 def _damaged_rows(

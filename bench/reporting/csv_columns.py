@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis import preferences
+from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
 from bench.analysis.scaling_tables import LAW_COLUMNS, SCALING_COLUMNS
 from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe
 from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.tables import CURVE_COLUMNS
+from bench.records.task_tables import TASK_NUMBER_COLUMNS
 from bench.reporting.csv_help import HELP
 
 NAME_COLUMNS = ["row", "label", "control", "family"]  # of every file about rows
@@ -56,6 +58,8 @@ FILES = {
     "laws.csv": LAW_COLUMNS,
     "speeds.csv": SPEED_COLUMNS,
     "crossovers.csv": CROSSING_COLUMNS,
+    "tasks.csv": TASK_NUMBER_COLUMNS,
+    "task_verdicts.csv": TASK_VERDICT_COLUMNS,
     "preferences.csv": NUMBER_COLUMNS,
     "preference_verdicts.csv": PREFERENCE_VERDICT_COLUMNS,
     "columns.csv": ["file", "column", "unit", "better", "help"],

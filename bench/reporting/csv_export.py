@@ -9,6 +9,7 @@ import pandas as pd
 from bench.analysis.aggregate import summary_table
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
+from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
 from bench.analysis.preferences import PreferenceStudy
 from bench.analysis.scaling_tables import laws_table, scaling_table
 from bench.analysis.sessions import MeasuredSession
@@ -16,6 +17,7 @@ from bench.analysis.time_to_target import target_columns
 from bench.analysis.verdicts import Verdicts
 from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.store import write_parquet, write_text
+from bench.records.task_tables import TASK_NUMBER_COLUMNS
 from bench.reporting.csv_columns import (
     NAME_COLUMNS,
     PREFERENCE_VERDICT_COLUMNS,
@@ -57,8 +59,7 @@ def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "laws.csv": laws_table(analysis.studies),
         "speeds.csv": speeds_table(analysis.sessions, subjects),
         "crossovers.csv": crossovers_table(analysis.groups, subjects),
-        "preferences.csv": records.preferences.numbers.reindex(columns=NUMBER_COLUMNS),
-        "preference_verdicts.csv": preference_verdicts(analysis.preferences),
+        **_later_tables(analysis),
         "columns.csv": pd.DataFrame(csv_rows(), columns=CsvRow._fields),
     }
 
@@ -155,6 +156,19 @@ def references_table(parts: Sequence[Comparison]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     return table.rename(columns={"context": "sees"}).reindex(columns=REFERENCE_COLUMNS)
+
+
+def _later_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
+    """Return the tables of what starts from runs: fine-tuning, and learning from preferences."""
+    verdicts = [table.verdicts for table in analysis.tasks if len(table.verdicts)]
+    pairs = pd.concat(verdicts) if verdicts else pd.DataFrame()
+    learned = analysis.records.preferences.numbers
+    return {
+        "tasks.csv": analysis.records.tasks.numbers.reindex(columns=TASK_NUMBER_COLUMNS),
+        "task_verdicts.csv": pairs.reindex(columns=TASK_VERDICT_COLUMNS),
+        "preferences.csv": learned.reindex(columns=NUMBER_COLUMNS),
+        "preference_verdicts.csv": preference_verdicts(analysis.preferences),
+    }
 
 
 def preference_verdicts(studies: Sequence[PreferenceStudy]) -> pd.DataFrame:

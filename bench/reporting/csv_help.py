@@ -109,6 +109,15 @@ mean_low: Lower end of its 95 % interval.
 mean_high: Upper end of its 95 % interval.
 rounds: Rounds that both took part in.
 group: Digest of what stages share that may be compared: texts, labels, prompts, recipe.
+task: Name of the task.
+tasks.csv:kind: classification, generation or pairs.
+start: Weights that were fine-tuned: pretrained or scratch.
+examples: Training examples asked for; 0 is all of them.
+tasks.csv:value: The value; empty where the note says why there is none.
+adjusted: p-value corrected for all pairs of the table.
+task_verdicts.csv:first: Row with the better mean, whatever the verdict.
+task_verdicts.csv:second: The other row of the pair.
+task_verdicts.csv:difference: Difference of the means, in the unit of the metric.
 preferences.csv:part: Name of the reward model, policy or curve within the record.
 preferences.csv:kind: reward, policy, best_of or curve.
 method: rloo, ppo or dpo; of a label curve, how labels are chosen.

@@ -13,6 +13,7 @@ from bench.reporting.plots.regret_plots import regret_legend, regret_plots
 from bench.reporting.plots.scaling_plots import scaling_plots
 from bench.reporting.section import TEMPLATES, MakeSection, Section
 from bench.reporting.sections import facts
+from bench.reporting.sections.fine_tuning import fine_tuning_section
 from bench.reporting.sections.lookback import lookback_section
 from bench.reporting.sections.model_cards import cards_by_family
 from bench.reporting.sections.preferences import preferences
@@ -100,6 +101,6 @@ def machines(analysis: Analysis) -> Section | None:
 
 
 FOLDS: tuple[MakeSection, ...] = (
-    regrets, preferences, scaling, lookback_section, comparisons, tuning, speed, architectures,
-    failures, machines,
+    fine_tuning_section, regrets, preferences, scaling, lookback_section, comparisons, tuning,
+    speed, architectures, failures, machines,
 )  # fmt: skip

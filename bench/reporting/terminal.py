@@ -19,6 +19,7 @@ from bench.analysis.formatting import (
 )
 from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, PREFILL_RATE, TRAIN_RATE
 from bench.analysis.speed_groups import SpeedGroup
+from bench.analysis.task_answers import task_answers
 from bench.records.loading import UNREADABLE
 from bench.reporting.html_table import Table
 from bench.reporting.sections import trust
@@ -48,6 +49,7 @@ def terminal_text(analysis: Analysis) -> str:
     only_measured = analysis.variants.runs.empty
     blocks += [block for group in analysis.groups for block in _speed_blocks(group, only_measured)]
     blocks += ["\n".join(map(wrap_line, scaling_sentences(study))) for study in analysis.studies]
+    blocks += ["\n".join(map(wrap_line, task_answers(table))) for table in analysis.tasks]
     blocks.append("\n".join(_lines_without_result(analysis)))
     return "\n\n".join(filter(None, blocks))
 

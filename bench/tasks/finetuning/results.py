@@ -18,11 +18,11 @@ from bench.tasks.finetuning.answers import (
     answer_nats,
     decode_answers,
     likelihood_metrics,
-    text_metrics,
     turned,
 )
 from bench.tasks.finetuning.encoding import EncodedPart, encode_inputs
 from bench.tasks.finetuning.objectives import Classifier, build_task_objective
+from bench.tasks.finetuning.overlap import text_metrics
 from bench.tasks.finetuning.scores import (
     classification_scores,
     example_blocks,

@@ -1,0 +1,193 @@
+"""Compare fine-tuned runs: per task, with and without pre-training, against each other and others.
+
+Seeds and test examples are sampled; verdicts are those of `stats.pairwise_tests`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench import stats
+from bench.analysis.task_scores import ARMS, NONE, TaskScores
+from bench.records.metrics import describe
+from bench.records.task_tables import TaskTables
+from bench.stats import Groups, Interval, Numbers
+
+HEADLINES = {  # of each kind of task; a table per headline
+    "classification": ("label_accuracy",),
+    "generation": ("answer_bits_per_byte", "exact_match"),
+    "pairs": ("pair_accuracy",),
+}
+ROW_COLUMNS = (
+    "label arch encoder pretrained pretrained_half seeds scratch scratch_half scratch_seeds gain "
+    "gain_half no_better_than base_bits_per_byte pretraining_flops finetune_flops"
+).split()
+TASK_VERDICT_COLUMNS = (
+    "task examples metric first second difference half adjusted kind basis control sentence"
+).split()
+CONTROL_SUFFIX = " (again)"
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """The rows of one task, number of training examples and headline metric."""
+
+    task: str
+    kind: str
+    examples: int  # asked for; 0: all
+    trained_on: int  # training examples
+    metric: str
+    rows: pd.DataFrame  # a row per architecture, best first
+    baselines: pd.DataFrame  # name, note, value
+    verdicts: pd.DataFrame  # a row per pair, of the pre-trained arm
+    equal_order: bool  # the runs of each seed saw the same batches
+    recipe: str = ""  # in what it differs from other tables of the task
+
+    @property
+    def title(self) -> str:
+        """Return the task, and the number of training examples where it is not all of them."""
+        size = [f"{self.examples:,} examples"] if self.examples else []
+        return ", ".join([self.task, *size, *filter(None, [self.recipe])])
+
+
+def build_task_tables(tables: TaskTables) -> list[TaskTable]:
+    """Return a table for each group of runs that may be compared, and each headline metric."""
+    done = tables.runs[tables.runs["status"] == "done"]
+    labels = done["arch"] + np.where(done["control"], CONTROL_SUFFIX, "")
+    keys, recipes = ["task", "kind", "group", "examples"], _recipes(done)
+    return [
+        _build_table(TaskScores(runs, metric, tables), tables.baselines, recipes[group])
+        for (_, kind, group, _), runs in done.assign(label=labels).groupby(keys, sort=True)
+        for metric in HEADLINES.get(str(kind), ())
+    ]
+
+
+def _recipes(done: pd.DataFrame) -> dict[Any, str]:
+    """Return by group in what its recipe differs from those of other groups of the task."""
+    differences: dict[Any, str] = {}
+    for _, runs in done.groupby("task"):
+        firsts = runs.drop_duplicates("group").set_index("group")["recipe"]
+        keys = dict.fromkeys(key for recipe in firsts for key in recipe)
+        differing = [key for key in keys if len({str(one.get(key)) for one in firsts}) > 1]
+        for group, recipe in firsts.items():
+            differences[group] = ", ".join(f"{key}={recipe.get(key)}" for key in differing)
+    return differences
+
+
+def _build_table(scores: TaskScores, contents: Sequence[dict[str, Any]], recipe: str) -> TaskTable:
+    first = scores.runs.iloc[0]
+    baselines = _baselines(first, scores.metric, contents)
+    rows = [_row(label, scores, baselines) for label in dict.fromkeys(scores.runs["label"])]
+    table = pd.DataFrame(rows, columns=ROW_COLUMNS)
+    worth = scores.sign * table["pretrained"].fillna(table["scratch"])
+    orders = scores.runs.groupby("seed")["order_digest"].nunique()
+    return TaskTable(
+        *(first["task"], first["kind"], int(first["examples"])),
+        trained_on=int(first["trained_on"] or 0),
+        metric=scores.metric,
+        rows=table.loc[worth.sort_values(kind="stable").index].reset_index(drop=True),
+        baselines=baselines,
+        verdicts=_verdicts(scores),
+        equal_order=bool((orders <= 1).all()),
+        recipe=recipe,
+    )
+
+
+def _row(label: str, scores: TaskScores, baselines: pd.DataFrame) -> dict[str, Any]:
+    first = scores.runs[scores.runs["label"] == label].iloc[0]
+    row: dict[str, Any] = {"label": label, "arch": first["arch"], "encoder": first["encoder"]}
+    intervals = {start: scores.interval(label, start) for start in ARMS}
+    shown = next(filter(lambda one: one.basis, intervals.values()), NONE)
+    for name, interval in {**intervals, "gain": scores.gain(label)}.items():
+        row |= {name: interval.value, f"{name}_half": (interval.high - interval.low) / 2}
+    row |= _base_columns(label, scores)
+    return row | {"no_better_than": list(_not_beaten(shown, baselines, scores.sign))}
+
+
+def _base_columns(label: str, scores: TaskScores) -> dict[str, Any]:
+    """Return the seeds of both arms, and what pre-training cost and reached."""
+    counts = zip(("seeds", "scratch_seeds"), ARMS, strict=True)
+    columns: dict[str, Any] = {name: len(scores.seeds(label, start)) for name, start in counts}
+    base = scores.of(label, "pretrained")["base_bits_per_byte"].astype(float)
+    for name in ("pretraining_flops", "finetune_flops"):
+        columns[name] = scores.seeds(label, "pretrained", name).mean()
+    return columns | {"base_bits_per_byte": base.mean()}
+
+
+def _not_beaten(interval: Interval, baselines: pd.DataFrame, sign: float) -> Iterator[str]:
+    """Yield the baselines that are not worse than the whole interval."""
+    worst = interval.low if sign < 0 else interval.high
+    for name, value in zip(baselines["name"], baselines["value"], strict=True):
+        if not sign * (worst - value) < 0:
+            yield name
+
+
+def _baselines(
+    first: "pd.Series[Any]", metric: str, contents: Sequence[dict[str, Any]]
+) -> pd.DataFrame:
+    """Return the baselines of a task and number of examples that have the metric."""
+    names, rows = ("task", "data_digest", "examples"), []
+    for content in contents:
+        if all(content.get(name) == first[name] for name in names):
+            for line in content["lines"]:
+                values = {one["name"]: one["values"] for one in line["metrics"]}
+                if values.get(metric):
+                    rows.append((line["name"], line["note"], float(values[metric][0])))
+    return pd.DataFrame(rows, columns=["name", "note", "value"])
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+def _verdicts(scores: TaskScores) -> pd.DataFrame:
+    """Return the verdict on every pair of rows of the pre-trained arm."""
+    by_label = {label: scores.seeds(label, "pretrained") for label in scores.runs["label"].unique()}
+    labels = [label for label, seeds in by_label.items() if len(seeds)]
+    if len(labels) < 2:
+        return pd.DataFrame(columns=TASK_VERDICT_COLUMNS)
+    offset = 1.0 if scores.sign < 0 else 0.0  # a share of hits is judged by that of misses
+    seeds = [
+        np.asarray(offset + scores.sign * by_label[label], dtype=np.float64) for label in labels
+    ]
+    table = stats.pairwise_tests(*_groups(seeds, labels, scores), aa_pairs=_control_pairs(labels))
+    for end in ("first", "second"):
+        table[end] = [labels[place] for place in table[end]]
+    first = scores.runs.iloc[0]
+    table = table.assign(task=first["task"], examples=first["examples"], metric=scores.metric)
+    table["sentence"] = [verdict_text(pair) for pair in table.itertuples()]
+    return table[TASK_VERDICT_COLUMNS]
+
+
+def _control_pairs(labels: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the places of each row of the A/A control: (the row it repeats, its own)."""
+    originals = [label.removesuffix(CONTROL_SUFFIX) for label in labels]
+    return [
+        (labels.index(original), place)
+        for place, (label, original) in enumerate(zip(labels, originals, strict=True))
+        if label != original and original in labels
+    ]
+
+
+def _groups(seeds: list[Numbers], labels: list[str], scores: TaskScores) -> Groups:
+    units = [scores.units(label, "pretrained") for label in labels]
+    sizes = units[0][1]
+    if any(len(loss) != len(sizes) or not len(loss) for loss, _ in units):
+        return Groups(seeds, np.empty((len(seeds), 0)), np.empty(0))
+    return Groups(seeds, np.stack([loss for loss, _ in units]), sizes)
+
+
+def verdict_text(pair: Any) -> str:
+    """Return the verdict on a pair as a sentence."""
+    spec = describe(pair.metric)
+    scale, unit = (100, "points") if spec.unit == "share" else (1, spec.unit)
+    by = f"{scale * pair.difference:.3g} ± {scale * pair.half:.2g} {unit}"
+    if pair.kind == stats.BETTER:
+        return f"{pair.first} is better than {pair.second} by {by}"
+    if pair.kind == stats.ONE_SEED_DECIDES:
+        return f"{pair.first} is better than {pair.second} on average, but one seed decides"
+    if pair.kind == stats.NOT_DISTINGUISHABLE:
+        return f"{pair.first} and {pair.second} are not distinguishable ({by})"
+    return f"no verdict on {pair.first} and {pair.second}"

@@ -1,0 +1,104 @@
+"""Answer three questions about a task: best at it, gain of pre-training, encoder or decoder."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from bench.analysis.fine_tuning import TaskTable
+from bench.analysis.formatting import join_words
+from bench.records.metrics import describe
+
+
+def format_score(metric: str, value: float, half: float = math.nan) -> str:
+    """Return a value with half its interval: a share in percent, else in the metric's unit."""
+    spec = describe(metric)
+    scale, digits, unit = (100, 1, "%") if spec.unit == "share" else (1, 3, spec.unit)
+    interval = f" ± {scale * half:.{digits}f}" if math.isfinite(half) else ""
+    return f"{scale * value:.{digits}f}{interval} {unit}"
+
+
+def format_gain(metric: str, value: float, half: float) -> str:
+    """Return a difference with its sign and half its interval, a share in points."""
+    is_share = describe(metric).unit == "share"
+    scale, digits = (100, 1) if is_share else (1, 3)
+    interval = f" ± {scale * half:.{digits}f}" if math.isfinite(half) else ""
+    return f"{scale * value:+.{digits}f}{interval}"
+
+
+def task_answers(table: TaskTable) -> Iterator[str]:
+    """Yield a sentence for each question that the rows of a task can answer."""
+    rows = table.rows[table.rows["pretrained"].notna()]
+    rows = rows[~rows["label"].str.endswith(" (again)")]
+    if rows.empty:
+        return
+    yield _best(table, rows)
+    if beaten := _not_beaten(table, rows):
+        yield beaten
+    gains = rows[rows["gain"].notna()]
+    if len(gains):
+        yield _gains(table, gains)
+    if sentence := _encoder_or_decoder(table, rows):
+        yield sentence
+    if not table.equal_order:
+        yield "The order of the examples differs between runs of one seed: do not compare them."
+
+
+def _best(table: TaskTable, rows: pd.DataFrame) -> str:
+    best: Any = next(iter(rows.itertuples()))
+    score = format_score(table.metric, best.pretrained, best.pretrained_half)
+    sentence = f"Best at {table.title}: {best.label}, {describe(table.metric).title} {score}"
+    others = [str(label) for label in rows["label"] if label != best.label]
+    verdicts = [_pair(table, best.label, other) for other in others]
+    level = [
+        other
+        for other, pair in zip(others, verdicts, strict=True)
+        if pair is not None and pair.kind != "better"
+    ]
+    if not others:
+        return f"{sentence}, with nothing to compare it with."
+    if level:
+        return f"{sentence}; not distinguishable from {join_words(level)}."
+    return f"{sentence}; better than each of the others."
+
+
+def _pair(table: TaskTable, one: str, other: str) -> Any:
+    """Return the verdict on two rows; None where there is none."""
+    for pair in table.verdicts.itertuples():
+        if {pair.first, pair.second} == {one, other}:
+            return pair
+    return None
+
+
+def _not_beaten(table: TaskTable, rows: pd.DataFrame) -> str:
+    """Return which rows are no better than a baseline, by the best baseline of each."""
+    values = dict(zip(table.baselines["name"], table.baselines["value"], strict=True))
+    higher = describe(table.metric).better == "higher"
+    by_baseline: dict[str, list[str]] = {}
+    lines: Any = rows.itertuples()
+    for row in lines:
+        if row.no_better_than:
+            strongest = (max if higher else min)(row.no_better_than, key=values.__getitem__)
+            by_baseline.setdefault(strongest, []).append(row.label)
+    return " ".join(
+        f"No better than {name} ({format_score(table.metric, values[name])}): {join_words(labels)}."
+        for name, labels in by_baseline.items()
+    )
+
+
+def _gains(table: TaskTable, rows: pd.DataFrame) -> str:
+    unit = "points" if describe(table.metric).unit == "share" else describe(table.metric).unit
+    lines: Any = rows.sort_values("gain", ascending=False).itertuples()
+    gains = [f"{row.label} {format_gain(table.metric, row.gain, row.gain_half)}" for row in lines]
+    return f"Gain of pre-training over the same steps from scratch, in {unit}: {', '.join(gains)}."
+
+
+def _encoder_or_decoder(table: TaskTable, rows: pd.DataFrame) -> str:
+    """Return the verdict on the best encoder and the best causal model."""
+    labelled = rows[rows["encoder"].notna()]
+    best = labelled.drop_duplicates("encoder").set_index("encoder")["label"]
+    if len(best) < 2:
+        return ""
+    pair = _pair(table, str(best[True]), str(best[False]))
+    return f"Encoder or decoder: {pair.sentence}." if pair is not None else ""

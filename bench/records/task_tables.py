@@ -1,0 +1,157 @@
+"""Read fine-tuned runs as tidy tables. Imports no torch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bench.config.errors import UserError
+from bench.config.identity import digest
+from bench.config.schema import ControlConfig, is_control
+from bench.records.finished import open_finished
+from bench.records.loading import load_record, read_json
+from bench.records.run_tables import UNFINISHED
+from bench.records.selection import StoredRun, excluded_row, select_runs
+
+TASK_COLUMNS = (
+    "run folder arch task kind start examples seed control group status reason data_digest "
+    "order_digest base base_bits_per_byte encoder trained_on recipe"
+).split()
+TASK_NUMBER_COLUMNS = (
+    "run label arch task kind start examples seed control metric unit better value note"
+).split()
+EXAMPLE_COLUMNS = "run example digest hit nats bytes prediction".split()
+# what may differ between the rows of a table, and between tables of one task
+OWN_KEYS = {("train", "learning_rate"), ("task", "start"), ("task", "examples"), ("data", "cache")}
+STALE_BASE = "its base {} was trained again since, with other weights: fine-tune again"
+
+
+@dataclass(frozen=True)
+class TaskTables:
+    """What runs were fine-tuned for."""
+
+    runs: pd.DataFrame  # a row per record that counts
+    numbers: pd.DataFrame  # a row per number of a finished one
+    examples: pd.DataFrame  # a row per scored test example of a finished one
+    baselines: list[dict[str, Any]]  # of each task and number of training examples
+    excluded: list[dict[str, str]]  # records that do not count
+
+
+def read_tasks(root: Path) -> TaskTables:
+    """Read the records below results/<suite>/tasks; those of replaced bases do not count."""
+    selected, excluded = select_runs(root, "tasks")
+    rows, numbers, examples = [], list[dict[str, Any]](), []
+    for run in selected:
+        row = _task_row(run)
+        if row["status"] == "done" and (reason := _replaced_base(run)):
+            excluded.append(excluded_row(run, "stale", reason))
+            continue
+        if row["status"] not in ("done", "skipped"):
+            excluded.append(excluded_row(run, row["status"], row["reason"] or UNFINISHED))
+        rows.append(row)
+        numbers += _number_rows(run, row)
+        examples += _examples(run)
+    return TaskTables(
+        pd.DataFrame(rows, columns=TASK_COLUMNS),
+        pd.DataFrame(numbers, columns=TASK_NUMBER_COLUMNS),
+        pd.concat(examples, ignore_index=True)
+        if examples
+        else pd.DataFrame(columns=EXAMPLE_COLUMNS),
+        list(_read_baselines(root)),
+        excluded,
+    )
+
+
+def _task_row(run: StoredRun) -> dict[str, Any]:
+    config, record = run.record.config, run.record
+    task, arch, result = config["task"], config["names"]["arch"], record.result
+    control = ControlConfig(**(config.get("control") or {}))
+    digests = record.provenance.get("digests") or {}
+    return {
+        "run": run.folder.name,
+        "folder": str(run.folder),
+        "arch": arch,
+        "task": config["names"]["task"],
+        **{key: task[key] for key in ("kind", "start", "examples")},
+        "seed": config["seed"],
+        "control": is_control(control, arch, config["seed"]),
+        "recipe": _recipe(config),
+        "group": digest([_recipe(config), digests.get("data")]),
+        "status": record.status,
+        "reason": result.get("reason") or record.reason,
+        **{f"{name}_digest": digests.get(name) or "" for name in ("data", "order")},
+        "trained_on": ((result.get("facts") or {}).get("examples") or {}).get("train"),
+        **_base_result(run),
+    }
+
+
+def _recipe(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what has to be equal for fine-tuned runs to be compared, by dotted key."""
+    return {
+        f"{group}.{key}": value
+        for group in ("task", "size", "data", "train", "optimizer")
+        for key, value in config[group].items()
+        if (group, key) not in OWN_KEYS
+    }
+
+
+def _bases(run: StoredRun) -> dict[str, Any]:
+    return (run.record.provenance.get("bases") or {}).get("base") or {}
+
+
+def _base_result(run: StoredRun) -> dict[str, Any]:
+    """Return the name, bits per byte and kind of the run that a fine-tuning starts from."""
+    base = _bases(run)
+    if not base:
+        return {"base": "", "base_bits_per_byte": None, "encoder": None}
+    result = load_record(Path(base["folder"])).result
+    values = {one["name"]: one["values"] for one in result.get("metrics") or []}
+    objective = str((result.get("facts") or {}).get("objective", ""))
+    bits = values.get("bits_per_byte") or values.get("left_to_right_bits_per_byte") or [None]
+    return {
+        "base": base["run"],
+        "base_bits_per_byte": bits[0],
+        "encoder": objective.startswith("masked") if objective else None,
+    }
+
+
+def _replaced_base(run: StoredRun) -> str:
+    """Return why a fine-tuning no longer counts: its base has other weights now."""
+    base = _bases(run)
+    if not base:
+        return ""
+    try:
+        current = open_finished(Path(base["folder"])).weights_sha256
+    except UserError:  # the folder was moved or its weights removed: nothing is known against it
+        return ""
+    return "" if current == base["weights"] else STALE_BASE.format(base["run"])
+
+
+def _number_rows(run: StoredRun, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if row["status"] != "done":
+        return
+    keys = {name: row[name] for name in TASK_NUMBER_COLUMNS if name in row}
+    for entry in run.record.result["metrics"]:
+        about = {name: entry.get(name) or "" for name in ("unit", "better", "note")}
+        for value in entry["values"] or [None]:
+            yield {**keys, "label": row["arch"], "metric": entry["name"], **about, "value": value}
+
+
+def _examples(run: StoredRun) -> list[pd.DataFrame]:
+    """Return the scored examples of a run, where they can be read."""
+    if run.record.status != "done":
+        return []
+    try:
+        table = pd.read_parquet(run.folder / "examples.parquet")
+    except (OSError, ValueError):
+        return []
+    return [table.assign(run=run.folder.name).reindex(columns=EXAMPLE_COLUMNS)]
+
+
+def _read_baselines(root: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted((root / "references" / "tasks").glob("*.json")):
+        content = read_json(path)
+        if isinstance(content, dict) and isinstance(content.get("lines"), list):
+            yield content
