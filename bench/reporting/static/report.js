@@ -33,9 +33,9 @@ function measure(key, metric, session) {
 
 function short(value) {
   if (value === null || value === undefined) return "—";
-  const units = [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3], ["", 1e-3], ["m", 1e-3]];
+  const units = [[" T", 1e12], [" G", 1e9], [" M", 1e6], [" k", 1e3]];
   const [unit, scale] = units.find(([, least]) => Math.abs(value) >= least) ?? ["", 1];
-  return `${Number((value / (unit === "" ? 1 : scale)).toPrecision(4))}${unit && ` ${unit}`}`;
+  return Number((value / scale).toPrecision(4)) + unit;
 }
 
 // --- state ---------------------------------------------------------------------------------------
