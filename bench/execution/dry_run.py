@@ -1,6 +1,5 @@
 """Forecast what a command would run and cost, without running it: `dry=true`."""
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -8,24 +7,20 @@ from dataclasses import replace
 import pandas as pd
 import torch
 
-from architectures.interface import Unsupported
 from bench import data, planning
 from bench.cli.sweep import Sweep
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
-from bench.evaluation.suite import check_protocol_supported
+from bench.execution.model_size import model_size
 from bench.execution.preflight import json_key, required_disk_bytes, validate
 from bench.execution.train_sweep import trial_sweep
-from bench.model import LanguageModel, sizing
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.planning.planned import plan
 from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
-from bench.training import setup
 
-logger = logging.getLogger(__name__)
 PEAK_SHARE = 0.35  # of the peak of matrix products that small models reach in training
 
 
@@ -49,9 +44,7 @@ def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, objec
     """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
     rates, peak = measured_rates(sweep.folder), PEAK_SHARE * peak_flops()
     corpora: dict[str, data.Corpus] = {}
-    for number, run in enumerate(runs, 1):
-        if len(runs) > 1:
-            logger.info(f"looking at run {number} of {len(runs)}: {run_name(run)}")
+    for run in runs:
         try:
             if (key := json_key(run.data)) not in corpora:
                 corpora[key] = data.prepare(run.data, run.names["data"])
@@ -91,38 +84,27 @@ def forecast_row(
     run: Run, corpus: data.Corpus, rate: TrainingRate | None, peak: float, remote: bool
 ) -> dict[str, object]:
     """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
-    try:
-        model = build_checked_model(run, corpus, remote)
-        forward = model.flops(run.size.context)
-    except Unsupported as reason:
-        return {"run": run_name(run), "note": f"will be skipped: {reason}"}
-    parameters = sizing.count_parameters(model)["parameters"]
+    size = model_size(elsewhere(run) if remote else run, corpus)
+    if size.unsupported:
+        return {"run": run_name(run), "note": f"will be skipped: {size.unsupported}"}
     tokens = _training_tokens(run)
-    flops = TRAINING_FLOPS_FACTOR * forward * tokens
+    flops = TRAINING_FLOPS_FACTOR * size.flops_per_token * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / peak
     folder, needed = store.select_folder(run, data_digest=corpus.digest)
     estimated = "" if rate else "time estimated from FLOPs"
     return {
         "run": run_name(run),
-        "width": model.backbone.width,
-        "parameters": f"{parameters:,}",
+        "width": size.width,
+        "parameters": f"{size.parameters:,}",
         "steps": f"{run.train.steps:,}",
         "tokens": f"{tokens:,}",
         "flops": f"{flops:.3g}",
         "minutes": round(seconds / 60, 1) * needed,
-        "disk_bytes": f"{4 * parameters * needed:,}",
+        "disk_bytes": f"{4 * size.parameters * needed:,}",
         "note": estimated if needed else f"{store.run_status(folder)} before",
     }
 
 
-def build_checked_model(run: Run, corpus: data.Corpus, remote: bool) -> LanguageModel:
-    """Return the model of a run after all checks before training. Raises UserError, Unsupported.
-
-    `remote`: it runs on another machine, whose devices and compilers are unknown.
-    """
-    if remote:
-        elsewhere = replace(run.train, device="auto", precision="auto", compile="none")
-        run = replace(run, train=elsewhere)
-    model = setup(run, corpus).model
-    check_protocol_supported(model, run, corpus)
-    return model
+def elsewhere(run: Run) -> Run:
+    """Return a run without what depends on the machine, for one with unknown devices."""
+    return replace(run, train=replace(run.train, device="auto", precision="auto", compile="none"))

@@ -217,7 +217,7 @@ def run_session(
     others go on; a session that is interrupted is recorded as stopped.
     """
     with exclusive_session():
-        if not remeasure and not needs_measuring(runs, results, options):
+        if not remeasure and not needs_measuring(runs, results, options, vocabularies):
             return None
         entries, starts = make_entries(runs, vocabularies, options), list[int]()
         context: dict[str, Any] = {"before": host_state.read_host_state(), "process_starts": starts}

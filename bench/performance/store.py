@@ -27,10 +27,13 @@ def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
     return key | {"digest": digest(key)}
 
 
-def needs_measuring(runs: Sequence[Run], folder: Path, options: MeasureConfig) -> bool:
+def needs_measuring(
+    runs: Sequence[Run], folder: Path, options: MeasureConfig, vocabularies: Mapping[str, int]
+) -> bool:
     """Return whether no session below the suite's `folder` holds all of `runs`.
 
-    Only a completed session of this machine with the same options and source counts.
+    Only a completed session of this machine with the same options and source counts, and a workload
+    only with the vocabulary that it has now, as the file of a tokenizer or text may have changed.
     """
     if options.depth == "off" or not runs:
         return False
@@ -41,7 +44,9 @@ def needs_measuring(runs: Sequence[Run], folder: Path, options: MeasureConfig) -
         stopped = (subject.get("surroundings") or {}).get("stopped")
         if stopped or subject.get("twin") or subject["machine"] != host.machine_digest():
             continue
-        if result["status"] in ("done", "skipped"):
+        vocabulary = (subject.get("facts") or {}).get("vocabulary")
+        changed = vocabulary and vocabulary != vocabularies.get(subject["subject"], vocabulary)
+        if result["status"] in ("done", "skipped") and not changed:
             protocol = str((subject.get("protocol") or {}).get("digest"))
             sessions.setdefault(path.parent.parent, set()).add((subject["subject"], protocol))
     return not any(wanted <= measured for measured in sessions.values())

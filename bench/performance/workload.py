@@ -192,6 +192,7 @@ class Workload:
             state_bytes = str(error)
         return {
             "width": self.model.backbone.width,
+            "vocabulary": self.vocabulary,
             **count_parameters(self.model),
             "flops_per_token": self.model.flops(self.context),
             "unchecked_flops_per_token": self.model.backbone.unchecked_flops(self.context),

@@ -35,6 +35,7 @@ from bench.training.run_setup import (
     RANDOM_BATCHES,
     Setup,
     TrainSetup,
+    resolve_inputs,
     setup,
     setup_on_random_tokens,
 )
@@ -81,6 +82,7 @@ __all__ = [
     "parameter_kinds",
     "precision_name",
     "read_run",
+    "resolve_inputs",
     "save_weights",
     "set_matmul_precision",
     "setup",

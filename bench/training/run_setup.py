@@ -50,15 +50,23 @@ def setup(run: Run, corpus: Corpus) -> Setup:
 
     Raise UserError where the run cannot start, Unsupported where the architecture cannot do it.
     """
-    settings = _settings(run)
+    settings, blocks = resolve_inputs(run, corpus)
     group = join_process_group(settings.device, run.train.sharding)
-    corpus.check(run.size.context)
     model = build_sized_model(run, corpus.vocabulary.size, settings.device)
     check_before_training(model)
     objective = build_objective(run.objective, model)
-    part = corpus.parts["train"]
-    blocks = Blocks(part.tokens, run.size.context, run.train.batch, run.seed, part.loss_mask)
     return Setup(model, objective, blocks, replace(settings, group=group))
+
+
+def resolve_inputs(run: Run, corpus: Corpus) -> tuple[TrainSettings, Blocks]:
+    """Return the settings and the blocks of a run.
+
+    Raise UserError for a device or compiler that this machine lacks, and for too little text.
+    """
+    settings, part = _settings(run), corpus.parts["train"]
+    corpus.check(run.size.context)
+    blocks = Blocks(part.tokens, run.size.context, run.train.batch, run.seed, part.loss_mask)
+    return settings, blocks
 
 
 def setup_on_random_tokens(run: Run, vocabulary: int, context: int = 0, batch: int = 0) -> Setup:
