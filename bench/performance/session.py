@@ -225,8 +225,10 @@ def run_session(
         try:
             measure_all(entries, starts)
             logger.info("measuring: reference models of known cost")
-            threads, device = runs[0].threads, runs[0].train.device
-            calibration = calibrate(threads, options.limit_seconds, True, device).as_json()
+            first = runs[0]
+            calibration = calibrate(
+                first.threads, options.limit_seconds, True, first.train.device
+            ).as_json()
         except KeyboardInterrupt:
             if any(entry.samples.windows.get("train") for entry in entries):
                 folder = write_session(entries, results, options, context | {"stopped": True}, {})

@@ -28,12 +28,15 @@ def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
 
 
 def needs_measuring(
-    runs: Sequence[Run], folder: Path, options: MeasureConfig, vocabularies: Mapping[str, int]
+    runs: Sequence[Run],
+    folder: Path,
+    options: MeasureConfig,
+    vocabularies: Mapping[str, int] | None = None,
 ) -> bool:
     """Return whether no session below the suite's `folder` holds all of `runs`.
 
     Only a completed session of this machine with the same options and source counts, and a workload
-    only with the vocabulary that it has now, as the file of a tokenizer or text may have changed.
+    with the size of its vocabulary in `vocabularies`: the file of a tokenizer may have changed.
     """
     if options.depth == "off" or not runs:
         return False
@@ -41,15 +44,19 @@ def needs_measuring(
     sessions: dict[Path, set[tuple[str, str]]] = {}
     for path in folder.glob("measure/*/*/subject.json"):
         subject, result, _ = load_measurement(path.parent)
-        stopped = (subject.get("surroundings") or {}).get("stopped")
-        if stopped or subject.get("twin") or subject["machine"] != host.machine_digest():
-            continue
-        vocabulary = (subject.get("facts") or {}).get("vocabulary")
-        changed = vocabulary and vocabulary != vocabularies.get(subject["subject"], vocabulary)
-        if result["status"] in ("done", "skipped") and not changed:
+        if result["status"] in ("done", "skipped") and _counts(subject, vocabularies or {}):
             protocol = str((subject.get("protocol") or {}).get("digest"))
             sessions.setdefault(path.parent.parent, set()).add((subject["subject"], protocol))
     return not any(wanted <= measured for measured in sessions.values())
+
+
+def _counts(subject: Mapping[str, Any], vocabularies: Mapping[str, int]) -> bool:
+    """Return whether a measurement is of this machine, complete, and of the vocabulary now."""
+    stopped = (subject.get("surroundings") or {}).get("stopped")
+    if stopped or subject.get("twin") or subject["machine"] != host.machine_digest():
+        return False
+    measured = (subject.get("facts") or {}).get("vocabulary")  # older records do not have it
+    return measured in (None, vocabularies.get(subject["subject"], measured))
 
 
 def _new_folder(results: Path) -> Path:

@@ -63,14 +63,13 @@ def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
     A run that cannot be built stays unchanged: its own record says why. Raise UserError before
     any training.
     """
+    planned = {plan_path(run): run for run in reversed(runs) if run.train.match != "tokens"}
     unplanned = {
-        plan_path(run): run
-        for run in reversed(runs)
-        if run.train.match != "tokens" and not apply_plan(run).train.planned
+        path: run
+        for path, run in planned.items()
+        if not apply_plan(run).train.planned or _has_other_vocabulary(path, run)
     }
-    rates = {}
-    if any(run.train.match == "seconds" for run in unplanned.values()):
-        rates = measured_rates(Path(runs[0].results) / runs[0].suite)
+    rates = _rates_for(list(unplanned.values()))
     plans = {path: _make_plan(run, rates) for path, run in unplanned.items()}
     new = {path: plan for path, plan in plans.items() if plan is not None}
     for path, plan in new.items() if keep else ():
@@ -80,6 +79,23 @@ def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
         _with_steps(run, new[path]["steps"]) if (path := plan_path(run)) in new else apply_plan(run)
         for run in runs
     ]
+
+
+def _rates_for(runs: Sequence[Run]) -> dict[str, TrainingRate]:
+    """Return the measured rates of the runs' suite where any of them needs one."""
+    if not any(run.train.match == "seconds" for run in runs):
+        return {}
+    return measured_rates(Path(runs[0].results) / runs[0].suite)
+
+
+def _has_other_vocabulary(path: Path, run: Run) -> bool:
+    """Return whether a plan counted FLOPs of another vocabulary than that of the data as it is."""
+    from bench import data
+
+    counted = store.read_json(path).get("vocabulary")
+    if counted is None:
+        return False
+    return bool(counted != data.prepare(run.data, run.names["data"]).vocabulary.size)
 
 
 def _make_plan(run: Run, rates: Mapping[str, TrainingRate]) -> dict[str, Any] | None:
@@ -116,10 +132,12 @@ def _step_cost(run: Run, rates: Mapping[str, TrainingRate]) -> tuple[float, dict
         rate = _require_rate(run, rates)
         basis = rate._asdict() | {"machine": host.machine_digest()}
         return tokens / rate.tokens_per_second, basis
-    forward = flops_per_token(run)
-    if forward is None:
+    priced = flops_per_token(run)
+    if priced is None:
         return None
-    return TRAINING_FLOPS_FACTOR * forward * tokens, {"forward_flops_per_token": forward}
+    forward, vocabulary = priced
+    basis = {"forward_flops_per_token": forward, "vocabulary": vocabulary}
+    return TRAINING_FLOPS_FACTOR * forward * tokens, basis
 
 
 def _require_rate(run: Run, rates: Mapping[str, TrainingRate]) -> TrainingRate:
@@ -134,8 +152,8 @@ def _require_rate(run: Run, rates: Mapping[str, TrainingRate]) -> TrainingRate:
     return rate
 
 
-def flops_per_token(run: Run) -> float | None:
-    """Return forward FLOPs per token by formula; None where the budget has no width."""
+def flops_per_token(run: Run) -> tuple[float, int] | None:
+    """Return forward FLOPs per token by formula, and the vocabulary; None without a width."""
     from architectures.interface import Unsupported
     from bench import data, model
 
@@ -145,7 +163,7 @@ def flops_per_token(run: Run) -> float | None:
     except (model.ModelBuildError, Unsupported):
         return None
     network = model.build_on_meta(run.arch, width, run.size.context, vocabulary)
-    return network.flops(run.size.context)
+    return network.flops(run.size.context), vocabulary
 
 
 def measured_rates(root: Path) -> dict[str, TrainingRate]:

@@ -8,6 +8,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from bench.cli.compose import compose_sweep
+from bench.cli.composer import Composer
 from bench.cli.launch import launch
 from bench.cli.sweep import Sweep
 from bench.execution.hydra_task import HydraTask
@@ -46,6 +47,25 @@ def test_a_launcher_runs_what_was_composed_and_the_control_in_one_batch(
     runs = [("bigram", 0), ("gru", 0), ("gru", 7), ("gru", 8)]
     assert [(run.names["arch"], run.seed) for run in sweep.runs] == runs
     assert launched(sweep, monkeypatch, tmp_path) == runs
+
+
+def test_seeds_of_one_run_are_composed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["arch=bigram,gru", "train.steps=7"]
+    alone = [
+        compose_sweep([f"arch={arch}", f"seed={seed}", "train.steps=7"]).runs[0]
+        for arch in ("bigram", "gru")
+        for seed in range(3)
+    ]
+    composed, compose = list[list[str]](), Composer._compose
+    monkeypatch.setattr(
+        Composer, "_compose", lambda self, *call: composed.append(call[0]) or compose(self, *call)
+    )
+    runs = compose_sweep([*words, "seed=0,1,2", "-m"]).runs
+    assert runs == alone
+    assert len(composed) == 1 + 2
+    assert runs[0].train is not runs[1].train
+    used = compose_sweep(["seed=4,5", "train.warmup=${seed}", "-m"]).runs
+    assert [run.train.warmup for run in used] == [4, 5]
 
 
 def test_batches_are_as_large_as_the_sweeper_says(

@@ -184,6 +184,9 @@ def test_measuring_is_needed_unless_one_session_holds_all(
 ) -> None:
     done = [make_run("Sum"), make_run("Encoder")]
     assert not needs_measuring(done, suite, OPTIONS)
+    same, other = ({workload_id(run): size for run in done} for size in (30, 31))
+    assert not needs_measuring(done, suite, OPTIONS, same)
+    assert needs_measuring(done, suite, OPTIONS, other)
     assert needs_measuring(done, suite, replace(OPTIONS, rounds=6))
     assert needs_measuring([replace(done[0], threads=2)], suite, OPTIONS)
     assert needs_measuring([*done, make_run("Hangs")], suite, OPTIONS)

@@ -148,6 +148,8 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     )  # however it was planned
     with pytest.raises(UserError, match="holds no plan"):
         plans.require_plan(first)
+    plans.plan_path(first).write_text(json.dumps(content | {"steps": 7, "vocabulary": 300}))
+    assert plans.plan_runs([first]) == [made]  # the tokenizer's file has changed since
     plans.require_plan(made)
 
 
