@@ -519,7 +519,7 @@ def test_report_imports_no_torch_and_names_no_architecture() -> None:
 
 
 @pytest.mark.slow
-def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(
+def test_a_report_over_a_thousand_records_costs_at_most_eight_processor_seconds(
     tmp_path: Path,
 ) -> None:
     """1,000 runs of 168 variants, and a sitting of full depth. Processor time: it does not depend on who else is at work."""
@@ -537,4 +537,4 @@ def test_a_report_over_a_thousand_records_costs_at_most_ten_processor_seconds(
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert done.returncode == 0, done.stderr
     print(f"{spent:.1f} processor seconds")
-    assert spent <= 10
+    assert spent <= 8
