@@ -8,7 +8,7 @@ from bench.reporting.charts.loss_curves import loss_curves
 from bench.reporting.charts.side_by_side import side_by_side
 from bench.reporting.charts.tradeoff import tradeoff
 from bench.reporting.charts.verdict_matrix import verdict_matrix
-from bench.reporting.main_table import GROUPS, main_table
+from bench.reporting.main_table import COLUMN_HELP, GROUPS, main_table
 from bench.reporting.page_data import BATCHED
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.views import View
@@ -58,10 +58,8 @@ def table_section(views: Sequence[View], analysis: Analysis) -> Section:
 
 
 def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
-    """Return what each measure of the page means."""
-    entries = sorted(
-        (facts["title"], facts["unit"], facts["help"])
-        for facts in metrics.values()
-        if facts["help"]
-    )
+    """Return what the measures of the page and the columns of its table mean."""
+    measures = [(facts["title"], facts["unit"], facts["help"]) for facts in metrics.values()]
+    columns = [(title, "", help) for title, help in COLUMN_HELP.items()]
+    entries = sorted(entry for entry in [*measures, *columns] if entry[2])
     return Section("glossary", "Glossary", render("glossary.html", entries=entries))

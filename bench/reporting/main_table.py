@@ -44,19 +44,31 @@ SECTION_OF = {
     "regret": "regret",
     "pseudo_perplexity": "pseudo_likelihood",
 }
-RECIPE = {  # title: help, and how a configuration's value is read
+COLUMN_HELP = {  # of columns that are no metric
+    "architecture": "one row per variant; seeds are averaged",
+    "seed spread": "standard deviation over seeds",
+    "seeds": "finished seeds",
+    "against the reference": "whether the difference to the reference row is distinguishable from "
+    "chance: the difference with its 95 % interval",
+    "corrected p": "p-value of that difference, corrected for all pairs of the table",
     "size": "name of the size configuration",
     "tokenizer": "name of the tokenizer",
     "precision": "precision of the forward pass",
     "context": "tokens of context",
     "recipe": "what of its training differs from the default",
+    "learning rate": "peak learning rate of the training",
+    "rate from": "what set the learning rate",
+    "search differs in": "in what that search differs from the run: steps, size, data; or unnoted",
+    "trials": "trials of the search that set it; 0: set by hand",
+    "search open at": "on which side no trial bounds the best learning rate",
 }
+RECIPE = ("size", "tokenizer", "precision", "context", "recipe")
 
 
 def main_table(view: View, means: pd.DataFrame) -> Table:
     """Return the table of a view, without the columns that hold no value."""
     columns = [
-        Column("architecture", "one row per variant; seeds are averaged", _name),
+        _column("architecture", _name),
         *_grouped("quality", _quality_columns(view, means) if view.quality else ()),
         *_grouped("verdict", _verdict_columns(view) if view.verdicts else ()),
         *_measured_columns(view),
@@ -68,6 +80,10 @@ def main_table(view: View, means: pd.DataFrame) -> Table:
     table.rows.extend(_baseline_row(line, table.columns) for line in lines)
     table.notes.extend(table_notes(view))
     return table
+
+
+def _column(title: str, cell: Callable[[Any], Cell], metric: str = "") -> Column:
+    return Column(title, COLUMN_HELP[title], cell, metric=metric)
 
 
 def _grouped(group: str, columns: Any) -> Iterator[Column]:
@@ -100,7 +116,7 @@ def _measured_name(row: Any) -> Cell:
 def _quality_columns(view: View, means: pd.DataFrame) -> Iterator[Column]:
     yield metric_column(view.quality, partial(_score, view.quality), "Mean and 95 % interval.")
     if view.quality == "bits_per_byte":
-        yield Column("seed spread", "standard deviation over seeds", _seed_spread)
+        yield _column("seed spread", _seed_spread)
         yield metric_column("perplexity", _perplexity)
     yield SEEDS
     handled = {view.quality, "perplexity", "parameters"}
@@ -153,10 +169,8 @@ def _verdict_columns(view: View) -> Iterator[Column]:
         pair = pairs.get(frozenset((row.Index, reference)))
         return Cell(NO_VALUE) if pair is None else show(pair, pair.row == row.Index)
 
-    help = "whether the difference to the reference row is distinguishable from chance"
-    yield Column("against the reference", help, partial(cell, verdict_cell), metric="verdict")
-    help = "p-value of that difference, corrected for all pairs of the table"
-    yield Column("corrected p", help, partial(cell, _p_cell), metric="p")
+    yield _column("against the reference", partial(cell, verdict_cell), "verdict")
+    yield _column("corrected p", partial(cell, _p_cell), "p")
 
 
 def verdict_cell(pair: Any, is_first: bool) -> Cell:
@@ -214,8 +228,7 @@ def _recipe_columns(view: View) -> Iterator[Column]:
             lambda row: value_cell(row.tokens_seen, partial(format_metric, "tokens_seen")),
         )
         yield metric_column("width", lambda row: value_cell(row.width, format_number))
-        for name, help in RECIPE.items():
-            yield Column(name, help, partial(_text, name))
+        yield from (_column(name, partial(_text, name)) for name in RECIPE)
 
 
 def _text(name: str, row: Any) -> Cell:
@@ -224,9 +237,8 @@ def _text(name: str, row: Any) -> Cell:
 
 
 def _tuning_columns() -> Iterator[Column]:
-    help = "peak learning rate of the training"
-    yield Column("learning rate", help, lambda row: value_cell(row.learning_rate, format_number))
-    help = "trials of the search that set it; 0: set by hand"
-    yield Column("trials", help, lambda row: value_cell(row.trials, lambda n: f"{n:,.0f}"))
-    help = "on which side no trial bounds the best learning rate"
-    yield Column("search open at", help, partial(_text, "untuned"))
+    yield _column("learning rate", lambda row: value_cell(row.learning_rate, format_number))
+    yield _column("rate from", partial(_text, "rate_origin"))
+    yield _column("search differs in", partial(_text, "rate_elsewhere"))
+    yield _column("trials", lambda row: value_cell(row.trials, lambda n: f"{n:,.0f}"))
+    yield _column("search open at", partial(_text, "untuned"))
