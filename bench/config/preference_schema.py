@@ -32,6 +32,9 @@ class PolicyConfig:
     each: int = option(4, "responses per prompt", (2, 10**4))
     ppo_epochs: int = option(2, "optimizer steps per update of ppo", (2, 100))
     dpo_epochs: int = option(2, "passes of dpo over the labels", (1, 1000))
+    dpo_rate_share: float = option(
+        0.33, "dpo: its learning rate as a share of the other policies'", (1e-4, 100.0)
+    )
     clip: float = option(0.2, "ppo: largest change of a probability ratio", (0.001, 10.0))
     best_of: list[int] = option([1, 2, 4, 8, 16, 32, 64], "best of n: each n", (1, 10**4))
     learning_rate: float | None = option(
@@ -56,7 +59,7 @@ class ExtrasConfig:
 
     flips: list[float] = option([], "reward models and policies of so many reversed labels")
     shaping: list[str] = option([], "policies with shaped rewards, of potential, bonus")
-    bonus: float = option(2.0, "shaping by a bonus: log-odds per word", (0.0, 1000.0))
+    bonus: float = option(0.5, "shaping by a bonus: log-odds per word", (0.0, 1000.0))
     seeds: list[int] = option([], "seeds that have them; none: every seed", SEEDS)
 
 

@@ -216,6 +216,8 @@ SPECS: tuple[tuple[str, str, Better, str, str, str], ...] = (
      "standard error of the reward accuracy", "Its standard error over held-out pairs."),
     ("best_reward_accuracy", "share", "neither", "preferences", "best reward accuracy",
      "Share that the annotator's own law predicts."),
+    ("reward_nats", "nats/label", "lower", "preferences", "reward nats",
+     "Nats per held-out label under the reward model."),
     ("reward_regret", "nats/label", "lower", "preferences", "reward regret",
      "Nats per held-out label above the entropy of the annotator's law."),
     ("reward_correlation", "correlation", "higher", "preferences", "reward correlation",

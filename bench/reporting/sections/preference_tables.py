@@ -20,7 +20,11 @@ from bench.reporting.html_table import (
     value_cell,
     words_cell,
 )
+from bench.tasks.preferences.label_facts import Share
 
+REWARD_NUMBERS = (
+    "reward_nats", "reward_regret", "reward_correlation", "best_reward_accuracy", "held_out_labels",
+)  # fmt: skip
 NEVER = "no policy came so far from the start"
 
 
@@ -111,7 +115,7 @@ def reward_table(study: PreferenceStudy) -> Table:
     rewards = study.numbers[study.numbers["kind"] == "reward"]
     keys = ["arch", "control", "labels", "flip", "corrected", "metric"]
     rows = rewards.groupby(keys)["value"].mean().unstack("metric").reset_index()
-    for name in ("reward_regret", "reward_correlation", "best_reward_accuracy"):
+    for name in REWARD_NUMBERS:
         rows[name] = rows.get(name, np.nan)
     columns = [
         NAME,
@@ -119,8 +123,10 @@ def reward_table(study: PreferenceStudy) -> Table:
             f"{row.labels:,.0f}" + (f", {row.flip:.0%} reversed" if row.flip else "")
             + (", corrected" if row.corrected else "")
         )),
-        _number("accuracy", "expected, on held-out pairs", "reward_accuracy"),
+        Column("accuracy", "expected, on held-out pairs; of people's labels with Wilson's interval",
+               lambda row: _accuracy_cell(row, study.simulated)),
         _number("best possible", "of the annotator's own law", "best_reward_accuracy"),
+        _number("nats", "per label", "reward_nats"),
         _number("regret", "nats per label above the annotator's entropy", "reward_regret"),
         _number("correlation", "with the annotator's log-odds", "reward_correlation"),
     ]  # fmt: skip
@@ -128,6 +134,14 @@ def reward_table(study: PreferenceStudy) -> Table:
         f"{study.name}-rewards", columns, rows.itertuples(), drop_empty=True,
         heading="Reward models",
     )  # fmt: skip
+
+
+def _accuracy_cell(row: Any, simulated: bool) -> Cell:
+    if simulated or not math.isfinite(row.held_out_labels):
+        return value_cell(row.reward_accuracy, format_fixed)
+    count = round(row.held_out_labels)
+    low, high = Share(round(row.reward_accuracy * count), count).interval
+    return value_cell(row.reward_accuracy, format_fixed, f"{low:.3f} to {high:.3f}, n={count:,}")
 
 
 def over_optimisation_table(study: PreferenceStudy) -> Table:
@@ -185,8 +199,8 @@ def text_table(study: PreferenceStudy) -> Table:
         Column(
             "written by", "the start, a policy, or best of n", lambda row: text_cell(writer(row))
         ),
-        Column("prompt", "held-out text", lambda row: words_cell(repr(row.prompt))),
-        Column("response", "", lambda row: words_cell(repr(row.text))),
+        Column("prompt", "held-out text", lambda row: words_cell(repr(row.prompt), row.prompt)),
+        Column("response", "", lambda row: words_cell(repr(row.text), row.text)),
         _number("gold", "exact reward", "gold"),
         _number("proxy", "log-odds", "proxy"),
     ]

@@ -18,6 +18,8 @@ from bench.tasks.preferences.reward_model import (
 from bench.tasks.preferences.rollouts import Responses
 from bench.tasks.preferences.selection import Pool, fit_head, standardise, strategy
 
+OFFERED = 0.75  # of the pool, drawn anew for each repeat
+
 
 class CurveData(NamedTuple):
     """The pool and the held-out pairs of a label curve, as differences of pooled states."""
@@ -72,16 +74,16 @@ def curve_metrics(
 def _one_curve(
     data: CurveData, name: str, sizes: Sequence[int], key: np.random.SeedSequence
 ) -> list[tuple[float, float]]:
-    """Return accuracy and regret at every size; half of the pool, drawn anew, may be labelled."""
+    """Return accuracy and regret at every size; a part of the pool is offered."""
     first, later = map(np.random.default_rng, key.spawn(2))
-    offered = first.permutation(len(data.labels))[: len(data.labels) // 2]
+    count = len(data.labels)
+    offered = first.permutation(count)[: round(OFFERED * count)]
     features, labels = data.features[offered], data.labels[offered]
     labelled, scores = np.arange(sizes[0] // 2), []
     for size in sizes:
         pool = Pool(features, labelled, labels[labelled])
-        chosen = strategy(name)(pool, size - len(labelled), later)
-        labelled = np.concatenate([labelled, chosen])
+        labelled = np.append(labelled, strategy(name)(pool, size - len(labelled), later))
         head = fit_head(features[labelled], labels[labelled])
-        judgement = judge(data.held_features @ head, data.held_probabilities)
-        scores.append((judgement.accuracy, judgement.regret))
+        judged = judge(data.held_features @ head, data.held_probabilities)
+        scores.append((judged.accuracy, judged.regret))
     return scores

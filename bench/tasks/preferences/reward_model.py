@@ -134,7 +134,7 @@ def expected_hits(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 def judge(margins: np.ndarray, probabilities: np.ndarray) -> Judgement:
     """Compare margins (N,) in log-odds with true probabilities (N,) that the first is preferred."""
-    p = np.clip(probabilities, 1e-12, 1 - 1e-12)
+    p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
     nats = p * np.logaddexp(0, -margins) + (1 - p) * np.logaddexp(0, margins)
     hits, truth = expected_hits(margins, p), logit(p)
     varies = margins.std() > 0 and truth.std() > 0

@@ -55,17 +55,19 @@ class Stage:
         numbers = {
             "reward_accuracy": judgement.accuracy,
             "reward_accuracy_standard_error": judgement.accuracy_error,
-            "reward_regret": judgement.regret,
-            "reward_correlation": judgement.correlation,
-            "best_reward_accuracy": judgement.best_accuracy,
+            "reward_nats": judgement.nats,
             "held_out_labels": len(held),
         }
+        if self.world.gold is not None:  # of people's labels the law is not known
+            numbers |= {
+                "reward_regret": judgement.regret,
+                "reward_correlation": judgement.correlation,
+                "best_reward_accuracy": judgement.best_accuracy,
+            }
         for name, value in numbers.items():
-            if value == value:  # no correlation where all labels are certain
+            if value == value:  # no correlation of rewards that are all equal
                 yield metric(name, value)
-        self.progress(
-            f"{part.name}: accuracy {judgement.accuracy:.3f}, regret {judgement.regret:.3f} nats"
-        )
+        self.progress(f"{part.name}: accuracy {judgement.accuracy:.3f}, n={len(held):,}")
 
     def _train_reward(self, part: StagePart) -> RewardModel:
         world, options = self.world, self.world.options.reward
@@ -117,7 +119,9 @@ class Stage:
             reward = self._usable_reward(part)
         elif self.store.numbers(part.reward) is not None:
             reward = self._load_reward(part)  # its score is reported, and not trained on
-        rate = self.world.options.policy.learning_rate or self.rate
+        options = self.world.options.policy
+        rate = options.learning_rate or self.rate
+        rate *= options.dpo_rate_share if part.method == "dpo" else 1.0
         training = PolicyTraining(part, self.base, self.world, reward, rate)
         try:
             yield from train_policy(training, self.examiner, self.store, self.progress)
