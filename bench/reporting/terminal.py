@@ -26,7 +26,7 @@ from bench.reporting.sections import trust
 from bench.reporting.sections.measured import subject_order
 from bench.reporting.sections.regrets import regret_overview, regret_sentences, regret_table
 from bench.reporting.sections.scaling_text import scaling_sentences
-from bench.reporting.summary_text import quality_sentences
+from bench.reporting.summary_text import quality_sentences, summary_sentences
 
 MAX_CROSSINGS = 12
 WIDTH = 120  # characters of a line
@@ -43,7 +43,7 @@ def terminal_text(analysis: Analysis) -> str:
     blocks = [
         block
         for part in analysis.comparisons
-        for block in _comparison_blocks(part, len(analysis.comparisons) > 1, overview is not None)
+        for block in _comparison_blocks(part, analysis, overview is not None)
     ]
     blocks += [table_text(overview, "regret")] if overview else []
     only_measured = analysis.variants.runs.empty
@@ -54,8 +54,8 @@ def terminal_text(analysis: Analysis) -> str:
     return "\n\n".join(filter(None, blocks))
 
 
-def _comparison_blocks(part: Comparison, titled: bool, has_overview: bool) -> Iterator[str]:
-    if titled:
+def _comparison_blocks(part: Comparison, analysis: Analysis, has_overview: bool) -> Iterator[str]:
+    if len(analysis.comparisons) > 1:
         yield part.title
     for rows in part.likelihoods:
         yield _align(LIKELIHOOD_COLUMNS, rows.itertuples())
@@ -64,7 +64,11 @@ def _comparison_blocks(part: Comparison, titled: bool, has_overview: bool) -> It
     if not has_overview:
         for rows in part.regrets:
             yield table_text(regret_table("", rows, pd.DataFrame()), "")
-    yield from map(wrap_line, [*regret_sentences(part), *quality_sentences(part)])
+    if has_overview and part.regrets:
+        sentences = [*regret_sentences(part), *quality_sentences(part)]
+    else:
+        sentences = summary_sentences(part, analysis.answers)
+    yield "\n".join(map(wrap_line, sentences))
     if not part.equal_order:
         yield UNFAIR
 
@@ -85,8 +89,9 @@ def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
     if only_measured:
         table = _align(_speed_columns(group), subject_order(group))
         yield f"machine {session.machine}, session {session.name}\n{table}"
-    lines = trust.warnings(session) if only_measured or len(group.names) > 1 else []
+    lines = trust.failed_check_sentences(session)
     if only_measured:
+        lines = trust.warnings(session)
         lines.append(trust.aa_line(session, session.arches.get(session.reference, "")))
     yield "\n".join(wrap_line(line) for line in lines if line)
     crossing = [one for one in group.pairs if one.crossings and session.allows_claim(one.metric)]
@@ -112,7 +117,7 @@ COMMON_COLUMNS: Columns = {
     "seeds": _seeds,
     "train tok/s": lambda row: format_large(row.train_tokens_per_second),
     "decode tok/s": lambda row: format_large(row.decode_tokens_per_second),
-    "peak memory": lambda row: format_bytes(row.peak_train_memory_bytes),
+    "memory": lambda row: format_bytes(row.training_memory_bytes),
 }
 LIKELIHOOD_COLUMNS: Columns = {
     "": lambda row: row.label,

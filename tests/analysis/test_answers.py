@@ -150,3 +150,23 @@ def test_the_form_of_a_step_is_named_where_another_row_does_twice_the_arithmetic
         fake_records.write_measure(tmp_path, arch, metrics=[decode, flops])
     (badge,) = answers(tmp_path)["decoding-1"].badges
     assert (badge.code, badge.rows) == ("decode-form", ("gru",))
+
+
+def test_regrets_are_ranked_by_their_seeds_and_one_seed_has_no_verdict(tmp_path: Path) -> None:
+    for name, seeds in (("three", 3), ("one", 1)):
+        root = tmp_path / name
+        for arch, regret in (("gru", 0.10), ("lstm", 0.11), ("decoder", 0.90)):
+            for seed in range(seeds):
+                value = regret + 0.01 * seed
+                metrics = [
+                    Metric("regret", "nats/token", "lower", (value,)),
+                    Metric("oracle_nats_per_token", "nats/token", "neither", (1.0,)),
+                    Metric("nats_per_token", "nats/token", "lower", (1.0 + value,)),
+                ]
+                fake_records.write_run(root, arch, seed, metrics=metrics)
+    best = answers(tmp_path / "three")["quality"]
+    assert (best.metric, labels(best), best.reason) == ("regret", ["gru", "lstm"], "")
+    assert best.next is not None
+    assert best.next.label == "decoder"
+    alone = answers(tmp_path / "one")["quality"]
+    assert (labels(alone), alone.next, alone.reason) == (["gru"], None, "no-verdict")

@@ -52,10 +52,14 @@ def _measured_rates(session: MeasuredSession) -> dict[str, str]:
 
 def warnings(session: MeasuredSession) -> list[str]:
     """Return what has to be read first: failed calibration checks, and what is not claimed."""
+    no_claims = no_claim_sentences(session, _measured_rates(session))
+    return [*failed_check_sentences(session), *no_claims]
+
+
+def failed_check_sentences(session: MeasuredSession) -> list[str]:
+    """Return a sentence per calibration check that failed."""
     failed = [str(one.get("sentence") or one.get("name", "")) for one in session.failed_checks]
-    lines = [f"A calibration check failed: {line.rstrip('.')}." for line in failed]
-    lines += no_claim_sentences(session, _measured_rates(session))
-    return lines
+    return [f"A calibration check failed: {line.rstrip('.')}." for line in failed]
 
 
 def aa_line(session: MeasuredSession, name: str) -> str:
