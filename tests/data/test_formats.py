@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.data import prepare
 from bench.data.sources import files
 from bench.data.sources.readers import ROW_READERS
 
-TEXTS = ["plain", 'with "quotes", and a comma', "two\nlines", "", None, "日本語", "tab\there"]
+TEXTS = ["plain", 'with "quotes", and a comma', "", None, "日本語", '"quoted"']
 INVALID = pa.Array.from_buffers(  # Arrow does not check that strings are UTF-8
     pa.string(),
     2,
@@ -24,12 +25,12 @@ INVALID = pa.Array.from_buffers(  # Arrow does not check that strings are UTF-8
 )
 
 
-def cell(text: str | None) -> str:
-    return '"' + (text or "").replace('"', '""') + '"'
+def quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
 
 
-def delimited(separator: str) -> str:
-    rows = [separator.join((str(number), cell(text))) for number, text in enumerate(TEXTS)]
+def delimited(separator: str, cell: Callable[[str], str]) -> str:
+    rows = [f"{number}{separator}{cell(text or '')}" for number, text in enumerate(TEXTS)]
     return "\n".join([f"id{separator}body", *rows]) + "\n"
 
 
@@ -40,8 +41,8 @@ def json_lines() -> str:
 CONTENTS = {
     "a.jsonl": json_lines(),
     "a.ndjson": json_lines(),
-    "a.csv": delimited(","),
-    "a.tsv": delimited("\t"),
+    "a.csv": delimited(",", quoted),
+    "a.tsv": delimited("\t", str),  # quotes are text
 }
 COLUMNS = {
     "string": pa.array(TEXTS),
@@ -74,6 +75,12 @@ def test_rows_of_parquet_columns(kind: str, tmp_path: Path) -> None:
     assert read(tmp_path / "a.parquet") == EXPECTED
 
 
+def test_cells_of_a_csv_file_may_hold_lines_and_be_long(tmp_path: Path) -> None:
+    text = 'first, "line"\r\nsecond line\n' + "x" * 200_000
+    (tmp_path / "a.csv").write_bytes(f"body,id\r\n{quoted(text)},1\r\n\r\nlast,2".encode())
+    assert read(tmp_path / "a.csv") == [text.encode(), b"last"]
+
+
 def test_a_name_with_a_dot_is_a_column_and_no_path(tmp_path: Path) -> None:
     table = pa.table({"m": pa.array([{"text": "x"}] * 2), "m.text": pa.array(["a", "b"])})
     pq.write_table(table, tmp_path / "a.parquet")
@@ -86,7 +93,7 @@ def test_rows_without_text_are_left_out_and_counted_in_every_kind(tmp_path: Path
         (tmp_path / name).write_text(content, encoding="utf-8")
     for name in [*CONTENTS, "a.parquet"]:
         facts = prepare(DataConfig(path=str(tmp_path / name), column="body"), "mine").facts
-        assert (facts["documents_found"], facts["documents_empty"]) == (5, 2)
+        assert (facts["documents_found"], facts["documents_empty"]) == (4, 2)
 
 
 def test_a_byte_order_mark_is_no_text_and_hides_no_copy(tmp_path: Path) -> None:
@@ -103,7 +110,8 @@ def test_a_byte_order_mark_is_no_text_and_hides_no_copy(tmp_path: Path) -> None:
 DAMAGED = {  # content, name, reason code, what the message names
     "deep": (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n", "a.jsonl", "line 1 .*levels"),
     "cells": (b"text,id\na,1\nb\n", "a.csv", "line 3 has 1 cells and the header 2"),
-    "quotes": (b'text\tid\n"a"b\t1\n', "a.tsv", "line 2 cannot be parsed"),
+    "quotes": (b'text,id\n"a"b,1\n', "a.csv", "line 2 cannot be parsed"),
+    "tabs": (b'text\tid\n"a\tb"\t1\n', "a.tsv", "line 2 has 3 cells and the header 2"),
     "column": (b"body,id\na,1\n", "a.csv", "'text'; it has body, id"),
     "columns": (b"text,text\na,1\n", "a.csv", "2 columns 'text'"),
     "utf8": (b"text\n\xff\n", "a.csv", "byte offset 5"),

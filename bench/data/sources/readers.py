@@ -129,9 +129,9 @@ def _text_of_line(line: str, column: str, where: str) -> str:
     raise UserError(f"{where} {problem}", "invalid-text")
 
 
-def read_csv(file: Path, column: str, delimiter: str = ",") -> Iterator[TextChunk]:
+def read_csv(file: Path, column: str, **dialect: Any) -> Iterator[TextChunk]:
     """Yield a document per row below the header; raise UserError for a row of other cells."""
-    rows = csv.reader(_text_lines(file), delimiter=delimiter, strict=True)
+    rows = csv.reader(_text_lines(file), strict=True, **dialect)
     try:
         header = next(rows, None)
         if header is None:
@@ -142,7 +142,8 @@ def read_csv(file: Path, column: str, delimiter: str = ",") -> Iterator[TextChun
             if len(row) != len(header):
                 raise UserError(
                     f"{file} line {rows.line_num} has {len(row)} cells and the header "
-                    f"{len(header)}: put quotes around cells that hold the separator or a line end",
+                    f"{len(header)}: a .csv needs quotes around separators and line ends, and a "
+                    ".tsv can hold neither",
                     "invalid-text",
                 )
             yield TextChunk(encode_utf8(row[place]))
@@ -209,6 +210,6 @@ ROW_READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t"),
+    ".tsv": partial(read_csv, delimiter="\t", quoting=csv.QUOTE_NONE),  # quotes are text
     ".parquet": read_parquet,
 }
