@@ -13,7 +13,7 @@ from bench.reporting.page_data import BATCHED
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.views import View
 
-ABOUT_ZOOM = "Drag to pan, Shift and wheel to zoom, double-click to reset."
+ABOUT_ZOOM = "Drag to pan, pinch or Ctrl and wheel to zoom, double-click to reset."
 PANELS = (  # measure, title, whether it starts at zero
     ("quality", "quality", False),
     (TRAIN_RATE, "training, tokens/s", True),

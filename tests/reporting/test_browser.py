@@ -108,7 +108,7 @@ def test_choices_of_the_curves(report: Any) -> None:
     assert "over=FLOPs" in report.url
 
 
-def test_shift_and_wheel_zoom_and_a_plain_wheel_scrolls(report: Any) -> None:
+def test_control_and_wheel_zoom_and_a_plain_wheel_scrolls(report: Any) -> None:
     plot = report.locator("[data-chart=curves]")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
@@ -119,10 +119,10 @@ def test_shift_and_wheel_zoom_and_a_plain_wheel_scrolls(report: Any) -> None:
     assert report.evaluate(axis) == before
     box = plot.bounding_box()
     report.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 2)
-    report.keyboard.down("Shift")
+    report.keyboard.down("Control")
     report.mouse.wheel(0, -400)
     report.wait_for_function(f"{axis} !== {before!r}")
-    report.keyboard.up("Shift")
+    report.keyboard.up("Control")
 
 
 def test_hovering_names_value_interval_and_ratio(report: Any) -> None:

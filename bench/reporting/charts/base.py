@@ -13,7 +13,7 @@ LABEL_FONT, NAMES_WIDTH = 11, 110  # names are beside the plot
 ZOOM = alt.selection_interval(
     name="zoom",
     bind="scales",
-    zoom="wheel![event.shiftKey]",  # a plain wheel scrolls the page
+    zoom="wheel![event.ctrlKey]",  # as a pinch does; a plain wheel scrolls the page
 )
 
 
