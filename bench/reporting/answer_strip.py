@@ -21,8 +21,8 @@ BADGE_TITLES = {
     "one-seed": "one seed",
     "still-falling": "still falling",
     "baseline-better": "an n-gram is better",
-    "train-form": "limited by the form of the step",
-    "decode-form": "limited by the form of the step",
+    "train-form": "training limited by its form",
+    "decode-form": "decoding limited by its form",
 }
 
 
