@@ -55,14 +55,13 @@ COLUMN_HELP = {  # of columns that are no metric
     "tokenizer": "name of the tokenizer",
     "precision": "precision of the forward pass",
     "context": "tokens of context",
-    "recipe": "what of its training differs from the default",
     "learning rate": "peak learning rate of the training",
     "rate from": "what set the learning rate",
     "search differs in": "in what that search differs from the run: steps, size, data; or unnoted",
     "trials": "trials of the search that set it; 0: set by hand",
     "search open at": "on which side no trial bounds the best learning rate",
 }
-RECIPE = ("size", "tokenizer", "precision", "context", "recipe")
+RECIPE = ("size", "tokenizer", "precision", "context")
 
 
 def main_table(view: View, means: pd.DataFrame) -> Table:
@@ -163,14 +162,14 @@ def _verdict_columns(view: View) -> Iterator[Column]:
     }
     reference = view.rows.index[view.rows["key"] == view.reference][0]
 
-    def cell(show: Callable[[Any, bool], Cell], row: Any) -> Cell:
+    def cell(show: Callable[[Any, bool], Cell], of_reference: str, row: Any) -> Cell:
         if row.Index == reference:
-            return Cell("the reference", "")
+            return Cell(of_reference)
         pair = pairs.get(frozenset((row.Index, reference)))
         return Cell(NO_VALUE) if pair is None else show(pair, pair.row == row.Index)
 
-    yield _column("against the reference", partial(cell, verdict_cell), "verdict")
-    yield _column("corrected p", partial(cell, _p_cell), "p")
+    yield _column("against the reference", partial(cell, verdict_cell, "the reference"), "verdict")
+    yield _column("corrected p", partial(cell, _p_cell, ""), "p")
 
 
 def verdict_cell(pair: Any, is_first: bool) -> Cell:
