@@ -53,7 +53,7 @@ def make_report(
     from bench.records.store import write_text
     from bench.records.tables import read_records
     from bench.reporting.csv_export import csv_tables, write_tables
-    from bench.reporting.figures.files import write_figures
+    from bench.reporting.figures.files import vector_figures, write_figures
     from bench.reporting.markdown import markdown_text
     from bench.reporting.page import render_page
     from bench.reporting.terminal import terminal_text
@@ -67,8 +67,8 @@ def make_report(
     write_tables(tables, folder, safe_csv)
     name = root.resolve().name
     write_text(folder / "report.md", markdown_text(name, analysis))
-    write_figures(tables, folder / "figures", figures)
-    write_text(folder / "index.html", render_page(name, analysis))
+    drawn = vector_figures(write_figures(tables, folder / "figures", figures))
+    write_text(folder / "index.html", render_page(name, analysis, drawn))
     return folder / "index.html", terminal_text(analysis)
 
 

@@ -50,7 +50,6 @@ class Cell:
     small: str = ""  # a second line
     mark: str = ""  # the CSS class: best, bad or words
     reason: str = ""  # why there is no number
-    colour: int | None = None
     badges: tuple[str, ...] = ()
     key: str = ""  # of a first cell: the key of its row, for the page's script
     swatch: str = ""  # of a first cell: the CSS class of its row's colour

@@ -4,16 +4,17 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
 from bench.analysis.build import Analysis
-from bench.analysis.families import DARK_PALETTE, PALETTE
 from bench.reporting import header, page_data
 from bench.reporting.csv_columns import FILES
 from bench.reporting.curve_data import curve_data
-from bench.reporting.folds import FOLDS
+from bench.reporting.figures.files import EMBEDDED
+from bench.reporting.folds import folded_sections
 from bench.reporting.main_sections import chart_sections, glossary, table_section
 from bench.reporting.palette import swatch_css
 from bench.reporting.section import HERE, Section, render
@@ -28,13 +29,14 @@ LIBRARIES = (  # vendored, see static/README.md
 SELECTORS = ("source", "size", "training", "scoring")
 
 
-def render_page(name: str, analysis: Analysis) -> str:
-    """Return the page of a suite as text."""
+def render_page(name: str, analysis: Analysis, figures: Mapping[str, Path] | None = None) -> str:
+    """Return the page of a suite as text.
+
+    `figures`: SVG files by name; where no script runs some are shown and the others linked.
+    """
     views = build_views(analysis)
-    main = [*chart_sections(views), table_section(views, analysis)] if views else []
-    folded = [section for make in FOLDS if (section := make(analysis))]
-    data = _data(views, analysis, [*main, *folded])
-    sections = [*main, *folded, glossary(data["metrics"])]
+    sections = [*_main_sections(analysis, views), *folded_sections(analysis, views)]
+    data = _data(views, analysis, sections)
     scripts = [_static(library) for library in LIBRARIES] + [_static("report.js")]
     return render(
         "page.html",
@@ -45,19 +47,31 @@ def render_page(name: str, analysis: Analysis) -> str:
         answers=header.answers(analysis),
         **header.notes(analysis),
         **_filter(views, data["rows"]),
-        sections=sections,
+        sections=[*sections, glossary(data["metrics"])],
         files=[name for name in FILES if name != "columns.csv"],
+        figures=[_figure(name, path) for name, path in (figures or {}).items()],
         policy=_policy(scripts),
-        style=Markup(_static("report.css") + _palette_css()),
+        style=Markup(_static("report.css") + swatch_css()),
         scripts=[Markup(script) for script in scripts],
         data=Markup(page_data.as_json(data)),
     )
+
+
+def _main_sections(analysis: Analysis, views: Sequence[View]) -> list[Section]:
+    return [*chart_sections(views), table_section(views, analysis)] if views else []
 
 
 def _static(name: str) -> str:
     """Return a file of static/ with its comment on a source map left out."""
     text = (HERE / "static" / name).read_text(encoding="utf-8")
     return "\n".join(line for line in text.split("\n") if not line.startswith("//# sourceMap"))
+
+
+def _figure(name: str, path: Path) -> dict[str, str]:
+    """Return the title of an SVG file, its address and, of those in the page, its contents."""
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    title, address = name.replace("_", " "), f"{path.parent.name}/{path.name}"
+    return {"title": title, "address": address, "picture": picture if name in EMBEDDED else ""}
 
 
 def _policy(scripts: Sequence[str]) -> str:
@@ -106,14 +120,3 @@ def _architectures(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
         families.setdefault(str(family), {})[str(base)] = None
     ordered = sorted(families, key=lambda family: (family == CONTROL, family))
     return {family: [*families[family]] for family in ordered}
-
-
-def _palette_css() -> str:
-    """Return the colours of all shades on light and on dark paper, and their swatches."""
-    palettes = ((":root", PALETTE), (":root[data-theme=dark]", DARK_PALETTE))
-    blocks = [
-        f"{root} {{ {' '.join(f'--s{number}: {code};' for number, code in enumerate(palette))} }}"
-        for root, palette in palettes
-    ]
-    swatches = "".join(f".s{n} {{ background: var(--s{n}); }}\n" for n in range(len(PALETTE)))
-    return "\n".join([*blocks, swatches, swatch_css()])

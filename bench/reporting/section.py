@@ -1,7 +1,7 @@
 """What a section of the page is: its title, its HTML and the charts in it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,9 +9,6 @@ from typing import Any
 import jinja2
 import pandas as pd
 from markupsafe import Markup
-
-from bench.analysis.build import Analysis
-from bench.analysis.families import PALETTE
 
 HERE = Path(__file__).parent
 TEMPLATES = jinja2.Environment(
@@ -21,7 +18,6 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-TEMPLATES.globals["palette"] = len(PALETTE)
 TEMPLATES.filters["identifier"] = lambda text: re.sub(r"[^\w-]+", "-", str(text))  # of an element
 
 
@@ -41,7 +37,7 @@ class Section:
 
     `datasets`: tables for its charts by name. The page's filter drops their rows by the columns
     `key` (of a row of a view) or `base` (what an architecture is called), where they have one, and
-    replaces the columns `light` and `dark` by `colour` in the theme's shade.
+    adds the style of that row, or `colour` where a record of no row has `light` and `dark`.
     """
 
     anchor: str
@@ -50,9 +46,6 @@ class Section:
     charts: tuple[Chart, ...] = ()
     datasets: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     folded: bool = True
-
-
-MakeSection = Callable[[Analysis], Section | None]  # None: there is nothing to show
 
 
 def render(template: str, **values: Any) -> Markup:

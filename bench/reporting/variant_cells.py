@@ -22,18 +22,15 @@ MAX_UNUSED_BUDGET = 0.03  # a larger share of the budget left unused is marked
 
 
 def variant_cell(row: Any) -> Cell:
-    """Return a variant's label with its colour, its family, its name in figures and its badges."""
+    """Return a variant's label with its family and its badges."""
     flags = (
         (row.stale, "stale"),
         (row.lossy, "lossy"),
         (row.control, "A/A control"),
         (row.untuned, "UNTUNED"),
     )
-    small = [str(row.family), f"in figures: {row.short}" if row.short != row.label else ""]
     badges = tuple(badge for given, badge in flags if given)
-    return Cell(
-        row.label, row.label, " · ".join(filter(None, small)), "", "", int(row.colour), badges
-    )
+    return Cell(row.label, row.label, str(row.family), badges=badges)
 
 
 def _parameters_cell(row: Any) -> Cell:

@@ -8,8 +8,12 @@ import pandas as pd
 import pytest
 
 from bench import reporting
+from bench.analysis.build import build
 from bench.records import store
 from bench.records.metrics import Metric
+from bench.records.tables import read_records
+from bench.reporting import panel_data
+from bench.reporting.views import build_views
 from tests import fake_records
 
 TRUE = {"lstm": 2.0, "classic": 2.2, "encoder": 2.6}  # bits per byte, left to right
@@ -145,7 +149,7 @@ def page(root: Path) -> str:
 
 
 def table(page: str, heading: str) -> str:
-    begin = page.index(f"<h4>{heading}</h4>")
+    begin = page.index(f"<h3>{heading}</h3>")
     return page[begin : page.index("</table>", begin) + 2000]
 
 
@@ -160,8 +164,9 @@ def test_encoders_are_ranked_beside_causal_models_on_the_same_windows(page: str)
 
 
 def test_an_encoder_stands_in_no_other_ranking(page: str) -> None:
-    summary = page[page.index("<h2>Summary</h2>") : page.index("<h2>Encoders</h2>")]
-    assert ">encoder<" not in summary.replace("family of encoder", "")
+    protocols = page[page.index('id="protocols"') : page.index('id="machine"')]
+    assert ">lstm<" in protocols
+    assert ">encoder<" not in protocols.replace("family of encoder", "")
 
 
 def test_other_windows_are_another_table(root: Path, tmp_path: Path) -> None:
@@ -202,10 +207,13 @@ def test_each_protocol_has_a_column_and_each_gap_its_reason(page: str) -> None:
     assert "stateful, sample; stateful, all text · classic: its state grows with the text" in shown
 
 
-def test_the_figures_of_context(page: str) -> None:
-    for title in ("Loss against position in the context", "Loss against allowed context"):
-        start = page.index(f"<h4>{title}</h4>")
-        assert page[start : start + 60].endswith("<svg") or "<svg" in page[start : start + 120]
+def test_the_charts_of_context(root: Path, page: str) -> None:
+    analysis = build(read_records(root))
+    table = panel_data.context_data(build_views(analysis), analysis.records)
+    assert set(table["panel"]) == {panel for _, _, panel in panel_data.CONTEXTS}
+    assert (table["low"] <= table["y"] + 1e-9).all()
+    assert (table["y"] <= table["high"] + 1e-9).all()
+    assert set(table.loc[table["name"] != "", "key"]) == set(table["key"])
     assert "classic ends early: Classic learned positions" in page
 
 

@@ -11,6 +11,7 @@ from bench.analysis.lookback import Lookback, build_lookback
 from bench.records import store
 from bench.records.tables import read_records
 from bench.reporting.sections.lookback import lookback_section
+from bench.reporting.views import build_views
 from tests import fake_records
 
 DISTANCES = [[0, 0], [1, 1], [2, 3], [4, 7]]
@@ -87,7 +88,8 @@ def test_a_row_without_numbers_is_named_with_its_reason(root: Path, lookback: Lo
 
 
 def test_the_section_escapes_text_and_names_what_it_leaves_out(root: Path) -> None:
-    section = lookback_section(build(read_records(root)))
+    analysis = build(read_records(root))
+    section = lookback_section(analysis, build_views(analysis))
     assert section is not None
     assert "<script>" not in section.html
     assert "&lt;script&gt;" in section.html
@@ -100,4 +102,5 @@ def test_the_section_escapes_text_and_names_what_it_leaves_out(root: Path) -> No
 
 def test_without_records_there_is_no_section(tmp_path: Path) -> None:
     fake_records.write_run(tmp_path / "suite", "lstm", 0)
-    assert lookback_section(build(read_records(tmp_path / "suite"))) is None
+    analysis = build(read_records(tmp_path / "suite"))
+    assert lookback_section(analysis, build_views(analysis)) is None

@@ -89,10 +89,10 @@ def test_a_suite_of_sizes_and_amounts_becomes_laws_and_crossings(suite: Path) ->
     assert "decoder overtakes lstm with more data at 320 k parameters, at about" in said
     page = (suite / "report" / "index.html").read_text()
     for words in (
-        "Loss against size and data",
+        "<h2>Scaling laws</h2>",
         "Lowest measured loss",
         "Which architecture overtakes which",
-        "Loss against data",
+        'data-chart="scaling-1-chart"',
     ):
         assert words in page
     assert len(pd.read_csv(suite / "report" / "scaling.csv")) == 24

@@ -19,9 +19,9 @@ from bench.analysis.speed_groups import SpeedGroup
 from bench.records import store
 from bench.records import tables as reading
 from bench.records.metrics import Metric
-from bench.reporting import summary_text
-from bench.reporting.plots import speed_plots
-from bench.reporting.sections import cost_tables, speed_tables, trust
+from bench.reporting import panel_data, summary_text
+from bench.reporting.sections import cost_tables, crossings, decoding, speed_tables, trust
+from bench.reporting.views import build_views
 from tests import fake_records
 
 TRAIN = "train_tokens_per_second"
@@ -360,8 +360,10 @@ def test_no_crossover_is_told_where_nothing_may_be_claimed(tmp_path: Path) -> No
     (crossing,) = noisy_group.pairs[0].crossings  # at 512 the ratio is inside the A/A pair's bound
     assert (crossing.low, crossing.high) == (256, 1024)
     group = grouped(sat(tmp_path / "alone", entered))
-    assert speed_tables.crossover_tables(group) == []
-    assert "Rings" not in speed_plots.speed_plots(group)[0].caption
+    assert crossings.crossing_sentences(group) == []
+    assert crossings.crossing_sentences(noisy_group) == [
+        crossovers.pair_sentence(noisy_group.pairs[0], noisy_group.label)
+    ]
 
 
 def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
@@ -370,19 +372,6 @@ def test_of_very_many_each_is_set_beside_the_reference(tmp_path: Path) -> None:
     names = [f"arch{number:02d}" for number in range(crossovers.MAX_PAIRED + 1)]
     group = grouped(sat(tmp_path, {name: [base, *points] for name in reversed(names)}, [base]))
     assert len(group.pairs) == crossovers.MAX_PAIRED
-
-
-def test_a_figure_holds_no_more_lines_than_can_be_told_apart(
-    full: SpeedGroup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(speed_plots, "MAX_LINES", 3)
-    found = speed_plots.limit_group(full)
-    assert [found.label(subject) for subject in found.subjects] == [
-        "lstm",
-        "classic",
-        "convolution",
-    ]
-    assert "Drawn: 3 of 7 architectures." in speed_plots.speed_plots(full)[0].caption
 
 
 # --- the numbers of costs -------------------------------------------------------------------------
@@ -468,9 +457,11 @@ def test_a_folder_of_measurements_alone_has_a_page_and_a_table(
     assert (
         "nothing was trained: classic, convolution, decoder, encoder, gru, lstm and pairs" in page
     )
-    assert "Machines of the training runs" not in page
-    for heading in ("Speed", "Crossovers", "Why is it slower?", "Decoding", "Memory and energy"):
-        assert f"<h4>{heading}</h4>" in page
+    assert "Training of " not in page
+    for heading in ("Speed", "Why is it slower?", "Decoding", "Memory and energy"):
+        assert f"<h3>{heading}</h3>" in page
+    for chart in ("lengths", "memory-parts"):
+        assert f'data-chart="{chart}"' in page
     assert any(line.startswith("lstm") and "the reference" in line for line in text.splitlines())
     assert "decoder trains faster than gru below about" in text
     assert "A/A control: lstm measured twice" in text
@@ -492,32 +483,24 @@ def test_the_section_says_depth_rounds_and_widths(page: str) -> None:
 
 
 def test_a_gap_is_named_with_its_reason(full: SpeedGroup) -> None:
-    training, first = speed_plots.speed_plots(full)[:2]
+    notes = crossings.gap_notes(full)
+    (training,) = [note for note in notes if note.startswith("Training")]
     why = "learned positions for 1,024 tokens: there is none for a longer context"
-    assert f"Gaps: classic at 2,048, 4,096, 8,192 and 16,384: {why}" in training.caption
-    assert "Gaps" not in first.caption
-    table = speed_plots.curve_points(full, TRAIN, "length")
-    gaps = table[table["y"].isna()]
-    assert sorted(gaps["x"]) == [2048, 4096, 8192, 16384]
-    assert len(table) == 7 * 8
+    assert f"classic at 2,048, 4,096, 8,192 and 16,384: {why}" in training
+    assert "encoder" not in training
+    (further,) = [note for note in notes if note.startswith("Time of a further token")]
+    assert "encoder at any point: reads both directions" in further
 
 
 def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> None:
     lost = Metric(TRAIN, "", "higher", (), "out of memory", at={"length": 512})
     points = [rate(noisy(n, 7), at={"length": n}) for n in (128, 256, 1024)]
     sitting = sat(tmp_path, {"lstm": [rate(noisy(1000)), *points, lost]})
-    (drawn, *_) = speed_plots.speed_plots(grouped(sitting))
-    assert drawn.svg
-    assert "Gaps: all at 512: out of memory." in drawn.caption
-
-
-def test_who_has_no_curve_at_all_is_said_once(full: SpeedGroup) -> None:
-    captions = {figure.title: figure.caption for figure in speed_plots.speed_plots(full)}
-    assert (
-        "encoder everywhere: reads both directions"
-        in captions["Time of a further token over length"]
-    )
-    assert "encoder" not in captions["Training speed over length"]
+    (note,) = crossings.gap_notes(grouped(sitting))
+    assert note.endswith("no number for lstm at 512: out of memory.")
+    table = panel_data.length_data(build_views(build(reading.read_records(tmp_path))))
+    assert list(table["x"]) == [128, 256, 1024]
+    assert list(table["y"]) == pytest.approx([128, 256, 1024], rel=0.05)
 
 
 def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup) -> None:
@@ -527,9 +510,9 @@ def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup)
         "this system has no counter of energy that can be read" in notes
     )
     assert "energy per token" not in cost_tables.memory_table(full).titles
-    decoding = speed_tables.decoding_table(full)
-    assert sum("reads both directions" in note for note in decoding.notes) == 1
-    titles = decoding.titles
+    table = decoding.decoding_table(full)
+    assert sum("reads both directions" in note for note in table.notes) == 1
+    titles = table.titles
     assert titles[1:5] == ["tokens/s, batch 1", "batch 8", "batch 32", "batch 128"]
     assert "further token at 16,384" in titles
 
@@ -581,7 +564,7 @@ def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
     reporting.make_report(tmp_path)
     text = (tmp_path / "report" / "index.html").read_text()
     assert "Speeds from different machines are never on one axis" in text
-    assert text.count("<h4>Training speed over length</h4>") == 2
+    assert text.count("<h3>Speed</h3>") == 2
     table = pd.read_csv(tmp_path / "report" / "speeds.csv")
     assert (table.groupby("machine")["ratio_to_reference"].max() >= 1).all()
 
@@ -594,7 +577,7 @@ def test_an_older_measurement_still_has_its_tables(tmp_path: Path) -> None:
     html = page.read_text()
     assert "No calibration is stored with this session." in html
     assert "first step" not in html
-    assert "<h4>Why is it slower?</h4>" in html
+    assert "<h3>Why is it slower?</h3>" in html
     assert "utilisation · all: unknown: no peak was measured in this process" in html
     assert "bits/byte" in text
 

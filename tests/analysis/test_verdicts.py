@@ -17,7 +17,8 @@ from bench.cli import compose
 from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
-from bench.reporting import summary_text
+from bench.reporting import panel_data, summary_text
+from bench.reporting.views import build_views
 from tests import fake_records
 from tests.conftest import Command
 
@@ -228,8 +229,11 @@ def test_a_control_is_drawn_and_measured_once(tmp_path: Path) -> None:
     make_control(root, "lstm", [100, 101])
     page = reporting.make_report(root)[0].read_text()
     assert page.count("A/A control</span>") == 1  # in the table of scores
-    drawn = page[page.index('<div class="figures">') : page.index("Generated text")]
-    assert "lstm again" not in drawn
+    views = build_views(build(reading.read_records(root)))
+    control = set(views[0].rows.loc[views[0].rows["control"], "key"])
+    drawn = set(panel_data.length_data(views)["key"]) | set(panel_data.memory_data(views)["key"])
+    assert drawn
+    assert not drawn & control
     summary = pd.read_csv(root / "report" / "summary.csv")
     assert list(summary.loc[summary["control"], "arch"]) == ["lstm"]
 

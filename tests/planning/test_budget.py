@@ -266,7 +266,7 @@ def test_the_sheet_is_in_the_report(tmp_path: Path) -> None:
     root = fake_records.write(tmp_path / "suite", seeds=1, machines=1)
     page = reporting.make_report(root)[0].read_text()
     assert "Matched: the size, 800,000 parameters at most; the length, tokens." in page
-    sheet = page[page.index("Fairness sheet") : page.index("Order of the training blocks")]
+    sheet = page[page.index('<section id="fairness">') : page.index('<section id="texts">')]
     assert (
         sheet.count('class="bad"') == 4
     )  # of the encoder: what had a loss, objective, protocol; of one: unused parameters

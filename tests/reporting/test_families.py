@@ -1,92 +1,17 @@
-"""Families in the report: hues that can be told apart, colours by family, and the cards."""
+"""The model cards: growth, papers, contract results, settings and commands."""
 
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from bench import reporting
-from bench.analysis import families
+from bench.analysis.build import build
 from bench.config.identity import architecture_id
 from bench.records import contract_results, store
 from bench.records.metrics import Metric
-from bench.reporting.plots import base
+from bench.records.tables import read_records
+from bench.reporting.sections.settings import row_settings
 from tests import fake_records
-
-SIGHTS = {  # Machado et al. 2009, severity 1, on linear RGB
-    "normal": np.eye(3),
-    "protan": [
-        [0.152286, 1.052583, -0.204868],
-        [0.114503, 0.786281, 0.099216],
-        [-0.003882, -0.048116, 1.051998],
-    ],
-    "deutan": [
-        [0.367322, 0.860646, -0.227968],
-        [0.280085, 0.672501, 0.047413],
-        [-0.011820, 0.042940, 0.968881],
-    ],
-    "tritan": [
-        [1.255528, -0.076749, -0.178779],
-        [-0.078411, 0.930809, 0.147602],
-        [0.004733, 0.691367, 0.303900],
-    ],
-}
-PAPERS = {"light": (families.PALETTE, "#fdfdfb"), "dark": (families.DARK_PALETTE, "#141517")}
-Colour = NDArray[np.float64]
-
-
-def linear(code: str) -> Colour:
-    value = np.array([int(code[at : at + 2], 16) for at in (1, 3, 5)]) / 255
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-
-
-def oklab(rgb: Colour) -> Colour:
-    cones = np.array(
-        [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
-    )
-    to_lab = np.array(
-        [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
-    )
-    return to_lab @ np.cbrt(np.clip(cones @ rgb, 0, None))
-
-
-def contrast(first: str, second: str) -> float:
-    dark, bright = sorted(
-        float(linear(code) @ np.array([0.2126, 0.7152, 0.0722])) for code in (first, second)
-    )
-    return (bright + 0.05) / (dark + 0.05)
-
-
-@pytest.mark.parametrize("sight", SIGHTS)
-@pytest.mark.parametrize("mode", PAPERS)
-def test_families_are_told_apart_by_every_sight(mode: str, sight: str) -> None:
-    bases = PAPERS[mode][0][:: families.SHADES]
-    seen = [oklab(np.clip(np.array(SIGHTS[sight]) @ linear(code), 0, 1)) for code in bases]
-    assert len(seen) == len(families.TITLES)
-    assert min(float(np.linalg.norm(a - b)) for a, b in combinations(seen, 2)) > 0.09
-
-
-@pytest.mark.parametrize("mode", PAPERS)
-def test_every_shade_stands_out_from_its_paper(mode: str) -> None:
-    palette, paper = PAPERS[mode]
-    assert len(set(palette)) == len(families.TITLES) * families.SHADES
-    assert min(contrast(code, paper) for code in palette) > 3
-
-
-def test_colours_follow_the_family_and_never_repeat() -> None:
-    named = {f"a{number}": "attention" for number in range(9)} | {
-        "g": "recurrent",
-        "x": "nobody knows it",
-        "y": "own",
-    }
-    found = families.assign_colours(named, taken={families.assign_colours({"": "recurrent"})[""]})
-    looks = {name: (base.colour(number), base.dash(number)) for name, number in found.items()}
-    assert len(set(looks.values())) == len(looks)
-    assert {looks[f"a{n}"][0] for n in range(9)} == set(families.LIGHT["attention"].split())
-    assert looks["g"][0] == families.LIGHT["recurrent"].split()[1]
-    assert {looks["x"][0], looks["y"][0]} < set(families.LIGHT[families.OWN].split())
 
 
 def grown(name: str, values: dict[float, float]) -> list[Metric]:
@@ -124,7 +49,7 @@ def card(page: str, name: str) -> str:
     return next(
         part.partition("</article>")[0]
         for part in section.split("<article>")
-        if f"</span>{name}</h4>" in part
+        if part.startswith(f"<h3>{name} <small>")
     )
 
 
@@ -147,9 +72,25 @@ def test_a_card_tells_growth_paper_and_what_was_checked(root: Path) -> None:
     assert "Two gates. No more." in gru
     assert "Cho 2014" in gru
     assert "Not checked: python -m bench.check arch=gru --keep" in gru
-    assert page.index("<h3>Recurrent</h3>") < page.index("<h3>Family of decoder</h3>")
+    assert "<small>Recurrent</small>" in gru
+    assert page.index("<small>Recurrent</small>") < page.index("<small>Family of decoder</small>")
     path = root / "checks" / f"lstm-{architecture_id(run.arch)}.json"
     store.write_json(path, store.read_json(path) | {"source": "older"})
     assert "Sources changed since: python -m bench.check arch=lstm --keep" in card(
         reporting.make_report(root)[0].read_text(), "lstm"
     )
+
+
+def test_every_row_has_its_settings_and_the_command_that_trains_it_again(tmp_path: Path) -> None:
+    for arch in ("lstm", "gru"):
+        fake_records.write_run(tmp_path, arch, 0, learning_rate=0.001 if arch == "gru" else 0.004)
+    parts = build(read_records(tmp_path)).comparisons
+    shared, rows = row_settings(parts)
+    assert dict(shared)["train.steps"] == "1000"
+    (gru,), (lstm,) = rows["gru"], rows["lstm"]
+    assert dict(gru.settings)["train.learning_rate"] == "0.001"
+    assert dict(lstm.settings)["arch._target_"] == "made_up.lstm.Model"
+    assert set(dict(shared)) & set(dict(gru.settings)) == set()
+    config = fake_records.make_run(tmp_path, "gru")
+    assert len(shared) + len(gru.settings) > len(vars(config.train))
+    assert gru.command.startswith("python -m bench.run arch=gru seed=0 again=all")

@@ -44,7 +44,8 @@ def test_a_metric_from_outside_reaches_csv_table_tooltip_and_docs(tmp_path: Path
     likelihoods = table(page, "comparison-1-bits_per_byte-0-table")
     assert 'title="Worst token.">surprise<' in likelihoods
     assert 'data-value="11.5" class="g-quality">11.500' in likelihoods
-    beside, memory = [part for part in page.split("<table")[1:] if "heat of a step" in part]
+    tables = [part.partition("</table>")[0] for part in page.split("<table")[1:]]
+    beside, memory = [part for part in tables if "heat of a step" in part]
     assert 'data-value="0.25">250 mJ' in beside.replace(' class="g-parts"', "")
     assert 'title="Heat of one step.">heat of a step<' in memory
     assert 'data-value="0.25">250 mJ' in memory

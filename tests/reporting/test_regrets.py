@@ -11,8 +11,9 @@ from bench.analysis.build import build
 from bench.analysis.comparisons import Comparison
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
-from bench.reporting.plots import regret_plots
+from bench.reporting import panel_data
 from bench.reporting.sections import regrets
+from bench.reporting.views import build_views
 from tests.fake_records import make_run, quality, write_run
 
 SOURCES = ("markov", "recall", "parity")
@@ -69,15 +70,17 @@ def test_who_can_do_what_in_one_table(parts: list[Comparison]) -> None:
     assert regrets.regret_overview(parts[:1]) is None
 
 
-def test_a_panel_for_each_source(parts: list[Comparison]) -> None:
-    drawn = {panel.title: panel for panel in regret_plots.regret_plots(parts)}
-    assert set(drawn) == set(SOURCES)
-    assert all(panel.svg for panel in drawn.values())
-    assert "regret (nats per token)" in drawn["markov"].svg
-    assert "accuracy" in drawn["recall"].svg
-    assert ">lstm<" in drawn["markov"].svg  # the least state and the least regret: nothing beats it
-    assert ">gru<" not in drawn["markov"].svg
-    assert ">pairs<" in drawn["markov"].svg  # without any state: a line
+def test_a_panel_for_each_source(tmp_path: Path) -> None:
+    write_floors(tmp_path)
+    analysis = build(read_records(tmp_path))
+    views = build_views(analysis)
+    table = panel_data.regret_data(views, analysis.comparisons)
+    assert set(table["panel"]) == set(SOURCES)
+    points = table[table["panel"] == "markov"].set_index("base")
+    assert dict(points["point"]) == {arch: CAN[arch] for arch in CAN if arch != "pairs"}
+    assert points.loc["gru", "x"] == 600
+    assert table["y"].isna().all()  # points without a line
+    assert "pairs" in panel_data.undrawn_regrets(views)
 
 
 def test_the_error_over_seeds_joins_the_one_over_windows(tmp_path: Path) -> None:
@@ -96,8 +99,8 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
     write_floors(tmp_path)
     page, text = reporting.make_report(tmp_path)
     html = page.read_text()
-    assert html.count("<figure><h3>") >= 3
-    assert "Regret on synthetic sources" in html
+    assert 'data-chart="regrets"' in html
+    assert "<h2>Synthetic tasks</h2>" in html
     assert "Nearest: lstm, 0.020 ± 0.002 above; furthest: pairs, 0.700" in html
     assert "bits per byte" not in html.partition("<form")[0].partition("<h1>")[2]
     assert text.count("\nlstm") == 1
@@ -107,5 +110,5 @@ def test_the_page_and_the_terminal(tmp_path: Path) -> None:
 def test_the_records_of_texts_have_none_of_it(tmp_path: Path) -> None:
     write_run(tmp_path, "lstm", 0)
     page, _ = reporting.make_report(tmp_path)
-    assert "Regret on synthetic sources" not in page.read_text()
+    assert "Synthetic tasks" not in page.read_text()
     assert make_run(tmp_path, "lstm").data.synthetic.kind == "none"

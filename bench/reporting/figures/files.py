@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.reporting.figures.formats import FORMATS
 
+EMBEDDED = ("side_by_side", "regret", "scaling")  # in the page, where no script runs
 logger = logging.getLogger(__name__)
 
 
@@ -33,3 +34,9 @@ def write_figures(
         save_figure(figure, files[name])
     logger.info("figures: %d in %s", len(files), folder)
     return files
+
+
+def vector_figures(files: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
+    """Return the SVG files by name, those that a page without a script holds first."""
+    paths = {name: path for name, own in files.items() for path in own if path.suffix == ".svg"}
+    return dict(sorted(paths.items(), key=lambda item: item[0] not in EMBEDDED))

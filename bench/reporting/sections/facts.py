@@ -108,10 +108,10 @@ def generated_texts(part: Comparison) -> list[dict[str, Any]]:
     runs = part.runs[(part.runs["text"] != "") & ~part.runs["control"]].sort_values("seed")
     runs = runs.drop_duplicates("row").set_index("row").drop(columns="label")
     texts = []
-    for row in runs.join(part.rows[["label", "colour"]]).sort_values("label").to_dict("records"):
+    for row in runs.join(part.rows[["label"]]).sort_values("label").to_dict("records"):
         prompt = str(row["config"].get("evaluate", {}).get("prompt", ""))
         prompt = prompt if row["text"].startswith(prompt) else ""
-        shown = {key: row[key] for key in ("label", "colour", "seed")}
+        shown = {key: row[key] for key in ("label", "seed")}
         texts.append(shown | {"prompt": prompt, "text": row["text"][len(prompt) :]})
     return texts
 

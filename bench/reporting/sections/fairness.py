@@ -15,6 +15,7 @@ from bench.analysis.fairness import (
 )
 from bench.analysis.formatting import format_count, format_large, join_words
 from bench.reporting.html_table import Cell, Column, Table, build_table, text_cell, value_cell
+from bench.reporting.sections.facts import comparison_facts
 from bench.reporting.variant_cells import VARIANT
 
 BY_HAND = "by hand"
@@ -99,6 +100,37 @@ def _columns(match: str) -> list[FairnessColumn]:
         FairnessColumn("trials", "trials", "of the learning-rate search; where, if not here",
                        _trials_cell, _trials),
     ]  # fmt: skip
+
+
+def fairness_facts(part: Comparison) -> dict[str, Any]:
+    """Return what all rows share, in what they differ, the sheet of the rest, and the data."""
+    sheet = fairness_sheet(part, f"{part.name}-fairness")
+    equal, sheet = _without_equal(sheet)
+    return {
+        "equal": equal,
+        "unequal": sheet.notes,
+        "sheet": replace(sheet, notes=[]),
+        "facts": comparison_facts(part),
+        "orders": part.orders.to_dict("records"),
+        "equal_order": part.equal_order,
+    }
+
+
+def _without_equal(sheet: Table) -> tuple[list[str], Table]:
+    """Return the columns that are equal in all rows as texts, and the sheet without them."""
+    columns = [list(cells) for cells in zip(*sheet.rows, strict=True)]
+    equal = [
+        n > 0 and len({(cell.text, cell.mark) for cell in own}) == 1
+        for n, own in enumerate(columns)
+    ]
+    texts = [
+        f"{title} {own[0].text}"
+        for title, own, same in zip(sheet.titles, columns, equal, strict=True)
+        if same
+    ]
+    kept = [n for n, same in enumerate(equal) if not same]
+    rows = [[row[n] for n in kept] for row in sheet.rows] if len(kept) > 1 else []
+    return texts, replace(sheet, columns=[sheet.columns[n] for n in kept], rows=rows)
 
 
 def fairness_sheet(part: Comparison, name: str) -> Table:

@@ -1,6 +1,6 @@
 """The section of what predictions look at: how far back, and passages shaded by saliency."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from bench.reporting.html_table import (
 from bench.reporting.palette import swatch_class
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.sections.passages import article, head_article
-from bench.reporting.views import View, build_views
+from bench.reporting.views import View
 
 MAX_TEXTS = 8  # rows whose passages are shown
 MAX_HEAD_ROWS = 3  # rows whose attention heads are shown as text
@@ -51,11 +51,11 @@ class Shown(NamedTuple):
         }
 
 
-def lookback_section(analysis: Analysis) -> Section | None:
+def lookback_section(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what predictions look at; None where no run recorded it."""
     shown = [
         Shown(view, lookback)
-        for view in build_views(analysis)
+        for view in views
         if view.quality
         and (lookback := build_lookback(view.rows, analysis.records, analysis.variants))
     ]

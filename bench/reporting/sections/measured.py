@@ -41,12 +41,9 @@ def measured_table(
 
 def _subject_cell(group: SpeedGroup, subject: str) -> Cell:
     row: Any = group.names.loc[subject]
-    small = [f"in figures: {row['short']}"] if row["short"] != row["label"] else []
-    small += ["the reference"] if subject == group.session.reference else []
+    small = "the reference" if subject == group.session.reference else ""
     badges = ("stale",) * bool(row["stale"])
-    return Cell(
-        row["label"], row["label"], ", ".join(small), colour=int(row["colour"]), badges=badges
-    )
+    return Cell(row["label"], row["label"], small, badges=badges)
 
 
 def measured_cell(group: SpeedGroup, subject: str, metric: str) -> Cell:

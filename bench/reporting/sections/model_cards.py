@@ -1,7 +1,7 @@
 """A card per architecture, by family: what it is, how its costs grow, and its contract results."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from bench.analysis.formatting import (
 from bench.analysis.sessions import MeasuredSession, scalar_point
 from bench.analysis.speed_groups import SpeedGroup
 from bench.config.identity import architecture_id
+from bench.reporting.sections.settings import RowSettings
 
 CHECK_COMMAND = "python -m bench.check arch={} --keep"
 GROWTH: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # title, metric, format
@@ -36,72 +37,61 @@ class ModelCard:
 
     name: str
     family: str
-    colour: int
     summary: str
     paper: str
     lines: list[tuple[str, str]]
+    rows: Sequence[RowSettings]
 
 
 def cards_by_family(
     parts: Sequence[Comparison],
     groups: Sequence[SpeedGroup],
     checks: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Sequence[RowSettings]],
 ) -> list[tuple[str, list[ModelCard]]]:
-    """Return the cards of every architecture under its family's title."""
+    """Return the cards of every architecture under its family's title.
+
+    `settings`: by architecture, of its rows.
+    """
     cards: dict[str, ModelCard] = {}
+    for row, arch, lines in _members(parts, groups):
+        rows = settings.get(str(row.arch), ())
+        contract = _contract_line(row.arch, checks.get(architecture_id(arch)), bool(rows))
+        cards.setdefault(row.arch, _card(row.arch, arch, [*lines, ("contract", contract)], rows))
+    families: dict[str, list[ModelCard]] = {}
+    for card in sorted(cards.values(), key=lambda one: (family_rank(one.family), one.name)):
+        families.setdefault(family_title(card.family), []).append(card)
+    return list(families.items())
+
+
+def _card(
+    name: str, arch: Mapping[str, Any], lines: list[tuple[str, str]], rows: Sequence[RowSettings]
+) -> ModelCard:
+    about = arch.get("card") or {}
+    summary = " ".join(str(about.get("summary", "")).split())
+    family, paper = str(arch.get("family", "")), str(about.get("paper") or "")
+    return ModelCard(name, family, summary, paper, lines, rows)
+
+
+def _members(
+    parts: Sequence[Comparison], groups: Sequence[SpeedGroup]
+) -> Iterator[tuple[Any, Mapping[str, Any], list[tuple[str, str]]]]:
+    """Yield each trained row, then each measured subject: names, YAML, and how its costs grow."""
+    row: Any
     for part in parts:
         configs = part.runs.drop_duplicates("row").set_index("row")["config"]
-        row: Any
         for row in part.rows[~part.rows["control"].astype(bool)].itertuples():
-            lines = _first_cost_lines(groups, str(row.subject))
-            _add_card(cards, row, configs[row.Index]["arch"], lines, checks, True)
+            yield row, configs[row.Index]["arch"], _first_cost_lines(groups, str(row.subject))
     for group in groups:
         for row in group.names.itertuples():
             subject = str(row.Index)
-            arch = group.session.described.get(subject, {})
-            _add_card(cards, row, arch, _cost_lines(group, subject), checks, False)
-    return _by_family(cards.values(), lambda card: card)
+            yield row, group.session.described.get(subject, {}), _cost_lines(group, subject)
 
 
 def _first_cost_lines(groups: Sequence[SpeedGroup], subject: str) -> list[tuple[str, str]]:
     """Return how the costs of a subject grow in the first group that has it, if any."""
     group = next((one for one in groups if subject in one.names.index), None)
     return _cost_lines(group, subject) if group else []
-
-
-def _add_card(
-    cards: dict[str, ModelCard],
-    row: Any,
-    arch: Mapping[str, Any],
-    lines: list[tuple[str, str]],
-    checks: Mapping[str, Any],
-    trained: bool,
-) -> None:
-    about = arch.get("card") or {}
-    contract = _contract_line(row.arch, checks.get(architecture_id(arch)), trained)
-    card = ModelCard(
-        name=row.arch,
-        family=str(arch.get("family", "")),
-        colour=int(row.colour),
-        summary=" ".join(str(about.get("summary", "")).split()),
-        paper=str(about.get("paper") or ""),
-        lines=[*lines, ("contract", contract)],
-    )
-    cards.setdefault(card.name, card)
-
-
-def _by_family(items: Iterable[Any], show: Callable[[Any], Any]) -> list[tuple[str, list[Any]]]:
-    """Return `show` of each item under its family's title, families in their order."""
-    families: dict[str, list[Any]] = {}
-    for item in sorted(items, key=lambda one: (family_rank(one.family), one.family, one.colour)):
-        families.setdefault(family_title(item.family), []).append(show(item))
-    return list(families.items())
-
-
-def legend(part: Comparison) -> list[tuple[str, list[tuple[str, int]]]]:
-    """Return the rows of a comparison under their families: label and colour."""
-    rows = part.rows[~part.rows["control"].astype(bool)]
-    return _by_family(rows.itertuples(), lambda row: (row.short, int(row.colour)))
 
 
 def _cost_lines(group: SpeedGroup, subject: str) -> list[tuple[str, str]]:

@@ -135,7 +135,7 @@ def regret_overview(comparisons: Sequence[Comparison]) -> Table | None:
 
 
 def _family_cell(row: Any) -> Cell:
-    return Cell(row.label, row.label, small=str(row.family), colour=int(row.colour))
+    return Cell(row.label, row.label, small=str(row.family))
 
 
 def _source_column(title: str, table: pd.DataFrame) -> Column:

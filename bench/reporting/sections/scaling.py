@@ -74,7 +74,7 @@ def _leader_table(study: ScalingStudy) -> Table:
 
 def _law_table(study: ScalingStudy) -> Table:
     columns = [
-        name_column(lambda one: Cell(one.label, one.label, colour=one.colour),
+        name_column(lambda one: Cell(one.label, one.label),
                     "one recipe over all sizes and amounts"),
         Column("irreducible loss E", f"{study.unit}; with its 95 % interval", partial(_term, 0)),
         Column("exponent of size", "a of A·N^−a, N: all parameters", partial(_term, 2)),

@@ -1,4 +1,4 @@
-"""The part about speed and memory: a section per measuring session, a block per speed group."""
+"""How far each session may be trusted, and its speeds."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,27 +7,18 @@ from bench.analysis.formatting import format_number
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.reporting.html_table import Table
-from bench.reporting.plots.speed_plots import speed_plots
 from bench.reporting.sections import facts, trust
-from bench.reporting.sections.cost_tables import cost_table, memory_table
-from bench.reporting.sections.speed_tables import crossover_tables, decoding_table, speed_table
-
-MAX_DRAWN = 6  # sessions with plots, the largest ones: drawing hundreds would take minutes
+from bench.reporting.sections.speed_tables import speed_table
 
 
-def session_sections(
+def session_blocks(
     sessions: Sequence[MeasuredSession], groups: Sequence[SpeedGroup]
 ) -> list[dict[str, Any]]:
     """Return what the template needs for each session, in order."""
-    largest = sorted(sessions, key=lambda one: (len(one.medians), one.name), reverse=True)
-    drawn = {session.name for session in largest[:MAX_DRAWN]}
-    return [
-        _section(session, [one for one in groups if one.session is session], session.name in drawn)
-        for session in sessions
-    ]
+    return [_block(one, [group for group in groups if group.session is one]) for one in sessions]
 
 
-def _section(session: MeasuredSession, groups: Sequence[SpeedGroup], drawn: bool) -> dict[str, Any]:
+def _block(session: MeasuredSession, groups: Sequence[SpeedGroup]) -> dict[str, Any]:
     reference = session.reference
     with_reference = [group for group in groups if reference in group.names.index]
     name = (
@@ -46,7 +37,7 @@ def _section(session: MeasuredSession, groups: Sequence[SpeedGroup], drawn: bool
         "environment": facts.value_pairs(session.environment | _host_states(session)),
         "warnings": trust.warnings(session),
         "lines": list(filter(None, lines)),
-        "groups": [_block(group, drawn) for group in groups],
+        "tables": _filled([speed_table(group) for group in groups]),
         "checks": [_check_row(one) for one in calibration.get("findings", [])],
         "sentences": [str(line) for line in calibration.get("sentences", [])],
     }
@@ -60,21 +51,6 @@ def _host_states(session: MeasuredSession) -> dict[str, Any]:
         for when, state in states.items()
         if isinstance(state, dict)
         for name, value in state.items()
-    }
-
-
-def _block(group: SpeedGroup, drawn: bool) -> dict[str, Any]:
-    further: list[Table] = [
-        *crossover_tables(group),
-        cost_table(group),
-        decoding_table(group),
-        memory_table(group),
-    ]
-    return {
-        "title": group.title,
-        "first": _filled([speed_table(group)]),
-        "plots": speed_plots(group) if drawn else [],
-        "further": _filled(further),
     }
 
 

@@ -19,9 +19,7 @@ def target_table(name: str, target: Target) -> Table:
     """Return the table of a target: who reached it, after how many tokens, FLOPs and seconds."""
     shown = [cost for cost in COSTS if target.rows[cost].notna().any()]
     columns = [
-        name_column(
-            lambda row: Cell(row.label, row.label, colour=int(row.colour)), "the median over seeds"
-        ),
+        name_column(lambda row: Cell(row.label, row.label), "the median over seeds"),
         Column("reached by", "seeds that reached the target at some validation", _reached),
         *(_cost_column(cost) for cost in shown),
         Column(

@@ -1,4 +1,4 @@
-"""The learning-rate searches: a table and two figures for each set that may share an axis."""
+"""The learning-rate searches: a table for each set that may share an axis."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -7,7 +7,6 @@ from typing import Any
 from bench.analysis.formatting import format_fixed, format_number
 from bench.analysis.searches import Search, SearchGroup
 from bench.reporting.html_table import Cell, Column, Table, build_table, name_column, value_cell
-from bench.reporting.plots import tuning_plots
 
 UNITS = {
     "bits_per_byte": "bits per byte",
@@ -17,22 +16,22 @@ UNITS = {
 }
 
 
-def tuning_sections(groups: Sequence[SearchGroup]) -> list[dict[str, Any]]:
-    """Return the title, the table and the figures of each group of searches."""
-    return [_section(f"tuning-{n}", group) for n, group in enumerate(groups)]
+def search_titles(groups: Sequence[SearchGroup]) -> list[str]:
+    """Return what was scored on which data, numbered where groups share it."""
+    titles = [f"{_unit(group).capitalize()}, {group.facts['data']}" for group in groups]
+    return [
+        f"{title} #{n}" if titles.count(title) > 1 else title for n, title in enumerate(titles, 1)
+    ]
 
 
-def _section(name: str, group: SearchGroup) -> dict[str, Any]:
+def _unit(group: SearchGroup) -> str:
     metric = str(group.facts["metric"])
-    unit = UNITS.get(metric, metric)
-    return {
-        "title": f"{unit.capitalize()}, {group.facts['data']}",
-        "table": _table(f"{name}-table", group, unit),
-        "plots": tuning_plots.tuning_plots(name, group.searches, unit),
-    }
+    return UNITS.get(metric, metric)
 
 
-def _table(name: str, group: SearchGroup, unit: str) -> Table:
+def search_table(name: str, group: SearchGroup, title: str) -> Table:
+    """Return the best rate of each architecture, and what fewer trials would have given."""
+    unit = _unit(group)
     columns = [
         name_column(_name, "UNTUNED: no trial shows that a rate beyond the best one is worse"),
         Column("learning rate", "of the best trial", _rate),
@@ -42,7 +41,9 @@ def _table(name: str, group: SearchGroup, unit: str) -> Table:
         Column("of 1 trial", "expected best of one", partial(_expected, 0.0)),
         Column("of half", "expected best of half the trials", partial(_expected, 0.5)),
     ]
-    return build_table(name, columns, group.searches, caption=_caption(group.facts))
+    return build_table(
+        name, columns, group.searches, caption=_caption(group.facts), heading=f"Search: {title}"
+    )
 
 
 def _caption(facts: Mapping[str, Any]) -> str:
@@ -53,7 +54,7 @@ def _caption(facts: Mapping[str, Any]) -> str:
 def _name(search: Search) -> Cell:
     small = f"the {search.edge} rate tried" if search.edge else ""
     badges = ("UNTUNED",) if search.edge else ()
-    return Cell(search.arch, search.arch, small, colour=search.colour, badges=badges)
+    return Cell(search.arch, search.arch, small, badges=badges)
 
 
 def _rate(search: Search) -> Cell:

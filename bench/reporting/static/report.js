@@ -3,6 +3,7 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const FORM = document.getElementById("state");
 const ROWS = new Map(records(DATA.rows).map((row) => [row.key, row]));
+const BY_BASE = new Map([...ROWS.values()].map((row) => [row.base, row]));
 const LABELS = new Set([...ROWS.values()].map((row) => row.base));
 const MEASURES = groupMeasures(records(DATA.measures));
 const PAIRS = new Map(records(DATA.verdicts).flatMap((pair) => [
@@ -155,7 +156,14 @@ function ownData(rows) {
   const keys = new Set(rows.map((row) => row.key)), bases = new Set(rows.map((row) => row.base));
   const shown = (one) => (!("key" in one) || keys.has(one.key)) && (!("base" in one) || bases.has(one.base));
   return Object.fromEntries(Object.entries(DATA.datasets).map(([name, table]) => [name,
-    records(table).filter(shown).map((one) => ({ ...one, colour: isDark() ? one.dark : one.light }))]));
+    records(table).filter(shown).map(styled)]));
+}
+
+/** Return a record in the style of its row, or in its own where it belongs to none. */
+function styled(one) {
+  const row = ROWS.get(one.key) ?? BY_BASE.get(one.base);
+  if (!row) return { ...one, colour: isDark() ? one.dark : one.light };
+  return { ...one, ...styleOf(row), name: one.name && row.label };
 }
 
 function sortRows(state, rows) {
@@ -302,7 +310,7 @@ function chartConfig() {
     axis: { labelColor: ink, titleColor: ink, gridColor: rule, domainColor: faint, tickColor: faint,
       titleFontWeight: "normal", labelFontSize: 11, titleFontSize: 11.5 },
     mark: { aria: false }, // no description of each of thousands of marks: the table has the numbers
-    legend: { labelColor: ink, titleColor: ink }, title: { color: ink }, text: { color: ink },
+    legend: { labelColor: ink, titleColor: ink }, title: { color: ink }, text: { color: ink }, header: { labelColor: ink },
   };
 }
 
@@ -310,6 +318,8 @@ function chartConfig() {
 function fitted(name, width, state) {
   const spec = structuredClone(DATA.specs[name]);
   if (name === "side-by-side") return fitPanels(spec, width, state);
+  if (spec.facet) spec.columns = Math.max(1, Math.floor(width / (spec.spec.width + spec.spacing.column + AXIS_WIDTH)));
+  if (name === "memory-parts") spec.width = Math.max(150, width - 2 * NAMES_WIDTH);
   if (name === "curves" || name === "tradeoff") {
     spec.width = Math.max(150, width - AXIS_WIDTH - NAMES_WIDTH);
     spec.padding = { left: 5, top: 5, bottom: 5, right: NAMES_WIDTH };

@@ -1,0 +1,96 @@
+"""Where one architecture becomes faster than another as the context grows, in sentences."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.analysis import crossovers
+from bench.analysis.formatting import join_words, plural
+from bench.analysis.sessions import MeasuredSession
+from bench.analysis.speed_groups import SpeedGroup
+from bench.reporting.panel_data import LENGTHS
+from bench.reporting.sections.decoding import decoding_table
+
+MAX_SENTENCES = 40  # crossovers.csv has them all
+FEW_ROUNDS = 5  # at a length: with fewer, the t interval of a ratio is wide
+
+
+def crossing_blocks(groups: Sequence[SpeedGroup]) -> list[dict[str, Any]]:
+    """Return of each group its crossings, what limits them, and the table of decoding."""
+    blocks = [
+        {
+            "title": group.title,
+            "sentences": crossing_sentences(group)[:MAX_SENTENCES],
+            "notes": crossing_notes(group),
+            "tables": [table for table in [decoding_table(group)] if table.rows or table.notes],
+        }
+        for group in groups
+    ]
+    return [one for one in blocks if one["sentences"] or one["notes"] or one["tables"]]
+
+
+def crossing_sentences(group: SpeedGroup) -> list[str]:
+    """Return a sentence for each pair that changes places where a claim is allowed."""
+    return [
+        crossovers.pair_sentence(pair, group.label)
+        for pair in group.pairs
+        if pair.crossings and group.session.allows_claim(pair.metric)
+    ]
+
+
+def crossing_notes(group: SpeedGroup) -> list[str]:
+    """Return how many pairs keep their order, and what limits the comparison."""
+    claimed = [pair for pair in group.pairs if group.session.allows_claim(pair.metric)]
+    count = len(claimed) - sum(bool(pair.crossings) for pair in claimed)
+    more = len(claimed) - count - MAX_SENTENCES
+    notes = []
+    if more > 0:
+        notes.append(f"{more} further crossings: see crossovers.csv.")
+    if count:
+        notes.append(f"{plural(count, 'pair')} not observed to change places: see crossovers.csv.")
+    return [*notes, *_few_notes(group) * bool(claimed), *gap_notes(group)]
+
+
+def _few_notes(group: SpeedGroup) -> list[str]:
+    """Return what limits the comparison where architectures are many, or rounds few."""
+    notes = []
+    if len(group.subjects) > crossovers.MAX_PAIRED:
+        limit = f"Of more than {crossovers.MAX_PAIRED} architectures"
+        notes.append(f"{limit} each is compared with the reference alone.")
+    points = [point for point in group.session.samples if point[1] == "length"]
+    fewest = min(map(group.session.rounds, points), default=FEW_ROUNDS)
+    if 0 < fewest < FEW_ROUNDS:
+        rounds = plural(fewest, "round")
+        notes.append(f"With {rounds} per length, intervals are wide and little can be claimed.")
+    return notes
+
+
+def gap_notes(group: SpeedGroup) -> list[str]:
+    """Return where the curves over length and batch have gaps, and why."""
+    notes = []
+    for metric, axis, title, _ in LENGTHS:
+        labels: dict[str, list[str]] = {}
+        for subject in sorted(group.subjects, key=group.label):
+            for text in _gaps_of(group.session, subject, metric, axis):
+                labels.setdefault(text, []).append(group.label(subject))
+        texts = [f"{_all_or(names, group)} {text}" for text, names in labels.items()]
+        notes += [f"{title}: no number for {'; '.join(texts)}."] * bool(texts)
+    return notes
+
+
+def _gaps_of(session: MeasuredSession, subject: str, metric: str, axis: str) -> Iterator[str]:
+    """Yield for each reason the places without a number: `at 512: out of memory`."""
+    places: dict[str, list[float]] = {}
+    for x in session.places(metric, axis):
+        point = (subject, (metric, axis, x))
+        if point in session.gaps:
+            places.setdefault(session.gaps[point] or "no reason was recorded", []).append(x)
+    measured = any(
+        (subject, (metric, axis, x)) in session.points for x in session.places(metric, axis)
+    )
+    for reason, own in places.items():
+        where = f"at {join_words([f'{x:,g}' for x in own])}" if measured else "at any point"
+        yield f"{where}: {reason}"
+
+
+def _all_or(names: list[str], group: SpeedGroup) -> str:
+    return "all" if len(names) == len(group.names) > 1 else join_words(names)
