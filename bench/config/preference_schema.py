@@ -68,7 +68,7 @@ class PreferenceConfig:
     """Configure learning from preferences after training. Outside a run's identity."""
 
     enabled: bool = option(False, "whether finished runs learn from preferences")
-    gold: str = option("words", "name of the exact reward, or the class of your own: module.Class")
+    gold: str = option("words", "exact reward: its name, or your own module.Class; empty: none")
     temperature: float = option(0.1, "of the annotator, in the gold's unit", (1e-6, 10**6))
     flip: float = option(0.0, "share of labels that are reversed", (0.0, 0.5))
     annotators: int = option(1, "annotators who share the labels", (1, 10**4))

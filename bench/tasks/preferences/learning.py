@@ -36,6 +36,7 @@ def learn(run: Run, base: FinishedRun, folder: Path, progress: Progress = show_p
     """
     trained = load(base.folder)
     check_supported(trained)
+    report_cost(replace(trained, run=run))
     world, labels = open_world(run, trained)
     store.add_provenance(folder, {"data": world.digest}, {})
     remove_other_parts(folder, run, base, world)
@@ -69,6 +70,15 @@ def check_supported(trained: TrainedModel) -> None:
         )
     if not trained.vocabulary.text:
         raise Unsupported(f"data={trained.run.names['data']} is not text: no reward reads it")
+
+
+def report_cost(trained: TrainedModel) -> None:
+    """Log what writing costs where the architecture keeps no state."""
+    try:
+        trained.model.init_state(1, trained.run.size.context)
+    except Unsupported as reason:
+        room = trained.run.preference.response
+        logger.info(f"{reason}: a response takes {room} forward passes over its text")
 
 
 def open_world(run: Run, trained: TrainedModel) -> tuple[World, int]:

@@ -113,7 +113,14 @@ def check_options(run: Run) -> None:
                 raise UserError(f"preference.{key}={name} is not known; {advice}", "unknown-choice")
     for name in options.curve.select:
         strategy(name)
-    gold_class(options.gold)
+    if options.gold:
+        gold_class(options.gold)
+    elif not options.path:
+        raise UserError(
+            "preference=human has no gold reward: name a file of people's labels by "
+            "preference.path=…",
+            "conflicting-values",
+        )
     _check_numbers(options)
     if options.path:
         training_labels(read_labels(Path(options.path)), options.labels, options.path)

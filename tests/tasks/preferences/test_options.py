@@ -73,10 +73,11 @@ def test_a_stage_starts_from_the_run_without_it_and_has_an_identity_of_its_own()
     ({"curve": LabelCurveConfig(select=["fishy"])}, "unknown-choice"),
     ({"extras": ExtrasConfig(flips=[0.6])}, "invalid-value"),
     ({"labels": 0}, "conflicting-values"),
+    ({"gold": ""}, "conflicting-values"),
     ({"path": "mine.jsonl", "flip": 0.2}, "conflicting-values"),
     ({"path": "missing.jsonl"}, "missing-file"),
     ({"path": "mine.jsonl"}, "invalid-value"),
-], ids=["too long", "gold", "method", "no beta", "strategy", "flips", "no labels", "flip of people",
+], ids=["too long", "gold", "method", "no beta", "strategy", "flips", "no labels", "no gold", "flip of people",
         "no file", "more labels than there are"])  # fmt: skip
 def test_options_that_are_refused(
     keys: dict[str, Any], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
