@@ -539,3 +539,23 @@ def write_deep(
     )
     store.write_json(again.parent / "doctor.json", DOCTOR)
     return root
+
+
+DISTANCES = [[0, 0], [1, 1], [2, 3], [4, 7]]  # bins of a context of 8 tokens
+
+
+def write_saliency(
+    folder: Path, shares: Sequence[Sequence[float]], reason: str = "", heads: int = 0
+) -> None:
+    """What a run's predictions look at. `shares`: per prediction, in each of DISTANCES."""
+    weights = [0.5, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]
+    attention = [{"layer": 0, "head": n, "weights": weights} for n in range(heads)]
+    passage = {
+        "offset": 96, "pieces": ["<script>", *"bcdefg", "é"], "shares": weights, "target": "<b>",
+        "probability": 0.25, "prediction": "q", "attention": attention,
+    }  # fmt: skip
+    content = {
+        "schema": 1, "reason": reason, "part": "test", "context": 8, "distances": DISTANCES,
+        "shares": shares, "passages": [passage] if shares else [], "seconds": 0.1,
+    }  # fmt: skip
+    store.write_json(folder / "saliency.json", content)

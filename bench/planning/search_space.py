@@ -129,7 +129,7 @@ def trial_run(run: Run) -> Run:
         run,
         data=replace(run.data, searching=True),
         train=replace(run.train, steps=run.tune.steps or run.train.steps),
-        evaluate=replace(run.evaluate, sample_tokens=0),
+        evaluate=replace(run.evaluate, sample_tokens=0, saliency=0),
         measure=replace(run.measure, depth="off"),
         control=ControlConfig(),
         seed=run.tune.seed + run.tune.repeat,

@@ -40,6 +40,10 @@ REFERENCE_COLUMNS = (
 ).split(",")
 DOCUMENT_COLUMNS = ["run", "seed", *NAME_COLUMNS, "document", "bytes", "tokens", "nats"]
 SAMPLE_COLUMNS = ["run", "arch", "variant", "seed", *NAME_COLUMNS, "prompt", "generated"]
+SALIENCY_COLUMNS = [
+    *("run", "arch", "variant", "seed", *NAME_COLUMNS),
+    *("nearest", "farthest", "share", "share_error", "predictions"),
+]
 PREFERENCE_VERDICT_COLUMNS = ["study", *preferences.VERDICT_COLUMNS]
 FILES = {
     "summary.csv": [
@@ -52,6 +56,7 @@ FILES = {
     "curves.csv": [*CURVE_COLUMNS, "row", "control", "family"],
     "documents.parquet": DOCUMENT_COLUMNS,
     "samples.csv": SAMPLE_COLUMNS,
+    "saliency.csv": SALIENCY_COLUMNS,
     "verdicts.csv": VERDICT_COLUMNS,
     "references.csv": REFERENCE_COLUMNS,
     "scaling.csv": SCALING_COLUMNS,

@@ -31,6 +31,7 @@ from bench.reporting.csv_runs import (
     documents_table,
     named_runs,
     runs_table,
+    saliency_table,
     samples_table,
 )
 from bench.reporting.csv_safety import quote_formulas
@@ -53,6 +54,7 @@ def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
         "curves.csv": curves_table(records, variants),
         "documents.parquet": documents_table(records, variants),
         "samples.csv": samples_table(variants),
+        "saliency.csv": saliency_table(records, variants),
         "verdicts.csv": verdicts_table(parts),
         "references.csv": references_table(parts),
         "scaling.csv": scaling_table(analysis.studies),

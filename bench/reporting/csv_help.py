@@ -167,6 +167,11 @@ documents.parquet:tokens: Its scored tokens.
 documents.parquet:nats: Its loss, in nats.
 prompt: Text that the model was given.
 generated: Text that the model wrote behind it.
+nearest: Tokens between the nearest token of the bin and the predicted one's predecessor.
+farthest: The same of the farthest token of the bin.
+share: Mean share of saliency (gradient × embedding) on the tokens of the bin.
+share_error: Standard error of the share over predictions.
+predictions: Held-out predictions that were explained.
 file: File of the report.
 column: Name of the column. An empty cell has no value; inf is explained where it may occur.
 columns.csv:unit: Unit, where the column is a metric.

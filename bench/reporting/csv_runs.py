@@ -7,7 +7,13 @@ import pandas as pd
 
 from bench.analysis.aggregate import VariantTables
 from bench.records.tables import CURVE_COLUMNS, Records
-from bench.reporting.csv_columns import DOCUMENT_COLUMNS, FILES, NAME_COLUMNS, SAMPLE_COLUMNS
+from bench.reporting.csv_columns import (
+    DOCUMENT_COLUMNS,
+    FILES,
+    NAME_COLUMNS,
+    SALIENCY_COLUMNS,
+    SAMPLE_COLUMNS,
+)
 
 AXES = ("length", "batch", "position", "context")  # of curves, as columns of numbers
 RUN_NAMES = ["run", "arch", "variant", "data", "size", "seed", "objective", *NAME_COLUMNS]
@@ -84,3 +90,21 @@ def samples_table(variants: VariantTables) -> pd.DataFrame:
     prompts = [prompt if text.startswith(prompt) else "" for text, prompt in pairs]
     texts = [text.removeprefix(prompt) for text, prompt in pairs]
     return runs.assign(prompt=prompts, generated=texts).reindex(columns=SAMPLE_COLUMNS)
+
+
+def saliency_table(records: Records, variants: VariantTables) -> pd.DataFrame:
+    """Return the mean share of saliency in each bin of distance, by run."""
+    names = named_runs(variants)[["run", *NAME_COLUMNS]]
+    explained = records.saliency[records.saliency["shares"].map(len) > 0]
+    bins = [_saliency_bins(one) for one in explained.itertuples()]
+    table = pd.concat(bins or [pd.DataFrame(columns=["run"])])
+    own = records.saliency[["run", "arch", "variant", "seed"]].merge(names, on="run")
+    return own.merge(table, on="run").reindex(columns=SALIENCY_COLUMNS)
+
+
+def _saliency_bins(content: Any) -> pd.DataFrame:
+    shares = pd.DataFrame(content.shares).astype(float)
+    nearest, farthest = zip(*content.distances, strict=True)
+    table = pd.DataFrame({"nearest": nearest, "farthest": farthest, "run": content.run})
+    means, errors = shares.mean().to_numpy(), shares.sem().to_numpy()
+    return table.assign(share=means, share_error=errors, predictions=len(shares))

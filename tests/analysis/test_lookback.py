@@ -8,43 +8,26 @@ import pytest
 
 from bench.analysis.build import build
 from bench.analysis.lookback import Lookback, build_lookback
-from bench.records import store
 from bench.records.tables import read_records
 from bench.reporting.sections.lookback import lookback_section
 from bench.reporting.views import build_views
 from tests import fake_records
 
-DISTANCES = [[0, 0], [1, 1], [2, 3], [4, 7]]
 FLAT = [[1 / 8, 1 / 8, 2 / 8, 4 / 8]] * 6  # all 8 tokens alike
 LAST = [[1.0, 0.0, 0.0, 0.0]] * 6
-
-
-def content(shares: list[list[float]], reason: str = "", heads: int = 0) -> dict[str, Any]:
-    pieces = ["<script>", *"bcdefg", "é"]
-    weights = [0.5, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.05]
-    attention = [{"layer": 0, "head": n, "weights": weights} for n in range(heads)]
-    passage = {
-        "offset": 96, "pieces": pieces, "shares": weights, "target": "<b>", "probability": 0.25,
-        "prediction": "q", "attention": attention,
-    }  # fmt: skip
-    return {
-        "schema": 1, "reason": reason, "part": "test", "context": 8, "distances": DISTANCES,
-        "shares": shares, "passages": [passage] if shares else [], "seconds": 0.1,
-    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results") / "suite"
-    contents = {
-        "lstm": content(LAST),
-        "decoder": content(FLAT, heads=2),
-        "gru": content([], "no gradient here"),
+    contents: dict[str, Any] = {
+        "lstm": {"shares": LAST},
+        "decoder": {"shares": FLAT, "heads": 2},
+        "gru": {"shares": [], "reason": "no gradient here"},
     }
-    for arch, own in contents.items():
+    for arch, content in contents.items():
         for seed in range(2):
-            folder = fake_records.write_run(root, arch, seed)
-            store.write_json(folder / "saliency.json", own)
+            fake_records.write_saliency(fake_records.write_run(root, arch, seed), **content)
     fake_records.write_run(root, "encoder", 0)
     return root
 

@@ -27,7 +27,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("results") / "suite"
     for arch in ("lstm", "gru", "decoder"):
         for seed in range(3):
-            fake_records.write_run(root, arch, seed)
+            folder = fake_records.write_run(root, arch, seed)
+            fake_records.write_saliency(folder, [[0.5, 0.25, 0.125, 0.125]] * 3)
     fake_records.write_run(root, "broken", 0, "failed", "=1+1")
     fake_records.write_deep(root, ("lstm", "gru", "decoder"))
     fake_records.write_references(root)
