@@ -22,6 +22,9 @@ ROW_TEXTS = {  # of `{rows}`, by code
     "still-falling": "Still falling at the end of the budget: {detail}. More tokens may change the "
     "order.",
 }
+# of the bits of the best reference line with unlimited context: what no model reaches that reads
+# the same training text, unless it sees what it has to predict
+IMPLAUSIBLE_SHARE = 0.4
 BASELINE_BETTER = "baseline-better"
 ELSEWHERE = {
     "steps": "another number of steps",
@@ -112,13 +115,29 @@ def _tuning_badges(rows: pd.DataFrame) -> Iterator[Badge]:
 
 
 def baseline_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
-    """Return a badge where the best n-gram is better than every row."""
+    """Return badges of reference lines: the best n-gram better than all rows, rows too good."""
     split, line = split_by_baseline(rows, baselines), baselines.best
+    badges = _implausible_badges(rows, baselines)
     if split is None or line is None or split.better or split.unclear:
-        return []
+        return badges
     text = f"The {line.name}, counted with the same context, is better than every row: "
     text += f"{format_fixed(line.bits_per_byte)} bits per byte."
-    return [Badge(BASELINE_BETTER, text, tuple(split.worse))]
+    return [*badges, Badge(BASELINE_BETTER, text, tuple(split.worse))]
+
+
+def _implausible_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
+    """Return a badge that names the rows which no honest model could be, if there are any."""
+    line = baselines.lowest
+    if line is None:
+        return []
+    low = rows["bits_per_byte"] < IMPLAUSIBLE_SHARE * line.bits_per_byte
+    labels = [*rows.loc[low, "label"].map(str)]
+    if not labels:
+        return []
+    text = f"Too good to be true: {name_some(labels)} needs less than {IMPLAUSIBLE_SHARE:g} of the "
+    text += f"bits of the {line.name} ({format_fixed(line.bits_per_byte)} bits per byte), which "
+    text += "has no limit of context: look for a leak, or for test text in the training text."
+    return [Badge("implausible", text, tuple(labels))]
 
 
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:

@@ -47,6 +47,12 @@ class Baselines(NamedTuple):
         bounded = [one for one in self.lines if one.context != "unlimited" and not one.as_read]
         return min(bounded, key=lambda line: line.bits_per_byte, default=None)
 
+    @property
+    def lowest(self) -> BaselineLine | None:
+        """Return the lowest line, whatever context and text it has."""
+        scored = [line for line in self.lines if line.bits_per_byte == line.bits_per_byte]
+        return min(scored, key=lambda line: line.bits_per_byte, default=None)
+
 
 def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[str]) -> Baselines:
     """Return the lines of the text, part and context that a table of rows was scored on.

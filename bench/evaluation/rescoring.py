@@ -9,13 +9,14 @@ import torch
 
 from architectures.interface import Unsupported
 from bench import data, evaluation
-from bench.config.errors import UserError
+from bench.config.errors import InvalidRun, UserError
 from bench.config.identity import digest
 from bench.config.schema import Run
 from bench.config.validation import validate_run
 from bench.data import Corpus
 from bench.evaluation import Score
 from bench.evaluation.protocols import stride_of
+from bench.model import unchanged_process
 from bench.records import loading, store
 from bench.records.validation import result_error
 from bench.system import files
@@ -74,10 +75,13 @@ def rescore(folder: Path, run: Run) -> str:
     return _record(target, *_score(folder, run, corpus))
 
 
-def _record(target: Path, score: Score | Unsupported, facts: dict[str, Any]) -> str:
+def _record(target: Path, score: Score | Unsupported | InvalidRun, facts: dict[str, Any]) -> str:
     if isinstance(score, Unsupported):
         store.write_result(target, "skipped", str(score), facts=facts)
         return f"skipped: {score}"
+    if isinstance(score, InvalidRun):
+        store.write_result(target, "failed", str(score), facts=facts | {"code": score.code})
+        return f"failed: {score}"
     if name := evaluation.first_non_finite(score.metrics):
         store.write_result(target, "failed", f"{name} is not finite", facts=facts)
         return f"failed: {name} is not finite"
@@ -87,7 +91,9 @@ def _record(target: Path, score: Score | Unsupported, facts: dict[str, Any]) -> 
     return f"{value:.4f} bits per byte by {score.protocol}"
 
 
-def _score(folder: Path, run: Run, corpus: Corpus) -> tuple[Score | Unsupported, dict[str, Any]]:
+def _score(
+    folder: Path, run: Run, corpus: Corpus
+) -> tuple[Score | Unsupported | InvalidRun, dict[str, Any]]:
     """Return the score, or why there is none, and the facts of its record."""
     settings = train_settings(run)
     set_matmul_precision(settings)
@@ -105,9 +111,10 @@ def _score(folder: Path, run: Run, corpus: Corpus) -> tuple[Score | Unsupported,
         if corpus.synthetic is not None:
             raise Unsupported("a synthetic source, whose regret is known, is scored by chunk only")
         part = corpus.parts[corpus.scored]
-        score = evaluation.score_by_protocol(
-            scored, corpus, part, run.evaluate, run.size.context, settings
-        )
-    except Unsupported as reason:
+        with unchanged_process(type(model.backbone).__name__):
+            score = evaluation.score_by_protocol(
+                scored, corpus, part, run.evaluate, run.size.context, settings
+            )
+    except (Unsupported, InvalidRun) as reason:
         return reason, facts | {"protocol": run.evaluate.protocol}
     return score, facts | {"protocol": score.protocol}

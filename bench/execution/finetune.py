@@ -15,7 +15,7 @@ from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
 from bench.execution.fit import fit
-from bench.model import LanguageModel, build_sized_model
+from bench.model import LanguageModel, build_sized_model, unchanged_process
 from bench.records import source, store
 from bench.records.finished import recorded_bases
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
@@ -49,8 +49,9 @@ def finetune_and_score(run: Run, folder: Path) -> None:
 
 
 def record_scores(run: Run, folder: Path, setup: TaskSetup, summary: TrainingSummary) -> None:
-    """Score and record what was fine-tuned. Raises Diverged without a finite score."""
-    metrics, table = score_task(setup, run)
+    """Score and record what was fine-tuned. Raises Diverged and InvalidRun."""
+    with unchanged_process(type(setup.model.backbone).__name__):
+        metrics, table = score_task(setup, run)
     if name := evaluation.first_non_finite(metrics):
         raise Diverged(setup.settings.steps, f"{name} of the fine-tuned model")
     metrics += contamination_metrics(run, setup, table)

@@ -9,6 +9,7 @@ from bench import evaluation
 from bench.config.schema import Run
 from bench.data import Corpus
 from bench.execution.finalize import TrainingSummary
+from bench.model import unchanged_process
 from bench.records import store
 from bench.system import signals
 from bench.training import (
@@ -34,7 +35,7 @@ def fit(
     origin: dict[str, str],
     validate: Callable[[], float],
 ) -> TrainingSummary:
-    """Train to the last step, from the checkpoint if there is one.
+    """Train to the last step, from the checkpoint if there is one. Raises InvalidRun.
 
     `validate` returns the loss on held-out data, in nats.
     """
@@ -43,7 +44,7 @@ def fit(
     states, every = folder / "checkpoint", run.train.checkpoint_seconds
     checkpoints = Checkpointer(states, objective, optimizer, origin, settings, every)
     start = resume(checkpoints)
-    with signals.defer_stop():
+    with unchanged_process(type(setup.model.backbone).__name__), signals.defer_stop():
         for event in train(objective, optimizer, setup.blocks, settings, start, checkpoints.due):
             if event.log is not None:
                 log_event(event, event.log, validate, checkpoints)

@@ -22,7 +22,7 @@ from bench.evaluation import suite
 from bench.execution.finalize import finalize
 from bench.execution.finetune import finetune_and_score
 from bench.execution.fit import fit, validation_loss
-from bench.model import build_sized_model, describe_error, unchanged_process
+from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import source, store
 from bench.records.finished import recorded_bases
@@ -76,8 +76,7 @@ def pretrain(run: Run, folder: Path) -> None:
     origin = record_origin(run, folder, corpus, trained)
     compiling = compile_and_warm_up(trained, run)
     shard_parameters(trained.objective, group)
-    with unchanged_process(type(trained.model.backbone).__name__):
-        summary = fit(trained, run, folder, origin, lambda: validation_loss(trained, corpus))
+    summary = fit(trained, run, folder, origin, lambda: validation_loss(trained, corpus))
     summary = summary._replace(compile_seconds=compiling)
     if group.sharded:
         trained = gather_model(run, trained, corpus.vocabulary.size)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config import Run
+from bench.contract import check_prefill
 from bench.model import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
@@ -134,6 +135,8 @@ class Workload:
         self.model.eval()
         prompt = self.prompt(self.context, rows)
         with autocast(self.settings):
+            if f"prefill {rows}" not in self.repeats:
+                check_prefill(self.model, prompt, self.context)
             work = partial(timing.prefill, self.model, prompt, self.context)
             passes = self.count_repeats(f"prefill {rows}", work, self.seconds / 3)
             work()

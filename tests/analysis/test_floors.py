@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bench import data, reporting
 from bench.analysis import baselines as floors
+from bench.analysis.badges import baseline_badges
 from bench.analysis.build import build
 from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.data.blocks import Blocks, windows
@@ -289,3 +291,19 @@ def test_lines_of_another_text_or_context_stay_away(suite: Path, tmp_path: Path)
     assert other_order == found
     weak = replace(part, baselines=(found._replace(lines=found.lines[:2]),))
     assert "every architecture is clearly better" in summary_text.summary_sentences(weak, [])[-1]
+
+
+@pytest.mark.parametrize(("score", "codes"), [(0.5, ["implausible"]), (1.4, [])])
+def test_a_score_no_honest_row_could_have_is_flagged(score: float, codes: list[str]) -> None:
+    """Against the best line with unlimited context, not the one with the rows' own."""
+    lines = (
+        floors.BaselineLine("5-gram", "", "windows", bits_per_byte=3.0),
+        floors.BaselineLine("21-gram", "", "unlimited", bits_per_byte=2.0),
+    )
+    rows = pd.DataFrame({
+        "label": ["a", "b"], "control": False, "family": "own", "bits_per_byte": [score, 1.9],
+        "bits_per_byte_low": [math.nan] * 2, "bits_per_byte_high": [math.nan] * 2,
+    })  # fmt: skip
+    badges = baseline_badges(rows, floors.Baselines(lines, ""))
+    assert [badge.code for badge in badges] == codes
+    assert [badge.rows for badge in badges] == [("a",)] * len(codes)

@@ -7,8 +7,15 @@ import pytest
 import torch
 import yaml
 
-from bench.contract import CHECKS, Check, ModelUnderTest, check_before_training, run_check
-from bench.contract.probes import random_input, seeded_output
+from bench.contract import (
+    CHECKS,
+    Check,
+    ModelUnderTest,
+    check_before_training,
+    check_prefill,
+    run_check,
+)
+from bench.contract.probes import CheckFailed, random_input, seeded_output
 from bench.model import ModelBuildError
 from tests.conftest import each_architecture
 
@@ -150,3 +157,19 @@ def test_the_budget_grows_until_a_width_fits() -> None:
     assert fake("Valid").parameters == 20_000
     assert fake("OnlySixtyFour").width == 64
     assert fake("OnlySixtyFour").parameters > 64 * 64 * 19
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("Valid", ""), ("LooksAhead", "looks-ahead"), ("MixesRows", "looks-ahead"),
+     ("ForgetsItsState", "state-diverges")],
+)  # fmt: skip
+def test_what_is_measured_is_the_model(name: str, code: str) -> None:
+    model = fake(name).build().eval()
+    prompt = fake(name).tokens(batch=4)
+    found_code = ""
+    try:
+        check_prefill(model, prompt, 16)
+    except CheckFailed as error:
+        found_code = error.code
+    assert found_code == code
