@@ -20,9 +20,6 @@ def reference_tables() -> dict[str, pd.DataFrame]:
     subjects = tables["speeds.csv"].drop_duplicates("arch").set_index("arch")["subject"]
     summary = tables["summary.csv"]
     tables["summary.csv"] = summary.assign(subject=summary["arch"].map(subjects))
-    tables["speeds.csv"] = tables["speeds.csv"].reindex(
-        columns=[*tables["speeds.csv"], "median_low", "median_high"]
-    )
     for name in ("runs.csv", "curves.csv"):
         seeds = tables[name]["seed"]
         tables[name] = tables[name].assign(control=seeds >= FIRST_CONTROL_SEED)

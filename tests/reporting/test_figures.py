@@ -22,6 +22,7 @@ from bench.reporting.figures.style import figure_style, log_ticks
 from bench.reporting.figures.tables import read_groups
 from bench.reporting.figures.tradeoffs import quality_against_speed
 from tests import fake_records
+from tests.readme_figures import reference_tables
 
 Tables = dict[str, pd.DataFrame]
 HOSTILE = ["<script>alert(1)</script>", "$x^2$ & _y_", "🦙 \\alpha", "long " * 40, '"quoted"\'s']
@@ -239,6 +240,18 @@ def test_of_many_rows_the_best_are_named_and_the_others_counted(tables: Tables) 
 def test_a_suite_without_results_has_no_figures(tables: Tables) -> None:
     empty = {name: table.iloc[:0] for name, table in tables.items()}
     assert list(draw_figures(empty)) == []
+
+
+@pytest.mark.slow
+def test_the_figures_of_the_readme_are_those_of_the_reference(tmp_path: Path) -> None:
+    files = write_figures(reference_tables(), tmp_path, ("svg",))
+    folder = Path("docs/figures")
+    assert {f"{name}.svg" for name in files} == {path.name for path in folder.iterdir()}
+    for (path,) in files.values():
+        texts = [
+            set(ElementTree.parse(one).getroot().itertext()) for one in (path, folder / path.name)
+        ]
+        assert texts[0] == texts[1]
 
 
 @pytest.mark.slow
