@@ -22,14 +22,16 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 MAX_HASHED_BYTES = 256 << 20  # of larger files only the size is compared on opening
 CACHE_HINT = "name another folder with data.cache=… or BENCH_CACHE"
+SHARED_MODE = 0o775  # of new folders, further limited by the umask
 CHECKSUM = "checksum"  # key of a JSON file that holds the digest of its other keys
 
 
 def cache_root(path: str) -> Path:
     """Return the cache folder: `path`, else $BENCH_CACHE, else the user's; raise UserError."""
-    folder = expand_user(path or os.environ.get("BENCH_CACHE") or _user_cache(), CACHE_HINT)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    named = path or os.environ.get("BENCH_CACHE")
+    folder = expand_user(named or _user_cache(), CACHE_HINT)
+    try:  # a named one may be shared; none is for everyone to write
+        folder.mkdir(mode=SHARED_MODE if named else 0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from None
     return folder
@@ -83,7 +85,7 @@ def build_once(folder: Path) -> Iterator[bool]:
             if (folder / MANIFEST).exists():
                 logger.warning("the cache %s is damaged (%s): building it again", folder, defect)
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=SHARED_MODE)
             try:
                 yield True
             except BaseException:

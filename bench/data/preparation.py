@@ -52,7 +52,7 @@ def prepared_digest(options: DataConfig, name: str) -> str:
 
 def _prepare_synthetic(options: DataConfig, name: str) -> Corpus:
     source = open_synthetic(options.synthetic)
-    key = {"synthetic": SYNTHETIC_FORMAT} | asdict(options.synthetic)
+    key = {"format": FORMAT, "synthetic": SYNTHETIC_FORMAT} | asdict(options.synthetic)
     folder = cache.cache_folder(options.cache, name, key)
     with cache.build_once(folder) as missing:
         if missing:
@@ -144,9 +144,9 @@ def read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, An
     """
     documents, blank = write_documents(path, text.source.chunks())
     if text.source.fingerprint() != text.fingerprint:
-        origin = text.options.path or text.options.repository
+        origin = text.options.path or text.options.repository or text.options.source
         raise UserError(
-            f"data.path={origin} changed while it was read: give the command again once nothing "
+            f"the text {origin} changed while it was read: give the command again once nothing "
             "writes to it",
             "busy",
         )

@@ -1,6 +1,7 @@
 """The cache: digests, damage, concurrency, errors."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,9 +117,13 @@ def test_a_cache_of_another_user_where_everyone_can_write_is_not_read(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text(words(500))
-    options = DataConfig(path=str(tmp_path / "a.txt"))
-    prepare(options, "mine")
-    assert own_cache.stat().st_mode & 0o077 == 0  # a new one is the user's alone
+    options, umask = DataConfig(path=str(tmp_path / "a.txt")), os.umask(0)
+    try:
+        prepare(options, "mine")
+    finally:
+        os.umask(umask)
+    written = [own_cache, *own_cache.iterdir()]
+    assert not any(path.stat().st_mode & 0o002 for path in written if path.is_dir())
     own_cache.chmod(0o777)
     prepare(options, "mine")
     monkeypatch.setattr("os.geteuid", lambda: own_cache.stat().st_uid + 1)
