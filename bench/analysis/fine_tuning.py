@@ -86,7 +86,7 @@ def _build_table(scores: TaskScores, contents: Sequence[dict[str, Any]], recipe:
     orders = scores.runs.groupby("seed")["order_digest"].nunique()
     return TaskTable(
         *(first["task"], first["kind"], int(first["examples"])),
-        trained_on=int(first["trained_on"] or 0),
+        trained_on=int(first["trained_on"]),
         metric=scores.metric,
         rows=table.loc[worth.sort_values(kind="stable").index].reset_index(drop=True),
         baselines=baselines,

@@ -9,6 +9,7 @@ from bench.config.errors import UserError, nearest
 from bench.config.fields import Span, walk_fields
 from bench.config.schema import Run, resolve_learning_rate
 from bench.config.task_schema import NO_TASK
+from bench.config.task_schema import NO_TASK
 
 FIELDS = dict(walk_fields(Run))  # dotted key -> field
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -192,7 +193,23 @@ def _stage_conflicts(run: Run) -> Iterator[str]:
         )
 
 
+def _task_conflicts(run: Run) -> Iterator[str]:
+    task = run.task
+    if task.kind == NO_TASK:
+        return
+    if task.frozen and task.kind != "classification":
+        yield "task.frozen=true trains a head alone, and only a classification has one: omit it"
+    if run.preference.enabled:
+        yield "a run has a task or preferences: give task=… and preference=… in two commands"
+    if run.data.source == "synthetic":
+        yield (
+            f"data={run.names.get('data', 'synthetic')} has symbols, which are not text: give a "
+            "task a run that was trained on text"
+        )
+
+
 CONFLICTS = (
+    _task_conflicts,
     _basic_conflicts,
     _parallel_conflicts,
     _budget_conflicts,

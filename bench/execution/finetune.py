@@ -22,9 +22,13 @@ from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
 from bench.tasks.finetuning import (
     TaskSetup,
     save_task,
+    score_pairs,
     score_task,
+    scored_pairs,
     seen_in_pretraining,
     setup_task,
+    task_examples,
+    task_settings,
     validation_loss,
 )
 from bench.training import Diverged, load, precision_name, train_settings
@@ -40,12 +44,27 @@ def finetune_and_score(run: Run, folder: Path) -> None:
     and Diverged.
     """
     model, vocabulary = starting_model(run, folder)
+    if run.task.kind == "pairs":
+        judge_pairs(run, folder, model, vocabulary)
+        return
     setup = setup_task(run, model, vocabulary)
     origin = record_origin(run, folder, setup)
     summary = fit(setup, run, folder, origin, lambda: validation_loss(setup))
     save_task(folder, setup)
     record_scores(run, folder, setup, summary)
     store.remove_training_state(folder)
+
+
+def judge_pairs(run: Run, folder: Path, model: LanguageModel, vocabulary: Vocabulary) -> None:
+    """Score and record minimal pairs, without training."""
+    settings, pairs = task_settings(run), scored_pairs(run)
+    store.add_provenance(folder, {"data": task_examples(run).digest}, {"pairs": len(pairs)})
+    metrics, table = score_pairs(model.to(settings.device).eval(), vocabulary, pairs, settings)
+    if name := evaluation.first_non_finite(metrics):
+        raise Diverged(0, f"{name} of the model")
+    store.write_parquet(folder / "examples.parquet", table)
+    facts = {"objective": run.task.kind, "part": "test", "examples": {"test": len(pairs)}}
+    store.write_result(folder, "done", metrics=metrics, facts=facts)
 
 
 def record_scores(run: Run, folder: Path, setup: TaskSetup, summary: TrainingSummary) -> None:

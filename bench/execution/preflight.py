@@ -58,11 +58,14 @@ def _data_key(run: Run) -> str:
 def check_tasks(runs: Sequence[Run]) -> None:
     """Check the examples of tasks against what each run can read. Raises UserError."""
     from bench.execution.finetune import task_vocabulary
-    from bench.tasks.finetuning import encode_examples, task_examples
+    from bench.tasks.finetuning import encode_examples, encode_pairs, scored_pairs, task_examples
 
     for run in distinct_by(runs, lambda run: [run.task, run.data, run.size.context]):
         vocabulary = task_vocabulary(run, run.base)
-        encode_examples(task_examples(run), run.task, vocabulary, run.size.context)
+        if run.task.kind == "pairs":
+            encode_pairs(scored_pairs(run), vocabulary, run.size.context)
+        else:
+            encode_examples(task_examples(run), run.task, vocabulary, run.size.context)
 
 
 def required_disk_bytes(sweep: Sweep) -> int:

@@ -82,7 +82,7 @@ def _task_row(run: StoredRun) -> dict[str, Any]:
         "status": record.status,
         "reason": result.get("reason") or record.reason,
         **{f"{name}_digest": digests.get(name) or "" for name in ("data", "order")},
-        "trained_on": ((result.get("facts") or {}).get("examples") or {}).get("train"),
+        "trained_on": ((result.get("facts") or {}).get("examples") or {}).get("train") or 0,
         **_base_result(run),
     }
 

@@ -230,3 +230,34 @@ def test_an_answer_is_learned(name: str) -> None:
     shifted = turned(part)
     assert (shifted.rows[0] == part.rows[1]).all()
     assert shifted.answers[0] is part.answers[0]
+
+
+# --- minimal pairs --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rnn", "modern_bert"])
+def test_a_pair_is_judged_by_the_likelihood_of_both_texts(name: str) -> None:
+    from bench.tasks.finetuning.pairs import score_pairs
+    from bench.tasks.finetuning.sources.base import Example
+
+    model, settings = built(name), task_settings(a_run(CLASSIFICATION))
+    pairs = [Example("the cat sat", "the sat cat"), Example("a b", "a c"), Example("same", "same")]
+    metrics, table = score_pairs(model.eval(), ByteVocabulary(), pairs, settings)
+    for row, pair in zip(table.itertuples(), pairs, strict=True):
+        losses = [text_nats(model, text) for text in (pair.text, pair.target)]
+        assert row.nats_of_other - row.nats == pytest.approx(losses[1] - losses[0], abs=1e-4)
+        assert row.hit == (0.5 if losses[0] == losses[1] else losses[0] < losses[1])
+    assert metrics[0].values[0] == table["hit"].mean()
+
+
+def text_nats(model: LanguageModel, text: str) -> float:
+    """Return the nats of a text after a separator, each token from those before it."""
+    tokens, total = [256, *text.encode()], 0.0
+    for place in range(1, len(tokens)):
+        read = tokens[:place]
+        if not model.backbone.causal:
+            read = read + [model.mask] * (len(tokens) - place)
+        with torch.no_grad():
+            logits = model(torch.tensor([read]))[0][0, place - model.backbone.causal]
+        total -= float(torch.log_softmax(logits, -1)[tokens[place]])
+    return total

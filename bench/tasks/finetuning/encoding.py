@@ -32,9 +32,16 @@ class EncodedPart:
 
     def first(self, count: int) -> "EncodedPart":
         """Return the first examples; 0: all."""
-        chosen = slice(count or None)
-        fields = (self.examples, self.rows, self.answers, self.labels, self.sizes, self.cut)
-        return EncodedPart(*(values[chosen] for values in fields))  # type: ignore[arg-type]
+        return self.take(np.arange(len(self))[: count or None])
+
+    def take(self, chosen: np.ndarray) -> "EncodedPart":
+        """Return the examples at some places."""
+        return EncodedPart(
+            [self.examples[place] for place in chosen],
+            [self.rows[place] for place in chosen],
+            [self.answers[place] for place in chosen] if self.answers else [],
+            *(values[chosen] for values in (self.labels, self.sizes, self.cut)),
+        )
 
 
 def encode_examples(

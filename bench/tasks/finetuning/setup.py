@@ -10,6 +10,7 @@ from bench.tasks.finetuning.batches import ExampleBatches
 from bench.tasks.finetuning.encoding import EncodedPart, encode_examples
 from bench.tasks.finetuning.examples import TaskExamples, prepare_examples
 from bench.tasks.finetuning.objectives import Classifier, build_task_objective
+from bench.tasks.finetuning.sources.base import Example
 from bench.training import (
     TrainSettings,
     TrainSetup,
@@ -56,6 +57,11 @@ def task_settings(run: Run) -> TrainSettings:
         log_every=max(1, min(run.train.log_every, steps // LOGGED_STEPS)),
         validations=min(run.train.validations, VALIDATIONS),
     )
+
+
+def scored_pairs(run: Run) -> list[Example]:
+    """Return the minimal pairs of a run's task that are scored. Raise UserError."""
+    return task_examples(run).parts["test"][: run.task.decode or None]
 
 
 def setup_task(run: Run, model: LanguageModel, vocabulary: Vocabulary) -> TaskSetup:

@@ -44,12 +44,14 @@ class FileExamples(ExampleSource, name="files"):
 
     def fingerprint(self) -> Any:
         columns = [self.options.text, self.options.pair, self.options.target]
-        return {"columns": columns} | {part: hash_file(path) for part, path in self.files.items()}
+        about = {"columns": columns, "pairs": self.options.kind == "pairs"}
+        return about | {part: hash_file(path) for part, path in self.files.items()}
 
     def examples(self) -> Iterator[tuple[str, Example]]:
-        # a part without a file of its own is drawn from the training file
+        # a part without a file of its own is drawn from the training file; pairs train nothing
+        drawn_from = "test" if self.options.kind == "pairs" else SPLIT
         for part, path in self.files.items():
-            name = SPLIT if part == "train" else part
+            name = drawn_from if part == "train" else part
             for where, row in read_rows(path):
                 yield name, example_of_row(row, self.options, where)
 

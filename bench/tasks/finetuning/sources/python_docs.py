@@ -61,6 +61,15 @@ class WordOrder(DocsTask, name="order"):
                     yield part, Example(swapped, "swapped", group=sentence)
 
 
+class WordOrderPairs(WordOrder, name="order_pairs"):
+    """The sentences of `order`, each with its swapped version: minimal pairs."""
+
+    def examples(self) -> Iterator[tuple[str, Example]]:
+        versions = super().examples()
+        for (part, original), (_, swapped) in zip(versions, versions, strict=True):
+            yield part, Example(original.text, swapped.text)
+
+
 class Summary(DocsTask, name="summary"):
     """Write the first line of a docstring (PEP 257) from the rest of it."""
 
