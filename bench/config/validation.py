@@ -9,7 +9,6 @@ from bench.config.errors import UserError, nearest
 from bench.config.fields import Span, walk_fields
 from bench.config.schema import Run, resolve_learning_rate
 from bench.config.task_schema import NO_TASK
-from bench.config.task_schema import NO_TASK
 
 FIELDS = dict(walk_fields(Run))  # dotted key -> field
 CHOICES: dict[str, tuple[str, ...]] = {

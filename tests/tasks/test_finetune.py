@@ -200,3 +200,13 @@ def test_a_base_that_is_not_finished_is_a_line(suite: Path) -> None:
     with pytest.raises(UserError) as raised:
         compose.compose_sweep([f"base={suite}/runs/nothing", "task=order"])
     assert raised.value.code == "no-records"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["task=facts task.frozen=true", "task=order data=markov", "task=order preference=quick"],
+)
+def test_what_excludes_each_other_is_a_line(words: str) -> None:
+    with pytest.raises(UserError) as raised:
+        compose.compose_sweep(["arch=rnn", *words.split()])
+    assert raised.value.code == "conflicting-values"
