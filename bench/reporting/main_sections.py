@@ -14,6 +14,10 @@ from bench.reporting.section import Chart, Section, render
 from bench.reporting.views import View
 
 ABOUT_ZOOM = "Drag to pan, pinch or Ctrl and wheel to zoom, double-click to reset."
+ABOUT_INTERVALS = (
+    "Lines are 95 % intervals: of quality over seeds and documents, of rates over rounds and "
+    "processes."
+)
 PANELS = (  # measure, title, whether it starts at zero
     ("quality", "quality", False),
     (TRAIN_RATE, "training, tokens/s", True),
@@ -26,7 +30,7 @@ PANELS = (  # measure, title, whether it starts at zero
 
 def chart_sections(views: Sequence[View]) -> list[Section]:
     """Return side by side, learning curves, and quality against any measure."""
-    beside = Chart("side-by-side", "Side by side", side_by_side(PANELS))
+    beside = Chart("side-by-side", "Side by side", side_by_side(PANELS), ABOUT_INTERVALS)
     curves = Chart("curves", "Learning curves", loss_curves(), ABOUT_ZOOM)
     about = f"Dashed: the rows that no other beats in both. Bars: 95 % intervals. {ABOUT_ZOOM}"
     against = Chart("tradeoff", "Quality against a measure", tradeoff(), about)
