@@ -16,7 +16,11 @@ KINDS = {  # what the row is, compared with the column
 }
 CELL = 22
 ABOUT = tooltip(
-    ("label", "row"), ("other", "column"), ("sentence", "verdict"), ("p", "corrected p")
+    ("label", "row"),
+    ("other", "column"),
+    ("sentence", "verdict"),
+    ("p", "p, corrected for all pairs"),
+    ("wins", "share of seed pairs that the better row wins"),
 )
 
 
