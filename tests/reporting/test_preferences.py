@@ -49,6 +49,7 @@ def test_verdicts_are_in_the_csv_file_and_on_the_page(suite: Path) -> None:
     assert row["claimed"]
     assert row["sentence"] in page
     assert page.count("diverged at update 3") == 1
+    assert "gru, best of n: gain = d(α − β·d) with d = √KL, α = 0.243, β = 0.030, R² = 1.00" in page
 
 
 def test_the_chart_has_the_start_and_every_setting_of_every_method(suite: Path) -> None:

@@ -9,6 +9,12 @@ from bench.reporting.preference_data import frontier_data
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.sections.preference_tables import preference_tables
 
+FORMS = {
+    "best_of": "best of n: gain = d(α − β·d) with d = √KL",
+    "rl": "RLOO: gain = d(α − β·log d)",
+}
+LARGEST_KL = 100.0  # a peak beyond it was extrapolated too far to be named
+
 
 def preferences(analysis: Analysis) -> Section | None:
     """Return what was learned from preferences, a part for each group of comparable stages."""
@@ -39,6 +45,7 @@ def _content(study: PreferenceStudy, chart: Chart) -> dict[str, Any]:
         "simulated": study.simulated,
         "tables": preference_tables(study),
         "verdicts": list(verdicts["sentence"]),
+        "fits": fit_lines(study),
         "failed": [f"{row.run}, {row.part}: {row.reason}" for row in failed.itertuples()],
         "sheet": fairness_sheet(study),
     }
@@ -49,6 +56,17 @@ def study_title(study: PreferenceStudy) -> str:
     first, stages = study.stages.iloc[0], len(study.stages)
     source = f"gold reward {first['gold']}" if study.simulated else str(first["labels_from"])
     return f"{first['data']}, {source}: {stages} {'stage' if stages == 1 else 'stages'}"
+
+
+def fit_lines(study: PreferenceStudy) -> list[str]:
+    """Return the forms of over-optimisation that were fitted to gains over seeds."""
+    return [
+        f"{arch}, {FORMS[fit.form]}, α = {fit.slope:.3f}, β = {fit.bend:.3f}, R² = "
+        f"{fit.r_squared:.2f}"
+        + (f": largest gain at KL {fit.peak_kl:.1f}" if fit.peak_kl < LARGEST_KL else "")
+        for arch, fits in sorted(study.fits.items())
+        for fit in fits.values()
+    ]
 
 
 def fairness_sheet(study: PreferenceStudy) -> list[str]:

@@ -29,17 +29,6 @@ def label_nats(margin: Tensor, label: Tensor, flip: float = 0.0) -> Tensor:
     return label * first + (1 - label) * second
 
 
-def smoothed_bradley_terry(margin: Tensor, flip: float) -> Tensor:
-    """Return the nats with smoothed labels (cDPO): biased, margins stay below logit(1 - flip)."""
-    return label_nats(margin, torch.full_like(margin, 1 - flip))
-
-
-def robust_bradley_terry(margin: Tensor, flip: float) -> Tensor:
-    """Return an unbiased estimate of the clean labels' nats (Chowdhury et al. 2024)."""
-    difference = (1 - flip) * bradley_terry(margin) - flip * bradley_terry(-margin)
-    return difference / (1 - 2 * flip)
-
-
 class Ratios(NamedTuple):
     """Log-probabilities under the policy less those under the reference, summed over responses."""
 
