@@ -100,7 +100,11 @@ def scaling(analysis: Analysis, views: Sequence[View]) -> Section | None:
     caption = "Points: means over seeds; lines: the fitted laws."
     charts = [
         _panels(
-            (f"{study.name}-chart", f"{study.data}, a context of {study.context} tokens", caption),
+            (
+                f"{study.name}-chart",
+                f"{study.unit.capitalize()} on {study.data}, a context of {study.context} tokens",
+                caption,
+            ),
             panel_data.scaling_data(study),
         )
         for study in analysis.studies

@@ -47,9 +47,9 @@ CONTEXTS = (
     ("position_nats", "position", "Loss, nats per token, by position"),
 )
 SCALING = (  # column of the cells, its unit, the column held at its largest value, title
-    ("parameters", "parameters", "tokens", "By parameters, at the most data"),
-    ("tokens", "tokens", "budget", "By training tokens, at the largest size"),
-    ("training_flops", "FLOPs", "", "By training FLOPs, all sizes and amounts"),
+    ("parameters", "parameters", "tokens", "by parameters, at the most data"),
+    ("tokens", "tokens", "budget", "by training tokens, at the largest size"),
+    ("training_flops", "FLOPs", "", "by training FLOPs"),
 )
 
 
@@ -168,7 +168,7 @@ def scaling_data(study: ScalingStudy) -> pd.DataFrame:
     cells = scaling_table([study])
     lines = (
         {
-            "group": study.name, "panel": f"{title}: {study.unit}", "label": cell["architecture"],
+            "group": study.name, "panel": title, "label": cell["architecture"],
             "x": cell[column], "at": f"{format_large(cell[column])} {unit}",
             "point": cell["loss"], "y": cell["law"] if fixed else math.nan,
             "text": format_fixed(cell["loss"]),

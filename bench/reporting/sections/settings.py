@@ -26,7 +26,7 @@ def row_settings(parts: Sequence[Comparison]) -> tuple[Pairs, dict[str, list[Row
     shared = set.intersection(*(set(own.items()) for *_, own in rows)) if len(rows) > 1 else set()
     cards: dict[str, list[RowSettings]] = {}
     for part, row, run, own in rows:
-        label = f"{row.label}, {part.title}" if len(parts) > 1 else str(row.label)
+        label = part.title if len(parts) > 1 else str(row.label)
         settings = [pair for pair in own.items() if pair not in shared]
         cards.setdefault(str(row.arch), []).append(RowSettings(label, _command(run), settings))
     return sorted(shared), cards
