@@ -29,15 +29,14 @@ def _panel(number: int, metric: str, title: str, from_zero: bool) -> Any:
     order = alt.EncodingSortField("order", op="min")
     axis = alt.Axis(title=None, ticks=False, domain=False, labelLimit=170, labelPadding=6)
     base = chart("panels", f"datum.panel === '{metric}'").encode(
-        y=alt.Y("label:N", sort=order, axis=axis if number == 0 else None),
-        tooltip=ABOUT,
+        y=alt.Y("label:N", sort=order, axis=axis if number == 0 else None)
     )
     value = _bars(base, title) if from_zero else _dots(base, title)
     interval = base.mark_rule(strokeWidth=1.5).encode(
         x=alt.X("low:Q", title=title), x2="high:Q", color=COLOUR
     )
     number_text = base.mark_text(align="left", dx=6, color=INK)
-    text = number_text.encode(x=alt.value("width"), text="text:N")
+    text = number_text.encode(x=alt.value("width"), text="text:N", tooltip=ABOUT)
     layers = alt.layer(value, interval, text)
     return layers.properties(width=PANEL_WIDTH, height=alt.Step(ROW_HEIGHT))
 
@@ -45,10 +44,12 @@ def _panel(number: int, metric: str, title: str, from_zero: bool) -> Any:
 def _bars(base: alt.Chart, title: str) -> alt.Chart:
     scale = alt.Scale(zero=True, nice=False)
     x = alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=3, format="~s"))
-    return base.mark_bar(opacity=0.55, height={"band": 0.6}).encode(x=x, color=COLOUR)
+    return base.mark_bar(opacity=0.55, height={"band": 0.6}).encode(
+        x=x, color=COLOUR, tooltip=ABOUT
+    )
 
 
 def _dots(base: alt.Chart, title: str) -> alt.Chart:
     scale = alt.Scale(zero=False, nice=False, padding=8)
     x = alt.X("value:Q", title=title, scale=scale, axis=alt.Axis(tickCount=3))
-    return base.mark_point(filled=True, size=55, opacity=1).encode(x=x, color=COLOUR)
+    return base.mark_point(filled=True, size=55, opacity=1).encode(x=x, color=COLOUR, tooltip=ABOUT)

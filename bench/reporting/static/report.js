@@ -8,6 +8,7 @@ const LABELS = new Set([...ROWS.values()].map((row) => row.base));
 const MEASURES = groupMeasures(records(DATA.measures));
 const PAIRS = new Map(records(DATA.verdicts).flatMap((pair) => [
   [`${pair.key}|${pair.other}`, pair], [`${pair.other}|${pair.key}`, pair]]));
+const OWN = new Map(Object.entries(DATA.datasets).map(([name, table]) => [name, records(table)])); // of sections
 const SELECTORS = ["source", "size", "training", "scoring"];
 const BY_VIEW = ["session", "reference", "measure"]; // selectors whose options depend on the view
 const NAMES_WIDTH = 118, AXIS_WIDTH = 58, LINE_HEIGHT = 12, STEEP_SHARE = 0.35;
@@ -155,8 +156,7 @@ function makeData(state) {
 function ownData(rows) {
   const keys = new Set(rows.map((row) => row.key)), bases = new Set(rows.map((row) => row.base));
   const shown = (one) => (!("key" in one) || keys.has(one.key)) && (!("base" in one) || bases.has(one.base));
-  return Object.fromEntries(Object.entries(DATA.datasets).map(([name, table]) => [name,
-    records(table).filter(shown).map(styled)]));
+  return Object.fromEntries([...OWN].map(([name, lines]) => [name, lines.filter(shown).map(styled)]));
 }
 
 /** Return a record in the style of its row, or in its own where it belongs to none. */
