@@ -45,8 +45,8 @@ def leader(table: pd.DataFrame, verdicts: Verdicts) -> Leader | None:
 
 def other_ties(table: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
     """Return the pairs without the leader that are not distinguishable, the nearest first."""
-    first, pairs = contenders(table).index[0], verdicts.family
-    ties = pairs[(pairs["row"] != first) & (pairs["kind"] == NOT_DISTINGUISHABLE)]
+    firsts, pairs = contenders(table).index[:1], verdicts.family
+    ties = pairs[~pairs["row"].isin(firsts) & (pairs["kind"] == NOT_DISTINGUISHABLE)]
     return ties.sort_values("difference")
 
 

@@ -18,7 +18,7 @@ def build_sessions(
     measures: pd.DataFrame, calibrations: Mapping[str, dict[str, Any]] | None = None
 ) -> list[MeasuredSession]:
     """Return the sessions in use, in order: the latest complete one of a machine and subject."""
-    measures = _without_infinities(measures)
+    measures = _without_invalid(measures)
     latest = by_session_precedence(measures).groupby(["machine", "subject"])["sitting"].last()
     used = measures[measures["sitting"].isin(set(latest))]
     return [
@@ -27,15 +27,17 @@ def build_sessions(
     ]
 
 
-def _without_infinities(measures: pd.DataFrame) -> pd.DataFrame:
-    """Return the measurements with a reason in place of each sample that is not finite."""
-    infinite = np.isinf(measures["value"].astype(float))
-    if not infinite.any():
+def _without_invalid(measures: pd.DataFrame) -> pd.DataFrame:
+    """Return the measurements with a reason in place of each sample that cannot be.
+
+    Samples are finite; rates and times are above 0.
+    """
+    values = measures["value"].astype(float)
+    invalid = np.isinf(values) | (measures["metric"].isin(PAIRED_METRICS) & (values <= 0))
+    if not invalid.any():
         return measures
-    reasons = "the sample is " + measures["value"].astype(str) + ", which is not finite"
-    return measures.assign(
-        value=measures["value"].mask(infinite), note=measures["note"].mask(infinite, reasons)
-    )
+    reasons = "the sample is " + values.astype(str) + ", which cannot be"
+    return measures.assign(value=values.mask(invalid), note=measures["note"].mask(invalid, reasons))
 
 
 def _build_session(name: str, rows: pd.DataFrame, calibration: dict[str, Any]) -> MeasuredSession:

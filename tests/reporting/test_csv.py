@@ -139,6 +139,20 @@ def test_values_that_are_not_finite_are_counted_and_shown(tmp_path: Path) -> Non
     assert set(runs["status"].dropna()) == {"done", "unreadable"}
 
 
+def test_rates_of_zero_and_suites_of_controls_alone_have_a_report(tmp_path: Path) -> None:
+    root = tmp_path / "suite"
+    for arch in ("lstm", "gru"):
+        fake_records.write_run(root, arch, 0, family="control")
+        for twin in (False, True):
+            rate = Metric("train_tokens_per_second", "tokens/s", "higher", (0.0, 0.0))
+            if arch == "gru" or not twin:
+                fake_records.write_measure(root, arch, twin=twin, metrics=[rate])
+    page, text = reporting.make_report(root)
+    assert "Best quality" not in text
+    assert "Fastest" not in (page.parent / "report.md").read_text()
+    assert (read(page.parent / "runs.csv")["value"] == 0).sum() == 6
+
+
 def test_a_finished_run_without_a_metric_of_the_others_has_an_empty_cell(tmp_path: Path) -> None:
     root = tmp_path / "suite"
     documents = fake_records.make_documents(1.2, 0)
