@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.analysis import budgets, families
+from bench.analysis import budgets
 from bench.analysis.aggregate import CONTROL_SUFFIX, VariantTables
 from bench.analysis.baselines import Baselines, select_baselines
 from bench.analysis.sessions import MeasuredSession
@@ -15,7 +15,6 @@ from bench.records.tables import Records
 
 COMPARISON_KEY = ["text_digest", "matched", "context", "amount"]
 TABLE_KEY = ["protocol", "part", "tokenizer", "data_digest"]  # of tables within a comparison
-MAX_SHORT_LABEL = 16  # a longer label is written as a number in figures
 DIFFERENCE_NOTES = {
     "text_digest": "The text differs ({}): scores on different text cannot be compared.",
     "matched": "The budget differs ({}): a larger model is not a better architecture.",
@@ -34,7 +33,7 @@ class Comparison:
     """Rows that were trained on the same text under the same budget."""
 
     name: str
-    rows: pd.DataFrame  # of the summary, with `label` in this comparison, `short` and `colour`
+    rows: pd.DataFrame  # of the summary, with `label` in this comparison
     runs: pd.DataFrame
     likelihoods: tuple[pd.DataFrame, ...]  # causal rows, best first, a table per TABLE_KEY
     verdicts: tuple[Verdicts, ...]  # of each of them
@@ -70,22 +69,8 @@ def build_comparisons(inputs: Inputs) -> list[Comparison]:
     finished = tables.summary[tables.summary["seeds"] > 0]
     finished = finished.assign(amount=_training_amounts(finished))
     groups = [_relabel(rows, tables) for _, rows in finished.groupby(COMPARISON_KEY, sort=True)]
-    colours = _colours(groups)
     groups.sort(key=lambda rows: -len(rows))
-    groups = [
-        rows.assign(colour=rows["label"].map(colours).fillna(0).astype(int)) for rows in groups
-    ]
     return [_build_comparison(f"comparison-{n}", rows, inputs) for n, rows in enumerate(groups, 1)]
-
-
-def _colours(groups: list[pd.DataFrame]) -> dict[str, int]:
-    """Return colour numbers by label, equal in all comparisons and for A/A controls."""
-    family_of: dict[str, str] = {}
-    for rows in groups:
-        family_of |= dict(zip(rows["label"], rows["family"], strict=True))
-    uncontrolled = {label for rows in groups for label in rows.loc[~rows["control"], "label"]}
-    colours = families.assign_colours({label: family_of[label] for label in sorted(uncontrolled)})
-    return colours | {label + CONTROL_SUFFIX: number for label, number in colours.items()}
 
 
 def _training_amounts(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -100,20 +85,11 @@ def _training_amounts(rows: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _relabel(rows: pd.DataFrame, tables: VariantTables) -> pd.DataFrame:
-    """Return rows with labels of what differs in their comparison, long and short."""
+    """Return rows with labels of what differs in their comparison."""
     runs = tables.runs[tables.runs["row"].isin(rows.index)].drop_duplicates("row").set_index("row")
     named = runs.assign(label=variant_labels(runs))["label"]
     suffixes = rows["control"].map({True: CONTROL_SUFFIX, False: ""})
-    rows = rows.assign(label=named.reindex(rows.index) + suffixes).sort_values("label")
-    return rows.assign(short=short_labels(rows))
-
-
-def short_labels(rows: pd.DataFrame) -> list[str]:
-    """Return what figures call each row: its label, or its architecture with a number."""
-    return [
-        label if len(label) <= MAX_SHORT_LABEL else f"{arch[:12]} #{n}"
-        for n, (label, arch) in enumerate(zip(rows["label"], rows["arch"], strict=True), 1)
-    ]
+    return rows.assign(label=named.reindex(rows.index) + suffixes).sort_values("label")
 
 
 def _build_comparison(name: str, rows: pd.DataFrame, inputs: Inputs) -> Comparison:

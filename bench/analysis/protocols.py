@@ -120,13 +120,13 @@ def _sample_notes(values: pd.DataFrame, has_sample: bool) -> list[str]:
 def curve_means(
     rows: pd.DataFrame, records: Records, variants: VariantTables, metric: str, axis: str
 ) -> pd.DataFrame:
-    """Return the mean over seeds of a metric at each point of its axis: short, colour, x, y."""
+    """Return the mean over seeds of a metric at each point of its axis: label, x, y."""
     values = records.values
     values = values[(values["metric"] == metric) & values["value"].notna()]
     table = values.merge(_finished(rows, variants)[["run", "row"]], on="run")
     x = np.array([at.get(axis, math.nan) for at in table["at"]], dtype=float)
     means = table.assign(x=x).dropna(subset=["x"]).groupby(["row", "x"])["value"].mean()
-    return means.rename("y").reset_index().join(rows[["short", "colour"]], on="row")
+    return means.rename("y").reset_index().join(rows[["label"]], on="row")
 
 
 def curve_gaps(
@@ -136,5 +136,5 @@ def curve_gaps(
     runs = variants.runs[variants.runs["row"].isin(rows.index)][["run", "row"]]
     values = records.values
     missing = values[(values["metric"] == metric) & values["value"].isna()].merge(runs, on="run")
-    firsts = missing.drop_duplicates("row").join(rows["short"], on="row")
-    return [f"{row.short} ends early: {row.note}." for row in firsts.itertuples()]
+    firsts = missing.drop_duplicates("row").join(rows["label"], on="row")
+    return [f"{row.label} ends early: {row.note}." for row in firsts.itertuples()]

@@ -8,7 +8,6 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from bench.analysis import families
 from bench.analysis.aggregate import VariantTables
 from bench.records.labels import variant_labels, without_size_and_steps
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
@@ -29,7 +28,6 @@ class ScalingSeries:
     """One architecture with one recipe, over sizes and amounts of data."""
 
     label: str
-    colour: int
     # per size and amount of data: budget, tokens_seen, parameters, flops, loss, seeds, row_key
     cells: pd.DataFrame
     law: ScalingLaw | None
@@ -95,11 +93,7 @@ def _build_study(name: str, runs: pd.DataFrame) -> ScalingStudy:
     has_oracle = bool(runs["oracle_nats_per_token"].notna().all())
     runs = _add_losses(runs, "nats_per_token" if has_oracle else "bits_per_byte")
     floor = float(runs["oracle_nats_per_token"].mean()) if has_oracle else None
-    colours = families.assign_colours(dict(zip(runs["label"], runs["family"], strict=True)))
-    series = tuple(
-        _build_series(str(label), colours[str(label)], rows, floor)
-        for label, rows in runs.groupby("label")
-    )
+    series = tuple(_build_series(str(label), rows, floor) for label, rows in runs.groupby("label"))
     first = runs.iloc[0]
     return ScalingStudy(
         name=name,
@@ -126,9 +120,7 @@ def _add_losses(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     return runs.assign(label=variant_labels(runs))
 
 
-def _build_series(
-    label: str, colour: int, runs: pd.DataFrame, floor: float | None
-) -> ScalingSeries:
+def _build_series(label: str, runs: pd.DataFrame, floor: float | None) -> ScalingSeries:
     names = ["parameters", "tokens_seen", "flops", "loss"]
     groups = runs.astype(dict.fromkeys(names, float)).groupby(["budget", "tokens_seen"])
     cells = (
@@ -144,9 +136,9 @@ def _build_series(
         )
         law = scaling_laws.fit_scaling_law(sizes, tokens, losses, floor)
     except TooFewPoints as why:
-        return ScalingSeries(label, colour, cells, None, str(why), family)
+        return ScalingSeries(label, cells, None, str(why), family)
     cost = np.exp(np.log(cells["flops"] / cells["parameters"] / cells["tokens_seen"]).mean())
-    return ScalingSeries(label, colour, cells, law._replace(cost=float(cost)), "", family)
+    return ScalingSeries(label, cells, law._replace(cost=float(cost)), "", family)
 
 
 def _law_crossings(one: ScalingSeries, other: ScalingSeries) -> Iterator[LawCrossing]:

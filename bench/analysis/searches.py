@@ -6,8 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from bench import stats
-from bench.analysis import families
-from bench.analysis.comparisons import Comparison
+from bench.analysis.families import CONTROL
 from bench.records.search_scores import first_scores, mean_scores
 
 SHARED = (  # by the searches of one section
@@ -21,7 +20,6 @@ class Search:
     """The search of one architecture: a rate and a score per trial, infinite where it diverged."""
 
     arch: str
-    colour: int
     is_control: bool
     rates: list[float]
     scores: list[float]  # with the first seed
@@ -52,37 +50,25 @@ class SearchGroup:
     searches: list[Search]
 
 
-def group_searches(
-    searches: Sequence[Mapping[str, Any]], parts: Sequence[Comparison]
-) -> list[SearchGroup]:
-    """Return the searches by what they share; architectures keep their colours of `parts`."""
+def group_searches(searches: Sequence[Mapping[str, Any]]) -> list[SearchGroup]:
+    """Return the searches by what they share, the best first."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for search in searches:
         if search.get("trials"):
             key = tuple(str(search.get(name, "")) for name in SHARED)
             groups.setdefault(key, []).append(search)
-    colours = {
-        str(label): int(colour)
-        for part in parts
-        for label, colour in zip(part.rows["label"], part.rows["colour"], strict=True)
-    }
-    return [_build_group(group, colours) for group in groups.values()]
+    return [
+        SearchGroup(group[0], sorted(map(_parse, group), key=lambda one: min(one.mean_scores)))
+        for group in groups.values()
+    ]
 
 
-def _build_group(group: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> SearchGroup:
-    family_of = {str(one["arch"]): one.get("family", "") for one in group}
-    new = {arch: family for arch, family in family_of.items() if arch not in colours}
-    all_colours = {**colours, **families.assign_colours(new, set(colours.values()))}
-    searches = [_parse(one, all_colours[str(one["arch"])]) for one in group]
-    return SearchGroup(group[0], sorted(searches, key=lambda one: min(one.mean_scores)))
-
-
-def _parse(search: Mapping[str, Any], colour: int) -> Search:
+def _parse(search: Mapping[str, Any]) -> Search:
     trials = search["trials"]
     rates = [float(one["values"]["learning_rate"]) for one in trials]
-    is_control = search.get("family") == "control"
+    is_control = search.get("family") == CONTROL
     space = search["space"]["learning_rate"]
     return Search(
-        str(search["arch"]), colour, is_control, rates,
+        str(search["arch"]), is_control, rates,
         first_scores(trials), mean_scores(trials), space,
     )  # fmt: skip

@@ -5,12 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from bench.analysis import families
-from bench.analysis.comparisons import Comparison, short_labels
+from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair, speed_pairs
 from bench.analysis.sessions import MeasuredSession
 
-NAME_COLUMNS = ["label", "short", "colour", "arch", "stale"]
+NAME_COLUMNS = ["label", "arch", "stale"]
 UNTRAINED = "Measured without a finished run"
 
 
@@ -87,9 +86,4 @@ def _names_of_others(sessions: Sequence[MeasuredSession], trained: pd.DataFrame)
     table = table.sort_values(["arch", "subject"])
     ambiguous = table["arch"].duplicated(keep=False)
     table["label"] = table["arch"].where(~ambiguous, table["arch"] + " " + table["subject"])
-    table["short"] = short_labels(table)
-    colours = families.assign_colours(
-        dict(zip(table["subject"], table["family"], strict=True)), set(trained["colour"])
-    )
-    table["colour"] = [*colours.values()]
     return table.assign(stale=False).set_index("subject")[NAME_COLUMNS]

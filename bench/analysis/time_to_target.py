@@ -37,7 +37,7 @@ class Target:
     given: bool
     looks: float  # the median number of validation losses per run
     average: bool  # whether bytes per token are those of the part, not of the evaluated blocks
-    rows: pd.DataFrame  # indexed by row: label, colour, seeds, lowest, and TARGET_COLUMNS
+    rows: pd.DataFrame  # indexed by row: label, seeds, lowest, and TARGET_COLUMNS
 
 
 def parse_target(words: Sequence[str]) -> float | None:
@@ -125,7 +125,7 @@ def _costs(rows: pd.DataFrame, runs: pd.DataFrame, reached: pd.DataFrame) -> pd.
 
     There are no seconds where the rates are from several sessions.
     """
-    table = rows[["label", "colour"]].join(_tokens_to_target(reached, runs))
+    table = rows[["label"]].join(_tokens_to_target(reached, runs))
     tokens = table["tokens_to_target"]
     per_token = _column(runs, "flops_per_token").groupby(runs["row"]).median()
     flops = tokens * TRAINING_FLOPS_FACTOR * per_token.reindex(table.index)

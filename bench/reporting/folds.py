@@ -137,7 +137,7 @@ def memory(analysis: Analysis, views: Sequence[View]) -> Section | None:
 def fairness(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what the rows of a comparison share, in what they differ, and the searches."""
     parts = analysis.comparisons
-    groups = group_searches(analysis.records.searches, parts)
+    groups = group_searches(analysis.records.searches)
     titles = search_titles(groups)
     caption = "Each point is a trial; those that diverged are in the table."
     about = ("searches", "Loss against learning rate", caption)
