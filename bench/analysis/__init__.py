@@ -1,4 +1,4 @@
-"""Turn records into comparable numbers: no HTML, no plotting."""
+"""Turn records into comparable numbers: no HTML, plotting or colour."""
 
 from bench.analysis.aggregate import VariantTables, aggregate_variants, summary_table
 from bench.analysis.answer import Answer, Gap, Rank
