@@ -16,7 +16,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     root = fake_records.write(tmp_path_factory.mktemp("results") / "suite", machines=1)
     fake_records.write_references(root)
     page, text = reporting.make_report(root)
-    html = page.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8").replace(str(root.parent), "results")
     html = re.sub(r"<(svg|style|script)\b.*?</\1>", "", html, flags=re.S)
     tooltips = re.sub(r'<[^>]*title="([^"]*)"[^>]*>', r"[\1] ", html)
     words = unescape(re.sub(r"<[^>]+>", " ", tooltips))
