@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.analysis.build import Analysis
+from bench.analysis.families import CONTROL
 from bench.reporting import header, page_data
 from bench.reporting.csv_columns import FILES
 from bench.reporting.curve_data import curve_data
@@ -18,7 +19,7 @@ from bench.reporting.folds import folded_sections
 from bench.reporting.main_sections import chart_sections, glossary, table_section
 from bench.reporting.palette import swatch_css
 from bench.reporting.section import HERE, Section, render
-from bench.reporting.views import CONTROL, View, build_views
+from bench.reporting.views import View, build_views
 
 LIBRARIES = (  # vendored, see static/README.md
     "vega.min.js",

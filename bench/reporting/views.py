@@ -13,13 +13,13 @@ from bench.analysis.aggregate import CONTROL_SUFFIX
 from bench.analysis.baselines import Baselines
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
+from bench.analysis.families import contenders
 from bench.analysis.formatting import NO_VALUE
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import Verdicts
 from bench.reporting.palette import Style, assign_styles
 
-CONTROL = "control"  # the family of rows that never win
 QUALITY = ("bits_per_byte", "regret", "pseudo_perplexity")  # each ranks rows of its own
 
 
@@ -39,7 +39,7 @@ class View:
     @property
     def reference(self) -> str:
         """Return the key of the row that others are compared with until the reader chooses."""
-        own = self.rows[~self.rows["control"].astype(bool) & self.rows["family"].ne(CONTROL)]
+        own = contenders(self.rows)
         return str((own if len(own) else self.rows)["key"].iloc[0])
 
 
