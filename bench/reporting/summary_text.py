@@ -211,6 +211,8 @@ def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
     opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {score}"
     if line.as_read and (other := baselines.best_of_all_text):
         opening += f" ({format_fixed(other.bits_per_byte)} counted on the whole training part)"
+    if not any(split):  # controls alone
+        return f"{opening}."
     groups = ((split.better, "better"), (split.worse, "worse"), (split.unclear, ""))
     for names, side in groups:
         if len(names) == sum(map(len, split)):
