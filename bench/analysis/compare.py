@@ -27,9 +27,10 @@ from bench.analysis.version_changes import (
 )
 from bench.config.errors import UserError
 from bench.records.tables import Records
-from bench.stats import ALPHA, adjusted_p_values, detectable_difference
+from bench.stats import adjusted_p_values, detectable_difference
 
 DEFAULT_THRESHOLDS = {QUALITY: 0.0, SPEED: 0.0, MEMORY: 0.001}
+LEVEL = 0.01  # share of comparisons of equal versions that claim any change
 MAX_REASONS = 3  # in a message
 FEW_SAMPLES = {
     QUALITY: "one seed says nothing of how seeds vary: three allow a claim",
@@ -92,7 +93,7 @@ def _decide_tested(parts: Mapping[str, KindChanges]) -> Iterator[Change]:
     """Yield the tested changes with p values, corrected for all of them, and verdicts."""
     tested = [one for part in parts.values() for one in part.tested]
     corrected = adjusted_p_values([one.tests for one in tested], [one.margins for one in tested])
-    level = ALPHA / max(1, sum(int(np.isfinite(p).sum()) for p in corrected))
+    level = LEVEL / max(1, sum(int(np.isfinite(p).sum()) for p in corrected))
     for one, p_values in zip(tested, corrected, strict=True):
         levels = np.full(len(p_values), level)
         smallest = one.margins + detectable_difference(levels, one.tests.spread)
@@ -112,7 +113,7 @@ def _decide(row: Change, worse_by: float) -> Change:
 def _verdict(row: Change, worse_by: float) -> str:
     if row.reason or not np.isfinite(row.p):
         return NO_CLAIM
-    if row.p > ALPHA:
+    if row.p > LEVEL:
         return NOT_DISTINGUISHABLE
     return WORSE if worse_by > 0 else BETTER
 

@@ -91,13 +91,15 @@ def both(root: Path, write: Any, **new: Any) -> tuple[Path, Path]:
 
 
 def test_two_hundredths_of_a_bit_are_found_and_attributed(tmp_path: Path) -> None:
-    old, new = both(tmp_path, write_runs, worse={"gru": 0.02})
+    draw = np.random.default_rng(1)
+    old = write_runs(tmp_path / "old", draw, seeds=range(5))
+    new = write_runs(tmp_path / "new", draw, {"gru": 0.02}, seeds=range(5))
     result = compared(old, new)
     (regression,) = result.regressions
     assert (regression.kind, regression.label) == ("quality", "gru")
     assert regression.low < 0.02 < regression.high
     assert regression.change == pytest.approx(regression.new - regression.old)
-    assert regression.basis == "3 seeds, paired; documents"
+    assert regression.basis == "5 seeds, paired; documents"
     others = {key: one for key, one in verdicts(result, "quality").items() if key[0] != "gru"}
     assert set(others.values()) == {"not distinguishable"}
     assert compared(old, new, thresholds={"quality": 0.002}).regressions
