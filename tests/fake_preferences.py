@@ -20,7 +20,7 @@ from tests.fake_records import ENVIRONMENT, make_run
 
 PROMPTS = 16
 OPTIONS = PreferenceConfig(
-    enabled=True, few_labels=128, curve=LabelCurveConfig(sizes=[64, 256]),
+    enabled=True, few_labels=128, few_beta=0.03, curve=LabelCurveConfig(sizes=[64, 256]),
     policy=PolicyConfig(betas=[0.1, 0.3]),
 )  # fmt: skip
 KL = {0.1: 5.0, 0.3: 1.5, 0.03: 30.0}  # of the last look, by beta

@@ -85,7 +85,7 @@ class PreferenceConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     curve: LabelCurveConfig = field(default_factory=LabelCurveConfig)
     few_labels: int = option(0, "labels of the over-optimised policy; 0: none", (0, 10**7))
-    few_beta: float = option(0.03, "its log-odds per nat of KL", (0.0, 1000.0))
+    few_beta: float = option(0.003, "its log-odds per nat of KL", (0.0, 1000.0))
     extras: ExtrasConfig = field(default_factory=ExtrasConfig)
     looks: int = setting(5, "evaluations of a policy on held-out prompts", (1, 1000))
     look_prompts: int = option(64, "held-out prompts of a look", (2, 10**6))

@@ -35,7 +35,7 @@ OPTIONS = PreferenceConfig(
     ),
 )  # fmt: skip
 EXTRAS = replace(
-    OPTIONS, few_labels=32, policy=replace(OPTIONS.policy, methods=[]),
+    OPTIONS, few_labels=32, few_beta=0.03, policy=replace(OPTIONS.policy, methods=[]),
     curve=LabelCurveConfig(sizes=[8, 16], select=["random", "fisher"], repeats=2),
     extras=ExtrasConfig(flips=[0.2], shaping=["potential", "bonus"]),
 )  # fmt: skip

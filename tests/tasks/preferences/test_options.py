@@ -33,7 +33,7 @@ def names(options: PreferenceConfig, seed: int = 0) -> list[str]:
 
 def test_a_reward_model_comes_before_what_is_trained_on_it() -> None:
     assert names(ON) == ["reward-1024", "rloo-b0.1-1024", "dpo-b0.1-1024", "best_of-1024"]
-    few = replace(ON, few_labels=128, policy=PolicyConfig(methods=["ppo"]))
+    few = replace(ON, few_labels=128, few_beta=0.03, policy=PolicyConfig(methods=["ppo"]))
     assert names(few) == ["reward-1024", "ppo-b0.1-1024", "reward-128", "rloo-b0.03-128"]
 
 
