@@ -16,7 +16,9 @@ ABOUT = tooltip(("label", "architecture"), ("part", "holds"), ("text", "bytes"))
 @cache
 def memory_bars() -> dict[str, Any]:
     """Return the chart of `memory-parts`: label, part, order of the part, bytes, text."""
-    legend = alt.Legend(orient="top", title=None, symbolFillColor=INK, symbolStrokeColor=INK)
+    legend = alt.Legend(
+        orient="top", title=None, columns=3, symbolFillColor=INK, symbolStrokeColor=INK
+    )
     shades = alt.Scale(type="ordinal", domain=[*PARTS], range=[*SHADES])
     axis = alt.Axis(format="~s", tickCount=6)
     bars = alt.Chart(alt.NamedData("memory-parts")).mark_bar()

@@ -121,9 +121,14 @@ function orderMetrics(metrics) {
 
 // --- data of the charts --------------------------------------------------------------------------
 
-function shownRows(state) {
-  return state.view.keys.map((key) => ROWS.get(key)).filter((row) =>
+function shownRows(state, keys = state.view.keys) {
+  return keys.map((key) => ROWS.get(key)).filter((row) =>
     state.show.has(row.base) && (!row.control || state.controls));
+}
+
+/** Return the keys of all rows of the comparison, those that are ranked apart included. */
+function comparedKeys({ comparison }) {
+  return DATA.views.filter((view) => view.comparison === comparison).flatMap((view) => view.keys);
 }
 
 function isDark() {
@@ -149,7 +154,7 @@ function makeData(state) {
   const rows = shownRows(state);
   return {
     panels: panelData(state, rows), ...curveData(state, rows), ...pointData(state, rows),
-    pairs: pairData(rows), ...ownData(rows),
+    pairs: pairData(rows), ...ownData(shownRows(state, comparedKeys(state.view))),
   };
 }
 
