@@ -184,6 +184,7 @@ def verdict_text(pair: Any) -> str:
     spec = describe(pair.metric)
     scale, unit = (100, "points") if spec.unit == "share" else (1, spec.unit)
     by = f"{scale * pair.difference:.3g} ± {scale * pair.half:.2g} {unit}"
+    by += ", over test examples only" if pair.basis == "documents" else ""
     if pair.kind == stats.BETTER:
         return f"{pair.first} is better than {pair.second} by {by}"
     if pair.kind == stats.ONE_SEED_DECIDES:

@@ -41,6 +41,8 @@ def task_answers(table: TaskTable) -> Iterator[str]:
         yield _gains(table, gains)
     if sentence := _encoder_or_decoder(table, rows):
         yield sentence
+    if (table.verdicts["basis"] == "documents").any():
+        yield "Over test examples only: seeds were not sampled, another seed may differ by more."
     if not table.equal_order:
         yield "The order of the examples differs between runs of one seed: do not compare them."
 

@@ -22,7 +22,7 @@ TASK_COLUMNS = (
 TASK_NUMBER_COLUMNS = (
     "run label arch task kind start examples seed control metric unit better value note"
 ).split()
-EXAMPLE_COLUMNS = "run example digest hit nats bytes prediction".split()
+EXAMPLE_COLUMNS = "run example digest text target hit nats bytes prediction".split()
 # what may differ between the rows of a table, and between tables of one task
 OWN_KEYS = {("train", "learning_rate"), ("task", "start"), ("task", "examples"), ("data", "cache")}
 STALE_BASE = "its base {} was trained again since, with other weights: fine-tune again"

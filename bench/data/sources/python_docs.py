@@ -36,15 +36,19 @@ def library_modules(library: Path) -> list[Path]:
     return modules
 
 
-def docstrings(source: bytes) -> Iterator[str]:
-    """Yield a module's docstrings in the order of the file; none where it does not parse."""
+def parse_module(source: bytes) -> ast.Module:
+    """Return a module's syntax tree; an empty one where it does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in the library's sources
-            tree = ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError):
-        return
-    pending: list[ast.AST] = [tree]
+        return ast.Module([], [])
+
+
+def docstrings(source: bytes) -> Iterator[str]:
+    """Yield a module's docstrings in the order of the file; none where it does not parse."""
+    pending: list[ast.AST] = [parse_module(source)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

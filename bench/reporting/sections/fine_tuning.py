@@ -24,7 +24,7 @@ from bench.reporting.html_table import (
 from bench.reporting.section import Chart, Section, render
 
 SHOWN_EXAMPLES = 10
-PREDICTED_CHARACTERS = 80
+SHOWN_CHARACTERS = 160
 
 
 def fine_tuning_section(analysis: Analysis) -> Section | None:
@@ -61,7 +61,7 @@ def task_table(name: str, table: TaskTable) -> Table:
         Column("gain", "pre-trained against scratch, over pairs of seeds; above zero is better",
                partial(_gain, metric)),
         Column("no better than", "baselines that the row’s interval does not leave behind",
-               lambda row: words_cell(", ".join(row.no_better_than) or NO_VALUE)),
+               _not_beaten),
         Column("base, bits per byte", "held-out loss of what was fine-tuned",
                lambda row: value_cell(row.base_bits_per_byte, format_number)),
         Column("FLOPs", "of fine-tuning; below it those of pre-training", _flops),
@@ -97,15 +97,21 @@ def _gain(metric: str, row: Any) -> Cell:
     return value_cell(row.gain, lambda shown: format_gain(metric, shown, row.gain_half))
 
 
+def _not_beaten(row: Any) -> Cell:
+    return words_cell(", ".join(row.no_better_than) or NO_VALUE, float(len(row.no_better_than)))
+
+
 def _flops(row: Any) -> Cell:
-    return value_cell(row.finetune_flops, format_number, format_number(row.pretraining_flops))
+    return value_cell(row.finetune_flops, "{:.3g}".format, f"{row.pretraining_flops:.3g}")
 
 
 def efficiency_data(tables: list[TaskTable]) -> pd.DataFrame:
     """Return a row per table, architecture and arm of tasks with several numbers of examples."""
     rows = [
         {
-            "task": f"{table.task}, {describe(table.metric).title}",
+            "task": ", ".join(
+                filter(None, (table.task, table.recipe, describe(table.metric).title))
+            ),
             "examples": table.trained_on,
             "label": row.label,
             "arm": arm,
@@ -137,7 +143,7 @@ def prediction_table(analysis: Analysis, table: TaskTable) -> Table:
     shown = examples[examples["example"] < SHOWN_EXAMPLES]
     by_example: Any = shown.groupby("example")
     columns = [
-        name_column(lambda row: text_cell(f"example {row[0] + 1}"), "of the test part"),
+        Column("example", "of the test part", _example),
         *(Column(arch, "its prediction; ✓: right", partial(_prediction, arch))
           for arch in runs["arch"]),
     ]  # fmt: skip
@@ -146,9 +152,17 @@ def prediction_table(analysis: Analysis, table: TaskTable) -> Table:
     )
 
 
+def _example(row: tuple[int, pd.DataFrame]) -> Cell:
+    """Return the input of an example, and below it what is right."""
+    first = row[1].iloc[0]
+    if not isinstance(first["text"], str):  # of a record without texts
+        return text_cell(f"example {row[0] + 1}")
+    return words_cell(first["text"][:SHOWN_CHARACTERS], small=first["target"][:SHOWN_CHARACTERS])
+
+
 def _prediction(arch: str, row: tuple[int, pd.DataFrame]) -> Cell:
     """Return what an architecture predicts; `row`: an example and its predictions."""
     for one in row[1][row[1]["arch"] == arch].itertuples():
         mark = "✓ " if one.hit else ""
-        return text_cell(f"{mark}{str(one.prediction)[:PREDICTED_CHARACTERS]}")
+        return text_cell(f"{mark}{str(one.prediction)[:SHOWN_CHARACTERS]}")
     return text_cell(NO_VALUE)

@@ -61,11 +61,15 @@ def classification_scores(
 
 
 def example_table(part: EncodedPart, hits: np.ndarray, nats: np.ndarray) -> pd.DataFrame:
-    """Return a row per example: its digest, whether it was solved, its nats."""
-    digests = [example.key[:16] for example in part.examples]
-    return pd.DataFrame(
-        {"example": np.arange(len(part)), "digest": digests, "hit": hits * 1.0, "nats": nats}
-    )
+    """Return a row per example: its digest and texts, whether it was solved, its nats."""
+    return pd.DataFrame({
+        "example": np.arange(len(part)),
+        "digest": [example.key[:16] for example in part.examples],
+        "text": [example.text for example in part.examples],
+        "target": [example.target for example in part.examples],
+        "hit": hits * 1.0,
+        "nats": nats,
+    })  # fmt: skip
 
 
 def macro_f1(confusion: np.ndarray) -> float:

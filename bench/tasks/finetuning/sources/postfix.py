@@ -5,13 +5,12 @@ The expressions are those that the installed library tests, assigns, returns and
 
 import ast
 import sysconfig
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from bench.config.task_schema import TaskConfig
-from bench.data.sources.python_docs import library_modules
+from bench.data.sources.python_docs import library_modules, parse_module
 from bench.tasks.finetuning.sources.base import SPLIT, Example, ExampleSource
 
 MAX_BYTES = 60
@@ -53,13 +52,7 @@ class Postfix(ExampleSource, name="postfix"):
 
 def tested_expressions(source: bytes) -> Iterator[ast.expr]:
     """Yield the expressions of a module that it tests, assigns, returns or asserts."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in the library's sources
-            tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return
-    for node in ast.walk(tree):
+    for node in ast.walk(parse_module(source)):
         if isinstance(node, ast.If | ast.While | ast.Assert):
             yield node.test
         elif isinstance(node, ast.Assign | ast.Return) and node.value is not None:
