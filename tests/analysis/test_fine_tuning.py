@@ -112,6 +112,7 @@ def test_other_examples_are_another_table(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_report_has_the_numbers_and_the_section(tmp_path: Path) -> None:
     write_seeds(tmp_path, "lstm", (0.8, 0.8))
     write_seeds(tmp_path, "lstm", (0.6, 0.6), "scratch")

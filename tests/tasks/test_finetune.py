@@ -178,6 +178,7 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(
     np.testing.assert_array_equal(first["nats"], second["nats"])
 
 
+@pytest.mark.slow
 def test_weights_of_another_base_are_not_resumed(
     fine_tuned: Callable[..., Path], pretrained: Pretrained, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
