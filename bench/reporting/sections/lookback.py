@@ -25,8 +25,10 @@ from bench.reporting.section import Chart, Section, render
 from bench.reporting.sections.passages import article, head_article
 from bench.reporting.views import View
 
+MAX_VIEWS = 3  # whose passages are shown
 MAX_TEXTS = 8  # rows whose passages are shown
 MAX_HEAD_ROWS = 3  # rows whose attention heads are shown as text
+WITHOUT_TEXTS = f"Passages are shown of the first {MAX_VIEWS} tables; saliency.json has the others."
 STYLE_COLUMNS = ["key", "label", "light", "dark", "dash"]
 
 
@@ -68,7 +70,7 @@ def lookback_section(analysis: Analysis, views: Sequence[View]) -> Section | Non
     html = render(
         "lookback.html",
         charts=charts,
-        views=[_view_values(one) for one in shown],
+        views=[_view_values(one, number < MAX_VIEWS) for number, one in enumerate(shown)],
     )
     datasets = {
         SHARES: pd.concat([_share_data(one) for one in shown]),
@@ -77,15 +79,15 @@ def lookback_section(analysis: Analysis, views: Sequence[View]) -> Section | Non
     return Section("lookback", "What predictions look at", html, charts, datasets)
 
 
-def _view_values(shown: Shown) -> dict[str, Any]:
+def _view_values(shown: Shown, has_texts: bool) -> dict[str, Any]:
     """Return what the template needs of one view."""
     choices = shown.view.choices
     return {
         "title": f"{choices['source']}, {choices['size']}",
         "tables": [*_tables(shown)],
-        "passages": [*_passages(shown)],
-        "heads": [*_heads(shown)],
-        "notes": [*_notes(shown)],
+        "passages": [*_passages(shown)] if has_texts else [],
+        "heads": [*_heads(shown)] if has_texts else [],
+        "notes": [*_notes(shown), *([] if has_texts else [WITHOUT_TEXTS])],
     }
 
 
