@@ -20,9 +20,11 @@ from bench.analysis.formatting import (
 )
 from bench.analysis.headline import (
     all_distinguishable,
+    dominated,
     leader,
     other_ties,
 )
+from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import (
     DOCUMENTS_ONLY_NOTE,
@@ -31,7 +33,6 @@ from bench.analysis.verdicts import (
     power_text,
     wins_text,
 )
-from bench.reporting.cost_text import dominated_sentences
 from bench.reporting.sections.regrets import regret_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
 
@@ -53,6 +54,16 @@ def summary_sentences(part: Comparison, answers: Sequence[Answer]) -> list[str]:
         costs += dominated_sentences(part, session)
         sentences += [prefix + line for line in costs]
     return list(filter(None, sentences))
+
+
+def dominated_sentences(part: Comparison, session: MeasuredSession) -> Iterator[str]:
+    """Yield the rows that one and the same row beats in quality, training speed and memory."""
+    for table, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
+        beaten = dominated(table, verdicts, session) if len(verdicts.pairs) else {}
+        texts = [f"{name_some(names)} by {label}" for label, names in beaten.items()]
+        if texts:
+            costs = "bits per byte, training speed and peak memory alike"
+            yield f"Dominated, worse in {costs}: {'; '.join(texts)}."
 
 
 def badge_sentences(answers: Sequence[Answer]) -> list[str]:
