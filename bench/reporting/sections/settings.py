@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from bench.analysis.comparisons import Comparison
 
 Pairs = list[tuple[str, str]]
+NO_SETTINGS = ("results", "suite", "again", "dry")  # of the command, not of what is trained
 
 
 class RowSettings(NamedTuple):
@@ -19,9 +20,7 @@ class RowSettings(NamedTuple):
 def row_settings(parts: Sequence[Comparison]) -> tuple[Pairs, dict[str, list[RowSettings]]]:
     """Return the settings that all rows share, and by architecture the others of each row."""
     rows = [
-        (part, row, run, dict(_flatten(run.config)))
-        for part in parts
-        for row, run in _first_runs(part)
+        (part, row, run, _settings(run.config)) for part in parts for row, run in _first_runs(part)
     ]
     shared = set.intersection(*(set(own.items()) for *_, own in rows)) if len(rows) > 1 else set()
     cards: dict[str, list[RowSettings]] = {}
@@ -42,6 +41,10 @@ def _first_runs(part: Comparison) -> Iterator[tuple[Any, Any]]:
 def _command(run: Any) -> str:
     """Return the command that trains a finished run again."""
     return str(run.rerun or run.provenance.get("command", "")).replace("=failed", "=all")
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, str]:
+    return dict(_flatten({key: one for key, one in config.items() if key not in NO_SETTINGS}))
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
