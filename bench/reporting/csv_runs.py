@@ -46,7 +46,8 @@ def runs_table(records: Records, variants: VariantTables) -> pd.DataFrame:
     ]
     tables = [one for one in tables if len(one)] or tables[:1]
     table = pd.concat(tables, ignore_index=True)
-    table = with_places(table, table["at"]).reindex(columns=FILES["runs.csv"])
+    points = table.reindex(columns=["at"])["at"]  # records that do not count have none
+    table = with_places(table, points).reindex(columns=FILES["runs.csv"])
     return table.astype({"seed": "Int64", "sample": "Int64", "round": "Int64"})
 
 
