@@ -56,7 +56,10 @@ def read_groups(tables: Mapping[str, pd.DataFrame]) -> tuple[list[Group], int]:
     """Return the largest comparisons with a finished row, and how many further ones there are."""
     summary = tables["summary.csv"]
     rows = summary[(summary["seeds"] > 0) & ~summary["control"].astype(bool)]
-    key = ["comparison"] if "comparison" in rows and rows["comparison"].notna().any() else KEY
+    if rows.empty:
+        return [], 0
+    has_names = "comparison" in rows and bool(rows["comparison"].notna().any())
+    key = ["comparison"] if has_names else KEY
     parts = [part for _, part in rows.groupby(key, sort=True, dropna=False)]
     parts.sort(key=len, reverse=True)
     groups = [_group(number, part, tables) for number, part in enumerate(parts[:MAX_COMPARISONS])]
