@@ -7,12 +7,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from bench.cli.console import setup_logging
+from bench.cli.console import setup_logging, tolerant_output
 from bench.config.errors import UserError
-from bench.system import signals
+from bench.system import exits, signals
 
 logger = logging.getLogger(__name__)
 Main = Callable[[list[str]], int]
+INFORMATION = ("-h", "--h", "--v")  # help and version: after these a parser exits
 
 
 def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable[..., int]]:
@@ -26,14 +27,14 @@ def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable
         @functools.wraps(function)
         def main(arguments: Sequence[str] | None = None) -> int:
             given = sys.argv[1:] if arguments is None else list(arguments)
-            if usage is not None and {"--help", "-h"} & set(given):
-                print(usage.strip())
-                return 0
             os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, in place of printing and exiting
             setup_logging()
             try:
-                with signals.handle_signals(signals.raise_terminated, signals.TERMINATION_SIGNALS):
-                    return function(given)
+                with tolerant_output():
+                    if usage is not None and {"--help", "-h"} & set(given):
+                        print(usage.strip())
+                        return 0
+                    return _call(function, given)
             except UserError as error:
                 logger.error("%s [%s]", error, error.code)
                 return 2
@@ -45,3 +46,24 @@ def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable
         return main
 
     return decorate
+
+
+def _call(function: Main, arguments: list[str]) -> int:
+    """Call a command; log an exit that neither it nor a parser of its arguments decided on."""
+    try:
+        with (
+            exits.refuse_exits(),
+            signals.handle_signals(signals.raise_terminated, signals.TERMINATION_SIGNALS),
+        ):
+            return function(arguments)
+    except SystemExit as error:
+        if not isinstance(error, exits.ForcedExit) and any(
+            word.startswith(INFORMATION) for word in arguments
+        ):
+            raise
+        call = "os._exit" if isinstance(error, exits.ForcedExit) else "sys.exit"
+        logger.error(
+            f"code of an architecture called {call}({error.code}), and ended the command: "
+            "remove that call [invalid-architecture]"
+        )
+        return 1

@@ -18,6 +18,7 @@ from bench.model import (
     describe_error,
     solve_width,
 )
+from bench.system.exits import contain_plugin
 
 # parameters, tried in this order: the first budget that has a width is used
 PARAMETER_BUDGETS = (20_000, 80_000, 320_000, 1_280_000, 5_120_000)
@@ -115,7 +116,8 @@ class CheckResult:
 def run_check(check: Check, model: ModelUnderTest) -> CheckResult:
     """Run one check; whatever it raises becomes its result."""
     try:
-        return CheckResult(check, "passed", check.run(model))
+        with contain_plugin():
+            return CheckResult(check, "passed", check.run(model))
     except CheckSkipped as reason:
         return CheckResult(check, "skipped", str(reason))
     except CheckFailed as error:

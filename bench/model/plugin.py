@@ -13,6 +13,7 @@ from bench.config.errors import UserError, nearest
 from bench.config.plugins import install_hint
 from bench.config.schema import constructor_options
 from bench.model.process_state import ProcessChanged, unchanged_process
+from bench.system.exits import ForcedExit
 
 # whatever a plug-in may raise: sys.exit in it must not end the command, least of all with code 0
 PLUGIN_ERRORS = (Exception, SystemExit)
@@ -129,7 +130,8 @@ def describe_error(error: BaseException) -> str:
     """Return an exception of a plug-in in one line."""
     text = one_line(error)
     if isinstance(error, SystemExit):
-        text = f"it called sys.exit({'' if error.code is None else error.code})"
+        function = "os._exit" if isinstance(error, ForcedExit) else "sys.exit"
+        text = f"it called {function}({'' if error.code is None else error.code})"
     return f"{type(error).__name__}: {text[:300]}"
 
 

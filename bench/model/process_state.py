@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from bench.config.errors import InvalidRun
+from bench.system.exits import contain_plugin
 
 LIBRARIES = (
     "math", "random", "numpy", "numpy.random", "torch", "torch.fft", "torch.linalg", "torch.nn",
@@ -107,10 +108,14 @@ class ProcessState:
 
 @contextmanager
 def unchanged_process(subject: str, generators: bool = False) -> Iterator[None]:
-    """Raise ProcessChanged where what runs inside changes the process, once that is undone."""
+    """Raise ProcessChanged where what runs inside changes the process, once that is undone.
+
+    It cannot end the process either: see `contain_plugin`.
+    """
     state = ProcessState(generators)
     try:
-        yield
+        with contain_plugin():
+            yield
     except BaseException:
         state.restore()
         raise
