@@ -35,6 +35,7 @@ from bench.config.schema import Run, run_from_dict
 from bench.config.validation import validate_run
 from bench.records.loading import load_record
 from bench.system import host
+from bench.system.files import expand_user
 
 SEED = re.compile(r"seed=\d{1,9}")
 USES_SEED = re.compile(r"\$\{[^\n]*\bseed\b")  # an interpolation
@@ -68,10 +69,16 @@ def run_from_config(config: DictConfig, choices: Mapping[str, str]) -> Run:
     plain = {str(key): value for key, value in tree.items()}
     check_keys(plain)
     run = run_from_dict(plain | {"names": {group: str(choices[group]) for group in GROUPS}})
+    run = replace(run, results=_expand_home(run.results), base=_expand_home(run.base))
     if run.base:
         run = with_base(run)
     validate_run(run)
     return run
+
+
+def _expand_home(path: str) -> str:
+    is_home = path.startswith("~")
+    return str(expand_user(path, "name a folder without ~")) if is_home else path
 
 
 def with_base(run: Run) -> Run:
@@ -152,6 +159,12 @@ class Composer:
             ) from None
 
 
+def _search_path(folder: str) -> str:
+    """Return the override that adds a folder; quoted, since Hydra takes few signs without."""
+    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
+    return f"hydra.searchpath=['file://{quoted}']"
+
+
 @contextmanager
 def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     """Open Hydra for a command line. Raise UserError."""
@@ -163,7 +176,7 @@ def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     given = [("--config-dir", Path(path)) for path in folder]
     sources = [("the project", conf_folder()), *installed_folders(), *given]
     check_unique_names(sources)
-    overrides = [*args.overrides, *(f"hydra.searchpath=[file://{path}]" for path in folder)]
+    overrides = [*args.overrides, *map(_search_path, folder)]
     name = args.config_name or "config"
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
         hydra = GlobalHydra.instance().hydra

@@ -44,14 +44,15 @@ def validate(sweep: Sweep) -> Sweep:
     for run in distinct_by(learning, lambda run: [run.preference, run.size.context]):
         check_options(run)
     check_tasks([run for run in sweep.runs if run.task.kind != NO_TASK])
-    digests = {_data_key(run): data_digest(run) for run in distinct(sweep.runs, _data_key)}
+    digests = {data_key(run): data_digest(run) for run in distinct(sweep.runs, data_key)}
     if sweep.remote:
         return sweep
-    jobs = (job._replace(data_digest=digests[_data_key(job.run)]) for job in sweep.jobs)
+    jobs = (job._replace(data_digest=digests[data_key(job.run)]) for job in sweep.jobs)
     return replace(sweep, jobs=tuple(jobs))
 
 
-def _data_key(run: Run) -> str:
+def data_key(run: Run) -> str:
+    """Return a key that is equal for runs on the same data."""
     return json_key([run.data, run.task, run.preference])
 
 

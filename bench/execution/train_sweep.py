@@ -14,8 +14,8 @@ from bench.config.dependencies import base_run, required_runs
 from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.execution.hydra_task import HydraTask, run_deferred
-from bench.execution.preflight import preflight
-from bench.execution.runner import run_in_subprocess
+from bench.execution.preflight import data_key, preflight
+from bench.execution.runner import current_data_digest, run_in_subprocess
 from bench.planning.planned import plan, search_trials
 from bench.records.finished import finished_run
 from bench.system import signals
@@ -56,11 +56,19 @@ def without_tasks(sweep: Sweep, of: Callable[[Run], bool] = lambda run: not run.
 
 
 def missing_bases(sweep: Sweep) -> Sweep:
-    """Return the runs that those of a sweep start from and that are not done, as a sweep.
+    """Return the runs that those of a sweep start from and that are not done on the data of now.
 
     They are trained first, so that no process of a launcher waits for one.
     """
-    return without_tasks(sweep, lambda run: not all(map(finished_run, required_runs(run).values())))
+    digests: dict[str, str] = {}
+
+    def is_done(base: Run) -> bool:
+        key = data_key(base)
+        if key not in digests:  # those of another machine are not known here
+            digests[key] = "" if sweep.remote else current_data_digest(base)
+        return finished_run(base, digests[key]) is not None
+
+    return without_tasks(sweep, lambda run: not all(map(is_done, required_runs(run).values())))
 
 
 def search(sweep: Sweep) -> list[planning.Conclusion]:

@@ -1,7 +1,6 @@
 """Measure several architectures on one machine in turns, so that a disturbance meets all alike."""
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from bench.config import MeasureConfig, Run, workload_id
 from bench.performance.calibration.checks import calibrate
@@ -17,11 +16,11 @@ from bench.performance.entry import Entry
 from bench.performance.length_sweep import sweep_lengths
 from bench.performance.rounds import run_rate_rounds, run_rounds
 from bench.performance.store import needs_measuring, write_session
-from bench.system import host, host_state, signals
+from bench.system import host, host_state, locks, signals
 
 logger = logging.getLogger(__name__)
 
-LOCK_NAME = "architecture-bench-measure.lock"
+LOCK_NAME = "measure"  # of the lock that a session holds
 RATE_KINDS = ("train", "prefill", "decode")  # whose ratios are compared
 MAX_PROCESS_STARTS = 60  # of all entries together: with more entries each gets fewer processes …
 MIN_PROCESSES = 3  # … but enough for an interval
@@ -31,18 +30,18 @@ LARGER_BATCH_FACTOR = 4  # where this batch trains more tokens per second, launc
 
 @contextmanager
 def exclusive_session() -> Iterator[None]:
-    """Hold the machine's lock: two sessions would measure each other. Wait for another's end."""
-    lock = _session_lock()
+    """Hold the machine's lock: two sessions would measure each other. Wait for another's end.
+
+    Sessions of other users are not seen. Raise UserError where the user's locks cannot be used.
+    """
+    lock = locks.machine_lock(LOCK_NAME)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.info("another measurement runs on this machine: waiting for its end")
+        holder = locks.describe_holder(lock)
+        logger.info("another measurement runs on this machine, %s: waiting for its end", holder)
         lock.acquire()
-    except PermissionError:
-        logger.warning(
-            "%s belongs to another user: whether another measurement runs is not known",
-            lock.lock_file,
-        )
+    locks.write_holder(lock)
     if count := signals.count_other_commands():
         logger.warning("other commands train here (%d): intervals will be wider", count)
     try:
@@ -52,18 +51,12 @@ def exclusive_session() -> Iterator[None]:
 
 
 def is_session_running() -> bool:
-    """Return whether a session measures on this machine now."""
+    """Return whether a session of this user measures on this machine now. Raise UserError."""
     try:
-        with _session_lock().acquire(timeout=0):
+        with locks.machine_lock(LOCK_NAME).acquire(timeout=0):
             return False
     except Timeout:
         return True
-    except OSError:
-        return False
-
-
-def _session_lock() -> FileLock:
-    return FileLock(Path(tempfile.gettempdir()) / LOCK_NAME, mode=0o666)
 
 
 # --- entries and their processes ----------------------------------------------------------------

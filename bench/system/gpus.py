@@ -3,14 +3,16 @@
 import contextlib
 import logging
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.config.errors import UserError
 from bench.config.schema import Run
-from bench.system import host
+from bench.system import host, locks
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 POLL_SECONDS = 0.5  # between attempts to lock devices
 logger = logging.getLogger(__name__)
@@ -39,33 +41,37 @@ def reserve_gpus(run: Run) -> Iterator[dict[str, str]]:
     if run.train.device == "cpu" or len(devices) < 2 or needed > len(devices):
         yield {}
         return
-    with contextlib.ExitStack() as locks:
+    with contextlib.ExitStack() as held:
         level = logging.INFO
-        while len(reserved := _lock_free_gpus(devices, needed, locks)) < needed:
+        while len(reserved := _lock_free_gpus(devices, needed, held)) < needed:
             name = f"{run.names.get('arch', '?')}, seed {run.seed}"
-            logger.log(level, "%s: waiting for %d of %d GPUs", name, needed, len(devices))
+            holders = "; ".join(locks.describe_holder(_gpu_lock(device)) for device in devices)
+            message = "%s: waiting for %d of %d GPUs, of which some are held by %s"
+            logger.log(level, message, name, needed, len(devices), holders)
             level = logging.DEBUG
             time.sleep(POLL_SECONDS)
         yield {"CUDA_VISIBLE_DEVICES": ",".join(reserved)}
 
 
-def _lock_free_gpus(devices: Sequence[str], count: int, locks: contextlib.ExitStack) -> list[str]:
-    """Lock the first `count` free devices until `locks` closes; lock none where fewer are free."""
-    from filelock import FileLock, Timeout
+def _gpu_lock(device: str) -> "FileLock":
+    return locks.machine_lock(f"device-{device}")
+
+
+def _lock_free_gpus(devices: Sequence[str], count: int, held: contextlib.ExitStack) -> list[str]:
+    """Lock the first `count` free devices until `held` closes; lock none where fewer are free."""
+    from filelock import Timeout
 
     free = []
     with contextlib.ExitStack() as attempt:
         for device in devices:
-            name = f"architecture-bench-device-{device.replace('/', '_')}.lock"
+            lock = _gpu_lock(device)
             try:
-                lock = FileLock(Path(tempfile.gettempdir()) / name, timeout=0, mode=0o666)
-                attempt.enter_context(lock)
+                attempt.enter_context(lock.acquire(timeout=0))
             except Timeout:
                 continue
-            except PermissionError:
-                pass  # another user's lock file: whether it is held cannot be read
+            locks.write_holder(lock)
             free.append(device)
             if len(free) == count:
-                locks.push(attempt.pop_all())
+                held.push(attempt.pop_all())
                 break
     return free

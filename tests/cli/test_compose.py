@@ -122,3 +122,19 @@ def test_what_a_run_raises_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ZeroDivisionError):
         launch(compose_sweep(["seed=0,1", "-m", BASIC]), fail)
+
+
+def test_a_home_in_quotes_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (run,) = compose_sweep(['results="~/out"']).runs
+    assert run.results == str(tmp_path / "out")
+
+
+def test_a_config_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "päth, it's [1]=2" / "arch"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(
+        "_target_: architectures.rnn.RNN\ntune: {learning_rate: 0.01}\n"
+    )
+    (run,) = compose_sweep(["--config-dir", str(folder.parent), "arch=mine"]).runs
+    assert run.names["arch"] == "mine"

@@ -1,9 +1,9 @@
 """Sessions: one at a time, entries and their processes, and what an interrupted one keeps."""
 
+import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from bench.config.identity import workload_id
 from bench.config.schema import MeasureConfig
@@ -19,6 +18,7 @@ from bench.performance import exclusive_session, needs_measuring, run_session, s
 from bench.performance.session import LOCK_NAME, limit_processes, make_entries
 from bench.performance.worker_client import WorkerClient
 from bench.records import store
+from bench.system import locks
 from bench.system.signals import Terminated
 from tests.performance.conftest import OPTIONS, make_run
 
@@ -33,7 +33,9 @@ def test_a_second_session_waits_for_the_first(caplog: pytest.LogCaptureFixture) 
         with exclusive_session():
             inside.set()
 
-    with FileLock(Path(tempfile.gettempdir()) / LOCK_NAME):
+    lock = locks.machine_lock(LOCK_NAME)
+    with lock:
+        locks.write_holder(lock)
         thread = threading.Thread(target=second)
         thread.start()
         end = time.monotonic() + 30
@@ -42,7 +44,8 @@ def test_a_second_session_waits_for_the_first(caplog: pytest.LogCaptureFixture) 
         assert not inside.is_set()
     thread.join(30)
     assert inside.is_set()
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    assert f"process {os.getpid()} " in record.getMessage()
 
 
 def test_each_workload_has_one_entry_and_the_first_has_two() -> None:

@@ -1,6 +1,7 @@
 """Examples: what sources make, how they are split, and what is wrong with files."""
 
 import ast
+import gzip
 import json
 from collections import Counter
 from pathlib import Path
@@ -204,10 +205,23 @@ def test_a_damaged_row_is_named_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": "a"}\n[1]\n')
     rows = read_rows(path)
-    assert next(rows) == (f"{path}, row 1", {"text": "a"})
+    assert next(rows) == (f"{path} line 1", {"text": "a"})
     with pytest.raises(UserError) as raised:
         next(rows)
-    assert "row 2" in str(raised.value)
+    assert "line 2" in str(raised.value)
+
+
+def test_rows_are_read_as_texts_are(tmp_path: Path) -> None:
+    """A line separator within a string is text, gzip is read, and deep JSON is a line."""
+    row = {"text": "a\u2028b"}
+    path = tmp_path / "rows.ndjson.gz"
+    path.write_bytes(gzip.compress(json.dumps(row, ensure_ascii=False).encode()))
+    assert [values for _, values in read_rows(path)] == [row]
+    deep = tmp_path / "deep.jsonl"
+    deep.write_text("[" * 100_000)
+    with pytest.raises(UserError) as raised:
+        next(read_rows(deep))
+    assert raised.value.code == "invalid-text"
 
 
 def test_a_path_that_is_missing_is_a_line(tmp_path: Path) -> None:

@@ -105,12 +105,26 @@ def _check_column(where: object, column: str, columns: Iterable[str]) -> None:
 
 def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
     """Yield a document per line; raise UserError with the line number where it has no such text."""
+    for where, row in json_rows(file):
+        _check_column(where, column, row)
+        if not isinstance(row[column], str | None):
+            kind = type(row[column]).__name__
+            raise UserError(
+                f"{where} has no text in the field {column!r} ({kind}): set data.column=…",
+                "invalid-text",
+            )
+        yield TextChunk(encode_utf8(row[column] or ""))
+
+
+def json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the object of each line with where it is; raise UserError for anything else."""
     for number, line in enumerate(_text_lines(file), 1):
         if line.strip():
-            yield TextChunk(encode_utf8(_text_of_line(line, column, f"{file} line {number}")))
+            where = f"{file} line {number}"
+            yield where, _parse_object(line, where)
 
 
-def _text_of_line(line: str, column: str, where: str) -> str:
+def _parse_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
@@ -119,34 +133,38 @@ def _text_of_line(line: str, column: str, where: str) -> str:
         problem = "is JSON with too many levels: correct or remove that line"
     else:
         if isinstance(row, dict):
-            _check_column(where, column, row)
-            if isinstance(row[column], str | None):
-                return row[column] or ""
-            kind = type(row[column]).__name__
-            problem = f"has no text in the field {column!r} ({kind}): set data.column=…"
-        else:
-            problem = f"is a JSON {type(row).__name__}, not an object with a field {column!r}"
+            return row
+        problem = f"is a JSON {type(row).__name__}, not an object with named fields"
     raise UserError(f"{where} {problem}", "invalid-text")
 
 
 def read_csv(file: Path, column: str, **dialect: Any) -> Iterator[TextChunk]:
     """Yield a document per row below the header; raise UserError for a row of other cells."""
+    rows = csv_rows(file, **dialect)
+    for _, header in rows:
+        _check_column(file, column, header)
+        place = header.index(column)
+        for _, row in rows:
+            yield TextChunk(encode_utf8(row[place]))
+
+
+def csv_rows(file: Path, **dialect: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the header, then each row, with where it is; raise UserError for one of other cells."""
     rows = csv.reader(_text_lines(file), strict=True, **dialect)
     try:
         header = next(rows, None)
         if header is None:
             return
-        _check_column(file, column, header)
-        place = header.index(column)
+        yield str(file), header
         for row in filter(None, rows):
+            where = f"{file} line {rows.line_num}"
             if len(row) != len(header):
                 raise UserError(
-                    f"{file} line {rows.line_num} has {len(row)} cells and the header "
-                    f"{len(header)}: a .csv needs quotes around separators and line ends, and a "
-                    ".tsv can hold neither",
+                    f"{where} has {len(row)} cells and the header {len(header)}: a .csv needs "
+                    "quotes around separators and line ends, and a .tsv can hold neither",
                     "invalid-text",
                 )
-            yield TextChunk(encode_utf8(row[place]))
+            yield where, row
     except csv.Error as error:
         raise UserError(
             f"{file} line {rows.line_num} cannot be parsed ({error}): correct its quotes",
@@ -205,11 +223,12 @@ def _checked_value(value: bytes | None, where: str) -> bytes:
         ) from None
 
 
+TSV: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}  # quotes are text
 Reader = Callable[[Path, str], Iterator[TextChunk]]
 ROW_READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".csv": read_csv,
-    ".tsv": partial(read_csv, delimiter="\t", quoting=csv.QUOTE_NONE),  # quotes are text
+    ".tsv": partial(read_csv, **TSV),
     ".parquet": read_parquet,
 }

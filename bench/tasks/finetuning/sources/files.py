@@ -1,19 +1,17 @@
-"""Read examples from the user's own files: .csv, .tsv, .jsonl and .parquet, by named columns."""
+"""Read examples from the user's own files of rows, by named columns."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
 from bench.config.task_schema import TaskConfig
 from bench.data.cache import hash_file
-from bench.data.sources.readers import check_utf8
+from bench.data.sources.files import file_kind
+from bench.data.sources.readers import ROW_READERS, TSV, csv_rows, json_rows
 from bench.tasks.finetuning.sources.base import SPLIT, Example, ExampleSource, example_of_row
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+SUFFIXES = tuple(ROW_READERS)  # any but .parquet also compressed, with .gz behind
 Rows = Iterator[tuple[str, dict[str, Any]]]  # where each row is, in words, and its values
 
 
@@ -35,7 +33,7 @@ class FileExamples(ExampleSource, name="files"):
         self.files = {part: Path(path).expanduser() for part, path in paths.items() if path}
         for part, path in self.files.items():
             key = "path" if part == "train" else f"{part}_path"
-            if path.suffix.lower() not in SUFFIXES:
+            if file_kind(path) not in SUFFIXES or path.name.lower().endswith(".parquet.gz"):
                 raise UserError(
                     f"task.{key}={path} is not one of {', '.join(SUFFIXES)}", "unreadable-file"
                 )
@@ -58,58 +56,19 @@ class FileExamples(ExampleSource, name="files"):
 
 def read_rows(path: Path) -> Rows:
     """Yield the rows of a file. Raise UserError where it cannot be read."""
-    if path.suffix.lower() == ".parquet":
+    kind = file_kind(path)
+    if kind == ".parquet":
         return _parquet_rows(path)
-    content = path.read_bytes()
-    check_utf8(path, content, 0)
-    text = content.decode().removeprefix("\ufeff")
-    return _json_rows(path, text) if path.suffix.lower() == ".jsonl" else _table_rows(path, text)
+    if kind in (".csv", ".tsv"):
+        return _table_rows(path, TSV if kind == ".tsv" else {})
+    return json_rows(path)
 
 
-def _table_rows(path: Path, text: str) -> Rows:
-    """Yield the rows of a .csv file with quotes, or of a .tsv file, in which quotes are text."""
-    csv.field_size_limit(1 << 30)
-    tabs = path.suffix.lower() == ".tsv"
-    dialect: dict[str, Any] = (
-        {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"strict": True}
-    )
-    reader = csv.reader(io.StringIO(text, newline=""), **dialect)
-    try:
-        header = next(reader, [])
-        for number, values in enumerate(reader, 1):
-            if values and len(values) != len(header):
-                advice = "remove tabs from texts" if tabs else "quote texts with commas"
-                raise UserError(
-                    f"{path}, row {number} has {len(values)} fields, the header {len(header)}: "
-                    f"{advice}",
-                    "invalid-text",
-                )
-            if values:
-                yield f"{path}, row {number}", dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num} is not CSV ({error}): correct its quotes",
-            "invalid-text",
-        ) from None
-
-
-def _json_rows(path: Path, text: str) -> Rows:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UserError(
-                f"{path}, row {number} is not JSON ({error}): correct or remove that line",
-                "invalid-text",
-            ) from None
-        if not isinstance(row, dict):
-            raise UserError(
-                f"{path}, row {number} is a JSON {type(row).__name__}, not an object with columns",
-                "invalid-text",
-            )
-        yield f"{path}, row {number}", row
+def _table_rows(path: Path, dialect: Mapping[str, Any]) -> Rows:
+    rows = csv_rows(path, **dialect)
+    for _, header in rows:
+        for where, row in rows:
+            yield where, dict(zip(header, row, strict=True))
 
 
 def _parquet_rows(path: Path) -> Rows:
@@ -118,7 +77,7 @@ def _parquet_rows(path: Path) -> Rows:
 
     try:
         rows = pq.read_table(path).to_pylist()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path} is not a readable .parquet file ({str(error).splitlines()[0]}): write it "
             "again",
