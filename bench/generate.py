@@ -31,6 +31,8 @@ def main(arguments: list[str]) -> int:
     from bench.training import load
 
     trained = load(args.run, args.device)
+    if trained.damaged_values:
+        raise UserError(f"{args.run} cannot write: its weights are damaged", "unreadable-file")
     try:
         text = continue_text(
             trained.model, trained.vocabulary, args.prompt, args.tokens, args.temperature, args.seed

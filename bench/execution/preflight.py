@@ -16,6 +16,7 @@ from bench.tasks.preferences.parts import check_options
 
 def preflight(sweep: Sweep) -> Sweep:
     """Check folders, devices, architectures and texts; return the sweep as `validate` does."""
+    files.check_temporary_folder()
     folder = store.attempt_folders(sweep.runs[0])[0].parent
     files.check_writable(folder)
     files.check_file_locks(folder)

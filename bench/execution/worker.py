@@ -146,7 +146,10 @@ def main(arguments: list[str]) -> int:
     except signals.StopRequested:
         return signals.EXIT_STOPPED
     except OSError as error:
-        logger.warning(write_error_message(error, folder))
+        if not (folder / "config.yaml").exists():
+            logger.warning(f"{folder} was removed while its run trained: give the command again")
+        else:
+            logger.warning(write_error_message(error, folder))
         return EXIT_NOT_RECORDED
     finally:
         signals.ignore_stop()

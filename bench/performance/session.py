@@ -16,7 +16,7 @@ from bench.performance.entry import Entry
 from bench.performance.length_sweep import sweep_lengths
 from bench.performance.rounds import run_rate_rounds, run_rounds
 from bench.performance.store import needs_measuring, write_session
-from bench.system import host, host_state, locks, signals
+from bench.system import files, host, host_state, locks, signals
 
 logger = logging.getLogger(__name__)
 
@@ -209,6 +209,7 @@ def run_session(
     otherwise). Return the session's folder. An entry that fails is recorded as failed and the
     others go on; a session that is interrupted is recorded as stopped.
     """
+    files.check_temporary_folder()
     with exclusive_session():
         if not remeasure and not needs_measuring(runs, results, options, vocabularies):
             return None

@@ -10,6 +10,7 @@ from bench.config.identity import digest, workload_id
 from bench.config.schema import Run
 from bench.records import store, tables
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
+from bench.records.schema import PLAN, first_mismatch
 from bench.system import files, host
 
 SCHEMA = 1
@@ -35,12 +36,17 @@ def apply_plan(run: Run) -> Run:
     """Return the run with its planned steps, or unchanged where it has no plan or needs none."""
     if run.train.match == "tokens":
         return run
-    plan = store.read_json(plan_path(run))
-    if not isinstance(plan, dict):
-        return run
-    if "machine" in plan and plan["machine"] != host.machine_digest():
+    plan = _read_plan(plan_path(run))
+    if not plan or plan.get("machine") not in (None, host.machine_digest()):
         return run  # rates of another machine do not apply
     return _with_steps(run, plan["steps"])
+
+
+def _read_plan(path: Path) -> dict[str, Any]:
+    """Return a stored plan; nothing where it is missing or damaged: it is made anew."""
+    plan = store.read_json(path)
+    valid = not first_mismatch(plan, PLAN) and 1 <= plan["steps"] <= MAX_STEPS
+    return plan if valid else {}
 
 
 def _with_steps(run: Run, steps: int) -> Run:
@@ -92,7 +98,7 @@ def _has_other_vocabulary(path: Path, run: Run) -> bool:
     """Return whether a plan counted FLOPs of another vocabulary than that of the data as it is."""
     from bench import data
 
-    counted = store.read_json(path).get("vocabulary")
+    counted = _read_plan(path).get("vocabulary")
     if counted is None:
         return False
     return bool(counted != data.prepare(run.data, run.names["data"]).vocabulary.size)

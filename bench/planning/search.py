@@ -22,6 +22,7 @@ from bench.records import store
 from bench.records.loading import load_record
 from bench.records.schema import FINISHED
 from bench.records.search_scores import uniform_score
+from bench.records.validation import trials_error
 
 SCHEMA = 1
 Searches = dict[tuple[Path, int], list[dict[str, Any]]]  # (file, number of trials) -> trials
@@ -54,8 +55,8 @@ def has_open_searches(runs: Sequence[Run]) -> bool:
 def _read_complete(run: Run) -> list[dict[str, Any]] | None:
     """Return the trials of a search that has as many as the run needs, on its data as they are."""
     content = store.read_json(search_path(run))
-    trials: list[dict[str, Any]] = content.get("trials", []) if isinstance(content, dict) else []
-    if len(trials) < run.tune.trials:
+    trials = content.get("trials") if isinstance(content, dict) else None
+    if not isinstance(trials, list) or len(trials) < run.tune.trials or trials_error(trials):
         return None
     return None if _has_other_data(content.get("data_digest"), run) else trials
 

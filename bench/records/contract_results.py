@@ -1,6 +1,6 @@
 """Store what the contract's checks found about an architecture, beside a suite's runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +8,10 @@ from bench.config.identity import architecture_id
 from bench.config.schema import Run
 from bench.records.schema import SCHEMA
 from bench.records.source import CONTRACT, source_digest
-from bench.records.store import read_json, write_json
+from bench.records.store import write_json
 from bench.system.files import check_writable
 
 FOLDER = "checks"
-KEYS = {"architecture", "target", "source", "findings"}
 OLD_STATUS = {"holds": "passed", "broken": "failed", "not asked": "skipped"}  # of earlier versions
 
 
@@ -37,20 +36,17 @@ def write_contract_results(run: Run, findings: Sequence[Mapping[str, Any]]) -> P
     return path
 
 
-def read_contract_results(root: Path) -> dict[str, dict[str, Any]]:
-    """Return the results below results/<suite> by the architecture's identity.
+def results_by_architecture(contents: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the contents of valid files by the architecture's identity.
 
     `stale` says whether a source file has changed since.
     """
     results: dict[str, dict[str, Any]] = {}
-    for path in sorted((root / FOLDER).glob("*.json")):
-        content = read_json(path)
-        if isinstance(content, dict) and content.keys() >= KEYS:
-            findings = [
-                one | {"status": OLD_STATUS.get(one.get("status"), one.get("status"))}
-                for one in content["findings"]
-            ]
-            stale = content["source"] != source_digest(CONTRACT, str(content["target"]))
-            about = {"findings": findings, "stale": stale}
-            results[str(content["architecture"])] = content | about
+    for content in contents:
+        findings = [
+            one | {"status": OLD_STATUS.get(one["status"], one["status"])}
+            for one in content["findings"]
+        ]
+        stale = content["source"] != source_digest(CONTRACT, content["target"])
+        results[content["architecture"]] = content | {"findings": findings, "stale": stale}
     return results

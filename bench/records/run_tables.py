@@ -13,6 +13,7 @@ from bench.records.loading import RunRecord, read_curve_lines, read_json
 from bench.records.schema import shorten
 from bench.records.selection import StoredRun, run_key
 from bench.records.validation import headline_error, result_error, saliency_error
+from bench.system.files import read_text
 
 RUN_COLUMNS = (
     "run folder arch family variant subject label data data_digest order_digest tokenizer size "
@@ -177,7 +178,7 @@ def _read_nats(path: Path, columns: Sequence[str], damage: list[str]) -> list[py
 
 def _read_text(path: Path, damage: list[str]) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     except FileNotFoundError:
         return ""
     except (OSError, ValueError) as error:

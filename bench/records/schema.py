@@ -136,6 +136,8 @@ SUBJECT = _file("subject.json", "what was measured", """
     options                     | mapping? | options of the measurement
     facts                       | mapping? | width, FLOPs, device, precision and others
     described                   | mapping? | the architecture's YAML
+    described.family            | text?    | family that groups the report's cards
+    described.card              | mapping? | summary and paper
     protocol                    | mapping? | options, source, threads, torch, and their digest
     surroundings                | mapping? | state of the machine around the session
     surroundings.before         | mapping? | load, clocks, affinity before
@@ -174,6 +176,23 @@ SEARCH = _file("tune/searches/<arch>-<digest>.json", "a search for a learning ra
 TRIAL = _file("tune/searches/…: a trial", "one trial of a search", """
     score                | number? | null where it diverged
     values.learning_rate | number  | rate that was tried
+    uniform              | number? | score of equal probabilities
+    repeats              | list?   | the same with another seed: a trial each
+""")  # fmt: skip
+PLAN = _file("plans/<arch>-<digest>.json", "the steps that a budget pays for", """
+    steps      | int   | steps of training
+    machine    | text? | digest of the machine whose rate it was planned by
+    vocabulary | int?  | tokens of the vocabulary whose FLOPs were counted
+""")  # fmt: skip
+CHECKS = _file("checks/<arch>-<digest>.json", "the contract's results", """
+    architecture | text | identity of the architecture
+    target       | text | its class
+    source       | text | digest of the source files that decide the results
+    findings     | list | a mapping per check: name, status, and what came
+""")  # fmt: skip
+FINDING = _file("checks/…: a finding", "the result of one check", """
+    name   | text | name of the check
+    status | text | passed, failed or skipped
 """)  # fmt: skip
 FILES = (
     CONFIG, ENVIRONMENT, PROVENANCE, CURVE,
@@ -190,7 +209,7 @@ FILES = (
     SALIENCY, PASSAGE, RESULT, METRIC,
     _file("evaluations/<protocol>-<digest>/", "a further score: result.json, documents.parquet"),
     _file(".lock, ../.locks/", "locks of the process that trains and of its command"),
-    SUBJECT, CALIBRATION, BASELINES, BASELINE, SEARCH, TRIAL,
+    SUBJECT, CALIBRATION, BASELINES, BASELINE, SEARCH, TRIAL, PLAN, CHECKS, FINDING,
 )  # fmt: skip
 
 

@@ -45,9 +45,10 @@ def uniform_score(
 
 
 def _mean_score(trial: Mapping[str, Any]) -> float:
-    scores = [_finite(one) for one in (trial, *trial.get("repeats", ()))]
+    scores = [_finite(one) for one in (trial, *(trial.get("repeats") or ()))]
     return sum(scores) / len(scores)
 
 
 def _finite(trial: Mapping[str, Any]) -> float:
-    return math.inf if trial["score"] is None else float(trial["score"])
+    score = trial["score"]
+    return math.inf if score is None or math.isnan(score) else float(score)

@@ -27,7 +27,7 @@ from bench.records.run_tables import (
 from bench.records.selection import StoredRun, excluded_row, select_runs
 from bench.records.source import TRAINING, source_digests
 from bench.records.task_tables import TaskTables, read_tasks
-from bench.records.validation import baselines_error, calibration_error, search_error
+from bench.records.validation import baselines_error, calibration_error, checks_error, search_error
 
 EXCLUDED_COLUMNS = "run status reason rerun".split()
 VALUE_COLUMNS = "run metric unit better sample value note at".split()
@@ -85,10 +85,9 @@ def read_records(root: Path) -> Records:
     tables = list(map(read_run, selected))
     excluded += _damaged_rows(selected, tables)
     runs = _run_table(tables)
-    baselines, damaged_baselines = _valid_files(root, "references/*.json", baselines_error)
-    searches, damaged_searches = _valid_files(root, "tune/searches/*.json", search_error)
+    shared, damaged = _read_shared(root)
     later, not_counted = _read_later(root)
-    excluded += damaged_baselines + damaged_searches + not_counted
+    excluded += damaged + not_counted
     return Records(
         runs=runs,
         excluded=pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS),
@@ -100,9 +99,7 @@ def read_records(root: Path) -> Records:
         saliency=pd.DataFrame(_chain(tables, "saliency"), columns=list(SALIENCY_COLUMNS)),
         measures=_sample_table(list(_measurement_entries(root)), MEASURE_COLUMNS),
         calibrations=_read_calibrations(root),
-        checks=contract_results.read_contract_results(root),
-        baselines=baselines,
-        searches=searches,
+        **shared,
         **later,
     )
 
@@ -188,6 +185,16 @@ def _measurement_entries(root: Path) -> Iterator[dict[str, Any]]:
         }
         numbers = list(metric_entries(result["metrics"], keys))
         yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]
+
+
+def _read_shared(root: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Return the fields of `Records` that are of no single run, and rows about damaged files."""
+    baselines, no_baselines = _valid_files(root, "references/*.json", baselines_error)
+    searches, no_searches = _valid_files(root, "tune/searches/*.json", search_error)
+    contents, no_checks = _valid_files(root, "checks/*.json", checks_error)
+    checks = contract_results.results_by_architecture(contents)
+    fields = {"baselines": baselines, "searches": searches, "checks": checks}
+    return fields, [*no_baselines, *no_searches, *no_checks]
 
 
 def _valid_files(

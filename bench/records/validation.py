@@ -12,6 +12,8 @@ from bench.records.schema import (
     BASELINE,
     BASELINES,
     CALIBRATION,
+    CHECKS,
+    FINDING,
     FINISHED,
     METRIC,
     NUMBER,
@@ -128,7 +130,23 @@ def _numbers_of_length(rows: Sequence[Any], length: int) -> bool:
 
 def search_error(content: Any) -> str:
     """Check the record of a search for a learning rate."""
-    if error := first_mismatch(content, SEARCH):
+    return first_mismatch(content, SEARCH) or trials_error(content["trials"])
+
+
+def trials_error(trials: Sequence[Any]) -> str:
+    """Check the trials of a search."""
+    for trial in trials:
+        if error := first_mismatch(trial, TRIAL):
+            return f"a trial: {error}"
+        for repeat in trial.get("repeats") or ():
+            if error := first_mismatch(repeat, TRIAL):
+                return f"a repeated trial: {error}"
+    return ""
+
+
+def checks_error(content: Any) -> str:
+    """Check the stored results of the contract."""
+    if error := first_mismatch(content, CHECKS):
         return error
-    errors = (first_mismatch(trial, TRIAL) for trial in content["trials"])
-    return next((f"a trial: {error}" for error in errors if error), "")
+    errors = (first_mismatch(finding, FINDING) for finding in content["findings"])
+    return next((f"a finding: {error}" for error in errors if error), "")

@@ -4,6 +4,8 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ WRITE_ERRORS = (
     errno.EIO, errno.ENOLCK,
 )  # fmt: skip
 PROBE_BYTES = 1 << 16
+MAX_TEXT_BYTES = 1 << 28  # of a file that is read as a whole
 
 
 def write_error_message(
@@ -36,6 +39,27 @@ def expand_user(path: str | Path, hint: str) -> Path:
     except RuntimeError as error:  # HOME is not set, or there is no such user
         reason = str(error).rstrip(".")
         raise UserError(f"{path} cannot be expanded ({reason}): {hint}", "missing-file") from None
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Return a UTF-8 text; raise OSError for a pipe, a device or a huge file."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    if state.st_size > MAX_TEXT_BYTES:
+        raise OSError(errno.EINVAL, f"it has more than {MAX_TEXT_BYTES:,} bytes", str(path))
+    return path.read_text(encoding="utf-8", errors=errors)
+
+
+def check_temporary_folder() -> None:
+    """Raise UserError where no folder can hold temporary files."""
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        raise UserError(
+            "no folder for temporary files can be written: free some space, or set TMPDIR to one",
+            "not-writable",
+        ) from None
 
 
 @contextlib.contextmanager

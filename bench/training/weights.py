@@ -1,13 +1,13 @@
 """Save and load the weights of a trained run, with what is needed to use them."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import nn
 
 from bench.config.errors import UserError
@@ -15,8 +15,12 @@ from bench.config.schema import Run, run_from_dict
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.model import LanguageModel, build_model, describe_error
+from bench.records.loading import read_config
 from bench.records.store import write_json
+from bench.system.files import read_text
 from bench.training.checkpoint import write_torch
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class TrainedModel:
     model: LanguageModel
     vocabulary: Vocabulary
     run: Run
+
+    @property
+    def damaged_values(self) -> int:
+        """Return how many parameters are NaN or infinite."""
+        return sum(int((~each.isfinite()).sum()) for each in self.model.parameters())
 
 
 def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: int) -> None:
@@ -37,9 +46,8 @@ def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: 
 def read_run(folder: Path) -> Run:
     """Return the configuration of a recorded run. Raise UserError where the folder holds none."""
     try:
-        config = (folder / "config.yaml").read_text(encoding="utf-8")
-        return run_from_dict(yaml.safe_load(config))
-    except (OSError, yaml.YAMLError, AttributeError, TypeError, ValueError):
+        return run_from_dict(read_config(folder / "config.yaml"))
+    except (AttributeError, TypeError, ValueError):
         raise UserError(
             f"{folder} is not the folder of a run: it has no config.yaml "
             "(runs are in results/<suite>/runs)",
@@ -56,7 +64,7 @@ def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
     if not weights.exists():
         raise UserError(f"{folder} has no weights: the run did not finish", "no-records")
     with _explain_damage(vocabulary_file):
-        vocabulary = load_vocabulary(json.loads(vocabulary_file.read_text(encoding="utf-8")))
+        vocabulary = load_vocabulary(json.loads(read_text(vocabulary_file)))
     with _explain_damage(weights):
         saved = torch.load(weights, map_location="cpu", weights_only=True)
         width, state = int(saved["width"]), dict(saved["model"])
@@ -64,6 +72,15 @@ def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
     misfit = "does not fit the model that config.yaml, vocabulary.json and the sources describe"
     with _explain_damage(weights, misfit):
         model.load_state_dict(state)
+    _move(model, device)
+    trained = TrainedModel(model.eval(), vocabulary, run)
+    if count := trained.damaged_values:
+        message = "%s: %d parameters are not finite (NaN or infinite): their scores mean nothing"
+        logger.warning(message, weights, count)
+    return trained
+
+
+def _move(model: nn.Module, device: str) -> None:
     try:
         model.to(device)
     except (RuntimeError, AssertionError) as error:  # no such device, or no room on it
@@ -71,7 +88,6 @@ def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
             f"device {device} cannot be used ({describe_error(error)}): leave it out to use cpu",
             "unavailable-device",
         ) from None
-    return TrainedModel(model.eval(), vocabulary, run)
 
 
 @contextmanager

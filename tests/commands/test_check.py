@@ -9,7 +9,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from bench import check
 from bench.contract import CHECKS, CheckResult
-from bench.records import contract_results
+from bench.records.tables import read_records
 from tests import fake_architectures
 from tests.conftest import ROOT, Command, write_arch
 
@@ -32,10 +32,8 @@ def test_results_are_shown_and_kept(run_command: Command, tmp_path: Path) -> Non
     rows = next(check for check in CHECKS if check.name == "rows")
     assert rows.fix in text
     assert "2 architectures: 1 failed: bad" in text
-    kept = {
-        result["arch"]: result
-        for result in contract_results.read_contract_results(tmp_path / "results/single").values()
-    }
+    checks = read_records(tmp_path / "results/single").checks
+    kept = {result["arch"]: result for result in checks.values()}
     failed = [row["name"] for row in kept["bad"]["findings"] if row["status"] == "failed"]
     assert failed == ["rows", "causality"]
     assert not kept["good"]["stale"]

@@ -1,9 +1,11 @@
 """`python -m bench.generate` on a run whose files are complete, broken or missing."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from bench import generate, model
@@ -34,6 +36,19 @@ def error_of(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 def test_a_complete_run_writes(trained: Path, capsys: pytest.CaptureFixture) -> None:
     assert generate.main([str(trained), "--prompt", "a", "--tokens", "3"]) == 0
     assert capsys.readouterr().out.startswith("a")
+
+
+def test_weights_that_are_not_finite_write_nothing(
+    trained: Path, capsys: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = trained / "checkpoint" / "weights.pt"
+    saved = torch.load(path)
+    next(iter(saved["model"].values())).fill_(math.nan)
+    torch.save(saved, path)
+    assert generate.main([str(trained)]) == 2
+    assert capsys.readouterr().out == ""
+    assert "unreadable-file" in caplog.messages[-1]
+    assert "not finite" in caplog.messages[-2]
 
 
 @pytest.mark.parametrize(
