@@ -63,6 +63,8 @@ def missing_bases(sweep: Sweep) -> Sweep:
     digests: dict[str, str] = {}
 
     def is_done(base: Run) -> bool:
+        if finished_run(base) is None:
+            return False  # its data need not be read
         key = data_key(base)
         if key not in digests:  # those of another machine are not known here
             digests[key] = "" if sweep.remote else current_data_digest(base)

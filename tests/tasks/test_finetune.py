@@ -77,6 +77,21 @@ def test_a_run_that_a_task_starts_from_is_trained_first_and_once(
     assert not any("task" in word for job in bases.jobs for word in job.overrides)
 
 
+@pytest.mark.parametrize(("trained_on", "count"), [("these data", 0), ("other data", 1)])
+def test_a_base_of_other_data_is_trained_first_too(
+    trained_on: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_sweep, "current_data_digest", lambda run: "these data")
+    monkeypatch.setattr(
+        train_sweep,
+        "finished_run",
+        lambda run, digest="": run if digest in ("", trained_on) else None,
+    )
+    sweep = compose.compose_sweep(["arch=rnn", "task=order"])
+    assert len(train_sweep.missing_bases(sweep).jobs) == count
+
+
 # --- from text to record --------------------------------------------------------------------------
 
 Pretrained = tuple[Path, Path]
