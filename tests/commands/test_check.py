@@ -40,6 +40,21 @@ def test_results_are_shown_and_kept(run_command: Command, tmp_path: Path) -> Non
     assert {row["status"] for row in kept["good"]["findings"]} == {"passed"}
 
 
+@pytest.mark.slow
+def test_an_architecture_that_exits_leaves_the_others_checked(
+    tmp_path: Path, run_command: Command
+) -> None:
+    write_arch(tmp_path / "conf", "good", "tests.fake_architectures.Valid")
+    for name in ("exits", "interrupts"):
+        write_arch(tmp_path / "conf", name, f"tests.hostile.plugins.{name}_at_import.Plugin")
+    arguments = ("--config-dir", "conf", "arch=exits,interrupts,good")
+    done = run_command(*arguments, module="bench.check")
+    assert done.returncode == 1, done.stderr
+    assert "exits: cannot be checked: " in done.stdout
+    assert "interrupts: cannot be checked: " in done.stdout
+    assert f"good: all {len(CHECKS)} checks passed" in done.stdout
+
+
 def test_the_table(snapshot: SnapshotAssertion) -> None:
     rows = next(one for one in CHECKS if one.name == "rows")
     results = [
