@@ -13,7 +13,7 @@ In a test file of your own:
 from bench.contract import cost_checks, forward_checks, training_checks
 from bench.contract.before_training import check_before_training
 from bench.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
-from bench.contract.measured import check_prefill
+from bench.contract.measured import check_decode, check_prefill
 
 __all__ = [
     "CHECKS",
@@ -21,6 +21,7 @@ __all__ = [
     "CheckResult",
     "ModelUnderTest",
     "check_before_training",
+    "check_decode",
     "check_prefill",
     "cost_checks",
     "forward_checks",

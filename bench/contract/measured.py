@@ -17,8 +17,7 @@ DECODE_TOLERANCE = 0.05
 def check_prefill(model: LanguageModel, prompt: Tensor, length: int) -> None:
     """Raise CheckFailed where reading prompts (B, T) into a state looks ahead or mixes rows.
 
-    And where a token that is decoded after the others gets another output than in the prefill. It
-    runs as it is measured: in evaluation, in inference mode, in the caller's precision.
+    It runs as it is measured: in evaluation, in inference mode, in the caller's precision.
     """
     reference = _read(model, prompt, length)
     rows, tokens = prompt.shape
@@ -30,11 +29,14 @@ def check_prefill(model: LanguageModel, prompt: Tensor, length: int) -> None:
     if distance and distance > NOISE_FACTOR * _noise(model, prompt, length, reference):
         message = f"prefill looks ahead or mixes rows: it changed earlier outputs by {distance:.2g}"
         raise CheckFailed(message, "looks-ahead")
-    _check_decode(model, prompt, length, reference)
 
 
-def _check_decode(model: LanguageModel, prompt: Tensor, length: int, reference: Tensor) -> None:
-    """Raise CheckFailed where a token after the others has another output than in the prefill."""
+def check_decode(model: LanguageModel, prompt: Tensor, length: int) -> None:
+    """Raise CheckFailed where a token after the others (B, T) has another output than in prefill.
+
+    It runs as it is measured, like `check_prefill`.
+    """
+    reference = _read(model, prompt, length)
     decoded = _read(model, prompt, length, prompt.shape[1] - 1)
     share = (decoded[:, -1] - reference[:, -1]).abs().max() / reference.abs().max()
     if not share <= DECODE_TOLERANCE:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config import Run
-from bench.contract import check_prefill
+from bench.contract import check_decode, check_prefill
 from bench.model import count_parameters
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
@@ -48,6 +48,7 @@ class Workload:
         self.model, self.settings = self.setup.model, self.setup.settings
         self.device, self.seconds = self.settings.device, run.measure.window_seconds
         self.repeats: dict[str, int] = {}
+        self.decode_checked: set[int] = set()  # batch sizes
         self.steps = 0
 
     # --- training -------------------------------------------------------------------------------
@@ -152,6 +153,9 @@ class Workload:
         warmup = min(DECODE_WARMUP_TOKENS, before - 1)
         with autocast(self.settings):
             prompt = self.prompt(before - warmup, rows)
+            if rows not in self.decode_checked:
+                check_decode(self.model.eval(), prompt, self.context)
+                self.decode_checked.add(rows)
             return timing.time_decode(self.model.eval(), prompt, warmup, tokens)
 
     @property

@@ -122,7 +122,7 @@ def test_a_sweep_leaves_records_and_a_report(
         "peak_train_memory_bytes state_bytes train_seconds tokens_seen"
     ).split()
     assert table[stated].notna().all().all(), table[stated].isna().sum()
-    assert table[encoders_only].isna().all().all()
+    assert not {*encoders_only} & {*table.columns}  # empty columns are left out
     assert (table["tokens_seen"] == 8 * 4 * 32).all()
     assert (root / "report" / "index.html").stat().st_size > 10_000
     assert set(pd.read_csv(root / "report" / "curves.csv")["arch"]) == {"rnn", "transformer"}
@@ -203,8 +203,7 @@ def test_an_encoder_has_a_column_of_its_own_and_what_does_not_suit_is_skipped(
     assert "bidirectional" in table.loc["skipped"]["reason"]
     row = table.loc["done"]
     assert row["pseudo_perplexity"] > 1
-    assert pd.isna(row["perplexity"])
-    assert pd.isna(row["bits_per_byte"])
+    assert not {"perplexity", "bits_per_byte"} & {*table.columns}  # empty columns are left out
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from bench.contract import (
     Check,
     ModelUnderTest,
     check_before_training,
+    check_decode,
     check_prefill,
     run_check,
 )
@@ -170,6 +171,7 @@ def test_what_is_measured_is_the_model(name: str, code: str) -> None:
     found_code = ""
     try:
         check_prefill(model, prompt, 16)
+        check_decode(model, prompt, 16)
     except CheckFailed as error:
         found_code = error.code
     assert found_code == code

@@ -53,7 +53,9 @@ def with_plugin(run: Run, name: str) -> Run:
 
 def outcome(run: Run) -> str:
     """Return the status of a run in this process, or the reason code of its failure."""
-    sys.modules.pop(str(run.arch["_target_"]).rpartition(".")[0], None)
+    module = str(run.arch["_target_"]).rpartition(".")[0]
+    if module.startswith("tests.hostile."):
+        sys.modules.pop(module, None)
     folder = store.attempt_folders(run)[-1]
     store.create_record(folder, run, {}, {})
     worker.run_and_record(run, folder)
