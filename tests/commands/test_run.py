@@ -328,6 +328,7 @@ def test_an_impossible_size_is_one_line(run_command: Command, tiny: list[str], w
     assert_one_error(run_command(*tiny, word), 2, word)
 
 
+@pytest.mark.slow
 def test_in_a_sweep_only_the_impossible_sizes_fail(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:

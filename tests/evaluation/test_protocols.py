@@ -286,6 +286,7 @@ def test_a_short_part_has_a_sample_too(length: int) -> None:
 # --- the command ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_scored_again(
     run_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
