@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
     folder = measure_runs(runs, sweep.folder)
     assert folder is not None
-    page, summary = reporting.make_report(sweep.folder, figures=reporting.DEFAULT_FORMATS)
+    page, summary = reporting.make_report(sweep.folder, figures=reporting.chosen_formats(runs[0]))
     print(summary)
     failed = False
     for path in folder.glob("*/result.json"):

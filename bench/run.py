@@ -74,7 +74,8 @@ def measure_and_report(folders: dict[Path, Run], suite: Path) -> Path:
         performance.measure_runs(done, suite, remeasure=False)
     score_task_baselines(run for run in finished if run.task.kind != NO_TASK)
     score_baselines(suite, [run for folder, run in folders.items() if has_score(folder)])
-    page, summary = reporting.make_report(suite, figures=reporting.DEFAULT_FORMATS)
+    formats = reporting.chosen_formats(next(iter(folders.values())))
+    page, summary = reporting.make_report(suite, figures=formats)
     print(summary)
     return page
 

@@ -30,7 +30,7 @@ def search_and_report(sweep: Sweep) -> int:
     searches = search(sweep)
     from bench import reporting
 
-    page, _ = reporting.make_report(sweep.folder, figures=reporting.DEFAULT_FORMATS)
+    page, _ = reporting.make_report(sweep.folder, figures=reporting.chosen_formats(sweep.runs[0]))
     print("\n".join([*(one.line for one in searches), f"report: {page}"]))
     return int(not all(one.has_result for one in searches))
 

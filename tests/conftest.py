@@ -113,7 +113,7 @@ def call_command(
 def tiny_overrides(text: Path) -> list[str]:
     """Return the overrides of a run that takes seconds."""
     words = (
-        f"data=text data.path={text} size=tiny measure=off train.steps=8 train.batch=4 "
+        f"data=text data.path={text} size=tiny measure=off figures=none train.steps=8 train.batch=4 "
         "train.log_every=2 train.validations=2 evaluate.sample_tokens=10 "
         "evaluate.pseudo_positions=40 evaluate.stretches=2 evaluate.windows=4 evaluate.fillings=4"
     )

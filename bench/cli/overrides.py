@@ -19,7 +19,7 @@ LAUNCHER_HELP = (
     "conf/hydra/launcher/*.yaml list a launcher's keys, and --cfg hydra all keys of Hydra"
 )
 # keys that a command gives a finished run to start from; the others are the run's own
-OWN_KEYS = ("task", "preference", "base", "again", "threads", "dry")
+OWN_KEYS = ("task", "preference", "base", "again", "threads", "figures", "dry")
 OPEN_KEYS = ("arch", "data.parts")  # keys below these are the user's own
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from bench.config.errors import UserError
+from bench.config.schema import Run
 
 FORMATS = ("svg", "pdf", "png")
 DEFAULT_FORMATS = ("svg",)
@@ -23,3 +24,8 @@ def parse_figures(words: Sequence[str]) -> tuple[str, ...]:
             "commas between them, as in figures=pdf,png"
         )
     return tuple(dict.fromkeys(names))
+
+
+def chosen_formats(run: Run) -> tuple[str, ...]:
+    """Return the formats that a run's `figures` names."""
+    return () if run.figures == NONE else (run.figures,)

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from bench.analysis.comparisons import Comparison
 
 Pairs = list[tuple[str, str]]
-NO_SETTINGS = ("results", "suite", "again", "dry")  # of the command, not of what is trained
+# of the command, not of what is trained
+NO_SETTINGS = ("results", "suite", "again", "figures", "dry")
 
 
 class RowSettings(NamedTuple):
