@@ -31,7 +31,7 @@ smoke: $(READY) ## the same architectures for 20 steps each: does everything run
 report: $(READY) ## make a report again (RESULTS=results/default)
 	$(RUN) -m bench.report $(RESULTS)
 
-test: $(READY) ## the tests (five minutes on two free cores)
+test: $(READY) ## the tests (six to eight minutes on two free cores)
 	$(TEST) -m "not slow"
 
 test-all: $(READY) ## all tests, the slow ones too
