@@ -133,7 +133,9 @@ def test_each_run_has_devices_of_its_own(
         monkeypatch.setattr(time, "sleep", lambda seconds: (_ for _ in ()).throw(InterruptedError))
         with pytest.raises(InterruptedError), gpus.reserve_gpus(asked(ranks=2)):
             pass
-        assert [record.args[1:3] for record in caplog.records] == [(2, 4)]
+        (record,) = caplog.records
+        assert record.args[1:3] == (2, 4)
+        assert str(record.args[3]).count(f"process {os.getpid()} ") == 4  # the holder of each
         assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-33"}  # who waits holds none
     assert shown(asked()) == {"CUDA_VISIBLE_DEVICES": "GPU-00"}
     with pytest.raises(UserError, match=r"train\.ranks=4"):
