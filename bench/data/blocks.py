@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 VALIDATION_BLOCKS = 64  # of the validation part, scored now and then during training
+EVAL_BATCH = 64  # windows that are scored at once
 TOKENS_PER_CHUNK = 1 << 22  # read at once, so that a part of any length takes little memory
 
 
@@ -171,3 +172,8 @@ def nats_per_unit(
         float(separators.sum()),
         len(separators),
     )
+
+
+def seeded_generator(digest: str, *key: int) -> np.random.Generator:
+    """Return a generator seeded by the digest of the data and a few integers."""
+    return np.random.default_rng([int(digest, 16), *key])

@@ -10,9 +10,10 @@ import numpy as np
 
 from bench.config.schema import EvaluateConfig
 from bench.data import Corpus, Part, Vocabulary
+from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
 from bench.evaluation.leak_check import PREFIX_ROUNDING_NATS, LeakCheck
-from bench.evaluation.likelihood import EVAL_BATCH, score_targets
+from bench.evaluation.likelihood import score_targets
 from bench.evaluation.protocols import (
     UNSUPPORTED_ERRORS,
     carried_state_nats,

@@ -62,6 +62,8 @@ def _fill_text(
     never: int | None,
 ) -> None:
     """Draw all tokens of a text (1, N) after the given ones, in place."""
+    from bench.model.sampling import sample_token
+
     context = model.backbone.context
     # tokens read, room left in the state, and from how far back an empty state reads
     read, room, reach, state = 0, 0, context, None
@@ -83,16 +85,3 @@ def _next_logits(
     if never is not None:
         logits[:, never] = -math.inf
     return logits
-
-
-def sample_token(
-    logits: "torch.Tensor", temperature: float, generator: "torch.Generator"
-) -> "torch.Tensor":
-    """Draw a token from each row of logits, (B, V) -> (B,)."""
-    import torch
-
-    if temperature < 1e-6:  # dividing by it would overflow
-        return logits.argmax(dim=-1)
-    likely = torch.softmax(logits / temperature, dim=-1)
-    # half the time of multinomial
-    return (likely / torch.empty_like(likely).exponential_(generator=generator)).argmax(dim=-1)

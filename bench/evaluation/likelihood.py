@@ -10,12 +10,17 @@ import pandas as pd
 import torch
 
 from bench.data import Part, TokenBlock, Vocabulary, nats_per_unit, windows
-from bench.data.blocks import TOKENS_PER_CHUNK, VALIDATION_BLOCKS, spaced_blocks, take_block
+from bench.data.blocks import (
+    EVAL_BATCH,
+    TOKENS_PER_CHUNK,
+    VALIDATION_BLOCKS,
+    spaced_blocks,
+    take_block,
+)
 from bench.evaluation.leak_check import LeakCheck, Rescore
 from bench.records.metrics import Metric, metric
 from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
 
-EVAL_BATCH = 64  # windows that are scored at once
 MAX_NATS = 709.0  # per token: beyond it the perplexity overflows
 
 

@@ -14,9 +14,10 @@ import pandas as pd
 import torch
 
 from bench.data import Corpus
+from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
 from bench.evaluation.leak_check import LeakCheck, Rescore
-from bench.evaluation.likelihood import EVAL_BATCH, score_targets
+from bench.evaluation.likelihood import score_targets
 from bench.evaluation.pseudo_likelihood import logits_at
 from bench.records.metrics import Metric, metric
 from bench.training import (

@@ -8,10 +8,10 @@ import torch
 from architectures.interface import State, Unsupported
 from bench.config.schema import EvaluateConfig
 from bench.data import Corpus, Part, Vocabulary, nats_per_unit
+from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
 from bench.evaluation.leak_check import LeakCheck, ScoredBatch
 from bench.evaluation.likelihood import (
-    EVAL_BATCH,
     Score,
     causal_likelihood,
     likelihood_metrics,

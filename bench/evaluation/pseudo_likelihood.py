@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from bench.data import Part, Vocabulary
+from bench.data.blocks import EVAL_BATCH
 from bench.evaluation.leak_check import LeakCheck, Rescore
-from bench.evaluation.likelihood import EVAL_BATCH, Score, perplexity
+from bench.evaluation.likelihood import Score, perplexity
 from bench.evaluation.sampling import token_windows
 from bench.records.metrics import Metric, metric
 from bench.training import Objective, TrainSettings, autocast

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.data import Part
+from bench.data.blocks import seeded_generator
 
 STRETCH_CONTEXTS = 8  # contexts in a stretch that is scored
 LEAD_CONTEXTS = 4  # contexts that a carried state may read before a stretch
@@ -19,11 +20,6 @@ class Stretches(NamedTuple):
     starts: np.ndarray  # (S,) int64: offset of the token before the first that is scored
     length: int  # a multiple of the context
     lead: int  # tokens before a start that belong to no other stretch
-
-
-def seeded_generator(digest: str, *key: int) -> np.random.Generator:
-    """Return a generator seeded by the digest of the data and a few integers."""
-    return np.random.default_rng([int(digest, 16), *key])
 
 
 def sample_stretches(part: Part, digest: str, context: int, count: int) -> Stretches:

@@ -13,7 +13,7 @@ import torch
 
 from architectures.interface import State, Unsupported
 from bench.data import Vocabulary
-from bench.evaluation.likelihood import EVAL_BATCH
+from bench.data.blocks import EVAL_BATCH
 from bench.model import LanguageModel
 from bench.records.metrics import Metric, metric
 from bench.tasks.finetuning.batches import ExampleBlock

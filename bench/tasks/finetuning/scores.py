@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.evaluation.likelihood import EVAL_BATCH
+from bench.data.blocks import EVAL_BATCH
 from bench.records.metrics import Metric, metric
 from bench.tasks.finetuning.batches import ExampleBlock, pad_examples
 from bench.tasks.finetuning.encoding import EncodedPart

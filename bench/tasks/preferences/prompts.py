@@ -4,7 +4,7 @@ import numpy as np
 
 from bench.config.errors import UserError
 from bench.data import Corpus, Part, Vocabulary
-from bench.evaluation.sampling import seeded_generator
+from bench.data.blocks import seeded_generator
 
 CANDIDATES = 50  # places that are tried for each prompt that is wanted
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from architectures.interface import Unsupported
-from bench.evaluation.generation import sample_token
 from bench.model import LanguageModel
+from bench.model.sampling import sample_token
 from bench.tasks.preferences.losses import exact_kl
 
 

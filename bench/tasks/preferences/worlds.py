@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bench.config.schema import Run
 from bench.data import Corpus, Vocabulary
-from bench.evaluation.sampling import seeded_generator
+from bench.data.blocks import seeded_generator
 from bench.model import LanguageModel
 from bench.tasks.preferences.annotators import Annotators
 from bench.tasks.preferences.gold import Gold, gold_class, score_responses
