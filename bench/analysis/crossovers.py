@@ -114,28 +114,6 @@ def rounded_length(length: float) -> str:
     return f"about {float(f'{length:.2g}'):,.0f}"
 
 
-def _clear_lengths(pair: SpeedPair, at_all: str) -> str:
-    """Return at how many lengths the ratio is clear, `at_all` where it is clear at each."""
-    clear = sum(map(bool, pair.sides))
-    if clear == len(pair.sides):
-        return at_all.format(f"{pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f}")
-    return f"at {clear} of {len(pair.sides)} lengths"
-
-
-def pair_cell_text(pair: SpeedPair, label: Label) -> tuple[str, str]:
-    """Return which of a pair is faster where, and the small print, for a table."""
-    if not pair.initially_faster:
-        return "not distinguishable", f"at any of {plural(len(pair.lengths), 'length')}"
-    names = label(pair.initially_faster), label(pair.other)
-    if not pair.crossings:
-        return names[0], _clear_lengths(pair, "{}")
-    lengths = [rounded_length(one.length) for one in pair.crossings]
-    ends = [f"below {lengths[0]}", *(f"to {length}" for length in lengths[1:]), "above"]
-    parts = [f"{names[place % 2]} {end}" for place, end in enumerate(ends)]
-    places = [f"between {one.low:,.0f} and {one.high:,.0f}" for one in pair.crossings]
-    return "\n".join(parts), "; ".join(places)
-
-
 def pair_sentence(pair: SpeedPair, label: Label) -> str:
     """Return which of a pair is faster where, as a sentence."""
     verb = CURVES[pair.metric]

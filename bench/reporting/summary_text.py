@@ -62,7 +62,7 @@ def dominated_sentences(part: Comparison, session: MeasuredSession) -> Iterator[
         beaten = dominated(table, verdicts, session) if len(verdicts.pairs) else {}
         texts = [f"{name_some(names)} by {label}" for label, names in beaten.items()]
         if texts:
-            costs = "bits per byte, training speed and peak memory alike"
+            costs = "bits per byte, training speed and training memory alike"
             yield f"Dominated, worse in {costs}: {'; '.join(texts)}."
 
 

@@ -17,7 +17,7 @@ from bench.analysis.formatting import (
     format_number,
     format_seconds,
 )
-from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, PREFILL_RATE, TRAIN_RATE
+from bench.analysis.sessions import DECODE_RATE, PREFILL_RATE, TRAIN_RATE
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.task_answers import task_answers
 from bench.records.loading import UNREADABLE
@@ -157,7 +157,7 @@ def _speed_columns(group: SpeedGroup) -> Columns:
         "prefill tok/s": metric_column(PREFILL_RATE, format_large),
         "decode tok/s": metric_column(DECODE_RATE, format_large),
         "first step": metric_column("first_step_seconds", format_seconds),
-        "peak memory": metric_column(PEAK_MEMORY, format_bytes),
+        "training memory": lambda subject: format_bytes(session.training_memory(subject)),
     }
 
 

@@ -23,11 +23,6 @@ class Changes(NamedTuple):
     difference: Numbers  # (G,)
     spread: Spread
 
-    @property
-    def testable(self) -> Numbers:
-        """Return which groups have a known variance, (G,) of bool."""
-        return np.asarray(np.isfinite(self.spread.variance))
-
 
 def paired_changes(
     differences: Sequence[Numbers], documents: Numbers, document_count: Numbers

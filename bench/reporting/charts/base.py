@@ -9,7 +9,7 @@ DASH = alt.StrokeDash("dash:N", scale=None)
 SHAPE = alt.Shape("shape:N", scale=None)
 AXIS = alt.Axis(format="~s", tickCount=6, labelOverlap="greedy", labelSeparation=8)
 FAINT, INK = alt.expr("faint"), alt.expr("ink")  # parameters that the theme sets
-LABEL_FONT, NAMES_WIDTH = 11, 110  # names are beside the plot
+LABEL_FONT = 11  # of names beside the plot
 ZOOM = alt.selection_interval(
     name="zoom",
     bind="scales",

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from bench.analysis.formatting import format_bytes, format_fixed, format_large
-from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, TRAIN_RATE
+from bench.analysis.sessions import DECODE_RATE, TRAIN_RATE, TRAINING_MEMORY
 from bench.reporting.figures.style import FAINT, FONT, new_figure
 from bench.reporting.figures.tables import QUALITY, Group
 
@@ -40,7 +40,7 @@ MEASURES = {
     TRAIN_RATE: Measure("Training", "tokens/s", False, format_large),
     DECODE_RATE: Measure("Decoding, one text", "tokens/s", False, format_large),
     BATCHED: Measure("Decoding, {batch} texts", "tokens/s", False, format_large),
-    PEAK_MEMORY: Measure("Training memory", "bytes", True, format_bytes),
+    TRAINING_MEMORY: Measure("Training memory", "bytes", True, format_bytes),
     "state_bytes": Measure("State at full context", "bytes", True, format_bytes),
 }
 

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bench.analysis.sessions import DECODE_RATE, PEAK_MEMORY, TRAIN_RATE
+from bench.analysis.sessions import DECODE_RATE, TRAIN_RATE, TRAINING_MEMORY
 from bench.reporting.figures.side_by_side import (
     BATCHED,
     MEASURES,
@@ -22,7 +22,7 @@ from bench.stats import pareto_front
 
 LINES = "vertical lines: 95 % intervals; stepped line: the Pareto front"
 SPEED = (TRAIN_RATE, DECODE_RATE, BATCHED)
-MEMORY = (PEAK_MEMORY, "state_bytes")
+MEMORY = (TRAINING_MEMORY, "state_bytes")
 
 
 def quality_against_speed(group: Group) -> Figure | None:
