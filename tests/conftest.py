@@ -24,13 +24,18 @@ OWN = [
 ]
 WRAPPED = [path for path in sorted((ROOT / "conf" / "arch").glob("*.yaml")) if path not in OWN]
 QUICK = ("huggingface",)  # the others are the same wrapper
+# one of each family, for checks that take seconds; the others are slow there
+REPRESENTATIVES = ("rnn", "transformer", "retnet", "cnn", "griffin", "bert", "bigram")
 
 
-def each_architecture() -> list[Any]:
-    """Return every YAML of conf/arch as a parameter; all but one of the wrapped models are slow."""
-    slow = [path for path in WRAPPED if path.stem not in QUICK]
+def each_architecture(quick: tuple[str, ...] = ()) -> list[Any]:
+    """Return every YAML of conf/arch as a parameter; all but one of the wrapped models are slow.
+
+    With `quick`, all architectures but these are.
+    """
+    names = quick or (*(path.stem for path in OWN), *QUICK)
     return [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path in slow))
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem not in names))
         for path in [*OWN, *WRAPPED]
     ]
 

@@ -18,9 +18,10 @@ from bench.contract import (
 )
 from bench.contract.probes import CheckFailed, random_input, seeded_output
 from bench.model import ModelBuildError
-from tests.conftest import each_architecture
+from tests.conftest import REPRESENTATIVES, each_architecture
 
 BY_NAME = {check.name: check for check in CHECKS}
+DEAR = ("budget", "causality", "memory", "tracing")  # quick for one architecture of each family
 
 
 @cache
@@ -40,8 +41,14 @@ def fake(name: str) -> ModelUnderTest:
     return ModelUnderTest({"_target_": f"tests.fake_architectures.{name}"})
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=str)
-@pytest.mark.parametrize("path", each_architecture())
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        pytest.param(*each.values, check, id=f"{each.id}-{check}", marks=each.marks)
+        for check in CHECKS
+        for each in each_architecture(REPRESENTATIVES if check.name in DEAR else ())
+    ],
+)
 def test_every_architecture_passes(path: Path, check: Check) -> None:
     result = run_check(check, project_model(path))
     assert result.status != "failed", result.sentence()

@@ -18,7 +18,7 @@ from bench.model import (
     is_offered_width,
     solve_width,
 )
-from tests.conftest import OWN, each_architecture
+from tests.conftest import OWN, REPRESENTATIVES, each_architecture
 from tests.fake_architectures import OnlySixtyFour, Valid
 
 VALID = {"_target_": "tests.fake_architectures.Valid"}
@@ -205,7 +205,7 @@ def test_reserved_keys_are_no_options() -> None:
     assert build_model(arch, 8, 16, 7, 0).backbone.kernel == 2
 
 
-@pytest.mark.parametrize("path", each_architecture())
+@pytest.mark.parametrize("path", each_architecture(REPRESENTATIVES))
 def test_half_precision_trains_and_decodes_without_a_warning(path: Path) -> None:
     arch = yaml.safe_load(path.read_text())
     made, tokens = (

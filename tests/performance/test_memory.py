@@ -19,7 +19,7 @@ from bench.performance.memory import (
 )
 from bench.performance.memory_profile import training_step
 from bench.performance.workload import Workload
-from tests.conftest import OWN
+from tests.conftest import OWN, REPRESENTATIVES, each_architecture
 
 
 class Recurrent(nn.Module):
@@ -145,7 +145,9 @@ def test_profiles_repeat_and_agree_with_torchs_tracker(name: str) -> None:
     assert_consistent(MODELS[name]())
 
 
-@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [each for each in each_architecture(REPRESENTATIVES) if each.values[0] in OWN]
+)
 def test_profiles_of_every_architecture_repeat_and_agree(path: Path) -> None:
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
     train = TrainConfig(batch=4, device="cpu")

@@ -23,7 +23,7 @@ from bench.tasks.preferences.rollouts import (
     responses_of,
     write,
 )
-from tests.conftest import WRAPPED, each_architecture
+from tests.conftest import REPRESENTATIVES, each_architecture
 
 VOCABULARY, SEPARATOR = 30, 29
 GRU = {"_target_": "architectures.rnn.RNN", "cell": "gru", "layers": 1, "dropout": 0.0}
@@ -37,14 +37,7 @@ def peaked(arch: dict, width: int = 32, context: int = 48) -> LanguageModel:
     return model
 
 
-def architectures() -> list:
-    return [
-        pytest.param(*one.values, id=one.id, marks=[pytest.mark.slow] * (one.values[0] in WRAPPED))
-        for one in each_architecture()
-    ]
-
-
-@pytest.mark.parametrize("path", architectures())
+@pytest.mark.parametrize("path", each_architecture(REPRESENTATIVES))
 def test_log_probabilities_through_the_state_are_those_of_the_forward(path: Path) -> None:
     arch = yaml.safe_load(path.read_text(encoding="utf-8"))
     model = next(
