@@ -32,7 +32,7 @@ report: $(READY) ## make a report again (RESULTS=results/default)
 	$(RUN) -m bench.report $(RESULTS)
 
 test: $(READY) ## the tests (six to eight minutes on two free cores)
-	$(TEST) -m "not slow"
+	$(TEST) -m "not slow" --snapshot-warn-unused # the snapshots of slow tests are not used here
 
 test-all: $(READY) ## all tests, the slow ones too
 	$(TEST)
@@ -41,7 +41,7 @@ test-cuda: $(READY) ## the tests that need a CUDA device; skipped without one
 	BENCH_TEST_CUDA=1 $(RUN) -m pytest -m cuda
 
 snapshots: $(READY) ## renew the pinned sentences and pages (tests/**/__snapshots__)
-	$(TEST) -m "not slow" --snapshot-update -k snapshot
+	$(TEST) --snapshot-update $$(git grep -l SnapshotAssertion -- tests)
 
 docs: $(READY) ## renew docs/reference.md from the code, and the figures of the README
 	$(RUN) -m tests.reference_docs
