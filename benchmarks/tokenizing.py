@@ -31,7 +31,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.config.schema import DataConfig
-from bench.data import prepare, subword, tokenization, tokenizer
+from bench.data import Vocabulary, prepare, subword, tokenization, tokenizer
 from bench.data.document_store import DocumentStore
 from bench.system import host
 
@@ -39,7 +39,7 @@ WORDS = 200_000  # different words of the artificial text
 ROUNDS = 12
 PIECE_BYTES = 8 << 20  # encoded in a round
 COLUMNS = (
-    "tokenizer,MB,learn s,whole s,whole MB/s,encode MB/s,library MB/s,ratio,95 %,peak MB,with pool"
+    "tokenizer,MB,learn s,whole s,whole MB/s,encode MB/s,library MB/s,ratio,95 %,peak MB,with child"
 ).split(",")
 
 
@@ -133,9 +133,12 @@ def library_vocabulary(description: dict[str, str]) -> subword.SubwordVocabulary
     return subword.learn_bpe(lambda: iter(["a"]), 256)
 
 
-def count_own_tokens(encode: tokenization.Encode, batches: list[tokenization.TextBatch]) -> int:
+def count_own_tokens(
+    text: DocumentStore, vocabulary: Vocabulary, batches: list[tokenization.TextBatch]
+) -> int:
     """Encode by this project; return the number of tokens without the last end of text."""
-    return sum(len(encoded.tokens) for _, encoded in encode(batches, False)) - 1
+    encoded = (tokenization.encode_batch(text, vocabulary, batch, False) for batch in batches)
+    return sum(len(batch.tokens) for batch in encoded) - 1
 
 
 def count_library_tokens(
@@ -173,12 +176,9 @@ def time_rounds(path: Path, description: dict[str, str]) -> tuple[np.ndarray, np
     """Return seconds per byte, (R,), of this project and of the library, in alternating order."""
     vocabulary, peer = tokenizer.load_vocabulary(description), library_vocabulary(description)
     rounds = []
-    with (
-        DocumentStore(path) as text,
-        tokenization.open_encoder(text, vocabulary, tokenization.MIN_POOL_BYTES) as encode,
-    ):
+    with DocumentStore(path) as text:
         for number, (size, batches) in enumerate(cut_pieces(text)):
-            own = partial(count_own_tokens, encode, batches)
+            own = partial(count_own_tokens, text, vocabulary, batches)
             library = partial(count_library_tokens, peer, text, batches)
             rounds.append(time_both(own, library, number % 2 == 1) / size)
     own_seconds, library_seconds = np.array(rounds[1:]).T  # the first is a warm-up

@@ -13,7 +13,6 @@ from bench.data.corpus import Part, check_context
 if TYPE_CHECKING:
     import pandas as pd
 
-
 VALIDATION_BLOCKS = 64  # of the validation part, scored now and then during training
 EVAL_BATCH = 64  # windows that are scored at once
 TOKENS_PER_CHUNK = 1 << 22  # read at once, so that a part of any length takes little memory
@@ -103,9 +102,8 @@ def spaced_blocks(
     """Return where up to `count` evenly spaced blocks begin, (N,) int64, and their length."""
     blocks = max(1, (len(part.tokens) - 1) // context)
     length = min(context, len(part.tokens) - 1)
-    return np.unique(
-        np.linspace(0, blocks - 1, min(count, blocks)).astype(np.int64)
-    ) * length, length
+    chosen = np.unique(np.linspace(0, blocks - 1, min(count, blocks)).astype(np.int64))
+    return chosen * length, length
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
     context alone.
     """
     targets, step = len(part.tokens) - 1, stride or context
-    firsts = _window_starts(targets, context, step)
+    firsts = step * np.arange(1 + max(0, -(-(targets - context) // step)))[:, None]  # (windows, 1)
     for starts in (firsts[first : first + batch] for first in range(0, len(firsts), batch)):
         places = starts + np.arange(context)  # (B, T) offsets of the inputs
         real = places < targets
@@ -139,11 +137,6 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
             lengths=real.sum(1).astype(np.int64),
             positions=np.where(new, places + 1, -1),
         )
-
-
-def _window_starts(targets: int, context: int, step: int) -> np.ndarray:
-    """Return the offset of the first input of each window, (windows, 1)."""
-    return step * np.arange(1 + max(0, -(-(targets - context) // step)))[:, None]
 
 
 def nats_per_unit(
@@ -165,13 +158,8 @@ def nats_per_unit(
         np.add.at(sums, unit, cost[text])
         apart.append(cost[~text])
     separators = np.concatenate(apart)
-    return (
-        pd.DataFrame(
-            {"document": np.arange(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
-        ),
-        float(separators.sum()),
-        len(separators),
-    )
+    columns = {"document": np.arange(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
+    return pd.DataFrame(columns), float(separators.sum()), len(separators)
 
 
 def seeded_generator(digest: str, *key: int) -> np.random.Generator:

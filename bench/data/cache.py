@@ -1,6 +1,5 @@
 """Keep folders of prepared data: named by their inputs, verified on opening, built only once."""
 
-import errno
 import hashlib
 import json
 import logging
@@ -33,7 +32,7 @@ def cache_root(path: str) -> Path:
     try:  # a named one may be shared; none is for everyone to write
         folder.mkdir(mode=SHARED_MODE if named else 0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise _not_writable(folder, error) from None
+        raise _not_writable(folder, error.strerror) from None
     return folder
 
 
@@ -52,8 +51,7 @@ def cache_folder(path: str, name: str, key: dict[str, Any]) -> Path:
     return cache_root(path) / f"{readable}-{hash_json(key)[:16]}"
 
 
-def _not_writable(root: Path, error: OSError) -> UserError:
-    reason = error.strerror
+def _not_writable(root: Path, reason: str | None) -> UserError:
     return UserError(f"the cache {root} cannot be written ({reason}): {CACHE_HINT}", "not-writable")
 
 
@@ -92,12 +90,11 @@ def build_once(folder: Path) -> Iterator[bool]:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
     except NotImplementedError:  # raised by FileLock
-        error = OSError(errno.ENOLCK, "the file system has no file locks")
-        raise _not_writable(folder.parent, error) from None
+        raise _not_writable(folder.parent, "the file system has no file locks") from None
     except OSError as error:
         if error.errno not in WRITE_ERRORS:
             raise
-        raise _not_writable(folder.parent, error) from None
+        raise _not_writable(folder.parent, error.strerror) from None
 
 
 def find_defect(folder: Path) -> str:
@@ -116,14 +113,11 @@ def find_defect(folder: Path) -> str:
 
 def write_manifest(folder: Path, content: dict[str, Any], digests: dict[str, str]) -> None:
     """Write, by rename, the manifest of the files in the folder; `digests` of some are given."""
-    files = {
-        file.name: {
-            "size": file.stat().st_size,
-            "sha256": digests.get(file.name) or hash_file(file),
-        }
-        for file in folder.iterdir()
-        if not file.name.startswith(".")
-    }
+    files = {}
+    for file in folder.iterdir():
+        if not file.name.startswith("."):
+            digest = digests.get(file.name) or hash_file(file)
+            files[file.name] = {"size": file.stat().st_size, "sha256": digest}
     with atomic_write(folder / MANIFEST) as path:
         write_checked_json(path, content | {"files": files})
 

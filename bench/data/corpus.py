@@ -81,15 +81,9 @@ def split_part(part: Part, share: float) -> tuple[Part, Part]:
             "too-little-text",
         )
     border = int(part.starts[units]) - 1  # the token before it is read, and is not a target
-    mask = part.loss_mask
-    return Part(
-        part.tokens[: border + 1],
-        part.starts[:units],
-        part.sizes[:units],
-        None if mask is None else mask[: border + 1],
-    ), Part(
-        part.tokens[border:],
-        part.starts[units:] - border,
-        part.sizes[units:],
-        None if mask is None else mask[border:],
+    first, rest = slice(border + 1), slice(border, None)
+    masks = [None if part.loss_mask is None else part.loss_mask[cut] for cut in (first, rest)]
+    return (
+        Part(part.tokens[first], part.starts[:units], part.sizes[:units], masks[0]),
+        Part(part.tokens[rest], part.starts[units:] - border, part.sizes[units:], masks[1]),
     )

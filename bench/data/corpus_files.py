@@ -16,9 +16,9 @@ from bench.data.document_store import DocumentStore
 from bench.data.tokenization import (
     BATCH_BYTES,
     BLOCK_BYTES,
-    Encode,
     EncodedBatch,
     TextBatch,
+    encode_batch,
     text_batches,
     token_dtype,
 )
@@ -77,67 +77,54 @@ class TokenWriter:
         self.tokens.update(encoded.tokens.data)
         self.file.write(encoded.tokens.data)
 
-    def facts(self, dtype: str, documents: int, size: int) -> PartFacts:
-        """Return the facts of the part that was written, of `size` bytes of text."""
-        return PartFacts(
-            dtype=dtype,
-            sha256=self.tokens.hexdigest(),
-            text_sha256=self.text.hexdigest(),
-            documents=documents,
-            bytes=size,
-            tokens=self.count,
-            units=len(self.starts),
-            unit=f"blocks of {BLOCK_BYTES} bytes" if self.in_blocks else "documents",
-            losses=self.lost,
-        )
-
 
 def write_part(
-    folder: Path,
-    name: str,
-    store: DocumentStore,
-    spans: np.ndarray,
-    vocabulary: Vocabulary,
-    encode: Encode,
+    path: Path, store: DocumentStore, spans: np.ndarray, vocabulary: Vocabulary
 ) -> PartFacts:
-    """Encode the spans of a part into its files; one long text has units of BLOCK_BYTES."""
+    """Encode the spans of a part into its files; one long text has units of BLOCK_BYTES.
+
+    `path` is that of the files without suffix; its name is that of the part.
+    """
     in_blocks, size, logged = len(spans) == 1, int(np.diff(spans).sum()), time.monotonic()
-    batches = text_batches(store, spans, BLOCK_BYTES if in_blocks else BATCH_BYTES)
-    with open(folder / f"{name}.tokens", "wb") as file:
+    with open(path.with_suffix(".tokens"), "wb") as file:
         writer = TokenWriter(file, in_blocks)
-        for batch, encoded in encode(batches, name != "train"):
-            writer.append(batch, encoded)
+        for batch in text_batches(store, spans, BLOCK_BYTES if in_blocks else BATCH_BYTES):
+            writer.append(batch, encode_batch(store, vocabulary, batch, path.name != "train"))
             if time.monotonic() - logged > PROGRESS_SECONDS:
                 logged, done = time.monotonic(), sum(writer.sizes)
-                logger.info("tokenizing %s: %.0f of %.0f MB", name, done / 1e6, size / 1e6)
+                logger.info("tokenizing %s: %.0f of %.0f MB", path.name, done / 1e6, size / 1e6)
         cache.fsync(file)
-    write_units(folder / f"{name}.units.npy", writer.starts, writer.sizes)
-    return writer.facts(token_dtype(vocabulary).name, len(spans), size)
+    write_units(path, writer.starts, writer.sizes)
+    return PartFacts(
+        dtype=token_dtype(vocabulary).name,
+        sha256=writer.tokens.hexdigest(),
+        text_sha256=writer.text.hexdigest(),
+        documents=len(spans),
+        bytes=size,
+        tokens=writer.count,
+        units=len(writer.starts),
+        unit=f"blocks of {BLOCK_BYTES} bytes" if in_blocks else "documents",
+        losses=writer.lost,
+    )
 
 
 def write_units(path: Path, starts: array, sizes: array) -> None:
     """Write (2, U) int64 as `np.save` does, which does not report why a write failed."""
     header = {"descr": "<i8", "fortran_order": False, "shape": (2, len(starts))}
-    with open(path, "wb") as file:
+    with open(path.with_suffix(".units.npy"), "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        file.write(starts.tobytes())
-        file.write(sizes.tobytes())
+        file.write(starts.tobytes() + sizes.tobytes())
         cache.fsync(file)
-
-
-def _add_part_facts(facts: dict[str, Any], parts: dict[str, PartFacts]) -> None:
-    """Add what each part holds, and whether the tokens of any lose characters."""
-    for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
-        facts[fact] = {name: getattr(part, fact) for name, part in parts.items()}
-    facts["unseen_characters"] = {name: part.losses for name, part in parts.items()}
-    facts["lossy"] = any(facts["unseen_characters"].values())
 
 
 def write_corpus_manifest(
     folder: Path, vocabulary: Vocabulary, parts: dict[str, PartFacts], facts: dict[str, Any]
 ) -> None:
     """Write the vocabulary and the manifest of a folder whose parts are written."""
-    _add_part_facts(facts, parts)
+    for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
+        facts[fact] = {name: getattr(part, fact) for name, part in parts.items()}
+    facts["unseen_characters"] = {name: part.losses for name, part in parts.items()}
+    facts["lossy"] = any(facts["unseen_characters"].values())
     facts["vocabulary"] = vocabulary.size
     texts = [f"{name} {part.text_sha256}" for name, part in parts.items()]
     facts["text_digest"] = cache.combine_digests(texts)
@@ -155,8 +142,7 @@ def write_corpus_manifest(
 
 def read_corpus(folder: Path) -> Corpus:
     """Open a finished cache folder."""
-    manifest = cache.read_manifest(folder)
-    parts = {}
+    manifest, parts = cache.read_manifest(folder), {}
     for name, part in manifest["parts"].items():
         starts, sizes = np.load(folder / f"{name}.units.npy")
         tokens = np.memmap(folder / f"{name}.tokens", dtype=part["dtype"], mode="r")

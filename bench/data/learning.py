@@ -1,6 +1,8 @@
 """Make a vocabulary from the training part of a text."""
 
 import logging
+import os
+import signal
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data.document_store import DocumentStore, iterate_spans
 from bench.data.subword import SubwordVocabulary, learn_bpe
-from bench.data.tokenization import BATCH_BYTES, worker_pool
+from bench.data.tokenization import BATCH_BYTES
 from bench.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
+from bench.system import signals
 
 logger = logging.getLogger(__name__)
 # Bytes of the training part that byte pairs are learned from, at most: more would hardly change
@@ -30,12 +34,16 @@ def learn_vocabulary(
     if options.tokenizer == "bytes":
         return ByteVocabulary(), {}
     if options.tokenizer == "characters":
-        return _used_characters(store, spans), {}
+        characters = set[str]()
+        for text in iterate_texts(store, spans):
+            characters.update(text)
+        return CharacterVocabulary("".join(characters)), {}
     sample, total = sample_spans(store, spans, BPE_SAMPLE_BYTES), int(np.diff(spans).sum())
     size = int(np.diff(sample).sum())
     logger.info("learning byte pairs from %.2f of %.2f MB", size / 1e6, total / 1e6)
     facts: dict[str, Any] = {"vocabulary_learned_on": {"bytes": size, "of": total}}
-    vocabulary = _learn_pairs(store, sample, options.vocabulary)
+    learn = _learn_pairs if size < MIN_PROCESS_BYTES else _learn_in_process
+    vocabulary = SubwordVocabulary(learn(store.path, sample, options.vocabulary), "bpe")
     learned = vocabulary.size - 1  # the separator is not learned
     if learned < options.vocabulary:
         logger.warning(
@@ -46,27 +54,34 @@ def learn_vocabulary(
     return vocabulary, facts
 
 
-def _used_characters(store: DocumentStore, spans: np.ndarray) -> CharacterVocabulary:
-    characters: set[str] = set()
-    for text in iterate_texts(store, spans):
-        characters.update(text)
-    return CharacterVocabulary("".join(characters))
-
-
-def _learn_pairs(store: DocumentStore, spans: np.ndarray, size: int) -> SubwordVocabulary:
-    """Learn byte pairs from some spans of a text, here or in a process of its own."""
-    if int(np.diff(spans).sum()) < MIN_PROCESS_BYTES:
-        return learn_bpe(lambda: iterate_texts(store, spans), size)
-    with worker_pool(1) as pool:
-        return SubwordVocabulary(
-            pool.submit(_learn_content, store.path, spans, size).result(), "bpe"
-        )
-
-
-def _learn_content(path: Path, spans: np.ndarray, size: int) -> str:
-    """Learn byte pairs in a process of the pool; return their tokenizer.json."""
+def _learn_pairs(path: Path, spans: np.ndarray, size: int) -> str:
+    """Learn byte pairs from some spans of a text; return their tokenizer.json."""
     with DocumentStore(path) as store:
         return learn_bpe(lambda: iterate_texts(store, spans), size).content
+
+
+def _learn_in_process(path: Path, spans: np.ndarray, size: int) -> str:
+    """Do the same in a process that ends with this one; raise UserError where it dies."""
+    from joblib.externals.loky import ProcessPoolExecutor, process_executor
+
+    pool = ProcessPoolExecutor(1, initializer=_init_worker, initargs=(os.getpid(),))
+    try:
+        content: str = pool.submit(_learn_pairs, path, spans, size).result()
+    except process_executor.BrokenProcessPool as error:
+        raise UserError(
+            f"a tokenizing process died ({type(error).__name__}), most often for lack of memory: "
+            "free some",
+            "worker-died",
+        ) from None
+    finally:
+        pool.shutdown(kill_workers=True)
+    return content
+
+
+def _init_worker(parent: int) -> None:
+    """Leave Ctrl-C to the parent, and end when it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.exit_with_parent(parent)
 
 
 def iterate_texts(store: DocumentStore, spans: np.ndarray) -> Iterator[str]:

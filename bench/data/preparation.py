@@ -1,9 +1,9 @@
 """Prepare a corpus: read, deduplicate, split and tokenize a text, or draw symbols."""
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from bench.data.sources.base import Source, open_source
 from bench.data.splits import SpansByPart, resolve_split, split_documents
 from bench.data.synthetic.base import open_synthetic
 from bench.data.synthetic_preparation import SYNTHETIC_FORMAT, draw_corpus
-from bench.data.tokenization import BLOCK_BYTES, open_encoder
+from bench.data.tokenization import BLOCK_BYTES
 from bench.data.tokenizer import is_tokenizer_path, read_tokenizer
 from bench.data.vocabulary import Vocabulary
 
@@ -61,8 +61,7 @@ def _prepare_synthetic(options: DataConfig, name: str) -> Corpus:
     return replace(read_corpus(folder), synthetic=source)
 
 
-@dataclass(frozen=True)
-class TextInput:
+class TextInput(NamedTuple):
     """What a corpus is made from, as it was when it was opened."""
 
     options: DataConfig
@@ -71,73 +70,52 @@ class TextInput:
     split: str
     tokenizer: Vocabulary | None  # of a tokenizer.json
 
-    @property
-    def key(self) -> dict[str, Any]:
-        """Return what decides the tokens."""
-        options, given = self.options, self.tokenizer
-        return {
-            "format": FORMAT,
-            "source": [options.source, self.fingerprint],
-            "split": self.split,
-            "tokenizer": given.fingerprint() if given else options.tokenizer,
-            "deduplicate": options.deduplicate if self.split != "given" else "",
-            "block": BLOCK_BYTES,
-            "vocabulary": options.vocabulary if options.tokenizer == "bpe" else 0,
-        }
-
-
-def open_input(options: DataConfig) -> TextInput:
-    """Open the source and the tokenizer that the configuration names; raise UserError."""
-    name = options.tokenizer
-    tokenizer = read_tokenizer(name) if is_tokenizer_path(name) else None
-    source = open_source(options)
-    split = resolve_split(options, source.single)
-    return TextInput(options, source, source.fingerprint(), split, tokenizer)
-
 
 def _prepare_text(options: DataConfig, name: str) -> Corpus:
-    text = open_input(options)
-    folder = cache.cache_folder(options.cache, name, text.key)
+    is_path = is_tokenizer_path(options.tokenizer)
+    given = read_tokenizer(options.tokenizer) if is_path else None
+    source = open_source(options)
+    split = resolve_split(options, source.single)
+    text = TextInput(options, source, source.fingerprint(), split, given)
+    key = {
+        "format": FORMAT,
+        "source": [options.source, text.fingerprint],
+        "split": split,
+        "tokenizer": given.fingerprint() if given else options.tokenizer,
+        "deduplicate": options.deduplicate if split != "given" else "",
+        "block": BLOCK_BYTES,
+        "vocabulary": options.vocabulary if options.tokenizer == "bpe" else 0,
+    }
+    folder = cache.cache_folder(options.cache, name, key)
     with cache.build_once(folder) as missing:
         if missing:
             logger.info("preparing %s: reading the text", name)
-            build_corpus(text, folder)
+            _build_corpus(text, folder)
     corpus = read_corpus(folder)
     # the same text may have been read from another path
-    corpus.facts.update(text.source.facts())
+    corpus.facts.update(source.facts())
     return corpus
 
 
-def build_corpus(text: TextInput, folder: Path) -> None:
+def _build_corpus(text: TextInput, folder: Path) -> None:
     """Fill the cache folder; the manifest is written last."""
     path, options = folder / "text.spool", text.options
-    documents, facts = read_documents(text, path)
+    documents, facts = _read_documents(text, path)
     with DocumentStore(path) as store:
         spans, duplicates = split_documents(options, documents, store, text.split)
         del documents  # of millions of them, some hundred megabytes
         size = sum(int(np.diff(part).sum()) for part in spans.values())
-        vocabulary, learned = _vocabulary_of(text, store, spans["train"])
+        vocabulary, learned = text.tokenizer, dict[str, Any]()
+        if vocabulary is None:
+            vocabulary, learned = learn_vocabulary(options, store, spans["train"])
         logger.info("tokenizing %.2f MB into %s", size / 1e6, options.tokenizer)
-        with open_encoder(store, vocabulary, size) as encode:
-            parts = {
-                name: write_part(folder, name, store, spans[name], vocabulary, encode)
-                for name in spans
-            }
+        parts = {name: write_part(folder / name, store, spans[name], vocabulary) for name in spans}
         _check_losses(parts, spans, store, options.tokenizer)
     path.unlink()
     write_corpus_manifest(folder, vocabulary, parts, facts | duplicates | learned)
 
 
-def _vocabulary_of(
-    text: TextInput, store: DocumentStore, spans: np.ndarray
-) -> tuple[Vocabulary, dict[str, Any]]:
-    """Return the vocabulary that is given or learned from a training part, and facts about it."""
-    if text.tokenizer is not None:
-        return text.tokenizer, {}
-    return learn_vocabulary(text.options, store, spans)
-
-
-def read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, Any]]:
+def _read_documents(text: TextInput, path: Path) -> tuple[Documents, dict[str, Any]]:
     """Write the documents of a source to a file; return where they are, and facts about them.
 
     Raise UserError where the source is not what it was when it was opened.
@@ -161,9 +139,8 @@ def _check_losses(
 ) -> None:
     """Raise UserError where so much of held-out text is lost that a score would be of another."""
     for name, part in parts.items():
-        characters = part.losses and sum(
-            store.characters(*span) for span in iterate_spans(spans[name])
-        )
+        counts = (store.characters(*span) for span in iterate_spans(spans[name]))
+        characters = sum(counts) if part.losses else 0
         if part.losses > MAX_LOST * characters:
             raise UserError(
                 f"data.tokenizer={tokenizer} loses {part.losses / characters:.0%} of the "

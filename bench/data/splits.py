@@ -38,7 +38,7 @@ def split_by_documents(documents: Documents) -> SpansByPart:
             "use data.split=tail",
             "too-little-text",
         )
-    parts: dict[str, list[np.ndarray]] = {part: [] for part in PARTS}
+    parts = {part: list[np.ndarray]() for part in PARTS}
     for stratum in size_strata(documents):
         held_out = max(1, round(len(stratum) / 10))
         test, validation, train = np.split(stratum, [held_out, 2 * held_out])
@@ -50,16 +50,11 @@ def split_by_documents(documents: Documents) -> SpansByPart:
     }
 
 
-def _character_ends(spans: np.ndarray, store: DocumentStore) -> np.ndarray:
-    """Return the number of characters up to the end of each document, (N,) int64."""
-    counts = (store.characters(*span) for span in iterate_spans(spans))
-    return np.cumsum(np.fromiter(counts, np.int64, len(spans)))
-
-
 def split_tail(documents: Documents, store: DocumentStore, path: str) -> SpansByPart:
     """Train on the first int(0.9 · characters); the document on the border is cut in two."""
     spans = documents.spans
-    ends = _character_ends(spans, store)
+    counts = (store.characters(*span) for span in iterate_spans(spans))
+    ends = np.cumsum(np.fromiter(counts, np.int64, len(spans)))  # (N,), characters
     total = int(ends[-1])
     training = int(0.9 * total)
     if training < 2 or total - training < 2:
@@ -78,12 +73,11 @@ def split_tail(documents: Documents, store: DocumentStore, path: str) -> SpansBy
 
 def given_parts(documents: Documents) -> SpansByPart:
     """Return the parts that the source came in; raise UserError without training or validation."""
-    for name in documents.names:
-        if name not in PARTS:
-            raise UserError(
-                f"data.parts names {name!r}, which is not a part; known: {', '.join(PARTS)}",
-                "unknown-choice",
-            )
+    if others := [name for name in documents.names if name not in PARTS]:
+        raise UserError(
+            f"data.parts names {others[0]!r}, which is not a part; known: {', '.join(PARTS)}",
+            "unknown-choice",
+        )
     parts = {name: documents.spans[in_part(documents, name)] for name in PARTS}
     for name in ("train", "validation"):
         if not len(parts[name]):
@@ -101,20 +95,17 @@ def in_part(documents: Documents, name: str) -> np.ndarray:
 
 def resolve_split(options: DataConfig, single: bool) -> str:
     """Return documents, tail or given; raise UserError where options exclude each other."""
-    split = options.split if options.split != "auto" else ("tail" if single else "documents")
-    if split == "given" and options.source != "hub":
-        raise UserError(
-            "data.split=given needs a set that comes in parts, not "
-            f"data.source={options.source}: use documents, tail",
-            "conflicting-values",
-        )
-    if split == "given" and options.deduplicate == "near":
-        raise UserError(
-            "data.deduplicate=near excludes data.split=given, which keeps the set as it is: use "
-            "documents, tail",
-            "conflicting-values",
-        )
-    return split
+    if options.split == "auto":
+        return "tail" if single else "documents"
+    problem = ""
+    if options.split == "given" and options.source != "hub":
+        problem = "data.split=given needs a set that comes in parts, not "
+        problem += f"data.source={options.source}"
+    elif options.split == "given" and options.deduplicate == "near":
+        problem = "data.deduplicate=near excludes data.split=given, which keeps the set as it is"
+    if problem:
+        raise UserError(f"{problem}: use documents, tail", "conflicting-values")
+    return options.split
 
 
 def split_documents(

@@ -1,6 +1,7 @@
 """Use tokenizers of the `tokenizers` library: learned byte pairs, or those of a tokenizer.json."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -24,9 +25,9 @@ META_SPACE = "▁"
 class SubwordVocabulary(Vocabulary):
     """A tokenizer of the library; the separator is the id after its last."""
 
-    slow = True
-
     def __init__(self, content: str, kind: str) -> None:
+        # It encodes the texts of a batch in threads; unset, it would warn of later processes.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         from tokenizers import Tokenizer
 
         self.content, self.kind = content, kind

@@ -23,25 +23,22 @@ def draw_corpus(source: SyntheticSource, options: SyntheticConfig, folder: Path)
     for stream, part in enumerate(PARTS, 1):
         random = np.random.default_rng([options.seed, stream])
         count = options.tokens if part == "train" else options.held_out
-        parts[part] = _write(folder / part, source.draw(count, random), source, vocabulary)
+        sample = source.draw(count, random)
+        parts[part] = _write(folder / part, sample, source, token_dtype(vocabulary))
     facts = {"law": options.kind, "seed": options.seed, "tokenizer": "symbols"}
     write_corpus_manifest(folder, vocabulary, parts, facts)
 
 
-def _write(
-    path: Path, sample: Sample, source: SyntheticSource, vocabulary: SymbolVocabulary
-) -> PartFacts:
+def _write(path: Path, sample: Sample, source: SyntheticSource, dtype: np.dtype) -> PartFacts:
     """Write the files of a part; `path` lacks their suffixes."""
-    dtype, starts = token_dtype(vocabulary), np.zeros(1, np.int64)
-    content = sample.tokens.astype(dtype).tobytes()
+    content, starts = sample.tokens.astype(dtype).tobytes(), np.zeros(1, np.int64)
     if source.windows:
         starts = np.flatnonzero(sample.tokens == source.symbols)[:-1] + 1
     cache.write_bytes(path.with_suffix(".tokens"), content)
     mask = b"" if sample.loss_mask is None else sample.loss_mask.tobytes()
     if mask:
         cache.write_bytes(path.with_suffix(".counted"), mask)
-    units = array("q", starts.tobytes())
-    write_units(path.with_suffix(".units.npy"), units, array("q", bytes(8 * len(starts))))
+    write_units(path, array("q", starts.tobytes()), array("q", bytes(8 * len(starts))))
     return PartFacts(
         dtype=dtype.name,
         sha256=hashlib.sha256(content).hexdigest(),

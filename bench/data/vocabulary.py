@@ -22,7 +22,6 @@ class Vocabulary(ABC):
 
     size: int  # the separator included, and <unk> where there is one
     separator: int  # precedes each document; decodes to nothing
-    slow: bool = False  # encoding is worth several processes
     text: bool = True  # tokens stand for text: prompts and bytes make sense
     lossy: bool = False  # held-out text had characters that this vocabulary cannot encode
     # (size,) bool: the token continues a word, where tokens are pieces of words

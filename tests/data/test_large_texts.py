@@ -114,33 +114,22 @@ def test_where_a_text_is_cut_changes_nothing(
 
 
 @pytest.mark.parametrize("kind", ["txt", "jsonl"])
-def test_the_number_of_processes_changes_nothing(
+def test_threads_and_batches_change_nothing(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    used = []
-    in_order = tokenization.encode_in_order
-    monkeypatch.setattr(
-        tokenization, "encode_in_order", lambda *given: used.append(given[-1]) or in_order(*given)
-    )
-    monkeypatch.setattr(
-        tokenization, "BATCH_BYTES", 3000
-    )  # many batches, of which two processes finish some in another order
-    monkeypatch.setattr(learning, "BATCH_BYTES", 3000)
     options: dict[str, Any] = {
         "path": str(write_texts(tmp_path, kind)),
         "tokenizer": str(write_tokenizer(tmp_path)),
     }
     one = prepare(DataConfig(**options), "mine")
-    assert not used
-    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
-    monkeypatch.setattr("bench.system.host.available_cores", lambda: 2)
+    monkeypatch.setattr(tokenization, "BATCH_BYTES", 3000)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     two = prepare(DataConfig(**options, cache=str(tmp_path / "anew")), "mine")
-    assert used == [2 * tokenization.BATCHES_AHEAD] * len(two.parts)
     assert two.digest == one.digest
     assert contents(two) == contents(one)
     assert two.facts == one.facts
     text = one.vocabulary.decode(one.parts["train"].tokens)
-    assert "<|endoftext|>" in text  # as text, in this process and in others
+    assert "<|endoftext|>" in text  # as text
 
 
 def test_byte_pairs_of_a_large_text_are_learned_from_a_sample_of_all_of_it(
@@ -245,18 +234,11 @@ def test_a_full_disk_is_one_line(
     assert nothing_left(own_cache)
 
 
-FULL = [(name, 1) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES")] + [
-    ("ENOSPC", 2)
-]
-
-
-@pytest.mark.parametrize(("name", "processes"), FULL)
+@pytest.mark.parametrize("name", ["ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES"])
 def test_a_disk_that_fills_while_tokens_are_written(
-    name: str, processes: int, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = getattr(errno, name)
-    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
-    monkeypatch.setattr("bench.system.host.available_cores", lambda: processes)
 
     def fails(file: object) -> None:
         raise OSError(error, os.strerror(error))
@@ -313,9 +295,8 @@ def test_an_unreadable_file_is_not_reported_as_a_cache_error(
 def test_a_dead_tokenizing_process_is_one_line(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tokenization, "MIN_POOL_BYTES", 0)
-    monkeypatch.setattr("bench.system.host.available_cores", lambda: 2)
-    monkeypatch.setattr(tokenization, "encode_in_worker", lambda batch, held_out: os._exit(9))
+    monkeypatch.setattr(learning, "MIN_PROCESS_BYTES", 0)
+    monkeypatch.setattr(learning, "_learn_pairs", lambda *given: os._exit(9))
     with pytest.raises(UserError, match="memory") as caught:
         prepare(
             DataConfig(path=str(write_texts(tmp_path, "txt")), tokenizer="bpe", vocabulary=300),

@@ -38,8 +38,7 @@ class FileSource(Source, name="text"):
             hashes = hash_files(self.files, self.path, self.cache)
         except OSError as error:
             raise _unreadable(error.filename, error) from None
-        names = [file.name.lower() for file in self.files]
-        kinds = [file_kind(Path(name)) + COMPRESSED * is_compressed(Path(name)) for name in names]
+        kinds = [file_kind(file) + COMPRESSED * is_compressed(file) for file in self.files]
         files = [list(pair) for pair in zip(kinds, hashes, strict=True)]
         return {"files": files, "column": self.column if self.rows else ""}
 
@@ -109,12 +108,8 @@ def _expand_glob(pattern: str) -> list[Path]:
         return [Path(name) for name in glob.glob(pattern)]
     first = parts.index("**")
     roots = [Path(name) for name in glob.glob(str(Path(*parts[:first])))]
-    return [
-        file
-        for root in roots
-        for file in _walk(root)
-        if _matches(file.relative_to(root).parts, parts[first:])
-    ]
+    files = ((root, file) for root in roots for file in _walk(root))
+    return [f for root, f in files if _matches(f.relative_to(root).parts, parts[first:])]
 
 
 def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig
 from bench.data.sources.base import Source, TextChunk, encode_utf8
+from bench.data.sources.readers import check_column, no_text
 from bench.system.files import expand_user
 
 PROBE_SECONDS = 5.0
@@ -98,19 +99,10 @@ class HubSource(Source, name="hub"):
 
 def _column_texts(name: str, rows: dict[str, list[Any]], column: str) -> Iterator[str]:
     """Yield the texts of some rows, empty for None; raise UserError where there are none."""
-    if column not in rows:
-        raise UserError(
-            f"the data set {name} has no column {column!r}; it has {', '.join(rows)}: set "
-            "data.column=…",
-            "invalid-text",
-        )
+    check_column(f"the data set {name}", column, rows)
     for text in rows[column]:
-        if text is not None and not isinstance(text, str):
-            raise UserError(
-                f"{name}: the column {column!r} holds no text ({type(text).__name__}): set "
-                "data.column=…",
-                "invalid-text",
-            )
+        if not isinstance(text, str | None):
+            raise no_text(name, column, type(text).__name__)
         yield text or ""
 
 

@@ -43,22 +43,22 @@ def _damaged(file: Path, kind: str, error: Exception) -> UserError:
     )
 
 
+def invalid_text(message: str) -> UserError:
+    """Return the error about a text whose content has to be corrected."""
+    return UserError(message, "invalid-text")
+
+
 def check_utf8(file: Path, block: bytes, offset: int) -> None:
     """Raise UserError where a block, `offset` bytes into the file, is not UTF-8 text."""
-    zero = block.find(0)
-    if zero >= 0:
-        raise UserError(
-            f"{file} is binary or UTF-16 (a zero byte at offset {offset + zero}): give UTF-8 text",
-            "invalid-text",
-        )
+    if (zero := block.find(0)) >= 0:
+        place = f"a zero byte at offset {offset + zero}"
+        raise invalid_text(f"{file} is binary or UTF-16 ({place}): give UTF-8 text")
     try:
         block.decode()
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file} is not UTF-8 (byte offset {offset + error.start}): convert it, for example "
-            "with iconv -t UTF-8",
-            "invalid-text",
-        ) from None
+        place = f"byte offset {offset + error.start}"
+        advice = "convert it, for example with iconv -t UTF-8"
+        raise invalid_text(f"{file} is not UTF-8 ({place}): {advice}") from None
 
 
 def read_plain(file: Path) -> Iterator[TextChunk]:
@@ -90,59 +90,54 @@ def _text_lines(file: Path) -> Iterator[str]:
             offset += len(line)
 
 
-def _check_column(where: object, column: str, columns: Iterable[str]) -> None:
+def check_column(where: object, column: str, columns: Iterable[str]) -> None:
     """Raise UserError unless exactly one column has the name."""
     names = list(columns)
     if column not in names:
         listed = ", ".join(map(str, names))
-        problem = f"has no column {column!r}; it has {listed}: set data.column=…"
-    elif names.count(column) > 1:
-        problem = f"has {names.count(column)} columns {column!r}: rename all but one"
-    else:
-        return
-    raise UserError(f"{where} {problem}", "invalid-text")
+        raise invalid_text(f"{where} has no column {column!r}; it has {listed}: set data.column=…")
+    if (count := names.count(column)) > 1:
+        raise invalid_text(f"{where} has {count} columns {column!r}: rename all but one")
+
+
+def no_text(where: object, column: str, kind: object) -> UserError:
+    """Return the error about a column of another type."""
+    return invalid_text(f"{where}: the column {column!r} holds no text ({kind}): set data.column=…")
 
 
 def read_jsonl(file: Path, column: str) -> Iterator[TextChunk]:
     """Yield a document per line; raise UserError with the line number where it has no such text."""
     for where, row in json_rows(file):
-        _check_column(where, column, row)
+        check_column(where, column, row)
         if not isinstance(row[column], str | None):
-            kind = type(row[column]).__name__
-            raise UserError(
-                f"{where} has no text in the field {column!r} ({kind}): set data.column=…",
-                "invalid-text",
-            )
+            field = f"the field {column!r} ({type(row[column]).__name__})"
+            raise invalid_text(f"{where} has no text in {field}: set data.column=…")
         yield TextChunk(encode_utf8(row[column] or ""))
 
 
 def json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the object of each line with where it is; raise UserError for anything else."""
     for number, line in enumerate(_text_lines(file), 1):
-        if line.strip():
-            where = f"{file} line {number}"
-            yield where, _parse_object(line, where)
-
-
-def _parse_object(line: str, where: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        problem = f"is not JSON ({error}): correct or remove that line"
-    except RecursionError:
-        problem = "is JSON with too many levels: correct or remove that line"
-    else:
-        if isinstance(row, dict):
-            return row
-        problem = f"is a JSON {type(row).__name__}, not an object with named fields"
-    raise UserError(f"{where} {problem}", "invalid-text")
+        if not line.strip():
+            continue
+        where = f"{file} line {number}"
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            deep = isinstance(error, RecursionError)
+            problem = "is JSON with too many levels" if deep else f"is not JSON ({error})"
+            raise invalid_text(f"{where} {problem}: correct or remove that line") from None
+        if not isinstance(row, dict):
+            kind = type(row).__name__
+            raise invalid_text(f"{where} is a JSON {kind}, not an object with named fields")
+        yield where, row
 
 
 def read_csv(file: Path, column: str, **dialect: Any) -> Iterator[TextChunk]:
     """Yield a document per row below the header; raise UserError for a row of other cells."""
     rows = csv_rows(file, **dialect)
     for _, header in rows:
-        _check_column(file, column, header)
+        check_column(file, column, header)
         place = header.index(column)
         for _, row in rows:
             yield TextChunk(encode_utf8(row[place]))
@@ -159,17 +154,14 @@ def csv_rows(file: Path, **dialect: Any) -> Iterator[tuple[str, list[str]]]:
         for row in filter(None, rows):
             where = f"{file} line {rows.line_num}"
             if len(row) != len(header):
-                raise UserError(
+                raise invalid_text(
                     f"{where} has {len(row)} cells and the header {len(header)}: a .csv needs "
-                    "quotes around separators and line ends, and a .tsv can hold neither",
-                    "invalid-text",
+                    "quotes around separators and line ends, and a .tsv can hold neither"
                 )
             yield where, row
     except csv.Error as error:
-        raise UserError(
-            f"{file} line {rows.line_num} cannot be parsed ({error}): correct its quotes",
-            "invalid-text",
-        ) from None
+        problem = f"line {rows.line_num} cannot be parsed ({error})"
+        raise invalid_text(f"{file} {problem}: correct its quotes") from None
 
 
 def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
@@ -180,18 +172,18 @@ def read_parquet(file: Path, column: str) -> Iterator[TextChunk]:
 
     try:
         schema = pq.read_schema(file)
-        _check_column(file, column, schema.names)
-        kind = schema.field(column).type
+        check_column(file, column, schema.names)
+        kind, number = schema.field(column).type, 0
         if not _is_text(kind):
-            raise UserError(
-                f"{file}: the column {column!r} holds no text ({kind}): set data.column=…",
-                "invalid-text",
-            )
-        number = 0
+            raise no_text(file, column, kind)
         # a dataset of this field alone: others may have equal names, and a dot in a name is no path
         table = ds.dataset(file, schema=pa.schema([schema.field(column)]), format="parquet")
         for batch in table.to_batches(columns={"text": ds.field(column)}, batch_size=256):
-            for value in _binary_values(batch.column(0)):
+            values = batch.column(0)
+            if pa.types.is_dictionary(values.type):
+                values = values.dictionary_decode()
+            # as bytes: Arrow does not check that strings are UTF-8
+            for value in values.cast(pa.large_binary()).to_pylist():
                 number += 1
                 yield TextChunk(_checked_value(value, f"{file} row {number}"))
     except (pa.ArrowException, OSError) as error:
@@ -205,22 +197,12 @@ def _is_text(kind: Any) -> bool:
     return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _binary_values(values: Any) -> list[bytes | None]:
-    """Return the bytes of a column's strings: Arrow does not check that they are UTF-8."""
-    import pyarrow as pa
-
-    plain = values.dictionary_decode() if isinstance(values, pa.DictionaryArray) else values
-    return cast(list[bytes | None], plain.cast(pa.large_binary()).to_pylist())
-
-
 def _checked_value(value: bytes | None, where: str) -> bytes:
     try:
         return (value or b"").decode().encode()
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where} is not UTF-8 (byte offset {error.start} of its text): correct or remove it",
-            "invalid-text",
-        ) from None
+        place = f"byte offset {error.start} of its text"
+        raise invalid_text(f"{where} is not UTF-8 ({place}): correct or remove it") from None
 
 
 TSV: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}  # quotes are text
