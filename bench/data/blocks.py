@@ -124,18 +124,19 @@ def windows(part: Part, context: int, batch: int, stride: int = 0) -> Iterator[W
     Windows advance by `stride` tokens, 0 meaning the whole context; what an earlier one scored is
     context alone.
     """
-    targets, step = len(part.tokens) - 1, stride or context
-    firsts = step * np.arange(1 + max(0, -(-(targets - context) // step)))[:, None]  # (windows, 1)
-    for starts in (firsts[first : first + batch] for first in range(0, len(firsts), batch)):
+    targets = len(part.tokens) - 1
+    step = stride or context
+    firsts = np.arange(0, max(1, targets - context + step), step)[:, None]  # (windows, 1)
+    for starts in np.split(firsts, range(batch, len(firsts), batch)):  # (B, 1)
         places = starts + np.arange(context)  # (B, T) offsets of the inputs
         real = places < targets
-        new = real & ((places >= starts + context - step) | (starts == 0))
+        new = (places >= starts + context - step) | (starts == 0)
         inside = np.minimum(places, targets - 1)
         yield WindowBatch(
             tokens=np.where(real, part.tokens[inside], 0).astype(np.int64),
             targets=np.where(real, part.tokens[inside + 1], 0).astype(np.int64),
-            lengths=real.sum(1).astype(np.int64),
-            positions=np.where(new, places + 1, -1),
+            lengths=real.sum(1, dtype=np.int64),
+            positions=np.where(real & new, places + 1, -1),
         )
 
 
@@ -158,7 +159,7 @@ def nats_per_unit(
         np.add.at(sums, unit, cost[text])
         apart.append(cost[~text])
     separators = np.concatenate(apart)
-    columns = {"document": np.arange(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
+    columns = {"document": range(units), "bytes": part.sizes, "tokens": tokens, "nats": sums}
     return pd.DataFrame(columns), float(separators.sum()), len(separators)
 
 

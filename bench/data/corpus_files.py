@@ -28,6 +28,7 @@ from bench.data.vocabulary import Vocabulary
 logger = logging.getLogger(__name__)
 FORMAT = 4  # raise it when the meaning of the files changes
 PROGRESS_SECONDS = 10.0
+PART_FACTS = "documents bytes tokens units unit bytes_per_token unseen_characters".split()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class PartFacts:
     tokens: int
     units: int
     unit: str  # what a unit is
-    losses: int = 0  # characters that the tokens cannot give back
+    unseen_characters: int = 0  # that the tokens cannot give back
 
     @property
     def bytes_per_token(self) -> float:
@@ -55,6 +56,7 @@ class TokenWriter:
 
     def __init__(self, file: BinaryIO, in_blocks: bool) -> None:
         self.file, self.in_blocks = file, in_blocks
+        self.logged = time.monotonic()
         self.count, self.lost = 0, 0  # tokens, and characters that they cannot give back
         self.starts, self.sizes = array("q"), array("q")
         self.text, self.tokens = hashlib.sha256(), hashlib.sha256()
@@ -77,6 +79,12 @@ class TokenWriter:
         self.tokens.update(encoded.tokens.data)
         self.file.write(encoded.tokens.data)
 
+    def log_progress(self, name: str, size: int) -> None:
+        """Log, now and then, how much of `size` bytes of text was written."""
+        if time.monotonic() - self.logged > PROGRESS_SECONDS:
+            self.logged, done = time.monotonic(), sum(self.sizes)
+            logger.info("tokenizing %s: %.0f of %.0f MB", name, done / 1e6, size / 1e6)
+
 
 def write_part(
     path: Path, store: DocumentStore, spans: np.ndarray, vocabulary: Vocabulary
@@ -85,14 +93,12 @@ def write_part(
 
     `path` is that of the files without suffix; its name is that of the part.
     """
-    in_blocks, size, logged = len(spans) == 1, int(np.diff(spans).sum()), time.monotonic()
+    in_blocks, size = len(spans) == 1, int(np.diff(spans).sum())
     with open(path.with_suffix(".tokens"), "wb") as file:
         writer = TokenWriter(file, in_blocks)
         for batch in text_batches(store, spans, BLOCK_BYTES if in_blocks else BATCH_BYTES):
             writer.append(batch, encode_batch(store, vocabulary, batch, path.name != "train"))
-            if time.monotonic() - logged > PROGRESS_SECONDS:
-                logged, done = time.monotonic(), sum(writer.sizes)
-                logger.info("tokenizing %s: %.0f of %.0f MB", path.name, done / 1e6, size / 1e6)
+            writer.log_progress(path.name, size)
         cache.fsync(file)
     write_units(path, writer.starts, writer.sizes)
     return PartFacts(
@@ -104,7 +110,7 @@ def write_part(
         tokens=writer.count,
         units=len(writer.starts),
         unit=f"blocks of {BLOCK_BYTES} bytes" if in_blocks else "documents",
-        losses=writer.lost,
+        unseen_characters=writer.lost,
     )
 
 
@@ -121,23 +127,20 @@ def write_corpus_manifest(
     folder: Path, vocabulary: Vocabulary, parts: dict[str, PartFacts], facts: dict[str, Any]
 ) -> None:
     """Write the vocabulary and the manifest of a folder whose parts are written."""
-    for fact in ("documents", "bytes", "tokens", "units", "unit", "bytes_per_token"):
-        facts[fact] = {name: getattr(part, fact) for name, part in parts.items()}
-    facts["unseen_characters"] = {name: part.losses for name, part in parts.items()}
-    facts["lossy"] = any(facts["unseen_characters"].values())
-    facts["vocabulary"] = vocabulary.size
-    texts = [f"{name} {part.text_sha256}" for name, part in parts.items()]
-    facts["text_digest"] = cache.combine_digests(texts)
-    cache.write_json(folder / "vocabulary.json", vocabulary.describe())
-    tokens = [f"{name} {part.sha256}" for name, part in parts.items()]
-    manifest = {
-        "format": FORMAT,
-        "digest": cache.combine_digests([vocabulary.fingerprint(), *tokens]),
-        "parts": {name: {"dtype": part.dtype} for name, part in parts.items()},
-        "facts": facts,
+    facts |= {fact: {name: getattr(parts[name], fact) for name in parts} for fact in PART_FACTS}
+    texts = [f"{name} {parts[name].text_sha256}" for name in parts]
+    facts |= {
+        "lossy": any(facts["unseen_characters"].values()),
+        "vocabulary": vocabulary.size,
+        "text_digest": cache.combine_digests(texts),
     }
-    hashes = {f"{name}.tokens": part.sha256 for name, part in parts.items()}
-    cache.write_manifest(folder, manifest, hashes)
+    cache.write_json(folder / "vocabulary.json", vocabulary.describe())
+    tokens = [f"{name} {parts[name].sha256}" for name in parts]
+    digest = cache.combine_digests([vocabulary.fingerprint(), *tokens])
+    dtypes = {name: {"dtype": parts[name].dtype} for name in parts}
+    hashes = {f"{name}.tokens": parts[name].sha256 for name in parts}
+    content = {"format": FORMAT, "digest": digest, "parts": dtypes, "facts": facts}
+    cache.write_manifest(folder, content, hashes)
 
 
 def read_corpus(folder: Path) -> Corpus:

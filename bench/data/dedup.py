@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 
@@ -74,13 +75,15 @@ def shared_ngrams(documents: Documents, store: DocumentStore) -> np.ndarray:
             borders.append(file.tell() + 8 * np.concatenate([[0], inner, [len(chunk)]]))
             file.write(chunk.tobytes())
         for piece in range(SLICES):
-            values = []
-            for begin, end in (border[piece : piece + 2] for border in borders):
-                file.seek(begin)
-                values.append(np.frombuffer(file.read(end - begin), np.uint64))
+            values = [_read_hashes(file, *border[piece : piece + 2]) for border in borders]
             ordered = np.sort(np.concatenate(values))
             shared.append(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
     return np.concatenate(shared)
+
+
+def _read_hashes(file: IO[bytes], begin: int, end: int) -> np.ndarray:
+    file.seek(begin)
+    return np.frombuffer(file.read(end - begin), np.uint64)
 
 
 def _sorted_chunks(documents: Documents, store: DocumentStore) -> Iterator[np.ndarray]:

@@ -34,8 +34,9 @@ class Documents:
 
     def take(self, positions: np.ndarray) -> "Documents":
         """Return the documents at some positions."""
-        columns = (self.spans, self.digests, self.parts)
-        return Documents(*(column[positions] for column in columns), self.names)
+        return Documents(
+            self.spans[positions], self.digests[positions], self.parts[positions], self.names
+        )
 
     def sort_by_digest(self) -> "Documents":
         """Return the documents in an order that depends on their texts alone."""
@@ -56,9 +57,7 @@ def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents,
     spans, parts, digests, names = array("q"), array("b"), bytearray(), dict[str, int]()
     begin, end, digest, blank, blanks = 0, 0, hashlib.blake2b(digest_size=16), True, 0
     with open(path, "wb") as file:
-        for text, last, part in chunks:
-            if begin == end:
-                text = text.removeprefix(codecs.BOM_UTF8)
+        for text, last, part in _without_marks(chunks):
             file.write(text)
             end += len(text)
             digest.update(text)
@@ -70,9 +69,25 @@ def write_documents(path: Path, chunks: Iterable[TextChunk]) -> tuple[Documents,
             if last:
                 blanks += blank
                 begin, digest, blank = end, hashlib.blake2b(digest_size=16), True
-    places = np.asarray(spans).reshape(-1, 2)
+    return _from_buffers(spans, digests, parts, names), blanks
+
+
+def _without_marks(chunks: Iterable[TextChunk]) -> Iterator[TextChunk]:
+    """Yield the chunks, those that begin a document without a byte order mark."""
+    begins = True
+    for chunk in chunks:
+        text = chunk.text.removeprefix(codecs.BOM_UTF8) if begins else chunk.text
+        yield chunk._replace(text=text)
+        begins = chunk.last or (begins and not chunk.text)
+
+
+def _from_buffers(
+    spans: "array[int]", digests: bytearray, parts: "array[int]", names: Iterable[str]
+) -> Documents:
     digest_array = np.asarray(digests).view("S16")
-    return Documents(places, digest_array, np.asarray(parts), tuple(names)), blanks
+    return Documents(
+        np.asarray(spans).reshape(-1, 2), digest_array, np.asarray(parts), tuple(names)
+    )
 
 
 class DocumentStore:

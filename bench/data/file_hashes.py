@@ -25,14 +25,9 @@ def hash_files(files: Sequence[Path], origin: str, cache_path: str) -> list[str]
     key = {"files of": str(Path(origin).absolute())}
     index = cache.cache_folder(cache_path, "file_hashes", key).with_suffix(".json")
     cache.check_owner(index)
-    kept, entries, now = Entries(), Entries(), time.time_ns()
-    with contextlib.suppress(OSError, ValueError, KeyError):  # it is missing or damaged
-        kept = cache.read_checked_json(index)["files"]
-    for name in map(str, map(Path.absolute, files)):
-        state, entry = _file_state(name), kept.get(name)
-        if entry is None or entry[:-1] != state:
-            entry = [*state, cache.hash_file(Path(name))]
-        entries[name] = entry
+    kept, now = _read_index(index), time.time_ns()
+    names = [str(file.absolute()) for file in files]
+    entries = {name: _entry(name, kept.get(name)) for name in names}
     settled = {
         name: entry
         for name, entry in entries.items()
@@ -42,7 +37,20 @@ def hash_files(files: Sequence[Path], origin: str, cache_path: str) -> list[str]
         # where it cannot be written, the next command reads the files again
         with contextlib.suppress(OSError), atomic_write(index) as path:
             cache.write_checked_json(path, {"files": settled})
-    return [entries[str(file.absolute())][-1] for file in files]
+    return [entries[name][-1] for name in names]
+
+
+def _read_index(path: Path) -> Entries:
+    """Return the entries that were kept; none where the index is missing or damaged."""
+    entries = Entries()
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        entries = cache.read_checked_json(path)["files"]
+    return entries
+
+
+def _entry(name: str, kept: list[Any] | None) -> list[Any]:
+    state = _file_state(name)
+    return kept if kept and kept[:-1] == state else [*state, cache.hash_file(Path(name))]
 
 
 def _file_state(name: str) -> list[int]:

@@ -34,10 +34,7 @@ def learn_vocabulary(
     if options.tokenizer == "bytes":
         return ByteVocabulary(), {}
     if options.tokenizer == "characters":
-        characters = set[str]()
-        for text in iterate_texts(store, spans):
-            characters.update(text)
-        return CharacterVocabulary("".join(characters)), {}
+        return _used_characters(store, spans), {}
     sample, total = sample_spans(store, spans, BPE_SAMPLE_BYTES), int(np.diff(spans).sum())
     size = int(np.diff(sample).sum())
     logger.info("learning byte pairs from %.2f of %.2f MB", size / 1e6, total / 1e6)
@@ -52,6 +49,13 @@ def learn_vocabulary(
         )
         facts["vocabulary_requested"] = options.vocabulary
     return vocabulary, facts
+
+
+def _used_characters(store: DocumentStore, spans: np.ndarray) -> CharacterVocabulary:
+    characters = set[str]()
+    for text in iterate_texts(store, spans):
+        characters.update(text)
+    return CharacterVocabulary("".join(characters))
 
 
 def _learn_pairs(path: Path, spans: np.ndarray, size: int) -> str:

@@ -140,11 +140,11 @@ def _check_losses(
     """Raise UserError where so much of held-out text is lost that a score would be of another."""
     for name, part in parts.items():
         counts = (store.characters(*span) for span in iterate_spans(spans[name]))
-        characters = sum(counts) if part.losses else 0
-        if part.losses > MAX_LOST * characters:
+        characters = sum(counts) if part.unseen_characters else 0
+        if part.unseen_characters > MAX_LOST * characters:
             raise UserError(
-                f"data.tokenizer={tokenizer} loses {part.losses / characters:.0%} of the "
-                f"characters of the {name} part: use one that knows this text, or "
+                f"data.tokenizer={tokenizer} loses {part.unseen_characters / characters:.0%} of "
+                f"the characters of the {name} part: use one that knows this text, or "
                 "data.tokenizer=bytes",
                 "invalid-text",
             )

@@ -50,11 +50,16 @@ def split_by_documents(documents: Documents) -> SpansByPart:
     }
 
 
+def _character_ends(spans: np.ndarray, store: DocumentStore) -> np.ndarray:
+    """Return the number of characters up to the end of each document, (N,) int64."""
+    counts = (store.characters(*span) for span in iterate_spans(spans))
+    return np.cumsum(np.fromiter(counts, np.int64, len(spans)))
+
+
 def split_tail(documents: Documents, store: DocumentStore, path: str) -> SpansByPart:
     """Train on the first int(0.9 · characters); the document on the border is cut in two."""
     spans = documents.spans
-    counts = (store.characters(*span) for span in iterate_spans(spans))
-    ends = np.cumsum(np.fromiter(counts, np.int64, len(spans)))  # (N,), characters
+    ends = _character_ends(spans, store)
     total = int(ends[-1])
     training = int(0.9 * total)
     if training < 2 or total - training < 2:
