@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis import budgets, convergence
+from bench.analysis import budgets
 from bench.analysis.sessions import PEAK_MEMORY, RATES, MeasuredSession, scalar_point
 from bench.analysis.summary_columns import (
     COST_COLUMNS,
@@ -53,17 +53,13 @@ def aggregate_variants(records: Records, sessions: list[MeasuredSession]) -> Var
         _describe_variants(runs),
         _scores(done, documents),
         means.reindex(columns=SAMPLED_COLUMNS).astype(float),
-        _median_costs(done),
+        done.reindex(columns=COST_COLUMNS).astype(float).groupby(done["row"]).median(),
         _mean_regrets(done),
-        convergence.late_losses(records.curves, done),
+        budgets.late_losses(records.curves, done),
     ]
     summary = _join_speeds(tables[0].join(pd.concat(tables[1:], axis=1)), sessions)
     windows = _mean_nats(records.windows.rename(columns={"window": "document"}), done)
     return VariantTables(summary, runs, documents, windows, means)
-
-
-def _median_costs(done: pd.DataFrame) -> pd.DataFrame:
-    return done.reindex(columns=COST_COLUMNS).astype(float).groupby(done["row"]).median()
 
 
 def _number_variants(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,10 +1,12 @@
-"""Types of the answers to the questions that a comparison is made for."""
+"""Answers to the questions that a comparison is made for, and their sentences."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from bench.analysis.badges import Badge
+from bench.analysis.badges import Badge, name_some
+from bench.analysis.formatting import format_bytes, format_fixed, format_number, join_words
 
 QUALITY, MEMORY = "quality", "memory"
 TITLES = {
@@ -41,6 +43,15 @@ class Rank(NamedTuple):
     row: int = -1
 
 
+class Order(NamedTuple):
+    """The rows not distinguishable from the first, and the nearest that is clearly behind it."""
+
+    winners: tuple[Rank, ...] = ()
+    next: Rank | None = None
+    gap: Gap | None = None
+    reason: str = ""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer to one question about one table of scores, or one session of measurements."""
@@ -52,9 +63,9 @@ class Answer:
     winners: tuple[Rank, ...]  # the best first; several where not distinguishable
     next: Rank | None  # the nearest row that is clearly behind the first
     gap: Gap | None  # of scores next − first; of rates and sizes the ratio, above 1
-    noise: Gap | None  # the same of the A/A pair
-    badges: tuple[Badge, ...]
     reason: str  # a key of REASONS where nothing may be claimed, else empty
+    noise: Gap | None  # the gap of the A/A pair
+    badges: tuple[Badge, ...]
 
     @property
     def title(self) -> str:
@@ -76,17 +87,50 @@ class Answer:
         return max(abs(self.noise.low), abs(self.noise.high))
 
 
-class Order(NamedTuple):
-    """The rows not distinguishable from the first, and the nearest that is clearly behind it."""
-
-    winners: tuple[Rank, ...] = ()
-    next: Rank | None = None
-    gap: Gap | None = None
-    reason: str = ""
+QUESTION_NAMES = {
+    "training": "training",
+    "decoding-1": "decoding",
+    "decoding-32": "batched decoding",
+}
 
 
-def make_answer(
-    about: tuple[str, str, str, str], order: Order, noise: Gap | None, badges: tuple[Badge, ...]
-) -> Answer:
-    """Return an answer; `about`: question, metric, comparison and session."""
-    return Answer(*about, order.winners, order.next, order.gap, noise, badges, order.reason)
+def cost_sentences(answers: Sequence[Answer]) -> list[str]:
+    """Return the answers about speed and memory of one session, and what is not claimed."""
+    rates = [one for one in answers if one.question in QUESTION_NAMES]
+    sentences = [_fastest(one) for one in rates if one.winners]
+    reasons = dict.fromkeys(one.reason for one in rates if one.reason)
+    for reason in reasons:
+        names = [QUESTION_NAMES[one.question] for one in rates if one.reason == reason]
+        sentences.append(f"No speed claim about {join_words(names)}: {REASONS[reason]}.")
+    return sentences + [_smallest(one) for one in answers if one.question == MEMORY and one.winners]
+
+
+def noise_text(answer: Answer) -> str:
+    """Return the noise of the A/A pair as a figure: A/A ±3.6 %."""
+    return f"A/A ±{100 * answer.noise_size:.1f} %" if answer.noise else ""
+
+
+def _names(answer: Answer) -> str:
+    return name_some([winner.label for winner in answer.winners])
+
+
+def _fastest(answer: Answer) -> str:
+    title = f"Fastest {answer.title.removeprefix('Fastest ')}"
+    noise = f" ({noise_text(answer)})"
+    several = len(answer.winners) > 1
+    opening = f"{title}{' is not distinguishable' if several else ''}: {_names(answer)}"
+    if answer.gap is None or answer.next is None:
+        return f"{opening}{noise}."
+    span = f"{format_fixed(answer.gap.low)} to {format_fixed(answer.gap.high)}"
+    times = f"{format_fixed(answer.gap.value, 2)} times the rate of {answer.next.label}"
+    named = f"; {answer.winners[0].label}" if several else ","
+    return f"{opening}{named} {times} (95 % interval {span}; {noise_text(answer)})."
+
+
+def _smallest(answer: Answer) -> str:
+    size = format_bytes(answer.winners[0].value)
+    several = " is not distinguishable" if len(answer.winners) > 1 else ""
+    opening = f"{answer.title}{several}: {_names(answer)}, {size}"
+    if answer.gap is None or answer.next is None:
+        return f"{opening}."
+    return f"{opening}; {answer.next.label} takes {format_number(answer.gap.value)} times as much."

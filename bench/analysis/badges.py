@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from bench.analysis import budgets, convergence
+from bench.analysis import budgets
 from bench.analysis.baselines import Baselines, split_by_baseline
 from bench.analysis.efficiency import form_limited
 from bench.analysis.families import contenders
@@ -48,38 +48,22 @@ def name_some(names: list[str]) -> str:
     return join_words([*names[:MAX_NAMED], *[f"{left:,} more"] * (left > 0)])
 
 
-def row_badges(row: Any, most_seeds: int = 0) -> list[Badge]:
-    """Return what a row of the summary is marked with; `most_seeds`: of a row of its table."""
-    return [
-        _row_badge(code, [str(row.label)], [detail])
-        for code, detail in _row_codes(row, most_seeds).items()
-    ]
-
-
 def _row_codes(row: Any, most_seeds: int) -> dict[str, str]:
     """Return the codes that apply to a row, each with its detail."""
-    fall = convergence.late_fall(row.validation_nats_before_end, row.validation_nats_at_end)
     losses = (row.validation_nats_before_end, row.validation_nats_at_end)
+    is_falling = budgets.late_fall(*losses) >= budgets.STILL_FALLING
+    before, end = (format_fixed(loss, 2) for loss in losses)
     details = {
         "rate-elsewhere": (bool(row.rate_elsewhere), str(row.rate_elsewhere)),
         "rate-by-hand": (row.rate_origin == budgets.BY_HAND, ""),
         "rate-at-edge": (bool(row.untuned), ""),
         "fewer-seeds": (row.seeds < max(most_seeds, row.seeds_asked), ""),
         "still-falling": (
-            fall >= convergence.STILL_FALLING,
-            f"{row.label} (validation {format_fixed(losses[0], 2)} to {format_fixed(losses[1], 2)} "
-            "in the last 10 % of the steps)",
+            is_falling,
+            f"{row.label} (validation {before} to {end} in the last 10 % of the steps)",
         ),
     }
     return {code: detail for code, (applies, detail) in details.items() if applies}
-
-
-def _row_badge(code: str, labels: list[str], details: list[str]) -> Badge:
-    if code == "rate-elsewhere":
-        kinds = dict.fromkeys(kind for detail in details for kind in detail.split(", "))
-        details = [ELSEWHERE[kind] for kind in kinds]
-    text = ROW_TEXTS[code].format(rows=name_some(labels), detail=name_some(details))
-    return Badge(code, text, tuple(labels))
 
 
 def table_badges(rows: pd.DataFrame) -> list[Badge]:
@@ -93,11 +77,21 @@ def table_badges(rows: pd.DataFrame) -> list[Badge]:
     for code in ROW_TEXTS:
         details = {label: own[code] for label, own in codes.items() if code in own}
         if details and not (code == "rate-by-hand" and badges and badges[0].code == "one-rate"):
-            badges.append(_row_badge(code, [*details], [*details.values()]))
+            badges.append(_row_badge(code, details))
     if most == 1:
         text = "One seed each: seeds were not sampled, another seed may differ by more."
-        badges.append(Badge("one-seed", text, tuple(rows["label"].map(str))))
+        badges.append(Badge("one-seed", text, tuple(codes)))
     return badges
+
+
+def _row_badge(code: str, details: dict[str, str]) -> Badge:
+    """Return the badge of some rows; `details` by their labels."""
+    shown = [*details.values()]
+    if code == "rate-elsewhere":
+        kinds = dict.fromkeys(kind for detail in shown for kind in detail.split(", "))
+        shown = [ELSEWHERE[kind] for kind in kinds]
+    text = ROW_TEXTS[code].format(rows=name_some([*details]), detail=name_some(shown))
+    return Badge(code, text, tuple(details))
 
 
 def _tuning_badges(rows: pd.DataFrame) -> Iterator[Badge]:
@@ -127,17 +121,14 @@ def baseline_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
 
 def _implausible_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]:
     """Return a badge that names the rows which no honest model could be, if there are any."""
-    line = baselines.lowest
-    if line is None:
+    if (line := baselines.lowest) is None:
         return []
     low = rows["bits_per_byte"] < IMPLAUSIBLE_SHARE * line.bits_per_byte
     labels = [*rows.loc[low, "label"].map(str)]
-    if not labels:
-        return []
     text = f"Too good to be true: {name_some(labels)} needs less than {IMPLAUSIBLE_SHARE:g} of the "
     text += f"bits of the {line.name} ({format_fixed(line.bits_per_byte)} bits per byte), which "
     text += "has no limit of context: look for a leak, or for test text in the training text."
-    return [Badge("implausible", text, tuple(labels))]
+    return [Badge("implausible", text, tuple(labels))] if labels else []
 
 
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:

@@ -1,8 +1,11 @@
-"""What a run's configuration says about its budgets and its learning rate."""
+"""What a configuration says about budgets and learning rates; the fall of the loss at their end."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import pandas as pd
 
 from bench.config.schema import tuned_learning_rate
 
@@ -114,3 +117,28 @@ def search_trials(config: Config) -> int:
 def search_edge(config: Config) -> str:
     """Return on which side no trial bounds the best one: low, high, both or none."""
     return str(_search(config).get("edge") or "") if search_trials(config) else ""
+
+
+LAST_SHARE = 0.1  # of the steps
+STILL_FALLING = 0.02  # relative fall over them from which a row is marked
+LATE_COLUMNS = ["validation_nats_before_end", "validation_nats_at_end"]
+
+
+def late_losses(curves: pd.DataFrame, done: pd.DataFrame) -> pd.DataFrame:
+    """Return by row the validation loss at 90 % of the steps and at the last, means over seeds.
+
+    `done`: the finished runs (`run`, `row`). A run without a value at both ends does not count.
+    """
+    curve = curves[["run", "step", "validation_nats"]].dropna().sort_values("step")
+    curve = curve.merge(done[["run", "row"]], on="run").astype({"validation_nats": float})
+    last = curve.groupby("run")["step"].transform("max")
+    early = curve[curve["step"] <= (1 - LAST_SHARE) * last]
+    ends = [table.groupby("run")["validation_nats"].last() for table in (early, curve)]
+    table = pd.concat(ends, axis=1, keys=LATE_COLUMNS).dropna()
+    rows = curve.drop_duplicates("run").set_index("run")["row"]
+    return table.groupby(rows.reindex(table.index)).mean()
+
+
+def late_fall(before: float, end: float) -> float:
+    """Return the share of the loss that the last tenth of the steps removed; NaN if unknown."""
+    return 1 - end / before if before > 0 else math.nan

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bench.analysis.aggregate import VariantTables, aggregate_variants
 from bench.analysis.answer import Answer
 from bench.analysis.answers import build_answers
-from bench.analysis.comparisons import Comparison, Inputs, build_comparisons
+from bench.analysis.comparisons import Comparison, build_comparisons
 from bench.analysis.fine_tuning import TaskTable, build_task_tables
 from bench.analysis.preferences import PreferenceStudy, build_studies
 from bench.analysis.scaling import ScalingStudy, scaling_studies
@@ -37,7 +37,7 @@ def build(records: Records, target: float | None = None) -> Analysis:
     """
     sessions = build_sessions(records.measures, records.calibrations)
     variants = aggregate_variants(records, sessions)
-    comparisons = build_comparisons(Inputs(records, variants, sessions, target))
+    comparisons = build_comparisons(records, variants, sessions, target)
     groups = build_groups(sessions, comparisons)
     answers = build_answers(comparisons, groups)
     studies = scaling_studies(variants)

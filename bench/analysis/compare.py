@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.analysis.cost_changes import memory_changes, speed_changes
 from bench.analysis.formatting import join_words
@@ -105,17 +104,12 @@ def _decide_tested(parts: Mapping[str, KindChanges]) -> Iterator[Change]:
 
 def _decide(row: Change, worse_by: float) -> Change:
     """Return a tested change with its verdict, and the reason where nothing is claimed."""
-    verdict = row.verdict or _verdict(row, worse_by)
-    reason = row.reason or (FEW_SAMPLES[row.kind] if verdict == NO_CLAIM else "")
-    return replace(row, verdict=verdict, reason=reason)
-
-
-def _verdict(row: Change, worse_by: float) -> str:
+    if row.verdict:
+        return row
     if row.reason or not np.isfinite(row.p):
-        return NO_CLAIM
-    if row.p > LEVEL:
-        return NOT_DISTINGUISHABLE
-    return WORSE if worse_by > 0 else BETTER
+        return replace(row, verdict=NO_CLAIM, reason=row.reason or FEW_SAMPLES[row.kind])
+    worse = WORSE if worse_by > 0 else BETTER
+    return replace(row, verdict=NOT_DISTINGUISHABLE if row.p > LEVEL else worse)
 
 
 def _decide_settled(parts: Mapping[str, KindChanges], gate: Gate) -> Iterator[Change]:
@@ -146,9 +140,11 @@ def _check_decided(changes: Sequence[Change], uncompared: Sequence[Uncompared], 
 
 def _reasons(entries: Sequence[Change | Uncompared]) -> list[str]:
     """Return each reason with what it applies to."""
-    labels: dict[str, dict[str, None]] = {}
-    for one in entries:
-        labels.setdefault(one.reason, {})[one.label] = None
+    reasons = dict.fromkeys(one.reason for one in entries)
+    labels = {
+        reason: dict.fromkeys(one.label for one in entries if one.reason == reason)
+        for reason in reasons
+    }
     return [f"{join_words([*own])}: {reason}" for reason, own in labels.items()]
 
 
@@ -167,22 +163,19 @@ def _version_rows(old: Records, new: Records) -> Iterator[tuple[str, str, str]]:
 def _versions(records: Records) -> dict[str, set[str]]:
     """Return the commits, sources, machines and package versions of a folder's runs."""
     versions: dict[str, set[str]] = {}
-    for provenance in records.runs["provenance"]:
-        git, digests = provenance.get("git") or {}, provenance.get("digests") or {}
-        dirty = " with changes" if git.get("dirty") else ""
-        _add(versions, "commit", f"{git['commit'][:9]}{dirty}" if git.get("commit") else "")
-        _add(versions, "sources", digests.get("source"))
-    environments: pd.Series[Any] = pd.concat(
-        [records.runs["environment"], records.measures["environment"]]
-    )
-    for environment in environments:
-        for name in ("machine", "processor", "accelerator", "threads", "python"):
-            _add(versions, name, environment.get(name))
-        for name, version in (environment.get("packages") or {}).items():
-            _add(versions, name, version)
+    for name, version in _version_entries(records):
+        if version not in (None, ""):
+            versions.setdefault(name, set()).add(str(version))
     return versions
 
 
-def _add(versions: dict[str, set[str]], name: str, value: object) -> None:
-    if value not in (None, ""):
-        versions.setdefault(name, set()).add(str(value))
+def _version_entries(records: Records) -> Iterator[tuple[str, Any]]:
+    for provenance in records.runs["provenance"]:
+        git, digests = provenance.get("git") or {}, provenance.get("digests") or {}
+        dirty = " with changes" if git.get("dirty") else ""
+        yield "commit", f"{git['commit'][:9]}{dirty}" if git.get("commit") else ""
+        yield "sources", digests.get("source")
+    for environment in (*records.runs["environment"], *records.measures["environment"]):
+        for name in ("machine", "processor", "accelerator", "threads", "python"):
+            yield name, environment.get(name)
+        yield from (environment.get("packages") or {}).items()

@@ -1,5 +1,6 @@
 """Group rows that share text, budget and protocol, and explain why the others are separate."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -53,24 +54,18 @@ class Comparison:
         return f"{text}, {amount}" if amount else text
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """What comparisons are made from."""
-
-    records: Records
-    tables: VariantTables
-    sessions: list[MeasuredSession]
-    target: float | None
-
-
-def build_comparisons(inputs: Inputs) -> list[Comparison]:
-    """Cut the finished rows into comparisons, the largest first."""
-    tables = inputs.tables
+def build_comparisons(
+    records: Records, tables: VariantTables, sessions: list[MeasuredSession], target: float | None
+) -> list[Comparison]:
+    """Cut the finished rows into comparisons, the largest first; `target` as in `build_target`."""
     finished = tables.summary[tables.summary["seeds"] > 0]
     finished = finished.assign(amount=_training_amounts(finished))
     groups = [_relabel(rows, tables) for _, rows in finished.groupby(COMPARISON_KEY, sort=True)]
     groups.sort(key=lambda rows: -len(rows))
-    return [_build_comparison(f"comparison-{n}", rows, inputs) for n, rows in enumerate(groups, 1)]
+    return [
+        _build_comparison(f"comparison-{number}", rows, records, tables, sessions, target)
+        for number, rows in enumerate(groups, 1)
+    ]
 
 
 def _training_amounts(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -92,24 +87,26 @@ def _relabel(rows: pd.DataFrame, tables: VariantTables) -> pd.DataFrame:
     return rows.assign(label=named.reindex(rows.index) + suffixes).sort_values("label")
 
 
-def _build_comparison(name: str, rows: pd.DataFrame, inputs: Inputs) -> Comparison:
-    tables, records = inputs.tables, inputs.records
+def _build_comparison(
+    name: str,
+    rows: pd.DataFrame,
+    records: Records,
+    tables: VariantTables,
+    sessions: list[MeasuredSession],
+    target: float | None,
+) -> Comparison:
     runs = tables.runs[tables.runs["row"].isin(rows.index) & (tables.runs["status"] == "done")]
     likelihoods = _split_tables(rows, "bits_per_byte")
-    orders = _block_orders(runs)
-    measured = [one for one in inputs.sessions if one.medians.index.isin(rows["subject"]).any()]
+    orders, read = _block_orders(runs), set(runs["order_digest"])
+    measured = (one for one in sessions if one.medians.index.isin(rows["subject"]).any())
     return Comparison(
         name=name,
         rows=rows,
         runs=runs,
         likelihoods=likelihoods,
-        verdicts=tuple(build_verdicts(table, tables) for table in likelihoods),
-        targets=tuple(
-            build_target(table, tables, records.curves, inputs.target) for table in likelihoods
-        ),
-        baselines=tuple(
-            select_baselines(records, table, set(runs["order_digest"])) for table in likelihoods
-        ),
+        verdicts=tuple(build_verdicts(one, tables) for one in likelihoods),
+        targets=tuple(build_target(one, tables, records.curves, target) for one in likelihoods),
+        baselines=tuple(select_baselines(records, one, read) for one in likelihoods),
         sessions=tuple(measured),
         regrets=_split_tables(rows, "regret"),
         pseudo=_split_tables(rows, "pseudo_perplexity"),
@@ -143,3 +140,23 @@ def explain_split(tables: list[pd.DataFrame], columns: list[str]) -> list[str]:
         for column, own in values.items()
         if len(own) > 1
     ]
+
+
+MIN_CERTAIN_ACCURACY = 0.9999  # of the oracle: accuracy then says more than nats
+
+
+def oracle_is_certain(rows: pd.DataFrame) -> bool:
+    """Return whether the best possible prediction is always right on a source."""
+    return bool(rows["oracle_accuracy"].min() >= MIN_CERTAIN_ACCURACY)
+
+
+def regret_tables(comparisons: Sequence[Comparison]) -> list[tuple[str, pd.DataFrame]]:
+    """Return the tables of all sources without A/A controls, with their titles, in that order."""
+    tables = [table[~table["control"]] for part in comparisons for table in part.regrets]
+    budgets = {(int(table["budget"].iloc[0]), int(table["context"].iloc[0])) for table in tables}
+    titled = []
+    for table in tables:
+        first = table.iloc[0]
+        detail = f", {first['budget']:,} parameters, {first['context']} tokens"
+        titled.append((f"{first['data']}{detail if len(budgets) > 1 else ''}", table))
+    return sorted(titled, key=lambda pair: pair[0])

@@ -30,10 +30,8 @@ from bench.records.tables import Records
 from bench.stats import Numbers, process_medians, unpaired_changes
 
 MEMORY_METRICS = (PEAK_MEMORY, "memory_allocator_peak_bytes", "state_bytes")
-MACHINE_PEAKS = (
-    "product_flops_per_second",
-    "copy_bytes_per_second",
-)  # that no model's code changes
+# that no model's code changes
+MACHINE_PEAKS = ("product_flops_per_second", "copy_bytes_per_second")
 NAN = float("nan")
 
 
@@ -191,14 +189,13 @@ def _uncompared(
 
 def _newly_failed(old: Records, new: Records) -> Iterator[Change]:
     """Yield a row for each subject that OLD measured and whose measurement fails in NEW."""
-    done = set(old.measures.loc[old.measures["status"] == "done", "subject"])
+    done = old.measures.loc[old.measures["status"] == "done", "subject"]
     latest = new.measures.sort_values("sitting", kind="stable").drop_duplicates(
         "subject", keep="last"
     )
     for row in latest[(latest["status"] == "failed") & latest["subject"].isin(done)].itertuples():
-        yield Change(
-            SPEED, str(row.arch), "status", NAN, NAN, NAN, verdict=FAILED, reason=str(row.reason)
-        )
+        arch, reason = str(row.arch), str(row.reason)
+        yield Change(SPEED, arch, "status", NAN, NAN, NAN, verdict=FAILED, reason=reason)
 
 
 def memory_changes(old: Records, new: Records) -> KindChanges:
@@ -222,8 +219,7 @@ def memory_changes(old: Records, new: Records) -> KindChanges:
 
 
 def _memory_change(label: str, metric: str, old: float, new: float) -> Change:
-    change = new / old - 1 if old else math.inf
-    verdict = IDENTICAL if old == new else ""
+    change, verdict = new / old - 1 if old else math.inf, IDENTICAL if old == new else ""
     return Change(MEMORY, label, metric, old, new, change, verdict=verdict, basis="counted")
 
 

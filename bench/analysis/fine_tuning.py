@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench import stats
 from bench.analysis.task_scores import ARMS, NONE, TaskScores
+from bench.analysis.verdicts import control_pairs
 from bench.records.metrics import describe
 from bench.records.task_tables import TaskTables
 from bench.stats import Groups, Interval, Numbers
@@ -97,24 +98,24 @@ def _build_table(scores: TaskScores, contents: Sequence[dict[str, Any]], recipe:
 
 
 def _row(label: str, scores: TaskScores, baselines: pd.DataFrame) -> dict[str, Any]:
-    first = scores.runs[scores.runs["label"] == label].iloc[0]
-    row: dict[str, Any] = {"label": label, "arch": first["arch"], "encoder": first["encoder"]}
     intervals = {start: scores.interval(label, start) for start in ARMS}
     shown = next(filter(lambda one: one.basis, intervals.values()), NONE)
+    row = _base_columns(label, scores)
     for name, interval in {**intervals, "gain": scores.gain(label)}.items():
-        row |= {name: interval.value, f"{name}_half": (interval.high - interval.low) / 2}
-    row |= _base_columns(label, scores)
+        row |= {name: interval.value, f"{name}_half": interval.half}
+    for name, start in zip(("seeds", "scratch_seeds"), ARMS, strict=True):
+        row[name] = len(scores.seeds(label, start))
     return row | {"no_better_than": list(_not_beaten(shown, baselines, scores.sign))}
 
 
 def _base_columns(label: str, scores: TaskScores) -> dict[str, Any]:
-    """Return the seeds of both arms, and what pre-training cost and reached."""
-    counts = zip(("seeds", "scratch_seeds"), ARMS, strict=True)
-    columns: dict[str, Any] = {name: len(scores.seeds(label, start)) for name, start in counts}
-    base = scores.of(label, "pretrained")["base_bits_per_byte"].astype(float)
+    """Return the names of a row, and what pre-training cost and reached."""
+    first = scores.runs[scores.runs["label"] == label].iloc[0]
+    bits = scores.of(label, "pretrained")["base_bits_per_byte"].astype(float)
+    columns: dict[str, Any] = {"label": label, "base_bits_per_byte": bits.mean()}
     for name in ("pretraining_flops", "finetune_flops"):
         columns[name] = scores.seeds(label, "pretrained", name).mean()
-    return columns | {"base_bits_per_byte": base.mean()}
+    return columns | {name: first[name] for name in ("arch", "encoder")}
 
 
 def _not_beaten(interval: Interval, baselines: pd.DataFrame, sign: float) -> Iterator[str]:
@@ -149,9 +150,7 @@ def _verdicts(scores: TaskScores) -> pd.DataFrame:
     if len(labels) < 2:
         return pd.DataFrame(columns=TASK_VERDICT_COLUMNS)
     offset = 1.0 if scores.sign < 0 else 0.0  # a share of hits is judged by that of misses
-    seeds = [
-        np.asarray(offset + scores.sign * by_label[label], dtype=np.float64) for label in labels
-    ]
+    seeds = [np.asarray(offset + scores.sign * by_label[one], np.float64) for one in labels]
     table = stats.pairwise_tests(*_groups(seeds, labels, scores), aa_pairs=_control_pairs(labels))
     for end in ("first", "second"):
         table[end] = [labels[place] for place in table[end]]
@@ -162,13 +161,9 @@ def _verdicts(scores: TaskScores) -> pd.DataFrame:
 
 
 def _control_pairs(labels: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the places of each row of the A/A control: (the row it repeats, its own)."""
-    originals = [label.removesuffix(CONTROL_SUFFIX) for label in labels]
-    return [
-        (labels.index(original), place)
-        for place, (label, original) in enumerate(zip(labels, originals, strict=True))
-        if label != original and original in labels
-    ]
+    names = pd.Series(labels)
+    variants, controls = names.str.removesuffix(CONTROL_SUFFIX), names.str.endswith(CONTROL_SUFFIX)
+    return control_pairs(pd.DataFrame({"variant": variants, "control": controls}))
 
 
 def _groups(seeds: list[Numbers], labels: list[str], scores: TaskScores) -> Groups:

@@ -12,6 +12,7 @@ TARGET_SHARE = 0.95  # of what random labels gain over chance at the largest siz
 CURVE_COLUMNS = (
     "arch select labels accuracy regret gain gain_error regret_gain regret_gain_error".split()
 )
+METRICS = ("reward_accuracy", "reward_regret")
 NEEDED_COLUMNS = "arch select target needed saved".split()
 
 
@@ -24,24 +25,18 @@ def curve_table(numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(_curve_rows(curves), columns=CURVE_COLUMNS)
 
 
-def _curve_rows(curves: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for key, rows in curves.groupby(["arch", "labels"]):
+def _curve_rows(curves: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    for (arch, labels), rows in curves.groupby(["arch", "labels"]):
         samples = {
             (str(select), str(metric)): np.concatenate(list(own.sort_values("seed")["values"]))
             for (select, metric), own in rows.groupby(["method", "metric"])
         }
+        random = [samples.get(("random", name), np.nan) for name in METRICS]
         for select in dict.fromkeys(rows["method"]):
-            accuracy = samples[select, "reward_accuracy"]
-            regret = samples[select, "reward_regret"]
-            gains = accuracy - samples.get(("random", "reward_accuracy"), np.nan)
-            nats = samples.get(("random", "reward_regret"), np.nan) - regret
-            yield {
-                "arch": key[0], "select": select, "labels": key[1],
-                "accuracy": accuracy.mean(), "regret": regret.mean(),
-                "gain": gains.mean(), "gain_error": gains.std(ddof=1) / len(gains) ** 0.5,
-                "regret_gain": nats.mean(),
-                "regret_gain_error": nats.std(ddof=1) / len(nats) ** 0.5,
-            }  # fmt: skip
+            accuracy, regret = (samples[select, name] for name in METRICS)
+            gains = [accuracy - random[0], random[1] - regret]
+            pairs = [(own.mean(), own.std(ddof=1) / len(own) ** 0.5) for own in gains]
+            yield arch, select, labels, accuracy.mean(), regret.mean(), *pairs[0], *pairs[1]
 
 
 def needed_table(curves: pd.DataFrame) -> pd.DataFrame:
@@ -49,7 +44,7 @@ def needed_table(curves: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(_needed_rows(curves), columns=NEEDED_COLUMNS)
 
 
-def _needed_rows(curves: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _needed_rows(curves: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
     for arch, rows in curves.groupby("arch"):
         random = rows[rows["select"] == "random"].sort_values("labels")
         if not len(random):
@@ -60,11 +55,4 @@ def _needed_rows(curves: pd.DataFrame) -> Iterator[dict[str, Any]]:
             for select, own in rows.sort_values("labels").groupby("select", sort=False)
         }
         for select, count in needed.items():
-            saved = 1 - count / needed["random"]
-            yield {
-                "arch": arch,
-                "select": select,
-                "target": target,
-                "needed": count,
-                "saved": saved,
-            }
+            yield arch, select, target, count, 1 - count / needed["random"]

@@ -86,19 +86,12 @@ def _curve(row: int, runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _heads(row: int, passages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return where each head looks, as a mean over the passages."""
+def _heads(row: int, passages: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """Return where each head looks, as a mean over the passages: rows of HEAD_COLUMNS."""
     places: dict[tuple[int, int], list[Numbers]] = {}
     for passage in passages:
         for head in passage["attention"]:
             weights = np.array(head["weights"], float)
             ends = np.array([weights[-1], weights[-NEAR:].sum(), weights[0]])
             places.setdefault((head["layer"], head["head"]), []).append(ends)
-    return [
-        {"row": row, "layer": layer, "head": head, **_named(np.mean(ends, axis=0))}
-        for (layer, head), ends in places.items()
-    ]
-
-
-def _named(ends: Numbers) -> dict[str, float]:
-    return dict(zip(("last", "near", "first"), map(float, ends), strict=True))
+    return [[row, *head, *map(float, np.mean(ends, axis=0))] for head, ends in places.items()]

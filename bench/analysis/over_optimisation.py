@@ -25,25 +25,16 @@ def over_optimisation(numbers: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(_rows(numbers), columns=COLUMNS)
 
 
-def _rows(numbers: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    looks = few_label_looks(numbers)
-    for key, rows in looks.groupby(["arch", "control", "seed"]):
+def _rows(numbers: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    for key, rows in few_label_looks(numbers).groupby(["arch", "control", "seed"]):
         wide = rows.pivot_table(index="update", columns="metric", values="value").sort_index()
         if "gold_reward" not in wide:
             continue
-        gold, proxy = wide["gold_reward"], wide["proxy_reward"]
-        yield {
-            **dict(zip(("arch", "control", "seed"), key, strict=True)),
-            "labels": int(rows["labels"].iloc[0]),
-            "beta": float(rows["beta"].iloc[0]),
-            "start_gold": gold.iloc[0],
-            "peak_gold": gold.max(),
-            "peak_kl": wide["response_kl"].iloc[int(gold.argmax())],
-            "end_gold": gold.iloc[-1],
-            "end_kl": wide["response_kl"].iloc[-1],
-            "proxy_gain": proxy.iloc[-1] - proxy.iloc[0],
-            "lost": gold.max() - gold.iloc[-1],
-        }
+        gold, proxy, kl = (wide[name] for name in ("gold_reward", "proxy_reward", "response_kl"))
+        about = (*key, int(rows["labels"].iloc[0]), float(rows["beta"].iloc[0]))
+        peak = (gold.iloc[0], gold.max(), kl.iloc[int(gold.argmax())])
+        end = (gold.iloc[-1], kl.iloc[-1], proxy.iloc[-1] - proxy.iloc[0])
+        yield *about, *peak, *end, gold.max() - gold.iloc[-1]
 
 
 def fit_forms(frontier: pd.DataFrame, method: str) -> dict[str, dict[str, FrontierFit]]:

@@ -16,6 +16,10 @@ from bench.stats.paired import paired_tests
 EQUAL_KL = (1.0, 2.0, 4.0)  # nats per response
 REFERENCE_METHOD = "rloo"  # whose last looks, one per beta, are a method's frontier
 FRONTIER_COLUMNS = "arch control seed method beta n kl gold gain proxy win_rate length".split()
+FRONTIER_METRICS = {
+    "kl": "response_kl", "gold": "gold_reward", "proxy": "proxy_reward", "win_rate": "win_rate",
+    "length": "response_length",
+}  # fmt: skip
 AT_KL_COLUMNS = "arch control kl seeds gold gold_low gold_high gain gain_low gain_high".split()
 VERDICT_COLUMNS = (
     "kl measure better other difference half p p_holm seeds claimed control sentence"
@@ -93,14 +97,9 @@ def _frontier_rows(numbers: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the last look of each policy and each best of n, with the gold above the start's."""
     for row in _with_gain(last_looks(main_parts(numbers)), start_gold(numbers)):
         yield {
-            **{key: row[key] for key in ("arch", "control", "seed", "beta", "n")},
+            **{key: row[key] for key in ("arch", "control", "seed", "beta", "n", "gain")},
+            **{key: row.get(metric, np.nan) for key, metric in FRONTIER_METRICS.items()},
             "method": row["method"] or "best_of",
-            "kl": row.get("response_kl", np.nan),
-            "gold": row.get("gold_reward", np.nan),
-            "gain": row["gain"],
-            "proxy": row.get("proxy_reward", np.nan),
-            "win_rate": row.get("win_rate", np.nan),
-            "length": row.get("response_length", np.nan),
         }
 
 

@@ -56,9 +56,8 @@ def protocol_scores(
     scores = _likelihood_scores(records.evaluations.merge(runs, on="run"))
     headline = str(rows["protocol"].iloc[0])
     others = sorted(set(scores["protocol"]) - {headline})
-    has_sample = rows["chunk_bits_per_byte"].notna()
     sampled: dict[int, dict[str, ProtocolScore]] = {}
-    if has_sample.any():
+    if (has_sample := rows["chunk_bits_per_byte"].notna()).any():
         values = _one_sample(values, option_texts(rows, variants, "stretches"), has_sample)
         sampled = {row: _sampled(values[values["row"] == row]) for row in rows.index}
     elif not others:

@@ -20,13 +20,7 @@ from bench.analysis.version_changes import (
 )
 from bench.records.labels import differing_settings, variant_labels
 from bench.records.tables import Records
-from bench.stats import (
-    Numbers,
-    document_variances,
-    effective_n,
-    paired_changes,
-    unpaired_changes,
-)
+from bench.stats import Numbers, document_variances, effective_n, paired_changes, unpaired_changes
 
 SCORES = ("bits_per_byte", "regret", "pseudo_nats_per_token")  # a run has one; lower is better
 EQUAL_COLUMNS = {  # what has to be equal in both folders
@@ -94,12 +88,10 @@ def _lonely_variants(runs: Sequence[pd.DataFrame], labels: dict[str, str]) -> It
     for own, other, name in ((runs[0], runs[1], "OLD"), (runs[1], runs[0], "NEW")):
         lonely = own[~own["variant"].isin(other["variant"])].drop_duplicates("variant")
         for row in lonely.to_dict("records"):
-            same = other.loc[other["arch"] == row["arch"], "config"]
-            settings = differing_settings(row["config"], same.iloc[0]) if len(same) else []
-            reason = f"only in {name}"
-            if settings:
-                reason += f"; the other folder differs in {', '.join(settings[:4])}"
-            yield Uncompared(QUALITY, labels[row["variant"]], reason)
+            same = other.loc[other["arch"] == row["arch"], "config"].head(1)
+            settings = [key for one in same for key in differing_settings(row["config"], one)]
+            more = f"; the other folder differs in {', '.join(settings[:4])}" if settings else ""
+            yield Uncompared(QUALITY, labels[row["variant"]], f"only in {name}{more}")
 
 
 def _pair(label: str, old: pd.DataFrame, new: pd.DataFrame) -> Pair | Uncompared:
@@ -127,10 +119,9 @@ def _by_seed(runs: pd.DataFrame, score: str) -> pd.DataFrame:
 def _order_notes(pairs: Sequence[Pair]) -> Iterator[str]:
     """Yield a note where runs of one seed were trained on the blocks in another order."""
     orders = [[table["order_digest"].reindex(p.shared) for table in (p.old, p.new)] for p in pairs]
-    pairs_with_orders = zip(pairs, orders, strict=True)
-    differing = [pair.label for pair, (old, new) in pairs_with_orders if (old != new).any()]
-    if differing:
-        yield f"The order of training blocks differs between the folders: {join_words(differing)}."
+    differ = [bool((old != new).any()) for old, new in orders]
+    if labels := [pair.label for pair, is_other in zip(pairs, differ, strict=True) if is_other]:
+        yield f"The order of training blocks differs between the folders: {join_words(labels)}."
 
 
 # --- tests ---------------------------------------------------------------------------------------
@@ -169,15 +160,12 @@ def _scores(name: str, pair: Pair) -> Numbers:
 
 def _row(pair: Pair, old: Numbers, new: Numbers, has_documents: bool) -> Change:
     before, after = float(old.mean()), float(new.mean())
-    if pair.shared:
-        basis = f"{plural(len(old), 'seed')}, paired"
-    else:
-        basis = f"{len(old)} and {plural(len(new), 'seed')}"
-    basis += "; documents" if has_documents else ""
-    identical = pair.shared and np.array_equal(old, new)
+    counts = "" if pair.shared else f"{len(old)} and "
+    basis = f"{counts}{plural(len(new), 'seed')}" + (", paired" if pair.shared else "")
     return Change(
         QUALITY, pair.label, pair.score, before, after, after - before,
-        verdict=IDENTICAL if identical else "", basis=basis,
+        verdict=IDENTICAL if pair.shared and np.array_equal(old, new) else "",
+        basis=basis + ("; documents" if has_documents else ""),
     )  # fmt: skip
 
 

@@ -1,9 +1,10 @@
 """Fit a scaling law to each architecture, and compute where one overtakes another."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -123,22 +124,16 @@ def _add_losses(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _build_series(label: str, runs: pd.DataFrame, floor: float | None) -> ScalingSeries:
     names = ["parameters", "tokens_seen", "flops", "loss"]
     groups = runs.astype(dict.fromkeys(names, float)).groupby(["budget", "tokens_seen"])
-    cells = (
-        groups[["parameters", "flops", "loss"]]
-        .mean()
-        .assign(seeds=groups["seed"].nunique(), row_key=groups["row_key"].first())
-        .reset_index()
-    )
+    own = {"seeds": groups["seed"].nunique(), "row_key": groups["row_key"].first()}
+    cells = groups[["parameters", "flops", "loss"]].mean().assign(**own).reset_index()
     family = str(runs["family"].iloc[0])
+    sizes, tokens, flops, losses = (cells[name].to_numpy(dtype=float) for name in names)
     try:
-        sizes, tokens, losses = (
-            cells[name].to_numpy(dtype=float) for name in ("parameters", "tokens_seen", "loss")
-        )
         law = scaling_laws.fit_scaling_law(sizes, tokens, losses, floor)
     except TooFewPoints as why:
         return ScalingSeries(label, cells, None, str(why), family)
-    cost = np.exp(np.log(cells["flops"] / cells["parameters"] / cells["tokens_seen"]).mean())
-    return ScalingSeries(label, cells, law._replace(cost=float(cost)), "", family)
+    cost = float(np.exp(np.log(flops / sizes / tokens).mean()))
+    return ScalingSeries(label, cells, law._replace(cost=cost), "", family)
 
 
 def _law_crossings(one: ScalingSeries, other: ScalingSeries) -> Iterator[LawCrossing]:
@@ -162,8 +157,8 @@ def _law_crossing(
         beyond = [_extrapolation(series, meeting.place) for series in (one, other)]
         meeting = meeting._replace(beyond=max(meeting.beyond, *beyond))
     leader, follower = (one.label, other.label) if ahead else (other.label, one.label)
-    spread, at_bound = max(one.law.spread, other.law.spread), _at_bound(one, other)
-    return LawCrossing(axis, fixed, leader, follower, low, high, spread, meeting, at_bound)
+    spread, bound = max(one.law.spread, other.law.spread), _at_bound(one, other)
+    return LawCrossing(axis, fixed, leader, follower, low, high, spread, meeting, bound)
 
 
 def _at_bound(*series: ScalingSeries) -> tuple[str, ...]:
@@ -183,9 +178,8 @@ def gain_per_doubling(series: ScalingSeries) -> float:
     rows = series.cells[largest].sort_values("tokens_seen")
     if len(rows) < 2:
         return math.nan
-    first, last = rows.iloc[0], rows.iloc[-1]
-    doublings = math.log2(last["tokens_seen"] / first["tokens_seen"])
-    return float(1 - (last["loss"] / first["loss"]) ** (1 / doublings))
+    tokens, losses = (rows[name].iloc[[0, -1]].to_list() for name in ("tokens_seen", "loss"))
+    return float(1 - (losses[1] / losses[0]) ** (1 / math.log2(tokens[1] / tokens[0])))
 
 
 def count_improving_sizes(series: ScalingSeries) -> tuple[int, int]:
@@ -206,3 +200,50 @@ def leaders(study: ScalingStudy) -> pd.DataFrame:
     second = groups.nth(1).set_index(key)[["label", "loss"]]
     table = groups.nth(0).join(second, on=key, rsuffix="_next", how="inner")
     return table.assign(ahead=table["loss_next"] - table["loss"])
+
+
+# --- scaling.csv and laws.csv --------------------------------------------------------------------
+
+
+SCALING_COLUMNS = """
+    data context unit architecture budget tokens parameters training_flops loss seeds law
+    row label control family
+""".split()
+LAW_COLUMNS = """
+    data context unit architecture floor floor_low floor_high floor_known size_term size_exponent
+    size_exponent_low size_exponent_high data_term data_exponent data_exponent_low
+    data_exponent_high at_parameters at_tokens misfit cells reason
+    label control family at_bound
+""".split()
+
+
+def scaling_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
+    """Return scaling.csv: a row per size and amount of data, with the loss of the law."""
+    rows = []
+    for study, series in ((one, series) for one in studies for series in one.series):
+        head = [study.data, study.context, study.unit, series.label]
+        cells: Iterable[Any] = series.cells.itertuples(index=False)
+        for *cell, row_key in cells:
+            tokens, parameters, law = np.array([cell[1]]), cell[2], series.law
+            fitted = law.along(DATA, tokens, parameters)[0, 0] if law else math.nan
+            rows.append([*head, *cell, fitted, row_key, series.label, False, series.family])
+    return pd.DataFrame(rows, columns=SCALING_COLUMNS)
+
+
+def laws_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
+    """Return laws.csv: a row per architecture.
+
+    loss = floor + size_term·(N/at_parameters)^−a + data_term·(D/at_tokens)^−b
+    """
+    rows = []
+    for study, series in ((one, series) for one in studies for series in one.series):
+        head = [study.data, study.context, study.unit, series.label]
+        names = (series.label, False, series.family)
+        if (law := series.law) is None:
+            rows.append([*head, *[None] * 15, len(series.cells), series.reason, *names, ""])
+            continue
+        e, a, b = (law.interval(place) for place in (0, 2, 4))
+        terms = [*e, law.floor_given, law.best[1], *a, law.best[3], *b]
+        bounds = " ".join(law.at_bound)
+        rows.append([*head, *terms, *law.center, law.spread, law.cells, "", *names, bounds])
+    return pd.DataFrame(rows, columns=LAW_COLUMNS)

@@ -63,7 +63,7 @@ def _build_session(name: str, rows: pd.DataFrame, calibration: dict[str, Any]) -
         has_duplicate=bool(duplicate.any()),
         **_architectures(entries),
         options=_first_dict(rows["options"]),
-        facts=_facts(rows, reference),
+        facts=_facts(rows, entries, reference),
         calibration=calibration,
         host_state=host_state,
     )
@@ -78,17 +78,17 @@ def _medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return medians, next((str(one) for one in candidates if one in medians.index), "")
 
 
-def _facts(rows: pd.DataFrame, reference: str) -> dict[str, Any]:
-    of_reference = ~rows["twin"].astype(bool) & rows["subject"].eq(reference)
-    return _first_dict((rows[of_reference] if reference else rows)["facts"])
+def _facts(rows: pd.DataFrame, entries: pd.DataFrame, reference: str) -> dict[str, Any]:
+    of_reference = entries[entries["subject"].eq(reference)]
+    return _first_dict((of_reference if reference else rows)["facts"])
 
 
 def _architectures(entries: pd.DataFrame) -> dict[str, Any]:
     """Return by subject the name of its architecture and its YAML."""
-    columns = {"arches": "arch", "described": "described"}
+    columns = {"arches": "arch", "described": "described"}.items()
     return {
         field: dict(zip(entries["subject"], entries[column], strict=True))
-        for field, column in columns.items()
+        for field, column in columns
     }
 
 
@@ -100,8 +100,8 @@ def _merge_duplicate(samples: Samples, reference: str) -> Samples:
     """Make the reference the geometric mean of its two entries; return both as they were."""
     pairs: Samples = {}
     for point, by_subject in samples.items():
-        if DUPLICATE in by_subject:
-            second, first = by_subject.pop(DUPLICATE), by_subject[reference]
+        if (second := by_subject.pop(DUPLICATE, None)) is not None:
+            first = by_subject[reference]
             mean = np.sqrt(second * first)
             by_subject[reference] = np.where(np.isfinite(mean), mean, first)
             pairs[point] = {DUPLICATE: second, reference: first}
@@ -151,21 +151,18 @@ def _points(rows: pd.DataFrame) -> dict[tuple[str, Point], Ratio]:
     for (subject, *key), column in rows.groupby(["subject", "metric", "axis", "place"])["value"]:
         values = column.to_numpy(dtype=float)
         median = ratio_within_processes(values, (0.0, float("inf")))
-        points[str(subject), _point(key)] = median or _exact_ratio(float(np.median(values)))
+        # else without spread, as the 0 bytes that a constant state grows by
+        value = float(np.median(values))
+        exact = Ratio(value, value, value, value, value, value, 1)
+        points[str(subject), _point(key)] = median or exact
     return points
-
-
-def _exact_ratio(value: float) -> Ratio:
-    """Return a value without spread, as the 0 bytes that a constant state grows by."""
-    return Ratio(value, value, value, value, value, value, 1)
 
 
 def _gaps(rows: pd.DataFrame) -> dict[tuple[str, Point], str]:
     missing = rows[rows["value"].isna() & (rows["metric"] != "")]
-    keys = zip(missing["metric"], missing["axis"], missing["place"], strict=True)
+    columns = [missing[name] for name in ("subject", "metric", "axis", "place", "note")]
     return {
-        (str(subject), _point(key)): str(note)
-        for subject, key, note in zip(missing["subject"], keys, missing["note"], strict=True)
+        (str(subject), _point(key)): str(note) for subject, *key, note in zip(*columns, strict=True)
     }
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
 
 import pandas as pd
 
 from bench.analysis.comparisons import Comparison
 from bench.analysis.crossovers import SpeedPair, speed_pairs
-from bench.analysis.sessions import MeasuredSession
+from bench.analysis.sessions import RATES, TRAIN_RATE, MeasuredSession, Point, scalar_point
 
 NAME_COLUMNS = ["label", "arch", "stale"]
 UNTRAINED = "Measured without a finished run"
@@ -87,3 +89,31 @@ def _names_of_others(sessions: Sequence[MeasuredSession], trained: pd.DataFrame)
     ambiguous = table["arch"].duplicated(keep=False)
     table["label"] = table["arch"].where(~ambiguous, table["arch"] + " " + table["subject"])
     return table.assign(stale=False).set_index("subject")[NAME_COLUMNS]
+
+
+class Depth(NamedTuple):
+    """Rounds of a group's measurement, and half widths of its ratios' intervals as shares."""
+
+    rate_rounds: int
+    length_rounds: int
+    median_half: float | None
+    largest_half: float | None  # of several
+
+
+def measurement_depth(group: SpeedGroup) -> Depth:
+    """Return how many rounds were measured, and how wide the intervals are."""
+    session = group.session
+    points: list[Point] = [
+        (TRAIN_RATE, "length", n) for n in session.places(TRAIN_RATE, "length")[:1]
+    ]
+    halves = [
+        ratio.half / ratio.value
+        for (subject, name), ratio in session.ratios.items()
+        if name in RATES and subject in group.names.index and ratio.rounds > 1
+    ]
+    return Depth(
+        session.rounds(scalar_point(TRAIN_RATE)),
+        max(map(session.rounds, points), default=0),
+        median(halves) if halves else None,
+        max(halves) if len(halves) > 1 else None,
+    )

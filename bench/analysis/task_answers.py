@@ -6,41 +6,36 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.fine_tuning import TaskTable
+from bench.analysis.fine_tuning import CONTROL_SUFFIX, TaskTable
 from bench.analysis.formatting import join_words
 from bench.records.metrics import describe
 
 
 def format_score(metric: str, value: float, half: float = math.nan) -> str:
     """Return a value with half its interval: a share in percent, else in the metric's unit."""
-    spec = describe(metric)
-    scale, digits, unit = (100, 1, "%") if spec.unit == "share" else (1, 3, spec.unit)
-    interval = f" ± {scale * half:.{digits}f}" if math.isfinite(half) else ""
-    return f"{scale * value:.{digits}f}{interval} {unit}"
+    unit = describe(metric).unit
+    return f"{_number(metric, value, half)} {'%' if unit == 'share' else unit}"
 
 
 def format_gain(metric: str, value: float, half: float) -> str:
     """Return a difference with its sign and half its interval, a share in points."""
-    is_share = describe(metric).unit == "share"
-    scale, digits = (100, 1) if is_share else (1, 3)
+    return _number(metric, value, half, "+")
+
+
+def _number(metric: str, value: float, half: float, sign: str = "") -> str:
+    scale, digits = (100, 1) if describe(metric).unit == "share" else (1, 3)
     interval = f" ± {scale * half:.{digits}f}" if math.isfinite(half) else ""
-    return f"{scale * value:+.{digits}f}{interval}"
+    return f"{scale * value:{sign}.{digits}f}{interval}"
 
 
 def task_answers(table: TaskTable) -> Iterator[str]:
     """Yield a sentence for each question that the rows of a task can answer."""
     rows = table.rows[table.rows["pretrained"].notna()]
-    rows = rows[~rows["label"].str.endswith(" (again)")]
+    rows = rows[~rows["label"].str.endswith(CONTROL_SUFFIX)]
     if rows.empty:
         return
-    yield _best(table, rows)
-    if beaten := _not_beaten(table, rows):
-        yield beaten
-    gains = rows[rows["gain"].notna()]
-    if len(gains):
-        yield _gains(table, gains)
-    if sentence := _encoder_or_decoder(table, rows):
-        yield sentence
+    sentences = (_best, _not_beaten, _gains, _encoder_or_decoder)
+    yield from filter(None, (sentence(table, rows) for sentence in sentences))
     if (table.verdicts["basis"] == "documents").any():
         yield "Over test examples only: seeds were not sampled, another seed may differ by more."
     if not table.equal_order:
@@ -52,12 +47,8 @@ def _best(table: TaskTable, rows: pd.DataFrame) -> str:
     score = format_score(table.metric, best.pretrained, best.pretrained_half)
     sentence = f"Best at {table.title}: {best.label}, {describe(table.metric).title} {score}"
     others = [str(label) for label in rows["label"] if label != best.label]
-    verdicts = [_pair(table, best.label, other) for other in others]
-    level = [
-        other
-        for other, pair in zip(others, verdicts, strict=True)
-        if pair is not None and pair.kind != "better"
-    ]
+    pairs = {other: _pair(table, best.label, other) for other in others}
+    level = [other for other, pair in pairs.items() if pair is not None and pair.kind != "better"]
     if not others:
         return f"{sentence}, with nothing to compare it with."
     if level:
@@ -67,10 +58,8 @@ def _best(table: TaskTable, rows: pd.DataFrame) -> str:
 
 def _pair(table: TaskTable, one: str, other: str) -> Any:
     """Return the verdict on two rows; None where there is none."""
-    for pair in table.verdicts.itertuples():
-        if {pair.first, pair.second} == {one, other}:
-            return pair
-    return None
+    pairs = table.verdicts.itertuples()
+    return next((pair for pair in pairs if {pair.first, pair.second} == {one, other}), None)
 
 
 def _not_beaten(table: TaskTable, rows: pd.DataFrame) -> str:
@@ -91,16 +80,14 @@ def _not_beaten(table: TaskTable, rows: pd.DataFrame) -> str:
 
 def _gains(table: TaskTable, rows: pd.DataFrame) -> str:
     unit = "points" if describe(table.metric).unit == "share" else describe(table.metric).unit
-    lines: Any = rows.sort_values("gain", ascending=False).itertuples()
+    lines: Any = rows.dropna(subset="gain").sort_values("gain", ascending=False).itertuples()
     gains = [f"{row.label} {format_gain(table.metric, row.gain, row.gain_half)}" for row in lines]
-    return f"Gain of pre-training over the same steps from scratch, in {unit}: {', '.join(gains)}."
+    opening = f"Gain of pre-training over the same steps from scratch, in {unit}"
+    return f"{opening}: {', '.join(gains)}." if gains else ""
 
 
 def _encoder_or_decoder(table: TaskTable, rows: pd.DataFrame) -> str:
     """Return the verdict on the best encoder and the best causal model."""
-    labelled = rows[rows["encoder"].notna()]
-    best = labelled.drop_duplicates("encoder").set_index("encoder")["label"]
-    if len(best) < 2:
-        return ""
-    pair = _pair(table, str(best[True]), str(best[False]))
+    best = rows.dropna(subset="encoder").drop_duplicates("encoder").set_index("encoder")["label"]
+    pair = _pair(table, str(best[True]), str(best[False])) if len(best) > 1 else None
     return f"Encoder or decoder: {pair.sentence}." if pair is not None else ""

@@ -18,14 +18,9 @@ from bench.config.errors import UserError
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 
 BITS, NATS = "bits per byte", "nats per token"
-TARGET_COLUMNS = [
-    "target",
-    "target_unit",
-    "target_reached",
-    "tokens_to_target",
-    "flops_to_target",
-    "seconds_to_target",
-]
+TARGET_COLUMNS = (
+    "target target_unit target_reached tokens_to_target flops_to_target seconds_to_target"
+).split()
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,7 @@ from numpy.typing import NDArray
 
 from bench import stats
 from bench.analysis.aggregate import VariantTables
-from bench.analysis.formatting import (
-    format_fixed,
-    format_number,
-    format_p,
-    join_words,
-    plural,
-)
+from bench.analysis.formatting import format_fixed, format_number, format_p, join_words, plural
 from bench.stats import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES, Groups
 
 MIN_EFFECTIVE_DOCUMENTS = 10.0  # an interval over fewer documents of equal size is a rough guess
@@ -53,7 +47,8 @@ def build_verdicts(table: pd.DataFrame, variants: VariantTables) -> Verdicts:
 
     A row of the A/A control is tested against its own architecture only.
     """
-    return compare_groups(table, _build_groups(table.index, variants))
+    groups = build_groups(table.index, variants, "bits_per_byte", variants.documents)
+    return compare_groups(table, groups)
 
 
 def seed_verdicts(table: pd.DataFrame, scores: Any) -> Verdicts:
@@ -64,7 +59,7 @@ def seed_verdicts(table: pd.DataFrame, scores: Any) -> Verdicts:
 
 def compare_groups(table: pd.DataFrame, groups: Groups) -> Verdicts:
     """Return the verdicts on the rows of a table, whose scores `groups` holds in the same order."""
-    controls = _control_pairs(table)
+    controls = control_pairs(table)
     pairs = stats.pairwise_tests(*groups, aa_pairs=controls)
     for end, name in (("first", ""), ("second", "other_")):
         rows = table.iloc[pairs[end]]
@@ -76,13 +71,14 @@ def compare_groups(table: pd.DataFrame, groups: Groups) -> Verdicts:
     return Verdicts(pairs, tuple(_verdict_notes(pairs, groups, labels, repeated)))
 
 
-def _build_groups(rows: "pd.Index[Any]", variants: VariantTables) -> Groups:
+def build_groups(
+    rows: "pd.Index[Any]", variants: VariantTables, score: str, documents: pd.DataFrame
+) -> Groups:
     """Return the seeds of each row, and its nats on the documents that all rows were scored on."""
     runs = variants.runs[(variants.runs["status"] == "done") & variants.runs["row"].isin(rows)]
-    scores = dict(iter(runs.dropna(subset="bits_per_byte").groupby("row")["bits_per_byte"]))
-    empty = np.empty(0)
-    seeds = [scores[row].to_numpy(dtype=float) if row in scores else empty for row in rows]
-    documents = variants.documents[variants.documents.index.get_level_values("row").isin(rows)]
+    scores = dict(iter(runs.dropna(subset=score).groupby("row")[score]))
+    seeds = [np.asarray(scores.get(row, ()), dtype=float) for row in rows]
+    documents = documents[documents.index.isin(rows, level="row")]
     if documents.empty:
         return Groups(seeds, np.empty((len(rows), 0)), np.empty(0))
     sizes = documents["bytes"].groupby(level="document").agg(["min", "max"])
@@ -92,14 +88,14 @@ def _build_groups(rows: "pd.Index[Any]", variants: VariantTables) -> Groups:
     return Groups(seeds, nats, sizes["max"].to_numpy(dtype=float))
 
 
-def _control_pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
+def control_pairs(table: pd.DataFrame) -> list[tuple[int, int]]:
     """Return the places of each row of the A/A control: (the row it repeats, its own)."""
-    rows = list(enumerate(table.itertuples()))
-    originals = {row.variant: place for place, row in rows if not row.control}
+    rows = list(enumerate(zip(table["variant"], table["control"], strict=True)))
+    originals = {variant: place for place, (variant, control) in rows if not control}
     return [
-        (originals[row.variant], place)
-        for place, row in rows
-        if row.control and row.variant in originals
+        (originals[variant], place)
+        for place, (variant, control) in rows
+        if control and variant in originals
     ]
 
 
@@ -134,8 +130,7 @@ def power_text(pair: Any) -> str:
 
 def wins_text(pair: Any) -> str:
     """Return how often a seed of the better row beats one of the other, beside the p value."""
-    share = f"share of seed pairs won {pair.wins:.2f}"
-    return f"{share}, Holm’s p {format_p(pair.adjusted)}"
+    return f"share of seed pairs won {pair.wins:.2f}, Holm’s p {format_p(pair.adjusted)}"
 
 
 def verdict_sentence(pair: Any) -> str:

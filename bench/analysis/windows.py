@@ -1,16 +1,15 @@
-"""A true likelihood of the same sampled windows, encoders and causal models in one ranking."""
+"""Scores of encoders and causal models on the same samples: windows, and hidden tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from bench.analysis.aggregate import VariantTables, document_variance_table
 from bench.analysis.comparisons import Comparison
-from bench.analysis.verdicts import Verdicts, compare_groups
-from bench.stats.intervals import mean_interval
-from bench.stats.pairwise import Groups
+from bench.analysis.protocols import option_texts
+from bench.analysis.verdicts import Verdicts, build_groups, compare_groups
+from bench.stats import mean_interval
 
 SCORE = "left_to_right_bits_per_byte"
 
@@ -44,7 +43,7 @@ def _split(
 
 
 def _rank(rows: pd.DataFrame, windows: pd.DataFrame, variants: VariantTables) -> WindowScores:
-    groups = _groups(rows, windows, variants)
+    groups = build_groups(rows.index, variants, SCORE, windows)
     spread = document_variance_table(windows).reindex(rows.index)
     spans = [
         mean_interval(seeds, float(variance), int(count) if count == count else 0)
@@ -57,13 +56,34 @@ def _rank(rows: pd.DataFrame, windows: pd.DataFrame, variants: VariantTables) ->
     return WindowScores(scored, compare_groups(rows, groups), count)
 
 
-def _groups(rows: pd.DataFrame, windows: pd.DataFrame, variants: VariantTables) -> Groups:
-    runs = variants.runs[variants.runs["status"] == "done"]
-    seeds = [
-        runs.loc[runs["row"] == row, SCORE].dropna().to_numpy(dtype=float) for row in rows.index
+ERRORS = ["filling_nats_standard_error", "filling_accuracy_standard_error"]
+
+
+def infilling_scores(part: Comparison, variants: VariantTables) -> list[pd.DataFrame]:
+    """Return the rows of each text that an encoder filled in, the best first.
+
+    `nats_error` and `accuracy_error` are standard errors over the hidden tokens of all seeds,
+    `tokens` their number, `seeds_differ` whether rows have other seeds and so other tokens.
+    """
+    rows = part.rows[part.rows["filling_nats"].notna()]
+    key = [rows["data_digest"], rows["part"], option_texts(rows, variants, "fillings")]
+    return [
+        _with_errors(group.sort_values("filling_nats"), variants)
+        for _, group in rows.groupby(key, sort=False)
+        if group["pseudo_perplexity"].notna().any()
     ]
-    if windows.empty:
-        return Groups(seeds, np.empty((len(rows), 0)), np.empty(0))
-    nats = windows["nats"].unstack("document").reindex(rows.index).to_numpy(dtype=float)
-    sizes = windows["bytes"].groupby(level="document").first().to_numpy(dtype=float)
-    return Groups(seeds, nats, sizes)
+
+
+def _with_errors(rows: pd.DataFrame, variants: VariantTables) -> pd.DataFrame:
+    done = variants.runs["status"].eq("done") & variants.runs["row"].isin(rows.index)
+    runs = variants.runs[done]
+    numbers = runs.reindex(columns=[*ERRORS, "filling_tokens"]).astype(float)
+    squares = numbers[ERRORS].pow(2).groupby(runs["row"])
+    errors = squares.sum().pow(0.5).div(squares.size(), axis=0)  # every seed has other tokens
+    seeds = {tuple(sorted(column)) for _, column in runs.groupby("row")["seed"]}
+    return rows.assign(
+        nats_error=errors[ERRORS[0]],
+        accuracy_error=errors[ERRORS[1]],
+        tokens=numbers["filling_tokens"].groupby(runs["row"]).sum(),
+        seeds_differ=len(seeds) > 1,
+    )

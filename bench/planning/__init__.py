@@ -20,20 +20,7 @@ from bench.planning.search import (
 from bench.planning.search_space import draw_trials, trial_run
 
 __all__ = [
-    "Conclusion",
-    "TrainingRate",
-    "apply_plan",
-    "apply_search",
-    "conclude_searches",
-    "draw_trials",
-    "has_open_searches",
-    "measured_rates",
-    "plan",
-    "plan_path",
-    "plan_runs",
-    "require_plan",
-    "require_search",
-    "search_path",
-    "search_trials",
-    "trial_run",
-]
+    "Conclusion", "TrainingRate", "apply_plan", "apply_search", "conclude_searches", "draw_trials",
+    "has_open_searches", "measured_rates", "plan", "plan_path", "plan_runs", "require_plan",
+    "require_search", "search_path", "search_trials", "trial_run",
+]  # fmt: skip

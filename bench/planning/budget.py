@@ -1,6 +1,6 @@
 """Plan the steps of each run from an equal budget of FLOPs or seconds; store the plans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,7 +75,7 @@ def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
         for path, run in planned.items()
         if not apply_plan(run).train.planned or _has_other_vocabulary(path, run)
     }
-    rates = _rates_for(list(unplanned.values()))
+    rates = _rates_for(unplanned.values())
     plans = {path: _make_plan(run, rates) for path, run in unplanned.items()}
     new = {path: plan for path, plan in plans.items() if plan is not None}
     for path, plan in new.items() if keep else ():
@@ -87,11 +87,9 @@ def plan_runs(runs: Sequence[Run], keep: bool = True) -> list[Run]:
     ]
 
 
-def _rates_for(runs: Sequence[Run]) -> dict[str, TrainingRate]:
-    """Return the measured rates of the runs' suite where any of them needs one."""
-    if not any(run.train.match == "seconds" for run in runs):
-        return {}
-    return measured_rates(Path(runs[0].results) / runs[0].suite)
+def _rates_for(runs: Iterable[Run]) -> dict[str, TrainingRate]:
+    suites = [Path(run.results) / run.suite for run in runs if run.train.match == "seconds"]
+    return measured_rates(suites[0]) if suites else {}
 
 
 def _has_other_vocabulary(path: Path, run: Run) -> bool:

@@ -51,10 +51,7 @@ def search_trials(runs: Sequence[Run], repeat: int = 0) -> list[tuple[Run, list[
     `repeat=1` returns the second runs of its finalists, once all of its trials are scored.
     """
     return [
-        (run, [numbered_trial(run, trial, repeat) for trial in _trials(run, repeat)])
+        (run, [numbered_trial(run, trial, repeat) for trial in trials])
         for run in reversed([*distinct_searches(runs)])
+        for trials in [finalists(run) if repeat else range(run.tune.trials)]
     ]
-
-
-def _trials(run: Run, repeat: int) -> Sequence[int]:
-    return finalists(run) if repeat else range(run.tune.trials)

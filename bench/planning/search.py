@@ -11,13 +11,7 @@ from bench.config.errors import UserError
 from bench.config.identity import digest, weights_key
 from bench.config.schema import Run
 from bench.planning.search_results import best_trial, range_edge, summary_line
-from bench.planning.search_space import (
-    TUNE_FOLDER,
-    axes,
-    trial_run,
-    value_of,
-    with_values,
-)
+from bench.planning.search_space import TUNE_FOLDER, axes, trial_run, value_of, with_values
 from bench.records import store
 from bench.records.loading import load_record
 from bench.records.schema import FINISHED

@@ -46,8 +46,7 @@ def axes(run: Run) -> dict[str, Any]:
 
 
 def _searchable(run: Run) -> set[str]:
-    """Return the names that a search may vary."""
-    optimizer = {OPTIMIZER + f.name for f in fields(OptimizerConfig)}
+    optimizer = {OPTIMIZER + one.name for one in fields(OptimizerConfig)}
     return optimizer | {LEARNING_RATE} | set(constructor_options(run.arch))
 
 
@@ -97,12 +96,9 @@ def _rounded(value: Any) -> Any:
 
 def with_values(run: Run, values: Mapping[str, Any]) -> Run:
     """Return the run with the values of a trial."""
-    optimizer, arch = {}, {}
-    for axis, value in values.items():
-        if axis.startswith(OPTIMIZER):
-            optimizer[axis.removeprefix(OPTIMIZER)] = value
-        elif axis != LEARNING_RATE:
-            arch[axis] = value
+    others = {axis: value for axis, value in values.items() if axis != LEARNING_RATE}
+    arch = {axis: others[axis] for axis in others if not axis.startswith(OPTIMIZER)}
+    optimizer = {axis.removeprefix(OPTIMIZER): others[axis] for axis in others if axis not in arch}
     return replace(
         run,
         train=replace(run.train, learning_rate=float(values[LEARNING_RATE])),

@@ -18,24 +18,8 @@ from bench.records.store import (
 )
 
 __all__ = [
-    "Metric",
-    "RunRecord",
-    "attempt_folders",
-    "create_record",
-    "describe",
-    "in_section",
-    "load_measurement",
-    "load_record",
-    "metric",
-    "metric_rows",
-    "read_json",
-    "read_result",
-    "record_rows",
-    "register",
-    "run_status",
-    "select_folder",
-    "source_digest",
-    "training_source",
-    "write_json",
-    "write_result",
-]
+    "Metric", "RunRecord", "attempt_folders", "create_record", "describe", "in_section",
+    "load_measurement", "load_record", "metric", "metric_rows", "read_json", "read_result",
+    "record_rows", "register", "run_status", "select_folder", "source_digest", "training_source",
+    "write_json", "write_result",
+]  # fmt: skip

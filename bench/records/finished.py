@@ -36,9 +36,7 @@ def finished_runs(folder: Path) -> list[Path]:
     Raises UserError if there is none.
     """
     is_run = (folder / "config.yaml").exists()
-    runs = (
-        [folder] if is_run else [path.parent for path in sorted(folder.glob("runs/*/config.yaml"))]
-    )
+    runs = [folder] if is_run else [one.parent for one in sorted(folder.glob("runs/*/config.yaml"))]
     finished = [run for run in runs if store.run_status(run) == "done"]
     if not finished:
         state = f"is {store.run_status(folder)}" if is_run else "holds no finished run"

@@ -8,19 +8,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from bench.records.schema import (
-    CONFIG,
-    NUMBER,
-    PROVENANCE,
-    SUBJECT,
-    first_mismatch,
-)
-from bench.records.validation import (
-    all_of_types,
-    data_digest_error,
-    headline_error,
-    result_error,
-)
+from bench.records.schema import CONFIG, NUMBER, PROVENANCE, SUBJECT, first_mismatch
+from bench.records.validation import all_of_types, data_digest_error, headline_error, result_error
 from bench.system.files import read_text
 
 UNREADABLE = "unreadable"  # the status where result.json exists and cannot count

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config.identity import digest
-from bench.config.schema import ControlConfig, is_control
-from bench.records.run_tables import UNFINISHED
+from bench.records.run_tables import run_row
 from bench.records.selection import StoredRun, excluded_row, select_runs
 
 STAGE_COLUMNS = (
@@ -46,8 +45,7 @@ def read_preferences(root: Path) -> PreferenceTables:
         parts += [keys | _part_keys(part) | _outcome(part) for part in listed]
         numbers += list(_number_rows(run, keys, listed))
         if stage["status"] not in ("done", "skipped"):
-            reason = stage["reason"] or UNFINISHED
-            excluded.append(excluded_row(run, stage["status"], reason))
+            excluded.append(excluded_row(run, stage["status"], stage["reason"]))
     return PreferenceTables(
         pd.DataFrame(stages, columns=STAGE_COLUMNS),
         pd.DataFrame(parts, columns=[*KEYS, *PART_COLUMNS, "status", "reason"]),
@@ -89,24 +87,12 @@ def _part_texts(path: Path) -> pd.DataFrame:
 
 
 def _stage_row(run: StoredRun) -> dict[str, Any]:
-    config, record = run.record.config, run.record
-    control = ControlConfig(**(config.get("control") or {}))
-    preference, arch = config.get("preference") or {}, config["names"]["arch"]
-    result = record.result
-    return {
-        "run": run.folder.name,
-        "folder": str(run.folder),
-        "arch": arch,
-        "data": config["names"]["data"],
-        "seed": config["seed"],
-        "control": is_control(control, arch, config["seed"]),
-        "variant": record.provenance.get("variant") or "",
-        "group": _group(run),
-        "status": record.status,
-        "reason": result.get("reason") or record.reason,
-        "labels_from": preference.get("path") or "annotator",
-        "gold": "" if preference.get("path") else preference.get("gold", ""),
-    }
+    preference = run.record.config.get("preference") or {}
+    labels = preference.get("path")
+    gold = "" if labels else preference.get("gold", "")
+    return run_row(run) | {
+        "group": _group(run), "labels_from": labels or "annotator", "gold": gold
+    }  # fmt: skip
 
 
 def _group(run: StoredRun) -> str:
@@ -123,7 +109,7 @@ def _part_keys(part: dict[str, Any]) -> dict[str, Any]:
 
 
 def _outcome(part: dict[str, Any]) -> dict[str, Any]:
-    return {"status": part.get("status") or "", "reason": part.get("reason") or ""}
+    return {key: part.get(key) or "" for key in ("status", "reason")}
 
 
 def _number_rows(

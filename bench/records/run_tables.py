@@ -42,14 +42,18 @@ def read_run(run: StoredRun) -> RunTables:
     """Read the tables of a run. A damaged file other than its result is left out alone."""
     folder, record = run.folder, run.record
     damage = [record.damage] if record.damage else []
-    row = _run_row(run)
+    row = run_row(run)
     row["text"] = _read_text(folder / "text.txt", damage)
     row["environment"] = _read_environment(folder / "environment.json", damage)
     keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
+    curve, damaged = read_curve_lines(folder / "curve.jsonl")
+    if damaged and record.status == "done":  # resuming an unfinished one repairs its last line
+        lines = "line is" if damaged == 1 else "lines are"
+        damage.append(f"{damaged} {lines} left out of curve.jsonl (no logged step)")
     return RunTables(
         row,
         list(metric_entries(record.result.get("metrics", ()), {"run": folder.name})),
-        [{**keys, **line} for line in _read_curve(run, damage)],
+        [{**keys, **line} for line in curve],
         _read_nats(folder / "documents.parquet", DOCUMENT_COLUMNS, damage),
         _read_nats(folder / "windows.parquet", WINDOW_COLUMNS, damage),
         list(_evaluation_entries(folder, damage)),
@@ -58,11 +62,8 @@ def read_run(run: StoredRun) -> RunTables:
     )
 
 
-def _unfinished_reason(record: RunRecord) -> str:
-    return UNFINISHED if record.status == "unfinished" else ""
-
-
-def _run_row(run: StoredRun) -> dict[str, Any]:
+def run_row(run: StoredRun) -> dict[str, Any]:
+    """Return what a record says of its run, by RUN_COLUMNS."""
     record = run.record
     config, provenance, result = record.config, record.provenance, record.result
     names, facts = config["names"], result.get("facts") or {}
@@ -79,7 +80,7 @@ def _run_row(run: StoredRun) -> dict[str, Any]:
         "facts": facts,
         "control": _is_control(config),
         "status": record.status,
-        "reason": result.get("reason") or record.reason or _unfinished_reason(record),
+        "reason": _reason(record),
         "provenance": provenance,
         "config": config,
         **_texts(names, ("arch", "data", "size")),
@@ -89,23 +90,19 @@ def _run_row(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _texts(tree: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
-    return {key: tree.get(key) or "" for key in keys}
-
-
-def _read_curve(run: StoredRun, damage: list[str]) -> list[dict[str, Any]]:
-    rows, damaged = read_curve_lines(run.folder / "curve.jsonl")
-    if damaged and run.record.status == "done":  # resuming an unfinished one repairs its last line
-        lines = "line is" if damaged == 1 else "lines are"
-        damage.append(f"{damaged} {lines} left out of curve.jsonl (no logged step)")
-    return rows
+def _reason(record: RunRecord) -> str:
+    unfinished = UNFINISHED if record.status == "unfinished" else ""
+    return record.result.get("reason") or record.reason or unfinished
 
 
 def _is_control(config: Mapping[str, Any]) -> bool:
-    """Return whether a run belongs to the A/A control of its suite."""
     control = config.get("control") or {}
     options = ControlConfig(control.get("arch") or "", control.get("seeds") or [])
     return is_control(options, config["names"]["arch"], config["seed"])
+
+
+def _texts(tree: Mapping[str, Any], keys: Iterable[str]) -> dict[str, str]:
+    return {key: tree.get(key) or "" for key in keys}
 
 
 def metric_entries(
@@ -156,12 +153,8 @@ def _read_nats(path: Path, columns: Sequence[str], damage: list[str]) -> list[py
 
     They stay in arrow's format until those of all runs are joined: ten times as fast.
     """
-    schema = pyarrow.schema(
-        [
-            (name, pyarrow.float64() if name in ("nats", "bytes") else pyarrow.int64())
-            for name in columns
-        ]
-    )
+    kinds = {"nats": pyarrow.float64(), "bytes": pyarrow.float64()}
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.int64())) for name in columns])
     try:
         with parquet.ParquetFile(path) as file:
             table = file.read(use_threads=False).select(columns).cast(schema)

@@ -11,15 +11,14 @@ def mean_scores(trials: Sequence[Mapping[str, Any]]) -> list[float]:
     Where finalists ran with a second seed, the other trials are out of the choice: infinite too.
     """
     has_finalists = any(trial.get("repeats") for trial in trials)
-    return [
-        math.inf if has_finalists and not trial.get("repeats") else _mean_score(trial)
-        for trial in trials
-    ]
+    scores = [first_scores([trial, *(trial.get("repeats") or ())]) for trial in trials]
+    return [math.inf if has_finalists and len(own) == 1 else sum(own) / len(own) for own in scores]
 
 
 def first_scores(trials: Sequence[Mapping[str, Any]]) -> list[float]:
     """Return each trial's score with the search's first seed, infinite where it diverged."""
-    return [_finite(trial) for trial in trials]
+    scores = [math.nan if trial["score"] is None else float(trial["score"]) for trial in trials]
+    return [math.inf if math.isnan(score) else score for score in scores]
 
 
 def uniform_score(
@@ -42,13 +41,3 @@ def uniform_score(
         oracle = scores.get("oracle_nats_per_token")
         return None if oracle is None else nats - oracle
     return {"nats_per_token": nats, "pseudo_perplexity": float(size)}.get(metric)
-
-
-def _mean_score(trial: Mapping[str, Any]) -> float:
-    scores = [_finite(one) for one in (trial, *(trial.get("repeats") or ()))]
-    return sum(scores) / len(scores)
-
-
-def _finite(trial: Mapping[str, Any]) -> float:
-    score = trial["score"]
-    return math.inf if score is None or math.isnan(score) else float(score)

@@ -131,8 +131,7 @@ def _this_process() -> dict[str, Any]:
 
 
 def _previous_attempt(folder: Path, run: Run, attempt: int) -> Path:
-    before = f"{run_name(run)}-a{attempt - 1}" if attempt > 2 else run_name(run)
-    return folder.parent / before
+    return folder.parent / (run_name(run) + (f"-a{attempt - 1}" if attempt > 2 else ""))
 
 
 def _inherit_training_state(failed: Path, folder: Path) -> None:

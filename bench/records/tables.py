@@ -85,9 +85,9 @@ def read_records(root: Path) -> Records:
     tables = list(map(read_run, selected))
     excluded += _damaged_rows(selected, tables)
     runs = _run_table(tables)
-    shared, damaged = _read_shared(root)
-    later, not_counted = _read_later(root)
-    excluded += damaged + not_counted
+    baselines, searches, checks = _read_shared(root, excluded)
+    preferences, tasks = read_preferences(root), read_tasks(root)
+    excluded += preferences.excluded + tasks.excluded
     return Records(
         runs=runs,
         excluded=pd.DataFrame(excluded, columns=EXCLUDED_COLUMNS),
@@ -99,16 +99,12 @@ def read_records(root: Path) -> Records:
         saliency=pd.DataFrame(_chain(tables, "saliency"), columns=list(SALIENCY_COLUMNS)),
         measures=_sample_table(list(_measurement_entries(root)), MEASURE_COLUMNS),
         calibrations=_read_calibrations(root),
-        **shared,
-        **later,
+        checks=contract_results.results_by_architecture(checks),
+        baselines=baselines,
+        searches=searches,
+        preferences=preferences,
+        tasks=tasks,
     )
-
-
-def _read_later(root: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Return the tables of what starts from runs, and rows about what does not count of it."""
-    preferences, tasks = read_preferences(root), read_tasks(root)
-    excluded = preferences.excluded + tasks.excluded
-    return {"preferences": preferences, "tasks": tasks}, excluded
 
 
 def _damaged_rows(
@@ -145,10 +141,9 @@ def _are_stale(runs: pd.DataFrame) -> list[bool]:
     targets = [str(config["arch"].get("_target_", "")) for config in runs["config"]]
     today = source_digests(TRAINING, targets)
     sources = [(one.get("digests") or {}).get("source") for one in runs["provenance"]]
-    rows = zip(runs["status"], sources, targets, strict=True)
     return [
         bool(status == "done" and source and source != today[target])
-        for status, source, target in rows
+        for status, source, target in zip(runs["status"], sources, targets, strict=True)
     ]
 
 
@@ -187,21 +182,21 @@ def _measurement_entries(root: Path) -> Iterator[dict[str, Any]]:
         yield from numbers or [keys | {"metric": "", "at": {}, "axis": "", "place": 0.0}]
 
 
-def _read_shared(root: Path) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Return the fields of `Records` that are of no single run, and rows about damaged files."""
-    baselines, no_baselines = _valid_files(root, "references/*.json", baselines_error)
-    searches, no_searches = _valid_files(root, "tune/searches/*.json", search_error)
-    contents, no_checks = _valid_files(root, "checks/*.json", checks_error)
-    checks = contract_results.results_by_architecture(contents)
-    fields = {"baselines": baselines, "searches": searches, "checks": checks}
-    return fields, [*no_baselines, *no_searches, *no_checks]
+def _read_shared(root: Path, excluded: list[dict[str, str]]) -> list[list[dict[str, Any]]]:
+    """Return what is of no single run: baselines, searches and results of the contract."""
+    checks = {
+        "references/*.json": baselines_error,
+        "tune/searches/*.json": search_error,
+        "checks/*.json": checks_error,
+    }
+    return [_valid_files(root, pattern, check, excluded) for pattern, check in checks.items()]
 
 
 def _valid_files(
-    root: Path, pattern: str, check: Callable[[Any], str]
-) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
-    """Return the content of the valid files of a kind, and rows about the others."""
-    valid, excluded = [], []
+    root: Path, pattern: str, check: Callable[[Any], str], excluded: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the content of the valid files of a kind; add rows about the others."""
+    valid = []
     for path in sorted(root.glob(pattern)):
         content = read_json(path)
         if error := check(content):
@@ -209,14 +204,12 @@ def _valid_files(
             excluded.append(row | {"rerun": ""})
         else:
             valid.append(content)
-    return valid, excluded
+    return valid
 
 
 def _read_calibrations(root: Path) -> dict[str, dict[str, Any]]:
-    contents = {
-        path.parent.name: read_json(path) for path in sorted(root.glob("measure/*/doctor.json"))
-    }
+    contents = {path.parent.name: read_json(path) for path in root.glob("measure/*/doctor.json")}
     return {
         session: UNKNOWN_CALIBRATION if calibration_error(content) else content
-        for session, content in contents.items()
+        for session, content in sorted(contents.items())
     }

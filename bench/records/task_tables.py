@@ -9,10 +9,9 @@ import pandas as pd
 
 from bench.config.errors import UserError
 from bench.config.identity import digest
-from bench.config.schema import ControlConfig, is_control
 from bench.records.finished import open_finished
 from bench.records.loading import load_record, read_json
-from bench.records.run_tables import UNFINISHED
+from bench.records.run_tables import run_row
 from bench.records.selection import StoredRun, excluded_row, select_runs
 
 TASK_COLUMNS = (
@@ -42,17 +41,19 @@ class TaskTables:
 def read_tasks(root: Path) -> TaskTables:
     """Read the records below results/<suite>/tasks; those of replaced bases do not count."""
     selected, excluded = select_runs(root, "tasks")
-    rows, numbers, examples = [], list[dict[str, Any]](), []
+    rows, numbers = list[dict[str, Any]](), list[dict[str, Any]]()
+    examples = list[pd.DataFrame]()
     for run in selected:
         row = _task_row(run)
         if row["status"] == "done" and (reason := _replaced_base(run)):
             excluded.append(excluded_row(run, "stale", reason))
             continue
         if row["status"] not in ("done", "skipped"):
-            excluded.append(excluded_row(run, row["status"], row["reason"] or UNFINISHED))
+            excluded.append(excluded_row(run, row["status"], row["reason"]))
         rows.append(row)
-        numbers += _number_rows(run, row)
-        examples += _examples(run)
+        if row["status"] == "done":
+            numbers += _number_rows(run, row)
+            examples += _examples(run)
     return TaskTables(
         pd.DataFrame(rows, columns=TASK_COLUMNS),
         pd.DataFrame(numbers, columns=TASK_NUMBER_COLUMNS),
@@ -66,23 +67,14 @@ def read_tasks(root: Path) -> TaskTables:
 
 def _task_row(run: StoredRun) -> dict[str, Any]:
     config, record = run.record.config, run.record
-    task, arch, result = config["task"], config["names"]["arch"], record.result
-    control = ControlConfig(**(config.get("control") or {}))
-    digests = record.provenance.get("digests") or {}
+    task, recipe, facts = config["task"], _recipe(config), record.result.get("facts") or {}
     return {
-        "run": run.folder.name,
-        "folder": str(run.folder),
-        "arch": arch,
+        **run_row(run),
         "task": config["names"]["task"],
         **{key: task[key] for key in ("kind", "start", "examples")},
-        "seed": config["seed"],
-        "control": is_control(control, arch, config["seed"]),
-        "recipe": _recipe(config),
-        "group": digest([_recipe(config), digests.get("data")]),
-        "status": record.status,
-        "reason": result.get("reason") or record.reason,
-        **{f"{name}_digest": digests.get(name) or "" for name in ("data", "order")},
-        "trained_on": ((result.get("facts") or {}).get("examples") or {}).get("train") or 0,
+        "recipe": recipe,
+        "group": digest([recipe, (record.provenance.get("digests") or {}).get("data")]),
+        "trained_on": (facts.get("examples") or {}).get("train") or 0,
         **_base_result(run),
     }
 
@@ -130,8 +122,6 @@ def _replaced_base(run: StoredRun) -> str:
 
 
 def _number_rows(run: StoredRun, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    if row["status"] != "done":
-        return
     keys = {name: row[name] for name in TASK_NUMBER_COLUMNS if name in row}
     for entry in run.record.result["metrics"]:
         about = {name: entry.get(name) or "" for name in ("unit", "better", "note")}
@@ -141,8 +131,6 @@ def _number_rows(run: StoredRun, row: dict[str, Any]) -> Iterator[dict[str, Any]
 
 def _examples(run: StoredRun) -> list[pd.DataFrame]:
     """Return the scored examples of a run, where they can be read."""
-    if run.record.status != "done":
-        return []
     try:
         table = pd.read_parquet(run.folder / "examples.parquet")
     except (OSError, ValueError):

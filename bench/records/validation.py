@@ -8,24 +8,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench.records.schema import (
-    BASELINE,
-    BASELINES,
-    CALIBRATION,
-    CHECKS,
-    FINDING,
-    FINISHED,
-    METRIC,
-    NUMBER,
-    PASSAGE,
-    RESULT,
-    SALIENCY,
-    SCHEMA,
-    SEARCH,
-    TRIAL,
-    first_mismatch,
-    shorten,
-)
+from bench.records import schema
+from bench.records.schema import FINISHED, NUMBER, SCHEMA, first_mismatch, shorten
 
 HEADLINES = {  # a finished run has one of them
     "masked": ("pseudo_perplexity",),
@@ -43,7 +27,7 @@ def all_of_types(values: Iterable[Any], types: tuple[type, ...]) -> bool:
 
 def result_error(result: Any) -> str:
     """Check the result of a run or of a measurement."""
-    if error := first_mismatch(result, RESULT):
+    if error := first_mismatch(result, schema.RESULT):
         return error
     if result["schema"] != SCHEMA:
         return f"schema is {result['schema']}, and this version reads {SCHEMA}"
@@ -55,7 +39,7 @@ def result_error(result: Any) -> str:
 def metrics_error(metrics: Sequence[Any]) -> str:
     """Check a list of metrics."""
     for metric in metrics:
-        if error := first_mismatch(metric, METRIC):
+        if error := first_mismatch(metric, schema.METRIC):
             return f"a metric: {error}"
         numbers = [*metric["values"], *(metric.get("at") or {}).values()]
         rounds = metric.get("rounds") or ()
@@ -85,18 +69,17 @@ def data_digest_error(provenance: Mapping[str, Any]) -> str:
 
 def calibration_error(content: Any) -> str:
     """Check the calibration of a session."""
-    return first_mismatch(content, CALIBRATION) or next(
-        ("a finding is not a mapping" for one in content["findings"] if not isinstance(one, dict)),
-        "",
-    )
+    error = first_mismatch(content, schema.CALIBRATION)
+    is_valid = error or all(isinstance(one, dict) for one in content["findings"])
+    return error if is_valid else "a finding is not a mapping"
 
 
 def baselines_error(content: Any) -> str:
     """Check the baselines of a text."""
-    if error := first_mismatch(content, BASELINES):
+    if error := first_mismatch(content, schema.BASELINES):
         return error
     for line in content["lines"]:
-        if error := first_mismatch(line, BASELINE) or metrics_error(line["metrics"]):
+        if error := first_mismatch(line, schema.BASELINE) or metrics_error(line["metrics"]):
             return f"a baseline: {error}"
         if not all(metric["values"] for metric in line["metrics"]):
             return f"a baseline: {shorten(line['name'])} has no value"
@@ -105,10 +88,10 @@ def baselines_error(content: Any) -> str:
 
 def saliency_error(content: Any) -> str:
     """Check what a run's predictions look at."""
-    if error := first_mismatch(content, SALIENCY):
+    if error := first_mismatch(content, schema.SALIENCY):
         return error
     for passage in content["passages"]:
-        if error := first_mismatch(passage, PASSAGE):
+        if error := first_mismatch(passage, schema.PASSAGE):
             return f"a passage: {error}"
         heads = [head.get("weights") for head in passage["attention"] if isinstance(head, dict)]
         if not _numbers_of_length([passage["shares"], *heads], len(passage["pieces"])):
@@ -130,23 +113,23 @@ def _numbers_of_length(rows: Sequence[Any], length: int) -> bool:
 
 def search_error(content: Any) -> str:
     """Check the record of a search for a learning rate."""
-    return first_mismatch(content, SEARCH) or trials_error(content["trials"])
+    return first_mismatch(content, schema.SEARCH) or trials_error(content["trials"])
 
 
 def trials_error(trials: Sequence[Any]) -> str:
     """Check the trials of a search."""
     for trial in trials:
-        if error := first_mismatch(trial, TRIAL):
+        if error := first_mismatch(trial, schema.TRIAL):
             return f"a trial: {error}"
-        for repeat in trial.get("repeats") or ():
-            if error := first_mismatch(repeat, TRIAL):
-                return f"a repeated trial: {error}"
+        repeats = (first_mismatch(one, schema.TRIAL) for one in trial.get("repeats") or ())
+        if error := next(filter(None, repeats), ""):
+            return f"a repeated trial: {error}"
     return ""
 
 
 def checks_error(content: Any) -> str:
     """Check the stored results of the contract."""
-    if error := first_mismatch(content, CHECKS):
+    if error := first_mismatch(content, schema.CHECKS):
         return error
-    errors = (first_mismatch(finding, FINDING) for finding in content["findings"])
+    errors = (first_mismatch(finding, schema.FINDING) for finding in content["findings"])
     return next((f"a finding: {error}" for error in errors if error), "")

@@ -3,8 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from bench.analysis.answer import MEMORY, QUALITY, REASONS, Answer, Gap
-from bench.analysis.answer_text import noise_text
+from bench.analysis.answer import MEMORY, QUALITY, REASONS, Answer, Gap, noise_text
 from bench.analysis.badges import Badge
 from bench.analysis.build import Analysis
 from bench.analysis.formatting import format_fixed

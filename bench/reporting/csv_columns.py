@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench.analysis import preferences
 from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
-from bench.analysis.scaling_tables import LAW_COLUMNS, SCALING_COLUMNS
+from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS
 from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS
 from bench.records.metrics import describe

@@ -11,7 +11,7 @@ from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
 from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
 from bench.analysis.preferences import PreferenceStudy
-from bench.analysis.scaling_tables import laws_table, scaling_table
+from bench.analysis.scaling import laws_table, scaling_table
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.time_to_target import target_columns
 from bench.analysis.verdicts import Verdicts

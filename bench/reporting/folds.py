@@ -8,10 +8,9 @@ from markupsafe import Markup
 
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import TABLE_KEY, Comparison, explain_split
-from bench.analysis.infilling import infilling_scores
 from bench.analysis.protocols import curve_gaps, protocol_scores
 from bench.analysis.searches import group_searches
-from bench.analysis.windows import window_scores
+from bench.analysis.windows import infilling_scores, window_scores
 from bench.reporting import panel_data
 from bench.reporting.charts.memory_bars import memory_bars
 from bench.reporting.charts.panels import panels

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.answer import Answer
+from bench.analysis.answers import RATES
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
-from bench.analysis.cost_answers import RATES
 from bench.analysis.formatting import (
     NO_VALUE,
     format_bytes,

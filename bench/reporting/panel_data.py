@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.comparisons import Comparison
+from bench.analysis.comparisons import Comparison, regret_tables
 from bench.analysis.formatting import (
     format_bytes,
     format_fixed,
@@ -16,9 +16,7 @@ from bench.analysis.formatting import (
     format_seconds,
     join_words,
 )
-from bench.analysis.regrets import regret_tables
-from bench.analysis.scaling import ScalingStudy
-from bench.analysis.scaling_tables import scaling_table
+from bench.analysis.scaling import ScalingStudy, scaling_table
 from bench.analysis.searches import SearchGroup
 from bench.analysis.sessions import (
     DECODE_RATE,

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis import budgets
-from bench.analysis.answer import Answer
-from bench.analysis.answer_text import cost_sentences
+from bench.analysis.answer import Answer, cost_sentences
 from bench.analysis.badges import BASELINE_BETTER, MAX_NAMED, name_some
 from bench.analysis.baselines import Baselines, split_by_baseline
 from bench.analysis.comparisons import Comparison

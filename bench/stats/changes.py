@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.stats.intervals import Numbers
-from bench.stats.variance import Spread, VarianceSources
+from bench.stats.variance import Spread, VarianceSources, group_means, seed_sums
 
 MIN_SAMPLES = 2  # per group: one says nothing of its variance
 
@@ -32,39 +32,29 @@ def paired_changes(
     `differences`: new − old of each sample, per group · `documents` (G,): variance of the mean
     difference over documents, NaN where unknown · `document_count` (G,): of equal size.
     """
-    ends = np.arange(len(differences))[None, :]
-    sources = _sources(differences, ends, documents, document_count)
-    return Changes(_means(differences), _mask_single(sources))
+    spread = _spread(differences, 1, documents, document_count)
+    return Changes(group_means(differences), spread)
 
 
 def unpaired_changes(
     old: Sequence[Numbers], new: Sequence[Numbers], documents: Numbers, document_count: Numbers
 ) -> Changes:
     """Return the changes of groups with other samples in each version; see `paired_changes`."""
-    ends = np.arange(2 * len(old)).reshape(2, -1)
-    sources = _sources([*old, *new], ends, documents, document_count)
-    return Changes(_means(new) - _means(old), _mask_single(sources))
+    spread = _spread([*old, *new], 2, documents, document_count)
+    return Changes(group_means(new) - group_means(old), spread)
 
 
-def _sources(
-    groups: Sequence[Numbers], ends: "np.ndarray", documents: Numbers, document_count: Numbers
-) -> VarianceSources:
+def _spread(
+    groups: Sequence[Numbers], versions: int, documents: Numbers, document_count: Numbers
+) -> Spread:
+    """Return the spread of each change, NaN where an end has fewer than MIN_SAMPLES."""
+    ends = np.arange(len(groups)).reshape(versions, -1)
     pools = np.ones((ends.shape[1], len(groups)), dtype=bool)
     np.put_along_axis(pools, ends.T, False, axis=1)
-    squares = [np.square(one - one.mean()).sum() if len(one) else 0.0 for one in groups]
-    counts = np.array([len(one) for one in groups], dtype=float)
+    counts, squares = seed_sums(groups)
     sizes = np.nan_to_num(document_count)
-    return VarianceSources(counts, np.array(squares), ends, pools, documents, sizes)
-
-
-def _means(groups: Sequence[Numbers]) -> Numbers:
-    return np.array([one.mean() if len(one) else np.nan for one in groups])
-
-
-def _mask_single(sources: VarianceSources) -> Spread:
-    """Return the spread, NaN where an end has fewer than MIN_SAMPLES."""
-    spread = sources.spread()
-    single = (sources.counts[sources.ends] < MIN_SAMPLES).any(axis=0)
+    spread = VarianceSources(counts, squares, ends, pools, documents, sizes).spread()
+    single = (counts[ends] < MIN_SAMPLES).any(axis=0)
     return spread._replace(variance=np.where(single, np.nan, spread.variance))
 
 
@@ -75,15 +65,14 @@ def adjusted_p_values(changes: Sequence[Changes], margins: Sequence[Numbers]) ->
     """
     if not changes:
         return []
-    plain, by_interval = zip(
-        *(
-            one.spread.p_values(np.maximum(np.abs(one.difference) - margin, 0.0))
-            for one, margin in zip(changes, margins, strict=True)
-        ),
-        strict=True,
-    )
-    adjusted = np.maximum(holm(np.concatenate(plain)), np.concatenate(by_interval))
-    return np.split(adjusted, np.cumsum([len(p) for p in plain])[:-1])
+    excesses = [
+        np.maximum(np.abs(one.difference) - margin, 0.0)
+        for one, margin in zip(changes, margins, strict=True)
+    ]
+    p_values = [one.spread.p_values(own) for one, own in zip(changes, excesses, strict=True)]
+    plain, by_interval = (np.concatenate(own) for own in zip(*p_values, strict=True))
+    adjusted = np.maximum(holm(plain), by_interval)
+    return np.split(adjusted, np.cumsum([len(own) for own in excesses])[:-1])
 
 
 def holm(p: Numbers) -> Numbers:

@@ -1,4 +1,4 @@
-"""Relate reward to KL: best of n, values at an equal KL, forms of over-optimisation. No I/O.
+"""Frontiers: the Pareto front, and reward against KL with forms of over-optimisation. No I/O.
 
 KL is in nats per response. Gao, Schulman & Hilton 2022, arXiv:2210.10760.
 """
@@ -7,9 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from bench.stats.intervals import Numbers
+
+
+def pareto_front(cost: Numbers, loss: Numbers) -> NDArray[np.bool_]:
+    """Return which points no other beats in both (lower is better); equal points stay."""
+    less = (cost[None, :] <= cost[:, None]) & (loss[None, :] <= loss[:, None])
+    strictly = (cost[None, :] < cost[:, None]) | (loss[None, :] < loss[:, None])
+    return ~np.asarray((less & strictly).any(axis=1), dtype=bool)
 
 
 def best_of_n_kl(n: Numbers | int) -> Numbers:
@@ -23,19 +31,15 @@ def best_of_n_kl(n: Numbers | int) -> Numbers:
 
 def best_of_n_weights(count: int, n: int) -> Numbers:
     """Return the probability that the best of n out of `count` is each one, ascending, (count,)."""
-    rank = np.arange(1, count + 1, dtype=float)
-    weights = np.zeros(count)
-    taken = rank[n - 1 :]  # from the n-th on: C(rank - 1, n - 1) / C(count, n)
-    weights[n - 1 :] = np.exp(
-        _log_choose(taken - 1, n - 1) - _log_choose(np.array(float(count)), n)
-    )
-    return weights
+    rank = np.arange(
+        n, count + 1, dtype=float
+    )  # from the n-th on: C(rank - 1, n - 1) / C(count, n)
+    chosen = _log_choose(rank - 1, n - 1) - _log_choose(np.array(float(count)), n)
+    return np.concatenate([np.zeros(n - 1), np.exp(chosen)])
 
 
-def _log_choose(total: Numbers | float, part: int) -> Numbers:
-    return (
-        gammaln(np.asarray(total) + 1) - gammaln(part + 1) - gammaln(np.asarray(total) - part + 1)
-    )
+def _log_choose(total: Numbers, part: int) -> Numbers:
+    return np.asarray(gammaln(total + 1) - gammaln(part + 1) - gammaln(total - part + 1))
 
 
 def best_of_n(values: Numbers, proxies: Numbers, n: int) -> Numbers:
@@ -75,8 +79,7 @@ FORMS: dict[str, Callable[[Numbers], Numbers]] = {
 
 def fit_frontier(form: str, kl: Numbers, gains: Numbers) -> FrontierFit | None:
     """Fit a form of Gao et al. by least squares; None for fewer than three points beyond KL 0."""
-    beyond = kl > 0
-    distance, gain = np.sqrt(kl[beyond]), gains[beyond]
+    distance, gain = np.sqrt(kl[kl > 0]), gains[kl > 0]
     if len(distance) < 3:
         return None
     design = np.stack([distance, -distance * FORMS[form](distance)], axis=1)
@@ -91,8 +94,7 @@ def _peak(form: str, slope: float, bend: float) -> float:
     """Return the KL at which a fitted gain is largest."""
     if bend <= 0:
         return float("inf")
-    distance = slope / (2 * bend) if form == "best_of" else np.exp(slope / bend - 1)
-    return float(distance) ** 2
+    return float(slope / (2 * bend) if form == "best_of" else np.exp(slope / bend - 1)) ** 2
 
 
 def labels_needed(sizes: Sequence[int], scores: Sequence[float], target: float) -> float:
@@ -100,11 +102,9 @@ def labels_needed(sizes: Sequence[int], scores: Sequence[float], target: float) 
 
     NaN where it never does.
     """
+    place = next((place for place, score in enumerate(scores) if score >= target), -1)
+    if place <= 0:
+        return float(sizes[0]) if place == 0 else float("nan")
     logs = np.log(np.asarray(sizes, dtype=float))
-    for place, score in enumerate(scores):
-        if score >= target:
-            if place == 0:
-                return float(sizes[0])
-            share = (target - scores[place - 1]) / (score - scores[place - 1])
-            return float(np.exp(logs[place - 1] + share * (logs[place] - logs[place - 1])))
-    return float("nan")
+    share = (target - scores[place - 1]) / (scores[place] - scores[place - 1])
+    return float(np.exp(logs[place - 1] + share * (logs[place] - logs[place - 1])))

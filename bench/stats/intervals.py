@@ -1,6 +1,6 @@
 """Compute intervals of means and of ratios of paired samples."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -34,8 +34,7 @@ class Interval(NamedTuple):
 
 def welch_satterthwaite(terms: Sequence[VarianceTerm]) -> tuple[float, float]:
     """Return half the 95 % interval of a sum of independent terms, and its degrees of freedom."""
-    finite = [(variance, freedom) for variance, freedom in terms if np.isfinite(variance)]
-    usable = [(variance, freedom) for variance, freedom in finite if freedom > 0]
+    usable = [one for one in terms if np.isfinite(one[0]) and one[1] > 0]
     if not usable:
         return float("nan"), 0.0
     total = sum(variance for variance, _ in usable)
@@ -53,8 +52,7 @@ def mean_interval(
 
     With one seed the interval is over documents alone.
     """
-    count = len(seeds)
-    if not count:
+    if not (count := len(seeds)):
         return Interval(float("nan"), float("nan"), float("nan"), "nothing")
     mean, of_seeds = float(np.mean(seeds)), (float("nan"), 0.0)
     if count > 1:
@@ -204,35 +202,19 @@ def paired_ratios(
     inverse of that of a to b.
     """
     ratios: list[Ratio | None] = [None] * len(samples)
-    valid = [_is_valid(sample) for sample in samples]
-    logs = [np.log(sample[mask]) for sample, mask in zip(samples, valid, strict=True)]
-    unresolved = list[int]()
-    for place, log in enumerate(logs):
-        takers = processes[place][valid[place]] if len(processes) else np.empty(0)
+    batches: dict[int, dict[int, Numbers]] = {}  # by the number of rounds: logarithms by place
+    for place, sample in enumerate(samples):
+        valid = _is_valid(sample)
+        logs = np.log(sample[valid])
+        takers = processes[place][valid] if len(processes) else np.empty(0)
         if len(np.unique(takers)) > 1:
-            ratios[place] = _ratio_over_processes(log, takers)
-        elif len(log):
-            unresolved.append(place)
-    for place, ratio in _bootstrap_by_length(logs, unresolved):
-        ratios[place] = ratio
-    return ratios
-
-
-def _bootstrap_by_length(
-    logs: Sequence[Numbers], places: Iterable[int]
-) -> Iterator[tuple[int, Ratio]]:
-    """Yield some of the lists' places with their Ratio; lists of equal length are one batch."""
-    batches: dict[int, list[int]] = {}  # by the number of rounds
-    for place in places:
-        batches.setdefault(len(logs[place]), []).append(place)
+            ratios[place] = _ratio_over_processes(logs, takers)
+        elif len(logs):
+            batches.setdefault(len(logs), {})[place] = logs
     for batch in batches.values():
-        stacked = np.array([logs[place] for place in batch])
-        yield from zip(batch, _bootstrap_ratios(stacked), strict=True)
-
-
-def paired_ratio(samples: Numbers) -> Ratio | None:
-    """Return the Ratio of one list of ratios."""
-    return paired_ratios([samples])[0]
+        for place, ratio in zip(batch, _bootstrap_ratios(np.array([*batch.values()])), strict=True):
+            ratios[place] = ratio
+    return ratios
 
 
 def aa_bound(pair: Ratio | None) -> float:

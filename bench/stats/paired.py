@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,8 +28,8 @@ def paired_tests(
     """
     seconds = {second for _, second in controls}
     family = [pair for pair in combinations(range(len(scores)), 2) if not seconds & {*pair}]
-    rows = [_pair_row(_PairData.paired(scores, pair), prompts, pair) for pair in family]
-    rows += [_pair_row(_PairData.independent(scores, pair), prompts, pair) for pair in controls]
+    rows = [_test((a, b), [scores[a] - scores[b]], prompts) for a, b in family]
+    rows += [_test((a, b), [scores[a], scores[b]], prompts) for a, b in controls]
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     table["control"] = np.arange(len(rows)) >= len(family)
     table["adjusted"] = _adjusted(table)
@@ -47,41 +46,27 @@ def _adjusted(table: pd.DataFrame) -> pd.Series:
     return adjusted
 
 
-class _PairData(NamedTuple):
-    """What is compared of a pair: a difference of means, and what it varies from."""
-
-    seeds: int
-    difference: float
-    terms: list[tuple[float, float]]  # variance of a mean, and its degrees of freedom
-
-    @classmethod
-    def paired(cls, scores: Numbers, pair: tuple[int, int]) -> "_PairData":
-        """Compare seed by seed, those that both have."""
-        gaps = scores[pair[0]] - scores[pair[1]]
-        gaps = gaps[np.isfinite(gaps)]
-        return cls(len(gaps), gaps.mean() if len(gaps) else np.nan, [_mean_term(gaps)])
-
-    @classmethod
-    def independent(cls, scores: Numbers, pair: tuple[int, int]) -> "_PairData":
-        """Compare the means of different seeds."""
-        first, second = (scores[place][np.isfinite(scores[place])] for place in pair)
-        count = min(len(first), len(second))
-        difference = first.mean() - second.mean() if count else np.nan
-        return cls(count, difference, [_mean_term(first), _mean_term(second)])
-
-
-def _pair_row(data: _PairData, prompts: Numbers | None, pair: tuple[int, int]) -> dict[str, float]:
-    """Return the interval and the test of a pair; none for a single seed."""
-    row = {"first": pair[0], "second": pair[1], "seeds": data.seeds, "difference": data.difference}
-    if data.seeds < 2:
-        return row | {"half": np.nan, "p": np.nan}
-    terms = list(data.terms)
+def _test(
+    pair: tuple[int, int], samples: Sequence[Numbers], prompts: Numbers | None
+) -> dict[str, float]:
+    """Return the interval and the test of a pair, of differences or two samples."""
+    samples = [values[np.isfinite(values)] for values in samples]
+    seeds = min(map(len, samples))
+    difference = samples[0].mean() - sum(own.mean() for own in samples[1:]) if seeds else np.nan
+    terms = [*map(_mean_term, samples)]
     if prompts is not None:
         terms.append(_mean_term(prompts[pair[0]] - prompts[pair[1]]))
+    interval = _interval(difference, terms) if seeds > 1 else (np.nan, np.nan)  # none of one seed
+    values = (*pair, difference, *interval, np.nan, seeds)
+    return dict(zip(PAIR_COLUMNS, values, strict=False))
+
+
+def _interval(difference: float, terms: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return half the 95 % interval of a difference, and its p value."""
     half, freedom = welch_satterthwaite(terms)
     error = np.sqrt(np.nansum([variance for variance, _ in terms]))
-    statistic = abs(data.difference) / error if error > 0 else 0.0
-    return row | {"half": half, "p": float(2 * stdtr(freedom, -statistic))}
+    statistic = abs(difference) / error if error > 0 else 0.0
+    return half, float(2 * stdtr(freedom, -statistic))
 
 
 def _mean_term(values: Numbers) -> tuple[float, float]:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from bench.stats.intervals import CONFIDENCE, Numbers
-from bench.stats.variance import Spread, VarianceSources, document_variances, effective_n
+from bench.stats.variance import (
+    Spread,
+    VarianceSources,
+    document_variances,
+    effective_n,
+    group_means,
+    seed_sums,
+)
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8  # with which a difference of the size called detectable is found
@@ -57,7 +64,7 @@ def pairwise_tests(
     nats = np.empty((len(seeds), 0)) if document_nats is None else document_nats
     sources = _variance_sources(Groups(seeds, nats, sizes), aa_pairs)
     ends = sources.ends
-    means = _means(seeds)[ends]
+    means = group_means(seeds)[ends]
     table = pd.DataFrame({"first": ends[0], "second": ends[1], "difference": means[1] - means[0]})
     table["control"] = np.arange(ends.shape[1]) >= ends.shape[1] - len(aa_pairs)
     _add_tests(table, sources)
@@ -73,18 +80,8 @@ def _variance_sources(groups: Groups, aa_pairs: Sequence[tuple[int, int]]) -> Va
     ends = _pairs(seeds, repeated, aa_pairs)
     pools = np.tile(~repeated, (ends.shape[1], 1))
     np.put_along_axis(pools, ends.T, False, axis=1)
-    return VarianceSources(
-        np.array([len(scores) for scores in seeds], dtype=float),
-        np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds]),
-        ends,
-        pools,
-        document_variances(groups.nats, groups.sizes)[tuple(ends)],
-        effective_n(groups.sizes),
-    )
-
-
-def _means(seeds: Sequence[Numbers]) -> Numbers:
-    return np.array([scores.mean() if len(scores) else np.nan for scores in seeds])
+    documents = document_variances(groups.nats, groups.sizes)[tuple(ends)]
+    return VarianceSources(*seed_sums(seeds), ends, pools, documents, effective_n(groups.sizes))
 
 
 def _pairs(
@@ -94,7 +91,7 @@ def _pairs(
     ends = np.stack(np.triu_indices(len(seeds), 1))
     ends = ends[:, ~repeated[ends].any(axis=0)]
     ends = np.hstack([ends, np.array(aa_pairs, dtype=np.intp).reshape(-1, 2).T])
-    means = _means(seeds)[ends]
+    means = group_means(seeds)[ends]
     return np.where(means[0] > means[1], ends[::-1], ends)
 
 

@@ -6,6 +6,7 @@ since few points determine it only roughly.
 """
 
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -122,7 +123,8 @@ def _bootstrap(best: Numbers, points: _Points, spread: float, free: int) -> Numb
     random = np.random.default_rng(seed)
     scale = spread * np.sqrt(free / random.chisquare(free, DRAWS))
     noise = random.normal(size=(DRAWS, len(points.losses))) * scale[:, None]
-    losses, start = _loss(best, points), _to_logs(best)
+    floor, of_size, a, of_data, b = best
+    losses, start = floor + of_size * points.n**-a + of_data * points.d**-b, _to_logs(best)
     samples = (points._replace(losses=losses * np.exp(row)) for row in noise)
     return np.array([_solve(start, sample)[0] for sample in samples])
 
@@ -137,19 +139,12 @@ def _check_enough(sizes: Numbers, tokens: Numbers, losses: Numbers, floor: float
         )
 
 
-def _loss(law: Numbers, points: _Points) -> Numbers:
-    floor, of_size, a, of_data, b = law
-    return np.asarray(floor + of_size * points.n**-a + of_data * points.d**-b)
-
-
 def _starts(losses: Numbers, floor: float | None) -> list[Numbers]:
     lowest, mean = float(losses.min()), float(losses.mean())
     floors = [share * lowest for share in START_FLOORS] if floor is None else [floor]
-    exponents = [(a, b) for a in START_EXPONENTS for b in START_EXPONENTS]
     terms = [(low, max(mean - low, 1e-3) / 2) for low in floors]
-    return [
-        _to_logs(np.array([low, rest, a, rest, b])) for low, rest in terms for a, b in exponents
-    ]
+    starts = product(terms, START_EXPONENTS, START_EXPONENTS)
+    return [_to_logs(np.array([low, rest, a, rest, b])) for (low, rest), a, b in starts]
 
 
 def _to_logs(law: Numbers) -> Numbers:

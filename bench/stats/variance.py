@@ -18,6 +18,17 @@ POOL_FREEDOM = 8  # most degrees of freedom of a pooled variance, per degree of 
 UNSTEADY = 6.0  # times the pooled variance from which a group's own seeds alone make the interval
 
 
+def group_means(seeds: Sequence[Numbers]) -> Numbers:
+    """Return the mean of each group's seeds, NaN without any."""
+    return np.array([scores.mean() if len(scores) else np.nan for scores in seeds])
+
+
+def seed_sums(seeds: Sequence[Numbers]) -> tuple[Numbers, Numbers]:
+    """Return by group the number of seeds, and the sum of squared deviations from their mean."""
+    squares = [np.square(scores - scores.mean()).sum() if len(scores) else 0.0 for scores in seeds]
+    return np.array([len(scores) for scores in seeds], dtype=float), np.array(squares)
+
+
 class Spread(NamedTuple):
     """The variance of each pair's difference of means, and its degrees of freedom."""
 
@@ -122,8 +133,8 @@ def _combine(variances: Numbers, freedoms: Numbers, unsteady: NDArray[np.bool_])
 
 def unsteady_groups(seeds: Sequence[Numbers]) -> list[int]:
     """Return the groups whose seed variance exceeds UNSTEADY times that of the others."""
-    free = np.array([max(len(scores) - 1, 0) for scores in seeds])
-    squares = np.array([np.square(s - s.mean()).sum() if len(s) else 0.0 for s in seeds])
+    counts, squares = seed_sums(seeds)
+    free = np.maximum(counts - 1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         others = (squares.sum() - squares) / (free.sum() - free)
         return [int(group) for group in np.flatnonzero(squares / free > UNSTEADY * others)]

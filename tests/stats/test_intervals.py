@@ -43,7 +43,10 @@ def test_pareto() -> None:
 
 def test_the_ratio_of_the_inverse_is_the_inverse() -> None:
     ratios = np.exp(np.random.default_rng(3).normal(0.1, 0.05, size=24))
-    forward, inverse = intervals.paired_ratio(ratios), intervals.paired_ratio(1 / ratios)
+    forward, inverse = (
+        intervals.paired_ratios([ratios])[0],
+        intervals.paired_ratios([1 / ratios])[0],
+    )
     assert forward is not None
     assert inverse is not None
     assert forward.value == pytest.approx(1 / inverse.value)
@@ -56,7 +59,7 @@ def test_the_ratio_of_the_inverse_is_the_inverse() -> None:
 def test_intervals_are_those_of_a_plain_bootstrap() -> None:
     ratios = np.exp(np.random.default_rng(3).normal(0.0, 0.05, size=31))
     picks = np.random.default_rng(8).integers(0, 31, size=(20_000, 31))
-    interval = intervals.paired_ratio(ratios)
+    interval = intervals.paired_ratios([ratios])[0]
     assert interval is not None
     plain = np.quantile(np.median(ratios[picks], axis=1), [0.025, 0.975])
     mean = np.quantile(np.exp(np.log(ratios)[picks].mean(axis=1)), [0.025, 0.975])

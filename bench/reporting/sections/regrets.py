@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis.comparisons import Comparison
+from bench.analysis.comparisons import Comparison, oracle_is_certain, regret_tables
 from bench.analysis.formatting import format_bytes, format_fixed, format_percent, join_words, plural
-from bench.analysis.regrets import oracle_is_certain, regret_tables
 from bench.reporting.html_table import (
     EMPTY,
     Cell,

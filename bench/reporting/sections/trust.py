@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.analysis.answer import REASONS
-from bench.analysis.depth import measurement_depth
 from bench.analysis.formatting import format_fixed, format_number, join_words, plural
 from bench.analysis.sessions import RATES, MeasuredSession
-from bench.analysis.speed_groups import SpeedGroup
+from bench.analysis.speed_groups import SpeedGroup, measurement_depth
 from bench.stats.intervals import Ratio
 
 RATE_NAMES = {
