@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from bench.cli.console import setup_logging, tolerant_output
 from bench.config.errors import UserError
-from bench.system import exits, signals
+from bench.system import exits, host, signals
 
 logger = logging.getLogger(__name__)
 Main = Callable[[list[str]], int]
@@ -30,6 +30,7 @@ def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable
             os.environ["HYDRA_FULL_ERROR"] = "1"  # it raises, in place of printing and exiting
             setup_logging()
             try:
+                host.check_process_limits()
                 with tolerant_output():
                     if usage is not None and {"--help", "-h"} & set(given):
                         print(usage.strip())

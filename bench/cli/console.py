@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from bench.system.processes import PROGRESS_PREFIX
+from bench.system.processes import ESTIMATE_PREFIX, PROGRESS_PREFIX
 
 PROGRESS_SECONDS = 10.0  # between progress lines where standard error is not a terminal
 logger = logging.getLogger(__name__)
@@ -19,7 +19,8 @@ class ConsoleHandler(logging.Handler):
     """Print a record on whatever standard error is at that time, errors with `error: ` in front.
 
     Progress, a record with `extra={"progress": True}`, replaces the line before on a terminal;
-    elsewhere it appears every 10 s. A closed or full stream never fails a run.
+    elsewhere it appears every 10 s. A worker's estimate, `extra={"estimate": seconds}`, is for the
+    process that runs it. A closed or full stream never fails a run.
     """
 
     def __init__(self, in_worker: bool = False) -> None:
@@ -34,7 +35,10 @@ class ConsoleHandler(logging.Handler):
     def _print(self, text: str, record: logging.LogRecord) -> None:
         terminal = sys.stderr.isatty() and not self.in_worker
         clear = CLEAR_LINE if terminal else ""
-        if not getattr(record, "progress", False):
+        if (estimate := getattr(record, "estimate", None)) is not None:
+            if self.in_worker:
+                print(f"{ESTIMATE_PREFIX}{estimate:.1f}", file=sys.stderr, flush=True)
+        elif not getattr(record, "progress", False):
             prefix = "error: " if record.levelno >= logging.ERROR else ""
             print(f"{clear}{prefix}{text}", file=sys.stderr, flush=True)
         elif self.in_worker:

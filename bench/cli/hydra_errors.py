@@ -176,6 +176,12 @@ def _appears_twice(match: re.Match, origin: ConfigOrigin) -> UserError:
     return UserError(message, "conflicting-values")
 
 
+def _not_whole(match: re.Match, origin: ConfigOrigin) -> str:
+    value, key = float(match[1]), match[2]
+    example = f": write {key}={value:.0f}" if value.is_integer() else ""
+    return f"{key} takes a whole number, not {match[1]}{example}"
+
+
 Explain = Callable[[re.Match, ConfigOrigin], UserError | str]
 # the first pattern that matches what was raised
 EXPLANATIONS: tuple[tuple[str, Explain], ...] = (
@@ -185,6 +191,10 @@ EXPLANATIONS: tuple[tuple[str, Explain], ...] = (
     (r"Could not delete from config\. '([^']+)'", _no_override),
     (r"Missing key .*full_key: hydra\.runtime\.choices\.(\w+)", _deleted_group),
     (r"Key '([^']+)' not in '\w+'", _no_key_below),
+    (
+        r"Value '([^']+)' of type 'float' could not be converted to Integer\s+full_key: (\S+)",
+        _not_whole,
+    ),
     (
         r"(Value .+?)\s+full_key: (\S+)",
         lambda match, _: f"{match[2]}: {' '.join(match[1].split()).lower()}",

@@ -1,6 +1,7 @@
 """Parse a command line, and check its overrides before and after Hydra composes them."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, NoReturn
@@ -39,9 +40,27 @@ def check_overrides(overrides: Sequence[Override]) -> None:
     for override in overrides:
         if not override.key_or_group:
             raise UserError(f"{override.input_line} has no key: write key=value", "invalid-command")
+        if override.key_or_group in (*GROUPS, "suite"):
+            _check_choice(override)
     keys = [override.key_or_group for override in overrides if not override.is_hydra_override()]
     if "base" in keys:
         _check_own_keys(keys)
+
+
+def _check_choice(override: Override) -> None:
+    """Raise UserError for a list, or the name of a file, in place of a YAML's name."""
+    group, text = override.key_or_group, (override.input_line or "").partition("=")[2]
+    if isinstance(override.value(), list):
+        raise UserError(
+            f"{group}={text} is a list, and a run has one {group}: write "
+            f"{group}={text.strip('[]')} -m to run them all",
+            "invalid-value",
+        )
+    if (name := re.sub(r"\.ya?ml\b", "", text)) != text:
+        name = re.sub(rf"([\w.-]+/)*{group}/", "", name)
+        raise UserError(
+            f"{group}={text}: leave out the ending of the YAML: {group}={name}", "unknown-choice"
+        )
 
 
 def _check_own_keys(keys: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ REASONS = {
     "incomplete-search": "a learning-rate search has no result",
     "not-comparable": "two results folders have nothing that can be compared",
     "no-rate": "a budget in seconds needs a measured rate",
+    "process-limit": "the shell allows a process too few files or too little memory",
     "launcher": "the Hydra launcher cannot run this command",
     "not-supported": "the combination is not supported",
     "busy": "another process holds what is needed",

@@ -81,7 +81,12 @@ class TrainConfig:
     log_every: int = setting(20, "steps between lines of curve.jsonl", (1, 10**9))
     validations: int = setting(10, "evenly spaced validations during training", (0, 10**6))
     checkpoint_seconds: float = setting(300.0, "time between checkpoints", (0.0, 10**9))
-    limit_seconds: float = setting(0.0, "end a run that takes longer; 0: no limit", (0.0, 10**9))
+    limit_seconds: float | None = setting(
+        -1.0,
+        "end a run that takes longer; 0 or null: no limit; -1: one without progress for ten times "
+        "its estimate, at least ten minutes",
+        (-1.0, 10**9),
+    )
 
 
 @dataclass

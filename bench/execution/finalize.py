@@ -75,6 +75,15 @@ def finalize(
     store.remove_training_state(folder)
 
 
+def scoring_seconds(corpus: Corpus, run: Run, summary: TrainingSummary) -> float:
+    """Return about how long scoring takes: for each token that is read as long as training."""
+    options, context = run.evaluate, run.size.context
+    overlap = context / (options.stride or context / 4) if options.protocol == "stride" else 1
+    windows = 8 * options.stretches + options.pseudo_positions + options.windows * context
+    tokens = overlap * len(corpus.parts[corpus.scored].tokens) + context * windows
+    return tokens * summary.seconds / summary.tokens
+
+
 def score_and_store(setup: Setup, corpus: Corpus, run: Run, folder: Path) -> Score:
     """Score a model on held-out text, and store its scores by document and by window.
 

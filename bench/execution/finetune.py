@@ -14,7 +14,7 @@ from bench.config.schema import Run
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
-from bench.execution.fit import fit
+from bench.execution.fit import announce_estimate, fit
 from bench.model import LanguageModel, build_sized_model, unchanged_process
 from bench.records import source, store
 from bench.records.finished import recorded_bases
@@ -51,6 +51,9 @@ def finetune_and_score(run: Run, folder: Path) -> None:
     origin = record_origin(run, folder, setup)
     summary = fit(setup, run, folder, origin, lambda: validation_loss(setup))
     save_task(folder, setup)
+    answer = run.task.room if run.task.kind == "generation" else 1
+    examples = len(setup.parts["test"]) / (setup.settings.steps * setup.settings.batch)
+    announce_estimate(answer * examples * summary.seconds)
     record_scores(run, folder, setup, summary)
     store.remove_training_state(folder)
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench import evaluation
@@ -44,8 +45,10 @@ def fit(
     states, every = folder / "checkpoint", run.train.checkpoint_seconds
     checkpoints = Checkpointer(states, objective, optimizer, origin, settings, every)
     start = resume(checkpoints)
+    announce_estimate(0.0)  # until the first step tells how long the others take
+    due = partial(announce_and_save, checkpoints)
     with unchanged_process(type(setup.model.backbone).__name__), signals.defer_stop():
-        for event in train(objective, optimizer, setup.blocks, settings, start, checkpoints.due):
+        for event in train(objective, optimizer, setup.blocks, settings, start, due):
             if event.log is not None:
                 log_event(event, event.log, validate, checkpoints)
             if event.checkpoint_due:
@@ -57,6 +60,28 @@ def fit(
         counted_targets(folder),
         optimizer_facts(optimizer),
     )
+
+
+def announce_and_save(checkpoints: Checkpointer, step: int) -> bool:
+    """Return whether the state is to be saved; tell, now and then, how long the rest takes."""
+    if step == checkpoints.start.step + 1 or checkpoints.settings.logging_due(step):
+        announce_estimate(seconds_left(checkpoints, step))
+    return checkpoints.due(step)
+
+
+def announce_estimate(seconds: float) -> None:
+    """Tell the process that runs this worker how long its next part takes, about.
+
+    It ends a worker that takes ten times as long, and at least ten minutes, before the next word.
+    """
+    logger.info("about %.0f s", seconds, extra={"estimate": seconds})
+
+
+def seconds_left(checkpoints: Checkpointer, step: int) -> float:
+    """Return how long the steps after this one take, at the speed of those since the start."""
+    start = checkpoints.start
+    seconds = checkpoints.seconds() - start.seconds
+    return seconds / (step - start.step) * (checkpoints.settings.steps - step)
 
 
 def counted_targets(folder: Path) -> float:
@@ -108,7 +133,7 @@ def log_progress(step: LoggedStep, last: int, checkpoints: Checkpointer) -> None
     seconds = checkpoints.seconds() - checkpoints.start.seconds
     steps = step.step - checkpoints.start.step
     rate = steps * step.tokens / step.step / seconds
-    left = seconds / steps * (last - step.step)
+    left = seconds_left(checkpoints, step.step)
     logger.info(
         f"{step.step:,}/{last:,} steps · {rate:,.0f} tokens/s · {step.nats:.3f} nats "
         f"· {left // 60:.0f}:{left % 60:02.0f} left",

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from typing import NoReturn
 
 from bench import planning
 from bench.cli import launchers
@@ -18,7 +19,7 @@ from bench.execution.preflight import data_key, preflight
 from bench.execution.runner import current_data_digest, run_in_subprocess
 from bench.planning.planned import plan, search_trials
 from bench.records.finished import finished_run
-from bench.system import signals
+from bench.system import processes, signals
 
 logger = logging.getLogger(__name__)
 SAVE_SECONDS = 30  # that workers have after Ctrl-C before the command ends without them
@@ -106,6 +107,12 @@ def trial_sweep(sweep: Sweep, repeat: int = 0) -> Sweep:
     return replace(sweep, jobs=tuple(jobs), is_sweep=True, is_enumerated=True, duplicates=())
 
 
+def end_at_once(number: int, _: object) -> NoReturn:
+    """End the command without waiting for what its workers save."""
+    processes.kill_children()
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def defer_interrupts(lock: signals.CommandLock) -> Iterator[None]:
     """Let the first Ctrl-C or SIGTERM wait until workers have saved; a second ends the command.
@@ -119,7 +126,7 @@ def defer_interrupts(lock: signals.CommandLock) -> Iterator[None]:
         received.append(KeyboardInterrupt() if interrupt else signals.Terminated(number))
         lock.stop_workers()
         for each in (signal.SIGINT, signal.SIGALRM):
-            signal.signal(each, signal.default_int_handler)
+            signal.signal(each, end_at_once)
         signal.alarm(SAVE_SECONDS)
 
     try:

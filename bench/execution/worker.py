@@ -19,9 +19,9 @@ from bench.config.schema import Run, run_from_dict
 from bench.config.task_schema import NO_TASK
 from bench.data import Corpus
 from bench.evaluation import suite
-from bench.execution.finalize import finalize
+from bench.execution.finalize import finalize, scoring_seconds
 from bench.execution.finetune import finetune_and_score
-from bench.execution.fit import fit, validation_loss
+from bench.execution.fit import announce_estimate, fit, validation_loss
 from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import source, store
@@ -68,6 +68,7 @@ def train_and_score(run: Run, folder: Path) -> None:
 def pretrain(run: Run, folder: Path) -> None:
     """Train a run on its text from initial weights, and score it."""
     corpus = data.prepare(run.data, run.names["data"])
+    announce_estimate(0.0)
     trained = setup(run, corpus)
     settings, group = trained.settings, trained.group
     suite.check_protocol_supported(trained.model, run, corpus)
@@ -82,6 +83,7 @@ def pretrain(run: Run, folder: Path) -> None:
         trained = gather_model(run, trained, corpus.vocabulary.size)
     group.destroy()
     if group.is_main:
+        announce_estimate(scoring_seconds(corpus, run, summary))
         alone = replace(settings, group=SINGLE_PROCESS)
         finalize(replace(trained, settings=alone), corpus, run, folder, summary)
 

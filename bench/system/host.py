@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from bench.config.errors import UserError
 from bench.config.identity import digest
 
 # Huge pages, and memory that is not returned to the system. Otherwise the physical placement of
@@ -26,6 +27,28 @@ RENDEZVOUS = "BENCH_MEETING"
 RECORDED_PACKAGES = (
     "torch", "numpy", "pandas", "datasets", "tokenizers", "hydra-core", "transformers",
 )  # fmt: skip
+
+
+PROCESS_LIMITS = (  # of the module resource: the least, what it counts, how more is allowed
+    ("RLIMIT_NOFILE", 64, "open files", "ulimit -n 1024"),
+    ("RLIMIT_AS", 1 << 30, "bytes of addresses", "ulimit -v unlimited"),
+)
+
+
+def check_process_limits() -> None:
+    """Raise UserError where the shell allows a process less than any run needs."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return
+    for name, least, unit, advice in PROCESS_LIMITS:
+        allowed = resource.getrlimit(getattr(resource, name))[0]
+        if 0 <= allowed < least:  # negative: unlimited
+            raise UserError(
+                f"this shell allows a process {allowed:,} {unit}, and a run needs {least:,}: "
+                f"give {advice} first",
+                "process-limit",
+            )
 
 
 def available_cores() -> int:

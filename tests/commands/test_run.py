@@ -383,6 +383,34 @@ def test_a_run_past_its_limit_is_failed(
     assert "train.limit_seconds=6" in results(tmp_path)["bigram"]["reason"]
 
 
+@pytest.mark.slow
+def test_a_forward_that_never_returns_is_failed_and_the_sweep_goes_on(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    """With a limit of 40 seconds in place of ten minutes."""
+    flags = own(
+        tmp_path, OWN.replace("        counts", "        time.sleep(10**6)\n        counts")
+    )
+    module = tmp_path / "my_module.py"
+    module.write_text(f"import time\n{module.read_text()}")
+    command = (
+        "import sys; from bench.system import processes; processes.MIN_LIMIT_SECONDS = 40; "
+        "from bench.run import main; sys.exit(main())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", command, *flags, *tiny, "arch=mean,bigram", "-m",
+         "hydra/launcher=basic"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    ended = results(tmp_path)
+    assert {name: result["status"] for name, result in ended.items()} == {
+        "mean": "failed", "bigram": "done",
+    }  # fmt: skip
+    assert "made no progress for 40 s" in ended["mean"]["reason"]
+
+
 @pytest.mark.parametrize("sweep", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
     tiny: list[str], tmp_path: Path, sweep: bool

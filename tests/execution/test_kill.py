@@ -159,6 +159,27 @@ def test_workers_of_a_launcher_do_not_outlive_their_command(
     assert [len(starts(run)) for run in place.runs()] == [2, 2, 1]
 
 
+@pytest.mark.parametrize("sweep", [[], ["seed=0,1", "-m", "hydra.launcher.n_jobs=2"]])
+def test_a_second_ctrl_c_ends_what_the_first_waits_for(tmp_path: Path, sweep: list[str]) -> None:
+    place = CommandFolder(tmp_path / "twice", OVERRIDES.replace(f"steps={STEPS}", "steps=4000"))
+    process = place.start(*sweep)
+    until(lambda: place.steps() > 0, process)
+    trained, everyone = workers(process), children(process.pid)
+    for number in trained:
+        os.kill(number, signal.SIGSTOP)  # it cannot save
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    until(lambda: not any(is_alive(number) for number in trained))
+    assert time.monotonic() - began < 2
+    error = process.communicate(timeout=LONG)[1]
+    until(lambda: not any(is_alive(number) for number in everyone))
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+
+
 # --- neighbours -----------------------------------------------------------------------------------
 
 

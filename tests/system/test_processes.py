@@ -8,7 +8,9 @@ from threading import Thread
 
 import pytest
 
-from bench.system.processes import run_module
+from bench.config.errors import UserError
+from bench.system import host, processes
+from bench.system.processes import BY_ESTIMATE, limit_for, run_module
 
 
 @pytest.fixture
@@ -51,6 +53,33 @@ def test_a_process_that_hangs_is_ended(module) -> None:  # type: ignore[no-untyp
     end = run_module([module("time.sleep(600)")], 1, limit_seconds=1.0)
     assert "train.limit_seconds=1 and was ended" in end.reason
     assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize(("limit", "code"), [(BY_ESTIMATE, -9), (0.0, 4), (None, 4)])
+def test_a_worker_past_its_own_estimate_is_ended(  # type: ignore[no-untyped-def]
+    module, monkeypatch: pytest.MonkeyPatch, limit: float | None, code: int
+) -> None:
+    assert [limit_for(estimate) for estimate in (0.0, 59.0, 120.0)] == [600.0, 600.0, 1200.0]
+    monkeypatch.setattr(processes, "MIN_LIMIT_SECONDS", 0.1)
+    body = "print('~seconds 0.05', file=sys.stderr, flush=True); time.sleep(1.5); sys.exit(4)"
+    end = run_module([module(body)], 1, limit)
+    assert end.code == code
+    assert ("made no progress for 0.5 s" in end.reason) == (limit == BY_ESTIMATE)
+
+
+@pytest.mark.parametrize(("name", "least"), [("RLIMIT_NOFILE", 64), ("RLIMIT_AS", 1 << 30)])
+def test_a_shell_that_allows_too_little_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, least: int
+) -> None:
+    import resource
+
+    limited = {getattr(resource, name): least}
+    monkeypatch.setattr(resource, "getrlimit", lambda number: (limited.get(number, -1), -1))
+    host.check_process_limits()
+    limited = {getattr(resource, name): least - 1}
+    with pytest.raises(UserError, match=f"{least - 1:,} .*{least:,}: give ulimit") as error:
+        host.check_process_limits()
+    assert error.value.code == "process-limit"
 
 
 def test_progress_is_not_taken_for_last_words(module, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
