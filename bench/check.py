@@ -7,7 +7,7 @@
 
 Models are tiny: seconds per architecture. All keys of python -m bench.run mean the same here;
 results= and suite= name the folder of --keep (results/<suite>/checks). The same checks as a test of
-your own: see bench/contract/__init__.py.
+your own: see bench/model/contract/__init__.py.
 Exit codes: 0 all checks passed, 1 one failed, 2 a mistake in the command, 130 Ctrl-C.
 """
 
@@ -24,7 +24,7 @@ from bench.config.schema import Run
 from bench.records import contract_results
 
 if TYPE_CHECKING:
-    from bench.contract import CheckResult
+    from bench.model.contract import CheckResult
 
 COLUMNS = {"": 10, "check": 11, "action": 27, "expected": 27, "observed": 40}  # title -> width
 STATUS_LABELS = {"passed": "passed", "failed": "FAILED", "skipped": "skipped"}
@@ -75,7 +75,7 @@ def summary_line(results: Sequence["CheckResult"]) -> str:
 
 def check_architecture(run: Run, keep: bool) -> bool:
     """Print the results of all checks; return whether one failed. Raise ModelBuildError."""
-    from bench.contract import CHECKS, ModelUnderTest, run_check
+    from bench.model.contract import CHECKS, ModelUnderTest, run_check
 
     name, model = run.names["arch"], ModelUnderTest(run.arch, training_length=run.size.context)
     results = [run_check(check, model) for check in CHECKS]

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from bench.cli.command import command
 from bench.config.errors import UserError, nearest
 
-FORMAT_FOLDER = Path(__file__).parent / "publishing" / "formats"
+FORMAT_FOLDER = Path(__file__).parent / "execution" / "formats"
 FORMATS = sorted(path.stem for path in FORMAT_FOLDER.glob("[!_]*.py"))
 KEYS = ("to", "into", "license")
 
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     """Write the export, and say what it is."""
     request = parse_arguments(arguments)
     into = request.into
-    form = import_module(f"bench.publishing.formats.{request.format}")
+    form = import_module(f"bench.execution.formats.{request.format}")
     exported = form.export(request.run, into, request.licence)
     if exported.form:
         print(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from bench.config.errors import InvalidRun
-from bench.contract.perturbation import (
+from bench.model.contract.perturbation import (
     MIN_CUTS,
     NOISE_FACTOR,
     changed_parameters,

@@ -19,7 +19,7 @@ from bench.data.cache import (
 )
 from bench.evaluation.suite import check_protocol_supported
 from bench.model import count_parameters
-from bench.records.source import CONTRACT, TRAINING, source_digest
+from bench.records.source import TRAINING, source_digest
 from bench.system import host
 from bench.system.files import atomic_write
 from bench.training import resolve_inputs, setup
@@ -71,7 +71,7 @@ def _key(run: Run, corpus: Corpus) -> dict[str, Any]:
 
 @cache
 def _source(target: str) -> str:
-    return source_digest(sorted({*TRAINING, *CONTRACT}), target)
+    return source_digest(TRAINING, target)
 
 
 def _build(run: Run, corpus: Corpus) -> ModelSize:

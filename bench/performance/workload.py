@@ -10,8 +10,8 @@ from torch import Tensor
 
 from architectures.interface import State, Unsupported
 from bench.config import Run
-from bench.contract import check_decode, check_prefill
 from bench.model import count_parameters
+from bench.model.contract import check_decode, check_prefill
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
 from bench.training import (

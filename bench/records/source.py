@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]  # holds the packages `bench` and `ar
 TRAINING = ("config", "data", "model", "training", "evaluation")
 FURTHER_TRAINING = (*TRAINING, "tasks")
 MEASURING = ("model", "training", "performance")
-CONTRACT = ("model", "contract")
+CONTRACT = ("model",)
 
 
 def source_digests(packages: Iterable[str], targets: Iterable[str]) -> dict[str, str]:

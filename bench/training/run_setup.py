@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from bench.config.schema import Run
-from bench.contract import check_before_training
 from bench.data import Blocks, Corpus
 from bench.model import LanguageModel, build_sized_model
+from bench.model.contract import check_before_training
 from bench.training.compilation import check_compile
 from bench.training.distributed import ProcessGroup, join_process_group
 from bench.training.loop import Batches

@@ -16,7 +16,7 @@ from architectures.interface import Unsupported
 from bench import model
 from bench.cli import compose
 from bench.config.schema import constructor_options
-from bench.contract import CHECKS, ModelUnderTest, run_check
+from bench.model.contract import CHECKS, ModelUnderTest, run_check
 from tests.conftest import WRAPPED, Command
 
 WIDTH, CONTEXT = 32, 16

@@ -20,8 +20,8 @@ from architectures.retnet import RetNet
 from architectures.rwkv7 import RWKV7
 from architectures.s4d import S4D
 from architectures.short_convolution import ShiftedSum, ShortConvolution
-from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model import build_model
+from bench.model.contract import CHECKS, ModelUnderTest, run_check
 from tests.architectures.test_parity import CONTEXT, LAYERS, WIDTH, close, copied, made, noise
 from tests.conftest import OWN
 

@@ -16,8 +16,8 @@ from architectures.scan import init_memory as init_vector
 from architectures.scan import linear_scan, scan_by_doubling
 from architectures.short_convolution import ShortConvolution
 from architectures.transformer import Transformer
-from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model import ModelBuildError
+from bench.model.contract import CHECKS, ModelUnderTest, run_check
 from tests.conftest import ROOT
 
 ARCH = ROOT / "conf" / "arch"

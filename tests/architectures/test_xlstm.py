@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from architectures.mlstm import MLSTM, MatrixMemory, mlstm
 from architectures.slstm import SLSTM, ScalarMemory, slstm
 from architectures.xlstm import XLSTM
-from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.model import ModelBuildError
+from bench.model.contract import CHECKS, ModelUnderTest, run_check
 from tests.architectures.test_recurrent import (
     CONTEXT,
     HEADS,

@@ -8,7 +8,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from bench import check
-from bench.contract import CHECKS, CheckResult
+from bench.model.contract import CHECKS, CheckResult
 from bench.records.tables import read_records
 from tests import fake_architectures
 from tests.conftest import ROOT, Command, write_arch

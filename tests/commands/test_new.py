@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import new
-from bench.contract import CHECKS, Check, ModelUnderTest, run_check
+from bench.model.contract import CHECKS, Check, ModelUnderTest, run_check
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ import torch
 import yaml
 
 from bench.config.schema import Run, TrainConfig
-from bench.contract import ModelUnderTest
-from bench.contract.perturbation import draw_cuts
 from bench.data import Part
 from bench.data.tokenizer import ByteVocabulary
 from bench.evaluation import causal_likelihood, leak_check
 from bench.evaluation.leak_check import LeakCheck, LeakDetected, ScoredBatch
 from bench.evaluation.likelihood import score_targets
+from bench.model.contract import ModelUnderTest
+from bench.model.contract.perturbation import draw_cuts
 from bench.training import Causal, Objective, train_settings
 from tests.conftest import OWN
 

@@ -9,8 +9,8 @@ from bench import check, model
 from bench.cli.sweep import CommandLine, Job, Sweep
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
-from bench.contract.before_training import check_before_training
 from bench.execution import dry_run, runner, worker
+from bench.model.contract.before_training import check_before_training
 from bench.records import store
 from bench.system import processes
 from tests import fake_architectures

@@ -9,9 +9,9 @@ import torch
 import yaml
 
 from bench.config.schema import OptimizerConfig, Run, TrainConfig
-from bench.contract import ModelUnderTest
 from bench.execution.finalize import run_facts
 from bench.execution.fit import optimizer_facts
+from bench.model.contract import ModelUnderTest
 from bench.training import build_optimizer, train_settings
 from tests.conftest import ROOT
 

@@ -14,11 +14,11 @@ import pytest
 from bench import data
 from bench.cli.compose import compose_sweep
 from bench.config.schema import Run
-from bench.contract import CHECKS, ModelUnderTest, run_check
 from bench.evaluation import suite
 from bench.evaluation.leak_check import LeakDetected
 from bench.execution import worker
 from bench.model import ModelBuildError, build_model
+from bench.model.contract import CHECKS, ModelUnderTest, run_check
 from bench.records import store
 from bench.training import build_objective, train_settings
 from tests.conftest import write_words

@@ -11,7 +11,7 @@ from torch import nn
 
 from bench.config.errors import UserError
 from bench.config.schema import OptimizerConfig
-from bench.contract import ModelUnderTest
+from bench.model.contract import ModelUnderTest
 from bench.training import build_optimizer, muon_precision, parameter_kinds
 from bench.training.muon import PRECISIONS, Muon, choose_precision, orthogonalise
 from tests.conftest import each_architecture

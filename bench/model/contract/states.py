@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from architectures.interface import State, Unsupported
-from bench.contract.probes import CheckFailed, max_difference, random_input, seeded_output
 from bench.model import LanguageModel
+from bench.model.contract.probes import CheckFailed, max_difference, random_input, seeded_output
 
 SHORT_PIECES = (5, 1, 1, 3, 2)  # tokens per call: a prompt, single tokens, several at once
 ROWS = 2

@@ -7,7 +7,8 @@ import pytest
 import torch
 import yaml
 
-from bench.contract import (
+from bench.model import ModelBuildError
+from bench.model.contract import (
     CHECKS,
     Check,
     ModelUnderTest,
@@ -16,8 +17,7 @@ from bench.contract import (
     check_prefill,
     run_check,
 )
-from bench.contract.probes import CheckFailed, random_input, seeded_output
-from bench.model import ModelBuildError
+from bench.model.contract.probes import CheckFailed, random_input, seeded_output
 from tests.conftest import REPRESENTATIVES, each_architecture
 
 BY_NAME = {check.name: check for check in CHECKS}

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from architectures.interface import Backbone
-from bench.contract.perturbation import (
+from bench.model import LanguageModel
+from bench.model.contract.perturbation import (
     NOISE_FACTOR,
     changed_parameters,
     draw_cuts,
     keep_before,
 )
-from bench.contract.probes import CheckFailed, random_input, seeded_output
-from bench.model import LanguageModel
+from bench.model.contract.probes import CheckFailed, random_input, seeded_output
 
 # float64 may differ by this where a Fourier transform or a routing mixes rounding errors
 FLOAT64_TOLERANCE = 1e-9

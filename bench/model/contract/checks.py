@@ -9,7 +9,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from bench.contract.probes import CheckFailed
 from bench.model import (
     PLUGIN_ERRORS,
     LanguageModel,
@@ -18,6 +17,7 @@ from bench.model import (
     describe_error,
     solve_width,
 )
+from bench.model.contract.probes import CheckFailed
 from bench.system.exits import contain_plugin
 
 # parameters, tried in this order: the first budget that has a width is used

@@ -12,9 +12,9 @@ from bench import export
 from bench.config.schema import DataConfig, Run, SizeConfig, TrainConfig
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
+from bench.execution.formats import huggingface
+from bench.execution.tokenizer_file import SEPARATOR, write_tokenizer
 from bench.model import build_model
-from bench.publishing import SEPARATOR, write_tokenizer
-from bench.publishing.formats import huggingface
 from bench.records import store
 from bench.records.metrics import metric
 from bench.training import save_weights

@@ -3,10 +3,10 @@
 import torch
 
 from architectures.interface import Unsupported
-from bench.contract.checks import CheckSkipped, ModelUnderTest, contract_check
-from bench.contract.dependence import Case, ReferenceOutput, check_causal, check_rows
-from bench.contract.perturbation import changed_parameters
-from bench.contract.probes import (
+from bench.model.contract.checks import CheckSkipped, ModelUnderTest, contract_check
+from bench.model.contract.dependence import Case, ReferenceOutput, check_causal, check_rows
+from bench.model.contract.perturbation import changed_parameters
+from bench.model.contract.probes import (
     CheckFailed,
     check_output,
     max_difference,
@@ -14,7 +14,7 @@ from bench.contract.probes import (
     random_input,
     seeded_output,
 )
-from bench.contract.states import SHORT_PIECES, check_pieces
+from bench.model.contract.states import SHORT_PIECES, check_pieces
 
 LONG_CONTEXT = 160  # tokens through the state: more than one chunk of 16 to 128
 LONG_PIECES = (40, 1, 30, 9, 80)  # tokens per call

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from architectures.interface import TransformersForm, Unsupported
 from bench.config.errors import UserError
+from bench.execution.model_card import model_card
+from bench.execution.tokenizer_file import write_tokenizer
 from bench.model import LanguageModel
-from bench.publishing import model_card, write_tokenizer
 from bench.records import run_status, write_json
 from bench.records.store import write_text
 from bench.system.files import atomic_write, check_writable

@@ -1,10 +1,6 @@
 """Check a model at its own size before it is trained."""
 
 from architectures.interface import Unsupported
-from bench.contract.dependence import Case, check_causal, check_rows
-from bench.contract.perturbation import changed_parameters
-from bench.contract.probes import CheckFailed, check_output, preserve_state, random_input
-from bench.contract.states import SHORT_PIECES, check_pieces
 from bench.model import (
     PLUGIN_ERRORS,
     LanguageModel,
@@ -12,6 +8,10 @@ from bench.model import (
     describe_error,
     refuse_changes,
 )
+from bench.model.contract.dependence import Case, check_causal, check_rows
+from bench.model.contract.perturbation import changed_parameters
+from bench.model.contract.probes import CheckFailed, check_output, preserve_state, random_input
+from bench.model.contract.states import SHORT_PIECES, check_pieces
 
 MAX_LENGTH = 1024  # tokens, where the context is longer
 TOKENS, MIN_BATCH, MAX_BATCH = 4096, 2, 64  # of one forward pass

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.contract.perturbation import NOISE_FACTOR, changed_parameters, draw_cuts
-from bench.contract.probes import CheckFailed
 from bench.model import LanguageModel
+from bench.model.contract.perturbation import NOISE_FACTOR, changed_parameters, draw_cuts
+from bench.model.contract.probes import CheckFailed
 
 NOISE_DRAWS = 3
 # of the largest output, between prefill and one more decoded token: of bfloat16, whose products of

@@ -10,10 +10,10 @@ In a test file of your own:
         assert result.status != "failed", result.sentence()
 """
 
-from bench.contract import cost_checks, forward_checks, training_checks
-from bench.contract.before_training import check_before_training
-from bench.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
-from bench.contract.measured import check_decode, check_prefill
+from bench.model.contract import cost_checks, forward_checks, training_checks
+from bench.model.contract.before_training import check_before_training
+from bench.model.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
+from bench.model.contract.measured import check_decode, check_prefill
 
 __all__ = [
     "CHECKS",

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.contract.checks import CheckSkipped, ModelUnderTest, contract_check
-from bench.contract.probes import (
+from bench.model.contract.checks import CheckSkipped, ModelUnderTest, contract_check
+from bench.model.contract.probes import (
     CheckFailed,
     contract_loss,
     gradient_leaves,

@@ -6,9 +6,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from architectures.interface import Unsupported
-from bench.contract.checks import ModelUnderTest, contract_check
-from bench.contract.probes import CheckFailed, countable_kernels, preserve_state, random_input
 from bench.model import LanguageModel, build_model, count_parameters, solve_width
+from bench.model.contract.checks import ModelUnderTest, contract_check
+from bench.model.contract.probes import CheckFailed, countable_kernels, preserve_state, random_input
 
 TOLERANCE = 0.005  # of counted FLOPs
 LEAST_TOLERANCE = 0.02  # of those of single tokens, for which a convolution may pad more
