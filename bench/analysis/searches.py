@@ -3,11 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from bench import stats
+from bench.analysis.budgets import NOTED_SEARCH, learning_rate, rate_origin
 from bench.analysis.families import CONTROL
+from bench.records.loading import read_json
 from bench.records.search_scores import first_scores, mean_scores
+from bench.records.source import ROOT
+
+SHIPPED = ROOT / "results/reference/searches"  # that found the rates in conf/arch/*.yaml
 
 SHARED = (  # by the searches of one section
     "data", "size", "context", "steps", "batch",
@@ -48,6 +56,25 @@ class SearchGroup:
 
     facts: Mapping[str, Any]
     searches: list[Search]
+
+
+def shipped_searches(runs: pd.DataFrame, folder: Path = SHIPPED) -> list[Mapping[str, Any]]:
+    """Return the searches that found rates of these runs and are noted in an architecture's YAML.
+
+    Empty where the project is installed without its reference results.
+    """
+    noted = {
+        (*(config["names"][name] for name in ("arch", "data", "size")), learning_rate(config))
+        for config in runs["config"]
+        if rate_origin(config) == NOTED_SEARCH
+    }
+    searches = [read_json(path) for path in sorted(folder.glob("*.json"))]
+    return [search for search in searches if search and _result(search) in noted]
+
+
+def _result(search: Mapping[str, Any]) -> tuple[str, str, str, float]:
+    parsed = _parse(search)
+    return parsed.arch, str(search["data"]), str(search["size"]), parsed.rates[parsed.best]
 
 
 def group_searches(searches: Sequence[Mapping[str, Any]]) -> list[SearchGroup]:

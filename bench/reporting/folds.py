@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import TABLE_KEY, Comparison, explain_split
 from bench.analysis.protocols import curve_gaps, protocol_scores
-from bench.analysis.searches import group_searches
+from bench.analysis.searches import group_searches, shipped_searches
 from bench.analysis.windows import infilling_scores, window_scores
 from bench.reporting import panel_data
 from bench.reporting.charts.memory_bars import memory_bars
@@ -136,7 +136,8 @@ def memory(analysis: Analysis, views: Sequence[View]) -> Section | None:
 def fairness(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what the rows of a comparison share, in what they differ, and the searches."""
     parts = analysis.comparisons
-    groups = group_searches(analysis.records.searches)
+    records = analysis.records
+    groups = group_searches([*records.searches, *shipped_searches(records.runs)])
     titles = search_titles(groups)
     caption = "Each point is a trial; those that diverged are in the table."
     about = ("searches", "Loss against learning rate", caption)
