@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 from bench.config.schema import Run, TrainConfig
 from bench.config.task_schema import TaskConfig
@@ -113,37 +112,6 @@ def test_a_frozen_model_keeps_its_weights_and_trains_its_head() -> None:
     objective, *_ = trained(model, CLASSIFICATION, frozen=True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert objective.head.weight.abs().sum() > 0
-
-
-def test_the_loop_equals_a_plain_one_on_the_same_batches() -> None:
-    _, part, settings, losses = trained(built("transformer"), CLASSIFICATION, steps=6)
-    plain = Classifier(built("transformer"), 2)
-    groups = [
-        [p for p in plain.parameters() if p.dim() >= 2],
-        [p for p in plain.parameters() if p.dim() < 2],
-    ]
-    optimizer = torch.optim.AdamW(
-        [{"params": groups[0], "weight_decay": 0.1}, {"params": groups[1], "weight_decay": 0.0}],
-        lr=0.0, betas=(0.9, 0.99),
-    )  # fmt: skip
-    expected, blocks = [], ExampleBatches(part, 16, seed=0)
-    for step in range(6):
-        block = blocks.at(step)
-        tokens, lengths = torch.from_numpy(block.tokens), torch.from_numpy(block.lengths)
-        hidden, _ = plain.model.hidden(tokens, lengths=lengths)
-        mean = torch.stack(
-            [row[:length].mean(0) for row, length in zip(hidden, lengths, strict=True)]
-        )
-        loss = functional.cross_entropy(plain.head(mean), torch.from_numpy(block.labels))
-        for group in optimizer.param_groups:
-            group["lr"] = settings.rate(step)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
-        optimizer.step()
-        expected.append(loss.item())
-    assert losses == pytest.approx(expected, abs=1e-5)
-    assert losses[-1] < losses[0]
 
 
 def test_classification_scores_have_closed_forms() -> None:
