@@ -21,7 +21,7 @@ LAUNCHER_HELP = (
 )
 # keys that a command gives a finished run to start from; the others are the run's own
 OWN_KEYS = ("task", "preference", "base", "again", "threads", "figures", "dry")
-OPEN_KEYS = ("arch", "data.parts")  # keys below these are the user's own
+OPEN_KEYS = ("arch", "data.parts", "task.parts")  # keys below these are the user's own
 
 
 def parser() -> argparse.ArgumentParser:

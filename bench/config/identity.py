@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
 from bench.config.fields import LATER
@@ -25,9 +25,13 @@ def identity_fields(node: Any) -> dict[str, Any]:
     values = {}
     for field in fields(node):
         value, counts = getattr(node, field.name), field.metadata.get("identity", True)
-        if counts and not (counts == LATER and value == field.default):
+        if counts and not (counts == LATER and value == _default(field)):
             values[field.name] = value
     return values
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def nested_fields(node: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench import data, evaluation
+from bench.config.errors import UserError
 from bench.config.identity import identity
 from bench.config.schema import Run
 from bench.data import Vocabulary
@@ -100,7 +101,14 @@ def task_vocabulary(run: Run, base: str) -> Vocabulary:
     if not base:
         return data.prepare(run.data, run.names["data"]).vocabulary
     path = Path(base) / "checkpoint" / "vocabulary.json"
-    return load_vocabulary(json.loads(path.read_text(encoding="utf-8")))
+    try:
+        return load_vocabulary(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError):
+        raise UserError(
+            f"{path} cannot be read: copy it from where it came, or train the run again with "
+            "again=all",
+            "unreadable-file",
+        ) from None
 
 
 def record_origin(run: Run, folder: Path, setup: TaskSetup) -> dict[str, str]:

@@ -63,11 +63,12 @@ def check_tasks(runs: Sequence[Run]) -> None:
     from bench.tasks.finetuning import encode_examples, encode_pairs, scored_pairs, task_examples
 
     for run in distinct_by(runs, lambda run: [run.task, run.data, run.size.context]):
+        task = task_examples(run)
         vocabulary = task_vocabulary(run, run.base)
         if run.task.kind == "pairs":
             encode_pairs(scored_pairs(run), vocabulary, run.size.context)
         else:
-            encode_examples(task_examples(run), run.task, vocabulary, run.size.context)
+            encode_examples(task, run.task, vocabulary, run.size.context)
 
 
 def required_disk_bytes(sweep: Sweep) -> int:

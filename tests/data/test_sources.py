@@ -228,7 +228,7 @@ def test_errors_about_a_set_are_one_line(hub_set: str, streamed: bool) -> None:
 
 
 def test_a_missing_network_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.data.sources.hub.is_reachable", lambda name: False)
+    monkeypatch.setattr("bench.data.sources.hub.is_reachable", lambda name, group: False)
     start = time.monotonic()
     with pytest.raises(UserError, match="nobody/nothing_of_this_name") as caught:
         prepare(DataConfig(source="hub", repository="nobody/nothing_of_this_name"), "mine")

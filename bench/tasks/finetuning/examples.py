@@ -21,7 +21,7 @@ from bench.tasks.finetuning.sources.base import (
 )
 
 logger = logging.getLogger(__name__)
-FORMAT = 1  # raise it when the meaning of the cache's files changes
+FORMAT = 2  # raise it when the meaning of the cache's files changes
 PARTS = ("train", "validation", "test")
 MIN_HELD_OUT = 10  # examples of the validation part, and of the test part
 MIN_SPLIT = 100  # examples of what is to be split
@@ -133,7 +133,8 @@ def _check_sizes(parts: Parts) -> None:
 
 def _check_labels(parts: Parts, options: TaskConfig) -> tuple[str, ...]:
     """Return the labels of the training part, sorted. Raise UserError where none can be learned."""
-    where, counts = options.path or options.source, _count_labels(parts["train"])
+    where = options.path or options.repository or options.source
+    counts = _count_labels(parts["train"])
     if len(counts) == 1:
         raise UserError(
             f"{where}: all {counts.total()} labels are {next(iter(counts))!r}: there is nothing to "

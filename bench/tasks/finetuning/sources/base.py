@@ -52,8 +52,9 @@ class ExampleSource(Registered, ABC):
 
 
 def open_examples(options: TaskConfig, cache: str) -> ExampleSource:
-    """Return the source that `task.source` names. Raise UserError."""
-    source: type[ExampleSource] = member(ExampleSource, __package__, "task.source", options.source)
+    """Return the source that `task.source` names; files replace a hub set. Raise UserError."""
+    name = "files" if options.path and options.source == "hub" else options.source
+    source: type[ExampleSource] = member(ExampleSource, __package__, "task.source", name)
     return source(options, cache)
 
 
@@ -67,27 +68,34 @@ def one_line(text: str) -> str:
     return text.replace("\t", " ").strip()
 
 
-def missing_column(where: str, column: str, columns: list[str], key: str) -> UserError:
-    """Return the error of a column that is not there."""
-    return UserError(
-        f"{where} has no column {column} (it has {', '.join(columns)}): name it with "
-        f"task.{key}={columns[0] if columns else '…'}",
-        "invalid-text",
-    )
-
-
 def example_of_row(row: dict[str, Any], options: TaskConfig, where: str) -> Example:
-    """Return the example of a row; `where` names it. Raise UserError where a value is missing."""
-    texts = [options.text, *filter(None, [options.pair])]
-    values = {}
-    for key, column in [*zip(("text", "pair"), texts, strict=False), ("target", options.target)]:
-        if column not in row:
-            raise missing_column(where, column, list(row), key)
-        value = row[column]
-        values[key] = "" if value is None else one_line(str(value))
-        if not values[key]:
+    """Return the example of a row; `where` names it. Raise UserError where a value is missing.
+
+    Questions about one passage are one group: no passage is trained on and tested on.
+    """
+    keys = [key for key in ("text", "pair", "target") if getattr(options, key)]
+    *texts, target = (_text_of(row, key, getattr(options, key), where) for key in keys)
+    is_passage = options.kind == "generation" and len(texts) > 1
+    return Example("\t".join(texts), target, texts[1] if is_passage else "")
+
+
+def _text_of(row: dict[str, Any], key: str, column: str, where: str) -> str:
+    """Return the text of a column, which may lead to a field of an object by a dot.
+
+    A list of texts is one input, or several answers, of which the first counts.
+    """
+    value: Any = row
+    for name in [column] if column in row else column.split("."):
+        if not isinstance(value, dict) or name not in value:
             raise UserError(
-                f"{where}: {column} is empty: fill it in, or leave it out", "invalid-text"
+                f"{where} has no column {column} (it has {', '.join(row)}): name it with "
+                f"task.{key}={next(iter(row), '…')}",
+                "invalid-text",
             )
-    text = "\t".join(values[key] for key in ("text", "pair") if key in values)
-    return Example(text, values["target"])
+        value = value[name]
+    if isinstance(value, list):
+        value = " ".join(map(str, value[:1] if key == "target" else value))
+    text = "" if value is None else one_line(str(value))
+    if not text:
+        raise UserError(f"{where}: {column} is empty: fill it in, or leave it out", "invalid-text")
+    return text
