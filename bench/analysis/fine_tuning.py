@@ -3,6 +3,7 @@
 Seeds and test examples are sampled; verdicts are those of `stats.pairwise_tests`.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from bench import stats
-from bench.analysis.task_scores import ARMS, NONE, TaskScores
+from bench.analysis.task_scores import NONE, TaskScores
 from bench.analysis.verdicts import control_pairs
 from bench.records.metrics import describe
 from bench.records.task_tables import TaskTables
@@ -22,10 +23,6 @@ HEADLINES = {  # of each kind of task; a table per headline
     "generation": ("answer_bits_per_byte", "exact_match"),
     "pairs": ("pair_accuracy",),
 }
-ROW_COLUMNS = (
-    "label arch encoder pretrained pretrained_half seeds scratch scratch_half scratch_seeds gain "
-    "gain_half no_better_than base_bits_per_byte pretraining_flops finetune_flops"
-).split()
 TASK_VERDICT_COLUMNS = (
     "task examples metric first second difference half adjusted kind basis control sentence"
 ).split()
@@ -41,7 +38,10 @@ class TaskTable:
     examples: int  # asked for; 0: all
     trained_on: int  # training examples
     metric: str
+    arms: list[str]  # columns of the rows, with `<arm>_half` and `<arm>_seeds`
     rows: pd.DataFrame  # a row per architecture, best first
+    points: pd.DataFrame  # label, seed, base (bits per byte), value: of each pre-trained run
+    gains: pd.DataFrame  # label, arm, over, value, half: of one arm over another
     baselines: pd.DataFrame  # name, note, value
     verdicts: pd.DataFrame  # a row per pair, of the pre-trained arm
     equal_order: bool  # the runs of each seed saw the same batches
@@ -82,29 +82,36 @@ def _build_table(scores: TaskScores, contents: Sequence[dict[str, Any]], recipe:
     first = scores.runs.iloc[0]
     baselines = _baselines(first, scores.metric, contents)
     rows = [_row(label, scores, baselines) for label in dict.fromkeys(scores.runs["label"])]
-    table = pd.DataFrame(rows, columns=ROW_COLUMNS)
-    worth = scores.sign * table["pretrained"].fillna(table["scratch"])
-    orders = scores.runs.groupby("seed")["order_digest"].nunique()
+    table = pd.DataFrame(rows)
+    worth = scores.sign * table[scores.arms].bfill(axis=1).iloc[:, 0]
     return TaskTable(
         *(first["task"], first["kind"], int(first["examples"])),
         trained_on=int(first["trained_on"]),
         metric=scores.metric,
+        arms=scores.arms,
         rows=table.loc[worth.sort_values(kind="stable").index].reset_index(drop=True),
+        points=_points(scores),
+        gains=_gains(scores),
         baselines=baselines,
         verdicts=_verdicts(scores),
-        equal_order=bool((orders <= 1).all()),
+        equal_order=_equal_order(scores.runs),
         recipe=recipe,
     )
 
 
+def _equal_order(runs: pd.DataFrame) -> bool:
+    """Tell whether runs of one seed and one number of steps saw the same batches."""
+    lengths = runs["arm"].str.extract("(×.*)", expand=False).fillna("")
+    return bool((runs.groupby(["seed", lengths])["order_digest"].nunique() <= 1).all())
+
+
 def _row(label: str, scores: TaskScores, baselines: pd.DataFrame) -> dict[str, Any]:
-    intervals = {start: scores.interval(label, start) for start in ARMS}
+    intervals = {arm: scores.interval(label, arm) for arm in scores.arms}
     shown = next(filter(lambda one: one.basis, intervals.values()), NONE)
     row = _base_columns(label, scores)
-    for name, interval in {**intervals, "gain": scores.gain(label)}.items():
-        row |= {name: interval.value, f"{name}_half": interval.half}
-    for name, start in zip(("seeds", "scratch_seeds"), ARMS, strict=True):
-        row[name] = len(scores.seeds(label, start))
+    for arm, interval in intervals.items():
+        row |= {arm: interval.value, f"{arm}_half": interval.half}
+        row[f"{arm}_seeds"] = len(scores.seeds(label, arm))
     return row | {"no_better_than": list(_not_beaten(shown, baselines, scores.sign))}
 
 
@@ -116,6 +123,25 @@ def _base_columns(label: str, scores: TaskScores) -> dict[str, Any]:
     for name in ("pretraining_flops", "finetune_flops"):
         columns[name] = scores.seeds(label, "pretrained", name).mean()
     return columns | {name: first[name] for name in ("arch", "encoder")}
+
+
+def _points(scores: TaskScores) -> pd.DataFrame:
+    """Return the score of each pre-trained run beside the loss of what it started from."""
+    runs = scores.runs[(scores.runs["arm"] == "pretrained") & ~scores.runs["control"]]
+    values = np.array([scores.numbers.get((run, scores.metric), np.nan) for run in runs["run"]])
+    base = runs["base_bits_per_byte"].astype(float)
+    return runs[["label", "seed"]].assign(base=base, value=values).dropna()
+
+
+def _gains(scores: TaskScores) -> pd.DataFrame:
+    """Return what each arm gains over each later one, by row."""
+    rows = [
+        (label, arm, over, gain.value, gain.half)
+        for arm, over in itertools.combinations(scores.arms, 2)
+        for label in dict.fromkeys(scores.runs["label"])
+        if (gain := scores.gain(label, arm, over)).basis
+    ]
+    return pd.DataFrame(rows, columns=["label", "arm", "over", "value", "half"])
 
 
 def _not_beaten(interval: Interval, baselines: pd.DataFrame, sign: float) -> Iterator[str]:

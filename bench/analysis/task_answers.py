@@ -1,14 +1,22 @@
 """Answer three questions about a task: best at it, gain of pre-training, encoder or decoder."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
+from scipy.stats import kendalltau
 
 from bench.analysis.fine_tuning import CONTROL_SUFFIX, TaskTable
 from bench.analysis.formatting import join_words
 from bench.records.metrics import describe
+
+MIN_BASES = 3  # architectures, from which on an order of them says something
+PRETRAINING = {
+    "pretrained": "pre-training",
+    "self": "pre-training on the task’s own training texts",
+}
 
 
 def format_score(metric: str, value: float, half: float = math.nan) -> str:
@@ -30,11 +38,13 @@ def _number(metric: str, value: float, half: float, sign: str = "") -> str:
 
 def task_answers(table: TaskTable) -> Iterator[str]:
     """Yield a sentence for each question that the rows of a task can answer."""
+    if "pretrained" not in table.arms:
+        return
     rows = table.rows[table.rows["pretrained"].notna()]
     rows = rows[~rows["label"].str.endswith(CONTROL_SUFFIX)]
     if rows.empty:
         return
-    sentences = (_best, _not_beaten, _gains, _encoder_or_decoder)
+    sentences = (_best, _not_beaten, _gains, _encoder_or_decoder, _order_of_bases)
     yield from filter(None, (sentence(table, rows) for sentence in sentences))
     if (table.verdicts["basis"] == "documents").any():
         yield "Over test examples only: seeds were not sampled, another seed may differ by more."
@@ -78,12 +88,46 @@ def _not_beaten(table: TaskTable, rows: pd.DataFrame) -> str:
     )
 
 
+def arm_title(arm: str) -> str:
+    """Return the heading of an arm."""
+    titles = {"pretrained": "pre-trained", "self": "own texts"}
+    return titles.get(arm, f"from {arm}")
+
+
+def arm_words(arm: str) -> str:
+    """Return what the models of an arm went through before the examples or with them."""
+    factor = arm.partition(" × ")[2]
+    scratch = f"{factor} times as many" if factor else "the same"
+    return PRETRAINING.get(arm, f"{scratch} steps from scratch")
+
+
 def _gains(table: TaskTable, rows: pd.DataFrame) -> str:
+    """Return what each arm that was pre-trained gains over each later one."""
     unit = "points" if describe(table.metric).unit == "share" else describe(table.metric).unit
-    lines: Any = rows.dropna(subset="gain").sort_values("gain", ascending=False).itertuples()
-    gains = [f"{row.label} {format_gain(table.metric, row.gain, row.gain_half)}" for row in lines]
-    opening = f"Gain of pre-training over the same steps from scratch, in {unit}"
-    return f"{opening}: {', '.join(gains)}." if gains else ""
+    sentences = []
+    for arm, over in itertools.combinations(table.arms, 2):
+        gains = table.gains[(table.gains["arm"] == arm) & (table.gains["over"] == over)]
+        gains = gains[gains["label"].isin(rows["label"])].sort_values("value", ascending=False)
+        lines: Any = gains.itertuples()
+        texts = [f"{row.label} {format_gain(table.metric, row.value, row.half)}" for row in lines]
+        if arm in PRETRAINING and texts:
+            opening = f"Gain of {arm_words(arm)} over {arm_words(over)}, in {unit}"
+            sentences.append(f"{opening}: {', '.join(texts)}.")
+    return " ".join(sentences)
+
+
+def _order_of_bases(table: TaskTable, rows: pd.DataFrame) -> str:
+    """Return how far the order of the scores is that of the pre-trained models' losses."""
+    means = table.points.groupby("label")[["base", "value"]].mean()
+    if len(means) < MIN_BASES:
+        return ""
+    sign = 1 if describe(table.metric).better == "lower" else -1
+    order: Any = kendalltau(means["base"], sign * means["value"])
+    return (
+        "Does the better language model fine-tune better? Kendall’s τ of bits per byte before and "
+        f"score after, over {len(means)} architectures: {order.statistic:.2f} "
+        f"(p = {order.pvalue:.2g}); 1 is the same order, 0 is none."
+    )
 
 
 def _encoder_or_decoder(table: TaskTable, rows: pd.DataFrame) -> str:

@@ -10,7 +10,6 @@ from bench.records.metrics import describe
 from bench.records.task_tables import TaskTables
 from bench.stats import Interval, Numbers
 
-ARMS = ("pretrained", "scratch")
 NONE = Interval(math.nan, math.nan, math.nan, "")
 
 
@@ -25,26 +24,28 @@ class TaskScores:
         examples = tables.examples[tables.examples["run"].isin(names)]
         self.examples = {str(run): table for run, table in examples.groupby("run")}
         self.sign = -1.0 if describe(metric).better == "higher" else 1.0
+        # what the runs start from, pre-trained first, and how many times as many steps they took
+        self.arms: list[str] = sorted(set(runs["arm"]), key=lambda arm: (arm[0], len(arm), arm))
 
-    def of(self, label: str, start: str) -> pd.DataFrame:
+    def of(self, label: str, arm: str) -> pd.DataFrame:
         """Return the runs of a row in an arm, by seed."""
-        chosen = (self.runs["label"] == label) & (self.runs["start"] == start)
+        chosen = (self.runs["label"] == label) & (self.runs["arm"] == arm)
         return self.runs[chosen].drop_duplicates("seed").set_index("seed").sort_index()
 
-    def seeds(self, label: str, start: str, metric: str = "") -> "pd.Series[float]":
+    def seeds(self, label: str, arm: str, metric: str = "") -> "pd.Series[float]":
         """Return the value of a metric, the table's own by default, for each seed."""
         name = metric or self.metric
-        runs = self.of(label, start)["run"]
+        runs = self.of(label, arm)["run"]
         return runs.map(lambda run: self.numbers.get((run, name), math.nan)).dropna().astype(float)
 
-    def units(self, label: str, start: str) -> tuple[Numbers, Numbers]:
+    def units(self, label: str, arm: str) -> tuple[Numbers, Numbers]:
         """Return the loss of each unit of the test part, mean over seeds, and its size.
 
         A unit holds the examples of one digest, which depend on each other. Loss and size are
         nats and bytes for a likelihood, ln 2 and 1 per missed example for a share: loss over ln 2
         and size is then the metric, or one less it.
         """
-        tables = [self.examples.get(run) for run in self.of(label, start)["run"]]
+        tables = [self.examples.get(run) for run in self.of(label, arm)["run"]]
         sums = [self._unit_sums(table) for table in tables if table is not None]
         if not sums or len(sums) < len(tables) or len({len(one) for one in sums}) > 1:
             return np.empty(0), np.empty(0)
@@ -58,21 +59,21 @@ class TaskScores:
             losses = pd.DataFrame({"loss": (1 - table["hit"]) * math.log(2), "size": 1.0})
         return losses.groupby(table["digest"]).sum()
 
-    def interval(self, label: str, start: str) -> Interval:
+    def interval(self, label: str, arm: str) -> Interval:
         """Return the mean of an arm with its 95 % interval over seeds and test examples."""
-        seeds = np.asarray(self.seeds(label, start), dtype=np.float64)
+        seeds = np.asarray(self.seeds(label, arm), dtype=np.float64)
         if not len(seeds):
             return NONE
-        loss, size = self.units(label, start)
+        loss, size = self.units(label, arm)
         return stats.mean_interval(seeds, unit_variance(loss, size), stats.effective_n(size))
 
-    def gain(self, label: str) -> Interval:
-        """Return what pre-training gained, over pairs of seeds and examples; above 0 is better."""
-        pretrained, scratch = (self.seeds(label, start) for start in ARMS)
-        differences = np.asarray((self.sign * (scratch - pretrained)).dropna(), dtype=np.float64)
+    def gain(self, label: str, arm: str, over: str) -> Interval:
+        """Return what an arm gains over another, by pairs of seeds and examples; over 0: better."""
+        first, second = (self.seeds(label, each) for each in (arm, over))
+        differences = np.asarray((self.sign * (second - first)).dropna(), dtype=np.float64)
         if not len(differences):
             return NONE
-        (loss, size), (other, _) = (self.units(label, start) for start in ARMS)
+        (loss, size), (other, _) = (self.units(label, each) for each in (arm, over))
         variance = unit_variance(loss - other, size) if len(loss) == len(other) else math.nan
         return stats.mean_interval(differences, variance, stats.effective_n(size))
 

@@ -19,8 +19,9 @@ def base_run(run: Run) -> Run:
 def required_runs(run: Run) -> dict[str, Run]:
     """Return the runs that have to be done before this one, by what they are for it.
 
-    Empty where it starts from initial weights, or from the finished run that `base` names.
+    Empty where it starts from initial weights, or from the finished run that `base` names;
+    task.start=self needs one on the task's texts, which `execution.bases` finds.
     """
-    fine_tuned = run.task.kind != NO_TASK and run.task.start != "scratch"
+    fine_tuned = run.task.kind != NO_TASK and run.task.start == "pretrained"
     starts_fresh = not fine_tuned and not run.preference.enabled
     return {} if starts_fresh or run.base else {"base": base_run(run)}

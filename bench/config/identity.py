@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.config.fields import LATER
 from bench.config.schema import Run, constructor_options, resolve_learning_rate
-from bench.config.task_schema import NO_TASK
+from bench.config.task_schema import NO_TASK, arm_name
 
 # options whose value means "the best here" count as not given
 DEFAULT_OPTIONS = {"kernels": "auto"}
@@ -75,7 +75,10 @@ def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
 
 def _task_key(run: Run, base: dict[str, Any]) -> dict[str, Any]:
     """Return the key of a fine-tuning; without a base, how one is trained does not count."""
-    key = base | {"task": identity_fields(run.task)}
+    task = identity_fields(run.task)
+    if run.task.start != "scratch":  # so that one pre-trained arm serves every length of scratch
+        task["scratch_steps"] = 1
+    key = base | {"task": task}
     if run.task.start == "scratch":
         kept = ("learning_rate", "clip", "precision", "device")
         key["train"] = {name: base["train"][name] for name in kept}
@@ -118,7 +121,7 @@ def run_name(run: Run) -> str:
     parts = [run.names["arch"], run.names["data"]]
     if run.task.kind != NO_TASK:
         size = [f"n{run.task.examples}"] if run.task.examples else []
-        start = [run.task.start] if run.task.start != "pretrained" else []
+        start = [arm_name(run.task).replace(" × ", "")] if run.task.start != "pretrained" else []
         parts = [run.names["arch"], run.names["task"], *start, *size]
     return "-".join([*parts, f"s{run.seed}", identity(run)]).replace("/", "_")
 
@@ -127,4 +130,6 @@ def record_group(run: Run) -> str:
     """Return the folder of a suite that holds the run's record."""
     if run.preference.enabled:
         return "preferences"
+    if run.data.source == "examples":
+        return "task_bases"
     return "runs" if run.task.kind == NO_TASK else "tasks"

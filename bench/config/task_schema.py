@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bench.config.fields import LATER, choice, option, setting
 
 NO_TASK = "none"
+ARMS = ("pretrained", "scratch", "self")
 
 
 @dataclass
@@ -32,7 +33,7 @@ class TaskConfig:
     target: str = option("label", "column of the label, of the answer, or of the pair's worse text")
     examples: int = option(0, "training examples, a fixed nested sample; 0: all", (0, 10**9))
     start: str = choice(
-        "pretrained scratch self",
+        " ".join(ARMS),
         "weights to start from; scratch: the initial values that the run was trained from; self: "
         "pre-trained on the task's own training texts for as many steps",
     )
@@ -56,3 +57,9 @@ class TaskConfig:
     )
     room: int = option(48, "generation: tokens of an answer at most", (1, 10**6))
     decode: int = setting(200, "generation: test examples that are scored; 0: all", (0, 10**9))
+
+
+def arm_name(task: TaskConfig) -> str:
+    """Return what a fine-tuning starts from, with the factor of its steps where that is not 1."""
+    longer = task.start == "scratch" and task.scratch_steps > 1
+    return f"{task.start} × {task.scratch_steps}" if longer else task.start

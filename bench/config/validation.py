@@ -198,6 +198,10 @@ def _task_conflicts(run: Run) -> Iterator[str]:
         return
     if task.frozen and task.kind != "classification":
         yield "task.frozen=true trains a head alone, and only a classification has one: omit it"
+    if task.kind == "pairs" and (task.start == "self" or task.trials):
+        yield "minimal pairs are judged without training: omit task.start=self and task.trials"
+    if task.trials and task.learning_rate is not None:
+        yield "task.trials tries learning rates, and task.learning_rate gives one: omit one of them"
     if run.preference.enabled:
         yield "a run has a task or preferences: give task=… and preference=… in two commands"
     if run.data.source == "synthetic":

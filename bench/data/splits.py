@@ -103,7 +103,7 @@ def resolve_split(options: DataConfig, single: bool) -> str:
     if options.split == "auto":
         return "tail" if single else "documents"
     problem = ""
-    if options.split == "given" and options.source != "hub":
+    if options.split == "given" and options.source not in ("hub", "examples"):
         problem = "data.split=given needs a set that comes in parts, not "
         problem += f"data.source={options.source}"
     elif options.split == "given" and options.deduplicate == "near":

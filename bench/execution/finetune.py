@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pandas as pd
 from bench import data, evaluation
 from bench.config.errors import UserError
 from bench.config.identity import identity
-from bench.config.schema import Run
+from bench.config.schema import Run, resolve_learning_rate
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
+from bench.execution.bases import own_base
 from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
 from bench.execution.fit import announce_estimate, fit
 from bench.model import LanguageModel, build_sized_model, unchanged_process
@@ -22,6 +24,7 @@ from bench.records.finished import recorded_bases
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
 from bench.tasks.finetuning import (
     TaskSetup,
+    best_rate,
     save_task,
     score_pairs,
     score_task,
@@ -30,6 +33,7 @@ from bench.tasks.finetuning import (
     setup_task,
     task_examples,
     task_settings,
+    trial_rates,
     validation_loss,
 )
 from bench.training import Diverged, load, precision_name, train_settings
@@ -50,6 +54,8 @@ def finetune_and_score(run: Run, folder: Path) -> None:
         return
     setup = setup_task(run, model, vocabulary)
     origin = record_origin(run, folder, setup)
+    if run.task.trials:
+        setup = with_best_rate(run, folder, origin)
     summary = fit(setup, run, folder, origin, lambda: validation_loss(setup))
     save_task(folder, setup)
     answer = run.task.room if run.task.kind == "generation" else 1
@@ -57,6 +63,17 @@ def finetune_and_score(run: Run, folder: Path) -> None:
     announce_estimate(answer * examples * summary.seconds)
     record_scores(run, folder, setup, summary)
     store.remove_training_state(folder)
+
+
+def with_best_rate(run: Run, folder: Path, origin: dict[str, str]) -> TaskSetup:
+    """Return what a fine-tuning trains at the best rate of its trials, which `folder` keeps."""
+
+    def prepare(rate: float) -> TaskSetup:
+        setup = setup_task(run, *starting_model(run, folder))
+        return replace(setup, settings=replace(setup.settings, learning_rate=rate))
+
+    rates = trial_rates(resolve_learning_rate(run), run.task.trials)
+    return prepare(best_rate(rates, prepare, run.optimizer, folder / "trials.json", origin))
 
 
 def judge_pairs(run: Run, folder: Path, model: LanguageModel, vocabulary: Vocabulary) -> None:
@@ -92,15 +109,20 @@ def starting_model(run: Run, folder: Path) -> tuple[LanguageModel, Vocabulary]:
     if run.task.start != "scratch":
         trained = load(recorded_bases(folder)["base"].folder)
         return trained.model, trained.vocabulary
-    vocabulary = task_vocabulary(run, run.base)
+    vocabulary = task_vocabulary(run)
     return build_sized_model(run, vocabulary.size, train_settings(run).device), vocabulary
 
 
-def task_vocabulary(run: Run, base: str) -> Vocabulary:
-    """Return the vocabulary of the finished run in the folder `base`, else of the run's text."""
-    if not base:
+def task_vocabulary(run: Run) -> Vocabulary:
+    """Return the vocabulary of the weights that a run starts from. Raise UserError."""
+    if run.task.start == "self":
+        own = own_base(run)
+        corpus = data.prepare(own.data, own.names["data"])
+        corpus.check(run.size.context)
+        return corpus.vocabulary
+    if not run.base:
         return data.prepare(run.data, run.names["data"]).vocabulary
-    path = Path(base) / "checkpoint" / "vocabulary.json"
+    path = Path(run.base) / "checkpoint" / "vocabulary.json"
     try:
         return load_vocabulary(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError):
@@ -132,8 +154,11 @@ def record_origin(run: Run, folder: Path, setup: TaskSetup) -> dict[str, str]:
 
 
 def contamination_metrics(run: Run, setup: TaskSetup, table: pd.DataFrame) -> list[Metric]:
-    """Return the share of test texts that pre-training read, and the score without them."""
-    if run.task.start == "scratch":
+    """Return the share of test texts that pre-training read, and the score without them.
+
+    What is pre-trained on the task's own training texts has read none.
+    """
+    if run.task.start != "pretrained":
         return []
     corpus = data.prepare(run.data, run.names["data"])
     texts = [example.text for example in setup.parts["test"].examples[: len(table)]]
@@ -173,5 +198,6 @@ def task_facts(run: Run, setup: TaskSetup) -> dict[str, Any]:
         "labels": list(setup.task.labels),
         "examples": {name: len(part) for name, part in setup.parts.items()},
         "steps": setup.settings.steps,
+        "learning_rate": setup.settings.learning_rate,
         "batch": setup.settings.batch,
     }

@@ -64,7 +64,7 @@ def check_tasks(runs: Sequence[Run]) -> None:
 
     for run in distinct_by(runs, lambda run: [run.task, run.data, run.size.context]):
         task = task_examples(run)
-        vocabulary = task_vocabulary(run, run.base)
+        vocabulary = task_vocabulary(run)
         if run.task.kind == "pairs":
             encode_pairs(scored_pairs(run), vocabulary, run.size.context)
         else:

@@ -12,12 +12,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from bench.cli.sweep import CommandLine, Job, is_task_override
-from bench.config.dependencies import required_runs
+from bench.cli.sweep import CommandLine, Job
 from bench.config.errors import UserError
 from bench.config.identity import run_name
 from bench.config.schema import Run
 from bench.execution import torchrun
+from bench.execution.bases import base_jobs
 from bench.execution.data_digest import data_digest
 from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
@@ -132,12 +132,8 @@ def current_data_digest(run: Run) -> str:
 
 def _ensure_bases(job: Job, command: CommandLine) -> dict[str, Any]:
     """Return what the provenance keeps of the finished runs that a run starts from."""
-    overrides = tuple(word for word in job.overrides if not is_task_override(word))
-    bases = {
-        role: ensure_run(Job(run, overrides), command)
-        for role, run in required_runs(job.run).items()
-    }
-    if job.run.base:
+    bases = {role: ensure_run(base, command) for role, base in base_jobs(job).items()}
+    if job.run.base and not bases:
         bases["base"] = open_finished(Path(job.run.base))
     return {"bases": {role: base.as_json() for role, base in bases.items()}} if bases else {}
 

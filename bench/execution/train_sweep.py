@@ -2,7 +2,7 @@
 
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import NoReturn
@@ -11,9 +11,11 @@ from bench import planning
 from bench.cli import launchers
 from bench.cli.launch import launch
 from bench.cli.sweep import Job, Sweep, is_task_override
-from bench.config.dependencies import base_run, required_runs
+from bench.config.dependencies import base_run
 from bench.config.errors import UserError
+from bench.config.identity import run_name
 from bench.config.schema import Run
+from bench.execution.bases import base_jobs
 from bench.execution.hydra_task import HydraTask, run_deferred
 from bench.execution.preflight import data_key, preflight
 from bench.execution.runner import current_data_digest, run_in_subprocess
@@ -47,10 +49,10 @@ def _train_stage(sweep: Sweep, lock: signals.CommandLock) -> None:
     run_deferred(lock.deferred(), sweep.command)
 
 
-def without_tasks(sweep: Sweep, of: Callable[[Run], bool] = lambda run: not run.base) -> Sweep:
-    """Return what the runs of a sweep are without their tasks, each once; `of`: which of them."""
+def without_tasks(sweep: Sweep) -> Sweep:
+    """Return what the runs of a sweep are without their tasks, each once."""
     jobs = dict[tuple[str, ...], Job]()
-    for job in filter(lambda job: of(job.run), sweep.jobs):
+    for job in filter(lambda job: not job.run.base, sweep.jobs):
         overrides = tuple(word for word in job.overrides if not is_task_override(word))
         jobs.setdefault(overrides, Job(base_run(job.run), overrides))
     return replace(sweep, jobs=tuple(jobs.values()), duplicates=())
@@ -71,7 +73,13 @@ def missing_bases(sweep: Sweep) -> Sweep:
             digests[key] = "" if sweep.remote else current_data_digest(base)
         return finished_run(base, digests[key]) is not None
 
-    return without_tasks(sweep, lambda run: not all(map(is_done, required_runs(run).values())))
+    bases = {
+        run_name(base.run): base
+        for job in reversed(sweep.jobs)
+        for base in base_jobs(job).values()
+        if not is_done(base.run)
+    }
+    return replace(sweep, jobs=tuple(reversed(bases.values())), duplicates=())
 
 
 def search(sweep: Sweep) -> list[planning.Conclusion]:

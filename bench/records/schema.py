@@ -199,10 +199,8 @@ FILES = (
     _file("checkpoint/training.pt", "state of training; removed once the result is written"),
     _file("checkpoint/weights.pt, vocabulary.json", "`width` and `model`; the tokens"),
     _file("documents.parquet", "`document, bytes, tokens, nats` of each held-out document"),
-    _file(
-        "examples.parquet",
-        "`example, digest, text, target, hit, nats, prediction` of each scored example of a task",
-    ),
+    _file("examples.parquet", "`example, digest, text, target, hit, nats, prediction` of a task"),
+    _file("trials.json", "learning rates tried for a task, with errors and loss on validation"),
     _file("checkpoint/head.pt, task.json", "head and labels of a fine-tuned classifier"),
     _file("windows.parquet", "`window, tokens, bytes, nats` of each sampled window"),
     _file("text.txt", "the prompt and what the model generated"),

@@ -8,22 +8,24 @@ from typing import Any
 import pandas as pd
 
 from bench.config.errors import UserError
-from bench.config.identity import digest
+from bench.config.identity import digest, identity_fields
+from bench.config.schema import Run, run_from_dict
+from bench.config.task_schema import arm_name
 from bench.records.finished import open_finished
 from bench.records.loading import load_record, read_json
 from bench.records.run_tables import run_row
 from bench.records.selection import StoredRun, excluded_row, select_runs
 
 TASK_COLUMNS = (
-    "run folder arch task kind start examples seed control group status reason data_digest "
+    "run folder arch task kind start arm examples seed control group status reason data_digest "
     "order_digest base base_bits_per_byte encoder trained_on recipe"
 ).split()
 TASK_NUMBER_COLUMNS = (
-    "run label arch task kind start examples seed control metric unit better value note"
+    "run label arch task kind start arm examples seed control metric unit better value note"
 ).split()
 EXAMPLE_COLUMNS = "run example digest text target hit nats bytes prediction".split()
 # what may differ between the rows of a table, and between tables of one task
-OWN_KEYS = {("train", "learning_rate"), ("task", "start"), ("task", "examples"), ("data", "cache")}
+OWN_KEYS = {"train.learning_rate", "task.start", "task.scratch_steps", "task.examples"}
 STALE_BASE = "its base {} was trained again since, with other weights: fine-tune again"
 
 
@@ -66,12 +68,13 @@ def read_tasks(root: Path) -> TaskTables:
 
 
 def _task_row(run: StoredRun) -> dict[str, Any]:
-    config, record = run.record.config, run.record
-    task, recipe, facts = config["task"], _recipe(config), record.result.get("facts") or {}
+    record, config = run.record, run_from_dict(run.record.config)
+    recipe, facts = _recipe(config), record.result.get("facts") or {}
     return {
         **run_row(run),
-        "task": config["names"]["task"],
-        **{key: task[key] for key in ("kind", "start", "examples")},
+        "task": config.names["task"],
+        **{key: getattr(config.task, key) for key in ("kind", "start", "examples")},
+        "arm": arm_name(config.task),
         "recipe": recipe,
         "group": digest([recipe, (record.provenance.get("digests") or {}).get("data")]),
         "trained_on": (facts.get("examples") or {}).get("train") or 0,
@@ -79,14 +82,15 @@ def _task_row(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _recipe(config: dict[str, Any]) -> dict[str, Any]:
+def _recipe(config: Run) -> dict[str, Any]:
     """Return what has to be equal for fine-tuned runs to be compared, by dotted key."""
-    return {
+    keys = {
         f"{group}.{key}": value
         for group in ("task", "size", "data", "train", "optimizer")
-        for key, value in config[group].items()
-        if (group, key) not in OWN_KEYS
+        for key, value in identity_fields(getattr(config, group)).items()
     }
+    keys["task.decode"] = config.task.decode  # which examples are scored
+    return {key: value for key, value in keys.items() if key not in OWN_KEYS}
 
 
 def _bases(run: StoredRun) -> dict[str, Any]:

@@ -111,7 +111,8 @@ rounds: Rounds that both took part in.
 group: Digest of what stages share that may be compared: texts, labels, prompts, recipe.
 task: Name of the task.
 tasks.csv:kind: classification, generation or pairs.
-start: Weights that were fine-tuned: pretrained or scratch.
+start: Weights that were fine-tuned: pretrained, self (on the task's own texts) or scratch.
+arm: Start, and times as many steps as the other arms take.
 examples: Training examples asked for; 0 is all of them.
 tasks.csv:value: The value; empty where the note says why there is none.
 adjusted: p-value corrected for all pairs of the table.

@@ -1,5 +1,6 @@
 """Tables of fine-tuned runs: means, gains, baselines, verdicts, and what does not count."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +41,47 @@ def test_a_row_has_the_mean_and_the_interval_over_seeds_and_examples(tmp_path: P
     freedom = variance**2 / sum(term**2 / own for term, own in terms)
     expected = scipy_stats.t.ppf(0.975, freedom) * np.sqrt(variance)
     assert row["pretrained_half"] == pytest.approx(expected, rel=1e-6)
-    assert row["seeds"] == 3
+    assert row["pretrained_seeds"] == 3
 
 
 def test_a_gain_is_the_mean_over_pairs_of_seeds(tmp_path: Path) -> None:
     write_seeds(tmp_path, "lstm", (0.8, 0.8, 0.8))
     write_seeds(tmp_path, "lstm", (0.6, 0.6), "scratch")
     table = table_of(tmp_path)
-    row, numbers = table.rows.iloc[0], read_tasks(tmp_path).numbers
+    (row,) = table.gains.to_dict("records")
+    numbers = read_tasks(tmp_path).numbers
     values = numbers.set_index(["start", "seed"])["value"]
     expected = [values["pretrained", seed] - values["scratch", seed] for seed in (0, 1)]
-    assert row["gain"] == pytest.approx(np.mean(expected))
-    assert row["gain"] > row["gain_half"] > 0
+    assert (row["arm"], row["over"]) == ("pretrained", "scratch")
+    assert row["value"] == pytest.approx(np.mean(expected))
+    assert row["value"] > row["half"] > 0
+
+
+def test_every_arm_is_a_column_and_a_longer_scratch_is_one_of_its_own(tmp_path: Path) -> None:
+    write_seeds(tmp_path, "lstm", (0.8, 0.8))
+    write_seeds(tmp_path, "lstm", (0.6, 0.6), "scratch")
+    write_seeds(tmp_path, "lstm", (0.7, 0.7), "self")
+    for seed in (0, 1):
+        write_task(tmp_path, "lstm", seed, 0.7, "scratch", scratch_steps=4)
+    table = table_of(tmp_path)
+    assert table.arms == ["pretrained", "self", "scratch", "scratch × 4"]
+    gains = table.gains.set_index(["arm", "over"])["value"]
+    row = table.rows.iloc[0]
+    for arm, over in itertools.combinations(table.arms, 2):
+        assert gains[arm, over] == pytest.approx(row[arm] - row[over])
+    (text,) = [text for text in task_answers(table) if text.startswith("Gain")]
+    assert text.count("Gain of") == 5  # none of scratch over itself
+
+
+def test_the_order_of_scores_is_held_against_that_of_the_bases(tmp_path: Path) -> None:
+    for arch, accuracy in (("lstm", 0.6), ("convolution", 0.7), ("gru", 0.8)):
+        write_seeds(tmp_path, arch, (accuracy, accuracy))
+    table = table_of(tmp_path)
+    assert len(table.points) == 6
+    means = table.points.groupby("label")[["base", "value"]].mean()
+    expected = scipy_stats.kendalltau(-means["base"], means["value"]).statistic
+    (sentence,) = [text for text in task_answers(table) if "Kendall" in text]
+    assert f"{expected:.2f} (p = " in sentence
 
 
 def test_one_seed_claims_what_three_do_not(tmp_path: Path) -> None:

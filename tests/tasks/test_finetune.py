@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import finetune
+from bench import data, finetune
 from bench.cli import compose
 from bench.config.errors import UserError
+from bench.config.task_schema import TaskConfig
 from bench.execution import finetune as finetuning
 from bench.execution import train_sweep, worker
 from bench.records import store
-from bench.tasks.finetuning import load_task
+from bench.tasks.finetuning import load_task, prepare_examples
 from tests import fake_records
 from tests.conftest import Command, assert_one_error, tiny_overrides, write_words
 from tests.tasks.test_examples import write_reviews
@@ -90,6 +91,26 @@ def test_a_base_of_other_data_is_trained_first_too(
     )
     sweep = compose.compose_sweep(["arch=rnn", "task=order"])
     assert len(train_sweep.missing_bases(sweep).jobs) == count
+
+
+def test_a_self_pre_trained_base_reads_the_training_texts_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    reviews = write_reviews(tmp_path / "reviews.csv")
+    words = f"arch=cnn,rnn task=labels task.path={reviews} task.start=self,pretrained -m"
+    jobs = train_sweep.missing_bases(compose.compose_sweep(words.split())).jobs
+    own = [job for job in jobs if job.run.data.source == "examples"]
+    assert (len(jobs), len(own)) == (4, 2)
+    assert len({job.overrides for job in jobs}) == 4  # by which a launcher finds a run
+    run = own[0].run
+    assert {store.attempt_folders(job.run)[0].parent.name for job in own} == {"task_bases"}
+    corpus = data.prepare(run.data, run.names["data"])
+    task = prepare_examples(TaskConfig(kind="classification", path=str(reviews)), "labels")
+    for name, part in task.parts.items():
+        read = corpus.vocabulary.decode(corpus.parts[name].tokens)
+        assert all(one.text in read for one in part)
+        assert sum(len(one.text) for one in part) == len(read)
 
 
 # --- from text to record --------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The score of a task against the number of training examples, a line per architecture and arm."""
+"""The score of a task against the number of training examples, and against the base's loss."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import altair as alt
 from bench.reporting.charts.base import chart, specification, tooltip
 
 HEIGHT = 260
-EFFICIENCY = "label efficiency"  # name of the dataset
+EFFICIENCY, BASES = "label efficiency", "pre-training and score"  # names of the datasets
 
 
 def label_efficiency(task: str, title: str) -> dict[str, Any]:
@@ -24,3 +24,16 @@ def label_efficiency(task: str, title: str) -> dict[str, Any]:
     )
     lines = rows.mark_line(point=True).encode(x, y, colour, dash, tooltip=about)
     return specification(alt.layer(band, lines).properties(height=HEIGHT, width="container"))
+
+
+def base_quality(task: str, title: str) -> dict[str, Any]:
+    """Return the chart of one task: `value` against `base` by `label`, a point per seed."""
+    rows = chart(BASES).transform_filter(alt.datum.task == task)
+    x = alt.X("base:Q", title="pre-training, bits per byte", scale=alt.Scale(zero=False))
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
+    about = tooltip(("label", "architecture"), ("seed", "seed"), ("base", "bits per byte"),
+                    ("value", title))  # fmt: skip
+    points = rows.mark_point(filled=True).encode(
+        x, y, alt.Color("label:N", title=None), tooltip=about
+    )
+    return specification(points.properties(height=HEIGHT, width="container"))

@@ -8,9 +8,21 @@ import pandas as pd
 from bench.analysis.build import Analysis
 from bench.analysis.fine_tuning import TaskTable
 from bench.analysis.formatting import NO_VALUE, format_number
-from bench.analysis.task_answers import format_gain, format_score, task_answers
+from bench.analysis.task_answers import (
+    MIN_BASES,
+    arm_title,
+    arm_words,
+    format_gain,
+    format_score,
+    task_answers,
+)
 from bench.records.metrics import describe
-from bench.reporting.charts.label_efficiency import EFFICIENCY, label_efficiency
+from bench.reporting.charts.label_efficiency import (
+    BASES,
+    EFFICIENCY,
+    base_quality,
+    label_efficiency,
+)
 from bench.reporting.html_table import (
     Cell,
     Column,
@@ -31,45 +43,47 @@ def fine_tuning_section(analysis: Analysis) -> Section | None:
     """Return what runs were fine-tuned for; None where nothing was."""
     if not analysis.tasks:
         return None
-    sizes = efficiency_data(analysis.tasks)
-    curves = tuple(
+    sizes, bases = efficiency_data(analysis.tasks), base_data(analysis.tasks)
+    curves = [
         Chart(f"label-efficiency-{n}", task, label_efficiency(task, "score"))
         for n, task in enumerate(sizes["task"].unique())
-    )
+    ]
+    curves += [
+        Chart(f"base-quality-{n}", f"{task} against pre-training", base_quality(task, "score"))
+        for n, task in enumerate(bases["task"].unique())
+    ]
     html = render(
         "fine_tuning.html",
         charts=curves,
-        tasks=[
-            {"answers": list(task_answers(table)), "table": task_table(f"task-{number}", table)}
-            for number, table in enumerate(analysis.tasks)
-        ],
+        answers=[*map(task_answers, analysis.tasks)],
+        tables=[task_table(f"task-{n}", table) for n, table in enumerate(analysis.tasks)],
         predictions=[*map(partial(prediction_table, analysis), distinct_tasks(analysis))],
     )
-    data = {EFFICIENCY: sizes} if curves else {}
-    return Section("fine-tuning", "Fine-tuning", html, curves, data)
+    data = {name: rows for name, rows in ((EFFICIENCY, sizes), (BASES, bases)) if len(rows)}
+    return Section("fine-tuning", "Fine-tuning", html, tuple(curves), data)
 
 
 def task_table(name: str, table: TaskTable) -> Table:
-    """Return the table of a task: both arms, the gain, and what each row does not beat."""
+    """Return the table of a task: its arms, the gain, and what each row does not beat."""
     metric, title = table.metric, describe(table.metric).title
+    arms = [
+        Column(arm_title(arm), f"{title} after {arm_words(arm)}", partial(_score, metric, arm))
+        for arm in table.arms
+    ]
     columns = [
-        name_column(lambda row: text_cell(row.label)),
-        Column("pre-trained", f"{title} from pre-trained weights",
-               partial(_score, metric, "pretrained")),
-        Column("from scratch", f"{title} from initial values: same examples, order and steps",
-               partial(_score, metric, "scratch")),
-        Column("gain", "pre-trained against scratch, over pairs of seeds; above zero is better",
-               partial(_gain, metric)),
+        name_column(lambda row: text_cell(row["label"])),
+        *arms,
+        *_gain_columns(table),
         Column("no better than", "baselines that the row’s interval does not leave behind",
                _not_beaten),
         Column("base, bits per byte", "held-out loss of what was fine-tuned",
-               lambda row: value_cell(row.base_bits_per_byte, format_number)),
+               lambda row: value_cell(row["base_bits_per_byte"], format_number)),
         Column("FLOPs", "of fine-tuning; below it those of pre-training", _flops),
     ]  # fmt: skip
     return build_table(
         name,
         columns,
-        table.rows.itertuples(),
+        table.rows.to_dict("records"),
         drop_empty=True,
         heading=f"{table.title}: {title}",
         caption="± is half of the 95 % interval over seeds and test examples.",
@@ -86,45 +100,74 @@ def _baseline_notes(table: TaskTable) -> list[str]:
     return [f"Without a network: {'; '.join(texts)}."] if texts else []
 
 
-def _score(metric: str, arm: str, row: Any) -> Cell:
-    value, half = getattr(row, arm), getattr(row, f"{arm}_half")
-    seeds = row.seeds if arm == "pretrained" else row.scratch_seeds
+def _score(metric: str, arm: str, row: dict[str, Any]) -> Cell:
+    value, half, seeds = row[arm], row[f"{arm}_half"], row[f"{arm}_seeds"]
     small = f"{seeds} seed{'s' * (seeds != 1)}"
     return value_cell(value, lambda shown: format_score(metric, shown, half), small)
 
 
-def _gain(metric: str, row: Any) -> Cell:
-    return value_cell(row.gain, lambda shown: format_gain(metric, shown, row.gain_half))
+def _gain_columns(table: TaskTable) -> list[Column]:
+    """Return the gain of pre-training over each arm from scratch."""
+    rows = table.gains[table.gains["arm"] == "pretrained"]
+    columns = []
+    for over in (arm for arm in table.arms if arm.startswith("scratch")):
+        gains = rows[rows["over"] == over].set_index("label")
+        help_text = f"of pre-training over {arm_words(over)}, by pairs of seeds; above 0 is better"
+        title = "gain" + over.removeprefix("scratch")
+        columns.append(Column(title, help_text, partial(_gain, table.metric, gains)))
+    return columns
 
 
-def _not_beaten(row: Any) -> Cell:
-    return words_cell(", ".join(row.no_better_than) or NO_VALUE, float(len(row.no_better_than)))
+def _gain(metric: str, gains: pd.DataFrame, row: dict[str, Any]) -> Cell:
+    if row["label"] not in gains.index:
+        return text_cell(NO_VALUE)
+    gain = gains.loc[row["label"]]
+    return value_cell(gain["value"], lambda shown: format_gain(metric, shown, gain["half"]))
 
 
-def _flops(row: Any) -> Cell:
-    return value_cell(row.finetune_flops, "{:.3g}".format, f"{row.pretraining_flops:.3g}")
+def _not_beaten(row: dict[str, Any]) -> Cell:
+    names = row["no_better_than"]
+    return words_cell(", ".join(names) or NO_VALUE, float(len(names)))
+
+
+def _flops(row: dict[str, Any]) -> Cell:
+    return value_cell(row["finetune_flops"], "{:.3g}".format, f"{row['pretraining_flops']:.3g}")
+
+
+def _chart_title(table: TaskTable, *more: str) -> str:
+    return ", ".join(filter(None, (table.task, *more, table.recipe, describe(table.metric).title)))
 
 
 def efficiency_data(tables: list[TaskTable]) -> pd.DataFrame:
     """Return a row per table, architecture and arm of tasks with several numbers of examples."""
     rows = [
         {
-            "task": ", ".join(
-                filter(None, (table.task, table.recipe, describe(table.metric).title))
-            ),
+            "task": _chart_title(table),
             "examples": table.trained_on,
-            "label": row.label,
-            "arm": arm,
-            "value": getattr(row, arm),
-            "low": getattr(row, arm) - getattr(row, f"{arm}_half"),
-            "high": getattr(row, arm) + getattr(row, f"{arm}_half"),
+            "label": row["label"],
+            "arm": arm_title(arm),
+            "value": row[arm],
+            "low": row[arm] - row[f"{arm}_half"],
+            "high": row[arm] + row[f"{arm}_half"],
         }
         for table in tables
-        for row in table.rows.itertuples()
-        for arm in ("pretrained", "scratch")
+        for row in table.rows.to_dict("records")
+        for arm in table.arms
     ]
     data = pd.DataFrame(rows).dropna(subset="value")
     return data[data.groupby("task")["examples"].transform("nunique") > 1]
+
+
+def base_data(tables: list[TaskTable]) -> pd.DataFrame:
+    """Return a row per pre-trained run of the tables that have several architectures."""
+    sizes = (f"{table.examples:,} examples" if table.examples else "" for table in tables)
+    rows = [
+        table.points.assign(task=_chart_title(table, size))
+        for table, size in zip(tables, sizes, strict=True)
+        if table.points["label"].nunique() >= MIN_BASES
+    ]
+    columns = ["label", "seed", "base", "value", "task"]
+    return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
 
 
 def distinct_tasks(analysis: Analysis) -> list[TaskTable]:

@@ -18,11 +18,13 @@ from bench.tasks.finetuning.setup import (
     task_examples,
     task_settings,
 )
+from bench.tasks.finetuning.trials import best_rate, trial_rates
 
 __all__ = [
     "FineTunedModel",
     "TaskExamples",
     "TaskSetup",
+    "best_rate",
     "encode_examples",
     "encode_pairs",
     "load_task",
@@ -35,5 +37,6 @@ __all__ = [
     "setup_task",
     "task_examples",
     "task_settings",
+    "trial_rates",
     "validation_loss",
 ]

@@ -40,6 +40,7 @@ class TaskExamples:
     facts: dict[str, Any]
     source: ExampleSource
     labels: tuple[str, ...] = ()  # of a classification
+    folder: str = ""  # its name in the cache
 
     def training(self, count: int) -> list[Example]:
         """Return the first `count` training examples (0: all): smaller subsets are in larger ones.
@@ -73,7 +74,7 @@ def prepare_examples(options: TaskConfig, name: str, cache_path: str = "") -> Ta
     labels = _check_labels(parts, options) if options.kind == "classification" else ()
     if options.kind != "pairs":
         _check_sizes(parts)
-    return TaskExamples(parts, manifest["digest"], manifest["facts"], source, labels)
+    return TaskExamples(parts, manifest["digest"], manifest["facts"], source, labels, folder.name)
 
 
 def _split(source: ExampleSource) -> tuple[Parts, dict[str, Any]]:

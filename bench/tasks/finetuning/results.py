@@ -38,10 +38,10 @@ TASK_FILE, HEAD_FILE = "task.json", "head.pt"
 
 
 @torch.no_grad()
-def validation_loss(setup: TaskSetup) -> float:
+def validation_loss(setup: TaskSetup, examples: int = VALIDATION_EXAMPLES) -> float:
     """Return the training loss on the first validation examples, in nats per target."""
     setup.objective.eval()
-    part, nats, count = setup.parts["validation"].first(VALIDATION_EXAMPLES), 0.0, 0.0
+    part, nats, count = setup.parts["validation"].first(examples), 0.0, 0.0
     for number, (_, block) in enumerate(example_blocks(part)):
         batch = setup.objective.batch_of(block, torch_generator(number))
         with autocast(setup.settings):
