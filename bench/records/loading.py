@@ -1,13 +1,17 @@
-"""Load the folder of a run or a measurement, as far as its files are valid. Imports no torch."""
+"""Load the folders of runs and measurements, and select those that count. Imports no torch."""
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
+from bench.config.errors import UserError
+from bench.config.identity import digest, variant
+from bench.config.schema import run_from_dict
 from bench.records.schema import CONFIG, NUMBER, PROVENANCE, SUBJECT, first_mismatch
 from bench.records.validation import all_of_types, data_digest_error, headline_error, result_error
 from bench.system.files import read_text
@@ -18,6 +22,7 @@ MAX_DEPTH = 200  # levels of a YAML
 TOP_LEVEL_KEY = re.compile(r"(?m)^(?=[^\s\-#])")
 # several documents, or an anchor that another block may use
 NOT_SEPARABLE = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")
+ATTEMPT = re.compile(r"-[0-9a-f]{8}-a(\d+)$")  # the end of a folder's name
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 
 
@@ -101,25 +106,6 @@ def _count_values(tree: Any, counts: dict[int, int]) -> int:
     return counts[id(tree)]
 
 
-def read_curve_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """Return the logged steps of a curve, and how many of its lines are damaged."""
-    try:
-        lines = read_text(path, errors="replace").splitlines()
-    except OSError:
-        return [], 0
-    rows = [row for line in lines if (row := _parse_step(line))]
-    return rows, len(lines) - len(rows)
-
-
-def _parse_step(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    valid = isinstance(row, dict) and "step" in row and all_of_types(row.values(), NUMBER)
-    return row if valid else None
-
-
 # --- records -------------------------------------------------------------------------------------
 
 
@@ -172,3 +158,88 @@ def load_measurement(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]
         "twin": name != folder.name,
     }
     return subject, {"status": UNREADABLE, "reason": error, "metrics": []}, error
+
+
+# --- which of the attempts and copies of a run counts -------------------------------------------
+
+
+class StoredRun(NamedTuple):
+    """A folder that holds the record of a run."""
+
+    folder: Path
+    record: RunRecord
+    attempt: int
+
+    @property
+    def first_name(self) -> str:
+        """Return the folder's name of the run's first attempt."""
+        return self.folder.name.removesuffix(f"-a{self.attempt}")
+
+    @property
+    def precedence(self) -> tuple[bool, int, int]:
+        """Return what sorts the record that counts first."""
+        return self.record.status != "done", -self.attempt, len(self.folder.name)
+
+
+def _stored_runs(root: Path, kind: str) -> Iterator[StoredRun]:
+    for folder in sorted(path for path in root.glob(f"{kind}/*") if path.is_dir()):
+        record = load_record(folder)
+        if record.status != "absent":
+            numbered = ATTEMPT.search(folder.name)
+            attempt = record.provenance.get("attempt") or int(numbered[1] if numbered else 1)
+            yield StoredRun(folder, record, attempt)
+
+
+def run_key(run: StoredRun) -> tuple[str, int]:
+    """Return variant and seed: equal for all attempts and copies of a run, and for no other run."""
+    config = run.record.config
+    try:
+        named = run.record.provenance.get("variant")
+        return named or variant(run_from_dict(config)), config["seed"]
+    except UserError:  # it names no learning rate, so it never had a variant
+        return digest(config), config["seed"]
+
+
+def _group_attempts(runs: Iterable[StoredRun]) -> list[list[StoredRun]]:
+    """Return the attempts of each run whose configuration can be read, in the given order."""
+    groups: dict[tuple[str, int], list[StoredRun]] = {}
+    for run in runs:
+        if run.record.config:
+            groups.setdefault(run_key(run), []).append(run)
+    return list(groups.values())
+
+
+def select_runs(root: Path, kind: str = "runs") -> tuple[list[StoredRun], list[dict[str, str]]]:
+    """Return the record of each run below results/<suite> that counts, and rows about the others.
+
+    The last attempt that is done counts, else the last. Of copies of an attempt, the one with the
+    shortest name counts, as copying makes names longer. Earlier attempts have no row: the one that
+    counts was made to replace them.
+    """
+    runs = list(_stored_runs(root, kind))
+    best, excluded = [], []
+    for group in _group_attempts(runs):
+        run = min(group, key=lambda one: one.precedence)
+        best.append(run)
+        others = [one for one in group if one is not run and one.attempt >= run.attempt]
+        excluded += [_excluded_duplicate(other, run) for other in others]
+    attempts = {run.first_name: run.attempt for run in best}
+    for run in runs:
+        if not run.record.config and run.attempt >= attempts.get(run.first_name, 0):
+            excluded.append(excluded_row(run, UNREADABLE, run.record.reason))
+    return best, excluded
+
+
+def _excluded_duplicate(other: StoredRun, best: StoredRun) -> dict[str, str]:
+    name, record = best.folder.name, other.record
+    if other.attempt == best.attempt and record.status == best.record.status:
+        return excluded_row(other, "copy", f"the same run as {name}, which counts: one run, once")
+    reason = record.result.get("reason") or record.reason or "no reason was recorded"
+    state = f"{name}, which is {best.record.status}, counts in its place"
+    return excluded_row(other, record.status, f"{reason}; {state}")
+
+
+def excluded_row(run: StoredRun, status: str, reason: str) -> dict[str, str]:
+    """Return the row of a record that does not count, or not whole, and the command to rerun it."""
+    rerun = "" if status in ("copy", "damaged") else run.record.provenance.get("rerun") or ""
+    return {"run": run.folder.name, "status": status, "reason": reason, "rerun": rerun}

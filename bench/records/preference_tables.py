@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bench.config.identity import digest
+from bench.records.loading import StoredRun, excluded_row, select_runs
 from bench.records.run_tables import run_row
-from bench.records.selection import StoredRun, excluded_row, select_runs
 
 STAGE_COLUMNS = (
     "run folder arch data seed control variant group status reason labels_from gold"

@@ -9,9 +9,9 @@ import pyarrow
 from pyarrow import parquet
 
 from bench.config.schema import ControlConfig, is_control
-from bench.records.loading import RunRecord, read_curve_lines, read_json
+from bench.records.loading import RunRecord, StoredRun, read_json, run_key
 from bench.records.schema import shorten
-from bench.records.selection import StoredRun, run_key
+from bench.records.store import read_curve_lines
 from bench.records.validation import headline_error, result_error, saliency_error
 from bench.system.files import read_text
 

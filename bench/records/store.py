@@ -16,12 +16,13 @@ import yaml
 from bench.config.identity import record_group, run_name, variant, workload_id
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
-from bench.records.loading import UNREADABLE, load_record, read_curve_lines
+from bench.records.loading import UNREADABLE, load_record
 from bench.records.loading import read_json as read_json
 from bench.records.metrics import Metric
-from bench.records.schema import FINISHED, SCHEMA
+from bench.records.schema import FINISHED, NUMBER, SCHEMA
 from bench.records.source import training_source
-from bench.system.files import atomic_write, fsync, remove_stale_temp
+from bench.records.validation import all_of_types
+from bench.system.files import atomic_write, fsync, read_text, remove_stale_temp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,6 +163,25 @@ def flush_curve(folder: Path) -> None:
     """Write the curve through to the disk, before a checkpoint relies on it."""
     with contextlib.suppress(FileNotFoundError):  # nothing was logged yet
         fsync(folder / "curve.jsonl")
+
+
+def read_curve_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the logged steps of a curve, and how many of its lines are damaged."""
+    try:
+        lines = read_text(path, errors="replace").splitlines()
+    except OSError:
+        return [], 0
+    rows = [row for line in lines if (row := _parse_step(line))]
+    return rows, len(lines) - len(rows)
+
+
+def _parse_step(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    valid = isinstance(row, dict) and "step" in row and all_of_types(row.values(), NUMBER)
+    return row if valid else None
 
 
 def read_curve(folder: Path) -> list[dict[str, Any]]:

@@ -14,7 +14,14 @@ import pyarrow
 
 from bench.records import contract_results
 from bench.records.labels import variant_labels
-from bench.records.loading import UNREADABLE, load_measurement, read_json
+from bench.records.loading import (
+    UNREADABLE,
+    StoredRun,
+    excluded_row,
+    load_measurement,
+    read_json,
+    select_runs,
+)
 from bench.records.preference_tables import PreferenceTables, read_preferences
 from bench.records.run_tables import (
     DOCUMENT_COLUMNS,
@@ -24,7 +31,6 @@ from bench.records.run_tables import (
     metric_entries,
     read_run,
 )
-from bench.records.selection import StoredRun, excluded_row, select_runs
 from bench.records.source import TRAINING, source_digests
 from bench.records.task_tables import TaskTables, read_tasks
 from bench.records.validation import baselines_error, calibration_error, checks_error, search_error

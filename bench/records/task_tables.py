@@ -12,9 +12,8 @@ from bench.config.identity import digest, identity_fields
 from bench.config.schema import Run, run_from_dict
 from bench.config.task_schema import arm_name
 from bench.records.finished import open_finished
-from bench.records.loading import load_record, read_json
+from bench.records.loading import StoredRun, excluded_row, load_record, read_json, select_runs
 from bench.records.run_tables import run_row
-from bench.records.selection import StoredRun, excluded_row, select_runs
 
 TASK_COLUMNS = (
     "run folder arch task kind start arm examples seed control group status reason data_digest "

@@ -1,14 +1,12 @@
-"""The sections that are not folded: the charts, the table; and the glossary."""
+"""The charts that are not folded, and the glossary."""
 
 from collections.abc import Mapping, Sequence
 
-from bench.analysis.build import Analysis
 from bench.analysis.sessions import DECODE_RATE, TRAIN_RATE, TRAINING_MEMORY
 from bench.reporting.charts.loss_curves import loss_curves
 from bench.reporting.charts.side_by_side import side_by_side
 from bench.reporting.charts.tradeoff import tradeoff
-from bench.reporting.charts.verdict_matrix import verdict_matrix
-from bench.reporting.main_table import COLUMN_HELP, GROUPS, main_table
+from bench.reporting.main_table import COLUMN_HELP
 from bench.reporting.page_data import BATCHED
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.views import View
@@ -50,15 +48,6 @@ def chart_sections(views: Sequence[View]) -> list[Section]:
             Section("figures", "Curves and trade-offs", html, (curves, against), folded=False)
         )
     return sections
-
-
-def table_section(views: Sequence[View], analysis: Analysis) -> Section:
-    """Return the table of each view, and the matrix of verdicts."""
-    matrix = Chart("matrix", "Verdict on each pair", verdict_matrix())
-    tables = [(view, main_table(view, analysis.variants.means)) for view in views]
-    tested = any(view.verdicts is not None and len(view.verdicts.pairs) for view in views)
-    html = render("table.html", tables=tables, groups=GROUPS, matrix=matrix if tested else None)
-    return Section("table", "Table", html, (matrix,) if tested else (), folded=False)
 
 
 def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:

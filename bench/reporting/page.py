@@ -12,13 +12,15 @@ from markupsafe import Markup
 from bench.analysis.build import Analysis
 from bench.analysis.families import CONTROL
 from bench.reporting import header, page_data
+from bench.reporting.charts.verdict_matrix import verdict_matrix
 from bench.reporting.csv_columns import FILES
 from bench.reporting.curve_data import curve_data
 from bench.reporting.figures.files import EMBEDDED
 from bench.reporting.folds import folded_sections
-from bench.reporting.main_sections import chart_sections, glossary, table_section
+from bench.reporting.main_sections import chart_sections, glossary
+from bench.reporting.main_table import GROUPS, main_table
 from bench.reporting.palette import swatch_css
-from bench.reporting.section import HERE, Section, render
+from bench.reporting.section import HERE, Chart, Section, render
 from bench.reporting.views import View, build_views
 
 LIBRARIES = (  # vendored, see static/README.md
@@ -59,7 +61,16 @@ def render_page(name: str, analysis: Analysis, figures: Mapping[str, Path] | Non
 
 
 def _main_sections(analysis: Analysis, views: Sequence[View]) -> list[Section]:
-    return [*chart_sections(views), table_section(views, analysis)] if views else []
+    return [*chart_sections(views), _table_section(views, analysis)] if views else []
+
+
+def _table_section(views: Sequence[View], analysis: Analysis) -> Section:
+    """Return the table of each view, and the matrix of verdicts."""
+    matrix = Chart("matrix", "Verdict on each pair", verdict_matrix())
+    tables = [(view, main_table(view, analysis.variants.means)) for view in views]
+    tested = any(view.verdicts is not None and len(view.verdicts.pairs) for view in views)
+    html = render("table.html", tables=tables, groups=GROUPS, matrix=matrix if tested else None)
+    return Section("table", "Table", html, (matrix,) if tested else (), folded=False)
 
 
 def _static(name: str) -> str:
