@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.attention import Attention, attention_flops, learned_positions, sinusoids
-from architectures.interface import Backbone, State, Unsupported
+from architectures.interface import Backbone, State, TransformersForm, Unsupported
 from architectures.layers import LayerNorm, Linear, drop, require_positive
 
 NO_STATE = "an encoder reads the full text at once: a new token changes the outputs of earlier ones"
@@ -77,6 +77,13 @@ class Bert(Backbone):
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
         """Raise Unsupported."""
         raise Unsupported(NO_STATE)
+
+    def transformers_form(self) -> TransformersForm:
+        """Raise Unsupported: between encoder and logits transformers has other layers."""
+        raise Unsupported(
+            "BERT has a dense layer, a LayerNorm and a bias before its logits, and all "
+            "architectures here share an RMSNorm"
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Count per layer: attention 8·D² + 4·D·T, the full square; feed-forward 16·D²."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -12,10 +13,13 @@ from transformers.pytorch_utils import Conv1D
 from architectures.huggingface_cache import cache_keyword, empty_cache, held_bytes, run_on_meta
 from architectures.huggingface_family import family
 from architectures.huggingface_flops import forward_flops
-from architectures.interface import Backbone, Unsupported
+from architectures.huggingface_pretrained import read_checkpoint
+from architectures.interface import Backbone, PretrainedModel, Unsupported
 
 TRIAL_PIECES = (2, 1, 1, 4)  # tokens on which a cache has to show that it continues a text
 TRIAL_TOLERANCE = 0.05  # of what the tokens before a piece change in it; a lost cache is off by 1
+
+ONLY_SCORED = "arch.pretrained names a checkpoint: bench.run scores it, and nothing else reads it"
 
 
 @dataclass
@@ -50,9 +54,14 @@ class HuggingFace(Backbone):
     harness has both. It is causal where its attention is. Weights start by the harness's rule, all
     else as the family says.
 
+    `pretrained`: a folder with a causal checkpoint, scored by its own tokenizer; all other options
+    are then those of its config.json.
+
     `cache`: whether the family's cache takes `pieces` of several tokens on top of others, single
     `tokens` only (pieces are then fed one by one), or `none`. That is tried once per model.
     """
+
+    sizes: dict[tuple[int, int, torch.dtype], int]  # of states, by rows, room and precision
 
     def __init__(  # noqa: PLR0913
         self,
@@ -65,8 +74,11 @@ class HuggingFace(Backbone):
         multiples: Mapping[str, float] | None = None,
         cache: Literal["pieces", "tokens", "none"] = "pieces",
         dropout: float = 0.0,
+        pretrained: str = "",
     ) -> None:
         super().__init__(width, context)
+        if pretrained:
+            raise TypeError(ONLY_SCORED)
         keys = {"settings": dict(settings or {}), "multiples": dict(multiples or {})}
         self.family = family(
             model_type=model_type, layers=layers, heads=heads, dropout=dropout, **keys
@@ -76,7 +88,7 @@ class HuggingFace(Backbone):
         self.cache_name = cache_keyword(self.model)
         # why it keeps no state, once that was tried; empty where it keeps one
         self.refusal: str | None = None
-        self.sizes: dict[tuple[int, int, torch.dtype], int] = {}
+        self.sizes = {}
         self.own = copied_parameters(self.model)
         declare_matrices(self.model)
 
@@ -187,6 +199,11 @@ class HuggingFace(Backbone):
                 output = run_on_meta(copy, self.width, state.batch, state.room)
             self.sizes[key] = held_bytes(output[self.cache_name])
         return self.sizes[key]
+
+    @classmethod
+    def read_pretrained(cls, folder: Path) -> PretrainedModel:
+        """Return the causal model of a checkpoint. Raise Unsupported."""
+        return read_checkpoint(folder)
 
     # --- initial values and costs -----------------------------------------------------------
 

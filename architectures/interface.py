@@ -5,6 +5,7 @@ V vocabulary.
 """
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +29,15 @@ class TransformersForm(NamedTuple):
     weights: dict[str, Tensor]
     embedding: str  # the name of its token embedding
     norm: str  # the name of its final norm
+
+
+class PretrainedModel(NamedTuple):
+    """A causal model that was trained elsewhere, with its own embedding and head."""
+
+    logits: nn.Module  # token ids (B, T) -> logits (B, T, V)
+    vocabulary: int  # V
+    start: int  # the token that precedes a text
+    context: int  # of its longest sequence; 0: no limit is known
 
 
 class Backbone(nn.Module, ABC):
@@ -128,6 +138,14 @@ class Backbone(nn.Module, ABC):
     def transformers_form(self) -> TransformersForm:
         """Return the equal model of `transformers`. Raise Unsupported where there is none."""
         raise Unsupported(f"no model of transformers computes the same as {type(self).__name__}")
+
+    @classmethod
+    def read_pretrained(cls, folder: Path) -> PretrainedModel:
+        """Return the model of `arch.pretrained`, a folder with its weights and tokenizer.json.
+
+        Raise Unsupported, with the reason, where it cannot be scored.
+        """
+        raise Unsupported(f"{cls.__name__} reads no checkpoints")
 
     def auxiliary(self) -> Tensor | None:
         """Return a loss of the last forward that is trained but never reported, if any."""

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from architectures.attention import Attention, attention_flops, head_width, rotary
 from architectures.bert import NO_STATE
-from architectures.interface import Backbone, State, Unsupported
+from architectures.interface import Backbone, State, TransformersForm, Unsupported
 from architectures.layers import require_positive
 
 GLOBAL_BASE, LOCAL_BASE = 160_000.0, 10_000.0  # of the rotary positions
@@ -89,6 +89,13 @@ class ModernBert(Backbone):
     def init_state(self, batch: int, length: int, like: Tensor) -> State:
         """Raise Unsupported."""
         raise Unsupported(NO_STATE)
+
+    def transformers_form(self) -> TransformersForm:
+        """Raise Unsupported: between encoder and logits transformers has other layers."""
+        raise Unsupported(
+            "ModernBERT has two LayerNorms and a dense layer before its logits, and all "
+            "architectures here share an RMSNorm"
+        )
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Count per layer: attention 8·D² + 4·D·(keys per token), feed-forward 9·D².

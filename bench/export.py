@@ -2,10 +2,11 @@
 
   python -m bench.export results/single/runs/RUN to=huggingface              RUN/export/huggingface
   python -m bench.export results/single/runs/RUN to=huggingface into=FOLDER license=mit
+  python -m bench.export results/single/runs/RUN to=mlflow|tensorboard|wandb     for a tracker
 
 Where transformers has a model that computes the same, it is written in that form and its logits
-are compared; else the weights as safetensors. Either has a tokenizer and a model card. Exit codes:
-0 done, 2 a mistake in the command.
+are compared; else the weights as safetensors, with a tokenizer. Trackers get configuration, curve
+and scores, offline. Every export has a model card. Exit codes: 0 done, 2 a mistake in the command.
 """
 
 import sys
@@ -56,13 +57,7 @@ def main(arguments: list[str]) -> int:
     request = parse_arguments(arguments)
     into = request.into
     form = import_module(f"bench.execution.formats.{request.format}")
-    exported = form.export(request.run, into, request.licence)
-    if exported.form:
-        print(
-            f"{into}: a {exported.form} of transformers, logits equal to {exported.difference:.1e}"
-        )
-    else:
-        print(f"{into}: weights as safetensors, without a model of transformers: {exported.reason}")
+    print(form.export(request.run, into, request.licence))
     return 0
 
 

@@ -6,9 +6,7 @@ Exit codes: 0 all done or skipped, 1 something failed, 2 a mistake in the comman
 
 import logging
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from bench.cli.command import command
 from bench.cli.sweep import Sweep
@@ -16,7 +14,7 @@ from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
 from bench.execution import outcome
-from bench.execution.preflight import distinct_by
+from bench.execution.reference_lines import has_score, score_baselines, score_checkpoints
 from bench.execution.run_command import run_command
 from bench.execution.train_sweep import search, train
 from bench.planning.planned import plan
@@ -36,6 +34,9 @@ def run_sweep(sweep: Sweep) -> int:
 
     if not sweep.remote and performance.is_session_running():
         logger.info("a measurement runs on this machine: training widens its intervals")
+    suite, sweep = sweep.folder, score_checkpoints(sweep)
+    if not sweep.jobs:
+        return report_checkpoints(suite)
     for conclusion in search(sweep):
         logger.info(conclusion.line)
     sweep = sweep.with_runs(plan(sweep.runs))
@@ -80,31 +81,14 @@ def measure_and_report(folders: dict[Path, Run], suite: Path) -> Path:
     return page
 
 
-def has_score(folder: Path) -> bool:
-    """Return whether baselines can be compared with a run."""
-    return any(metric["name"] == "bits_per_byte" for metric in store.read_result(folder)["metrics"])
+def report_checkpoints(suite: Path) -> int:
+    """Write the report of a suite to which only checkpoints were added, and return 0."""
+    from bench import reporting
 
-
-def score_baselines(suite: Path, runs: Sequence[Run]) -> None:
-    """Score what needs no architecture, on all training text and on what the runs read of it."""
-    from bench import data
-    from bench.evaluation import baselines
-    from bench.evaluation.read_text import text_read_by
-
-    for run in runs_to_match(runs):
-        corpus = data.prepare(run.data, run.names["data"])
-        for text in (None, text_read_by(run, corpus)):
-            baselines.ensure_baselines(suite, corpus, run.size.context, logger.info, text)
-
-
-def runs_to_match(runs: Sequence[Run]) -> list[Run]:
-    """Return, of the runs with equal budgets, the one that read most, with the lowest seed."""
-
-    def budget(run: Run) -> list[Any]:
-        length = run.train.budget or run.train.steps
-        return [run.data, run.size.context, run.train.batch, length]
-
-    return distinct_by(sorted(runs, key=lambda run: (-run.train.steps, run.seed)), budget)
+    if (suite / "runs").is_dir():
+        page, summary = reporting.make_report(suite, figures=reporting.DEFAULT_FORMATS)
+        print(summary, f"report: {page}", sep="\n")
+    return 0
 
 
 @command(stopped=STOPPED)

@@ -65,6 +65,7 @@ def test_every_package_is_installed() -> None:
 
 
 def test_the_reference_is_current() -> None:
-    from tests.reference_docs import PAGE, reference
+    from tests.reference_docs import API_PAGE, PAGE, api, reference
 
     assert PAGE.read_text(encoding="utf-8") == reference(), "run `make docs`"
+    assert API_PAGE.read_text(encoding="utf-8") == api(), "run `make docs`"

@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.analysis.families import contenders
+from bench.records.metrics import PRETRAINED
 from bench.records.tables import Records
 
 NAN = float("nan")
+BOUNDED = ("none", "windows")  # no more context than the rows have
 SCORES = ("bits_per_byte", "perplexity", "validation_nats")
 
 
@@ -17,12 +19,18 @@ class BaselineLine(NamedTuple):
 
     name: str
     note: str
-    context: str  # none | windows: as much as the rows have | unlimited
+    # none | windows: as much as the rows have | unlimited | pretrained: windows of its own tokens
+    context: str
     as_read: bool = False  # counted on what a run read, not on the whole training part
     training_tokens: float = NAN  # that it is counted on
     bits_per_byte: float = NAN
     perplexity: float = NAN
     validation_nats: float = NAN
+
+    @property
+    def pretrained(self) -> bool:
+        """Return whether it is a checkpoint that was trained elsewhere."""
+        return self.context == PRETRAINED
 
 
 class Baselines(NamedTuple):
@@ -37,20 +45,21 @@ class Baselines(NamedTuple):
 
         Where none is counted on what the rows read, it is of those on the whole training part.
         """
-        bounded = [line for line in self.lines if line.context != "unlimited"]
+        bounded = [line for line in self.lines if line.context in BOUNDED]
         fair = [line for line in bounded if line.as_read] or bounded
         return min(fair, key=lambda line: line.bits_per_byte, default=None)
 
     @property
     def best_of_all_text(self) -> BaselineLine | None:
         """Return the same of those that are counted on the whole training part."""
-        bounded = [one for one in self.lines if one.context != "unlimited" and not one.as_read]
+        bounded = [one for one in self.lines if one.context in BOUNDED and not one.as_read]
         return min(bounded, key=lambda line: line.bits_per_byte, default=None)
 
     @property
     def lowest(self) -> BaselineLine | None:
-        """Return the lowest line, whatever context and text it has."""
-        scored = [line for line in self.lines if line.bits_per_byte == line.bits_per_byte]
+        """Return the lowest line that this text alone made, whatever context it has."""
+        own = (line for line in self.lines if not line.pretrained)
+        scored = [line for line in own if line.bits_per_byte == line.bits_per_byte]
         return min(scored, key=lambda line: line.bits_per_byte, default=None)
 
 
@@ -60,7 +69,7 @@ def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[st
     `orders`: digests of the orders of blocks that the rows' runs read.
     """
     wanted = {
-        "data_digest": rows["data_digest"].iloc[0],
+        **{name: rows[name].iloc[0] for name in ("data_digest", "text_digest")},
         "part": rows["part"].iloc[0],
         "context": int(rows["context"].iloc[0]),
     }
@@ -69,7 +78,7 @@ def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[st
         return Baselines((), "the command that trained these runs made none")
     windows = str(rows["protocol"].iloc[0]) == f"chunk({wanted['context']})"
     lines = [line for one in matching for line in _parse_lines(one)]
-    kept = [line for line in lines if windows or line.context != "windows"]
+    kept = [line for line in lines if windows or line.context in ("none", "unlimited")]
     reasons = dict.fromkeys(str(one.get("reason") or "") for one in matching)
     return Baselines(
         tuple(sorted(kept, key=lambda line: -line.bits_per_byte)), "; ".join(filter(None, reasons))
@@ -77,10 +86,12 @@ def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[st
 
 
 def _is_of(one: Mapping[str, Any], wanted: Mapping[str, Any], orders: Collection[str]) -> bool:
-    order = one.get("order_digest") or ""
-    return all(one.get(key) == value for key, value in wanted.items()) and (
-        not order or order in orders
-    )
+    """Tell whether a record is of a table's text: of its tokens, or of a checkpoint's own."""
+    order, other = one.get("order_digest") or "", "text_digest"
+    if one.get("text_digest"):
+        other = "data_digest"
+    keys = wanted.keys() - {other}
+    return all(one.get(key) == wanted[key] for key in keys) and (not order or order in orders)
 
 
 def _parse_lines(one: Mapping[str, Any]) -> Iterator[BaselineLine]:

@@ -18,13 +18,15 @@ from bench.stats.pairwise import BETTER, NOT_DISTINGUISHABLE, ONE_SEED_DECIDES
 
 @dataclass(frozen=True)
 class Leader:
-    """The row with the lowest mean, and its pairs with the others by kind, nearest first."""
+    """The lowest of the rows that may win, and its pairs with all by kind, nearest first."""
 
     row: pd.Series
     better: pd.DataFrame
+    worse: pd.DataFrame  # pairs that a control wins
     one_seed_decides: pd.DataFrame
     ties: pd.DataFrame
     is_best: bool  # whether it is better than every other row
+    is_lowest: bool  # whether no control has a lower mean
     documents_only: bool  # whether seeds were not sampled
 
 
@@ -39,8 +41,10 @@ def leader(table: pd.DataFrame, verdicts: Verdicts) -> Leader | None:
     better, decides, ties = (
         pairs[pairs["kind"] == kind] for kind in (BETTER, ONE_SEED_DECIDES, NOT_DISTINGUISHABLE)
     )
-    documents_only = bool((pairs["basis"] == "documents").any())
-    return Leader(row, better, decides, ties, len(better) == len(pairs), documents_only)
+    own, documents_only = better["row"] == row.name, bool((pairs["basis"] == "documents").any())
+    is_best, is_lowest = len(better[own]) == len(pairs), bool(table.index[0] == row.name)
+    pairs_by_kind = (better[own], better[~own], decides, ties)
+    return Leader(row, *pairs_by_kind, is_best, is_lowest, documents_only)
 
 
 def other_ties(table: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:

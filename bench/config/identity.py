@@ -10,8 +10,8 @@ from bench.config.fields import LATER
 from bench.config.schema import Run, constructor_options, resolve_learning_rate
 from bench.config.task_schema import NO_TASK, arm_name
 
-# options whose value means "the best here" count as not given
-DEFAULT_OPTIONS = {"kernels": "auto"}
+# options with these values count as not given: "the best here", and one that came later
+DEFAULT_OPTIONS = {"kernels": "auto", "pretrained": ""}
 
 
 def digest(value: Any) -> str:

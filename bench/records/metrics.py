@@ -11,6 +11,7 @@ from typing import Any
 from bench.records.metric_table import SECTIONS, SPECS, Better, MetricSpec
 from bench.records.task_metrics import TASK_SPECS
 
+PRETRAINED = "pretrained"  # the context of the reference line of a checkpoint
 TRAINING_FLOPS_FACTOR = 3  # FLOPs of a training step over those of its forward pass
 
 

@@ -151,6 +151,7 @@ CALIBRATION = _file("doctor.json", "whether the session's measuring instruments 
 """)  # fmt: skip
 BASELINES = _file("references/<data>-<context>[-<order>].json", "baselines of a text", """
     data_digest     | text  | digest of the data
+    text_digest     | text? | of the text alone: a checkpoint has a tokenizer of its own
     part            | text  | part that is scored
     context         | int   | tokens of a window
     order_digest    | text? | order of the run whose blocks they are counted on; else on all text
@@ -159,9 +160,9 @@ BASELINES = _file("references/<data>-<context>[-<order>].json", "baselines of a 
     lines           | list  | a mapping per baseline, as below
 """)  # fmt: skip
 BASELINE = _file("references/…: a baseline", "what needs no architecture", """
-    name    | text | uniform, unigram, n-gram or lzma
+    name    | text | uniform, unigram, n-gram, lzma, or the folder of a checkpoint
     note    | text | how it was made
-    context | text | none, windows or unlimited
+    context | text | none, windows, unlimited, or pretrained: windows of its own tokens
     metrics | list | as in result.json
 """)  # fmt: skip
 SEARCH = _file("tune/searches/<arch>-<digest>.json", "a search for a learning rate", """
@@ -244,5 +245,4 @@ def first_mismatch(tree: Any, file: RecordFile) -> str:
 
 
 def shorten(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+    return text if len(text := repr(value)) <= 40 else f"{text[:37]}…"

@@ -158,7 +158,7 @@ references.csv:row: Name of the reference line.
 references.csv:label: Name of the reference line.
 references.csv:bits_per_byte: Its score on the text that the rows are scored on.
 name: Name of the reference line.
-sees: How much context it may use: none, windows (as the rows) or unlimited.
+sees: How much context it may use: none, windows (as the rows), unlimited, or pretrained.
 as_read: Whether it is counted on what a run read, not on the whole training part.
 training_tokens: Training tokens that it is counted on.
 references.csv:note: How it was made.

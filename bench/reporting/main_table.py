@@ -94,7 +94,8 @@ def _baseline_row(line: BaselineLine, columns: Sequence[Column]) -> list[Cell]:
         "bits_per_byte": value_cell(line.bits_per_byte, format_fixed),
         "perplexity": _perplexity(line),
     }
-    name = Cell(line.name, line.name, badges=("baseline",))
+    badge = "pre-trained elsewhere" if line.pretrained else "baseline"
+    name = Cell(line.name, line.name, badges=(badge,))
     return [name, *(cells.get(column.metric, EMPTY) for column in columns[1:])]
 
 

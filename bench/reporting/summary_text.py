@@ -151,12 +151,14 @@ def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:
         return ""
     clauses = [
         _better_clause(first.better),
+        _worse_clause(first.worse),
         _name_pairs("one seed decides against", first.one_seed_decides, wins_text),
         _name_pairs("not distinguishable from", first.ties, power_text),
     ]
     verdict = "; ".join(filter(None, clauses))
     verdict = verdict or "one seed each, and no nats of the same documents: no verdict"
-    opening = "Best quality" if first.is_best else "Lowest mean"
+    lowest = "Lowest mean" if first.is_lowest else "Lowest mean but for a control"
+    opening = "Best quality" if first.is_best else lowest
     score = f"{format_fixed(first.row['bits_per_byte'])} bits per byte on {_part_text(first.row)}"
     note = f" {DOCUMENTS_ONLY_NOTE}" if first.documents_only else ""
     return f"{opening}: {first.row['label']}, {score}: {verdict}.{note}"
@@ -168,6 +170,11 @@ def _better_clause(pairs: pd.DataFrame) -> str:
     nearest: Any = next(pairs.itertuples())
     others = f", and than {len(pairs) - 1} more by larger margins" if len(pairs) > 1 else ""
     return f"better than {nearest.other_label} by {difference_text(nearest)}{others}"
+
+
+def _worse_clause(pairs: pd.DataFrame) -> str:
+    texts = [f"{pair.label} by {difference_text(pair)}" for pair in pairs.itertuples()]
+    return f"worse than {join_words(texts)}" if texts else ""
 
 
 def _name_pairs(

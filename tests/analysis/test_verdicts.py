@@ -177,6 +177,15 @@ def test_whoever_wins_is_named_and_by_how_much(tmp_path: Path) -> None:
     assert 2 <= len(said) <= 6
 
 
+def test_a_control_that_is_lower_is_said(tmp_path: Path) -> None:
+    write(tmp_path, "decoder", 1.30, range(3))
+    write(tmp_path, "lstm", 1.22, range(3), family="control")
+    said = answer(tmp_path)
+    assert said[1].startswith("Lowest mean but for a control: decoder, ")
+    assert "worse than lstm by 0.1" in said[1]
+    assert "better than" not in said[1]
+
+
 # --- the A/A control ------------------------------------------------------------------------------
 
 

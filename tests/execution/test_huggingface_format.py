@@ -65,7 +65,7 @@ def test_a_form_of_transformers_has_the_same_logits(
     assert "| bits per byte | 2.125 |" in card
 
 
-@pytest.mark.parametrize("name", ["gpt", "moe"])
+@pytest.mark.parametrize("name", ["gpt", "moe", "bert", "modern_bert"])
 def test_what_has_no_such_form_is_written_as_weights(tmp_path: Path, name: str) -> None:
     from safetensors.torch import load_file
 

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from bench import reporting, run
+from bench import reporting
 from bench.analysis.build import build
 from bench.execution import outcome, provenance
+from bench.execution.reference_lines import has_score
 from bench.records import loading, store
 from bench.records.tables import read_records
 from tests import fake_records
@@ -314,7 +315,7 @@ def test_a_corrupt_record_is_repeated_beside_it(name: str, tmp_path: Path) -> No
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert store.run_status(folder) == "unreadable"
     assert store.select_folder(asked) == (folder.with_name(f"{folder.name}-a2"), True)
-    assert not run.has_score(folder)
+    assert not has_score(folder)
     outcome.raise_if_not_started(folder)
     assert provenance.status_line(folder).startswith("unreadable: ")
     written = fake_records.write_run(root, CORRUPT, 2, folder=folder.with_name(f"{folder.name}-a2"))

@@ -41,6 +41,15 @@ class Exported(NamedTuple):
     difference: float  # largest difference of logits over the largest logit; NaN without a form
     reason: str  # why there is no equal model
 
+    def __str__(self) -> str:
+        if not self.form:
+            return (
+                f"{self.folder}: weights as safetensors, without a model of transformers: "
+                f"{self.reason}"
+            )
+        equal = f"logits equal to {self.difference:.1e}"
+        return f"{self.folder}: a {self.form} of transformers, {equal}"
+
 
 def export(folder: Path, into: Path, licence: str = "unknown") -> Exported:
     """Write the trained model of a run's folder into another folder, with a model card.
