@@ -43,7 +43,7 @@ test-cuda: $(READY) ## the tests that need a CUDA device; skipped without one
 snapshots: $(READY) ## renew the pinned sentences and pages (tests/**/__snapshots__)
 	$(TEST) --snapshot-update $$(git grep -l SnapshotAssertion -- tests)
 
-docs: $(READY) ## renew docs/reference.md from the code, and the figures of the README
+docs: $(READY) ## renew docs/reference.md and docs/api.md from the code, and the figures of the README
 	$(RUN) -m tests.reference_docs
 	$(RUN) -m tests.readme_figures
 

@@ -8,6 +8,7 @@ import transformers
 
 from architectures.interface import PretrainedModel, Unsupported
 
+transformers.logging.disable_progress_bar()
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 

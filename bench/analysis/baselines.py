@@ -10,6 +10,7 @@ from bench.records.metrics import PRETRAINED
 from bench.records.tables import Records
 
 NAN = float("nan")
+MARKS = {PRETRAINED: ", pre-trained elsewhere"}  # behind the name, by context
 BOUNDED = ("none", "windows")  # no more context than the rows have
 SCORES = ("bits_per_byte", "perplexity", "validation_nats")
 
@@ -101,7 +102,8 @@ def _parse_lines(one: Mapping[str, Any]) -> Iterator[BaselineLine]:
     for entry in one.get("lines", []):
         values = {metric["name"]: float(metric["values"][0]) for metric in entry["metrics"]}
         scores = [values.get(name, NAN) for name in SCORES]
-        name = f"{entry['name']}, as read" if as_read else entry["name"]
+        mark = ", as read" if as_read else MARKS.get(entry["context"], "")
+        name = f"{entry['name']}{mark}"
         if not as_read or entry["name"] != "uniform":
             yield BaselineLine(name, entry["note"], entry["context"], as_read, tokens, *scores)
 

@@ -67,6 +67,10 @@ def _record(corpus: Corpus, context: int) -> dict[str, Any]:
 def _read_checkpoint(run: Run, folder: Path) -> PretrainedModel:
     """Return the model of a folder. Raise UserError where it cannot be scored."""
     name = f"arch.pretrained={folder}"
+    if run.data.source == "synthetic":
+        raise UserError(
+            f"{name} reads text, and data={run.names['data']} draws symbols", "conflicting-values"
+        )
     if not folder.is_dir():
         raise UserError(
             f"{name} is no folder: name one with config.json, *.safetensors and tokenizer.json",
@@ -98,9 +102,8 @@ def _score_line(model: PretrainedModel, corpus: Corpus, run: Run, name: str) -> 
     size, count = (metrics[key].values[0] for key in ("scored_bytes", "scored_tokens"))
     parameters = sum(one.numel() for one in model.logits.parameters())
     note = (
-        f"pre-trained elsewhere on text that is not known, {parameters:,} parameters: outside the "
-        f"comparison of equal budgets; windows of {context} of its own tokens, "
-        f"{size / count:.2f} bytes each"
+        f"trained on text that is not known, {parameters:,} parameters: outside the comparison of "
+        f"equal budgets; windows of {context} of its own tokens, {size / count:.2f} bytes each"
     )
     scores = [metrics["bits_per_byte"].as_json()]
     return {"name": name, "context": PRETRAINED, "note": note, "metrics": scores}

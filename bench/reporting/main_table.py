@@ -94,8 +94,7 @@ def _baseline_row(line: BaselineLine, columns: Sequence[Column]) -> list[Cell]:
         "bits_per_byte": value_cell(line.bits_per_byte, format_fixed),
         "perplexity": _perplexity(line),
     }
-    badge = "pre-trained elsewhere" if line.pretrained else "baseline"
-    name = Cell(line.name, line.name, badges=(badge,))
+    name = Cell(line.name, line.name, badges=() if line.pretrained else ("baseline",))
     return [name, *(cells.get(column.metric, EMPTY) for column in columns[1:])]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,7 +116,7 @@ def test_it_is_a_line_of_each_table_of_its_text_and_never_the_best_baseline() ->
     row = {"data_digest": "d", "text_digest": "t", "part": "test", "context": 16}
     table = pd.DataFrame([row | {"protocol": "chunk(16)"}])
     chosen = select_baselines(records, table, ())
-    assert [one.name for one in chosen.lines] == ["3-gram", "elsewhere"]
+    assert [one.name for one in chosen.lines] == ["3-gram", "elsewhere, pre-trained elsewhere"]
     assert chosen.best is not None
     assert chosen.lowest is not None
     assert {chosen.best.name, chosen.lowest.name} == {"3-gram"}
@@ -170,11 +171,14 @@ def test_what_cannot_be_scored_is_refused(
     assert raised.value.code == code
 
 
-def test_a_longer_context_than_it_reads_is_refused(
+def test_a_longer_context_than_it_reads_and_symbols_are_refused(
     checkpoint: Path, short: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="at most 16 tokens"):
         score_pretrained(run_of(checkpoint, short, context=32), tmp_path / "suite")
+    symbols = replace(run_of(checkpoint, short), data=DataConfig(source="synthetic"))
+    with pytest.raises(UserError, match="draws symbols"):
+        score_pretrained(symbols, tmp_path / "suite")
 
 
 @pytest.mark.slow
@@ -188,7 +192,7 @@ def test_the_command_scores_it_beside_trained_runs(
     assert done.returncode == 0, done.stderr
     assert "pre-trained elsewhere" in done.stderr
     lines = (tmp_path / "results/single/report/references.csv").read_text().splitlines()
-    (line,) = [line for line in lines if ",elsewhere," in line]
+    (line,) = [line for line in lines if "elsewhere, pre-trained elsewhere" in line]
     assert ",pretrained," in line
     assert "elsewhere" not in (tmp_path / "results/single/report/verdicts.csv").read_text()
     page = (tmp_path / "results/single/report/index.html").read_text(encoding="utf-8")
