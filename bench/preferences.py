@@ -2,7 +2,7 @@
 
   python -m bench.preferences results/default                       behind every finished run
   python -m bench.preferences results/default preference.path=mine.jsonl preference=human
-  python -m bench.preferences label RUN --out mine.jsonl            compare texts in the terminal
+  python -m bench.preferences label RUN --out mine.jsonl [--page]   compare texts, also on a page
   python -m bench.preferences check mine.jsonl                      what a file of labels is worth
 
 Runs are not trained again. Further arguments are overrides of preference.*, threads and again.
@@ -10,6 +10,7 @@ Exit codes: 0 done, 1 something failed, 2 a mistake in the command.
 """
 
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,9 +30,7 @@ def learn(arguments: list[str]) -> int:
     folders = [Path(word) for word in arguments if "=" not in word]
     overrides = [word for word in arguments if "=" in word]
     if not folders:
-        raise UserError(
-            "name a run: results/<suite>/runs/<run>, or results/<suite>", "invalid-command"
-        )
+        raise UserError("name a run: results/<suite>/runs/<run>, or <suite>", "invalid-command")
     runs = [path for folder in folders for path in finished_runs(folder)]
     suites = {run.resolve().parent.parent for run in runs}
     if len(suites) > 1:
@@ -57,19 +56,22 @@ def learn_beside(suite: Path, sweep: Sweep) -> int:
 
 
 def label(arguments: list[str]) -> int:
-    """Have a person compare pairs of responses in the terminal."""
+    """Have a person compare pairs of responses in the terminal, or on a page."""
     made = Parser(prog="python -m bench.preferences label", description="Compare two texts.")
     made.add_argument("run", help="folder of a finished run, whose model writes the pairs")
     made.add_argument("--out", type=Path, required=True, help="file (.jsonl) that labels go to")
     made.add_argument("--count", type=int, default=20, help="labels to give (default 20)")
     made.add_argument("--annotator", default="me", help="who gives them (default me)")
     made.add_argument("--active", action="store_true", help="ask for the most informative pair")
+    made.add_argument("--page", action="store_true", help="show a page in place of the terminal")
     args = made.parse_args(arguments)
-    from bench.tasks.preferences import labelling
+    from bench.tasks.preferences import label_page, labelling
     from bench.training import load
 
     session = labelling.Labelling(load(args.run), args.out, args.annotator, args.active)
-    number = len([*labelling.label_pairs(session, ask_in_terminal, args.count)])
+    session.check()
+    with label_page.serve() if args.page else nullcontext(ask_in_terminal) as ask:
+        number = len([*labelling.label_pairs(session, ask, args.count)])
     print(f"{number} answers; {len(session.given())} in {args.out}")
     return 0
 
@@ -79,24 +81,22 @@ def ask_in_terminal(prompt: str, first: str, second: str) -> str:
     from bench.tasks.preferences import labelling
 
     print(f"\n{prompt}\n  1 | {first!r}\n  2 | {second!r}")
-    answers = (labelling.FIRST, labelling.SECOND, labelling.TIE, labelling.SKIP, labelling.QUIT)
     while True:
         try:
             answer = input(labelling.QUESTION).strip().lower()
         except EOFError:
             return labelling.QUIT
-        if answer in answers:
+        if answer in labelling.ANSWERS:
             return answer
 
 
 def check(arguments: list[str]) -> int:
     """Print what a file of labels is worth."""
+    from bench.tasks.preferences import label_facts, people
+
     made = Parser(prog="python -m bench.preferences check", description="Check a file of labels.")
     made.add_argument("file", type=Path, help="labels (.jsonl)")
-    from bench.tasks.preferences import label_facts
-    from bench.tasks.preferences.people import read_labels
-
-    facts = label_facts.describe_labels(read_labels(made.parse_args(arguments).file))
+    facts = label_facts.describe_labels(people.read_labels(made.parse_args(arguments).file))
     warnings = [f"warning: {line}" for line in label_facts.label_warnings(facts)]
     print(*label_facts.fact_lines(facts), *warnings, sep="\n")
     return 0

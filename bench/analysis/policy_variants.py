@@ -5,7 +5,8 @@ import pandas as pd
 from bench.analysis.over_optimisation import few_label_looks
 from bench.analysis.preferences import REFERENCE_METHOD, last_looks, main_parts
 
-METRICS = ["response_kl", "gold_reward", "proxy_reward", "win_rate", "completed_words"]
+METRICS = ["response_kl", "gold_reward", "proxy_reward", "win_rate"]
+METRICS += ["completed_words", "marked_share"]
 
 
 def variant_rows(numbers: pd.DataFrame) -> pd.DataFrame:

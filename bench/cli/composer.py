@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
 from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser
 from bench.cli.sweep import Job
-from bench.config.dependencies import LATER_GROUPS
+from bench.config.dependencies import LATER_GROUPS, reward_run
 from bench.config.errors import UserError
 from bench.config.plugins import (
     InstalledArchitecturesPlugin,
@@ -37,6 +37,7 @@ from bench.records.loading import load_record
 from bench.system import host
 from bench.system.files import expand_user
 
+ARCH = re.compile(r"[+~]*arch([.@=]|$)")
 SEED = re.compile(r"seed=\d{1,9}")
 USES_SEED = re.compile(r"\$\{[^\n]*\bseed\b")  # an interpolation
 NOT_A_NAME = re.compile(
@@ -137,9 +138,25 @@ class Composer:
         OmegaConf.set_struct(config, False)
         del config["hydra"]
         run = run_from_config(config, choices)
+        self._set_reward_model(run, overrides)
         if len(seeds) == 1 and not run.base and not USES_SEED.search(OmegaConf.to_yaml(config)):
             self.first_seeds[others] = run
         return Job(run, tuple(overrides))
+
+    def _set_reward_model(self, run: Run, overrides: Sequence[str]) -> None:
+        """Compose the YAML of another architecture of reward models. Raise UserError."""
+        name = run.preference.reward.arch
+        if not (run.preference.enabled and name):
+            return
+        words = [word for word in overrides if not ARCH.match(word)]
+        config = self._compose([*words, f"arch={name}", *self.fixed], RunMode.RUN)
+        with raise_user_errors():
+            model = OmegaConf.to_container(config.arch, resolve=True, throw_on_missing=True)
+        assert isinstance(model, dict)
+        run.preference.reward.model = {str(key): value for key, value in model.items()}
+        other = reward_run(run)
+        assert other is not None
+        validate_run(other)
 
     def master(self) -> Any:
         """Compose what all runs of a sweep share: its launcher and its sweeper."""

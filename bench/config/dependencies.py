@@ -16,12 +16,23 @@ def base_run(run: Run) -> Run:
     return replace(run, task=TaskConfig(), preference=PreferenceConfig(), base="", names=names)
 
 
+def reward_run(run: Run) -> Run | None:
+    """Return the run whose weights reward models start from, where its architecture is another."""
+    reward = run.preference.reward
+    if not (run.preference.enabled and reward.arch):
+        return None
+    base = base_run(run)
+    return replace(base, arch=reward.model, names=base.names | {"arch": reward.arch})
+
+
 def required_runs(run: Run) -> dict[str, Run]:
     """Return the runs that have to be done before this one, by what they are for it.
 
-    Empty where it starts from initial weights, or from the finished run that `base` names;
+    Without a base where it starts from initial weights, or from the finished run that `base` names;
     task.start=self needs one on the task's texts, which `execution.bases` finds.
     """
     fine_tuned = run.task.kind != NO_TASK and run.task.start == "pretrained"
     starts_fresh = not fine_tuned and not run.preference.enabled
-    return {} if starts_fresh or run.base else {"base": base_run(run)}
+    runs = {} if starts_fresh or run.base else {"base": base_run(run)}
+    other = reward_run(run)
+    return runs | ({} if other is None else {"reward": other})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any
 
+from bench.config.dependencies import reward_run
 from bench.config.fields import LATER
 from bench.config.schema import Run, constructor_options, resolve_learning_rate
 from bench.config.task_schema import NO_TASK, arm_name
@@ -70,6 +71,8 @@ def weights_key(run: Run, seeded: bool = True) -> dict[str, Any]:
         key = _task_key(run, key)
     if run.preference.enabled:
         key["preference"] = nested_fields(run.preference)
+    if (other := reward_run(run)) is not None:
+        key["reward"] = weights_key(other)
     return key | ({"seed": run.seed} if seeded else {})
 
 

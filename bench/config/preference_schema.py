@@ -1,9 +1,10 @@
 """Define the configuration of learning from preferences."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from bench.config.data_schema import SEEDS
-from bench.config.fields import choice, option, setting
+from bench.config.fields import LATER, choice, option, setting
 
 NO_PREFERENCE = "off"
 
@@ -19,6 +20,8 @@ class RewardConfig:
     learning_rate: float | None = option(
         None, "default: preference.rate_share of the base's own", (1e-8, 10.0)
     )
+    arch: str = setting("", "architecture of all reward models; empty: each base's own")
+    model: dict[str, Any] = setting({}, "its YAML; set by preference.reward.arch")
 
 
 @dataclass
@@ -58,8 +61,11 @@ class ExtrasConfig:
     """Configure further reward models and policies, with the first of the betas."""
 
     flips: list[float] = option([], "reward models and policies of so many reversed labels")
-    shaping: list[str] = option([], "policies with shaped rewards, of potential, bonus")
+    shaping: list[str] = option([], "policies with shaped rewards, of potential, bonus, spans")
     bonus: float = option(0.5, "shaping by a bonus: log-odds per word", (0.0, 1000.0))
+    span_penalty: float = option(
+        0.1, "shaping by spans: log-odds per token that people would mark", (0.0, 1000.0), LATER
+    )
     seeds: list[int] = option([], "seeds that have them; none: every seed", SEEDS)
 
 
@@ -90,3 +96,9 @@ class PreferenceConfig:
     looks: int = setting(5, "evaluations of a policy on held-out prompts", (1, 1000))
     look_prompts: int = option(64, "held-out prompts of a look", (2, 10**6))
     look_each: int = option(4, "responses per held-out prompt", (1, 10**4))
+
+    @property
+    def pool(self) -> int:
+        """Return the pairs that are written: a curve chooses from twice as many as it labels."""
+        curve = [2 * size for size in self.curve.sizes]
+        return max(self.labels, self.few_labels, *curve, 0)

@@ -3,23 +3,30 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import torch
 
+from architectures.interface import Unsupported
 from bench import data, planning
-from bench.cli.sweep import Sweep
+from bench.cli.sweep import Sweep, distinct
+from bench.config.dependencies import base_run, required_runs
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
+from bench.execution.data_digest import data_digest
 from bench.execution.model_size import model_size
 from bench.execution.preflight import json_key, required_disk_bytes, validate
 from bench.execution.train_sweep import trial_sweep
+from bench.model import LanguageModel, build_on_meta
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.planning.planned import plan
 from bench.records import store
+from bench.records.finished import finished_run
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
+from bench.tasks.preferences.costs import part_costs
 
 PEAK_SHARE = 0.35  # of the peak of matrix products that small models reach in training
 
@@ -33,7 +40,7 @@ def forecast(sweep: Sweep) -> str:
         trials = trial_sweep(sweep).runs
         second_runs = [run for run in trials if run.tune.trial < run.tune.finalists]  # of as many
         runs += plan([*trials, *second_runs], keep=False)
-    table = pd.DataFrame(forecast_rows(sweep, list(map(with_learning_rate, runs))))
+    table = pd.DataFrame(forecast_rows(sweep, with_bases(runs)))
     jobs = host.parallel_jobs(runs[0].threads, runs[0].train.ranks)
     minutes = table.get("minutes", pd.Series(dtype=float)).sum() / min(jobs, len(runs))
     total = f"{len(runs)} runs, about {minutes:.0f} minutes, {jobs} at a time, without measuring"
@@ -49,7 +56,10 @@ def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, objec
             if (key := json_key(run.data)) not in corpora:
                 corpora[key] = data.prepare(run.data, run.names["data"])
             rate = rates.get(workload_id(run))
-            yield forecast_row(run, corpora[key], rate, peak, sweep.remote)
+            if run.preference.enabled:
+                yield from preference_rows(run, corpora[key], rate, peak)
+            else:
+                yield forecast_row(run, corpora[key], rate, peak, sweep.remote)
         except UserError as error:
             if not sweep.is_sweep:
                 raise
@@ -103,6 +113,54 @@ def forecast_row(
         "disk_bytes": f"{4 * size.parameters * needed:,}",
         "note": estimated if needed else f"{store.run_status(folder)} before",
     }
+
+
+def with_bases(runs: Sequence[Run]) -> list[Run]:
+    """Return runs, and before them those that learning from preferences starts from."""
+    learning = [run for run in runs if run.preference.enabled]
+    bases = [base for run in learning for base in required_runs(run).values()]
+    return [with_learning_rate(run) for run in distinct([*bases, *runs], run_name)]
+
+
+def preference_rows(
+    run: Run, corpus: data.Corpus, rate: TrainingRate | None, peak: float
+) -> Iterator[dict[str, object]]:
+    """Yield a row for each part of learning from preferences. Raises UserError."""
+    size, name = model_size(run, corpus), run_name(run)
+    folder, needed = store.select_folder(run, data_digest=data_digest(run))
+    network = build_on_meta(run.arch, size.width or 64, run.size.context, corpus.vocabulary.size)
+    if not (needed and network.backbone.causal and not size.unsupported):
+        reason = f"will be skipped: {size.unsupported or 'an encoder writes no text'}"
+        yield {"run": name, "note": reason if needed else f"{store.run_status(folder)} before"}
+        return
+    speed, note = stage_speed(run, rate), ""
+    if not speed:
+        speed = peak / (TRAINING_FLOPS_FACTOR * size.flops_per_token)
+        note = "time estimated from FLOPs"
+    for part, tokens in part_costs(run, keeps_state(network)):
+        minutes = round(tokens / speed / 60, 1)
+        yield {"run": name, "part": part.name, "minutes": minutes, "note": note}
+
+
+def keeps_state(network: LanguageModel) -> bool:
+    """Return whether a model writes through a state, and not by passes over the whole text."""
+    try:
+        network.init_state(1, network.backbone.context)
+    except Unsupported:
+        return False
+    return True
+
+
+def stage_speed(run: Run, rate: TrainingRate | None) -> float:
+    """Return the tokens per second at which the base of a run trained, or is measured; else 0."""
+    base = None if run.base else finished_run(base_run(run))
+    folder = Path(run.base) if run.base else base and base.folder
+    entries = store.read_result(folder)["metrics"] if folder else []
+    values = {entry["name"]: entry["values"] for entry in entries}
+    tokens, seconds = values.get("tokens_seen"), values.get("train_seconds")
+    if tokens and seconds and seconds[0] > 0:
+        return tokens[0] / seconds[0]
+    return rate.tokens_per_second if rate else 0.0
 
 
 def elsewhere(run: Run) -> Run:

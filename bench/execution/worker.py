@@ -62,7 +62,7 @@ def train_and_score(run: Run, folder: Path) -> None:
     elif not run.preference.enabled:
         pretrain(run, folder)
     elif is_main_process():
-        learning.learn(run, recorded_bases(folder)["base"], folder)
+        learning.learn(run, recorded_bases(folder), folder)
 
 
 def pretrain(run: Run, folder: Path) -> None:

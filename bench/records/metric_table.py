@@ -224,6 +224,12 @@ SPECS: tuple[tuple[str, str, Better, str, str, str], ...] = (
      "Correlation of the reward model's margins with the annotator's."),
     ("held_out_labels", "pairs", "neither", "preferences", "held-out pairs",
      "Pairs that the reward model is judged on."),
+    ("span_nats_saved", "nats/token", "higher", "preferences", "marked tokens, nats saved",
+     "Nats per held-out token of which tokens people marked, below those of their share alone."),
+    ("marked_share", "share", "neither", "preferences", "marked tokens",
+     "Share of the tokens of responses that people would mark, by the model of marked tokens."),
+    ("idle_updates", "updates", "lower", "preferences", "idle updates",
+     "Updates in which no group had two different returns, so that nothing was learned."),
     ("rollout_tokens_per_cpu_second", "tokens/CPU s", "neither", "preferences", "rollouts",
      "Tokens written per CPU second in batches, on a machine that other work may share."),
 )

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.config.identity import digest
+from bench.config.identity import digest, nested_fields
+from bench.config.schema import run_from_dict
 from bench.records.loading import StoredRun, excluded_row, select_runs
 from bench.records.run_tables import run_row
 
 STAGE_COLUMNS = (
-    "run folder arch data seed control variant group status reason labels_from gold"
+    "run folder arch data seed control variant group status reason labels_from gold reward_arch"
 ).split()
 PART_COLUMNS = "part kind method beta labels flip corrected shaping".split()
 TEXT_COLUMNS = "run part kind update n prompt text gold proxy kl".split()
@@ -89,18 +90,22 @@ def _part_texts(path: Path) -> pd.DataFrame:
 def _stage_row(run: StoredRun) -> dict[str, Any]:
     preference = run.record.config.get("preference") or {}
     labels = preference.get("path")
-    gold = "" if labels else preference.get("gold", "")
     return run_row(run) | {
-        "group": _group(run), "labels_from": labels or "annotator", "gold": gold
-    }  # fmt: skip
+        "group": _group(run),
+        "labels_from": labels or "annotator",
+        "gold": "" if labels else preference.get("gold", ""),
+        "reward_arch": (preference.get("reward") or {}).get("arch") or "",
+    }
 
 
 def _group(run: StoredRun) -> str:
     """Return the digest of what has to be equal for two stages to be compared."""
     config = run.record.config
     digests = run.record.provenance.get("digests") or {}
-    keys = {key: config.get(key) for key in ("data", "size", "train", "preference")}
+    keys = {key: config.get(key) for key in ("data", "size", "train")}
     keys["train"] = {**(keys["train"] or {}), "learning_rate": None}
+    preference = run_from_dict(config).preference  # a key that came later counts with its default
+    keys["preference"] = nested_fields(preference) | {"reward_arch": preference.reward.arch}
     return digest([keys, digests.get("data")])
 
 

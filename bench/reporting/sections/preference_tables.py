@@ -22,9 +22,8 @@ from bench.reporting.html_table import (
 )
 from bench.tasks.preferences.label_facts import Share
 
-REWARD_NUMBERS = (
-    "reward_nats", "reward_regret", "reward_correlation", "best_reward_accuracy", "held_out_labels",
-)  # fmt: skip
+REWARD_NUMBERS = ["reward_nats", "reward_regret", "reward_correlation"]
+REWARD_NUMBERS += ["best_reward_accuracy", "held_out_labels"]
 NEVER = "no policy came so far from the start"
 
 
@@ -178,6 +177,7 @@ def variant_table(study: PreferenceStudy) -> Table:
         _number("proxy", "of its own reward model, log-odds", "proxy_reward"),
         _number("win rate", "over the start", "win_rate", format_percent),
         _number("words", "completed per response: what the bonus pays for", "completed_words"),
+        _number("marked", "tokens, by the model of marks", "marked_share", format_percent),
     ]  # fmt: skip
     return build_table(
         f"{study.name}-variants", columns, rows.itertuples(), drop_empty=True,

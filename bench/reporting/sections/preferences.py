@@ -37,6 +37,7 @@ def preferences(analysis: Analysis) -> Section | None:
 
 def _content(study: PreferenceStudy, chart: Chart) -> dict[str, Any]:
     failed = study.parts[study.parts["status"] == "failed"]
+    idle = study.numbers[(study.numbers["metric"] == "idle_updates") & (study.numbers["value"] > 0)]
     verdicts = study.verdicts[study.verdicts["measure"] == "gain"]
     return {
         "name": study.name,
@@ -46,7 +47,12 @@ def _content(study: PreferenceStudy, chart: Chart) -> dict[str, Any]:
         "tables": preference_tables(study),
         "verdicts": list(verdicts["sentence"]),
         "fits": fit_lines(study),
-        "failed": [f"{row.run}, {row.part}: {row.reason}" for row in failed.itertuples()],
+        "failed": [f"{row.run}, {row.part}: {row.reason}" for row in failed.itertuples()]
+        + [
+            f"{row.run}, {row.part}: in {row.value:.0f} updates no group had two different "
+            "returns, so that nothing was learned"
+            for row in idle.itertuples()
+        ],
         "sheet": fairness_sheet(study),
     }
 
@@ -71,11 +77,14 @@ def fit_lines(study: PreferenceStudy) -> list[str]:
 
 def fairness_sheet(study: PreferenceStudy) -> list[str]:
     """Return what is equal for every architecture of a study, and what is not."""
+    other = study.stages.iloc[0]["reward_arch"]
     lines = [
         "Same pairs, labels and their order, prompts of every update and look for each seed; same "
         "updates, responses and epochs.",
         "Learning rate: the same share of each architecture's own pre-training rate.",
-        "The reward model is the architecture itself: policy and proxy are compared as one.",
+        f"Every reward model is a {other}."
+        if other
+        else "The reward model is the architecture itself: policy and proxy are compared as one.",
         "Responses are drawn from the full softmax at temperature 1; KL is the exact sum over the "
         "vocabulary at each visited place.",
     ]

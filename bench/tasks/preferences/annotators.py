@@ -1,19 +1,9 @@
 """Label pairs as annotators would, by Bradley and Terry's law, with flips and biases."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
-
-from bench.config.preference_schema import PreferenceConfig
-
-
-class Answers(NamedTuple):
-    """Labels of N pairs."""
-
-    labels: np.ndarray  # (N,): 1 the first is preferred, 0 the second
-    annotators: np.ndarray  # (N,): which annotator answered
 
 
 @dataclass(frozen=True)
@@ -30,24 +20,20 @@ class Annotators:
     length_bias: float = 0.0  # log-odds for a response that is longer by the room
     position_bias: float = 0.0  # log-odds for the first of a pair
 
-    @classmethod
-    def of(cls, options: PreferenceConfig, flip: float = 0.0) -> "Annotators":
-        """Return the annotators of a configuration, with a share of labels reversed."""
-        return cls(
-            options.temperature, flip, options.annotators, options.length_bias,
-            options.position_bias,
-        )  # fmt: skip
-
     def probabilities(self, gold: np.ndarray) -> np.ndarray:
         """Return the probability that the first is preferred by the gold (N, 2) alone, (N,)."""
         return expit((gold[:, 0] - gold[:, 1]) / self.temperature)
 
-    def answer(self, gold: np.ndarray, lengths: np.ndarray, draw: np.random.Generator) -> Answers:
-        """Label pairs with gold (N, 2) and lengths (N, 2) as shares of the room."""
+    def answer(
+        self, gold: np.ndarray, lengths: np.ndarray, draw: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return labels (N,), 1 where the first is preferred, and which annotator gave each.
+
+        `gold` (N, 2), and `lengths` (N, 2) as shares of the room.
+        """
         annotators = draw.integers(self.count, size=len(gold))
         weight = 2 * annotators / (self.count - 1) if self.count > 1 else np.ones(len(gold))
         bias = self.length_bias * (lengths[:, 0] - lengths[:, 1]) + self.position_bias
         odds = (gold[:, 0] - gold[:, 1]) / self.temperature + weight * bias
         preferred = draw.random(len(gold)) < expit(odds)
-        flipped = draw.random(len(gold)) < self.flip
-        return Answers((preferred ^ flipped).astype(np.int64), annotators)
+        return (preferred ^ (draw.random(len(gold)) < self.flip)).astype(np.int64), annotators

@@ -1,7 +1,6 @@
 """Improve a policy on labelled pairs alone: direct preference optimization (DPO)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,43 +15,49 @@ from bench.training import torch_generator
 BATCH = 32  # pairs per update
 
 
-@dataclass(frozen=True)
-class DirectPreferences:
-    """What a policy is improved on by labelled pairs."""
-
-    reference: LanguageModel
-    pairs: LabelledPairs
-    beta: float
-    flip: float  # share of labels that the loss takes as reversed
-    seed: int
-
-    def batch(self, number: int) -> LabelledPairs:
-        """Return the pairs of an update: a function of (seed, update)."""
-        epoch, place = divmod(number, updates_per_epoch(len(self.pairs)))
-        order = torch.randperm(len(self.pairs), generator=torch_generator(self.seed, 3, epoch))
-        return self.pairs.rows(order.split(BATCH)[place])
-
-
 def updates_per_epoch(pairs: int) -> int:
     """Return the updates of one pass over so many pairs."""
     return -(-pairs // BATCH)
 
 
-def prefer(trainer: Trainer, setting: DirectPreferences) -> Iterator[Update]:
-    """Train by DPO to the last update, one Update each. Raise PolicyDiverged."""
+def prefer(
+    trainer: Trainer,
+    reference: LanguageModel,
+    pairs: LabelledPairs,
+    beta: float,
+    flip: float,
+    seed: int,
+) -> Iterator[Update]:
+    """Train by DPO to the last update, one Update each. Raise PolicyDiverged.
+
+    `flip`: the share of labels that the loss takes as reversed. The pairs of an update are a
+    function of (seed, update).
+    """
     while trainer.done < trainer.updates:
-        batch = setting.batch(trainer.done)
+        batch = _batch(pairs, trainer.done, seed)
         first, second = (
-            log_ratio(trainer.policy, setting.reference, side)
-            for side in (batch.first, batch.second)
+            log_ratio(trainer.policy, reference, side) for side in (batch.first, batch.second)
         )
-        ratios = losses.Ratios(first, second)
-        loss = losses.dpo(ratios, batch.labels, setting.beta, setting.flip).mean()
+        loss = losses.dpo(first, second, batch.labels, beta, flip).mean()
         if not torch.isfinite(loss):
             raise PolicyDiverged(trainer.done + 1, float("nan"))
         norm = trainer.step(loss)
         trainer.done += 1
-        yield _update(trainer.done, ratios, batch.labels, (float(loss.detach()), norm))
+        chosen, rejected = (
+            _mean_of(first.detach(), second.detach(), label)
+            for label in (batch.labels, 1 - batch.labels)
+        )
+        yield Update(trainer.done, float(loss.detach()), norm, chosen=chosen, rejected=rejected)
+
+
+def _batch(pairs: LabelledPairs, number: int, seed: int) -> LabelledPairs:
+    epoch, place = divmod(number, updates_per_epoch(len(pairs)))
+    order = torch.randperm(len(pairs), generator=torch_generator(seed, 3, epoch))
+    return pairs.rows(order.split(BATCH)[place])
+
+
+def _mean_of(first: Tensor, second: Tensor, label: Tensor) -> float:
+    return float((label * first + (1 - label) * second).mean())
 
 
 def log_ratio(policy: LanguageModel, reference: LanguageModel, side: Responses) -> Tensor:
@@ -60,12 +65,3 @@ def log_ratio(policy: LanguageModel, reference: LanguageModel, side: Responses) 
     with torch.no_grad():
         under_reference = log_probabilities(reference, side).sum(dim=1)
     return log_probabilities(policy, side).sum(dim=1) - under_reference
-
-
-@torch.no_grad()
-def _update(
-    number: int, ratios: losses.Ratios, labels: Tensor, trained: tuple[float, float]
-) -> Update:
-    chosen = labels * ratios.first + (1 - labels) * ratios.second
-    rejected = labels * ratios.second + (1 - labels) * ratios.first
-    return Update(number, *trained, chosen=float(chosen.mean()), rejected=float(rejected.mean()))

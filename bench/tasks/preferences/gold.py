@@ -14,7 +14,6 @@ from hydra.utils import get_class
 
 from bench.config.errors import UserError, nearest
 from bench.config.plugins import install_hint
-from bench.data import Vocabulary
 from bench.data.registry import Registered
 
 LEAST_COUNT = 5  # occurrences in the training part that make a run of letters a word
@@ -101,15 +100,3 @@ def gold_class(name: str) -> type[Gold]:
     if not issubclass(kind, Gold):
         raise UserError(f"{key} is not a subclass of {Gold.__module__}.Gold: derive it from that")
     return kind
-
-
-def split_response(tokens: np.ndarray, vocabulary: Vocabulary) -> tuple[bytes, bool]:
-    """Return the text of a response's tokens, and whether a separator ended it."""
-    ended = bool(len(tokens)) and int(tokens[-1]) == vocabulary.separator
-    return vocabulary.decode_bytes(tokens), ended
-
-
-def score_responses(gold: Gold, rows: list[np.ndarray], vocabulary: Vocabulary) -> np.ndarray:
-    """Return the gold rewards of responses, each given by its tokens, (N,)."""
-    texts = [split_response(tokens, vocabulary) for tokens in rows]
-    return np.array([gold.score(*text) for text in texts])

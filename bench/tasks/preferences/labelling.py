@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from architectures.interface import Unsupported
 from bench.config.errors import UserError
 from bench.data import prepare
+from bench.system.files import check_writable
 from bench.tasks.preferences.label_curves import pair_features
+from bench.tasks.preferences.learning import check_supported
 from bench.tasks.preferences.prompts import draw_prompts
 from bench.tasks.preferences.reward_model import RewardModel
 from bench.tasks.preferences.rollouts import Responses, write
@@ -22,7 +25,7 @@ from bench.training import TrainedModel, torch_generator
 
 POOL = 256  # pairs that are offered
 LEAST_LABELS = 8  # from which labels say which pair to ask for next
-FIRST, SECOND, TIE, SKIP, QUIT = "1", "2", "=", "s", "q"
+FIRST, SECOND, TIE, SKIP, QUIT = ANSWERS = ("1", "2", "=", "s", "q")
 QUESTION = "better: 1, 2, = for a tie, s to skip, q to stop? "
 
 
@@ -40,13 +43,23 @@ class Labelling:
         """Return the two responses of every pair: a function of the run alone."""
         run, vocabulary = self.trained.run, self.trained.vocabulary
         corpus = prepare(run.data, run.names["data"])
-        room = min(run.preference.response, run.size.context - run.preference.prompt)
-        prompts = torch.from_numpy(draw_prompts(corpus, "validation", run.preference.prompt, POOL))
+        length = min(run.preference.prompt, run.size.context // 2)
+        room = min(run.preference.response, run.size.context - length)
+        prompts = torch.from_numpy(draw_prompts(corpus, "validation", length, POOL))
         first, second = (
             write(self.trained.model, prompts, room, vocabulary.separator, torch_generator(side))
             for side in (0, 1)
         )
         return first, second
+
+    def check(self) -> None:
+        """Raise UserError where the model cannot write, or the file is another or not writable."""
+        try:
+            check_supported(self.trained)
+        except Unsupported as reason:
+            raise UserError(str(reason), "not-supported") from None
+        check_writable(self.out.absolute().parent)
+        self.given()
 
     def given(self) -> list[dict[str, Any]]:
         """Return the lines that this command wrote before. Raise UserError for another file."""

@@ -4,23 +4,24 @@ import functools
 import json
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from architectures.interface import Unsupported
-from bench.config.schema import Run
+from bench.config.dependencies import reward_run
+from bench.config.schema import Run, resolve_learning_rate
 from bench.data import prepare
 from bench.records import store
 from bench.records.finished import FinishedRun
 from bench.records.metrics import Metric
 from bench.records.source import training_source
 from bench.tasks.preferences.label_facts import describe_labels, label_warnings
-from bench.tasks.preferences.part_store import PartStore
+from bench.tasks.preferences.part_store import PartStore, metric_from_json
 from bench.tasks.preferences.parts import StagePart, list_parts
 from bench.tasks.preferences.peoples_world import PeoplesWorld
-from bench.tasks.preferences.stage import PartFailed, Stage
+from bench.tasks.preferences.stage import PartFailed, Rates, Stage
 from bench.tasks.preferences.worlds import SimulatedWorld, World
 from bench.training import TrainedModel, load
 
@@ -29,29 +30,53 @@ Progress = Callable[[str], None]
 show_progress: Progress = functools.partial(logger.info, extra={"progress": True})
 
 
-def learn(run: Run, base: FinishedRun, folder: Path, progress: Progress = show_progress) -> None:
+def learn(
+    run: Run, bases: Mapping[str, FinishedRun], folder: Path, progress: Progress = show_progress
+) -> None:
     """Run the parts that are missing in the folder of a run, and write its result.
 
-    Raise UserError where nothing can begin, Unsupported where the architecture cannot learn so.
+    `bases` has the run to start from as `base`, and as `reward` that of another architecture's
+    reward models. Raise UserError where nothing can begin, Unsupported where the architecture
+    cannot learn so.
     """
-    trained = load(base.folder)
-    check_supported(trained)
-    report_cost(replace(trained, run=run))
-    world, labels = open_world(run, trained)
+    trained = {role: load(base.folder) for role, base in bases.items()}
+    for model in trained.values():
+        check_supported(model)
+    base, reward = trained["base"].model, trained.get("reward", trained["base"]).model
+    report_cost(replace(trained["base"], run=run))
+    world, labels = open_world(run, trained["base"])
     store.add_provenance(folder, {"data": world.digest}, {})
-    remove_other_parts(folder, run, base, world)
-    rows = [json.dumps(row, ensure_ascii=False) for row in world.label_rows()]
-    store.write_text(folder / "labels.jsonl", "\n".join(rows) + "\n")
-    stage = Stage(trained.model, world, PartStore(folder), progress)
-    outcomes = [run_part(stage, part) for part in list_parts(run.preference, run.seed, labels)]
-    write_result(folder, outcomes, world_facts(world))
+    remove_other_parts(folder, run, bases, world)
+    write_labels(folder, world)
+    stage = Stage(base, reward, learning_rates(run), world, PartStore(folder), progress)
+    parts = list_parts(run.preference, run.seed, labels)
+    for part in parts:
+        run_part(stage, part)
+    write_result(folder, stage.store, parts, world_facts(world))
 
 
-def remove_other_parts(folder: Path, run: Run, base: FinishedRun, world: World) -> None:
+def write_labels(folder: Path, world: World) -> None:
+    """Write what was labelled, in order."""
+    rows = [json.dumps(row, ensure_ascii=False) + "\n" for row in world.label_rows()]
+    store.write_text(folder / "labels.jsonl", "".join(rows))
+
+
+def learning_rates(run: Run) -> Rates:
+    """Return a share of each model's own rate, where the configuration gives no rate."""
+    options, other = run.preference, reward_run(run)
+    policy, reward = (
+        options.rate_share * resolve_learning_rate(one) for one in (run, other or run)
+    )
+    return Rates(options.policy.learning_rate or policy, options.reward.learning_rate or reward)
+
+
+def remove_other_parts(
+    folder: Path, run: Run, bases: Mapping[str, FinishedRun], world: World
+) -> None:
     """Remove the parts that an earlier start left, where sources, weights or labels were others."""
     origin = {
         "source": training_source(str(run.arch.get("_target_", ""))),
-        "weights": base.weights_sha256,
+        "weights": {role: base.weights_sha256 for role, base in bases.items()},
         "data": world.digest,
     }
     path = folder / "parts" / "origin.json"
@@ -88,11 +113,7 @@ def open_world(run: Run, trained: TrainedModel) -> tuple[World, int]:
         people = PeoplesWorld(run, corpus)
         report_labels(people)
         return people, options.labels or len(people.trained)
-    # a curve chooses from a pool of twice as many pairs as it labels
-    pool = max(
-        options.labels, options.few_labels, *(2 * size for size in options.curve.sizes or [0])
-    )
-    return SimulatedWorld(run, corpus, trained.model, pool), options.labels
+    return SimulatedWorld(run, corpus, trained.model, options.pool), options.labels
 
 
 def report_labels(people: PeoplesWorld) -> None:
@@ -119,20 +140,10 @@ def world_facts(world: World) -> dict[str, Any]:
     return facts
 
 
-@dataclass(frozen=True)
-class PartOutcome:
-    """How a part ended."""
-
-    part: StagePart
-    status: str  # done or failed
-    reason: str
-    metrics: list[Metric]
-
-
-def run_part(stage: Stage, part: StagePart) -> PartOutcome:
-    """Return the outcome of a part: read where it has ended, run otherwise."""
-    if result := stage.store.result(part):
-        return PartOutcome(part, result["status"], result["reason"], stage.store.metrics(part))
+def run_part(stage: Stage, part: StagePart) -> None:
+    """Run a part that has not ended yet, and record how it ends."""
+    if stage.store.result(part):
+        return
     status, reason, metrics = "done", "", list[Metric]()
     try:
         metrics.extend(stage.run(part))
@@ -140,19 +151,26 @@ def run_part(stage: Stage, part: StagePart) -> PartOutcome:
         status, reason = "failed", str(error)
         logger.info(f"{part.name}: {reason}")
     stage.store.finish(part, status, reason, metrics)
-    return PartOutcome(part, status, reason, metrics)
 
 
-def write_result(folder: Path, outcomes: list[PartOutcome], facts: dict[str, Any]) -> None:
+def write_result(
+    folder: Path, parts: PartStore, listed: Sequence[StagePart], facts: dict[str, Any]
+) -> None:
     """Write the result: done where the main reward model is, with what became of every part.
 
     `at` of each metric has the number of its part in the list `facts.parts`.
     """
-    parts = [end.part.describe() | {"status": end.status, "reason": end.reason} for end in outcomes]
+    results = [parts.result(part) or {} for part in listed]
     metrics = [
-        replace(one, at={**one.at, "part": number})
-        for number, end in enumerate(outcomes)
-        for one in end.metrics
+        metric_from_json(entry | {"at": {**entry["at"], "part": number}})
+        for number, result in enumerate(results)
+        for entry in result["metrics"]
     ]
+    outcomes = [{key: result[key] for key in ("status", "reason")} for result in results]
+    described = [
+        part.describe() | outcome for part, outcome in zip(listed, outcomes, strict=True)
+    ]  # fmt: skip
     main = outcomes[0]
-    store.write_result(folder, main.status, main.reason, metrics, facts | {"parts": parts})
+    store.write_result(
+        folder, main["status"], main["reason"], metrics, facts | {"parts": described}
+    )

@@ -3,8 +3,6 @@
 B responses of R tokens · G groups of K responses to one prompt. Log-probabilities are natural.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -29,36 +27,13 @@ def label_nats(margin: Tensor, label: Tensor, flip: float = 0.0) -> Tensor:
     return label * first + (1 - label) * second
 
 
-class Ratios(NamedTuple):
-    """Log-probabilities under the policy less those under the reference, summed over responses."""
-
-    first: Tensor  # (pairs,)
-    second: Tensor
-
-
-def dpo(ratios: Ratios, label: Tensor, beta: float, flip: float = 0.0) -> Tensor:
+def dpo(first: Tensor, second: Tensor, label: Tensor, beta: float, flip: float = 0.0) -> Tensor:
     """Return the nats of labels under the reward that a policy implies (Rafailov et al. 2023).
 
-    Its optimum is that of E[reward] - beta·KL, with rewards in log-odds.
+    `first`, `second` (pairs,): log-probabilities of the responses under the policy less those under
+    the reference. The optimum is that of E[reward] - beta·KL, with rewards in log-odds.
     """
-    return label_nats(beta * (ratios.first - ratios.second), label, flip)
-
-
-class KLSamples(NamedTuple):
-    """Estimates of KL(policy || reference) from samples of the policy (Schulman 2020)."""
-
-    k1: Tensor  # unbiased
-    k2: Tensor  # biased, less variance
-    k3: Tensor  # unbiased, never negative
-
-
-def kl_samples(log_policy: Tensor, log_reference: Tensor) -> KLSamples:
-    """Return three estimates for each sample, to be read and never differentiated.
-
-    As a loss k1 has expected gradient zero, and k3 that of KL(reference || policy).
-    """
-    log_ratio = log_reference - log_policy
-    return KLSamples(-log_ratio, log_ratio.square() / 2, log_ratio.exp() - 1 - log_ratio)
+    return label_nats(beta * (first - second), label, flip)
 
 
 def exact_kl(policy_logits: Tensor, reference_logits: Tensor) -> Tensor:
@@ -80,6 +55,12 @@ def leave_one_out(returns: Tensor) -> Tensor:
 def idle_groups(returns: Tensor, tolerance: float = 1e-6) -> int:
     """Count the groups (G, K) whose returns are all alike: they have no gradient."""
     return int((returns.amax(dim=1) - returns.amin(dim=1) <= tolerance).sum())
+
+
+def terminal_rewards(rewards: Tensor, mask: Tensor) -> Tensor:
+    """Return rewards (B,) at the last token of each response, else 0: (B, R)."""
+    last = mask.cumsum(dim=1).eq(mask.sum(dim=1, keepdim=True)) & mask.bool()
+    return last * rewards[:, None]
 
 
 def to_go(rewards: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 parts/<part>/numbers.json         status, reason and metrics; written last, by rename
 parts/<part>/curve.jsonl          a line per update of a policy
 parts/<part>/looks.parquet        held-out responses of every look
-parts/<part>/reward.pt            a reward model
+parts/<part>/reward.pt            a reward model, or a model of marked tokens
 parts/<part>/config.yaml, checkpoint/   a policy, loadable as a run
 parts/<part>/training.pt          state of training; removed with numbers.json written
 """
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
+from torch import nn
 
 from bench.model import LanguageModel
 from bench.records.metrics import Metric
 from bench.records.store import read_json, write_json, write_parquet, write_text
 from bench.tasks.preferences.parts import StagePart
 from bench.tasks.preferences.policies import Trainer, Update
-from bench.tasks.preferences.reward_model import RewardModel
 from bench.tasks.preferences.worlds import World
 from bench.training import save_weights
 from bench.training.checkpoint import write_torch
@@ -47,16 +47,12 @@ class PartStore:
         return self.root / part.name
 
     def result(self, part: StagePart) -> dict[str, Any] | None:
-        """Return status, reason and metrics of a finished part, else None."""
+        """Return what a finished part is, its status, reason and metrics; else None."""
         content = read_json(self.folder(part) / "numbers.json")
         return content if isinstance(content, dict) else None
 
-    def metrics(self, part: StagePart) -> list[Metric]:
-        """Return the metrics of a finished part."""
-        return [metric_from_json(entry) for entry in (self.result(part) or {}).get("metrics", [])]
-
     def numbers(self, part: StagePart) -> dict[str, float] | None:
-        """Return the single numbers of a part that is done, by metric; None where it is not."""
+        """Return the first number of each metric of a part that is done; None where it is not."""
         result = self.result(part)
         if result is None or result["status"] != "done":
             return None
@@ -75,6 +71,11 @@ class PartStore:
 
     # --- a policy in training --------------------------------------------------------------------
 
+    def curve(self, part: StagePart) -> list[dict[str, Any]]:
+        """Return what each update saw."""
+        lines = (self.folder(part) / "curve.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
     def log(self, part: StagePart, update: Update) -> None:
         """Append an update to the curve; what has no value is left out."""
         row = {name: value for name, value in update._asdict().items() if value is not None}
@@ -88,39 +89,39 @@ class PartStore:
         import pandas as pd
 
         folder = self.folder(part)
-        earlier = [] if trainer.done == 0 else [pd.read_parquet(folder / "looks.parquet")]
-        self.save_table(part, pd.concat([*earlier, table], ignore_index=True))
-        seen = [one.as_json() for one in [*self._seen(part), *metrics]]
-        write_torch(folder / "training.pt", {"trainer": trainer.state(), "metrics": seen})
+        if trainer.done:
+            earlier = pd.read_parquet(folder / "looks.parquet")
+            earlier = earlier[earlier["update"] < trainer.done]  # it was stopped between two files
+            table = pd.concat([earlier, table], ignore_index=True)
+        self.save_table(part, table)
+        entries = [*self._training_state(part)["metrics"], *(one.as_json() for one in metrics)]
+        write_torch(folder / "training.pt", {"trainer": trainer.state(), "metrics": entries})
 
-    def _seen(self, part: StagePart) -> list[Metric]:
+    def _training_state(self, part: StagePart) -> dict[str, Any]:
         path = self.folder(part) / "training.pt"
-        if not path.exists():
-            return []
-        return [metric_from_json(entry) for entry in torch.load(path)["metrics"]]
+        return torch.load(path) if path.exists() else {"metrics": []}
 
     def resume(self, part: StagePart, trainer: Trainer) -> list[Metric]:
         """Restore a policy's last look, and return what was seen of it; nothing at its start."""
-        folder = self.folder(part)
+        folder, state, lines = self.folder(part), self._training_state(part), list[str]()
         folder.mkdir(parents=True, exist_ok=True)
-        seen, lines = self._seen(part), []
-        if seen:
-            trainer.restore(torch.load(folder / "training.pt")["trainer"])
-            lines = (folder / "curve.jsonl").read_text(encoding="utf-8").splitlines()
-        write_text(folder / "curve.jsonl", "".join(f"{line}\n" for line in lines[: trainer.done]))
-        return seen
+        path = folder / "curve.jsonl"
+        if "trainer" in state:
+            trainer.restore(state["trainer"])
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        write_text(path, "".join(lines[: trainer.done]))
+        return list(map(metric_from_json, state["metrics"]))
 
     # --- trained models --------------------------------------------------------------------------
 
-    def save_reward(self, part: StagePart, reward: RewardModel) -> None:
-        """Save a reward model."""
-        write_torch(self.folder(part) / "reward.pt", reward.state_dict())
+    def save_model(self, part: StagePart, model: nn.Module) -> None:
+        """Save a reward model, or a model of marked tokens."""
+        write_torch(self.folder(part) / "reward.pt", model.state_dict())
 
-    def load_reward(self, part: StagePart, base: LanguageModel, pool: str) -> RewardModel:
-        """Return the reward model of a part that is done."""
-        reward = RewardModel(base, pool)
-        reward.load_state_dict(torch.load(self.folder(part) / "reward.pt"))
-        return reward.eval()
+    def load_model(self, part: StagePart, model: nn.Module) -> None:
+        """Give a model the weights of a part that is done."""
+        model.load_state_dict(torch.load(self.folder(part) / "reward.pt"))
+        model.eval()
 
     def save_policy(self, part: StagePart, policy: LanguageModel, world: World) -> None:
         """Save a policy such that `bench.training.load` and `bench.generate` take its folder."""

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,18 @@ from bench.config.errors import UserError, nearest
 from bench.config.preference_schema import PreferenceConfig
 from bench.config.schema import Run
 from bench.tasks.preferences.gold import gold_class
-from bench.tasks.preferences.people import read_labels, training_labels
+from bench.tasks.preferences.people import has_spans, read_labels, training_labels
 from bench.tasks.preferences.selection import strategy
 
 METHODS = ("rloo", "ppo", "dpo", "best_of")
-SHAPINGS = ("potential", "bonus")
+SHAPINGS = ("potential", "bonus", "spans")
 
 
 @dataclass(frozen=True)
 class StagePart:
     """One trained model, or one set of measurements, of a stage."""
 
-    kind: str  # reward, policy, best_of or curve
+    kind: str  # reward, spans (a model of marked tokens), policy, best_of or curve
     labels: int = 0
     flip: float = 0.0  # share of labels that are reversed
     corrected: bool = False  # and whether the loss takes them so
@@ -56,15 +57,13 @@ class StagePart:
         return {"name": self.name, **asdict(self), "beta": beta}
 
 
+SPANS = StagePart("spans")
+
+
 def list_parts(options: PreferenceConfig, seed: int, labels: int) -> list[StagePart]:
     """Return the parts of a stage in order; `labels`: how many the main reward model has."""
     parts = list(_main_parts(options, labels))
-    if options.few_labels and not options.path:
-        few = StagePart("policy", options.few_labels, options.flip, method="rloo")
-        parts.append(replace(few, beta=options.few_beta))
-    if options.curve.sizes and not options.path:
-        parts += [StagePart("curve", method=name) for name in options.curve.select]
-    if not options.path and (not options.extras.seeds or seed in options.extras.seeds):
+    if not options.extras.seeds or seed in options.extras.seeds:
         parts += _extra_parts(options, labels)
     ordered: dict[StagePart, None] = {}
     for part in parts:
@@ -77,20 +76,29 @@ def list_parts(options: PreferenceConfig, seed: int, labels: int) -> list[StageP
 def _main_parts(options: PreferenceConfig, labels: int) -> Iterator[StagePart]:
     main = StagePart("reward", labels, options.flip, options.reward.flip > 0)
     yield main
+    if "spans" in options.extras.shaping:
+        yield SPANS
     for method in options.policy.methods:
         if method == "best_of":
             yield replace(main, kind="best_of")
             continue
         for beta in options.policy.betas:
             yield replace(main, kind="policy", method=method, beta=beta)
+    if options.few_labels and not options.path:
+        few = StagePart("policy", options.few_labels, options.flip, method="rloo")
+        yield replace(few, beta=options.few_beta)
+    if options.curve.sizes and not options.path:
+        yield from (StagePart("curve", method=name) for name in options.curve.select)
 
 
 def _extra_parts(options: PreferenceConfig, labels: int) -> Iterator[StagePart]:
+    extras = options.extras
+    if not (extras.flips or extras.shaping):
+        return
     policy = StagePart("policy", labels, options.flip, method="rloo", beta=options.policy.betas[0])
-    for flip in options.extras.flips:
-        for corrected in (False, True):
-            yield replace(policy, flip=flip, corrected=corrected)
-    for shaping in options.extras.shaping:
+    for flip, corrected in product([] if options.path else extras.flips, (False, True)):
+        yield replace(policy, flip=flip, corrected=corrected)
+    for shaping in extras.shaping:
         yield replace(policy, shaping=shaping)
 
 
@@ -122,12 +130,34 @@ def check_options(run: Run) -> None:
             "conflicting-values",
         )
     _check_numbers(options)
+    _check_shaping(options)
+    _check_labels(options)
+
+
+def _check_labels(options: PreferenceConfig) -> None:
     if options.path:
-        training_labels(read_labels(Path(options.path)), options.labels, options.path)
+        parts = training_labels(read_labels(Path(options.path)), options.labels, options.path)
+        if "spans" in options.extras.shaping and not all(map(has_spans, parts)):
+            raise UserError(
+                f"preference.extras.shaping=spans: {options.path} has no chosen_spans or "
+                "rejected_spans in its training or held-out part: omit it"
+            )
+
+
+def _check_shaping(options: PreferenceConfig) -> None:
+    for name in options.extras.shaping:
+        if (name == "spans") != bool(options.path):
+            wanted = "a gold reward: omit it, or preference.path"
+            if name == "spans":
+                wanted = "people's labels with spans: name them by preference.path=…"
+            raise UserError(
+                f"preference.extras.shaping={name} needs {wanted}", "conflicting-values"
+            )
 
 
 def _check_numbers(options: PreferenceConfig) -> None:
-    if not options.policy.betas and set(options.policy.methods) - {"best_of"}:
+    extras = options.extras.flips or options.extras.shaping
+    if not options.policy.betas and (extras or set(options.policy.methods) - {"best_of"}):
         raise UserError("preference.policy.betas is empty: give at least one, as in [0.1]")
     if not options.labels and not options.path:
         raise UserError(

@@ -1,7 +1,6 @@
 """Hold what a stage learns from people: their pairs and labels as tokens, without a gold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from bench.config.schema import Run
 from bench.data import Corpus
 from bench.tasks.preferences.people import (
     PersonLabel,
+    Spans,
     read_labels,
     training_labels,
 )
@@ -21,15 +21,7 @@ from bench.tasks.preferences.reward_model import LabelledPairs
 from bench.tasks.preferences.rollouts import Responses
 from bench.tasks.preferences.worlds import World
 
-
-@dataclass(frozen=True)
-class EncodedLabel:
-    """A person's label as tokens that fit the context."""
-
-    prompt: np.ndarray
-    chosen: np.ndarray
-    rejected: np.ndarray
-    cut: bool  # whether anything was left out
+Tokens = list[np.ndarray]
 
 
 class PeoplesWorld(World):
@@ -54,29 +46,33 @@ class PeoplesWorld(World):
         kept = [row for row in rows if len(row) == length]
         return torch.from_numpy(np.array(kept, dtype=np.int64).reshape(-1, length))
 
-    def encode(self, label: PersonLabel) -> EncodedLabel:
-        """Return a label as tokens: responses keep their beginning, then prompts their end."""
+    def _fit(self, prompt: str, responses: Sequence[str]) -> tuple[np.ndarray, Tokens, bool]:
+        """Return the tokens of a prompt and of responses that fit the context, and if any is cut.
+
+        Responses keep their beginning, then the prompt its end.
+        """
         context, separator = self.run.size.context, self.vocabulary.separator
-        prompt, *sides = map(self.vocabulary.encode, (label.prompt, label.chosen, label.rejected))
-        prompt = np.concatenate([[separator], prompt])
-        ended = [np.concatenate([side, [separator]]) for side in sides]
-        room = context - 1
-        kept = [side[:room] for side in ended]
+        start = np.concatenate([[separator], self.vocabulary.encode(prompt)])
+        ended = [np.concatenate([self.vocabulary.encode(text), [separator]]) for text in responses]
+        kept = [side[: context - 1] for side in ended]
         left = context - max(map(len, kept))
-        cut = len(prompt) > left or any(map(np.not_equal, map(len, kept), map(len, ended)))
-        return EncodedLabel(prompt[-left:], kept[0], kept[1], cut)
+        cut = len(start) > left or any(map(np.not_equal, map(len, kept), map(len, ended)))
+        return start[-left:], kept, cut
 
     @cached_property
     def cut_pairs(self) -> int:
         """Count the pairs that do not fit the context."""
-        return sum(self.encode(label).cut for label in [*self.trained, *self.held])
+        labels = [*self.trained, *self.held]
+        return sum(self._fit(label.prompt, label[1:3])[2] for label in labels)
 
     def _pairs(self, labels: Sequence[PersonLabel]) -> LabelledPairs:
         """Return labels as pairs: the chosen response is the first, as rewards know no order."""
-        encoded = [self.encode(label) for label in labels]
-        width = max(len(one.prompt) + max(len(one.chosen), len(one.rejected)) for one in encoded)
-        chosen = self._padded([(one.prompt, one.chosen) for one in encoded], width)
-        rejected = self._padded([(one.prompt, one.rejected) for one in encoded], width)
+        encoded = [self._fit(label.prompt, label[1:3])[:2] for label in labels]
+        width = max(len(prompt) + max(map(len, sides)) for prompt, sides in encoded)
+        chosen, rejected = (
+            self._padded([(prompt, sides[side]) for prompt, sides in encoded], width)
+            for side in (0, 1)
+        )
         return LabelledPairs(chosen, rejected, torch.ones(len(labels)))
 
     def _padded(self, texts: Sequence[tuple[np.ndarray, np.ndarray]], width: int) -> Responses:
@@ -97,7 +93,42 @@ class PeoplesWorld(World):
         """Return the labels of a tenth of the prompts."""
         return self._pairs(self.held)
 
+    def span_examples(self, held: bool) -> tuple[Responses, Tensor]:
+        """Return the responses in which people marked what is wrong, and the marks, (B, T)."""
+        examples = _marked(self.held if held else self.trained)
+        fitted = [self._fit(prompt, [text])[:2] for prompt, text, _ in examples]
+        width = max(len(prompt) + len(kept[0]) for prompt, kept in fitted)
+        responses = self._padded([(prompt, kept[0]) for prompt, kept in fitted], width)
+        marks = torch.zeros(responses.tokens.shape)
+        for row, ((start, kept), (_, text, spans)) in enumerate(zip(fitted, examples, strict=True)):
+            inside = self._marks(text, kept[0], spans)
+            marks[row, len(start) : len(start) + len(inside)] = inside
+        return responses, marks
+
+    def _marks(self, text: str, tokens: np.ndarray, spans: Spans) -> Tensor:
+        """Return whether each token of a text lies in a span, in part at least, (R,)."""
+        last = np.cumsum(self.vocabulary.token_sizes[tokens])
+        first, inside = last - self.vocabulary.token_sizes[tokens], np.zeros(len(tokens), bool)
+        for span in spans:
+            start, end = (len(text[:place].encode()) for place in span)
+            inside |= (first < end) & (last > start)
+        return torch.from_numpy(inside).float()
+
     def label_rows(self) -> list[dict[str, Any]]:
         """Return the labels that are trained on, in their order."""
         count = self.options.labels or len(self.trained)
-        return [label._asdict() for label in self.trained[:count]]
+        rows = (label._asdict() for label in self.trained[:count])
+        return [{key: value for key, value in row.items() if value is not None} for row in rows]
+
+
+def _marked(labels: Sequence[PersonLabel]) -> list[tuple[str, str, Spans]]:
+    """Return prompt, text and spans of the responses in which people marked what is wrong."""
+    sides = [
+        (label.prompt, text, spans)
+        for label in labels
+        for text, spans in (
+            (label.chosen, label.chosen_spans), (label.rejected, label.rejected_spans)
+        )
+        if spans is not None
+    ]  # fmt: skip
+    return list(dict.fromkeys(sides))

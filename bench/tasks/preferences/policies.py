@@ -4,11 +4,11 @@ import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from bench.model import LanguageModel
 from bench.tasks.preferences.reward_model import adam, update, warm_up
-from bench.training import OptimizerLike
 
 
 class Update(NamedTuple):
@@ -41,7 +41,7 @@ class Trainer:
     """A policy in training; its state is all that a resumed training needs."""
 
     policy: LanguageModel
-    optimizer: OptimizerLike
+    optimizer: torch.optim.AdamW
     rate: float  # the largest learning rate
     updates: int  # in all
     done: int = 0
@@ -50,7 +50,7 @@ class Trainer:
     def of(cls, start: LanguageModel, rate: float, updates: int) -> "Trainer":
         """Return the start of a training, as a copy of a model."""
         policy = copy.deepcopy(start).eval()
-        return cls(policy, adam(policy, rate), rate, updates)
+        return cls(policy, adam(policy.parameters()), rate, updates)
 
     def step(self, loss: Tensor) -> float:
         """Do one optimizer step of the current update; return the gradient norm."""

@@ -18,7 +18,6 @@ from bench.tasks.preferences.rollouts import (
     token_log_probabilities,
     write,
 )
-from bench.tasks.preferences.shaping import terminal_rewards
 from bench.training import torch_generator
 
 LARGEST_KL = 200.0  # nats per response: beyond it the policy has left what the reward knows
@@ -44,15 +43,7 @@ class Rollout(NamedTuple):
     responses: Responses
     sampled: Tensor  # (B, T): log-probabilities under the policy that drew them
     returns: Tensor  # (B, 1) where a response is one action, else (B, T)
-    proxy: Tensor  # (B,)
-    kl: Tensor  # (B,): the exact sum over the vocabulary at each place
-    k1: Tensor  # (B,)
-
-    def means(self) -> dict[str, float]:
-        """Return the means over responses that an Update reports."""
-        values = {"proxy": self.proxy, "kl": self.kl, "k1": self.k1}
-        values["length"] = self.responses.lengths
-        return {name: float(tensor.mean()) for name, tensor in values.items()}
+    means: dict[str, float]  # proxy, kl, k1 and length, over responses
 
 
 def reinforce(
@@ -67,16 +58,16 @@ def reinforce(
     clip = options.clip if epochs > 1 else None
     while trainer.done < trainer.updates:
         rollout = draw_rollout(trainer.policy, setting, options.each, trainer.done)
-        means, groups = rollout.means(), rollout.returns.unflatten(0, (-1, options.each))
-        if not (groups.isfinite().all() and means["kl"] < LARGEST_KL):
-            raise PolicyDiverged(trainer.done + 1, means["kl"])
+        groups = rollout.returns.unflatten(0, (-1, options.each))
+        if not (groups.isfinite().all() and rollout.means["kl"] < LARGEST_KL):
+            raise PolicyDiverged(trainer.done + 1, rollout.means["kl"])
         advantages = losses.leave_one_out(groups).flatten(0, 1)
         for _ in range(epochs):
             loss = policy_loss(trainer.policy, rollout, advantages, clip)
             norm = trainer.step(loss)
         trainer.done += 1
         idle = losses.idle_groups(groups[..., 0])
-        yield Update(trainer.done, float(loss.detach()), norm, **means, idle_groups=idle)
+        yield Update(trainer.done, float(loss.detach()), norm, **rollout.means, idle_groups=idle)
 
 
 @torch.no_grad()
@@ -89,10 +80,15 @@ def draw_rollout(policy: LanguageModel, setting: Reinforcement, each: int, numbe
     sampled = token_log_probabilities(logits, responses)
     log_ratio = sampled - token_log_probabilities(reference, responses)
     proxy = setting.reward(responses)
-    rewards = terminal_rewards(proxy, responses.response_mask) - setting.beta * log_ratio
-    kl = (losses.exact_kl(logits, reference) * responses.response_mask).sum(dim=1)
-    returns = _returns(rewards, responses, setting)
-    return Rollout(responses, sampled, returns, proxy, kl, log_ratio.sum(dim=1))
+    rewards = losses.terminal_rewards(proxy, responses.response_mask) - setting.beta * log_ratio
+    means = {
+        "proxy": proxy,
+        "kl": (losses.exact_kl(logits, reference) * responses.response_mask).sum(dim=1),
+        "k1": log_ratio.sum(dim=1),
+        "length": responses.lengths,
+    }
+    averages = {name: float(value.mean()) for name, value in means.items()}
+    return Rollout(responses, sampled, _returns(rewards, responses, setting), averages)
 
 
 def _returns(rewards: Tensor, responses: Responses, setting: Reinforcement) -> Tensor:

@@ -1,6 +1,7 @@
 """Train an architecture with a scalar head to predict which of two responses is preferred."""
 
 import copy
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,8 +15,9 @@ from bench.config.schema import OptimizerConfig
 from bench.model import LanguageModel
 from bench.tasks.preferences.losses import label_nats
 from bench.tasks.preferences.rollouts import Responses
-from bench.training import OptimizerLike, build_optimizer, torch_generator
+from bench.training import torch_generator
 
+HEAD_RATE = 5e-3  # of every architecture: a head that starts at zero is no part of its search
 WARMUP = 10  # updates: the first ones of Adam would be too large
 CLIP = 1.0  # maximum gradient norm
 EVALUATION_BATCH = 256
@@ -75,44 +77,66 @@ def warm_up(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / max(1, min(WARMUP, steps // 4)))
 
 
-def adam(module: nn.Module, rate: float) -> OptimizerLike:
+def adam(*groups: Iterable[nn.Parameter]) -> torch.optim.AdamW:
     """Return AdamW without weight decay: the start is where decay should lead, not zero."""
-    return build_optimizer(module, OptimizerConfig(weight_decay=0.0), rate)
+    options = OptimizerConfig()
+    return torch.optim.AdamW(
+        [{"params": list(group)} for group in groups], betas=(options.beta1, options.beta2),
+        weight_decay=0.0, fused=True,
+    )  # fmt: skip
 
 
-def update(module: nn.Module, optimizer: OptimizerLike, loss: Tensor, rate: float) -> float:
-    """Do one optimizer step at a learning rate; return the gradient norm before clipping."""
+def update(module: nn.Module, optimizer: torch.optim.AdamW, loss: Tensor, *rates: float) -> float:
+    """Do one step with a learning rate for each group; return the gradient norm before clipping."""
     optimizer.zero_grad()
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(module.parameters(), CLIP)
-    for group in optimizer.param_groups:
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate
     optimizer.step()
     return float(norm)
 
 
+def descend(
+    model: RewardModel,
+    count: int,
+    loss_of: Callable[[Tensor], Tensor],
+    options: RewardConfig,
+    rate: float,
+    seed: int,
+) -> None:
+    """Train a model on `count` examples; `loss_of` gives the loss of some of them by number.
+
+    `rate` is the body's. The head has one rate for all: at the small rate of some bodies it would
+    end far below the scale of log-odds, in which beta is given. The order of the examples is a
+    function of (seed, epoch). Raise FloatingPointError where the loss is not finite.
+    """
+    optimizer = adam(model.body.parameters(), [model.head])
+    per_epoch = -(-count // options.batch)
+    steps = options.epochs * per_epoch
+    model.eval()  # no dropout: labels are few, and every architecture is trained alike
+    for epoch in range(options.epochs):
+        order = torch.randperm(count, generator=torch_generator(seed, 1, epoch))
+        for number, chosen in enumerate(order.split(options.batch)):
+            step, loss = epoch * per_epoch + number, loss_of(chosen)
+            if not torch.isfinite(loss):
+                raise FloatingPointError(f"the reward model diverged at step {step + 1}")
+            share = warm_up(step, steps)
+            update(model, optimizer, loss, share * rate, share * HEAD_RATE)
+
+
 def train_reward(
     body: LanguageModel, pairs: LabelledPairs, options: RewardConfig, rate: float, seed: int
 ) -> RewardModel:
-    """Return a reward model that starts from a language model's weights.
-
-    Every order of pairs is a function of (seed, epoch). Raise FloatingPointError where the loss is
-    not finite.
-    """
+    """Return a reward model that starts from a language model's weights, as `descend` trains it."""
     reward = RewardModel(body, options.pool)
-    optimizer = adam(reward, rate)
-    per_epoch = -(-len(pairs) // options.batch)
-    steps = options.epochs * per_epoch
-    reward.eval()  # no dropout: labels are few, and every architecture is trained alike
-    for epoch in range(options.epochs):
-        order = torch.randperm(len(pairs), generator=torch_generator(seed, 1, epoch))
-        for number, chosen in enumerate(order.split(options.batch)):
-            batch, step = pairs.rows(chosen), epoch * per_epoch + number
-            margin = reward(batch.first) - reward(batch.second)
-            loss = label_nats(margin, batch.labels, options.flip).mean()
-            if not torch.isfinite(loss):
-                raise FloatingPointError(f"the reward model diverged at step {step + 1}")
-            update(reward, optimizer, loss, rate * warm_up(step, steps))
+
+    def loss(chosen: Tensor) -> Tensor:
+        batch = pairs.rows(chosen)
+        margin = reward(batch.first) - reward(batch.second)
+        return label_nats(margin, batch.labels, options.flip).mean()
+
+    descend(reward, len(pairs), loss, options, rate, seed)
     return reward
 
 
@@ -127,16 +151,13 @@ class Judgement(NamedTuple):
     correlation: float  # of the margins with the true ones
 
 
-def expected_hits(margins: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return for each pair the probability that a label has the sign of the margin, (N,)."""
-    return np.where(margins > 0, probabilities, np.where(margins < 0, 1 - probabilities, 0.5))
-
-
 def judge(margins: np.ndarray, probabilities: np.ndarray) -> Judgement:
     """Compare margins (N,) in log-odds with true probabilities (N,) that the first is preferred."""
     p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
     nats = p * np.logaddexp(0, -margins) + (1 - p) * np.logaddexp(0, margins)
-    hits, truth = expected_hits(margins, p), logit(p)
+    # the probability that a label has the sign of the margin
+    hits = np.where(margins > 0, p, np.where(margins < 0, 1 - p, 0.5))
+    truth = logit(p)
     varies = margins.std() > 0 and truth.std() > 0
     return Judgement(
         accuracy=float(hits.mean()),

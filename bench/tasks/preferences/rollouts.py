@@ -14,6 +14,10 @@ from architectures.interface import Unsupported
 from bench.model import LanguageModel
 from bench.model.sampling import sample_token
 from bench.tasks.preferences.losses import exact_kl
+from bench.training import torch_generator
+
+BATCH = 256  # responses that are written at a time
+SCORING_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,6 @@ class Responses:
         """Yield the rows in order, `size` at a time."""
         for first in range(0, len(self), size):
             yield self.rows(slice(first, first + size))
-
-
-def join(parts: list[Responses]) -> Responses:
-    """Return the rows of several responses of one width."""
-    tokens, masks = [part.tokens for part in parts], [part.mask for part in parts]
-    return Responses(torch.cat(tokens), torch.cat(masks))
 
 
 def responses_of(prompts: Tensor, written: Tensor, separator: int) -> Responses:
@@ -104,6 +102,18 @@ def write(
     return responses_of(prompts, written, separator)
 
 
+def write_batches(
+    model: LanguageModel, prompts: Tensor, room: int, separator: int, key: tuple[int, ...]
+) -> Responses:
+    """Return a response to each of any number of prompts: a function of the model and the key."""
+    parts = [
+        write(model, piece, room, separator, torch_generator(*key, number))
+        for number, piece in enumerate(prompts.split(BATCH))
+    ]
+    tokens, masks = [part.tokens for part in parts], [part.mask for part in parts]
+    return Responses(torch.cat(tokens), torch.cat(masks))
+
+
 def response_logits(model: LanguageModel, responses: Responses) -> Tensor:
     """Return the logits of every token of the responses, (B, R, V), by one forward pass."""
     hidden, _ = model.hidden(responses.tokens[:, :-1])
@@ -123,15 +133,18 @@ def log_probabilities(model: LanguageModel, responses: Responses) -> Tensor:
 
 @torch.no_grad()
 def divergence(
-    policy: LanguageModel, reference: LanguageModel, responses: Responses, batch: int = 128
-) -> Tensor:
-    """Return KL(policy || reference) along each response, (B,) nats.
+    policy: LanguageModel, reference: LanguageModel, responses: Responses
+) -> tuple[Tensor, Tensor]:
+    """Return KL(policy || reference) along each response, exact and sampled, (B,) nats each.
 
-    The exact sum over the vocabulary at every visited place: its mean over the policy's own
-    responses is unbiased, with less spread than any sample of log-probabilities.
+    Exact is the sum over the vocabulary at every visited place: its mean over the policy's own
+    responses is unbiased, with less spread than any sample of log-probabilities. Sampled is the
+    log-ratio of the drawn tokens (k1).
     """
-    values = []
-    for piece in responses.batches(batch):
-        places = exact_kl(response_logits(policy, piece), response_logits(reference, piece))
-        values.append((places * piece.response_mask).sum(dim=1))
-    return torch.cat(values)
+    exact, sampled = [], []
+    for piece in responses.batches(SCORING_BATCH):
+        logits = [response_logits(model, piece) for model in (policy, reference)]
+        exact.append((exact_kl(*logits) * piece.response_mask).sum(dim=1))
+        own, base = (token_log_probabilities(each, piece) for each in logits)
+        sampled.append((own - base).sum(dim=1))
+    return torch.cat(exact), torch.cat(sampled)

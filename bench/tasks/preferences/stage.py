@@ -1,22 +1,25 @@
 """Run the parts of one stage: reward models, policies, best of n, label curves."""
 
+import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bench.config.schema import resolve_learning_rate
 from bench.model import LanguageModel
 from bench.records.metrics import Metric, metric
 from bench.tasks.preferences import label_curves
 from bench.tasks.preferences.looks import Examiner, best_of_metrics, best_of_table
 from bench.tasks.preferences.part_store import PartStore
-from bench.tasks.preferences.parts import StagePart
+from bench.tasks.preferences.parts import SPANS, StagePart
+from bench.tasks.preferences.peoples_world import PeoplesWorld
 from bench.tasks.preferences.policies import PolicyDiverged
 from bench.tasks.preferences.policy_part import PolicyTraining, train_policy
 from bench.tasks.preferences.reward_model import RewardModel, judge, margins, train_reward
+from bench.tasks.preferences.shaping import Shape, gold_shape
+from bench.tasks.preferences.spans import SpanModel, nats_saved, span_shape, train_spans
 from bench.tasks.preferences.worlds import SimulatedWorld, World
 
-AT_CHANCE_ERRORS = 2.0  # standard errors above one half that a reward model must reach
+AT_CHANCE_ERRORS = 2.0  # standard errors above chance that a reward model must reach
 
 
 class PartFailed(Exception):
@@ -24,10 +27,20 @@ class PartFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Rates:
+    """The learning rates that models start again with, unless others are given."""
+
+    policy: float
+    reward: float  # of another architecture where preference.reward.arch names one
+
+
+@dataclass(frozen=True)
 class Stage:
     """What one base model learns from preferences, part by part."""
 
     base: LanguageModel
+    reward_base: LanguageModel  # that reward models start from: the base, or another architecture's
+    rates: Rates
     world: World
     store: PartStore
     progress: Callable[[str], None]
@@ -35,18 +48,14 @@ class Stage:
     @cached_property
     def examiner(self) -> Examiner:
         """Return what looks at policies."""
-        return Examiner(self.base, self.world)
-
-    @property
-    def rate(self) -> float:
-        """Return the learning rate that models start again with, unless another is given."""
-        return self.world.options.rate_share * resolve_learning_rate(self.world.run)
+        spans = self._span_model() if self.store.numbers(SPANS) else None
+        return Examiner(self.base, self.world, spans)
 
     def run(self, part: StagePart) -> Iterator[Metric]:
         """Yield the numbers of a part. Raise PartFailed."""
         return {
-            "reward": self._reward, "policy": self._policy, "best_of": self._best_of,
-            "curve": self._curve,
+            "reward": self._reward, "spans": self._spans, "policy": self._policy,
+            "best_of": self._best_of, "curve": self._curve,
         }[part.kind](part)  # fmt: skip
 
     def _reward(self, part: StagePart) -> Iterator[Metric]:
@@ -73,14 +82,20 @@ class Stage:
         world, options = self.world, self.world.options.reward
         options = replace(options, flip=part.flip if part.corrected else options.flip)
         pairs = world.training_pairs(part.labels, part.flip)
-        rate = options.learning_rate or self.rate
         try:
-            reward = train_reward(self.base, pairs, options, rate, world.run.seed)
+            reward = train_reward(
+                self.reward_base, pairs, options, self.rates.reward, world.run.seed
+            )
         except FloatingPointError as error:
             raise PartFailed(str(error)) from None
         if len(world.look_prompts):
             reward.centre(self.examiner.start.responses)
-        self.store.save_reward(part, reward)
+        self.store.save_model(part, reward)
+        return reward
+
+    def _load_reward(self, part: StagePart) -> RewardModel:
+        reward = RewardModel(self.reward_base, self.world.options.reward.pool)
+        self.store.load_model(part.reward, reward)
         return reward
 
     def _usable_reward(self, part: StagePart) -> RewardModel:
@@ -96,14 +111,46 @@ class Stage:
             )
         return self._load_reward(part)
 
-    def _load_reward(self, part: StagePart) -> RewardModel:
-        return self.store.load_reward(part.reward, self.base, self.world.options.reward.pool)
+    def _spans(self, part: StagePart) -> Iterator[Metric]:
+        world, options = self.world, self.world.options.reward
+        assert isinstance(world, PeoplesWorld)
+        examples = world.span_examples(held=False)
+        try:
+            model = train_spans(
+                self.reward_base, *examples, options, self.rates.reward, world.run.seed
+            )
+        except FloatingPointError as error:
+            raise PartFailed(str(error)) from None
+        self.store.save_model(part, model)
+        yield metric("span_nats_saved", nats_saved(model, *world.span_examples(held=True)))
+
+    def _span_model(self) -> SpanModel:
+        model = SpanModel(self.reward_base, "mean")
+        self.store.load_model(SPANS, model)
+        return model
+
+    def _shape(self, part: StagePart) -> Shape | None:
+        """Return the rewards of single tokens. Raise PartFailed where no model of spans serves."""
+        if part.shaping != "spans":
+            return gold_shape(part.shaping, self.world) if part.shaping else None
+        result = self.store.result(SPANS)
+        saved = result["metrics"][0]["values"] if result and result["metrics"] else [0.0, 0.0]
+        mean = statistics.fmean(saved)
+        error = statistics.stdev(saved) / len(saved) ** 0.5 if len(saved) > 1 else float("inf")
+        if mean - AT_CHANCE_ERRORS * error <= 0:
+            raise PartFailed(
+                f"its model of marked tokens is at chance ({mean:.3f} ± {error:.3f} nats per token "
+                f"saved, n={len(saved)}): no policy is trained on it"
+            )
+        return span_shape(self._span_model(), self.world.options.extras.span_penalty)
 
     def _best_of(self, part: StagePart) -> Iterator[Metric]:
         reward = self._usable_reward(part)
         self._require_prompts()
-        self.store.save_table(part, best_of_table(self.examiner, reward))
-        yield from best_of_metrics(self.examiner, reward)
+        responses, _ = self.examiner.best_of_responses
+        proxy = reward.rewards(responses).numpy().reshape(len(self.world.look_prompts), -1)
+        self.store.save_table(part, best_of_table(self.examiner, proxy))
+        yield from best_of_metrics(self.examiner, proxy)
 
     def _require_prompts(self) -> None:
         world = self.world
@@ -119,10 +166,9 @@ class Stage:
             reward = self._usable_reward(part)
         elif self.store.numbers(part.reward) is not None:
             reward = self._load_reward(part)  # its score is reported, and not trained on
-        options = self.world.options.policy
-        rate = options.learning_rate or self.rate
-        rate *= options.dpo_rate_share if part.method == "dpo" else 1.0
-        training = PolicyTraining(part, self.base, self.world, reward, rate)
+        share = self.world.options.policy.dpo_rate_share if part.method == "dpo" else 1.0
+        rate = self.rates.policy * share
+        training = PolicyTraining(part, self.base, self.world, reward, rate, self._shape(part))
         try:
             yield from train_policy(training, self.examiner, self.store, self.progress)
         except PolicyDiverged as error:
@@ -131,7 +177,7 @@ class Stage:
     def _curve(self, part: StagePart) -> Iterator[Metric]:
         world = self.world
         assert isinstance(world, SimulatedWorld)
-        untrained = RewardModel(self.base, world.options.reward.pool).eval()
+        untrained = RewardModel(self.reward_base, world.options.reward.pool).eval()
         pool = world.training_pairs(world.pool, world.options.flip)
         data = label_curves.curve_data(untrained, pool, world.held_out)
         curve, seed = world.options.curve, world.run.seed

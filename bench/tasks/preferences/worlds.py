@@ -9,19 +9,17 @@ import torch
 from torch import Tensor
 
 from bench.config.schema import Run
-from bench.data import Corpus, Vocabulary
+from bench.data import Corpus
 from bench.data.blocks import seeded_generator
 from bench.model import LanguageModel
 from bench.tasks.preferences.annotators import Annotators
-from bench.tasks.preferences.gold import Gold, gold_class, score_responses
+from bench.tasks.preferences.gold import Gold, gold_class
 from bench.tasks.preferences.ngram_author import NgramAuthor
 from bench.tasks.preferences.people import with_labels
 from bench.tasks.preferences.prompts import draw_prompts, part_bytes
 from bench.tasks.preferences.reward_model import LabelledPairs
-from bench.tasks.preferences.rollouts import Responses, join, responses_of, write
+from bench.tasks.preferences.rollouts import Responses, responses_of, write_batches
 from bench.training import torch_generator
-
-WRITING_BATCH = 256  # responses that are written at a time
 
 
 class World(ABC):
@@ -59,8 +57,13 @@ class World(ABC):
 
     def gold_of(self, responses: Responses) -> np.ndarray | None:
         """Return the gold rewards of responses, (B,); None where there is no gold."""
-        gold = self.gold
-        return None if gold is None else gold_scores(gold, responses, self.vocabulary)
+        return None if self.gold is None else self.gold_scores(self.gold, responses)
+
+    def gold_scores(self, gold: Gold, responses: Responses) -> np.ndarray:
+        """Return a gold reward of responses, (B,)."""
+        decode, separator = self.vocabulary.decode_bytes, self.vocabulary.separator
+        rows = token_rows(responses)
+        return np.array([gold.score(decode(row), int(row[-1]) == separator) for row in rows])
 
     def words_of(self, responses: Responses) -> np.ndarray | None:
         """Return the words that each response completes, repeats too, (B,)."""
@@ -68,11 +71,6 @@ class World(ABC):
         if gold is None:
             return None
         return np.array([float(gold.words(decode(row))) for row in token_rows(responses)])
-
-
-def gold_scores(gold: Gold, responses: Responses, vocabulary: Vocabulary) -> np.ndarray:
-    """Return the gold rewards of responses, (B,)."""
-    return score_responses(gold, token_rows(responses), vocabulary)
 
 
 def token_rows(responses: Responses) -> list[np.ndarray]:
@@ -103,28 +101,27 @@ class SimulatedWorld(World):
         """Return the responses of all pairs, held-out ones first, the same for every seed."""
         count = self.pool + self.options.held_out
         prompts = self.update_prompts[torch.arange(count) % len(self.update_prompts)]
+        room, separator = self.options.response, self.vocabulary.separator
         if self.options.pairs == "own":
-            return self._write_own(prompts, 0), self._write_own(prompts, 1)
+            first, second = (
+                write_batches(self.base, prompts, room, separator, (self.run.seed, 6, side))
+                for side in (0, 1)
+            )
+            return first, second
         author = NgramAuthor(self.corpus.parts["train"].tokens, self.vocabulary)
-        draw = seeded_generator(self.corpus.digest, self.options.prompt, self.options.response, 8)
-        sides = [author.write(prompts.numpy(), self.options.response, draw) for _ in range(2)]
-        first, second = (torch.from_numpy(side) for side in sides)
-        separator = self.vocabulary.separator
-        return responses_of(prompts, first, separator), responses_of(prompts, second, separator)
-
-    def _write_own(self, prompts: Tensor, side: int) -> Responses:
-        return join([
-            write(self.base, piece, self.options.response, self.vocabulary.separator,
-                  torch_generator(self.run.seed, 6, side, number))
-            for number, piece in enumerate(prompts.split(WRITING_BATCH))
-        ])  # fmt: skip
+        draw = seeded_generator(self.corpus.digest, self.options.prompt, room, 8)
+        first, second = (
+            responses_of(
+                prompts, torch.from_numpy(author.write(prompts.numpy(), room, draw)), separator
+            )
+            for _ in range(2)
+        )
+        return first, second
 
     @cached_property
     def pair_gold(self) -> np.ndarray:
         """Return the gold rewards of all pairs, (N, 2)."""
-        return np.stack(
-            [gold_scores(self.gold, side, self.vocabulary) for side in self.pairs], axis=1
-        )
+        return np.stack([self.gold_scores(self.gold, side) for side in self.pairs], axis=1)
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -132,18 +129,24 @@ class SimulatedWorld(World):
         draw = np.random.default_rng([self.run.seed, 9])
         return self.options.held_out + draw.permutation(self.pool)
 
-    def labels_of(self, chosen: np.ndarray, flip: float) -> np.ndarray:
-        """Return the annotators' labels of pairs, (N,); equal seeds give equal labels."""
-        sides = np.stack([side.lengths.numpy() for side in self.pairs], axis=1)
-        lengths = sides[chosen] / self.options.response
-        draw = np.random.default_rng([self.run.seed, 10])
-        annotators = Annotators.of(self.options, flip)
-        return annotators.answer(self.pair_gold[chosen], lengths, draw).labels
+    def annotators(self, flip: float) -> Annotators:
+        """Return the annotators, with a share of their labels reversed."""
+        options = self.options
+        return Annotators(
+            options.temperature, flip, options.annotators, options.length_bias,
+            options.position_bias,
+        )  # fmt: skip
 
     def training_pairs(self, labels: int, flip: float) -> LabelledPairs:
-        """Return the first `labels` pairs of the run's seed, with a share of labels reversed."""
+        """Return the first `labels` pairs of the run's seed, with a share of labels reversed.
+
+        Equal seeds give equal labels.
+        """
         chosen = self.order[:labels]
-        return self._labelled(chosen, self.labels_of(chosen, flip))
+        lengths = np.stack([side.lengths.numpy() for side in self.pairs], axis=1)
+        draw, shares = np.random.default_rng([self.run.seed, 10]), lengths / self.options.response
+        answers, _ = self.annotators(flip).answer(self.pair_gold[chosen], shares[chosen], draw)
+        return self._labelled(chosen, answers)
 
     def _labelled(self, chosen: np.ndarray, labels: np.ndarray) -> LabelledPairs:
         rows = torch.from_numpy(chosen)
@@ -154,20 +157,18 @@ class SimulatedWorld(World):
     def held_out(self) -> LabelledPairs:
         """Return pairs with the probability that the first is preferred, by the gold alone."""
         chosen = np.arange(self.options.held_out)
-        return self._labelled(
-            chosen, Annotators.of(self.options).probabilities(self.pair_gold[chosen])
-        )
+        return self._labelled(chosen, self.annotators(0.0).probabilities(self.pair_gold[chosen]))
 
     def label_rows(self) -> list[dict[str, Any]]:
         """Return the labels of the main reward model, in the order in which they were given."""
         pairs = self.training_pairs(self.options.labels, self.options.flip)
-        decode = self.vocabulary.decode
-        rows = []
-        for number, label in enumerate(pairs.labels.tolist()):
-            texts = [decode(row) for side in (pairs.first, pairs.second)
-                     for row in token_rows(side.rows(slice(number, number + 1)))]  # fmt: skip
-            prompt = decode(pairs.first.tokens[number, : pairs.first.start].numpy())
-            preferred = texts if label else texts[::-1]
-            rows.append({"prompt": prompt, "chosen": preferred[0], "rejected": preferred[1],
-                         "chosen_first": bool(label)})  # fmt: skip
-        return rows
+        decode, start = self.vocabulary.decode, pairs.first.start
+        prompts = [decode(row[:start]) for row in pairs.first.tokens.numpy()]
+        texts = [map(decode, token_rows(side)) for side in (pairs.first, pairs.second)]
+        return [
+            {"prompt": prompt, "chosen": first if label else second,
+             "rejected": second if label else first, "chosen_first": bool(label)}
+            for prompt, first, second, label in zip(
+                prompts, *texts, pairs.labels.tolist(), strict=True
+            )
+        ]  # fmt: skip

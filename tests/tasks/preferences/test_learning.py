@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from architectures.interface import Unsupported
+from bench.config.dependencies import required_runs
 from bench.config.preference_schema import (
     ExtrasConfig,
     LabelCurveConfig,
@@ -17,13 +18,17 @@ from bench.config.preference_schema import (
     PreferenceConfig,
     RewardConfig,
 )
-from bench.config.schema import DataConfig, Run, SizeConfig
+from bench.config.schema import DataConfig, Run, SizeConfig, resolve_learning_rate
 from bench.data import prepare
 from bench.model import build_sized_model
 from bench.records import store
 from bench.records.finished import FinishedRun, open_finished
 from bench.records.loading import load_record
-from bench.tasks.preferences import learning, stage
+from bench.tasks.preferences import learning, reinforcement, stage
+from bench.tasks.preferences.part_store import PartStore
+from bench.tasks.preferences.parts import StagePart
+from bench.tasks.preferences.policies import Update
+from bench.tasks.preferences.policy_part import idle_updates
 from bench.training import load, save_weights
 from tests.conftest import ROOT, write_words
 
@@ -59,9 +64,11 @@ def make_base(folder: Path, arch: str = "gru", **options: object) -> tuple[Run, 
     return run, open_finished(place)
 
 
-def learn(run: Run, base: FinishedRun, folder: Path, progress=lambda line: None) -> dict:
+def learn(
+    run: Run, base: FinishedRun, folder: Path, progress=lambda line: None, **others: FinishedRun
+) -> dict:
     store.create_record(folder, run, {}, {})
-    learning.learn(run, base, folder, progress)
+    learning.learn(run, {"base": base, **others}, folder, progress)
     return json.loads((folder / "result.json").read_text())
 
 
@@ -123,7 +130,9 @@ def test_few_labels_curves_reversed_labels_and_shaping(tmp_path: Path) -> None:
     } < set(parts)  # fmt: skip
 
 
-def test_people_have_a_reward_model_and_dpo_and_no_gold(tmp_path: Path) -> None:
+def test_people_have_a_reward_model_and_dpo_and_no_gold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "mine.jsonl"
     rows = [
         {
@@ -144,6 +153,7 @@ def test_people_have_a_reward_model_and_dpo_and_no_gold(tmp_path: Path) -> None:
     assert (
         result["facts"]["cut"] == 60
     )  # the second response does not fit 16 tokens with its prompt
+    assert "60 of 60 pairs are longer than size.context=16" in caplog.text
     accuracy = next(one for one in result["metrics"] if one["name"] == "reward_accuracy")
     assert accuracy["values"][0] > 0.9  # digits are told from letters
 
@@ -174,16 +184,46 @@ def test_a_reward_model_at_chance_trains_no_policy(
     assert all("at chance" in reason for reason in reasons)
 
 
-def test_a_policy_that_diverges_fails_alone(tmp_path: Path) -> None:
-    policy = replace(OPTIONS.policy, learning_rate=9.0, methods=["rloo", "best_of"])
+def test_a_policy_that_diverges_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reinforcement, "LARGEST_KL", 0.01)
+    policy = replace(OPTIONS.policy, methods=["rloo", "best_of"])
     run, base = make_base(tmp_path, policy=policy)
     result = learn(run, base, tmp_path / "stage")
-    statuses = {part["name"]: part["status"] for part in result["facts"]["parts"]}
-    assert statuses["best_of-64"] == "done"
-    kl = [
-        one for one in result["metrics"] if one["name"] == "response_kl" and "update" in one["at"]
-    ]
-    assert statuses["rloo-b0.1-64"] == "failed" or max(kl[-1]["values"]) > 5
+    parts = {part["name"]: part for part in result["facts"]["parts"]}
+    assert parts["best_of-64"]["status"] == "done"
+    assert parts["rloo-b0.1-64"]["status"] == "failed"
+    assert "diverged at update " in parts["rloo-b0.1-64"]["reason"]
+    assert " KL " in parts["rloo-b0.1-64"]["reason"]
+    kept = [one["at"]["update"] for one in result["metrics"] if one["name"] == "response_k1"]
+    assert kept[0] == 0  # what was seen before stays
+
+
+def test_groups_without_two_different_returns_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, part = PartStore(tmp_path), StagePart("policy", 64, method="rloo", beta=0.1)
+    store.folder(part).mkdir(parents=True)
+    for number in range(20):
+        update = Update(number + 1, 0.0, 0.0, idle_groups=4 if number % 2 else 3)
+        store.log(part, update)
+    assert idle_updates(part, store, groups=4).values == (10.0,)
+    assert "in 10 updates no group had two different returns" in caplog.text
+
+
+def test_one_architecture_is_the_reward_model_of_all(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    few = PolicyConfig(methods=["rloo"], updates=2, prompts=2, each=2)
+    other, judge = make_base(tmp_path / "other", "cnn")
+    reward = RewardConfig(batch=16, arch="cnn", model=other.arch)
+    run, base = make_base(tmp_path, policy=few, reward=reward)
+    assert required_runs(run)["reward"].arch == other.arch
+    assert learning.learning_rates(run).reward == pytest.approx(0.3 * resolve_learning_rate(other))
+    learn(run, base, tmp_path / "stage", reward=judge)
+    weights = torch.load(tmp_path / "stage" / "parts" / "reward-64" / "reward.pt")
+    names = {name.removeprefix("body.") for name in weights if name.startswith("body.")}
+    assert names == set(load(judge.folder).model.state_dict())
 
 
 def test_an_encoder_is_skipped(tmp_path: Path) -> None:

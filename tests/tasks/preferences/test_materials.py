@@ -56,9 +56,9 @@ def test_annotators_follow_bradley_and_terry_with_flips_and_biases() -> None:
     gold, draw = np.tile([[0.3, 0.2]], (40_000, 1)), np.random.default_rng(0)
     even = np.ones((40_000, 2))
     shares = {
-        "clean": Annotators(0.1).answer(gold, even, draw).labels.mean(),
-        "flipped": Annotators(0.1, flip=0.2).answer(gold, even, draw).labels.mean(),
-        "placed": Annotators(0.1, position_bias=1.0).answer(gold, even, draw).labels.mean(),
+        "clean": Annotators(0.1).answer(gold, even, draw)[0].mean(),
+        "flipped": Annotators(0.1, flip=0.2).answer(gold, even, draw)[0].mean(),
+        "placed": Annotators(0.1, position_bias=1.0).answer(gold, even, draw)[0].mean(),
     }
     p = expit(1.0)
     assert shares["clean"] == pytest.approx(p, abs=0.01)
@@ -69,8 +69,8 @@ def test_annotators_follow_bradley_and_terry_with_flips_and_biases() -> None:
 def test_a_pool_disagrees_and_has_the_given_bias_in_the_mean() -> None:
     equal, lengths = np.zeros((60_000, 2)), np.tile([[1.0, 0.0]], (60_000, 1))
     pool = Annotators(0.1, count=3, length_bias=0.5)
-    answers = pool.answer(equal, lengths, np.random.default_rng(0))
-    by_member = [answers.labels[answers.annotators == member].mean() for member in range(3)]
+    labels, annotators = pool.answer(equal, lengths, np.random.default_rng(0))
+    by_member = [labels[annotators == member].mean() for member in range(3)]
     assert by_member == pytest.approx([0.5, expit(0.5), expit(1.0)], abs=0.015)
 
 

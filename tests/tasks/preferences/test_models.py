@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bench.config.preference_schema import PolicyConfig, RewardConfig
 from bench.model import LanguageModel, build_model
-from bench.tasks.preferences.direct import DirectPreferences, prefer, updates_per_epoch
+from bench.tasks.preferences.direct import prefer, updates_per_epoch
 from bench.tasks.preferences.policies import Trainer
 from bench.tasks.preferences.reinforcement import Reinforcement, reinforce
 from bench.tasks.preferences.reward_model import LabelledPairs, margins, train_reward
@@ -70,7 +70,7 @@ def test_dpo_with_exact_labels_reaches_the_optimum_through_a_model(
     pairs = LabelledPairs(EVERY.rows(first), EVERY.rows(second), label)
     epochs = 6
     trainer = Trainer.of(base, 5e-3, epochs * updates_per_epoch(len(pairs)))
-    for _ in prefer(trainer, DirectPreferences(base, pairs, BETA, 0.0, seed=0)):
+    for _ in prefer(trainer, base, pairs, BETA, 0.0, seed=0):
         pass
     assert divergence(law_of(trainer.policy), optimum(world, base)) < 1e-2
 

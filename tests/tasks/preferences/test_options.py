@@ -15,8 +15,11 @@ from bench.config.preference_schema import (
     LabelCurveConfig,
     PolicyConfig,
     PreferenceConfig,
+    RewardConfig,
 )
 from bench.config.schema import Run, SizeConfig
+from bench.config.validation import validate_run
+from bench.tasks.preferences.costs import part_costs
 from bench.tasks.preferences.parts import check_options, list_parts
 
 ON = PreferenceConfig(enabled=True)
@@ -65,6 +68,39 @@ def test_a_stage_starts_from_the_run_without_it_and_has_an_identity_of_its_own()
     assert (record_group(run), record_group(base)) == ("preferences", "runs")
 
 
+def test_the_architecture_of_reward_models_counts_for_the_identity_and_its_card_does_not() -> None:
+    def identity_of(**arch: Any) -> str:
+        model = {"_target_": "a.C", "tune": {"learning_rate": 1e-3}, **arch}
+        return identity(a_run(reward=RewardConfig(arch="other", model=model)))
+
+    assert identity_of() != identity(a_run())
+    assert identity_of() != identity_of(layers=2)
+    assert identity_of() == identity_of(card={"summary": "text"})
+
+
+@pytest.mark.parametrize(
+    "keys", [{"flip": 0.6}, {"temperature": 0.0}, {"policy": PolicyConfig(each=1)}]
+)
+def test_values_out_of_range(keys: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as error:
+        validate_run(a_run(**keys))
+    assert error.value.code == "invalid-value"
+    assert "out of range" in str(error.value)
+
+
+def test_parts_cost_more_without_a_state_and_with_more_updates() -> None:
+    def costs(keeps_state: bool, **keys: Any) -> dict[str, float]:
+        run = a_run(few_labels=128, **keys)
+        return {part.name: cost for part, cost in part_costs(run, keeps_state)}
+
+    plain, slow = costs(True), costs(False)
+    assert plain["reward-1024"] > 7 * plain["reward-128"] > 0
+    assert slow["rloo-b0.1-1024"] > 2 * plain["rloo-b0.1-1024"]
+    assert slow["reward-1024"] == plain["reward-1024"]
+    longer = costs(True, policy=PolicyConfig(updates=600))
+    assert 4 < longer["rloo-b0.1-1024"] / plain["rloo-b0.1-1024"] < 10
+
+
 @pytest.mark.parametrize(("keys", "code"), [
     ({"response": 64}, "conflicting-values"),
     ({"gold": "wordz"}, "unknown-choice"),
@@ -77,8 +113,12 @@ def test_a_stage_starts_from_the_run_without_it_and_has_an_identity_of_its_own()
     ({"path": "mine.jsonl", "flip": 0.2}, "conflicting-values"),
     ({"path": "missing.jsonl"}, "missing-file"),
     ({"path": "mine.jsonl"}, "invalid-value"),
+    ({"extras": ExtrasConfig(shaping=["spans"])}, "conflicting-values"),
+    ({"path": "mine.jsonl", "extras": ExtrasConfig(shaping=["bonus"])}, "conflicting-values"),
+    ({"path": "mine.jsonl", "labels": 0, "extras": ExtrasConfig(shaping=["spans"])}, "invalid-value"),
 ], ids=["too long", "gold", "method", "no beta", "strategy", "flips", "no labels", "no gold", "flip of people",
-        "no file", "more labels than there are"])  # fmt: skip
+        "no file", "more labels than there are",
+        "spans of nobody", "bonus for people", "no spans"])  # fmt: skip
 def test_options_that_are_refused(
     keys: dict[str, Any], code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     snapshot: SnapshotAssertion,

@@ -10,7 +10,7 @@ import yaml
 
 from bench.model import LanguageModel, build_model
 from bench.tasks.preferences import losses
-from bench.tasks.preferences.direct import DirectPreferences, log_ratio
+from bench.tasks.preferences.direct import log_ratio, prefer
 from bench.tasks.preferences.policies import Trainer
 from bench.tasks.preferences.reinforcement import Reinforcement, draw_rollout, policy_loss
 from bench.tasks.preferences.reward_model import LabelledPairs, RewardModel, judge
@@ -112,10 +112,11 @@ def test_the_divergence_of_a_model_from_itself_is_zero_and_else_agrees_with_its_
     policy, reference = peaked(GRU), peaked(GRU | {"cell": "lstm"})
     prompts = torch.randint(SEPARATOR, (600, 6), generator=torch.Generator().manual_seed(0))
     responses = write(policy, prompts, 8, SEPARATOR, torch.Generator().manual_seed(1))
-    assert float(divergence(policy, policy, responses).abs().max()) < 1e-6
-    exact = divergence(policy, reference, responses)
+    assert float(divergence(policy, policy, responses)[0].abs().max()) < 1e-6
+    exact, sampled = divergence(policy, reference, responses)
     with torch.no_grad():
         k1 = log_ratio(policy, reference, responses)
+    torch.testing.assert_close(sampled, k1)
     gap, error = float((exact - k1).mean()), float((exact - k1).std() / 600**0.5)
     assert abs(gap) < 4 * error
     assert float(exact.std()) < float(k1.std())
@@ -153,8 +154,6 @@ def test_the_first_update_of_rloo_has_the_gradient_of_the_objective() -> None:
 
 
 def test_dpo_raises_the_margin_and_resumes_as_if_undisturbed() -> None:
-    from bench.tasks.preferences.direct import prefer
-
     base, draw = peaked(GRU), torch.Generator().manual_seed(0)
     prompts = torch.randint(SEPARATOR, (64, 4), generator=draw)
     first, second = (
@@ -162,18 +161,18 @@ def test_dpo_raises_the_margin_and_resumes_as_if_undisturbed() -> None:
         for _ in range(2)
     )
     pairs = LabelledPairs(first, second, torch.ones(64))
-    setting = DirectPreferences(base, pairs, beta=0.5, flip=0.0, seed=3)
+    setting = {"reference": base, "pairs": pairs, "beta": 0.5, "flip": 0.0, "seed": 3}
     straight = Trainer.of(base, 1e-3, 6)
-    updates = list(prefer(straight, setting))
+    updates = list(prefer(straight, **setting))
     assert updates[-1].loss < updates[0].loss
     assert updates[-1].chosen > updates[-1].rejected
     stopped = Trainer.of(base, 1e-3, 6)
-    halfway = prefer(stopped, setting)
+    halfway = prefer(stopped, **setting)
     for _ in range(3):
         next(halfway)
     resumed = Trainer.of(base, 1e-3, 6)
     resumed.restore(stopped.state())
-    assert [update.loss for update in prefer(resumed, setting)] == [u.loss for u in updates[3:]]
+    assert [update.loss for update in prefer(resumed, **setting)] == [u.loss for u in updates[3:]]
 
 
 def test_a_perfect_judge_has_no_regret() -> None:

@@ -96,10 +96,10 @@ def test_dpo(tmp_path: Path) -> None:
         for _ in range(2)
     ]
     assert len({int(length) for side in sides for length in side.lengths}) > 1
-    ratios = losses.Ratios(
-        *(log_ratio(AsLanguageModel(model), AsLanguageModel(reference), side) for side in sides)
+    chosen, rejected = (
+        log_ratio(AsLanguageModel(model), AsLanguageModel(reference), side) for side in sides
     )
-    loss = losses.dpo(ratios, torch.ones(8), BETA).mean()
+    loss = losses.dpo(chosen, rejected, torch.ones(8), BETA).mean()
     ours = gradients(model, loss)
     trainer = a_trainer("DPO", model, reference, tmp_path, config={})
     mask = torch.cat([side.mask for side in sides])
