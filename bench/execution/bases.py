@@ -14,7 +14,12 @@ def base_jobs(job: Job) -> dict[str, Job]:
     if task.kind != NO_TASK and task.start == "self":  # of its own overrides, which name its text
         return {"base": Job(own_base(job.run), job.overrides)}
     overrides = tuple(word for word in job.overrides if not is_task_override(word))
-    return {role: Job(run, overrides) for role, run in required_runs(job.run).items()}
+    jobs = {role: Job(run, overrides) for role, run in required_runs(job.run).items()}
+    if "reward" in jobs:  # of another architecture
+        other = (word for word in overrides if word.partition("=")[0] not in ("arch", "base"))
+        run = jobs["reward"].run
+        jobs["reward"] = Job(run, (f"arch={run.names['arch']}", *other))
+    return jobs
 
 
 def own_base(run: Run) -> Run:

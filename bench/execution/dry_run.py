@@ -28,6 +28,7 @@ from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
 from bench.tasks.preferences.costs import part_costs
 
+FROM_FLOPS = "time estimated from FLOPs"
 PEAK_SHARE = 0.35  # of the peak of matrix products that small models reach in training
 
 
@@ -101,7 +102,7 @@ def forecast_row(
     flops = TRAINING_FLOPS_FACTOR * size.flops_per_token * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / peak
     folder, needed = store.select_folder(run, data_digest=corpus.digest)
-    estimated = "" if rate else "time estimated from FLOPs"
+    estimated = "" if rate else FROM_FLOPS
     return {
         "run": run_name(run),
         "width": size.width,
@@ -133,10 +134,9 @@ def preference_rows(
         reason = f"will be skipped: {size.unsupported or 'an encoder writes no text'}"
         yield {"run": name, "note": reason if needed else f"{store.run_status(folder)} before"}
         return
-    speed, note = stage_speed(run, rate), ""
-    if not speed:
-        speed = peak / (TRAINING_FLOPS_FACTOR * size.flops_per_token)
-        note = "time estimated from FLOPs"
+    speed = stage_speed(run, rate)
+    note = "" if speed else FROM_FLOPS
+    speed = speed or peak / (TRAINING_FLOPS_FACTOR * size.flops_per_token)
     for part, tokens in part_costs(run, keeps_state(network)):
         minutes = round(tokens / speed / 60, 1)
         yield {"run": name, "part": part.name, "minutes": minutes, "note": note}

@@ -84,11 +84,16 @@ def win_rates(values: np.ndarray, others: np.ndarray) -> np.ndarray:
 class Examiner:
     """Look at policies that start from one base, on the same prompts with the same noise."""
 
-    def __init__(self, base: LanguageModel, world: World, spans: SpanModel | None = None) -> None:
-        self.base, self.world, self.spans = base, world, spans
+    def __init__(self, base: LanguageModel, world: World) -> None:
+        self.base, self.world = base, world
 
-    def look(self, policy: LanguageModel, reward: RewardModel | None) -> Look:
-        """Return a look at a policy."""
+    def look(
+        self,
+        policy: LanguageModel,
+        reward: RewardModel | None = None,
+        spans: SpanModel | None = None,
+    ) -> Look:
+        """Return a look at a policy; without a reward model it has no proxy."""
         world = self.world
         responses = write_looks(policy, world, world.options.look_each, 0)
         exact, sampled = divergence(policy, self.base, responses)
@@ -99,9 +104,7 @@ class Examiner:
             "gold_reward": world.gold_of(responses),
             "response_length": responses.lengths.numpy(),
             "completed_words": world.words_of(responses),
-            "marked_share": None
-            if self.spans is None
-            else (self.spans.marked(responses).sum(dim=1) / responses.lengths).numpy(),
+            "marked_share": None if spans is None else spans.marked_share(responses),
         }
         present = {name: value for name, value in values.items() if value is not None}
         return Look(responses, len(world.look_prompts), present)
@@ -109,7 +112,7 @@ class Examiner:
     @cached_property
     def start(self) -> Look:
         """Return the look at the base itself."""
-        return self.look(self.base, None)
+        return self.look(self.base)
 
     @cached_property
     def best_of_responses(self) -> tuple[Responses, float]:

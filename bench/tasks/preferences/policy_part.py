@@ -17,6 +17,7 @@ from bench.tasks.preferences.policies import Trainer, Update
 from bench.tasks.preferences.reinforcement import Reinforcement, reinforce
 from bench.tasks.preferences.reward_model import RewardModel
 from bench.tasks.preferences.shaping import Shape
+from bench.tasks.preferences.spans import SpanModel
 from bench.tasks.preferences.worlds import World
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ class PolicyTraining:
     reward: RewardModel | None  # None for a method that needs none, where there is none
     rate: float
     shape: Shape | None = None
+    spans: SpanModel | None = None
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -73,7 +75,7 @@ def train_policy(
     part, trainer, options = training.part, training.trainer, training.world.options
 
     def look() -> list[Metric]:
-        seen = examiner.look(trainer.policy, training.reward)
+        seen = examiner.look(trainer.policy, training.reward, training.spans)
         numbers = list(seen.metrics({"update": trainer.done}, examiner.start))
         store.save_look(part, trainer, seen.table(training.world, trainer.done), numbers)
         return numbers

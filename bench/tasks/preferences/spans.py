@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -25,6 +26,10 @@ class SpanModel(RewardModel):
     def marked(self, responses: Responses) -> Tensor:
         """Return the probability that people mark each token, (B, R); zero after the end."""
         return self.rewards(responses).sigmoid() * responses.response_mask
+
+    def marked_share(self, responses: Responses) -> np.ndarray:
+        """Return the expected share of marked tokens in each response, (B,)."""
+        return (self.marked(responses).sum(dim=1) / responses.lengths).numpy()
 
 
 def token_nats(log_odds: Tensor, marks: Tensor, responses: Responses) -> Tensor:

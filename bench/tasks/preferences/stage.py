@@ -48,8 +48,7 @@ class Stage:
     @cached_property
     def examiner(self) -> Examiner:
         """Return what looks at policies."""
-        spans = self._span_model() if self.store.numbers(SPANS) else None
-        return Examiner(self.base, self.world, spans)
+        return Examiner(self.base, self.world)
 
     def run(self, part: StagePart) -> Iterator[Metric]:
         """Yield the numbers of a part. Raise PartFailed."""
@@ -124,7 +123,11 @@ class Stage:
         self.store.save_model(part, model)
         yield metric("span_nats_saved", nats_saved(model, *world.span_examples(held=True)))
 
-    def _span_model(self) -> SpanModel:
+    @cached_property
+    def span_model(self) -> SpanModel | None:
+        """Return the model of marked tokens, where there is one."""
+        if self.store.numbers(SPANS) is None:
+            return None
         model = SpanModel(self.reward_base, "mean")
         self.store.load_model(SPANS, model)
         return model
@@ -142,7 +145,8 @@ class Stage:
                 f"its model of marked tokens is at chance ({mean:.3f} ± {error:.3f} nats per token "
                 f"saved, n={len(saved)}): no policy is trained on it"
             )
-        return span_shape(self._span_model(), self.world.options.extras.span_penalty)
+        assert self.span_model is not None
+        return span_shape(self.span_model, self.world.options.extras.span_penalty)
 
     def _best_of(self, part: StagePart) -> Iterator[Metric]:
         reward = self._usable_reward(part)
@@ -168,7 +172,9 @@ class Stage:
             reward = self._load_reward(part)  # its score is reported, and not trained on
         share = self.world.options.policy.dpo_rate_share if part.method == "dpo" else 1.0
         rate = self.rates.policy * share
-        training = PolicyTraining(part, self.base, self.world, reward, rate, self._shape(part))
+        spans = self.span_model if "spans" in self.world.options.extras.shaping else None
+        shape = self._shape(part)
+        training = PolicyTraining(part, self.base, self.world, reward, rate, shape, spans)
         try:
             yield from train_policy(training, self.examiner, self.store, self.progress)
         except PolicyDiverged as error:

@@ -94,7 +94,7 @@ def test_parts_cost_more_without_a_state_and_with_more_updates() -> None:
         return {part.name: cost for part, cost in part_costs(run, keeps_state)}
 
     plain, slow = costs(True), costs(False)
-    assert plain["reward-1024"] > 7 * plain["reward-128"] > 0
+    assert plain["reward-1024"] > 4 * plain["reward-128"] > 0
     assert slow["rloo-b0.1-1024"] > 2 * plain["rloo-b0.1-1024"]
     assert slow["reward-1024"] == plain["reward-1024"]
     longer = costs(True, policy=PolicyConfig(updates=600))
