@@ -177,3 +177,13 @@ def test_pre_training_counts_only_for_what_starts_from_it() -> None:
     assert required_runs(task_run("scratch")) == {}
     faster = TrainConfig(learning_rate=0.5)
     assert identity(task_run("scratch", train=faster)) != identity(task_run("scratch"))
+
+
+def test_a_longer_scratch_is_a_run_of_its_own_and_no_other_arm() -> None:
+    def names(start: str) -> set[str]:
+        tasks = [TaskConfig("classification", start=start, scratch_steps=n) for n in (1, 4)]
+        return {run_name(run(task=task, names=NAMES | {"task": "order"})) for task in tasks}
+
+    assert len(names("pretrained")) == len(names("self")) == 1
+    assert len(names("scratch")) == 2
+    assert any("-scratch4-" in name for name in names("scratch"))

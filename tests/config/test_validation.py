@@ -15,6 +15,7 @@ from bench.config.schema import (
     OptimizerConfig,
     Run,
     SizeConfig,
+    TaskConfig,
     TrainConfig,
     TuneConfig,
 )
@@ -70,6 +71,10 @@ SHARDED = {"sharding": "fsdp", "ranks": 2}
         {"tune": TuneConfig(trials=2), "train": TrainConfig(learning_rate=0.1)},
         {"tune": TuneConfig(trials=2, steps=5), "train": TrainConfig(match="flops", budget=1.0)},
         {"tune": TuneConfig(trials=2), "seed": 1000},
+        {"task": TaskConfig("classification", trials=2, learning_rate=1e-3)},
+        {"task": TaskConfig("pairs", start="self")},
+        {"task": TaskConfig("pairs", trials=2)},
+        {"task": TaskConfig("classification"), "data": RECALL, "size": SizeConfig(context=32)},
         {"data": DataConfig(source="synthetic")},
         {"data": DataConfig(tokenizer="symbols")},
         {"data": RECALL},  # sequences of 32 tokens in windows of 128
@@ -87,6 +92,8 @@ def test_values_that_exclude_each_other(changes: dict[str, Any]) -> None:
 def test_valid_runs_pass() -> None:
     validate_run(run())
     validate_run(run(data=RECALL, size=SizeConfig(context=32)))
+    task = TaskConfig("classification", trials=2)
+    validate_run(run(task=task, tune=TuneConfig(trials=3)))
     validate_run(run(objective=ObjectiveConfig(kind="masked"), train=TrainConfig(**SHARDED)))
 
 

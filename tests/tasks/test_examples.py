@@ -3,6 +3,7 @@
 import ast
 import gzip
 import json
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -169,6 +170,8 @@ def change(path: Path, text: str, old: str = "") -> None:
 BAD_FILES = {
     "missing column": (lambda p: change(p, "stars", "label"), "invalid-text"),
     "empty label": (lambda p: change(p, "film x was good,\n"), "invalid-text"),
+    "empty text": (lambda p: change(p, ",good\n"), "invalid-text"),
+    "zero byte": (lambda p: p.write_bytes(p.read_bytes() + b"a\0b,good\n"), "invalid-text"),
     "one class": (lambda p: p.write_text(p.read_text().replace("bad", "good")), "invalid-text"),
     "fields": (lambda p: change(p, "a,b,c\n"), "invalid-text"),
     "quotes": (lambda p: change(p, 'a "b"",good\n"x'), "invalid-text"),
@@ -190,6 +193,25 @@ def test_a_bad_file_is_a_line(name: str, tmp_path: Path) -> None:
         prepared("files", path=str(path))
     assert raised.value.code == code
     assert "\n" not in str(raised.value)
+
+
+def test_an_empty_answer_is_named_by_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"text": "a", "target": "b"}\n{"text": "c", "target": null}\n')
+    with pytest.raises(UserError, match=r"line 2: target is empty") as raised:
+        prepared("files", "generation", path=str(path), target="target")
+    assert raised.value.code == "invalid-text"
+
+
+def test_texts_with_several_labels_are_counted_and_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("bench"), "propagate", True)
+    path = write_reviews(tmp_path / "reviews.csv")
+    change(path, "".join(f"film {i} was bad,good\n" for i in range(10)))
+    task = prepared("files", path=str(path))
+    assert sum(map(len, task.parts.values())) == 210
+    assert "10 of 200 texts have several labels" in caplog.text
 
 
 def test_a_label_that_training_lacks_is_a_line(tmp_path: Path) -> None:

@@ -2,22 +2,35 @@
 
 import itertools
 import math
+import random
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from bench.config.schema import OptimizerConfig
+from bench.config.schema import OptimizerConfig, Run, TrainConfig
+from bench.data import Blocks
 from bench.data.tokenizer import ByteVocabulary
+from bench.model import LanguageModel
 from bench.records import store
 from bench.tasks.finetuning import trials
 from bench.tasks.finetuning.batches import ExampleBatches
 from bench.tasks.finetuning.encoding import encode_examples
 from bench.tasks.finetuning.objectives import build_task_objective
 from bench.tasks.finetuning.setup import TaskSetup, task_settings
-from bench.training import Diverged
+from bench.training import (
+    Causal,
+    Diverged,
+    build_optimizer,
+    torch_generator,
+    train,
+    train_settings,
+)
 from tests.tasks.test_batches import CLASSIFICATION, task
-from tests.tasks.test_objectives import CONTEXT, a_run, built
+from tests.tasks.test_objectives import CONTEXT, a_run, built, trained
 
 
 def test_rates_are_the_middles_of_equal_logarithmic_steps() -> None:
@@ -65,3 +78,34 @@ def test_the_best_rate_on_the_validation_part_is_taken_and_every_trial_kept(
     with pytest.raises(Diverged):
         trials.best_rate([1e30], other, options, file, {"base": "another"})
     assert other.calls == 1  # trials from other weights do not count
+
+
+@pytest.mark.slow
+def test_a_full_rate_overwrites_what_pre_training_learned() -> None:
+    """The default share keeps most of it; which is better for a task is what trials are for."""
+    draw, steps = random.Random(0), 150
+    text = " ".join(f"the {draw.choice('abcd')} is {draw.choice('wxyz')}." for _ in range(3000))
+    tokens, held_out = (
+        np.frombuffer(part.encode(), np.uint8) for part in (text[:-800], text[-800:])
+    )
+    model = built("rnn")
+    run = Run(train=TrainConfig(steps=steps, batch=16, learning_rate=1e-2, validations=0))
+    objective, settings = Causal(model), train_settings(run)
+    optimizer = build_optimizer(objective, run.optimizer, settings.learning_rate)
+    list(train(objective, optimizer, Blocks(tokens, CONTEXT, 16, 0, None), settings))
+
+    def loss(language_model: LanguageModel) -> float:
+        rows = torch.from_numpy(held_out[: 8 * (CONTEXT + 1)].astype(np.int64)).view(8, -1)
+        scored = Causal(language_model).eval()
+        with torch.no_grad():
+            total = scored(scored.batch(rows, torch_generator(0)))
+        return float(total.nats / total.count)
+
+    before, after = loss(model), {}
+    for share in (0.3, 1.0):
+        copy = deepcopy(model)
+        trained(copy, CLASSIFICATION, steps=100, learning_rate=share * 1e-2)
+        after[share] = loss(copy)
+    assert before < 0.5  # it came: 0.37 nats, then 1.31 and 5.27; ln 257 is 5.55
+    assert before < after[0.3] < after[1.0] / 2
+    assert after[1.0] > 4
