@@ -16,9 +16,11 @@ from bench.evaluation.protocols import check_supported, score_by_protocol
 from bench.evaluation.pseudo_likelihood import pseudo_likelihood
 from bench.evaluation.saliency import measure_saliency
 from bench.evaluation.sampling import token_windows
+from bench.evaluation.scorer import Scorer
 
 __all__ = [
     "Score",
+    "Scorer",
     "causal_likelihood",
     "check_supported",
     "context_sweep",

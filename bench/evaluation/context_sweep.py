@@ -9,11 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.config.schema import EvaluateConfig
-from bench.data import Corpus, Part, Vocabulary
+from bench.data import Part, Vocabulary
 from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
-from bench.evaluation.leak_check import PREFIX_ROUNDING_NATS, LeakCheck
-from bench.evaluation.likelihood import score_targets
+from bench.evaluation.leak_check import PREFIX_ROUNDING_NATS
 from bench.evaluation.protocols import (
     UNSUPPORTED_ERRORS,
     carried_state_nats,
@@ -23,8 +22,8 @@ from bench.evaluation.protocols import (
     window_nats,
 )
 from bench.evaluation.sampling import Stretches
+from bench.evaluation.scorer import Scorer
 from bench.records.metrics import Metric, metric
-from bench.training import Objective, TrainSettings
 
 MIN_CONTEXT = 32  # tokens: the shortest length tried, or a quarter of the model's context
 EXTRAPOLATION = (2, 4)  # lengths tried beyond the context of training, as multiples of it
@@ -32,43 +31,31 @@ COUNTED_TOKENS = 1 << 22  # read at once
 Scoring = Callable[[], np.ndarray]  # returns nats (S, length)
 
 
-class SweepText(NamedTuple):
+class Sample(NamedTuple):
     """A model and the stretches of a part that every protocol scores."""
 
-    objective: Objective
-    part: Part
+    scorer: Scorer
     stretches: Stretches
-    context: int
-    settings: TrainSettings
 
     def window_nats(self, context: int, stride: int) -> np.ndarray:
         """Return the nats of the stretches by windows of `context` tokens."""
-        return window_nats(
-            self.objective, self.part, self.stretches, context, stride, self.settings
-        )
+        return window_nats(self.scorer, self.stretches, context, stride)
 
     def check_windows(self, context: int) -> None:
         """Raise LeakDetected where adjacent windows of `context` tokens depend on what follows."""
         begins = self.stretches.starts[:, None] + np.arange(0, self.stretches.length, context)
-        block = sampling.token_windows(self.part, begins.ravel()[:EVAL_BATCH], context + 1)
-        with LeakCheck(self.objective, self.settings) as check:
-            scoring = score_targets(self.objective, block[:, 1:], self.settings)
-            check.score(f"chunk({context})", block[:, :-1], scoring)
+        block = sampling.token_windows(self.scorer.part, begins.ravel()[:EVAL_BATCH], context + 1)
+        with self.scorer.check() as check:
+            check.score(f"chunk({context})", block[:, :-1], self.scorer.scoring(block[:, 1:]))
 
 
-def context_sweep(
-    objective: Objective,
-    corpus: Corpus,
-    part: Part,
-    options: EvaluateConfig,
-    context: int,
-    settings: TrainSettings,
-) -> list[Metric]:
+def context_sweep(scorer: Scorer, options: EvaluateConfig) -> list[Metric]:
     """Return what other lengths of context and other protocols give, all on the same sample."""
+    part, corpus, context = scorer.part, scorer.corpus, scorer.context
     stretches = sampling.sample_stretches(part, corpus.digest, context, options.stretches)
-    sample = SweepText(objective, part, stretches, context, settings)
+    sample = Sample(scorer, stretches)
     tokens = sampling.token_windows(part, stretches.starts + 1, stretches.length)
-    text = tokens != corpus.vocabulary.separator  # (S, length)
+    text = tokens != scorer.separator  # (S, length)
     where = f"sample: {len(stretches.starts)} stretches of {stretches.length:,} tokens"
     metrics, chunk = _context_metrics(sample, text, where)
     scale = text_tokens_per_byte(part, corpus.vocabulary) / math.log(2)
@@ -92,22 +79,22 @@ def context_lengths(context: int, most: int) -> list[int]:
 
 
 def _context_metrics(
-    sample: SweepText, text: np.ndarray, where: str
+    sample: Sample, text: np.ndarray, where: str
 ) -> tuple[list[Metric], np.ndarray]:
     """Return the loss by allowed context, and the nats (S, length) at the model's own."""
-    metrics, by_length = [], dict[int, np.ndarray]()
-    for length in context_lengths(sample.context, sample.stretches.length):
+    metrics, by_length, own = [], dict[int, np.ndarray](), sample.scorer.context
+    for length in context_lengths(own, sample.stretches.length):
         scoring = partial(sample.window_nats, length, length)
-        nats, reason = nats_or_reason(scoring) if length > sample.context else (scoring(), "")
+        nats, reason = nats_or_reason(scoring) if length > own else (scoring(), "")
         means = () if nats is None else (float(nats[text].mean()),)
         note = reason or f"{where}, chunk({length})"
         metrics.append(metric("context_nats", means, note, {"context": length}))
         by_length |= {} if nats is None else {length: nats}
     _check_prefixes(sample, by_length)
-    return metrics, by_length.get(sample.context, np.zeros(0))
+    return metrics, by_length.get(own, np.zeros(0))
 
 
-def _check_prefixes(sample: SweepText, by_length: Mapping[int, np.ndarray]) -> None:
+def _check_prefixes(sample: Sample, by_length: Mapping[int, np.ndarray]) -> None:
     """Check for leaks where windows differ from shorter ones with the same beginning.
 
     Nats are (S, length of a stretch). What follows a target is in the longer window alone, and its
@@ -122,27 +109,24 @@ def _check_prefixes(sample: SweepText, by_length: Mapping[int, np.ndarray]) -> N
 
 
 def _protocols(
-    sample: SweepText, chunk: np.ndarray, stride: int
+    sample: Sample, chunk: np.ndarray, stride: int
 ) -> Iterator[tuple[str, str, Scoring]]:
     """Yield the name, the note and the scoring of each protocol."""
-    context, stretches = sample.context, sample.stretches
-    lead = int(min(stretches.lead, stretches.starts.min()))
+    (scorer, (starts, length, room)), context = sample, sample.scorer.context
+    lead = int(min(room, starts.min()))
     yield "chunk", f"chunk({context})", lambda: chunk
     overlapping = partial(overlapping_window_nats, sample, stride)
     yield "stride", f"stride({context}, {stride})", overlapping
+
+    def carried() -> np.ndarray:
+        check_supported(scorer.model, "stateful", context)
+        return carried_state_nats(scorer, starts - lead, length + lead)[:, lead:]
+
     note = f"the state carried through each, and through {lead:,} tokens before it"
-    yield "stateful", note, partial(_stateful_nats, sample, lead)
+    yield "stateful", note, carried
 
 
-def _stateful_nats(sample: SweepText, lead: int) -> np.ndarray:
-    """Return the nats of the stretches with a state carried through `lead` tokens before each."""
-    objective, part, stretches, context, settings = sample
-    check_supported(objective.model, "stateful", context)
-    starts, length = stretches.starts - lead, stretches.length + lead
-    return carried_state_nats(objective, part, starts, length, context, settings)[:, lead:]
-
-
-def overlapping_window_nats(sample: SweepText, stride: int) -> np.ndarray:
+def overlapping_window_nats(sample: Sample, stride: int) -> np.ndarray:
     """Return the nats of the stretches by overlapping windows.
 
     The last advance is shorter where `stride` does not divide a stretch.
@@ -150,11 +134,11 @@ def overlapping_window_nats(sample: SweepText, stride: int) -> np.ndarray:
     stretches = sample.stretches
     covered = stretches.length // stride * stride
     first = sample._replace(stretches=stretches._replace(length=covered))
-    nats = first.window_nats(sample.context, stride)
+    nats = first.window_nats(sample.scorer.context, stride)
     if covered == stretches.length:
         return nats
     rest = Stretches(stretches.starts + covered, stretches.length - covered, stretches.lead)
-    last = sample._replace(stretches=rest).window_nats(sample.context, rest.length)
+    last = sample._replace(stretches=rest).window_nats(sample.scorer.context, rest.length)
     return np.concatenate([nats, last], axis=1)
 
 

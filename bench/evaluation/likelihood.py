@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +17,9 @@ from bench.data.blocks import (
     spaced_blocks,
     take_block,
 )
-from bench.evaluation.leak_check import LeakCheck, Rescore
+from bench.evaluation.scorer import Scorer
 from bench.records.metrics import Metric, metric
-from bench.training import Batch, Objective, TrainSettings, autocast, torch_generator
+from bench.training import Objective, TrainSettings, autocast, torch_generator
 
 MAX_NATS = 709.0  # per token: beyond it the perplexity overflows
 
@@ -90,76 +90,32 @@ def text_bytes(part: Part, vocabulary: Vocabulary, tokens: np.ndarray) -> float:
 # --- the likelihood of a part --------------------------------------------------------------------
 
 
-@torch.no_grad()
-def target_nats(
-    objective: Objective,
-    tokens: np.ndarray,
-    targets: np.ndarray,
-    settings: TrainSettings,
-    lengths: np.ndarray | None = None,
-) -> np.ndarray:
-    """Return the nats of every target, (B, T) float64; rows are padded beyond `lengths` (B,)."""
-    unpadded = None if lengths is None else torch.from_numpy(lengths)
-    inputs = torch.from_numpy(tokens), torch.from_numpy(targets), torch.ones(targets.shape)
-    batch = Batch(*inputs, unpadded).to(settings.device)
-    with autocast(settings):
-        return np.asarray(objective.token_nats(batch).double().cpu().numpy())
-
-
-def score_targets(
-    objective: Objective,
-    targets: np.ndarray,
-    settings: TrainSettings,
-    lengths: np.ndarray | None = None,
-) -> Rescore:
-    """Return the function that scores these targets by `target_nats`, for `LeakCheck`."""
-
-    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
-        unpadded = None if lengths is None else lengths[order]
-        return target_nats(objective, read, targets[order], settings, unpadded)
-
-    return rescore
-
-
-def causal_likelihood(
-    objective: Objective,
-    part: Part,
-    vocabulary: Vocabulary,
-    context: int,
-    settings: TrainSettings,
-    stride: int = 0,
-) -> Score:
+def causal_likelihood(scorer: Scorer, stride: int = 0) -> Score:
     """Score every token of a part once, with at most `context` tokens before it.
 
     The windows lie side by side, or `stride` tokens apart. Raises LeakDetected.
     """
-    objective.eval()
-    name = protocol_name(context, stride)
+    part, context = scorer.part, scorer.context
+    name = f"stride({context}, {stride})" if stride else f"chunk({context})"
     nats = np.zeros(len(part.tokens))
     sums, counts = np.zeros(context), np.zeros(context)  # by position in the window
-    with LeakCheck(objective, settings) as check:
+    with scorer.check() as check:
         for window in windows(part, context, EVAL_BATCH, stride):
-            scoring = score_targets(objective, window.targets, settings, window.lengths)
+            scoring = scorer.scoring(window.targets, window.lengths)
             scores = check.score(name, window.tokens, scoring)
             new = window.positions >= 0
             nats[window.positions[new]] = scores[new]
-            text = new & (window.targets != vocabulary.separator)
+            text = new & (window.targets != scorer.separator)
             sums += np.where(text, scores, 0.0).sum(axis=0)
             counts += text.sum(axis=0)
-    further = [] if stride else position_metrics(sums, counts)
-    return _document_score(name, part, nats, vocabulary, further)
+    return document_score(name, scorer, nats, [] if stride else position_metrics(sums, counts))
 
 
-def protocol_name(context: int, stride: int) -> str:
-    """Return the name of a protocol of windows in records."""
-    return f"stride({context}, {stride})" if stride else f"chunk({context})"
-
-
-def _document_score(
-    name: str, part: Part, nats: np.ndarray, vocabulary: Vocabulary, further: list[Metric]
+def document_score(
+    name: str, scorer: Scorer, nats: np.ndarray, further: Sequence[Metric] = ()
 ) -> Score:
-    """Return the score by a protocol from the nats of every token of a part, (N,)."""
-    documents, separator_nats, separators = nats_per_unit(part, nats, vocabulary.separator)
+    """Return the score by a protocol from the nats of every token of the part, (N,)."""
+    documents, separator_nats, separators = nats_per_unit(scorer.part, nats, scorer.separator)
     metrics = likelihood_metrics(documents, separator_nats, separators)
     return Score(name, [*metrics, *further], documents)
 

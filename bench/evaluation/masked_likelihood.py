@@ -13,65 +13,43 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.data import Corpus
 from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
-from bench.evaluation.leak_check import LeakCheck, Rescore
-from bench.evaluation.likelihood import score_targets
-from bench.evaluation.pseudo_likelihood import logits_at
+from bench.evaluation.leak_check import Rescore
+from bench.evaluation.scorer import Scorer, eval_batches
 from bench.records.metrics import Metric, metric
-from bench.training import (
-    Batch,
-    Masked,
-    Objective,
-    TrainSettings,
-    autocast,
-    logits_nats,
-    torch_generator,
-)
+from bench.training import Batch, Masked, autocast, logits_nats, torch_generator
 
 MASK_DRAWS = 16  # masks per window for the bound, their numbers of hidden tokens spread evenly
+BOUND_NOTE = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
 
 
-def sampled_window_likelihood(
-    objective: Objective, corpus: Corpus, context: int, count: int, settings: TrainSettings
-) -> tuple[list[Metric], pd.DataFrame]:
+def sampled_window_likelihood(scorer: Scorer, count: int) -> tuple[list[Metric], pd.DataFrame]:
     """Return the likelihood of the sampled windows, and the nats of each for paired statistics."""
-    objective.eval()
-    part = corpus.parts[corpus.scored]
-    starts, windows = sampling.sample_windows(part, corpus.digest, context, count)
+    part = scorer.part
+    starts, windows = sampling.sample_windows(part, scorer.corpus.digest, scorer.context, count)
     targets = windows.shape[1] - 1
     bytes_per_token = int(part.sizes.sum()) / (len(part.tokens) - 1)  # of the part
-    nats = _nats_per_window(objective, windows, settings)
-    further = []
-    if isinstance(objective, Masked):
-        further = _any_order_metrics(objective, windows, bytes_per_token, settings)
     note = f"{len(windows)} windows of {windows.shape[1]:,} tokens: each from those before it, "
     note += "the first given, separators too"
+    nats, further = _window_nats(scorer, windows), list[Metric]()
+    if isinstance(scorer.objective, Masked):
+        bound = any_order_bound(scorer, windows).mean(axis=1) / targets
+        further = _window_metrics("any_order", bound, bytes_per_token, BOUND_NOTE)
     metrics = _window_metrics("left_to_right", nats / targets, bytes_per_token, note)
     sizes = targets * bytes_per_token
     table = {"window": starts, "tokens": targets, "bytes": sizes, "nats": nats}
     return metrics + further, pd.DataFrame(table)
 
 
-def _nats_per_window(
-    objective: Objective, windows: np.ndarray, settings: TrainSettings
-) -> np.ndarray:
+def _window_nats(scorer: Scorer, windows: np.ndarray) -> np.ndarray:
     """Return the nats of windows (N, L) from left to right, the first token given: (N,)."""
-    if isinstance(objective, Masked):
-        return np.asarray(left_to_right_nats(objective, windows, settings)[:, 1:].sum(axis=1))
-    with LeakCheck(objective, settings) as check:
-        scoring = score_targets(objective, windows[:, 1:], settings)
+    if isinstance(scorer.objective, Masked):
+        return np.asarray(left_to_right_nats(scorer, windows)[:, 1:].sum(axis=1))
+    with scorer.check() as check:
+        scoring = scorer.scoring(windows[:, 1:])
         nats = check.score("windows from left to right", windows[:, :-1], scoring)
     return np.asarray(nats.sum(axis=1))
-
-
-def _any_order_metrics(
-    objective: Masked, windows: np.ndarray, bytes_per_token: float, settings: TrainSettings
-) -> list[Metric]:
-    bound = any_order_bound(objective, windows, settings).mean(axis=1) / (windows.shape[1] - 1)
-    note = f"upper bound over all orders, the same windows, {MASK_DRAWS} draws each"
-    return _window_metrics("any_order", bound, bytes_per_token, note)
 
 
 def _window_metrics(name: str, nats: np.ndarray, bytes_per_token: float, note: str) -> list[Metric]:
@@ -87,62 +65,48 @@ def _window_metrics(name: str, nats: np.ndarray, bytes_per_token: float, note: s
     return metrics
 
 
-@torch.no_grad()
-def left_to_right_nats(
-    objective: Objective, windows: np.ndarray, settings: TrainSettings
-) -> np.ndarray:
+def left_to_right_nats(scorer: Scorer, windows: np.ndarray) -> np.ndarray:
     """Return -log p(token | those before it, all others hidden), (N, L) float64, of windows (N, L).
 
     It takes L forward passes per window.
     """
-    objective.eval()
     count, length = windows.shape
     hidden = np.arange(length) >= np.arange(length)[:, None]  # (L, L): by the token predicted
-    nats = np.zeros(count * length)
-    tokens = np.arange(count * length)  # window by window
-    with LeakCheck(objective, settings) as check:
-        for batch in np.split(tokens, range(EVAL_BATCH, len(tokens), EVAL_BATCH)):
+    nats = np.zeros(count * length)  # window by window
+    with scorer.check() as check:
+        for batch in eval_batches(np.arange(count * length)):
             rows, places = np.divmod(batch, length)
-            read = np.where(hidden[places], objective.model.mask, windows[rows])  # (B, L)
-            scoring = _unmasking(objective, places, windows[rows, places], settings)
+            read = np.where(hidden[places], scorer.model.mask, windows[rows])  # (B, L)
+            scoring = _unmasking(scorer, places, windows[rows, places])
             nats[batch] = check.score("left-to-right unmasking", read, scoring, causal=False)[:, 0]
     return nats.reshape(count, length)
 
 
-def _unmasking(
-    objective: Objective, places: np.ndarray, targets: np.ndarray, settings: TrainSettings
-) -> Rescore:
+def _unmasking(scorer: Scorer, places: np.ndarray, targets: np.ndarray) -> Rescore:
     """Return the function that scores a target at a place (B,) of each row, as (B, 1)."""
-
-    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
-        logits = logits_at(objective, read, places[order], settings)
-        nats = logits_nats(logits, torch.from_numpy(targets[order]).to(settings.device))
-        return np.asarray(nats.double().cpu().numpy()[:, None])
-
-    return rescore
+    return scorer.scoring_at(
+        places, lambda logits, order: logits_nats(logits, scorer.tensor(targets[order]))[:, None]
+    )
 
 
 @torch.no_grad()
-def any_order_bound(
-    objective: Masked, tokens: np.ndarray, settings: TrainSettings, draws: int = MASK_DRAWS
-) -> np.ndarray:
+def any_order_bound(scorer: Scorer, tokens: np.ndarray, draws: int = MASK_DRAWS) -> np.ndarray:
     """Draw the bound on the nats of windows (N, L) given their first token: (N, draws) float64.
 
     Each draw hides k of the L - 1 tokens, k from a stratum of its own of 1 … L - 1. Batches have
     the shape of those of `left_to_right_nats`, which are checked for leaks.
     """
+    objective, settings = scorer.objective, scorer.settings
+    assert isinstance(objective, Masked)
     count, length = tokens.shape
     targets = torch.from_numpy(np.repeat(tokens, draws, axis=0))  # (N·draws, L)
     weight = _draw_hidden(count, length, draws)
     read = targets.masked_fill(weight.bool(), objective.model.mask)
-    bounds = []
-    for rows in zip(
-        read.split(EVAL_BATCH), targets.split(EVAL_BATCH), weight.split(EVAL_BATCH), strict=True
-    ):
+    pieces, bounds = (tensor.split(EVAL_BATCH) for tensor in (read, targets, weight)), []
+    for rows in zip(*pieces, strict=True):
         with autocast(settings):
-            bounds.append(
-                objective.bound(Batch(*rows).to(settings.device), length - 1).double().cpu()
-            )
+            bound = objective.bound(Batch(*rows).to(settings.device), length - 1)
+        bounds.append(bound.double().cpu())
     return np.asarray(torch.cat(bounds).view(count, draws).numpy())
 
 

@@ -7,19 +7,13 @@ import torch
 
 from architectures.interface import State, Unsupported
 from bench.config.schema import EvaluateConfig
-from bench.data import Corpus, Part, Vocabulary, nats_per_unit
-from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import sampling
-from bench.evaluation.leak_check import LeakCheck, ScoredBatch
-from bench.evaluation.likelihood import (
-    Score,
-    causal_likelihood,
-    likelihood_metrics,
-    target_nats,
-)
+from bench.evaluation.leak_check import ScoredBatch
+from bench.evaluation.likelihood import Score, causal_likelihood, document_score
 from bench.evaluation.sampling import Stretches
+from bench.evaluation.scorer import Scorer, eval_batches
 from bench.model import LanguageModel
-from bench.training import Objective, TrainSettings, autocast, logits_nats, tokens_per_piece
+from bench.training import autocast, logits_nats, tokens_per_piece
 
 # of a model that is given more than its context
 UNSUPPORTED_ERRORS = (ValueError, RuntimeError, IndexError, Unsupported)
@@ -37,8 +31,6 @@ def check_supported(model: LanguageModel, protocol: str, context: int) -> None:
             "an encoder reads both ways: its likelihood is estimated by unmasking, "
             "under no such protocol"
         )
-    if protocol == "chunk":
-        return
     if protocol == "stateful" and state_grows(model, context):
         raise Unsupported(
             "its state grows with the text, so it cannot be carried through a part: use stride"
@@ -67,119 +59,76 @@ def state_grows(model: LanguageModel, context: int) -> bool:
     return model.backbone.state_bytes(full[1]) > model.backbone.state_bytes(full[0])
 
 
-def score_by_protocol(
-    objective: Objective,
-    corpus: Corpus,
-    part: Part,
-    options: EvaluateConfig,
-    context: int,
-    settings: TrainSettings,
-) -> Score:
+def score_by_protocol(scorer: Scorer, options: EvaluateConfig) -> Score:
     """Score a part by the protocol that the options name. Raises Unsupported."""
-    check_supported(objective.model, options.protocol, context)
-    if options.protocol == "stateful":
-        return stateful(objective, part, corpus.vocabulary, context, settings)
-    stride = stride_of(options, context) if options.protocol == "stride" else 0
-    return causal_likelihood(objective, part, corpus.vocabulary, context, settings, stride)
-
-
-def stateful(
-    objective: Objective, part: Part, vocabulary: Vocabulary, context: int, settings: TrainSettings
-) -> Score:
-    """Score a causal model in one pass over the part, with one state carried through it."""
-    start, length = np.zeros(1, np.int64), len(part.tokens) - 1
-    nats = carried_state_nats(objective, part, start, length, context, settings)
-    documents, separator_nats, separators = nats_per_unit(
-        part, np.r_[0.0, nats[0]], vocabulary.separator
-    )
-    return Score("stateful", likelihood_metrics(documents, separator_nats, separators), documents)
+    check_supported(scorer.model, options.protocol, scorer.context)
+    if options.protocol == "stateful":  # one pass over the part
+        nats = carried_state_nats(scorer, np.zeros(1, np.int64), len(scorer.part.tokens) - 1)
+        return document_score("stateful", scorer, np.r_[0.0, nats[0]])
+    stride = stride_of(options, scorer.context) if options.protocol == "stride" else 0
+    return causal_likelihood(scorer, stride)
 
 
 @torch.no_grad()
-def carried_state_nats(
-    objective: Objective,
-    part: Part,
-    starts: np.ndarray,
-    length: int,
-    piece: int,
-    settings: TrainSettings,
-) -> np.ndarray:
+def carried_state_nats(scorer: Scorer, starts: np.ndarray, length: int) -> np.ndarray:
     """Return the nats of the `length` tokens after each start, (B, length).
 
-    They are read in pieces of `piece` tokens, through a state that begins empty. Raises
+    They are read in pieces of `context` tokens, through a state that begins empty. Raises
     LeakDetected.
     """
-    objective.eval()
-    state: State = objective.model.init_state(len(starts), length)
+    state, piece = scorer.model.init_state(len(starts), length), scorer.context
     pieces, middle = list[np.ndarray](), (length - 1) // piece // 2 * piece
-    with LeakCheck(objective, settings) as check:
+    with scorer.check() as check:
         for first in range(0, length, piece):
-            tokens = sampling.token_windows(part, starts + first, min(piece, length - first) + 1)
+            count = min(piece, length - first) + 1
+            tokens = sampling.token_windows(scorer.part, starts + first, count)
             before = copy.deepcopy(state) if first == middle else None
-            nats, state = _piece_nats(objective.model, tokens, tokens[:, 1:], state, settings)
+            nats, state = _piece_nats(scorer, tokens, tokens[:, 1:], state)
             if first == middle:
-                check.add(_scored_piece(objective.model, tokens, nats, before, settings))
+                check.add(_scored_piece(scorer, tokens, nats, before))
             pieces.append(nats)
     return np.concatenate(pieces, axis=1)
 
 
 def _scored_piece(
-    model: LanguageModel,
-    tokens: np.ndarray,
-    nats: np.ndarray,
-    before: State,
-    settings: TrainSettings,
+    scorer: Scorer, tokens: np.ndarray, nats: np.ndarray, before: State
 ) -> ScoredBatch:
     """Return a scored piece of tokens (B, T + 1) with what checks its nats for leaks."""
     targets = tokens[:, 1:]
 
     def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
-        return _piece_nats(model, read, targets[order], copy.deepcopy(before), settings)[0]
+        return _piece_nats(scorer, read, targets[order], copy.deepcopy(before))[0]
 
     return ScoredBatch("carried state", tokens[:, :-1], nats, rescore, fixed_order=True)
 
 
 def _piece_nats(
-    model: LanguageModel,
-    tokens: np.ndarray,
-    targets: np.ndarray,
-    state: State,
-    settings: TrainSettings,
+    scorer: Scorer, tokens: np.ndarray, targets: np.ndarray, state: State
 ) -> tuple[np.ndarray, State]:
     """Return the nats (B, T) of targets (B, T), and the state after as many of the tokens."""
+    model, flat = scorer.model, scorer.tensor(targets).flatten()
     rows = tokens_per_piece(model.vocabulary)
-    flat = torch.from_numpy(targets).to(settings.device).flatten()
-    with autocast(settings):
-        read = torch.from_numpy(tokens[:, : targets.shape[1]]).to(settings.device)
-        hidden, state = model.hidden(read, state)  # (B, T, D)
+    with autocast(scorer.settings):
+        hidden, state = model.hidden(scorer.tensor(tokens[:, : targets.shape[1]]), state)
         pairs = zip(hidden.flatten(0, 1).split(rows), flat.split(rows), strict=True)
         nats = torch.cat([logits_nats(model.head(states), ones) for states, ones in pairs])
     return nats.view(len(tokens), -1).double().cpu().numpy(), state
 
 
-def window_nats(
-    objective: Objective,
-    part: Part,
-    stretches: Stretches,
-    context: int,
-    stride: int,
-    settings: TrainSettings,
-) -> np.ndarray:
+def window_nats(scorer: Scorer, stretches: Stretches, context: int, stride: int) -> np.ndarray:
     """Return the nats of the tokens of each stretch, (S, length), by windows of `context` tokens.
 
     The last `stride` tokens of a window are scored; with stride = context, windows are adjacent.
     Otherwise each reads up to context - stride tokens before those, also before the stretch.
     """
-    objective.eval()
     steps = np.arange(stride, stretches.length + 1, stride)
     ends = (stretches.starts[:, None] + steps).ravel()  # offsets of the last targets
     begins = np.maximum(ends - context, 0)
     nats = np.zeros((len(ends), stride))
     # few lengths: a window is shorter only at the beginning of the part
     for length in np.unique(ends - begins):
-        rows = np.flatnonzero(ends - begins == length)
-        for batch in np.split(rows, range(EVAL_BATCH, len(rows), EVAL_BATCH)):
-            block = sampling.token_windows(part, begins[batch], int(length) + 1)  # (b, T + 1)
-            scores = target_nats(objective, block[:, :-1], block[:, 1:], settings)
+        for batch in eval_batches(np.flatnonzero(ends - begins == length)):
+            block = sampling.token_windows(scorer.part, begins[batch], int(length) + 1)
+            scores = scorer.target_nats(block[:, :-1], block[:, 1:])  # (b, T)
             nats[batch] = scores[:, -stride:]
     return nats.reshape(len(stretches.starts), stretches.length)

@@ -11,42 +11,51 @@ import numpy as np
 import torch
 from scipy.special import ndtr, stdtrit
 
-from bench.data import Part, SyntheticSource, WindowBatch, windows
+from bench.data import SyntheticSource, WindowBatch, windows
+from bench.data.blocks import EVAL_BATCH
 from bench.evaluation import Score
-from bench.evaluation.leak_check import LeakCheck, LeakDetected, ScoredBatch
+from bench.evaluation.leak_check import LeakDetected, ScoredBatch
+from bench.evaluation.scorer import Scorer
 from bench.records.metrics import Metric, metric
-from bench.training import Batch, Objective, TrainSettings, autocast
+from bench.training import autocast
 
-REGRET_BATCH = 64  # windows that are scored at once
 LEAK_STANDARD_ERRORS = 4.0  # below the oracle that are not chance, with many windows
 ROUNDING_NATS = 1e-6  # nats per token that float32 may put an optimal model below the oracle
 
 
-@torch.no_grad()
-def causal_regret(
-    objective: Objective, part: Part, law: SyntheticSource, context: int, settings: TrainSettings
-) -> Score:
+def causal_regret(scorer: Scorer) -> Score:
     """Score a causal model and the oracle in adjacent windows. Raises LeakDetected."""
-    objective.eval()
-    name, sums = f"chunk({context})", []
-    with LeakCheck(objective, settings) as check:
-        for window in windows(part, context, REGRET_BATCH):
-            nats, hits = _model_nats_and_hits(objective, window, settings)
-            sums.append(_window_sums(nats, hits, part, law, window))
-            check.add(_scored_batch(name, objective, window, nats, settings))
+    name, sums = f"chunk({scorer.context})", []
+    with scorer.check() as check:
+        for window in windows(scorer.part, scorer.context, EVAL_BATCH):
+            nats, hits = _model_nats_and_hits(scorer, window)
+            sums.append(_window_sums(scorer, nats, hits, window))
+            check.add(_scored_batch(scorer, name, window, nats))
     return Score(name, regret_metrics(np.concatenate(sums)), None)
 
 
+def _scored_batch(scorer: Scorer, name: str, window: WindowBatch, nats: np.ndarray) -> ScoredBatch:
+    """Return a scored batch with what checks its nats for leaks."""
+
+    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
+        targets, lengths = window.targets[order], window.lengths[order]
+        rows = replace(window, tokens=read, targets=targets, lengths=lengths)
+        return _model_nats_and_hits(scorer, rows)[0]
+
+    return ScoredBatch(name, window.tokens, nats, rescore)
+
+
 def _window_sums(
-    nats: np.ndarray, hits: np.ndarray, part: Part, law: SyntheticSource, window: WindowBatch
+    scorer: Scorer, nats: np.ndarray, hits: np.ndarray, window: WindowBatch
 ) -> np.ndarray:
     """Return sums per window, (B, 5), over the tokens that count.
 
     They are: tokens, nats and hits of the model, nats and hits of the oracle.
     """
-    counted = window.positions >= 0
-    if part.loss_mask is not None:
-        counted &= part.loss_mask[window.positions]
+    law, counted = scorer.corpus.synthetic, window.positions >= 0
+    assert law is not None
+    if scorer.part.loss_mask is not None:
+        counted &= scorer.part.loss_mask[window.positions]
     # the oracle sees what the window shows
     oracle = law.oracle(np.concatenate([window.tokens[:, :1], window.targets], axis=1))
     best, named = oracle.nats[:, 1:], oracle.most_likely[:, 1:] == window.targets
@@ -54,29 +63,12 @@ def _window_sums(
     return np.stack([np.where(counted, one, 0.0).sum(axis=1) for one in columns], axis=1)
 
 
-def _scored_batch(
-    name: str, objective: Objective, window: WindowBatch, nats: np.ndarray, settings: TrainSettings
-) -> ScoredBatch:
-    """Return a scored batch with what checks its nats for leaks."""
-
-    def rescore(read: np.ndarray, order: np.ndarray) -> np.ndarray:
-        rows = replace(
-            window, tokens=read, targets=window.targets[order], lengths=window.lengths[order]
-        )
-        return _model_nats_and_hits(objective, rows, settings)[0]
-
-    return ScoredBatch(name, window.tokens, nats, rescore)
-
-
-def _model_nats_and_hits(
-    objective: Objective, window: WindowBatch, settings: TrainSettings
-) -> tuple[np.ndarray, np.ndarray]:
+@torch.no_grad()
+def _model_nats_and_hits(scorer: Scorer, window: WindowBatch) -> tuple[np.ndarray, np.ndarray]:
     """Return the nats, (B, T) float64, and hits, (B, T), of the targets of a window batch."""
-    tokens, targets = torch.from_numpy(window.tokens), torch.from_numpy(window.targets)  # (B, T)
-    lengths = torch.from_numpy(window.lengths)
-    batch = Batch(tokens, targets, torch.ones(targets.shape), lengths).to(settings.device)
-    with autocast(settings):
-        nats, hits = objective.token_nats_and_hits(batch)
+    batch = scorer.batch(window.tokens, window.targets, window.lengths)
+    with autocast(scorer.settings):
+        nats, hits = scorer.objective.token_nats_and_hits(batch)
     return nats.double().cpu().numpy(), hits.cpu().numpy()
 
 

@@ -14,7 +14,7 @@ from bench.config.identity import digest
 from bench.config.schema import Run
 from bench.config.validation import validate_run
 from bench.data import Corpus
-from bench.evaluation import Score
+from bench.evaluation import Score, Scorer
 from bench.evaluation.protocols import stride_of
 from bench.model import unchanged_process
 from bench.records import loading, store
@@ -110,11 +110,9 @@ def _score(
     try:
         if corpus.synthetic is not None:
             raise Unsupported("a synthetic source, whose regret is known, is scored by chunk only")
-        part = corpus.parts[corpus.scored]
+        scorer = Scorer(scored, corpus, run.size.context, settings)
         with unchanged_process(type(model.backbone).__name__):
-            score = evaluation.score_by_protocol(
-                scored, corpus, part, run.evaluate, run.size.context, settings
-            )
+            score = evaluation.score_by_protocol(scorer, run.evaluate)
     except (Unsupported, InvalidRun) as reason:
         return reason, facts | {"protocol": run.evaluate.protocol}
     return score, facts | {"protocol": score.protocol}

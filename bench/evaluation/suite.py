@@ -6,9 +6,9 @@ import pandas as pd
 from architectures.interface import Unsupported
 from bench import evaluation
 from bench.config.errors import UserError
-from bench.config.schema import Run
+from bench.config.schema import EvaluateConfig, Run
 from bench.data import Corpus
-from bench.evaluation import Score, regret
+from bench.evaluation import Score, Scorer, regret
 from bench.model import LanguageModel
 from bench.records.metrics import Metric
 from bench.training import Objective, TrainSettings
@@ -41,44 +41,34 @@ def score_model(
 
     Raises LeakDetected.
     """
-    part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
-    score = _headline(objective, corpus, run, settings)
+    scorer, options = Scorer(objective, corpus, run.size.context, settings), run.evaluate
+    score = _headline(scorer, options)
     metrics, windows = list(score.metrics), None
     if options.stretches and corpus.synthetic is None and objective.model.backbone.causal:
-        metrics += evaluation.context_sweep(objective, corpus, part, options, context, settings)
+        metrics += evaluation.context_sweep(scorer, options)
     # sequences of a synthetic source that are windows already are not cut elsewhere
     if options.windows and (corpus.synthetic is None or not corpus.synthetic.windows):
-        window_metrics, windows = _score_windows(objective, corpus, run, settings)
-        metrics += window_metrics
+        window_metrics, windows = evaluation.sampled_window_likelihood(scorer, options.windows)
+        metrics += [*window_metrics, *_window_regret(scorer, windows)]
     if options.fillings and corpus.synthetic is None:
-        count, seed = options.fillings, run.seed
-        metrics += evaluation.infill(objective, corpus, context, count, seed, settings)
+        metrics += evaluation.infill(scorer, options.fillings, run.seed)
     return score._replace(metrics=metrics), windows
 
 
-def _headline(objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings) -> Score:
+def _headline(scorer: Scorer, options: EvaluateConfig) -> Score:
     """Return the score by what the objective allows: regret, likelihood or pseudo-likelihood."""
-    part, context, options = corpus.parts[corpus.scored], run.size.context, run.evaluate
-    if not objective.model.backbone.causal:
-        count = options.pseudo_positions
-        return evaluation.pseudo_likelihood(
-            objective, part, corpus.vocabulary, context, settings, count
-        )
-    if corpus.synthetic is not None:
-        return regret.causal_regret(objective, part, corpus.synthetic, context, settings)
-    return evaluation.score_by_protocol(objective, corpus, part, options, context, settings)
+    if not scorer.model.backbone.causal:
+        return evaluation.pseudo_likelihood(scorer, options.pseudo_positions)
+    if scorer.corpus.synthetic is not None:
+        return regret.causal_regret(scorer)
+    return evaluation.score_by_protocol(scorer, options)
 
 
-def _score_windows(
-    objective: Objective, corpus: Corpus, run: Run, settings: TrainSettings
-) -> tuple[list[Metric], pd.DataFrame]:
-    """Return the metrics of sampled windows, with the regret of a synthetic source, and nats."""
-    context = run.size.context
-    metrics, windows = evaluation.sampled_window_likelihood(
-        objective, corpus, context, run.evaluate.windows, settings
-    )
-    if corpus.synthetic is None:
-        return metrics, windows
+def _window_regret(scorer: Scorer, windows: pd.DataFrame) -> list[Metric]:
+    """Return the regret on the sampled windows of a synthetic source; nothing for text."""
+    law = scorer.corpus.synthetic
+    if law is None:
+        return []
     offsets, nats = windows["window"].to_numpy(np.int64), windows["nats"].to_numpy(float)
-    tokens = evaluation.token_windows(corpus.parts[corpus.scored], offsets, context)
-    return [*metrics, *regret.window_regret_metrics(corpus.synthetic, tokens, nats)], windows
+    tokens = evaluation.token_windows(scorer.part, offsets, scorer.context)
+    return regret.window_regret_metrics(law, tokens, nats)

@@ -16,9 +16,10 @@ from bench.data.synthetic.base import open_synthetic
 from bench.data.vocabulary import ByteVocabulary, CharacterVocabulary, Vocabulary
 from bench.evaluation import infilling, masked_likelihood, regret, sampling
 from bench.evaluation.leak_check import LeakDetected
+from bench.evaluation.scorer import Scorer
 from bench.records.metrics import Metric
 from bench.training import train_settings
-from bench.training.objective import Batch, Causal, Masked
+from bench.training.objective import Batch, Causal, Masked, Objective
 from tests.training.test_objective import World
 
 PLAN = train_settings(Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu")))
@@ -80,6 +81,10 @@ def small(texts: int = 400) -> tuple[Corpus, Part]:
     return Corpus(Path("."), "00ff", vocabulary, {"train": part, "validation": part}, {}), part
 
 
+def scorer(objective: Objective) -> Scorer:
+    return Scorer(objective, small()[0], 4, PLAN)
+
+
 def value(metrics: list[Metric], name: str) -> float:
     return next(metric.values[0] for metric in metrics if metric.name == name)
 
@@ -88,7 +93,7 @@ def value(metrics: list[Metric], name: str) -> float:
 
 
 def test_unmasking_from_left_to_right_is_the_exact_likelihood(joint: Tensor) -> None:
-    nats = masked_likelihood.left_to_right_nats(masked(joint), TEXTS, PLAN)
+    nats = masked_likelihood.left_to_right_nats(scorer(masked(joint)), TEXTS)
     exact = -joint.log().numpy()[tuple(TEXTS.T)]
     assert nats.shape == (81, 4)
     assert nats.sum(axis=1) == pytest.approx(exact, abs=1e-6)
@@ -97,9 +102,9 @@ def test_unmasking_from_left_to_right_is_the_exact_likelihood(joint: Tensor) -> 
 def test_what_is_asked_of_an_encoder_and_of_a_causal_model_is_the_same_likelihood(
     joint: Tensor,
 ) -> None:
-    corpus, part = small()
+    _, part = small()
     (encoder, table), (decoder, other) = (
-        evaluation.sampled_window_likelihood(asked, corpus, 4, 50, PLAN)
+        evaluation.sampled_window_likelihood(scorer(asked), 50)
         for asked in (masked(joint), causal(joint))
     )
     assert table["window"].equals(other["window"])
@@ -139,7 +144,7 @@ def test_the_bound_over_all_orders_is_the_likelihood_of_a_perfect_model(joint: T
 
 
 def test_the_draws_of_the_bound_have_its_mean(joint: Tensor) -> None:
-    draws = masked_likelihood.any_order_bound(masked(joint), TEXTS, PLAN, draws=60)  # (81, 60)
+    draws = masked_likelihood.any_order_bound(scorer(masked(joint)), TEXTS, draws=60)  # (81, 60)
     weights = joint.flatten().numpy()
     mean, error = weights @ draws.mean(axis=1), np.sqrt(weights**2 @ draws.var(axis=1) / 60)
     expected = entropy(joint) - entropy(joint.sum((1, 2, 3)))
@@ -162,8 +167,8 @@ def test_the_bound_of_a_model_that_contradicts_itself_lies_above(joint: Tensor) 
             return super().hidden(tokens.masked_fill(later, self.mask))
 
     asked = Masked(LeftOnly(joint, causal=False))  # type: ignore[arg-type]
-    exact = masked_likelihood.left_to_right_nats(asked, TEXTS, PLAN)[:, 1:].sum(axis=1)
-    bound = masked_likelihood.any_order_bound(asked, TEXTS, PLAN, draws=30).mean(axis=1)
+    exact = masked_likelihood.left_to_right_nats(scorer(asked), TEXTS)[:, 1:].sum(axis=1)
+    bound = masked_likelihood.any_order_bound(scorer(asked), TEXTS, draws=30).mean(axis=1)
     weights = joint.flatten().numpy()
     assert weights @ bound > weights @ exact + 0.02
 
@@ -213,17 +218,15 @@ def test_a_causal_model_fills_in_by_bayes_what_an_encoder_sees_at_once(joint: Te
     assert set(places.tolist()) == {1, 2, 3}
     hidden = infilling.HiddenTokens(windows, places, np.flatnonzero(asked))
     seen, inferred = (
-        way(model, hidden, PLAN)
+        way(scorer(model), hidden)
         for way, model in (
-            (infilling.masked_infill_nats, masked(joint)),
-            (infilling.causal_infill_nats, causal(joint)),
+            (infilling.masked_nats, masked(joint)),
+            (infilling.causal_nats, causal(joint)),
         )
     )
     assert np.exp(-seen).sum(axis=1) == pytest.approx(np.ones(40), abs=1e-6)
     assert inferred == pytest.approx(seen, abs=1e-5)
-    both = [
-        evaluation.infill(model, corpus, 4, 40, 0, PLAN) for model in (masked(joint), causal(joint))
-    ]
+    both = [evaluation.infill(scorer(model), 40, 0) for model in (masked(joint), causal(joint))]
     assert value(both[0], "filling_accuracy") == value(both[1], "filling_accuracy")
     assert value(both[0], "filling_nats") == pytest.approx(value(both[1], "filling_nats"), abs=1e-5)
 
@@ -236,4 +239,4 @@ def test_a_large_vocabulary_is_not_asked(joint: Tensor) -> None:
 
     large: Vocabulary = Large()
     changed = Corpus(corpus.folder, corpus.digest, large, corpus.parts, {})
-    assert evaluation.infill(masked(joint), changed, 4, 40, 0, PLAN) == []
+    assert evaluation.infill(Scorer(masked(joint), changed, 4, PLAN), 40, 0) == []

@@ -1,19 +1,21 @@
 """Leaks of scores as they were recorded: each cause is named, and rounding is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import yaml
 
 from bench.config.schema import Run, TrainConfig
-from bench.data import Part
+from bench.data import Corpus, Part
 from bench.data.tokenizer import ByteVocabulary
 from bench.evaluation import causal_likelihood, leak_check
 from bench.evaluation.leak_check import LeakCheck, LeakDetected, ScoredBatch
-from bench.evaluation.likelihood import score_targets
+from bench.evaluation.scorer import Scorer
 from bench.model.contract import ModelUnderTest
 from bench.model.contract.perturbation import draw_cuts
-from bench.training import Causal, Objective, train_settings
+from bench.training import Causal, Objective, TrainSettings, train_settings
 from tests.conftest import OWN
 
 ROWS, LENGTH, VOCABULARY = 16, 32, 11
@@ -26,6 +28,11 @@ def settings(precision: str = "float32"):
 
 def objective_of(arch: dict) -> Objective:
     return Causal(ModelUnderTest(arch).build(context=LENGTH)).eval()
+
+
+def scorer(objective: Objective, plan: TrainSettings, part: Part | None = None) -> Scorer:
+    parts = {} if part is None else {"test": part}
+    return Scorer(objective, Corpus(Path(), "00ff", ByteVocabulary(), parts, {}), LENGTH, plan)
 
 
 FAKE = {"_target_": "tests.fake_architectures.Valid"}
@@ -95,7 +102,7 @@ def test_rounding_is_no_leak(name: str, precision: str) -> None:
     draw, plan = np.random.default_rng(1), settings(precision)
     tokens = draw.integers(0, VOCABULARY, (ROWS, LENGTH + 1))
     with torch.no_grad(), LeakCheck(objective, plan) as checked:
-        scoring = score_targets(objective, tokens[:, 1:], plan)
+        scoring = scorer(objective, plan).scoring(tokens[:, 1:])
         nats = checked.score("chunk", tokens[:, :-1], scoring)
     assert np.isfinite(nats).all()
 
@@ -128,8 +135,8 @@ def test_the_score_is_what_it_was_without_the_check(monkeypatch: pytest.MonkeyPa
     tokens = np.random.default_rng(0).integers(0, 256, 3000)
     part = Part(tokens.astype(np.uint16), np.array([0]), np.array([3000]))
     before = {name: value.clone() for name, value in objective.state_dict().items()}
-    with_check = causal_likelihood(objective, part, ByteVocabulary(), LENGTH, settings())
+    with_check = causal_likelihood(scorer(objective, settings(), part))
     monkeypatch.setattr(leak_check, "check_batch", lambda *_: None)
-    without = causal_likelihood(objective, part, ByteVocabulary(), LENGTH, settings())
+    without = causal_likelihood(scorer(objective, settings(), part))
     assert with_check.metrics == without.metrics
     assert all(torch.equal(value, before[name]) for name, value in objective.state_dict().items())

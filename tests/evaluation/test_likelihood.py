@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,19 @@ from torch import Tensor, nn
 
 from bench import evaluation
 from bench.config.schema import Run, TrainConfig
-from bench.data import Part
+from bench.data import Corpus, Part
 from bench.data.vocabulary import ByteVocabulary, CharacterVocabulary, SymbolVocabulary
 from bench.evaluation.likelihood import perplexity
+from bench.evaluation.scorer import Scorer
 from bench.training import train_settings
-from bench.training.objective import Causal, Masked
+from bench.training.objective import Causal, Masked, Objective
 
 PLAN = train_settings(Run(arch={"tune": {"learning_rate": 0.1}}, train=TrainConfig(device="cpu")))
+
+
+def scorer(objective: Objective, part: Part, context: int) -> Scorer:
+    corpus = Corpus(Path(), "00ff", ByteVocabulary(), {"test": part}, {})
+    return Scorer(objective, corpus, context, PLAN)
 
 
 class Chain(nn.Module):
@@ -71,9 +78,7 @@ def chain(size: int = 4, length: int = 6000) -> tuple[Tensor, Part]:
 
 def test_a_likelihood_is_the_sum_over_every_token_once() -> None:
     transition, part = chain()
-    score = evaluation.causal_likelihood(
-        Causal(Chain(transition, True)), part, ByteVocabulary(), 50, PLAN
-    )  # type: ignore[arg-type]
+    score = evaluation.causal_likelihood(scorer(Causal(Chain(transition, True)), part, 50))  # type: ignore[arg-type]
     tokens = part.tokens.astype(int)
     by_hand = math.log(4) - sum(
         math.log(transition[a, b]) for a, b in itertools.pairwise(tokens[1:])
@@ -96,9 +101,7 @@ def test_a_model_that_needs_one_token_of_context_scores_the_same_in_every_window
 ) -> None:
     transition, part = chain()
     scores = [
-        evaluation.causal_likelihood(
-            Causal(Chain(transition, True)), part, ByteVocabulary(), c, PLAN
-        )
+        evaluation.causal_likelihood(scorer(Causal(Chain(transition, True)), part, c))
         for c in (context, 50)
     ]  # type: ignore[arg-type]
     assert evaluation.metric_value(scores[0].metrics, "nats_per_token") == pytest.approx(
@@ -111,9 +114,7 @@ def test_separators_stand_apart() -> None:
     tokens = part.tokens.copy()
     tokens[3000] = 256
     cut = Part(tokens, np.array([1, 3001]), np.array([2999, len(tokens) - 3001]))
-    score = evaluation.causal_likelihood(
-        Causal(Chain(transition, True)), cut, ByteVocabulary(), 50, PLAN
-    )  # type: ignore[arg-type]
+    score = evaluation.causal_likelihood(scorer(Causal(Chain(transition, True)), cut, 50))  # type: ignore[arg-type]
     assert evaluation.metric_value(score.metrics, "scored_tokens") == len(tokens) - 2
     assert evaluation.metric_value(score.metrics, "separator_nats") == pytest.approx(30.0, abs=2)
 
@@ -132,7 +133,7 @@ def test_pseudo_perplexity_of_a_perfect_encoder_is_its_closed_form() -> None:
 
     closed = 2 * entropy(rows) - entropy(rows @ rows)
     score = evaluation.pseudo_likelihood(
-        Masked(Chain(transition, False)), part, ByteVocabulary(), 200, PLAN, positions=4000
+        scorer(Masked(Chain(transition, False)), part, 200), positions=4000
     )  # type: ignore[arg-type]
     found = evaluation.metric_value(score.metrics, "pseudo_nats_per_token")
     error = evaluation.metric_value(
@@ -164,20 +165,18 @@ def test_a_model_without_an_answer_for_some_tokens_has_no_score(stride: int) -> 
     tokens[100] = 9  # one document of two has it
     cut = Part(tokens, part.starts, part.sizes)
     score = evaluation.causal_likelihood(
-        Causal(AnswersNothing(transition, True, 9)), cut, ByteVocabulary(), 50, PLAN, stride
+        scorer(Causal(AnswersNothing(transition, True, 9)), cut, 50), stride
     )  # type: ignore[arg-type]
     assert math.isnan(evaluation.metric_value(score.metrics, "bits_per_byte"))  # type: ignore[arg-type]
     assert evaluation.first_non_finite(score.metrics) == "bits_per_byte"
-    sound = evaluation.causal_likelihood(
-        Causal(Chain(transition, True)), cut, ByteVocabulary(), 50, PLAN, stride
-    )  # type: ignore[arg-type]
+    sound = evaluation.causal_likelihood(scorer(Causal(Chain(transition, True)), cut, 50), stride)  # type: ignore[arg-type]
     assert evaluation.first_non_finite(sound.metrics) == ""
 
 
 def test_an_encoder_without_an_answer_for_some_positions_has_no_score() -> None:
     transition, part = chain()
     model = AnswersNothing(transition, False, 1)
-    score = evaluation.pseudo_likelihood(Masked(model), part, ByteVocabulary(), 10, PLAN, 200)  # type: ignore[arg-type]
+    score = evaluation.pseudo_likelihood(scorer(Masked(model), part, 10), 200)  # type: ignore[arg-type]
     assert evaluation.first_non_finite(score.metrics) == "pseudo_perplexity"
 
 
@@ -191,9 +190,7 @@ def test_a_perplexity_is_never_cut() -> None:
 def test_the_pseudo_perplexity_asks_the_same_positions_again() -> None:
     transition, part = chain()
     twice = [
-        evaluation.pseudo_likelihood(
-            Masked(Chain(transition, False)), part, ByteVocabulary(), 50, PLAN, 200
-        )
+        evaluation.pseudo_likelihood(scorer(Masked(Chain(transition, False)), part, 50), 200)
         for _ in range(2)
     ]  # type: ignore[arg-type]
     assert twice[0].metrics == twice[1].metrics
@@ -211,7 +208,7 @@ def test_the_look_at_the_validation_part_is_the_training_loss() -> None:
     transition, part = chain()
     blocks = evaluation.spread_blocks(part, 50, 1000)
     objective = Causal(Chain(transition, True))  # type: ignore[arg-type]
-    whole = evaluation.causal_likelihood(objective, part, ByteVocabulary(), 50, PLAN)
+    whole = evaluation.causal_likelihood(scorer(objective, part, 50))
     nats = evaluation.metric_value(whole.metrics, "nats_per_token")
     assert evaluation.validation_nats(objective, blocks, PLAN) == pytest.approx(nats, rel=0.01)
 

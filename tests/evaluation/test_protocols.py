@@ -22,6 +22,7 @@ from bench.config.schema import EvaluateConfig, Run, TrainConfig
 from bench.data import Corpus, Part, windows
 from bench.data.vocabulary import ByteVocabulary
 from bench.evaluation import sampling
+from bench.evaluation.scorer import Scorer
 from bench.model import LanguageModel, initialise
 from bench.records import store
 from bench.records.metrics import Metric
@@ -88,6 +89,10 @@ class CountsContext(torch.nn.Module):
         return hidden
 
 
+def scorer(objective: Causal, held: Part) -> Scorer:
+    return Scorer(objective, corpus(held), CONTEXT, PLAN)
+
+
 def values(metrics: list[Metric], name: str) -> dict[float, float]:
     return {
         next(iter(m.at.values()), 0.0): m.values[0] for m in metrics if m.name == name and m.values
@@ -123,8 +128,7 @@ def test_a_stride_of_the_whole_context_is_windows_side_by_side(
 ) -> None:
     asked, held = causal(make), part()
     chunk, stride = (
-        evaluation.causal_likelihood(asked, held, ByteVocabulary(), CONTEXT, PLAN, stride=stride)
-        for stride in (0, CONTEXT)
+        evaluation.causal_likelihood(scorer(asked, held), stride) for stride in (0, CONTEXT)
     )
     assert [chunk.protocol, stride.protocol] == ["chunk(16)", "stride(16, 16)"]
     assert chunk.documents is not None
@@ -141,9 +145,7 @@ def test_a_stride_of_the_whole_context_is_windows_side_by_side(
 )
 def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> None:
     held = Part(np.array([256, *[97] * 30], np.uint16), np.array([1]), np.array([30]))
-    score = evaluation.causal_likelihood(
-        Causal(CountsContext()), held, ByteVocabulary(), 16, PLAN, stride
-    )  # type: ignore[arg-type]
+    score = evaluation.causal_likelihood(scorer(Causal(CountsContext()), held), stride)  # type: ignore[arg-type]
     assert score.documents is not None
     assert score.documents["nats"].sum() == pytest.approx(sum(read) / 10, abs=1e-5)
     assert score.documents["tokens"].sum() == len(read) == 30
@@ -155,9 +157,7 @@ def test_a_protocol_is_the_sum_done_by_hand(stride: int, read: list[int]) -> Non
 @pytest.mark.parametrize("make", [RNN, CNN])
 def test_a_carried_state_is_one_pass_over_the_whole(make: Callable[..., Backbone]) -> None:
     asked, held = causal(make), part(300)
-    score = evaluation.score_by_protocol(
-        asked, corpus(held), held, EvaluateConfig(protocol="stateful"), CONTEXT, PLAN
-    )
+    score = evaluation.score_by_protocol(scorer(asked, held), EvaluateConfig(protocol="stateful"))
     whole = torch.from_numpy(held.tokens.astype(np.int64))[None]
     with torch.no_grad():
         logits, _ = asked.model(whole[:, :-1])
@@ -206,7 +206,7 @@ def test_a_window_of_attention_carries_its_state() -> None:
 
 def test_the_curve_over_positions_adds_up_to_the_headline() -> None:
     asked, held = causal(RNN), part(16 * 40 + 1)
-    score = evaluation.causal_likelihood(asked, held, ByteVocabulary(), CONTEXT, PLAN)
+    score = evaluation.causal_likelihood(scorer(asked, held))
     curve = values(score.metrics, "position_nats")
     assert list(curve) == [1, 2, 3, 4, 6, 8, 11, 16]
     counts = np.diff([0, *curve]) * 40
@@ -224,9 +224,7 @@ def test_beside_the_headline_every_protocol_scores_the_same_tokens(
     make: Callable[..., Backbone],
 ) -> None:
     asked, held = causal(make), part(2000)
-    found = evaluation.context_sweep(
-        asked, corpus(held), held, EvaluateConfig(stretches=3), CONTEXT, PLAN
-    )
+    found = evaluation.context_sweep(scorer(asked, held), EvaluateConfig(stretches=3))
     pieces = sampling.sample_stretches(held, corpus(held).digest, CONTEXT, 3)
     assert (pieces.length, pieces.lead) == (128, 64)
     by_hand = []
@@ -277,9 +275,7 @@ def test_a_short_part_has_a_sample_too(length: int) -> None:
     pieces = sampling.sample_stretches(held, "00ff", 16, 5)
     assert len(pieces.starts) > 0
     assert pieces.starts[-1] + pieces.length < length
-    found = evaluation.context_sweep(
-        causal(RNN), corpus(held), held, EvaluateConfig(stretches=5), CONTEXT, PLAN
-    )
+    found = evaluation.context_sweep(scorer(causal(RNN), held), EvaluateConfig(stretches=5))
     assert values(found, "context_nats")[16] > 0
 
 

@@ -19,6 +19,7 @@ from bench.config.validation import validate_run
 from bench.data import Corpus
 from bench.evaluation import regret
 from bench.evaluation.leak_check import LeakDetected
+from bench.evaluation.scorer import Scorer
 from bench.execution import worker
 from bench.training import train_settings
 from bench.training.objective import Causal, Masked
@@ -61,9 +62,7 @@ def corpus(kind: str, **numbers: int) -> Corpus:
 def scored(made: Corpus, table: Tensor) -> dict[str, float]:
     objective = Causal(Says(table))  # type: ignore[arg-type]
     assert made.synthetic is not None
-    score = regret.causal_regret(
-        objective, made.parts["test"], made.synthetic, 16, train_settings(Run(arch=ARCH))
-    )
+    score = regret.causal_regret(Scorer(objective, made, 16, train_settings(Run(arch=ARCH))))
     return {metric.name: metric.values[0] for metric in score.metrics}
 
 
@@ -228,7 +227,7 @@ def test_an_encoder_is_scored_on_targets_with_a_loss_only() -> None:
     objective = Masked(Says(torch.zeros(17, 17)))  # type: ignore[arg-type]
     objective.model.table[:, :8] = 5.0  # every answer is one of the last eight symbols
     score = evaluation.pseudo_likelihood(
-        objective, made.parts["test"], made.vocabulary, 16, train_settings(Run(arch=ARCH)), 300
+        Scorer(objective, made, 16, train_settings(Run(arch=ARCH))), 300
     )
     wrong = math.log(8 * math.exp(5) + 8)  # the separator is known to be none
     assert {metric.name: metric.values[0] for metric in score.metrics}[
