@@ -82,17 +82,14 @@ def ensure_baselines(
         reason = f"the held-out parts have {held:,} tokens: baselines are computed up to "
         write_json(place, about | {"reason": f"{reason}{MAX_TOKENS:,}", "lines": []})
         return
-    counted = f" {text.note}" if text.note else ""
-    progress(f"baselines{counted}: n-grams and a compressor on {held:,} tokens")
+    progress(f"baselines {text.note}".rstrip() + f": n-grams and a compressor on {held:,} tokens")
     write_json(place, about | {"reason": "", "lines": _baseline_entries(corpus, context, text)})
 
 
 def _baseline_entries(corpus: Corpus, context: int, text: TrainingText) -> list[dict[str, Any]]:
     scored, offsets = corpus.parts[corpus.scored], _validation_offsets(corpus, context)
-    made = [
-        _baseline_entry(line, scored, corpus.vocabulary, offsets)
-        for line in compute_baselines(corpus, context, text)
-    ]
+    lines = compute_baselines(corpus, context, text)
+    made = [_baseline_entry(line, scored, corpus.vocabulary, offsets) for line in lines]
     return [*made, _compressor_entry(corpus, scored, text)]
 
 
@@ -216,19 +213,13 @@ def _compressor_entry(corpus: Corpus, scored: Part, text: TrainingText) -> dict[
     """Return what the scored text adds to the compressed training text."""
     train = corpus.vocabulary.decode_bytes(text.last(MAX_TOKENS).tokens)
     size = int(scored.sizes.sum())
-    both = train + part_text(scored, corpus.vocabulary)
+    both = train + corpus.vocabulary.decode_bytes(np.asarray(scored.tokens[-MAX_TOKENS:]))
     bits = 8 * (compressed_size(both) - compressed_size(train)) / size
     note = "LZMA2 (xz) at its strongest: what the scored text adds to the compressed training text"
-    note += ", unlimited context"
-    note += _counted_note(text)
+    note += f", unlimited context{_counted_note(text)}"
     note += ". All unseen characters are the same to it" if corpus.vocabulary.lossy else ""
     about = {"name": "lzma", "context": "unlimited", "note": note}
     return about | {"metrics": [metric("bits_per_byte", bits).as_json()]}
-
-
-def part_text(part: Part, vocabulary: Vocabulary) -> bytes:
-    """Return the text of the last tokens of a part, without separators."""
-    return vocabulary.decode_bytes(np.asarray(part.tokens[-MAX_TOKENS:]))
 
 
 def compressed_size(content: bytes) -> int:

@@ -88,27 +88,17 @@ def _ids_by_order(
 
     They are of the n-gram that ends there, of what precedes its last token, and of the (n+1)-gram.
     """
-    text = _join_texts(train, held_out)
+    text = np.concatenate([train, held_out]).astype(np.int64)
     grams, histories = text, np.zeros(len(text), np.int64)
     for n in range(1, order + 1):
         longer, suffixes = _extend_ngrams(grams, text, size, n)
         yield n, (grams, histories, longer, suffixes)
-        grams, histories = longer, _shift_ids(grams)
+        grams, histories = longer, np.concatenate([[0], grams[:-1]])  # the id before each place
 
 
 def _inside(grams: Ids, preceding: Ids | None, n: int) -> Ids:
     """Return the training text's n-grams that lie within one piece of it."""
     return grams[n - 1 :] if preceding is None else grams[preceding >= n - 1]
-
-
-def _join_texts(first: Ids, second: Ids) -> Ids:
-    """Return one text after the other, as 64-bit ids."""
-    return np.concatenate([first, second]).astype(np.int64)
-
-
-def _shift_ids(ids: Ids) -> Ids:
-    """Return at each place the id of the place before it, 0 at the first."""
-    return np.concatenate([[0], ids[:-1]])
 
 
 def _by_id(ids: Ids, values: Ids) -> Ids:

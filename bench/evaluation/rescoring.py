@@ -101,12 +101,8 @@ def _score(
     torch.set_flush_denormal(True)
     model = load(folder, str(settings.device)).model
     scored = build_objective(run.objective, model)
-    facts = {
-        "objective": scored.name,
-        "part": corpus.scored,
-        "data_digest": corpus.digest,
-        "precision": precision_name(settings),
-    }
+    facts = {"objective": scored.name, "part": corpus.scored, "data_digest": corpus.digest}
+    facts |= {"precision": precision_name(settings)}
     try:
         if corpus.synthetic is not None:
             raise Unsupported("a synthetic source, whose regret is known, is scored by chunk only")

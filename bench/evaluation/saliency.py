@@ -69,12 +69,6 @@ def distance_bins(length: int) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), [*(starts[1:] - 1).tolist(), length - 1], strict=True))
 
 
-def prediction_count(run: Run, settings: TrainSettings) -> int:
-    """Return how many predictions are explained: few enough for a small share of the run's time."""
-    affordable = max(MIN_PREDICTIONS, int(RUN_SHARE * settings.steps * settings.batch))
-    return min(run.evaluate.saliency, affordable)
-
-
 def measure_saliency(
     model: LanguageModel, corpus: Corpus, run: Run, settings: TrainSettings
 ) -> dict[str, Any]:
@@ -86,7 +80,8 @@ def measure_saliency(
     about = {"schema": SCHEMA, "part": corpus.scored, "context": run.size.context}
     content: dict[str, Any] = {"reason": "", "distances": [], "shares": [], "passages": []}
     model.eval()
-    offsets, windows = _sample(corpus, run, prediction_count(run, settings))
+    affordable = max(MIN_PREDICTIONS, int(RUN_SHARE * settings.steps * settings.batch))
+    offsets, windows = _sample(corpus, run, min(run.evaluate.saliency, affordable))
     if len(windows):
         try:
             content |= _explain(Explained(model, corpus.vocabulary, settings), offsets, windows)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from architectures.interface import Unsupported
+from bench.config.errors import UserError
 from bench.config.identity import architecture_id
 from bench.config.schema import Run
 from bench.data import Corpus
@@ -26,6 +27,7 @@ from bench.training import resolve_inputs, setup
 
 logger = logging.getLogger(__name__)
 FOLDER = "model_sizes"  # of the cache
+_refused: dict[str, UserError] = {}  # by file name: what this process could not build
 
 
 class ModelSize(NamedTuple):
@@ -47,8 +49,14 @@ def model_size(run: Run, corpus: Corpus) -> ModelSize:
     check_owner(path.parent)
     with suppress(OSError, ValueError, TypeError):
         return ModelSize(**read_checked_json(path))
+    if path.name in _refused:
+        raise _refused[path.name]
     logger.info(f"building {run.names['arch']} to learn its size")
-    size = _build(run, corpus)
+    try:
+        size = _build(run, corpus)
+    except UserError as error:
+        _refused[path.name] = error
+        raise
     with suppress(OSError), atomic_write(path) as temporary:  # else it is built again
         write_checked_json(temporary, size._asdict())
     return size

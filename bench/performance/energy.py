@@ -59,8 +59,7 @@ class GpuCounter(EnergyCounter):
 
     def read(self) -> str:
         self.windows += 1
-        name = f"window {self.windows}"
-        self.monitor.begin_window(name)
+        self.monitor.begin_window(name := f"window {self.windows}")
         return name
 
     def difference(self, reading: str) -> float:

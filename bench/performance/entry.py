@@ -62,11 +62,9 @@ class Entry:
         `quantity`: what is recorded as missing otherwise. For "memory" the worker notes the memory
         of its process before it builds the model.
         """
+        arguments = {"vocabulary": self.vocabulary, "tracks_process": quantity == "memory"}
         run = asdict(self.run) | {"measure": asdict(self.options)}
-        tracks_process = quantity == "memory"
-        answer = self.ask(
-            "prepare", quantity, run=run, vocabulary=self.vocabulary, tracks_process=tracks_process
-        )
+        answer = self.ask("prepare", quantity, run=run, **arguments)
         if answer is not None:
             self.samples.facts = self.samples.facts or answer["facts"]
             self.environment = self.environment or answer["environment"]
@@ -84,24 +82,19 @@ class Entry:
         return self.ask("window", kind, name=name, at=at)
 
     def ask(self, request: str, quantity: str, **arguments: Any) -> Any:
-        """Return the worker's answer; None records the reason under `quantity`."""
-        assert self.worker is not None
-        try:
-            return self.worker.ask(request, **arguments)
-        except (RequestUnsupported, RequestFailed, WorkerDied) as error:
-            self.record_failure(quantity, error)
-        return None
-
-    def record_failure(self, quantity: str, error: Exception) -> None:
-        """Record why a quantity is missing.
+        """Return the worker's answer; None records the reason under `quantity`.
 
         Without a required quantity the entry leaves the session. After any other death of its
         worker the next request starts a fresh one.
         """
-        self.samples.refused[quantity] = str(error)
-        if quantity in REQUIRED:
-            self.reason = str(error) if quantity == "prepare" else f"{quantity}: {error}"
-            self.status = "skipped" if isinstance(error, RequestUnsupported) else "failed"
-            self.stop()
-        elif isinstance(error, WorkerDied):
-            self.stop()
+        assert self.worker is not None
+        try:
+            return self.worker.ask(request, **arguments)
+        except (RequestUnsupported, RequestFailed, WorkerDied) as error:
+            self.samples.refused[quantity] = str(error)
+            if quantity in REQUIRED:
+                self.reason = str(error) if quantity == "prepare" else f"{quantity}: {error}"
+                self.status = "skipped" if isinstance(error, RequestUnsupported) else "failed"
+            if quantity in REQUIRED or isinstance(error, WorkerDied):
+                self.stop()
+        return None

@@ -8,14 +8,9 @@ from bench.records import Metric, metric
 
 WindowDict = Mapping[str, float]
 FACT_METRICS = (
-    "flops_per_token",
-    "unchecked_flops_per_token",
-    "parameters",
-    "parameters_active",
-    "parameters_without_embedding",
-    "parameters_in_products",
-    "first_step_seconds",
-)
+    "flops_per_token unchecked_flops_per_token parameters parameters_active "
+    "parameters_without_embedding parameters_in_products first_step_seconds"
+).split()
 
 
 @dataclass
@@ -69,10 +64,9 @@ def _window_metrics(
         yield "first_token_seconds", _pass_seconds
     if name == "next_token":
         yield "decode_seconds_per_token", _pass_seconds
-    if name == "product":
-        yield "product_flops_per_second", _rate("wall")
-    if name == "copy":
-        yield "copy_bytes_per_second", _rate("wall")
+    amounts = {"product": "product_flops_per_second", "copy": "copy_bytes_per_second"}
+    if name in amounts:
+        yield amounts[name], _rate("wall")
 
 
 def _windows(samples: Samples) -> Iterator[Metric]:

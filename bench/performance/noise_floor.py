@@ -21,13 +21,8 @@ CLOCK_NAMES = {"wall": "wall time", "cpu": "processor time"}
 def measure_noise_floor(threads: int) -> Iterator[str]:
     """Train two identical tiny models in turns; yield sentences on how far they differ."""
     run = compose_sweep(["size=tiny", f"threads={threads}"]).runs[0]
-    options = replace(
-        run.measure,
-        rounds=10_000,
-        cap_seconds=SECONDS,
-        narrow=CI_WIDTH,
-        limit_seconds=LIMIT_SECONDS,
-    )
+    limits = replace(run.measure, cap_seconds=SECONDS, limit_seconds=LIMIT_SECONDS)
+    options = replace(limits, rounds=10_000, narrow=CI_WIDTH)
     entries, starts = make_entries([run], {workload_id(run): VOCABULARY}, options), list[int]()
     try:
         measure_rates(entries, ["train"], starts)

@@ -28,11 +28,9 @@ class MirroredOrder:
 
     def next(self, entries: Sequence[Entry]) -> list[Entry]:
         """Return the order of the next round."""
-        if self.last:
-            order, self.last = self.last[::-1], []
-        else:
-            order = self.last = self.random.sample(entries, len(entries))
-        return order
+        mirrored = self.last[::-1]
+        self.last = [] if mirrored else self.random.sample(entries, len(entries))
+        return mirrored or self.last
 
 
 def run_round(

@@ -111,13 +111,6 @@ def prepare_all(entries: Sequence[Entry]) -> list[Entry]:
     return ready
 
 
-def renew_all(entries: Sequence[Entry]) -> list[Entry]:
-    """Give each entry a fresh process with a new model; return the entries where that worked."""
-    for entry in entries:
-        entry.renew()
-    return prepare_in_parallel(entries)
-
-
 # --- the stages of a session --------------------------------------------------------------------
 
 
@@ -129,7 +122,9 @@ def measure_rates(entries: Sequence[Entry], kinds: Sequence[str], starts: list[i
     rounds, processes = 0, entries[0].options.processes
     for number in range(processes):
         live = [entry for entry in entries if entry.status == "done"]
-        ready = renew_all(live) if number else prepare_all(live)
+        for entry in live if number else ():
+            entry.renew()
+        ready = prepare_in_parallel(live) if number else prepare_all(live)
         starts.append(rounds)
         if ready:
             rounds = run_rate_rounds(ready, kinds, rounds, (number + 1) / processes)
@@ -147,13 +142,6 @@ def measure_step_details(entries: Sequence[Entry]) -> None:
     for entry in entries:
         if options.energy_seconds and entry.worker is not None:
             entry.samples.energy = entry.ask("energy", "energy") or {}
-
-
-def measure_busy_share(entries: Sequence[Entry]) -> None:
-    """Measure how busy a GPU is, last: a profiler slows all later launches of its process."""
-    for entry in entries:
-        if entry.samples.facts.get("device") == "cuda":
-            run_rounds([entry], ["busy_share"], 1)
 
 
 def measure_memory(entries: Sequence[Entry]) -> None:
@@ -177,7 +165,10 @@ def measure_all(entries: Sequence[Entry], starts: list[int]) -> None:
         if once:
             measure_step_details(once)
             sweep_lengths(once)
-            measure_busy_share(once)
+            # last: a profiler slows all later launches of its process
+            for entry in once:
+                if entry.samples.facts.get("device") == "cuda":
+                    run_rounds([entry], ["busy_share"], 1)
             measure_memory(once)
     finally:
         for entry in entries:
@@ -215,17 +206,14 @@ def run_session(
             return None
         entries, starts = make_entries(runs, vocabularies, options), list[int]()
         context: dict[str, Any] = {"before": host_state.read_host_state(), "process_starts": starts}
-        calibration: dict[str, Any] = {}
         try:
             measure_all(entries, starts)
             logger.info("measuring: reference models of known cost")
             first = runs[0]
-            calibration = calibrate(
-                first.threads, options.limit_seconds, True, first.train.device
-            ).as_json()
+            report = calibrate(first.threads, options.limit_seconds, True, first.train.device)
         except KeyboardInterrupt:
             if any(entry.samples.windows.get("train") for entry in entries):
                 folder = write_session(entries, results, options, context | {"stopped": True}, {})
                 logger.warning("stopped: %s keeps what was measured, for no claim", folder)
             raise
-        return write_session(entries, results, options, context, calibration)
+        return write_session(entries, results, options, context, report.as_json())

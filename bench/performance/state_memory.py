@@ -18,16 +18,16 @@ def state_growth(model: LanguageModel, context: int) -> dict[str, float | str]:
     size = measure_state_bytes(model, context)
     if isinstance(size, str):
         return {"state_bytes": size, "state_bytes_per_token": size}
+
+    def declared(length: int) -> int:
+        return model.backbone.state_bytes(model.init_state(1, length))
+
     try:
-        growth = (declared_state_bytes(model, 2 * context) - size) / context
+        growth = (declared(2 * context) - size) / context
     except PLUGIN_ERRORS:  # not built for that length
         half = context // 2
-        growth = (size - declared_state_bytes(model, half)) / (context - half)
+        growth = (size - declared(half)) / (context - half)
     return {"state_bytes": size, "state_bytes_per_token": growth}
-
-
-def declared_state_bytes(model: LanguageModel, length: int) -> int:
-    return model.backbone.state_bytes(model.init_state(1, length))
 
 
 @torch.no_grad()
@@ -55,9 +55,7 @@ def measure_state_bytes(model: LanguageModel, length: int) -> int | str:
 
 def find_tensors(state: State) -> list[Tensor]:
     """Return each tensor in a state once: in containers and in attributes of opaque objects."""
-    tensors: dict[int, Tensor] = {}
-    seen: set[int] = set()
-    pending = [state]
+    tensors, seen, pending = dict[int, Tensor](), set[int](), [state]
     while pending:
         value = pending.pop()
         if id(value) in seen or isinstance(value, nn.Module | ModuleType | type):

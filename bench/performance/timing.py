@@ -113,14 +113,12 @@ def time_decode(model: LanguageModel, prompt: Tensor, warmup: int, count: int) -
 
 def time_next_token(model: LanguageModel, token: Tensor, state: State, count: int) -> TimedWindow:
     """Time one token (B, 1) from a state: the median over the next `count` positions."""
-    windows = []
 
     def step() -> None:
         nonlocal token, state
         token, state = decode(model, token, state, 1)
 
-    for _ in range(count):
-        windows.append(time_work(step, token.shape[0], token.device))
+    windows = [time_work(step, token.shape[0], token.device) for _ in range(count)]
     wall = statistics.median(window.wall for window in windows)
     cpu = statistics.median(window.cpu for window in windows)
     return TimedWindow(1, wall, cpu)

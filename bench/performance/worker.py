@@ -32,13 +32,6 @@ EXIT_RENEW = 77  # exit code of a child that a fresh one replaces
 BASE = (0, 0)  # the key of the workload at the run's own context and batch
 
 
-def configure_process(run: Run) -> None:
-    """Set the state of this process that timings depend on."""
-    torch.set_num_threads(run.threads)
-    torch.set_flush_denormal(True)  # denormal numbers would be a hundred times as slow
-    torch.manual_seed(0)
-
-
 def error_reason(error: BaseException) -> str:
     """Return an error as one line."""
     line = " ".join(str(error).split())[:300]
@@ -53,9 +46,8 @@ class WorkerServer:
     def __init__(self) -> None:
         self.run = Run()
         self.vocabulary = 0
-        self.workloads: dict[
-            tuple[int, int], Workload
-        ] = {}  # at BASE, and at one other key at most
+        # at BASE, and at one other key at most
+        self.workloads: dict[tuple[int, int], Workload] = {}
         self.peak_before: int | str = "not available: this process was not started for it"
         self.hardware: HardwarePeak | None = None
         self.renewing = False
@@ -72,12 +64,12 @@ class WorkerServer:
             self.workloads[key] = Workload(self.run, self.vocabulary, *key)
         return self.workloads[key]
 
-    def prepare(
-        self, run: dict[str, Any], vocabulary: int, tracks_process: bool = False
-    ) -> dict[str, Any]:
+    def prepare(self, run: Any, vocabulary: int, tracks_process: bool = False) -> dict[str, Any]:
         """Build the model and take its first training step; return facts and environment."""
         self.run, self.vocabulary, self.workloads = run_from_dict(run), vocabulary, {}
-        configure_process(self.run)
+        torch.set_num_threads(self.run.threads)
+        torch.set_flush_denormal(True)  # denormal numbers would be a hundred times as slow
+        torch.manual_seed(0)
         if tracks_process:
             self.peak_before = reset_peak_bytes()
         workload = self.workload({})
@@ -163,21 +155,16 @@ def serve(connection: Connection) -> bool:
     return server.renewing
 
 
-def wait_for_child(child: int) -> None:
-    """Wait for a child and exit as it did, or return where it is to be replaced."""
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code < 0:
-        os.kill(os.getpid(), -code)
-    if code != EXIT_RENEW:
-        sys.exit(code)
-
-
 def main() -> None:
-    """Serve until the pipe closes."""
+    """Serve in a child until the pipe closes and exit as it did; replace one that asks for it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at Ctrl-C the session ends its workers itself
     connection = Connection(int(sys.argv[1]))
     while child := os.fork():
-        wait_for_child(child)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code < 0:
+            os.kill(os.getpid(), -code)
+        if code != EXIT_RENEW:
+            sys.exit(code)
     if serve(connection):
         os._exit(EXIT_RENEW)
 

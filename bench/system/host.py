@@ -1,5 +1,6 @@
 """Describe the machine and the environment of the processes that compute on it."""
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -24,9 +25,7 @@ ALLOCATOR_TUNABLES = ":".join((
 ))  # fmt: skip
 # environment variable: where the ranks of a model meet, file:PATH or torchrun:NUMBER
 RENDEZVOUS = "BENCH_MEETING"
-RECORDED_PACKAGES = (
-    "torch", "numpy", "pandas", "datasets", "tokenizers", "hydra-core", "transformers",
-)  # fmt: skip
+PACKAGES = "torch numpy pandas datasets tokenizers hydra-core transformers".split()  # recorded
 
 
 PROCESS_LIMITS = (  # of the module resource: the least, what it counts, how more is allowed
@@ -93,14 +92,14 @@ def parallel_jobs(threads: int, ranks: int = 1) -> int:
     return max(1, slots // max(1, int(ranks)))
 
 
+@cache
 def processor_name() -> str:
     """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next(line for line in lines if line.startswith("model name"))
-        return name.partition(":")[2].strip()
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def total_memory_bytes() -> int:
@@ -108,6 +107,7 @@ def total_memory_bytes() -> int:
     return int(psutil.virtual_memory().total)
 
 
+@cache
 def package_version(package: str) -> str:
     """Return the installed version of a package, or an empty string."""
     try:
@@ -131,9 +131,7 @@ def environment_record(threads: int) -> dict[str, Any]:
         "allocator": variables["GLIBC_TUNABLES"],
         "python": platform.python_version(),
         "torch": package_version("torch"),
-        "packages": {
-            name: package_version(name) for name in RECORDED_PACKAGES if package_version(name)
-        },
+        "packages": {name: package_version(name) for name in filter(package_version, PACKAGES)},
     }
 
 

@@ -31,7 +31,7 @@ class BusyProcess(NamedTuple):
 def read_host_state() -> dict[str, Any]:
     """Return the state of the machine: by key, a value or the reason why there is none."""
     readings: Mapping[str, Callable[[], Any]] = {
-        "load": load_average,
+        "load": lambda: list(psutil.getloadavg()),
         "affinity": cpu_affinity,
         "clocks_megahertz": core_clocks_mhz,
         "temperature_celsius": max_temperature_celsius,
@@ -46,11 +46,6 @@ def read_host_state() -> dict[str, Any]:
         except (NotAvailable, OSError, psutil.Error) as reason:
             state[key] = f"not available: {reason}"
     return state
-
-
-def load_average() -> list[float]:
-    """Return the mean number of runnable processes over the last 1, 5 and 15 minutes."""
-    return list(psutil.getloadavg())
 
 
 def cpu_affinity() -> list[int]:

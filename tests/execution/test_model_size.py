@@ -48,6 +48,15 @@ def test_equal_models_are_built_once(run: Run, built: list[Run], tmp_path: Path)
     assert model_size(larger, corpus).width > size.width
 
 
+def test_a_model_that_cannot_be_built_is_tried_once(run: Run, built: list[Run]) -> None:
+    corpus = corpus_of(run)
+    for seed in (0, 1):
+        with pytest.raises(UserError) as error:
+            model_size(replace(run, seed=seed, size=replace(run.size, parameters=10)), corpus)
+        assert error.value.code == "no-width"
+    assert len(built) == 1
+
+
 def test_what_may_change_is_checked_each_time(run: Run, built: list[Run]) -> None:
     corpus = corpus_of(run)
     model_size(run, corpus)
