@@ -22,21 +22,35 @@ def continue_text(
 
     Temperature 0 takes the likeliest token. The model reads and generates through its state; where
     that is full, it continues from the last half of its context, the same for every architecture.
-    Separators are not drawn: it is one text of the requested length. Tokens are drawn into one
-    tensor allocated beforehand, so nothing is copied between device and host from one token to the
-    next. Raises Unsupported for a model that keeps no state.
+    Raises Unsupported for a model that keeps no state.
+    """
+    tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
+    # without separators it is one text of the requested length
+    generated = generate_tokens(model, tokens, count, temperature, seed, never=vocabulary.separator)
+    return vocabulary.decode(generated.cpu().numpy()) if count else ""
+
+
+def generate_tokens(
+    model: "LanguageModel",
+    tokens: list[int],
+    count: int,
+    temperature: float,
+    seed: int = 0,
+    never: int | None = None,
+) -> "torch.Tensor":
+    """Return `count` tokens after the given ones, (count,), on the model's device.
+
+    `never` is a token that is not drawn. Tokens are drawn into one tensor allocated beforehand, so
+    nothing is copied between device and host from one token to the next.
     """
     import torch
 
-    tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
-    if not count:
-        return ""
     device = model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     with torch.inference_mode():
         text = torch.tensor([tokens + [0] * count], device=device)  # (1, given + count)
-        _fill_text(model, text, len(tokens), temperature, generator, vocabulary.separator)
-    return vocabulary.decode(text[0, len(tokens) :].cpu().numpy())
+        _fill_text(model, text, len(tokens), temperature, generator, never)
+    return text[0, len(tokens) :]
 
 
 def _fill_text(
@@ -45,9 +59,9 @@ def _fill_text(
     given: int,
     temperature: float,
     generator: "torch.Generator",
-    never: int,
+    never: int | None,
 ) -> None:
-    """Draw all tokens of a text (1, N) after the given ones, in place, but the token `never`."""
+    """Draw all tokens of a text (1, N) after the given ones, in place."""
     from bench.model.sampling import sample_token
 
     context = model.backbone.context
@@ -60,5 +74,6 @@ def _fill_text(
         hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
         room, read = room - (place - read), place
         logits = model.head(hidden.select(1, -1)).float()  # (1, V)
-        logits[:, never] = -math.inf
+        if never is not None:
+            logits[:, never] = -math.inf
         text.select(1, place).copy_(sample_token(logits, temperature, generator))

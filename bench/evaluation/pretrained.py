@@ -17,6 +17,7 @@ from bench.config.schema import Run
 from bench.data import Corpus
 from bench.data.cache import hash_file
 from bench.evaluation.likelihood import causal_likelihood, first_non_finite
+from bench.evaluation.scorer import Scorer
 from bench.model import backbone_class
 from bench.records.metrics import PRETRAINED, Metric
 from bench.records.schema import SCHEMA
@@ -113,11 +114,8 @@ def _metrics(model: PretrainedModel, corpus: Corpus, run: Run, name: str) -> lis
     """Return the headline metrics of a checkpoint. Raise UserError for a score that is none."""
     settings, separator = train_settings(run), corpus.vocabulary.separator
     objective = PretrainedObjective(model, separator).to(settings.device)
-    part = corpus.parts[corpus.scored]
     try:
-        metrics = causal_likelihood(
-            objective, part, corpus.vocabulary, run.size.context, settings
-        ).metrics
+        metrics = causal_likelihood(Scorer(objective, corpus, run.size.context, settings)).metrics
     except InvalidRun as error:
         raise UserError(f"arch.pretrained: {name}: {error}", error.code) from None
     if wrong := first_non_finite(metrics):

@@ -18,6 +18,7 @@ from bench.config.schema import DataConfig, Run, SizeConfig
 from bench.data.tokenizer import load_vocabulary
 from bench.evaluation.likelihood import causal_likelihood, metric_value
 from bench.evaluation.pretrained import score_pretrained
+from bench.evaluation.scorer import Scorer
 from bench.execution.tokenizer_file import write_tokenizer
 from bench.training import load, train_settings
 from tests.conftest import Command
@@ -93,10 +94,8 @@ def test_an_exported_run_has_the_score_of_the_run(short: Path, tmp_path: Path) -
     corpus = data.prepare(DataConfig(path=str(short)), "text")
     from bench.training import Causal
 
-    part, settings = corpus.parts[corpus.scored], train_settings(trained.run)
-    own = causal_likelihood(
-        Causal(trained.model), part, corpus.vocabulary, CONTEXT, settings
-    ).metrics
+    scorer = Scorer(Causal(trained.model), corpus, CONTEXT, train_settings(trained.run))
+    own = causal_likelihood(scorer).metrics
     assert score == pytest.approx(metric_value(own, "bits_per_byte"), rel=1e-6)
 
 

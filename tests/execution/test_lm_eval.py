@@ -13,8 +13,9 @@ import yaml
 
 from bench.config.errors import UserError
 from bench.config.schema import ObjectiveConfig
-from bench.data import Part
+from bench.data import Corpus, Part
 from bench.evaluation.likelihood import causal_likelihood, metric_value
+from bench.evaluation.scorer import Scorer
 from bench.execution import lm_eval as command
 from bench.training import build_objective, load, train_settings
 from tests.execution.test_huggingface_format import CONTEXT, made_run
@@ -59,7 +60,8 @@ def own_bits_per_byte(run: Path, text: str) -> float:
     part = Part(ids, np.array([1]), np.array([len(text.encode())]))
     objective = build_objective(ObjectiveConfig(), trained.model)
     settings = train_settings(trained.run)
-    score = causal_likelihood(objective, part, trained.vocabulary, CONTEXT, settings)
+    corpus = Corpus(run, "00ff", trained.vocabulary, {"test": part}, {})
+    score = causal_likelihood(Scorer(objective, corpus, CONTEXT, settings))
     value = metric_value(score.metrics, "bits_per_byte")
     assert value is not None
     return value
