@@ -40,6 +40,10 @@ class VariantTables:
     windows: pd.DataFrame  # the same of the sampled windows that encoders are scored on too
     means: pd.DataFrame  # indexed by row: the mean of each metric over the finished runs
 
+    def finished(self, rows: "pd.Index[Any]") -> pd.DataFrame:
+        """Return the finished runs of some rows."""
+        return self.runs[(self.runs["status"] == "done") & self.runs["row"].isin(rows)]
+
 
 def aggregate_variants(records: Records, sessions: list[MeasuredSession]) -> VariantTables:
     """Average the runs over seeds and join what was measured."""

@@ -85,7 +85,6 @@ def table_badges(rows: pd.DataFrame) -> list[Badge]:
 
 
 def _row_badge(code: str, details: dict[str, str]) -> Badge:
-    """Return the badge of some rows; `details` by their labels."""
     shown = [*details.values()]
     if code == "rate-elsewhere":
         kinds = dict.fromkeys(kind for detail in shown for kind in detail.split(", "))

@@ -1,6 +1,6 @@
 """Reference lines: scores of baselines without an architecture on the same scored text."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -47,21 +47,23 @@ class Baselines(NamedTuple):
         Where none is counted on what the rows read, it is of those on the whole training part.
         """
         bounded = [line for line in self.lines if line.context in BOUNDED]
-        fair = [line for line in bounded if line.as_read] or bounded
-        return min(fair, key=lambda line: line.bits_per_byte, default=None)
+        return _lowest([line for line in bounded if line.as_read] or bounded)
 
     @property
     def best_of_all_text(self) -> BaselineLine | None:
         """Return the same of those that are counted on the whole training part."""
-        bounded = [one for one in self.lines if one.context in BOUNDED and not one.as_read]
-        return min(bounded, key=lambda line: line.bits_per_byte, default=None)
+        bounded = (line for line in self.lines if line.context in BOUNDED)
+        return _lowest(line for line in bounded if not line.as_read)
 
     @property
     def lowest(self) -> BaselineLine | None:
         """Return the lowest line that this text alone made, whatever context it has."""
         own = (line for line in self.lines if not line.pretrained)
-        scored = [line for line in own if line.bits_per_byte == line.bits_per_byte]
-        return min(scored, key=lambda line: line.bits_per_byte, default=None)
+        return _lowest(line for line in own if line.bits_per_byte == line.bits_per_byte)
+
+
+def _lowest(lines: Iterable[BaselineLine]) -> BaselineLine | None:
+    return min(lines, key=lambda line: line.bits_per_byte, default=None)
 
 
 def select_baselines(records: Records, rows: pd.DataFrame, orders: Collection[str]) -> Baselines:

@@ -85,7 +85,7 @@ def searched_steps(config: Config) -> float:
     """Return the steps of a trial of the search that found the rate; NaN where none is noted."""
     if rate_origin(config) == OWN_SEARCH:
         return float(config["tune"].get("steps") or config["train"]["steps"])
-    noted = SEARCH_NOTE.fullmatch(search_settings_text(config))
+    noted = _noted_search(config)
     return float(noted["steps"].replace(",", "")) if noted else float("nan")
 
 
@@ -94,19 +94,16 @@ def rate_elsewhere(config: Config) -> str:
 
     `unnoted` where an architecture's YAML names a search and not where it was made.
     """
-    origin = rate_origin(config)
-    if origin == BY_HAND:
-        return ""
-    noted = SEARCH_NOTE.fullmatch(search_settings_text(config))
-    if origin == NOTED_SEARCH and not noted:
-        return "unnoted"
-    names = config["names"]
-    differs = {
-        "steps": searched_steps(config) != config["train"]["steps"],
-        "size": noted is not None and noted["size"] != names["size"],
-        "data": noted is not None and noted["data"] != names["data"],
-    }
-    return ", ".join(name for name, is_other in differs.items() if is_other)
+    origin, noted, names = rate_origin(config), _noted_search(config), config["names"]
+    if origin == BY_HAND or (origin == NOTED_SEARCH and not noted):
+        return "" if origin == BY_HAND else "unnoted"
+    differs = ["steps"] if searched_steps(config) != config["train"]["steps"] else []
+    differs += [name for name in ("size", "data") if noted and noted[name] != names[name]]
+    return ", ".join(differs)
+
+
+def _noted_search(config: Config) -> "re.Match[str] | None":
+    return SEARCH_NOTE.fullmatch(search_settings_text(config))
 
 
 def search_trials(config: Config) -> int:

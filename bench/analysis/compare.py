@@ -139,7 +139,6 @@ def _check_decided(changes: Sequence[Change], uncompared: Sequence[Uncompared], 
 
 
 def _reasons(entries: Sequence[Change | Uncompared]) -> list[str]:
-    """Return each reason with what it applies to."""
     reasons = dict.fromkeys(one.reason for one in entries)
     labels = {
         reason: dict.fromkeys(one.label for one in entries if one.reason == reason)
@@ -152,7 +151,6 @@ def _reasons(entries: Sequence[Change | Uncompared]) -> list[str]:
 
 
 def _version_rows(old: Records, new: Records) -> Iterator[tuple[str, str, str]]:
-    """Yield what the two folders were made with, where that differs."""
     before, after = _versions(old), _versions(new)
     for name in dict.fromkeys([*before, *after]):
         values = [", ".join(sorted(own.get(name, ()))) or "unknown" for own in (before, after)]

@@ -95,7 +95,7 @@ def _build_comparison(
     sessions: list[MeasuredSession],
     target: float | None,
 ) -> Comparison:
-    runs = tables.runs[tables.runs["row"].isin(rows.index) & (tables.runs["status"] == "done")]
+    runs = tables.finished(rows.index)
     likelihoods = _split_tables(rows, "bits_per_byte")
     orders, read = _block_orders(runs), set(runs["order_digest"])
     measured = (one for one in sessions if one.medians.index.isin(rows["subject"]).any())

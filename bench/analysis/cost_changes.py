@@ -152,19 +152,18 @@ def _reference_note(pair: SessionPair) -> str:
     """Say how the reference itself moved, which no ratio to it shows."""
     ratio = pair.new.value(pair.reference, TRAIN_RATE) / pair.old.value(pair.reference, TRAIN_RATE)
     peaks = [
-        np.nanmedian(pair.new.medians[name]) / np.nanmedian(pair.old.medians[name])
+        f"{np.nanmedian(pair.new.medians[name]) / np.nanmedian(pair.old.medians[name]):.3f}"
         for name in MACHINE_PEAKS
         if name in pair.new.medians and name in pair.old.medians
     ]
+    machine = "; the machine's own matrix product and copy run at {} times those of OLD"
     reference = pair.label(pair.reference)
-    sentence = (
+    return (
         f"Speeds are ratios to {reference}, which both sessions measured: a change that meets all "
         f"alike does not show. {reference} itself trains at {ratio:.3f} times its rate in OLD"
+        f"{machine.format(' and '.join(peaks)) if peaks else ''}. Rates of two sessions are no "
+        "evidence by themselves."
     )
-    if peaks:
-        shown = " and ".join(f"{peak:.3f}" for peak in peaks)
-        sentence += f"; the machine's own matrix product and copy run at {shown} times those of OLD"
-    return sentence + ". Rates of two sessions are no evidence by themselves."
 
 
 def _uncompared(
@@ -188,7 +187,6 @@ def _uncompared(
 
 
 def _newly_failed(old: Records, new: Records) -> Iterator[Change]:
-    """Yield a row for each subject that OLD measured and whose measurement fails in NEW."""
     done = old.measures.loc[old.measures["status"] == "done", "subject"]
     latest = new.measures.sort_values("sitting", kind="stable").drop_duplicates(
         "subject", keep="last"
@@ -232,7 +230,6 @@ class Memory(NamedTuple):
 
 
 def _memory(records: Records) -> dict[str, Memory]:
-    """Return the memory of each measured subject."""
     table = dict[str, Memory]()
     for session in build_sessions(records.measures, records.calibrations):
         accelerator = str(session.environment.get("accelerator") or "")

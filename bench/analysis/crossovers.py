@@ -130,13 +130,11 @@ def _winning_lengths(pair: SpeedPair) -> str:
     ranges = []
     for place, one in enumerate(pair.crossings):
         side = "below" if place == 0 else ("again above" if place % 2 else "until")
-        measured = f"between {one.low:,.0f} and {one.high:,.0f}"
-        ranges.append(f"{side} {rounded_length(one.length)} tokens ({measured})")
-    clear = sum(side != 0 for side in pair.sides)
+        length = f"about {float(f'{one.length:.2g}'):,.0f}"  # read off: two significant digits
+        ranges.append(f"{side} {length} tokens (between {one.low:,.0f} and {one.high:,.0f})")
     if ranges:
         return ", ".join(ranges)
-    if clear < len(pair.sides):
-        return (
-            f"at {clear} of {len(pair.sides)} lengths; at the others they are not distinguishable"
-        )
+    clear, count = sum(side != 0 for side in pair.sides), len(pair.sides)
+    if clear < count:
+        return f"at {clear} of {count} lengths; at the others they are not distinguishable"
     return f"at every measured length ({pair.lengths[0]:,.0f} to {pair.lengths[-1]:,.0f} tokens)"

@@ -43,8 +43,7 @@ def build_lookback(
     rows: pd.DataFrame, records: Records, variants: VariantTables
 ) -> Lookback | None:
     """Return what predictions look at of those rows that recorded it; None where none did."""
-    runs = variants.runs.loc[variants.runs["status"] == "done", ["run", "row"]]
-    own = records.saliency.merge(runs[runs["row"].isin(rows.index)], on="run")
+    own = records.saliency.merge(variants.finished(rows.index)[["run", "row"]], on="run")
     if own.empty:
         return None
     own = own.sort_values(["row", "seed"])

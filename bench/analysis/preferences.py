@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from bench.analysis.over_optimisation import fit_forms, over_optimisation
+from bench.analysis.over_optimisation import few_label_looks, fit_forms, over_optimisation
 from bench.records.preference_tables import PreferenceTables
 from bench.stats import Numbers, mean_interval
 from bench.stats.frontiers import FrontierFit, value_at_kl
@@ -20,6 +20,9 @@ FRONTIER_METRICS = {
     "kl": "response_kl", "gold": "gold_reward", "proxy": "proxy_reward", "win_rate": "win_rate",
     "length": "response_length",
 }  # fmt: skip
+VARIANT_METRICS = (
+    "response_kl gold_reward proxy_reward win_rate completed_words marked_share"
+).split()
 AT_KL_COLUMNS = "arch control kl seeds gold gold_low gold_high gain gain_low gain_high".split()
 VERDICT_COLUMNS = (
     "kl measure better other difference half p p_holm seeds claimed control sentence"
@@ -114,6 +117,19 @@ def _with_gain(looks: pd.DataFrame, starts: dict[str, float]) -> list[dict[str, 
     return [row for row in rows if np.isfinite(row.get("response_kl", np.nan))]
 
 
+def variant_rows(numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the last look of each such policy and of the plain one, means over seeds."""
+    policies = numbers[numbers["kind"] == "policy"]
+    main = policies["part"].isin(main_parts(numbers)["part"].unique())
+    few = policies["part"].isin(few_label_looks(numbers)["part"].unique())
+    others = policies[~main & ~few]
+    is_plain = main & (policies["method"] == REFERENCE_METHOD)
+    plain = policies[is_plain & policies["beta"].isin(others["beta"])]
+    looks = last_looks(pd.concat([plain, others]))
+    wide = looks.reindex(columns=["arch", "control", "part", *VARIANT_METRICS])
+    return wide.groupby(["arch", "control", "part"])[VARIANT_METRICS].mean().reset_index()
+
+
 def start_gold(numbers: pd.DataFrame) -> dict[str, float]:
     """Return the gold of the start by run."""
     first = numbers[(numbers["update"] == 0) & (numbers["metric"] == "gold_reward")]
@@ -138,6 +154,11 @@ class Arm(NamedTuple):
     arch: str
     control: bool
 
+    @property
+    def label(self) -> str:
+        """Return what the arm is called."""
+        return f"{self.arch} (control)" if self.control else self.arch
+
 
 class _ScoresAtKL:
     """Gold and gain of every architecture and seed at each KL, by RLOO's last looks."""
@@ -145,9 +166,8 @@ class _ScoresAtKL:
     def __init__(self, numbers: pd.DataFrame, frontier: pd.DataFrame) -> None:
         rows = frontier[(frontier["method"] == REFERENCE_METHOD) & frontier["gold"].notna()]
         self.rows_of = rows
-        self.arms = [
-            Arm(*key) for key in sorted(set(zip(rows["arch"], rows["control"], strict=True)))
-        ]
+        keys = sorted(set(zip(rows["arch"], rows["control"], strict=True)))
+        self.arms = [Arm(*key) for key in keys]
         self.seeds = sorted(rows["seed"].unique())
         self.prompts = _prompt_gains(numbers, self.arms)
 
@@ -192,19 +212,10 @@ class _ScoresAtKL:
     def _verdict(self, test: dict[str, Any], kl: float, measure: str) -> dict[str, Any]:
         places = int(test["first"]), int(test["second"])
         higher = places if not test["difference"] < 0 else places[::-1]
-        better, other = (self.label(self.arms[place]) for place in higher)
-        row = {
-            "kl": kl, "measure": measure, "better": better, "other": other,
-            "difference": abs(test["difference"]), "half": test["half"], "p": test["p"],
-            "p_holm": test["adjusted"], "seeds": test["seeds"], "claimed": test["claimed"],
-            "control": test["control"],
-        }  # fmt: skip
+        better, other = (self.arms[place].label for place in higher)
+        row = {**test, "kl": kl, "measure": measure, "better": better, "other": other}
+        row |= {"difference": abs(test["difference"]), "p_holm": test["adjusted"]}
         return row | {"sentence": verdict_sentence(row)}
-
-    @staticmethod
-    def label(arm: Arm) -> str:
-        """Return what an arm is called."""
-        return f"{arm.arch} (control)" if arm.control else arm.arch
 
 
 def _prompt_gains(numbers: pd.DataFrame, arms: Sequence[Arm]) -> Numbers:

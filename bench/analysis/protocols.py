@@ -34,14 +34,9 @@ class ProtocolScores:
     notes: list[str]
 
 
-def _finished(rows: pd.DataFrame, variants: VariantTables) -> pd.DataFrame:
-    runs = variants.runs
-    return runs[(runs["status"] == "done") & runs["row"].isin(rows.index)]
-
-
 def option_texts(rows: pd.DataFrame, variants: VariantTables, option: str) -> "pd.Series[Any]":
     """Return `evaluate.<option>` of the finished runs of each row, as text."""
-    runs = _finished(rows, variants)
+    runs = variants.finished(rows.index)
     values = runs["config"].map(lambda config: config.get("evaluate", {}).get(option))
     texts = values.groupby(runs["row"]).agg(lambda group: " and ".join(map(str, group.unique())))
     return texts.reindex(rows.index).fillna("")
@@ -51,7 +46,7 @@ def protocol_scores(
     rows: pd.DataFrame, records: Records, variants: VariantTables
 ) -> ProtocolScores | None:
     """Return the further scores of a table's rows; None where no run has any."""
-    runs = _finished(rows, variants)[["run", "row"]]
+    runs = variants.finished(rows.index)[["run", "row"]]
     values = records.values.merge(runs, on="run")
     scores = _likelihood_scores(records.evaluations.merge(runs, on="run"))
     headline = str(rows["protocol"].iloc[0])
@@ -122,7 +117,7 @@ def curve_means(
     """Return the mean over seeds of a metric at each point of its axis: label, x, y."""
     values = records.values
     values = values[(values["metric"] == metric) & values["value"].notna()]
-    table = values.merge(_finished(rows, variants)[["run", "row"]], on="run")
+    table = values.merge(variants.finished(rows.index)[["run", "row"]], on="run")
     x = np.array([at.get(axis, math.nan) for at in table["at"]], dtype=float)
     means = table.assign(x=x).dropna(subset=["x"]).groupby(["row", "x"])["value"].mean()
     return means.rename("y").reset_index().join(rows[["label"]], on="row")

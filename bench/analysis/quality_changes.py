@@ -67,13 +67,11 @@ def quality_changes(old: Records, new: Records, threshold: float) -> KindChanges
 
 
 def _labels(runs: Sequence[pd.DataFrame]) -> dict[str, str]:
-    """Return a label per variant of both folders together."""
     table = pd.concat(runs, ignore_index=True)[["arch", "variant", "config"]]
     return dict(zip(table["variant"], variant_labels(table), strict=True))
 
 
 def _newly_failed(label: str, old: pd.DataFrame, new: pd.DataFrame) -> Iterator[Change]:
-    """Yield a row where runs that were done have failed."""
     done = set(old.loc[old["status"] == "done", "seed"])
     failed = new[(new["status"] == "failed") & new["seed"].isin(done)]
     if len(failed):
@@ -130,7 +128,6 @@ def _order_notes(pairs: Sequence[Pair]) -> Iterator[str]:
 def _test_all(
     pairs: Sequence[Pair], documents: Sequence[pd.DataFrame], threshold: float
 ) -> list[TestedRows]:
-    """Test the pairs with shared seeds, and those without."""
     groups = ([one for one in pairs if one.shared], [one for one in pairs if not one.shared])
     return [_test_pairs(group, documents, threshold) for group in groups if group]
 
@@ -171,12 +168,12 @@ def _row(pair: Pair, old: Numbers, new: Numbers, has_documents: bool) -> Change:
 
 def _document_variance(pair: Pair, documents: Sequence[pd.DataFrame]) -> tuple[float, float]:
     """Return the variance of the mean difference over documents, and how many of equal size."""
-    nats, sizes = list[Numbers](), list[Numbers]()
+    means = list[pd.DataFrame]()
     for table, own in zip((pair.old, pair.new), documents, strict=True):
         runs = table.loc[pair.shared or table.index, "run"]
         groups = own[own["run"].isin(runs)].groupby("document")
-        nats.append(groups["nats"].mean().to_numpy(dtype=float))
-        sizes.append(groups["bytes"].first().to_numpy(dtype=float))
+        means.append(groups.agg(nats=("nats", "mean"), bytes=("bytes", "first")).astype(float))
+    nats, sizes = ([one[name].to_numpy() for one in means] for name in ("nats", "bytes"))
     if pair.score != SCORES[0] or not np.array_equal(sizes[0], sizes[1]) or not len(sizes[0]):
         return float("nan"), float("nan")
     return float(document_variances(np.array(nats), sizes[0])[0, 1]), effective_n(sizes[0])

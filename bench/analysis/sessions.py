@@ -147,26 +147,24 @@ class MeasuredSession:
         counts = [len(np.unique(own)) for point, own in self.processes.items() if not point[1]]
         return max(counts, default=0)
 
-    def ratio(self, point: Point, first: str, second: str) -> Ratio | None:
-        """Return first / second over their shared rounds: never a quotient of two other ratios."""
-        return self.paired_ratios([(point, first, second)])[0]
-
     def paired_ratios(self, pairs: Sequence[tuple[Point, str, str]]) -> list[Ratio | None]:
-        """Return `ratio` for each (point, first, second).
+        """Return first / second over their shared rounds for each (point, first, second).
 
-        Along an axis there are a few rounds of one process of each, elsewhere several processes.
+        Never a quotient of two other ratios. Along an axis there are a few rounds of one process of
+        each, elsewhere several processes.
         """
         quotients = [self.round_ratios(*pair) for pair in pairs]
         scalar = [n for n, (point, _, _) in enumerate(pairs) if not point[1]]
         processes = [self.processes.get(pairs[n][0], NO_SAMPLES) for n in scalar]
-        ratios = dict(
-            zip(scalar, paired_ratios([quotients[n] for n in scalar], processes), strict=True)
-        )
-        for n, (point, _, _) in enumerate(pairs):
-            if point[1]:
-                variance = self._process_variances[GUARD_RATES.get(point[0], point[0])]
-                ratios[n] = ratio_within_processes(quotients[n], variance)
-        return [ratios[n] for n in range(len(pairs))]
+        of_scalars = iter(paired_ratios([quotients[n] for n in scalar], processes))
+        return [
+            ratio_within_processes(
+                own, self._process_variances[GUARD_RATES.get(point[0], point[0])]
+            )
+            if point[1]
+            else next(of_scalars)
+            for (point, _, _), own in zip(pairs, quotients, strict=True)
+        ]
 
     @cached_property
     def _process_variances(self) -> dict[str, VarianceTerm]:

@@ -92,14 +92,6 @@ def _ended_runs(runs: pd.DataFrame, rows: "pd.Index[Any]") -> pd.DataFrame:
     return runs[runs["status"].eq("done") | diverged].set_index("run")
 
 
-def _tokens_to_target(reached: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Return by row the seeds, how many reached the target, and the median of their tokens."""
-    first = _by_run(reached.groupby("run")["tokens"].min(), runs)
-    counts = first.agg(lambda tokens: np.isfinite(tokens).sum())
-    columns = {"seeds": first.size(), "target_reached": counts, "tokens_to_target": first.median()}
-    return pd.DataFrame(columns)
-
-
 def _validation_losses(curves: pd.DataFrame, sizes: "pd.Series[float]", unit: str) -> pd.DataFrame:
     """Return the validation losses in the unit: run, tokens, loss. `sizes`: bytes per token."""
     losses = curves[["run", "tokens", "validation_nats"]].dropna()
@@ -116,17 +108,20 @@ def _by_run(values: "pd.Series[float]", runs: pd.DataFrame) -> Any:
 
 
 def _costs(rows: pd.DataFrame, runs: pd.DataFrame, reached: pd.DataFrame) -> pd.DataFrame:
-    """Return the tokens, training FLOPs and seconds to the target.
+    """Return the seeds, how many reached the target, and medians of tokens, FLOPs and seconds.
 
     There are no seconds where the rates are from several sessions.
     """
-    table = rows[["label"]].join(_tokens_to_target(reached, runs))
-    tokens = table["tokens_to_target"]
+    first = _by_run(reached.groupby("run")["tokens"].min(), runs)
+    counts = first.agg(lambda tokens: np.isfinite(tokens).sum())
+    columns = {"seeds": first.size(), "target_reached": counts, "tokens_to_target": first.median()}
+    table = rows[["label"]].join(pd.DataFrame(columns))
     per_token = _column(runs, "flops_per_token").groupby(runs["row"]).median()
-    flops = tokens * TRAINING_FLOPS_FACTOR * per_token.reindex(table.index)
+    flops = table["tokens_to_target"] * TRAINING_FLOPS_FACTOR * per_token.reindex(table.index)
     one_session = rows["sitting"].dropna().nunique() == 1
     rates = rows["train_tokens_per_second"].astype(float) if one_session else math.nan
-    return table.assign(flops_to_target=flops, seconds_to_target=tokens / rates)
+    seconds = table["tokens_to_target"] / rates
+    return table.assign(flops_to_target=flops, seconds_to_target=seconds)
 
 
 def _common_level(reach: "pd.Series[float]") -> float:

@@ -75,8 +75,7 @@ def build_groups(
     rows: "pd.Index[Any]", variants: VariantTables, score: str, documents: pd.DataFrame
 ) -> Groups:
     """Return the seeds of each row, and its nats on the documents that all rows were scored on."""
-    runs = variants.runs[(variants.runs["status"] == "done") & variants.runs["row"].isin(rows)]
-    scores = dict(iter(runs.dropna(subset=score).groupby("row")[score]))
+    scores = dict(iter(variants.finished(rows).dropna(subset=score).groupby("row")[score]))
     seeds = [np.asarray(scores.get(row, ()), dtype=float) for row in rows]
     documents = documents[documents.index.isin(rows, level="row")]
     if documents.empty:

@@ -75,8 +75,7 @@ def infilling_scores(part: Comparison, variants: VariantTables) -> list[pd.DataF
 
 
 def _with_errors(rows: pd.DataFrame, variants: VariantTables) -> pd.DataFrame:
-    done = variants.runs["status"].eq("done") & variants.runs["row"].isin(rows.index)
-    runs = variants.runs[done]
+    runs = variants.finished(rows.index)
     numbers = runs.reindex(columns=[*ERRORS, "filling_tokens"]).astype(float)
     squares = numbers[ERRORS].pow(2).groupby(runs["row"])
     errors = squares.sum().pow(0.5).div(squares.size(), axis=0)  # every seed has other tokens

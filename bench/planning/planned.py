@@ -32,7 +32,6 @@ def plan(runs: Sequence[Run], keep: bool = True) -> list[Run]:
 
 
 def _with_later_groups(planned: Run, run: Run) -> Run:
-    """Return a planned run with what starts from it."""
     later = {group: getattr(run, group) for group in LATER_GROUPS}
     return replace(planned, names=run.names, **later)
 

@@ -34,20 +34,17 @@ def summary_line(run: Run, trials: Sequence[dict[str, Any]]) -> str:
     best, name, edge = best_trial(trials), run.names["arch"], range_edge(trials)
     if best is None:
         return f"{name}: {_failure(trials)}"
-    tuned = f"{LEARNING_RATE}: {best['values'][LEARNING_RATE]:g}, trials: {run.tune.trials}"
+    others = dict(best["values"])
+    tuned = f"{LEARNING_RATE}: {others.pop(LEARNING_RATE):g}, trials: {run.tune.trials}"
     tuned += f", edge: {edge}" if edge else ""
     steps = run.tune.steps or run.train.steps
     source = f'"size={run.names["size"]}, {steps:,} steps of {run.names["data"]}"'
-    others = [
-        f", {axis} {value}" for axis, value in best["values"].items() if axis != LEARNING_RATE
-    ]
-    mean = min(mean_scores(trials))
-    score = f"{best['metric']} {mean:.4f}{''.join(others)}"
+    more = "".join(f", {axis} {value}" for axis, value in others.items())
+    score = f"{best['metric']} {min(mean_scores(trials)):.4f}{more}"
     return f"{name}: tune: {{{tuned}, searched: {source}}} ({score}){_edge_warning(edge)}"
 
 
 def _failure(trials: Sequence[dict[str, Any]]) -> str:
-    """Return why a search of scored trials has no result, and what to do."""
     diverged = all(math.isinf(score) for score in mean_scores(trials))
     problem = "every trial diverged" if diverged else "no trial is better than equal probabilities"
     return f"{problem}; change the range in its YAML, tune.space.{LEARNING_RATE}"

@@ -57,7 +57,6 @@ def read_preferences(root: Path) -> PreferenceTables:
 
 
 def _listed_parts(run: StoredRun) -> list[dict[str, Any]]:
-    """Return the parts that a result lists, in their order."""
     facts = run.record.result.get("facts") or {}
     return [part for part in facts.get("parts") or [] if isinstance(part, dict)]
 

@@ -116,7 +116,6 @@ def read_records(root: Path) -> Records:
 def _damaged_rows(
     selected: Sequence[StoredRun], tables: Sequence[RunTables]
 ) -> list[dict[str, str]]:
-    """Return a row for each run that counts in part, with what is left out."""
     return [
         excluded_row(run, "damaged", "; ".join(table.damage) + ". The rest of the record counts")
         for run, table in zip(selected, tables, strict=True)
@@ -138,7 +137,6 @@ def _curve_table(tables: Sequence[RunTables], runs: pd.DataFrame) -> pd.DataFram
 
 
 def _chain(tables: Sequence[RunTables], name: str) -> list[Any]:
-    """Return the rows that the runs have in a table."""
     return [row for table in tables for row in getattr(table, name)]
 
 

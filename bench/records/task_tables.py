@@ -133,7 +133,6 @@ def _number_rows(run: StoredRun, row: dict[str, Any]) -> Iterator[dict[str, Any]
 
 
 def _examples(run: StoredRun) -> list[pd.DataFrame]:
-    """Return the scored examples of a run, where they can be read."""
     try:
         table = pd.read_parquet(run.folder / "examples.parquet")
     except (OSError, ValueError):

@@ -87,12 +87,7 @@ class Ratio(NamedTuple):
         """Return whether median and mean agree; else some rounds were disturbed."""
         return self.low <= self.mean_high and self.mean_low <= self.high
 
-    @property
-    def side(self) -> int:
-        """Return 1 where clearly above 1, −1 where clearly below, else 0."""
-        return self.side_beyond(1.0)
-
-    def side_beyond(self, bound: float) -> int:
+    def side_beyond(self, bound: float = 1.0) -> int:
         """Return 1 where clearly above a bound, −1 where clearly below its inverse, else 0."""
         return (self.low > bound) - (self.high < 1 / bound) if self.agree else 0
 

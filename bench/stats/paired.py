@@ -70,7 +70,6 @@ def _interval(difference: float, terms: Sequence[tuple[float, float]]) -> tuple[
 
 
 def _mean_term(values: Numbers) -> tuple[float, float]:
-    """Return the variance of a mean, and its degrees of freedom."""
     if len(values) < 2:
         return float("nan"), 0.0
     return float(values.var(ddof=1) / len(values)), len(values) - 1.0

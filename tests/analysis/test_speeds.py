@@ -123,7 +123,7 @@ def test_a_known_ratio_is_recovered_though_the_machine_drifts(tmp_path: Path) ->
     assert 0 < found.half < 0.004
     assert found.mean_low < found.mean < found.mean_high
     assert found.rounds == 60
-    direct = sitting.ratio(sessions.scalar_point(TRAIN), gru, decoder)
+    direct = sitting.paired_ratios([(sessions.scalar_point(TRAIN), gru, decoder)])[0]
     assert direct is not None
     assert direct.low < 1.6 < direct.high
     assert (lstm, TRAIN) not in sitting.ratios
@@ -143,12 +143,8 @@ def test_processes_are_read_from_the_record_and_the_reference_is_both_of_its_ent
     spread = np.log([0.7, 0.8, 0.9]).std(ddof=1) * 4.3027 / 3**0.5
     assert np.log(found.high / found.low) / 2 == pytest.approx(spread, rel=1e-3)
     assert sitting.aa_ratios[TRAIN].value == pytest.approx(1.02)
-    assert (
-        sitting.ratio(
-            sessions.scalar_point(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm")
-        )
-        == found
-    )
+    pair = (sessions.scalar_point(TRAIN), subject(sitting, "gru"), subject(sitting, "lstm"))
+    assert sitting.paired_ratios([pair]) == [found]
 
 
 # --- what may be claimed --------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def test_the_ratio_of_the_inverse_is_the_inverse() -> None:
     assert (forward.low, forward.high) == pytest.approx(
         (1 / inverse.high, 1 / inverse.low), rel=5e-3
     )
-    assert (forward.side, inverse.side) == (1, -1)
+    assert (forward.side_beyond(), inverse.side_beyond()) == (1, -1)
 
 
 def test_intervals_are_those_of_a_plain_bootstrap() -> None:
@@ -75,7 +75,7 @@ def test_lists_may_have_different_numbers_of_rounds() -> None:
     assert [ratio.rounds for ratio in interval if ratio] == [5, 1, 2]
     assert [ratio.value for ratio in interval if ratio] == pytest.approx([2, 3, 4])
     assert interval[2] is not None
-    assert interval[2].side == 0  # one round claims nothing
+    assert interval[2].side_beyond() == 0  # one round claims nothing
 
 
 def test_an_interval_over_processes_covers_their_advantages() -> None:
@@ -97,13 +97,16 @@ def test_a_few_rounds_of_one_process_claim_little() -> None:
     kept = draw.normal(0, 0.01 * np.sqrt(2), size=2000)
     drawn = [np.exp(one + draw.normal(0, 0.02, size=3)) for one in kept]  # of identical arms
     interval = [intervals.ratio_within_processes(ratios, between) for ratios in drawn]
-    assert np.mean([one is not None and one.side != 0 for one in interval]) <= 0.06
+    assert np.mean([one is not None and one.side_beyond() != 0 for one in interval]) <= 0.06
     assert (
-        np.mean([one is not None and one.side != 0 for one in intervals.paired_ratios(drawn)]) > 0.2
+        np.mean(
+            [one is not None and one.side_beyond() != 0 for one in intervals.paired_ratios(drawn)]
+        )
+        > 0.2
     )  # what a bootstrap says
     clear = intervals.ratio_within_processes(np.array([1.3, 1.31, 1.29]), between)
     assert clear is not None
-    assert clear.side == 1
+    assert clear.side_beyond() == 1
     assert clear.value == pytest.approx(1.3)
     assert intervals.ratio_within_processes(np.array([np.nan]), between) is None
 

@@ -9,8 +9,7 @@ import pandas as pd
 
 from bench.analysis.formatting import format_count, format_fixed, format_number, format_percent
 from bench.analysis.label_value import curve_table, needed_table
-from bench.analysis.policy_variants import variant_rows
-from bench.analysis.preferences import EQUAL_KL, PreferenceStudy
+from bench.analysis.preferences import EQUAL_KL, PreferenceStudy, variant_rows
 from bench.reporting.html_table import (
     Cell,
     Column,
