@@ -88,25 +88,20 @@ def _pairs_along(
 def _find_crossings(
     lengths: Sequence[float], ratios: Sequence[Ratio], sides: Sequence[int]
 ) -> Iterator[SpeedCrossing]:
-    """Yield a crossing between neighbouring clear ratios, one above 1 and one below it."""
-    clear = [place for place, side in enumerate(sides) if side]
-    for left, right in pairwise(clear):
-        if sides[left] != sides[right]:
-            length = _interpolate_crossing(lengths, ratios, left, right)
-            yield SpeedCrossing(length, lengths[left], lengths[right])
+    """Yield a crossing between neighbouring clear ratios, one above 1 and one below it.
 
-
-def _interpolate_crossing(
-    lengths: Sequence[float], ratios: Sequence[Ratio], left: int, right: int
-) -> float:
-    """Return the length of ratio 1 on the line through the logarithms of ratio and length."""
+    It is where the line through the logarithms of ratio and length has ratio 1.
+    """
     heights = [log(ratio.value) for ratio in ratios]
-    changes = [place for place in range(left, right) if heights[place] * heights[place + 1] <= 0]
-    first, second = left, right  # where unclear ratios change sides several times
-    if len(changes) == 1:
-        first, second = changes[0], changes[0] + 1
-    share = heights[first] / (heights[first] - heights[second])
-    return exp(log(lengths[first]) + share * (log(lengths[second]) - log(lengths[first])))
+    for left, right in pairwise(place for place, side in enumerate(sides) if side):
+        if sides[left] == sides[right]:
+            continue
+        changes = [n for n in range(left, right) if heights[n] * heights[n + 1] <= 0]
+        # else unclear ratios change sides several times
+        first, second = (changes[0], changes[0] + 1) if len(changes) == 1 else (left, right)
+        share = heights[first] / (heights[first] - heights[second])
+        start, end = log(lengths[first]), log(lengths[second])
+        yield SpeedCrossing(exp(start + share * (end - start)), lengths[left], lengths[right])
 
 
 def rounded_length(length: float) -> str:

@@ -71,8 +71,7 @@ def dominated(
     pairs = pairs[pairs["kind"].eq(BETTER) & pairs[ends].isin(rows.index).all(axis=1)]
     first, second = (pairs[end].map(rows["subject"]) for end in ends)
     pairs = _cheaper_pairs(pairs.assign(first=first, second=second), session)
-    pairs = pairs.drop_duplicates("other_label")
-    groups = pairs.groupby("label", sort=False)["other_label"]
+    groups = pairs.drop_duplicates("other_label").groupby("label", sort=False)["other_label"]
     return {str(label): list(own) for label, own in groups}
 
 

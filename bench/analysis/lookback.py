@@ -46,22 +46,18 @@ def build_lookback(
     own = records.saliency.merge(variants.finished(rows.index)[["run", "row"]], on="run")
     if own.empty:
         return None
-    own = own.sort_values(["row", "seed"])
+    own = own.sort_values(["row", "seed"])  # the first seed of each row comes first
     has_numbers = own["shares"].map(len) > 0
-    return _lookback(own[has_numbers], own[~has_numbers])
-
-
-def _lookback(explained: pd.DataFrame, missing: pd.DataFrame) -> Lookback:
-    """Return the numbers of runs with and without any; the first seed of each row comes first."""
+    explained = own[has_numbers]
     passages: dict[int, Any] = _first_by_row(explained, "passages")
     curves = [_curve(row, explained[explained["row"] == row]) for row in passages]
-    heads = [one for row, own in passages.items() for one in _heads(row, own)]
+    heads = [one for row, shown in passages.items() for one in _heads(row, shown)]
     return Lookback(
         pd.concat(curves) if curves else pd.DataFrame(columns=CURVE_COLUMNS),
         pd.DataFrame(heads, columns=HEAD_COLUMNS),
         passages,
         {row: len(shares) for row, shares in _first_by_row(explained, "shares").items()},
-        _first_by_row(missing, "reason"),
+        _first_by_row(own[~has_numbers], "reason"),
     )
 
 
