@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli.command import command
+from bench.cli.command import command, split_options
 from bench.config.errors import UserError, nearest
 
 KINDS = ("quality", "speed", "memory")
@@ -29,8 +29,7 @@ def parse_arguments(
     arguments: Sequence[str],
 ) -> tuple[list[Path], tuple[str, ...], dict[str, float]]:
     """Return both folders, the kinds that can fail, and the thresholds. Raises UserError."""
-    folders = [Path(argument) for argument in arguments if "=" not in argument]
-    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders, options = split_options(arguments, KEYS, "a comparison")
     if len(folders) != 2:
         raise UserError(
             "give two folders, results/<suite> of the old and of the new version: see python -m "
@@ -39,11 +38,6 @@ def parse_arguments(
         )
     if folders[0].resolve() == folders[1].resolve():
         raise UserError(f"{folders[0]} and {folders[1]} are the same folder", "invalid-command")
-    for key in options:
-        if key not in KEYS:
-            raise UserError(
-                f"{key} is not a key of a comparison; {nearest(key, KEYS)}", "unknown-key"
-            )
     fail = tuple(filter(None, options.pop("fail", "").split(",")))
     for kind in fail:
         if kind not in KINDS:

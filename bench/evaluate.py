@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.cli.command import command
-from bench.config.errors import UserError, nearest
+from bench.cli.command import command, split_options
+from bench.config.errors import UserError
 
 logger = logging.getLogger("bench.evaluate")
 KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
@@ -22,13 +22,8 @@ KEYS = ("evaluate.protocol", "evaluate.stride", "threads")
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
     """Return the folders and the overrides of a command. Raises UserError."""
-    folders = [Path(argument) for argument in arguments if "=" not in argument]
-    overrides = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    folders, overrides = split_options(arguments, KEYS, "an evaluation")
     for key, value in overrides.items():
-        if key not in KEYS:
-            raise UserError(
-                f"{key} is not a key of an evaluation; {nearest(key, KEYS)}", "unknown-key"
-            )
         if key != "evaluate.protocol" and not value.isdecimal():
             raise UserError(f"{key}={value} must be a whole number", "invalid-value")
     if not folders:

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from bench.cli.command import command
+from bench.cli.command import command, split_options
 from bench.config.errors import UserError, nearest
 
 FORMAT_FOLDER = Path(__file__).parent / "execution" / "formats"
@@ -23,22 +23,9 @@ FORMATS = sorted(path.stem for path in FORMAT_FOLDER.glob("[!_]*.py"))
 KEYS = ("to", "into", "license")
 
 
-class Request(NamedTuple):
-    """What a command asks for."""
-
-    run: Path
-    format: str
-    into: Path
-    licence: str
-
-
-def parse_arguments(arguments: Sequence[str]) -> Request:
-    """Return what a command asks for. Raises UserError."""
-    runs = [Path(argument) for argument in arguments if "=" not in argument]
-    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    for key in options:
-        if key not in KEYS:
-            raise UserError(f"{key} is not a key of an export; {nearest(key, KEYS)}", "unknown-key")
+def parse_arguments(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Return the name of a format, and the arguments of its `export`. Raises UserError."""
+    runs, options = split_options(arguments, KEYS, "an export")
     if len(runs) != 1 or "to" not in options:
         raise UserError(
             "name one run and a format: python -m bench.export results/<suite>/runs/<run> "
@@ -47,17 +34,16 @@ def parse_arguments(arguments: Sequence[str]) -> Request:
         )
     if options["to"] not in FORMATS:
         raise UserError(f"to={options['to']}: {nearest(options['to'], FORMATS)}", "unknown-choice")
-    into = options.get("into") or runs[0] / "export" / options["to"]
-    return Request(runs[0], options["to"], Path(into), options.get("license", "unknown"))
+    into = Path(options.get("into") or runs[0] / "export" / options["to"])
+    licence = options.get("license", "unknown")
+    return options["to"], {"folder": runs[0], "into": into, "licence": licence}
 
 
 @command(stopped="the same command writes it again", usage=__doc__)
 def main(arguments: list[str]) -> int:
     """Write the export, and say what it is."""
-    request = parse_arguments(arguments)
-    into = request.into
-    form = import_module(f"bench.execution.formats.{request.format}")
-    print(form.export(request.run, into, request.licence))
+    name, options = parse_arguments(arguments)
+    print(import_module(f"bench.execution.formats.{name}").export(**options))
     return 0
 
 

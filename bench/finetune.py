@@ -11,12 +11,12 @@ Records are in results/<suite>/tasks. Exit codes: 0 all done or skipped, 1 somet
 mistake in the command.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench.cli.command import command
+from bench.cli.overrides import quoted
 from bench.cli.sweep import split_flags
 from bench.config.errors import UserError
 from bench.execution.run_command import run_command
@@ -46,18 +46,10 @@ def sweep_arguments(arguments: Sequence[str]) -> list[str]:
             "name a task, as in task=order; conf/task/*.yaml lists them", "invalid-command"
         )
     runs = dict.fromkeys(run for folder in folders for run in finished_runs(folder))
-    own = [f"base={','.join(map(_quoted, runs))}"]
+    own = [f"base={','.join(map(quoted, runs))}"]
     own += [] if "task.start" in keys else [ARMS]
     flags = [flag for flag in command_line.flags if flag not in ("-m", "--multirun")]
     return [*flags, "-m", *own, *overrides]
-
-
-def _quoted(value: object) -> str:
-    """Return a path in Hydra's grammar, in quotes where a character of it would be special."""
-    if re.fullmatch(r"[\w./-]+", str(value)):
-        return str(value)
-    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{text}'"
 
 
 @command(stopped=STOPPED, usage=__doc__)

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.cli.command import command
+from bench.cli.overrides import quoted
 from bench.cli.sweep import Sweep
 from bench.config.errors import Parser, UserError
 
@@ -37,7 +38,7 @@ def learn(arguments: list[str]) -> int:
         raise UserError("the runs are of several suites: give a command each", "invalid-command")
     if not any(word.startswith("preference=") for word in overrides):
         overrides.append("preference=quick")
-    bases = f"base={','.join(map(str, runs))}"
+    bases = f"base={','.join(map(quoted, runs))}"
     return run_command([bases, *overrides, "-m"], partial(learn_beside, suites.pop()))
 
 

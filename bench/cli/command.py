@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from bench.cli.console import setup_logging, tolerant_output
-from bench.config.errors import UserError
+from bench.config.errors import UserError, nearest
 from bench.system import exits, host, signals
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,18 @@ def command(stopped: str, usage: str | None = None) -> Callable[[Main], Callable
         return main
 
     return decorate
+
+
+def split_options(
+    arguments: Sequence[str], keys: Sequence[str], of: str
+) -> tuple[list[Path], dict[str, str]]:
+    """Return the folders of a command, and its options key=value. Raise UserError for another."""
+    folders = [Path(argument) for argument in arguments if "=" not in argument]
+    options = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    for key in options:
+        if key not in keys:
+            raise UserError(f"{key} is not a key of {of}; {nearest(key, keys)}", "unknown-key")
+    return folders, options
 
 
 def _call(function: Main, arguments: list[str]) -> int:

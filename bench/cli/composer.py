@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
-from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser
+from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser, quoted
 from bench.cli.sweep import Job
 from bench.config.dependencies import LATER_GROUPS, reward_run
 from bench.config.errors import UserError
@@ -176,12 +176,6 @@ class Composer:
             ) from None
 
 
-def _search_path(folder: str) -> str:
-    """Return the override that adds a folder; quoted, since Hydra takes few signs without."""
-    quoted = folder.replace("\\", "\\\\").replace("'", "\\'")
-    return f"hydra.searchpath=['file://{quoted}']"
-
-
 @contextmanager
 def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     """Open Hydra for a command line. Raise UserError."""
@@ -193,7 +187,8 @@ def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     given = [("--config-dir", Path(path)) for path in folder]
     sources = [("the project", conf_folder()), *installed_folders(), *given]
     check_unique_names(sources)
-    overrides = [*args.overrides, *map(_search_path, folder)]
+    paths = [f"hydra.searchpath=[{quoted(f'file://{path}')}]" for path in folder]
+    overrides = [*args.overrides, *paths]
     name = args.config_name or "config"
     with initialize_config_dir(str(conf_folder()), version_base="1.3", job_name="bench"):
         hydra = GlobalHydra.instance().hydra

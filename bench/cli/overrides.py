@@ -35,6 +35,14 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def quoted(value: object) -> str:
+    """Return a value in Hydra's grammar: in quotes where it has a character that is special."""
+    if re.fullmatch(r"[\w./-]+", str(value)):
+        return str(value)
+    text = str(value).replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{text}'"
+
+
 def check_overrides(overrides: Sequence[Override]) -> None:
     """Raise UserError for an override without a key, or one that `base` excludes."""
     for override in overrides:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -15,11 +16,10 @@ from bench.config.dependencies import base_run, required_runs
 from bench.config.errors import UserError
 from bench.config.identity import run_name, workload_id
 from bench.config.schema import Run, tuned_learning_rate
-from bench.execution.data_digest import data_digest
-from bench.execution.model_size import model_size
-from bench.execution.preflight import json_key, required_disk_bytes, validate
+from bench.evaluation.suite import check_protocol_supported
+from bench.execution.preflight import data_digest, json_key, required_disk_bytes, validate
 from bench.execution.train_sweep import trial_sweep
-from bench.model import LanguageModel, build_on_meta
+from bench.model import LanguageModel, build_on_meta, count_parameters
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.planning.planned import plan
 from bench.records import store
@@ -27,9 +27,30 @@ from bench.records.finished import finished_run
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
 from bench.tasks.preferences.costs import part_costs
+from bench.training import setup
 
 FROM_FLOPS = "time estimated from FLOPs"
 PEAK_SHARE = 0.35  # of the peak of matrix products that small models reach in training
+
+
+class ModelSize(NamedTuple):
+    """The size of a model that passes all checks before training, or why it is skipped."""
+
+    width: int = 0
+    parameters: int = 0
+    flops_per_token: float = 0.0  # forward
+    unsupported: str = ""
+
+
+def model_size(run: Run, corpus: data.Corpus) -> ModelSize:
+    """Return the size of a run's model. Raise UserError where the run cannot start."""
+    try:
+        model = setup(run, corpus).model
+        check_protocol_supported(model, run, corpus)
+        flops = model.flops(run.size.context)
+    except Unsupported as reason:
+        return ModelSize(unsupported=str(reason))
+    return ModelSize(model.backbone.width, count_parameters(model)["parameters"], flops)
 
 
 def forecast(sweep: Sweep) -> str:
@@ -51,7 +72,7 @@ def forecast(sweep: Sweep) -> str:
 def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
     """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
     rates, peak = measured_rates(sweep.folder), PEAK_SHARE * peak_flops()
-    corpora: dict[str, data.Corpus] = {}
+    corpora, sizes = dict[str, data.Corpus](), dict[str, ModelSize]()
     for run in runs:
         try:
             if (key := json_key(run.data)) not in corpora:
@@ -59,8 +80,12 @@ def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, objec
             rate = rates.get(workload_id(run))
             if run.preference.enabled:
                 yield from preference_rows(run, corpora[key], rate, peak)
-            else:
-                yield forecast_row(run, corpora[key], rate, peak, sweep.remote)
+                continue
+            workload = json_key([workload_id(run), run.data, run.evaluate])
+            if workload not in sizes:
+                local = elsewhere(run) if sweep.remote else run
+                sizes[workload] = model_size(local, corpora[key])
+            yield forecast_row(run, corpora[key].digest, sizes[workload], rate, peak)
         except UserError as error:
             if not sweep.is_sweep:
                 raise
@@ -92,16 +117,15 @@ def _training_tokens(run: Run) -> int:
 
 
 def forecast_row(
-    run: Run, corpus: data.Corpus, rate: TrainingRate | None, peak: float, remote: bool
+    run: Run, corpus_digest: str, size: ModelSize, rate: TrainingRate | None, peak: float
 ) -> dict[str, object]:
-    """Return size, length, time and disk space of one run. Raises UserError if it cannot start."""
-    size = model_size(elsewhere(run) if remote else run, corpus)
+    """Return size, length, time and disk space of one run."""
     if size.unsupported:
         return {"run": run_name(run), "note": f"will be skipped: {size.unsupported}"}
     tokens = _training_tokens(run)
     flops = TRAINING_FLOPS_FACTOR * size.flops_per_token * tokens
     seconds = tokens / rate.tokens_per_second if rate else flops / peak
-    folder, needed = store.select_folder(run, data_digest=corpus.digest)
+    folder, needed = store.select_folder(run, data_digest=corpus_digest)
     estimated = "" if rate else FROM_FLOPS
     return {
         "run": run_name(run),

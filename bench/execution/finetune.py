@@ -11,15 +11,14 @@ import pandas as pd
 
 from bench import data, evaluation
 from bench.config.errors import UserError
-from bench.config.identity import identity
 from bench.config.schema import Run, resolve_learning_rate
 from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.execution.bases import own_base
 from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
-from bench.execution.fit import announce_estimate, fit
+from bench.execution.fit import announce_estimate, fit, recipe_origin
 from bench.model import LanguageModel, build_sized_model, unchanged_process
-from bench.records import source, store
+from bench.records import store
 from bench.records.finished import recorded_bases
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
 from bench.tasks.finetuning import (
@@ -36,7 +35,7 @@ from bench.tasks.finetuning import (
     trial_rates,
     validation_loss,
 )
-from bench.training import Diverged, load, precision_name, train_settings
+from bench.training import Diverged, load, train_settings
 
 logger = logging.getLogger(__name__)
 SEEN_SHARE = 0.01  # of test texts, above which those that were not seen are scored apart
@@ -143,14 +142,9 @@ def record_origin(run: Run, folder: Path, setup: TaskSetup) -> dict[str, str]:
     }
     store.add_provenance(folder, digests, setup.task.facts)
     bases = recorded_bases(folder).values() if run.task.start != "scratch" else ()
-    return digests | {
-        "base": " ".join(base.weights_sha256 for base in bases),
-        "vocabulary": setup.vocabulary.fingerprint(),
-        "source": source.training_source(str(run.arch["_target_"]), is_task=True),
-        "config": identity(run),
-        "device": setup.settings.device.type,
-        "precision": precision_name(setup.settings),
-    }
+    weights = " ".join(base.weights_sha256 for base in bases)
+    own = {"base": weights, "vocabulary": setup.vocabulary.fingerprint()}
+    return digests | own | recipe_origin(run, setup)
 
 
 def contamination_metrics(run: Run, setup: TaskSetup, table: pd.DataFrame) -> list[Metric]:

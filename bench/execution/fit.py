@@ -7,11 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from bench import evaluation
+from bench.config.identity import identity
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.data import Corpus
 from bench.execution.finalize import TrainingSummary
 from bench.model import unchanged_process
-from bench.records import store
+from bench.records import source, store
 from bench.system import signals
 from bench.training import (
     Checkpointer,
@@ -23,6 +25,7 @@ from bench.training import (
     TrainState,
     build_optimizer,
     muon_precision,
+    precision_name,
     train,
 )
 
@@ -106,6 +109,18 @@ def resume(checkpoints: Checkpointer) -> TrainState:
         group.barrier()
     group.check_consistent({"checkpoint": state})
     return state
+
+
+def recipe_origin(run: Run, setup: TrainSetup) -> dict[str, str]:
+    """Return what a checkpoint has to agree with besides its data."""
+    is_task = run.task.kind != NO_TASK
+    return {
+        "source": source.training_source(str(run.arch["_target_"]), is_task),
+        "config": identity(run),
+        # `auto` may mean another device or precision elsewhere
+        "device": setup.settings.device.type,
+        "precision": precision_name(setup.settings),
+    }
 
 
 def validation_loss(setup: Setup, corpus: Corpus) -> float:

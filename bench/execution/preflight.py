@@ -8,7 +8,6 @@ from typing import Any
 from bench.cli.sweep import Sweep, distinct
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
-from bench.execution.data_digest import data_digest
 from bench.records import store
 from bench.system import files, gpus, host
 from bench.tasks.preferences.parts import check_options
@@ -55,6 +54,20 @@ def validate(sweep: Sweep) -> Sweep:
 def data_key(run: Run) -> str:
     """Return a key that is equal for runs on the same data."""
     return json_key([run.data, run.task, run.preference])
+
+
+def data_digest(run: Run) -> str:
+    """Return the digest of a run's text with its labels, or of its task's examples.
+
+    Raise UserError where they cannot be prepared.
+    """
+    from bench import data  # what prepares them is slow to import
+    from bench.tasks.finetuning.examples import prepare_examples
+    from bench.tasks.preferences.people import with_labels
+
+    if run.task.kind != NO_TASK:
+        return prepare_examples(run.task, run.names["task"], run.data.cache).digest
+    return with_labels(data.prepare(run.data, run.names["data"]).digest, run)
 
 
 def check_tasks(runs: Sequence[Run]) -> None:

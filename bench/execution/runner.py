@@ -1,12 +1,10 @@
 """Run one run in a process of its own, record it however it ends, and ensure that one is done."""
 
-import json
 import logging
 import signal
-import tempfile
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from bench.config.identity import run_name
 from bench.config.schema import Run
 from bench.execution import torchrun
 from bench.execution.bases import base_jobs
-from bench.execution.data_digest import data_digest
+from bench.execution.preflight import data_digest
 from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
 from bench.records.finished import FinishedRun, finished_run, open_finished
@@ -27,7 +25,6 @@ from bench.system import gpus, host, processes, signals
 from bench.system.files import write_error_message
 
 logger = logging.getLogger(__name__)
-WORKER = "bench.execution.worker"
 EXIT_CANNOT_START = 2  # of a worker that found, before training, that its run cannot be
 
 
@@ -139,20 +136,13 @@ def _ensure_bases(job: Job, command: CommandLine) -> dict[str, Any]:
 
 
 def _run_worker(run: Run, folder: Path) -> processes.ProcessResult:
-    """Run the process, or the ranks, that train a run, and wait for the end."""
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "run.json"
-        path.write_text(json.dumps(asdict(run)), encoding="utf-8")
-        call = (
-            [WORKER, str(path), str(folder)], run.threads, run.train.limit_seconds, folder.name
-        )  # fmt: skip
-        if torchrun.is_active():
-            rendezvous = torchrun.announce_run(run, folder)
-            result = processes.run_module(*call, environment=rendezvous)
-            reason = result.reason and torchrun.death_reason(rendezvous, result.reason)
-            return result._replace(reason=reason)
-        with gpus.reserve_gpus(run) as visible:
-            return processes.run_module(*call, run.train.ranks, visible)
+    if torchrun.is_active():
+        rendezvous = torchrun.announce_run(run, folder)
+        result = torchrun.run_worker(run, folder, environment=rendezvous)
+        reason = result.reason and torchrun.death_reason(rendezvous, result.reason)
+        return result._replace(reason=reason)
+    with gpus.reserve_gpus(run) as visible:
+        return torchrun.run_worker(run, folder, run.train.ranks, visible)
 
 
 def _record_death(folder: Path, result: processes.ProcessResult) -> None:

@@ -7,13 +7,12 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bench.config.errors import UserError
-from bench.config.identity import run_name
 from bench.config.schema import Run, run_from_dict
 from bench.system import processes
 from bench.system.host import RENDEZVOUS
@@ -64,6 +63,18 @@ def announce_run(run: Run, folder: Path) -> dict[str, str]:
     return {RENDEZVOUS: f"torchrun:{number}"}
 
 
+def run_worker(
+    run: Run, folder: Path, ranks: int = 1, environment: Mapping[str, str] | None = None
+) -> processes.ProcessResult:
+    """Run the process, or the ranks on this machine, that train a run, and wait for the end."""
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "run.json"
+        path.write_text(json.dumps(asdict(run)), encoding="utf-8")
+        call = ["bench.execution.worker", str(path), str(folder)]
+        limit = run.train.limit_seconds
+        return processes.run_module(call, run.threads, limit, folder.name, ranks, environment)
+
+
 def death_reason(rendezvous: dict[str, str], reason: str) -> str:
     """Return why a run's training ended: what a rank that died reported, or else `reason`."""
     key = f"bench/{rendezvous[RENDEZVOUS].partition(':')[2]}/death"
@@ -84,13 +95,8 @@ def follow() -> int:
         if message is None:
             break
         tree, folder = message
-        run = run_from_dict(tree)
-        with tempfile.TemporaryDirectory() as place:
-            path = Path(place) / "run.json"
-            path.write_text(json.dumps(tree), encoding="utf-8")
-            call = (["bench.execution.worker", str(path), folder], run.threads)
-            limit, rendezvous = run.train.limit_seconds, {RENDEZVOUS: f"torchrun:{number}"}
-            result = processes.run_module(*call, limit, run_name(run), environment=rendezvous)
+        rendezvous = {RENDEZVOUS: f"torchrun:{number}"}
+        result = run_worker(run_from_dict(tree), Path(folder), environment=rendezvous)
         if result.reason:
             reason = f"rank {os.environ['RANK']} on {platform.node()} {result.reason}"
             logger.info(reason)

@@ -14,17 +14,16 @@ from architectures.interface import Unsupported
 from bench import data, planning
 from bench.cli.console import setup_logging
 from bench.config.errors import InvalidRun, UserError
-from bench.config.identity import identity
 from bench.config.schema import Run, run_from_dict
 from bench.config.task_schema import NO_TASK
 from bench.data import Corpus
 from bench.evaluation import suite
 from bench.execution.finalize import finalize, scoring_seconds
 from bench.execution.finetune import finetune_and_score
-from bench.execution.fit import announce_estimate, fit, validation_loss
+from bench.execution.fit import announce_estimate, fit, recipe_origin, validation_loss
 from bench.model import build_sized_model, describe_error
 from bench.planning import budget
-from bench.records import source, store
+from bench.records import store
 from bench.records.finished import recorded_bases
 from bench.system import signals
 from bench.system.files import remove_stale_temp, write_error_message
@@ -39,7 +38,6 @@ from bench.training import (
     compile_objective,
     gather_full,
     is_main_process,
-    precision_name,
     setup,
     shard_parameters,
     warm_up,
@@ -104,13 +102,7 @@ def record_origin(run: Run, folder: Path, corpus: Corpus, setup: Setup) -> dict[
         "text": corpus.facts["text_digest"],
         "order": setup.blocks.digest(setup.settings.steps),
     }
-    origin = digests | {
-        "source": source.training_source(str(run.arch["_target_"])),
-        "config": identity(run),
-        # `auto` may mean another device or precision elsewhere
-        "device": setup.settings.device.type,
-        "precision": precision_name(setup.settings),
-    }
+    origin = digests | recipe_origin(run, setup)
     setup.group.check_consistent(origin)
     if setup.group.is_main:
         store.add_provenance(folder, digests, corpus.facts)

@@ -8,7 +8,7 @@ from bench.model.plugin import (
     describe_error,
     refuse_changes,
 )
-from bench.model.process_state import ProcessChanged, unchanged_process
+from bench.model.process_state import unchanged_process
 from bench.model.sizing import (
     COUNT_KEYS,
     build_on_meta,
@@ -21,22 +21,8 @@ from bench.model.sizing import (
 )
 
 __all__ = [
-    "COUNT_KEYS",
-    "PLUGIN_ERRORS",
-    "LanguageModel",
-    "ModelBuildError",
-    "ProcessChanged",
-    "backbone_class",
-    "build_model",
-    "build_on_meta",
-    "build_sized_model",
-    "count_parameters",
-    "describe_error",
-    "initialise",
-    "is_offered_width",
-    "refuse_changes",
-    "solve_width",
-    "state_bytes",
-    "unchanged_process",
-    "width_for_size",
-]
+    "COUNT_KEYS", "PLUGIN_ERRORS", "LanguageModel", "ModelBuildError", "backbone_class",
+    "build_model", "build_on_meta", "build_sized_model", "count_parameters", "describe_error",
+    "initialise", "is_offered_width", "refuse_changes", "solve_width", "state_bytes",
+    "unchanged_process", "width_for_size",
+]  # fmt: skip

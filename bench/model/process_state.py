@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,14 +45,6 @@ class Setting(NamedTuple):
     write: Callable[[Any], Any]
 
 
-def _write_mkldnn(enabled: bool) -> None:
-    torch.backends.mkldnn.enabled = enabled  # type: ignore[assignment]
-
-
-def _write_tf32(allowed: bool) -> None:
-    torch.backends.cudnn.allow_tf32 = allowed
-
-
 def _flushes_denormals() -> bool:
     return not bool((torch.tensor(SUBNORMAL, dtype=torch.float32, device="cpu") * 1).item())
 
@@ -72,9 +65,15 @@ SETTINGS = (
         torch.get_float32_matmul_precision,
         torch.set_float32_matmul_precision,
     ),
-    Setting("torch.backends.mkldnn.enabled", lambda: torch.backends.mkldnn.enabled, _write_mkldnn),
     Setting(
-        "torch.backends.cudnn.allow_tf32", lambda: torch.backends.cudnn.allow_tf32, _write_tf32
+        "torch.backends.mkldnn.enabled",
+        lambda: torch.backends.mkldnn.enabled,
+        partial(setattr, torch.backends.mkldnn, "enabled"),
+    ),
+    Setting(
+        "torch.backends.cudnn.allow_tf32",
+        lambda: torch.backends.cudnn.allow_tf32,
+        partial(setattr, torch.backends.cudnn, "allow_tf32"),
     ),
 )
 GENERATORS = (

@@ -92,7 +92,7 @@ RESULT = _file("result.json", "the outcome; written last, by rename", """
     facts.protocol    | text?    | protocol of the headline score
     facts.part        | text?    | part of the data that was scored
     facts.precision   | text?    | precision used
-    facts.muon_precision   | text? | precision of Muon's products, by a trial at the start
+    facts.muon_precision   | text? | precision of Muon's products
     facts.auxiliary_pieces | int?  | parts of a batch, each with its own auxiliary loss: not linear
     facts.code        | text?    | reason code of a failure
     facts.kernels     | text?    | kernels that recurrences ran on

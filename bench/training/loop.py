@@ -65,18 +65,13 @@ class StepEvent(NamedTuple):
     checkpoint_due: bool
 
 
-def never_due(step: int) -> bool:
-    """Return False: no checkpoint is wanted."""
-    return False
-
-
 def train(
     objective: Trainable,
     optimizer: OptimizerLike,
     blocks: Batches,
     settings: TrainSettings,
     start: TrainState = TrainState(),  # noqa: B008 (immutable)
-    checkpoint_due: Callable[[int], bool] = never_due,
+    checkpoint_due: Callable[[int], bool] = lambda step: False,
 ) -> Iterator[StepEvent]:
     """Train from a state to the last step; yield when logging, validation or a checkpoint is due.
 

@@ -6,26 +6,22 @@ another, always in bfloat16: slow on a processor that has to emulate it.
 """
 
 import math
-import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 COEFFICIENTS, ITERATIONS, EPSILON = (3.4445, -4.7750, 2.0315), 5, 1e-7
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-MAX_TRIAL_MATRICES, MAX_TRIAL_SIDE, TRIALS = 8, 512, 3  # of the shape with most numbers
-BFLOAT16_SPEEDUP = 1.3  # below it float32 is taken, which is more exact
 
 
 class Muon(torch.optim.Optimizer):
     """Muon with Nesterov momentum and decoupled weight decay, for matrices or stacks of them.
 
-    `precision` (float32 or bfloat16) is that of the orthogonalisation; by default a short trial on
-    this machine chooses it. It is part of the state: a resumed run keeps it.
+    `precision` (float32 or bfloat16) is that of the orthogonalisation; by default the one that
+    suits the device. It is part of the state: a resumed run keeps it.
     """
 
     def __init__(
@@ -89,32 +85,5 @@ def orthogonalise(matrices: Tensor, precision: torch.dtype) -> Tensor:
 
 
 def choose_precision(matrices: list[Tensor]) -> str:
-    """Return the precision in which this machine orthogonalises faster; float32 where near equal.
-
-    All processes of a run take the same: float32 if one of them does.
-    """
-    alike = Counter(matrix.shape[-2:] for matrix in matrices)
-    (sides, count), device = max(alike.items(), key=_numbers), matrices[0].device
-    limited = (min(count, MAX_TRIAL_MATRICES), *(min(side, MAX_TRIAL_SIDE) for side in sides))
-    trial = torch.ones(limited, device=device)
-    seconds = {name: _seconds(trial, precision) for name, precision in PRECISIONS.items()}
-    slow = torch.tensor(seconds["float32"] < BFLOAT16_SPEEDUP * seconds["bfloat16"]).int()
-    if dist.is_available() and dist.is_initialized():
-        slow = slow.to(device) if dist.get_backend() == "nccl" else slow
-        dist.all_reduce(slow, dist.ReduceOp.MAX)
-    return "float32" if slow else "bfloat16"
-
-
-def _numbers(alike: tuple[torch.Size, int]) -> int:
-    """Return how many numbers the matrices of a shape have, from the shape and their count."""
-    return alike[0].numel() * alike[1]
-
-
-def _seconds(trial: Tensor, precision: torch.dtype) -> float:
-    """Return the shortest time of a few orthogonalisations, after one that warms up."""
-    times = []
-    for _ in range(1 + TRIALS):
-        began = time.perf_counter()
-        orthogonalise(trial, precision).sum().item()  # waits for the device
-        times.append(time.perf_counter() - began)
-    return min(times[1:])
+    """Return bfloat16 on a GPU, float32 on a processor, most of which emulate bfloat16."""
+    return "bfloat16" if matrices[0].device.type == "cuda" else "float32"

@@ -10,7 +10,8 @@ In a test file of your own:
         assert result.status != "failed", result.sentence()
 """
 
-from bench.model.contract import cost_checks, forward_checks, training_checks
+# each registers its checks
+from bench.model.contract import cost_checks, forward_checks, training_checks  # noqa: F401
 from bench.model.contract.before_training import check_before_training
 from bench.model.contract.checks import CHECKS, Check, CheckResult, ModelUnderTest, run_check
 from bench.model.contract.measured import check_decode, check_prefill
@@ -23,8 +24,5 @@ __all__ = [
     "check_before_training",
     "check_decode",
     "check_prefill",
-    "cost_checks",
-    "forward_checks",
     "run_check",
-    "training_checks",
 ]

@@ -12,16 +12,14 @@ from torch import Tensor
 from architectures.interface import Backbone
 from bench.model import LanguageModel
 from bench.model.contract.perturbation import (
-    NOISE_FACTOR,
-    changed_parameters,
     draw_cuts,
     keep_before,
+    rounding_of,
 )
 from bench.model.contract.probes import CheckFailed, random_input, seeded_output
 
 # float64 may differ by this where a Fourier transform or a routing mixes rounding errors
 FLOAT64_TOLERANCE = 1e-9
-NOISE_DRAWS = 3
 
 
 class Case(NamedTuple):
@@ -76,11 +74,7 @@ class ReferenceOutput:
     @cached_property
     def rounding(self) -> float:
         """Return by how much an output may change by rounding."""
-        changes = []
-        for seed in range(NOISE_DRAWS):
-            with changed_parameters(self.backbone, seed):
-                changes.append((self.output_of(self.x) - self.output).abs().max().item())
-        return NOISE_FACTOR * max(changes)
+        return rounding_of(self.backbone, lambda: self.output_of(self.x), self.output)
 
     def changes(self, other: Tensor, compared: Tensor) -> Tensor:
         """Return by how much outputs change beyond rounding when x becomes `other`, (B, T).

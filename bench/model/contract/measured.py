@@ -5,10 +5,9 @@ import torch
 from torch import Tensor
 
 from bench.model import LanguageModel
-from bench.model.contract.perturbation import NOISE_FACTOR, changed_parameters, draw_cuts
+from bench.model.contract.perturbation import draw_cuts, rounding_of
 from bench.model.contract.probes import CheckFailed
 
-NOISE_DRAWS = 3
 # of the largest output, between prefill and one more decoded token: of bfloat16, whose products of
 # another shape round otherwise; a state that is not used is off by more
 DECODE_TOLERANCE = 0.05
@@ -26,7 +25,7 @@ def check_prefill(model: LanguageModel, prompt: Tensor, length: int) -> None:
     changed = torch.where(before, prompt, (prompt + 1) % model.vocabulary)
     distances = (_read(model, changed, length) - reference).abs().amax(dim=-1)
     distance = distances.where(before, 0).max().item()
-    if distance and distance > NOISE_FACTOR * _noise(model, prompt, length, reference):
+    if distance and distance > rounding_of(model, lambda: _read(model, prompt, length), reference):
         message = f"prefill looks ahead or mixes rows: it changed earlier outputs by {distance:.2g}"
         raise CheckFailed(message, "looks-ahead")
 
@@ -42,15 +41,6 @@ def check_decode(model: LanguageModel, prompt: Tensor, length: int) -> None:
     if not share <= DECODE_TOLERANCE:
         message = f"a decoded token differs from its output in prefill by {share:.2g}"
         raise CheckFailed(message, "state-diverges")
-
-
-def _noise(model: LanguageModel, prompt: Tensor, length: int, reference: Tensor) -> float:
-    """Return the largest change of outputs where every weight changes by rounding."""
-    changes = []
-    for seed in range(NOISE_DRAWS):
-        with changed_parameters(model, seed):
-            changes.append((_read(model, prompt, length) - reference).abs().max().item())
-    return max(changes)
 
 
 def _read(model: LanguageModel, prompt: Tensor, length: int, first: int = 0) -> Tensor:

@@ -1,6 +1,6 @@
 """Perturb what a model reads, or its weights, to find dependencies and the size of rounding."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 WEIGHT_NOISE = 4 * torch.finfo(torch.float32).eps  # relative, to see how rounding is amplified
 NOISE_FACTOR = 8.0  # times the largest change by noise that are still rounding
+NOISE_DRAWS = 3
 MIN_CUTS = 8  # with fewer rows the regular cuts begin elsewhere in each draw
 
 
@@ -58,6 +59,18 @@ def changed_parameters(model: nn.Module, seed: int, zeros: bool = False) -> Iter
         finally:
             for parameter, value in zip(chosen, before, strict=True):
                 parameter.copy_(value)
+
+
+def rounding_of(module: nn.Module, output_of: Callable[[], Tensor], reference: Tensor) -> float:
+    """Return by how much an output may change by rounding: more than a change of all weights by it.
+
+    `reference` is the output as it is.
+    """
+    changes = []
+    for seed in range(NOISE_DRAWS):
+        with changed_parameters(module, seed):
+            changes.append((output_of() - reference).abs().max().item())
+    return NOISE_FACTOR * max(changes)
 
 
 def keep_before(x: Tensor, other: Tensor, cuts: Tensor) -> Tensor:
