@@ -1,5 +1,6 @@
 """Provide attention with a cache or a window, and positions that rotate or are added."""
 
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.interface import Backbone
-from architectures.layers import LightModule, Linear, RMSNorm, require_positive
+from architectures.layers import LightModule, Linear, RMSNorm, drop, require_positive
 from architectures.window import Cache, attend_window
 
 
@@ -116,7 +117,23 @@ class AttentionBackbone(Backbone):
 
     causal = True
     heads: int
+    dropout: float
     blocks: nn.ModuleList
+
+    def forward(
+        self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, AttentionState | None]:
+        position = 0 if state is None else state.position
+        end = position + x.shape[1]
+        x, *shared = self.add_positions(x, position, end)
+        x = drop(x, self.dropout, self.training)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, None if state is None else state.caches[layer], position, *shared)
+        return x, None if state is None else AttentionState(state.caches, end)
+
+    @abstractmethod
+    def add_positions(self, x: Tensor, start: int, end: int) -> tuple[Tensor, ...]:
+        """Return x (B, T, D) with positions start … end, and what else each block gets."""
 
     def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
         """Return empty caches with room for `length` tokens."""

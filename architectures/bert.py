@@ -4,30 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.attention import Attention, attention_flops, learned_positions, sinusoids
+from architectures.attention import attention_flops, learned_positions, sinusoids
 from architectures.interface import Backbone, State, TransformersForm, Unsupported
-from architectures.layers import LayerNorm, Linear, drop, require_positive
-
-NO_STATE = "an encoder reads the full text at once: a new token changes the outputs of earlier ones"
-
-
-class BertBlock(nn.Module):
-    """norm(x + attention(x)), then norm(x + feed-forward(x))."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.attention = Attention(width, heads, causal=False, bias=True, dropout=dropout)
-        self.attention_norm = LayerNorm(width)
-        self.feed_in = Linear(width, 4 * width)
-        self.feed_out = Linear(4 * width, width)
-        self.feed_norm = LayerNorm(width)
-        self.dropout = dropout
-
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        mixed = self.attention(x, mask=mask)
-        x = self.attention_norm(x + drop(mixed, self.dropout, self.training))
-        hidden = functional.gelu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
-        return self.feed_norm(x + drop(self.feed_out(hidden), self.dropout, self.training))
+from architectures.layers import LayerNorm, drop, require_positive
+from architectures.transformer_2017 import PostNormBlock
 
 
 class Bert(Backbone):
@@ -43,7 +23,8 @@ class Bert(Backbone):
         self.positions = nn.Embedding(context, width)
         self.input_norm = LayerNorm(width)
         self.blocks = nn.ModuleList(
-            BertBlock(width, heads, dropout) for _ in range(require_positive("layers", layers))
+            PostNormBlock(width, heads, dropout, causal=False, activation=functional.gelu)
+            for _ in range(require_positive("layers", layers))
         )
         self.dropout = dropout
 
@@ -57,7 +38,7 @@ class Bert(Backbone):
         if lengths is not None:  # no token sees padding: (B,) -> (B, 1, 1, T)
             mask = (torch.arange(T, device=x.device) < lengths[:, None])[:, None, None, :]
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask=mask)
         return x, None
 
     @torch.no_grad()
@@ -70,13 +51,9 @@ class Bert(Backbone):
         """
         self.positions.weight.copy_(0.06 * sinusoids(0, self.context, self.positions.weight))
         for block in self.blocks:
-            assert isinstance(block, BertBlock)
+            assert isinstance(block, PostNormBlock)
             weight = block.attention.into.weight
             weight[: weight.shape[0] * 2 // 3].mul_(4.0)  # queries and keys, not values
-
-    def init_state(self, batch: int, length: int, like: Tensor) -> State:
-        """Raise Unsupported."""
-        raise Unsupported(NO_STATE)
 
     def transformers_form(self) -> TransformersForm:
         """Raise Unsupported: between encoder and logits transformers has other layers."""

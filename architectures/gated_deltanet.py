@@ -1,23 +1,16 @@
 """Gated DeltaNet: linear attention that replaces what a key has stored, and forgets by a gate."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.kernels import Kernels, Recurrence
-from architectures.layers import (
-    BlockStack,
-    ResidualBlock,
-    RMSNorm,
-    feed_width,
-    require_positive,
-)
+from architectures.layers import BlockStack, ResidualBlock, RMSNorm, feed_width, require_positive
 from architectures.linear import chunks, decays_between, in_float32, into_chunks, out_of_chunks
 from architectures.mamba2 import draw_steps
-from architectures.short_convolution import ShortConvolution
+from architectures.short_convolution import ConvolvedState, ShortConvolution
 
 
 @in_float32
@@ -95,13 +88,6 @@ def solve_lower(system: Tensor, right: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
 
 
-class DeltaNetState(NamedTuple):
-    """The state of a block: the last inputs of its convolution, and its matrices (B, H, K, V)."""
-
-    past: Tensor
-    state: Tensor
-
-
 class DeltaNetMixer(nn.Module):
     """Short convolution of queries, keys and values, delta rule, norm per head, gate: (B, T, D)."""
 
@@ -122,8 +108,8 @@ class DeltaNetMixer(nn.Module):
         self.out = nn.Linear(self.values, width, bias=False)
 
     def forward(
-        self, x: Tensor, memory: DeltaNetState | None
-    ) -> tuple[Tensor, DeltaNetState | None]:
+        self, x: Tensor, memory: ConvolvedState | None
+    ) -> tuple[Tensor, ConvolvedState | None]:
         sizes = [2 * self.keys + self.values, self.values, self.heads, self.heads]
         mixed, gate, strength, step = self.into(x).split(sizes, dim=-1)
         past, state = (None, None) if memory is None else memory
@@ -133,7 +119,9 @@ class DeltaNetMixer(nn.Module):
         inputs = (queries, keys, values, decays, strength.sigmoid(), state, self.chunk)
         read, state = self.recurrence(*inputs)
         read = self.norm(read).flatten(2) * functional.silu(gate)  # (B, T, H, V) -> (B, T, H·V)
-        return self.out(read), None if past is None or state is None else DeltaNetState(past, state)
+        return self.out(read), None if past is None or state is None else ConvolvedState(
+            past, state
+        )
 
     def log_decays(self, step: Tensor) -> Tensor:
         """Return the logarithms of decays, (B, T, H)."""
@@ -182,11 +170,11 @@ class GatedDeltaNet(BlockStack):
 
         self.set_blocks(layers, block, dropout)
 
-    def init_state(self, batch: int, length: int, like: Tensor) -> list[DeltaNetState]:
+    def init_state(self, batch: int, length: int, like: Tensor) -> list[ConvolvedState]:
         """Return zeros, for any length."""
         past = like.new_zeros(batch, self.kernel - 1, self.convolved)
         empty = like.new_zeros(batch, self.heads, self.key_width, self.value_width)
-        return [DeltaNetState(past.clone(), empty.clone()) for _ in self.blocks]
+        return [ConvolvedState(past.clone(), empty.clone()) for _ in self.blocks]
 
     @torch.no_grad()
     def initialise(self) -> None:

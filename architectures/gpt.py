@@ -5,12 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from architectures.attention import (
-    Attention,
-    AttentionBackbone,
-    AttentionState,
-    learned_positions,
-)
+from architectures.attention import Attention, AttentionBackbone, learned_positions
 from architectures.gelu import gelu
 from architectures.interface import TransformersForm, Unsupported
 from architectures.layers import LayerNorm, LightModule, Linear, drop, require_positive
@@ -50,16 +45,8 @@ class GPT(AttentionBackbone):
         )
         self.dropout = dropout
 
-    def forward(
-        self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, AttentionState | None]:
-        position = 0 if state is None else state.position
-        end = position + x.shape[1]
-        x = x + learned_positions(self.positions, position, end, self)  # (B, T, D) + (T, D)
-        x = drop(x, self.dropout, self.training)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, None if state is None else state.caches[layer], position)
-        return x, None if state is None else AttentionState(state.caches, end)
+    def add_positions(self, x: Tensor, start: int, end: int) -> tuple[Tensor, ...]:
+        return (x + learned_positions(self.positions, start, end, self),)  # (B, T, D) + (T, D)
 
     def transformers_form(self) -> TransformersForm:
         """Raise Unsupported: GPT-2 differs in its final norm."""

@@ -77,6 +77,11 @@ class Backbone(nn.Module, ABC):
 
         It has the device and precision of `like`. Raise Unsupported where there is no state.
         """
+        if not self.causal:
+            raise Unsupported(
+                "an encoder reads the full text at once: a new token changes the outputs of "
+                "earlier ones"
+            )
         raise Unsupported(f"{type(self).__name__} keeps no state: it cannot decode token by token")
 
     def initialise(self) -> None:

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +11,7 @@ from architectures.interface import Backbone
 from architectures.kernels import Kernels, Recurrence
 from architectures.layers import RMSNorm, require_positive
 from architectures.linear import linear_attention, linear_attention_flops
-from architectures.short_convolution import ShortConvolution
-
-
-class Mamba2State(NamedTuple):
-    """The state of a block: the last inputs of its convolution, and its matrices (B, H, N, K)."""
-
-    past: Tensor
-    state: Tensor
+from architectures.short_convolution import ConvolvedState, ShortConvolution
 
 
 @dataclass(frozen=True)
@@ -62,14 +54,16 @@ class Mamba2Block(nn.Module):
         self.inner_norm = RMSNorm(inner)
         self.out = nn.Linear(inner, sizes.width, bias=False)
 
-    def forward(self, x: Tensor, memory: Mamba2State | None) -> tuple[Tensor, Mamba2State | None]:
+    def forward(
+        self, x: Tensor, memory: ConvolvedState | None
+    ) -> tuple[Tensor, ConvolvedState | None]:
         parts = [self.inner, self.inner + 2 * self.state_width, self.heads]
         gate, mixed, step = self.into(self.norm(x)).split(parts, dim=-1)
         past, state = (None, None) if memory is None else memory
         mixed, past = self.convolution(mixed, past)
         read, state = self.recur(functional.silu(mixed), step, state)
         x = x + self.out(self.inner_norm(read * functional.silu(gate)))
-        return x, None if past is None or state is None else Mamba2State(past, state)
+        return x, None if past is None or state is None else ConvolvedState(past, state)
 
     def recur(
         self, mixed: Tensor, step: Tensor, state: Tensor | None
@@ -123,20 +117,20 @@ class Mamba2(Backbone):
         self.dropout = nn.Dropout(dropout)
 
     def forward(
-        self, x: Tensor, state: list[Mamba2State] | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, list[Mamba2State] | None]:
+        self, x: Tensor, state: list[ConvolvedState] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, list[ConvolvedState] | None]:
         after = []
         for layer, block in enumerate(self.blocks):
             x, memory = block(self.dropout(x), None if state is None else state[layer])
             after.append(memory)
         return x, None if state is None else after
 
-    def init_state(self, batch: int, length: int, like: Tensor) -> list[Mamba2State]:
+    def init_state(self, batch: int, length: int, like: Tensor) -> list[ConvolvedState]:
         """Return zeros, for any length."""
         sizes = self.sizes
         past = like.new_zeros(batch, sizes.kernel - 1, sizes.convolved)
         empty = like.new_zeros(batch, sizes.heads, sizes.state_width, sizes.head_width)
-        return [Mamba2State(past.clone(), empty.clone()) for _ in self.blocks]
+        return [ConvolvedState(past.clone(), empty.clone()) for _ in self.blocks]
 
     @torch.no_grad()
     def initialise(self) -> None:

@@ -5,7 +5,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.attention import Attention, attention_flops, head_width, rotary
-from architectures.bert import NO_STATE
 from architectures.interface import Backbone, State, TransformersForm, Unsupported
 from architectures.layers import require_positive
 
@@ -85,10 +84,6 @@ class ModernBert(Backbone):
         real = (position < lengths[:, None])[:, None, None, :]  # (B, 1, 1, T): no padding
         own = (distance == 0)[None, None]  # padding sees itself: a mean over nothing is not finite
         return real, real if near is None else (real & near) | own
-
-    def init_state(self, batch: int, length: int, like: Tensor) -> State:
-        """Raise Unsupported."""
-        raise Unsupported(NO_STATE)
 
     def transformers_form(self) -> TransformersForm:
         """Raise Unsupported: between encoder and logits transformers has other layers."""

@@ -1,6 +1,6 @@
 """A short causal depthwise convolution, as linear recurrences have it before them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,13 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from architectures.layers import require_positive
+
+
+class ConvolvedState(NamedTuple):
+    """The state of a recurrence behind a convolution: last inputs, and matrices (B, H, K, V)."""
+
+    past: Tensor
+    state: Tensor
 
 
 class ShortConvolution(nn.Module):

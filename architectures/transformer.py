@@ -77,16 +77,8 @@ class Transformer(AttentionBackbone):
         self.blocks = nn.ModuleList(block() for _ in range(require_positive("layers", layers)))
         self.dropout = dropout
 
-    def forward(
-        self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, AttentionState | None]:
-        position = 0 if state is None else state.position
-        end = position + x.shape[1]
-        rotation = rotary(position, end, head_width(self.width, self.heads), x)  # (T, K)
-        x = drop(x, self.dropout, self.training)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, None if state is None else state.caches[layer], position, rotation)
-        return x, None if state is None else AttentionState(state.caches, end)
+    def add_positions(self, x: Tensor, start: int, end: int) -> tuple[Tensor, ...]:
+        return x, rotary(start, end, head_width(self.width, self.heads), x)  # and (T, K)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> AttentionState:
         """Return empty caches with room for `length` tokens, or for the window."""

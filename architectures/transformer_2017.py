@@ -1,11 +1,12 @@
 """The first transformer as a decoder: LayerNorm after each part, sinusoids, ReLU, biases."""
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from architectures.attention import Attention, AttentionBackbone, AttentionState, sinusoids
+from architectures.attention import Attention, AttentionBackbone, sinusoids
 from architectures.layers import LayerNorm, Linear, drop, require_positive
 from architectures.window import Cache
 
@@ -13,19 +14,28 @@ from architectures.window import Cache
 class PostNormBlock(nn.Module):
     """norm(x + attention(x)), then norm(x + feed-forward(x))."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        dropout: float,
+        causal: bool = True,
+        activation: Callable[[Tensor], Tensor] = functional.relu,
+    ) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, causal=True, bias=True, dropout=dropout)
+        self.attention = Attention(width, heads, causal, bias=True, dropout=dropout)
         self.attention_norm = LayerNorm(width)
         self.feed_in = Linear(width, 4 * width)
         self.feed_out = Linear(4 * width, width)
         self.feed_norm = LayerNorm(width)
-        self.dropout = dropout
+        self.dropout, self.activation = dropout, activation
 
-    def forward(self, x: Tensor, cache: Cache | None, position: int) -> Tensor:
-        mixed = self.attention(x, cache, position)
+    def forward(
+        self, x: Tensor, cache: Cache | None = None, position: int = 0, mask: Tensor | None = None
+    ) -> Tensor:
+        mixed = self.attention(x, cache, position, mask=mask)
         x = self.attention_norm(x + drop(mixed, self.dropout, self.training))
-        hidden = functional.relu(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
+        hidden = self.activation(self.feed_in(x))  # (B, T, D) -> (B, T, 4·D)
         return self.feed_norm(x + drop(self.feed_out(hidden), self.dropout, self.training))
 
 
@@ -42,13 +52,5 @@ class Transformer2017(AttentionBackbone):
         )
         self.dropout = dropout
 
-    def forward(
-        self, x: Tensor, state: AttentionState | None = None, lengths: Tensor | None = None
-    ) -> tuple[Tensor, AttentionState | None]:
-        position = 0 if state is None else state.position
-        end = position + x.shape[1]
-        x = x * math.sqrt(self.width) + sinusoids(position, end, x)  # (B, T, D) + (T, D)
-        x = drop(x, self.dropout, self.training)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, None if state is None else state.caches[layer], position)
-        return x, None if state is None else AttentionState(state.caches, end)
+    def add_positions(self, x: Tensor, start: int, end: int) -> tuple[Tensor, ...]:
+        return (x * math.sqrt(self.width) + sinusoids(start, end, x),)  # (B, T, D) + (T, D)

@@ -26,11 +26,7 @@ from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser, quoted
 from bench.cli.sweep import Job
 from bench.config.dependencies import LATER_GROUPS, reward_run
 from bench.config.errors import UserError
-from bench.config.plugins import (
-    InstalledArchitecturesPlugin,
-    check_unique_names,
-    installed_folders,
-)
+from bench.config.plugins import InstalledArchitecturesPlugin, check_unique_names, installed_folders
 from bench.config.schema import Run, run_from_dict
 from bench.config.validation import validate_run
 from bench.records.loading import load_record

@@ -184,14 +184,6 @@ def _data_conflicts(run: Run) -> Iterator[str]:
         )
 
 
-def _stage_conflicts(run: Run) -> Iterator[str]:
-    if run.preference.enabled and run.task.kind != NO_TASK:
-        yield (
-            f"task={run.names.get('task', run.task.kind)} and preference="
-            f"{run.names.get('preference', '…')} both start from a finished run: give one of them"
-        )
-
-
 def _task_conflicts(run: Run) -> Iterator[str]:
     task = run.task
     if task.kind == NO_TASK:
@@ -218,5 +210,4 @@ CONFLICTS = (
     _budget_conflicts,
     _search_conflicts,
     _data_conflicts,
-    _stage_conflicts,
 )

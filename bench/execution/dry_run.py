@@ -53,6 +53,14 @@ def model_size(run: Run, corpus: data.Corpus) -> ModelSize:
     return ModelSize(model.backbone.width, count_parameters(model)["parameters"], flops)
 
 
+def size_once(sizes: dict[str, ModelSize], run: Run, corpus: data.Corpus) -> ModelSize:
+    """Return what `model_size` does, built once for all runs of the same model."""
+    key = json_key([workload_id(run), run.data, run.evaluate])
+    if key not in sizes:
+        sizes[key] = model_size(run, corpus)
+    return sizes[key]
+
+
 def forecast(sweep: Sweep) -> str:
     """Return a line for each run of a composed sweep, and a sum. Raises UserError."""
     runs = plan(sweep.runs, keep=False)
@@ -81,11 +89,8 @@ def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, objec
             if run.preference.enabled:
                 yield from preference_rows(run, corpora[key], rate, peak)
                 continue
-            workload = json_key([workload_id(run), run.data, run.evaluate])
-            if workload not in sizes:
-                local = elsewhere(run) if sweep.remote else run
-                sizes[workload] = model_size(local, corpora[key])
-            yield forecast_row(run, corpora[key].digest, sizes[workload], rate, peak)
+            size = size_once(sizes, elsewhere(run) if sweep.remote else run, corpora[key])
+            yield forecast_row(run, corpora[key].digest, size, rate, peak)
         except UserError as error:
             if not sweep.is_sweep:
                 raise
@@ -144,7 +149,10 @@ def with_bases(runs: Sequence[Run]) -> list[Run]:
     """Return runs, and before them those that learning from preferences starts from."""
     learning = [run for run in runs if run.preference.enabled]
     bases = [base for run in learning for base in required_runs(run).values()]
-    return [with_learning_rate(run) for run in distinct([*bases, *runs], run_name)]
+    rated = list(map(with_learning_rate, runs))
+    names = {run_name(run) for run in rated}
+    further = distinct(map(with_learning_rate, bases), run_name)
+    return [*(base for base in further if run_name(base) not in names), *rated]
 
 
 def preference_rows(

@@ -13,13 +13,7 @@ from bench.config.schema import Run
 from bench.data import Corpus
 from bench.evaluation import Score, suite
 from bench.evaluation.generation import continue_text
-from bench.model import (
-    COUNT_KEYS,
-    LanguageModel,
-    build_model,
-    count_parameters,
-    unchanged_process,
-)
+from bench.model import COUNT_KEYS, LanguageModel, build_model, count_parameters, unchanged_process
 from bench.records import store
 from bench.records.metrics import Metric, metric
 from bench.training import (

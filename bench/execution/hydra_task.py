@@ -5,20 +5,17 @@ import lzma
 import os
 import pickle
 import platform
-from collections.abc import Iterable
 from dataclasses import asdict
 from threading import Event
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bench.cli.composer import run_from_config
 from bench.cli.console import setup_logging
-from bench.cli.sweep import CommandLine, Job, Sweep
+from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import run_from_dict
 from bench.execution.runner import run_in_subprocess
 from bench.planning.planned import plan
 from bench.system import signals
@@ -86,11 +83,3 @@ class HydraTask:
 
 def _process_name() -> str:
     return f"{platform.node()}:{os.getpid()}"
-
-
-def run_deferred(
-    deferred: Iterable[tuple[dict[str, Any], list[str], str]], command: CommandLine
-) -> None:
-    """Run, or wait for, the runs that another command was busy with."""
-    for tree, overrides, digest in deferred:
-        run_in_subprocess(Job(run_from_dict(tree), tuple(overrides), digest), command)

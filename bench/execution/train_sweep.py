@@ -14,9 +14,9 @@ from bench.cli.sweep import Job, Sweep, is_task_override
 from bench.config.dependencies import base_run
 from bench.config.errors import UserError
 from bench.config.identity import run_name
-from bench.config.schema import Run
+from bench.config.schema import Run, run_from_dict
 from bench.execution.bases import base_jobs
-from bench.execution.hydra_task import HydraTask, run_deferred
+from bench.execution.hydra_task import HydraTask
 from bench.execution.preflight import data_key, preflight
 from bench.execution.runner import current_data_digest, run_in_subprocess
 from bench.planning.planned import plan, search_trials
@@ -46,7 +46,8 @@ def _train_stage(sweep: Sweep, lock: signals.CommandLock) -> None:
             launch(sweep, HydraTask(sweep))
     else:
         run_in_subprocess(sweep.jobs[0], sweep.command)
-    run_deferred(lock.deferred(), sweep.command)
+    for tree, overrides, digest in lock.deferred():  # runs that another command was busy with
+        run_in_subprocess(Job(run_from_dict(tree), tuple(overrides), digest), sweep.command)
 
 
 def without_tasks(sweep: Sweep) -> Sweep:

@@ -11,14 +11,7 @@ from bench.training.distributed import (
     shard_parameters,
     torchrun_store,
 )
-from bench.training.loop import (
-    Diverged,
-    LoggedStep,
-    StepEvent,
-    TrainState,
-    train,
-    train_step,
-)
+from bench.training.loop import Diverged, LoggedStep, StepEvent, TrainState, train, train_step
 from bench.training.objective import (
     Batch,
     Causal,

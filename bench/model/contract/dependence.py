@@ -11,11 +11,7 @@ from torch import Tensor
 
 from architectures.interface import Backbone
 from bench.model import LanguageModel
-from bench.model.contract.perturbation import (
-    draw_cuts,
-    keep_before,
-    rounding_of,
-)
+from bench.model.contract.perturbation import draw_cuts, keep_before, rounding_of
 from bench.model.contract.probes import CheckFailed, random_input, seeded_output
 
 # float64 may differ by this where a Fourier transform or a routing mixes rounding errors

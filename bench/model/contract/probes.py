@@ -11,9 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from architectures.interface import Backbone
-from bench.model import (
-    LanguageModel,
-)
+from bench.model import LanguageModel
 
 
 class CheckFailed(Exception):
