@@ -53,12 +53,20 @@ def model_size(run: Run, corpus: data.Corpus) -> ModelSize:
     return ModelSize(model.backbone.width, count_parameters(model)["parameters"], flops)
 
 
-def size_once(sizes: dict[str, ModelSize], run: Run, corpus: data.Corpus) -> ModelSize:
-    """Return what `model_size` does, built once for all runs of the same model."""
+Sizes = dict[str, ModelSize | UserError]
+
+
+def size_once(sizes: Sizes, run: Run, corpus: data.Corpus) -> ModelSize:
+    """Return or raise what `model_size` does, built once for all runs of the same model."""
     key = json_key([workload_id(run), run.data, run.evaluate])
     if key not in sizes:
-        sizes[key] = model_size(run, corpus)
-    return sizes[key]
+        try:
+            sizes[key] = model_size(run, corpus)
+        except UserError as error:
+            sizes[key] = error
+    if isinstance(size := sizes[key], UserError):
+        raise size
+    return size
 
 
 def forecast(sweep: Sweep) -> str:
@@ -80,7 +88,7 @@ def forecast(sweep: Sweep) -> str:
 def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, object]]:
     """Yield a row for each run; in a sweep one that cannot start has a note. Raises UserError."""
     rates, peak = measured_rates(sweep.folder), PEAK_SHARE * peak_flops()
-    corpora, sizes = dict[str, data.Corpus](), dict[str, ModelSize]()
+    corpora, sizes = dict[str, data.Corpus](), Sizes()
     for run in runs:
         try:
             if (key := json_key(run.data)) not in corpora:

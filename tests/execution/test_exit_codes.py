@@ -1,6 +1,7 @@
 """However somebody else's code ends its process, the command goes on, and the record says why."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,30 @@ def test_a_forecast_of_a_sweep_names_the_runs_that_cannot_start(
     done = call_command("-m", "arch=bigram", "train.batch=4,1000000", "dry=true", *kept)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("cannot start: ") == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_forecast_builds_equal_models_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    built = []
+
+    def build(run: Run, corpus: object) -> dry_run.ModelSize:
+        built.append(run.seed)
+        if fails:
+            raise UserError("no width fits", "no-width")
+        return dry_run.ModelSize(width=8)
+
+    monkeypatch.setattr(dry_run, "model_size", build)
+    sizes: dry_run.Sizes = {}
+    for seed in (0, 1):
+        run = replace(a_run(tmp_path), seed=seed)
+        if fails:
+            with pytest.raises(UserError, match="no width fits"):
+                dry_run.size_once(sizes, run, None)  # type: ignore[arg-type]
+        else:
+            assert dry_run.size_once(sizes, run, None).width == 8  # type: ignore[arg-type]
+    assert built == [0]
 
 
 def test_a_forecast_needs_no_learning_rate_that_a_search_is_to_find(
