@@ -31,7 +31,7 @@ COUNTED_TOKENS = 1 << 22  # read at once
 Scoring = Callable[[], np.ndarray]  # returns nats (S, length)
 
 
-class Sample(NamedTuple):
+class ScoredSample(NamedTuple):
     """A model and the stretches of a part that every protocol scores."""
 
     scorer: Scorer
@@ -53,7 +53,7 @@ def context_sweep(scorer: Scorer, options: EvaluateConfig) -> list[Metric]:
     """Return what other lengths of context and other protocols give, all on the same sample."""
     part, corpus, context = scorer.part, scorer.corpus, scorer.context
     stretches = sampling.sample_stretches(part, corpus.digest, context, options.stretches)
-    sample = Sample(scorer, stretches)
+    sample = ScoredSample(scorer, stretches)
     tokens = sampling.token_windows(part, stretches.starts + 1, stretches.length)
     text = tokens != scorer.separator  # (S, length)
     where = f"sample: {len(stretches.starts)} stretches of {stretches.length:,} tokens"
@@ -79,7 +79,7 @@ def context_lengths(context: int, most: int) -> list[int]:
 
 
 def _context_metrics(
-    sample: Sample, text: np.ndarray, where: str
+    sample: ScoredSample, text: np.ndarray, where: str
 ) -> tuple[list[Metric], np.ndarray]:
     """Return the loss by allowed context, and the nats (S, length) at the model's own."""
     metrics, by_length, own = [], dict[int, np.ndarray](), sample.scorer.context
@@ -94,7 +94,7 @@ def _context_metrics(
     return metrics, by_length.get(own, np.zeros(0))
 
 
-def _check_prefixes(sample: Sample, by_length: Mapping[int, np.ndarray]) -> None:
+def _check_prefixes(sample: ScoredSample, by_length: Mapping[int, np.ndarray]) -> None:
     """Check for leaks where windows differ from shorter ones with the same beginning.
 
     Nats are (S, length of a stretch). What follows a target is in the longer window alone, and its
@@ -109,7 +109,7 @@ def _check_prefixes(sample: Sample, by_length: Mapping[int, np.ndarray]) -> None
 
 
 def _protocols(
-    sample: Sample, chunk: np.ndarray, stride: int
+    sample: ScoredSample, chunk: np.ndarray, stride: int
 ) -> Iterator[tuple[str, str, Scoring]]:
     """Yield the name, the note and the scoring of each protocol."""
     (scorer, (starts, length, room)), context = sample, sample.scorer.context
@@ -126,7 +126,7 @@ def _protocols(
     yield "stateful", note, carried
 
 
-def overlapping_window_nats(sample: Sample, stride: int) -> np.ndarray:
+def overlapping_window_nats(sample: ScoredSample, stride: int) -> np.ndarray:
     """Return the nats of the stretches by overlapping windows.
 
     The last advance is shorter where `stride` does not divide a stretch.

@@ -16,8 +16,8 @@ from bench.config.identity import run_name
 from bench.config.schema import Run
 from bench.execution import torchrun
 from bench.execution.bases import base_jobs
+from bench.execution.outcome import collect_provenance, status_line
 from bench.execution.preflight import data_digest
-from bench.execution.provenance import collect_provenance, status_line
 from bench.records import loading, store
 from bench.records.finished import FinishedRun, finished_run, open_finished
 from bench.records.schema import FINISHED
