@@ -130,7 +130,7 @@ def current_data_digest(run: Run) -> str:
 def _ensure_bases(job: Job, command: CommandLine) -> dict[str, Any]:
     """Return what the provenance keeps of the finished runs that a run starts from."""
     bases = {role: ensure_run(base, command) for role, base in base_jobs(job).items()}
-    if job.run.base and not bases:
+    if job.run.base and "base" not in bases:
         bases["base"] = open_finished(Path(job.run.base))
     return {"bases": {role: base.as_json() for role, base in bases.items()}} if bases else {}
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 from bench.config.errors import UserError
@@ -66,6 +66,28 @@ def part_of(example: Example) -> str:
 def one_line(text: str) -> str:
     """Return a text without tabs, which separate the input's parts and the answer."""
     return text.replace("\t", " ").strip()
+
+
+class RowExamples(ExampleSource):
+    """Rows with named columns, in parts; a part without rows of its own is drawn from training."""
+
+    def __init__(self, options: TaskConfig, parts: Mapping[str, Any]) -> None:
+        self.options, self.parts = options, parts
+
+    @abstractmethod
+    def rows(self, part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the rows of a value of `parts`, each with where it is, in words."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        columns = [self.options.text, self.options.pair, self.options.target]
+        return {"columns": columns, "pairs": self.options.kind == "pairs"}
+
+    def examples(self) -> Iterator[tuple[str, Example]]:
+        drawn_from = "test" if self.options.kind == "pairs" else SPLIT  # pairs train nothing
+        for name, part in self.parts.items():
+            for where, row in self.rows(part):
+                example = example_of_row(row, self.options, where)
+                yield drawn_from if name == "train" else name, example
 
 
 def example_of_row(row: dict[str, Any], options: TaskConfig, where: str) -> Example:

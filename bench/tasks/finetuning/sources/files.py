@@ -9,17 +9,16 @@ from bench.config.task_schema import TaskConfig
 from bench.data.cache import hash_file
 from bench.data.sources.files import file_kind
 from bench.data.sources.readers import ROW_READERS, TSV, csv_rows, json_rows
-from bench.tasks.finetuning.sources.base import SPLIT, Example, ExampleSource, example_of_row
+from bench.tasks.finetuning.sources.base import RowExamples
 
 SUFFIXES = tuple(ROW_READERS)  # any but .parquet also compressed, with .gz behind
 Rows = Iterator[tuple[str, dict[str, Any]]]  # where each row is, in words, and its values
 
 
-class FileExamples(ExampleSource, name="files"):
+class FileExamples(RowExamples, name="files"):
     """One file that is split by digest of the text, or a file for each part."""
 
     def __init__(self, options: TaskConfig, cache: str) -> None:
-        self.options = options
         paths = {
             "train": options.path,
             "validation": options.validation_path,
@@ -30,8 +29,9 @@ class FileExamples(ExampleSource, name="files"):
                 "task.path is empty: name a file of examples, as in task.path=reviews.csv",
                 "missing-file",
             )
-        self.files = {part: Path(path).expanduser() for part, path in paths.items() if path}
-        for part, path in self.files.items():
+        files = {part: Path(path).expanduser() for part, path in paths.items() if path}
+        super().__init__(options, files)
+        for part, path in files.items():
             key = "path" if part == "train" else f"{part}_path"
             if file_kind(path) not in SUFFIXES or path.name.lower().endswith(".parquet.gz"):
                 raise UserError(
@@ -40,18 +40,11 @@ class FileExamples(ExampleSource, name="files"):
             if not path.is_file():
                 raise UserError(f"task.{key}={path} is not a file: name one", "missing-file")
 
-    def fingerprint(self) -> Any:
-        columns = [self.options.text, self.options.pair, self.options.target]
-        about = {"columns": columns, "pairs": self.options.kind == "pairs"}
-        return about | {part: hash_file(path) for part, path in self.files.items()}
+    def fingerprint(self) -> dict[str, Any]:
+        return super().fingerprint() | {part: hash_file(path) for part, path in self.parts.items()}
 
-    def examples(self) -> Iterator[tuple[str, Example]]:
-        # a part without a file of its own is drawn from the training file; pairs train nothing
-        drawn_from = "test" if self.options.kind == "pairs" else SPLIT
-        for part, path in self.files.items():
-            name = drawn_from if part == "train" else part
-            for where, row in read_rows(path):
-                yield name, example_of_row(row, self.options, where)
+    def rows(self, part: Path) -> Rows:
+        return read_rows(part)
 
 
 def read_rows(path: Path) -> Rows:
