@@ -40,7 +40,7 @@ class TaskTable:
     metric: str
     arms: list[str]  # columns of the rows, with `<arm>_half` and `<arm>_seeds`
     rows: pd.DataFrame  # a row per architecture, best first
-    points: pd.DataFrame  # label, seed, base (bits per byte), value: of each pre-trained run
+    points: pd.DataFrame  # label, seed, bits (per byte), value of each pre-trained run
     gains: pd.DataFrame  # label, arm, over, value, half: of one arm over another
     baselines: pd.DataFrame  # name, note, value
     verdicts: pd.DataFrame  # a row per pair, of the pre-trained arm
@@ -129,8 +129,8 @@ def _points(scores: TaskScores) -> pd.DataFrame:
     """Return the score of each pre-trained run beside the loss of what it started from."""
     runs = scores.runs[(scores.runs["arm"] == "pretrained") & ~scores.runs["control"]]
     values = np.array([scores.numbers.get((run, scores.metric), np.nan) for run in runs["run"]])
-    base = runs["base_bits_per_byte"].astype(float)
-    return runs[["label", "seed"]].assign(base=base, value=values).dropna()
+    bits = runs["base_bits_per_byte"].astype(float)
+    return runs[["label", "seed"]].assign(bits=bits, value=values).dropna()
 
 
 def _gains(scores: TaskScores) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """Answer three questions about a task: best at it, gain of pre-training, encoder or decoder."""
 
-import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -44,8 +43,9 @@ def task_answers(table: TaskTable) -> Iterator[str]:
     rows = rows[~rows["label"].str.endswith(CONTROL_SUFFIX)]
     if rows.empty:
         return
-    sentences = (_best, _not_beaten, _gains, _encoder_or_decoder, _order_of_bases)
-    yield from filter(None, (sentence(table, rows) for sentence in sentences))
+    yield from filter(None, (_best(table, rows), _not_beaten(table, rows)))
+    yield from _gains(table, rows)
+    yield from filter(None, (_encoder_or_decoder(table, rows), _order_of_bases(table)))
     if (table.verdicts["basis"] == "documents").any():
         yield "Over test examples only: seeds were not sampled, another seed may differ by more."
     if not table.equal_order:
@@ -101,28 +101,27 @@ def arm_words(arm: str) -> str:
     return PRETRAINING.get(arm, f"{scratch} steps from scratch")
 
 
-def _gains(table: TaskTable, rows: pd.DataFrame) -> str:
-    """Return what each arm that was pre-trained gains over each later one."""
+def _gains(table: TaskTable, rows: pd.DataFrame) -> Iterator[str]:
+    """Yield what each arm that was pre-trained gains over another, over scratch first."""
     unit = "points" if describe(table.metric).unit == "share" else describe(table.metric).unit
-    sentences = []
-    for arm, over in itertools.combinations(table.arms, 2):
-        gains = table.gains[(table.gains["arm"] == arm) & (table.gains["over"] == over)]
-        gains = gains[gains["label"].isin(rows["label"])].sort_values("value", ascending=False)
-        lines: Any = gains.itertuples()
-        texts = [f"{row.label} {format_gain(table.metric, row.value, row.half)}" for row in lines]
-        if arm in PRETRAINING and texts:
-            opening = f"Gain of {arm_words(arm)} over {arm_words(over)}, in {unit}"
-            sentences.append(f"{opening}: {', '.join(texts)}.")
-    return " ".join(sentences)
+    gains = table.gains[table.gains["label"].isin(rows["label"])]
+    for arm, over in (("pretrained", "scratch"), ("self", "scratch"), ("pretrained", "self")):
+        for other in (name for name in table.arms if name.startswith(over)):
+            chosen = gains[(gains["arm"] == arm) & (gains["over"] == other)]
+            lines: Any = chosen.sort_values("value", ascending=False).itertuples()
+            texts = [f"{g.label} {format_gain(table.metric, g.value, g.half)}" for g in lines]
+            if texts:
+                opening = f"Gain of {arm_words(arm)} over {arm_words(other)}, in {unit}"
+                yield f"{opening}: {', '.join(texts)}."
 
 
-def _order_of_bases(table: TaskTable, rows: pd.DataFrame) -> str:
+def _order_of_bases(table: TaskTable) -> str:
     """Return how far the order of the scores is that of the pre-trained models' losses."""
-    means = table.points.groupby("label")[["base", "value"]].mean()
+    means = table.points.groupby("label")[["bits", "value"]].mean()
     if len(means) < MIN_BASES:
         return ""
     sign = 1 if describe(table.metric).better == "lower" else -1
-    order: Any = kendalltau(means["base"], sign * means["value"])
+    order: Any = kendalltau(means["bits"], sign * means["value"])
     return (
         "Does the better language model fine-tune better? Kendall’s τ of bits per byte before and "
         f"score after, over {len(means)} architectures: {order.statistic:.2f} "

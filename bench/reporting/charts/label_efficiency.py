@@ -27,11 +27,11 @@ def label_efficiency(task: str, title: str) -> dict[str, Any]:
 
 
 def base_quality(task: str, title: str) -> dict[str, Any]:
-    """Return the chart of one task: `value` against `base` by `label`, a point per seed."""
+    """Return the chart of one task: `value` against `bits` by `label`, a point per seed."""
     rows = chart(BASES).transform_filter(alt.datum.task == task)
-    x = alt.X("base:Q", title="pre-training, bits per byte", scale=alt.Scale(zero=False))
+    x = alt.X("bits:Q", title="pre-training, bits per byte", scale=alt.Scale(zero=False))
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
-    about = tooltip(("label", "architecture"), ("seed", "seed"), ("base", "bits per byte"),
+    about = tooltip(("label", "architecture"), ("seed", "seed"), ("bits", "bits per byte"),
                     ("value", title))  # fmt: skip
     points = rows.mark_point(filled=True).encode(
         x, y, alt.Color("label:N", title=None), tooltip=about

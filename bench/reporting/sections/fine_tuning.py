@@ -166,7 +166,7 @@ def base_data(tables: list[TaskTable]) -> pd.DataFrame:
         for table, size in zip(tables, sizes, strict=True)
         if table.points["label"].nunique() >= MIN_BASES
     ]
-    columns = ["label", "seed", "base", "value", "task"]
+    columns = ["label", "seed", "bits", "value", "task"]
     return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
 
 
