@@ -384,11 +384,15 @@ def test_hostile_names_draw_and_stay_escaped(tmp_path: Path) -> None:
     for arch in ("<b>$x$", '_under & "quote"\'', "lstm"):
         fake_records.write_run(root, arch.replace("/", ""), 0)
         fake_records.write_measure(root, arch)
+    session = next((root / "measure").iterdir())
+    session.rename(session.with_name('X"><img src=x onerror=document.title=1>'))
     text = reporting.make_report(root)[0].read_text()
     reader = read_page(text)
     assert not reader.wrong
     assert "<b>$x$" not in text
     assert "&lt;b&gt;$x$" in text
+    assert "<img src=x" not in text
+    assert "&lt;img src=x onerror" in text
 
 
 def test_stale_rows_are_marked(tmp_path: Path) -> None:
