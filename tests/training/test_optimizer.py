@@ -13,7 +13,7 @@ from bench.config.errors import UserError
 from bench.config.schema import OptimizerConfig
 from bench.model.contract import ModelUnderTest
 from bench.training import build_optimizer, muon_precision, parameter_kinds
-from bench.training.muon import PRECISIONS, Muon, orthogonalise
+from bench.training.muon import PRECISIONS, Muon, choose_precision, orthogonalise
 from tests.conftest import each_architecture
 
 SHAPES = [(24, 8), (8, 24), (16, 16), (24, 8), (5, 40)]
@@ -102,11 +102,23 @@ def test_stacked_matrices_are_orthogonalised_one_by_one() -> None:
     assert ((singular > 0.5) & (singular < 1.5)).all()
 
 
+@pytest.mark.parametrize(
+    ("capability", "has_bfloat16", "precision"),
+    [("AVX512", True, "bfloat16"), ("AVX512", False, "float32"), ("AVX2", True, "float32")],
+)
+def test_bfloat16_only_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, capability: str, has_bfloat16: bool, precision: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bfloat16)
+    assert choose_precision([torch.ones(2, 2)]) == precision
+
+
 def test_a_resumed_optimizer_keeps_its_precision() -> None:
     layers = [nn.Linear(4, 4), nn.Linear(4, 4)]
     first, second = (build_optimizer(one, OptimizerConfig(kind="muon"), 1e-3) for one in layers)
-    assert muon_precision(first) == "float32"  # of a processor
-    first.param_groups[0]["precision"] = "bfloat16"
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[muon_precision(first)]
+    first.param_groups[0]["precision"] = other
     second.load_state_dict(first.state_dict())
-    assert muon_precision(second) == "bfloat16"
+    assert muon_precision(second) == other
     assert muon_precision(build_optimizer(layers[0], OptimizerConfig(), 1e-3)) == ""
