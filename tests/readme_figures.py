@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.reporting.csv_columns import read_table
+from bench.reporting.csv_export import read_table
 from bench.reporting.figures.files import write_figures
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -37,10 +37,7 @@ def find_suites(root: Path) -> list[Path]:
 
 
 def make_report(
-    root: Path,
-    target: float | None = None,
-    figures: Sequence[str] = (),
-    safe_csv: bool = False,
+    root: Path, target: float | None = None, figures: Sequence[str] = (), safe_csv: bool = False
 ) -> tuple[Path, str]:
     """Write the report of one suite; return the path of its page and its text for a terminal.
 
@@ -68,7 +65,8 @@ def make_report(
     name = root.resolve().name
     write_text(folder / "report.md", markdown_text(name, analysis))
     drawn = vector_figures(write_figures(tables, folder / "figures", figures))
-    write_text(folder / "index.html", render_page(name, analysis, drawn))
+    files = [file for file, table in tables.items() if len(table) and file != "columns.csv"]
+    write_text(folder / "index.html", render_page(name, analysis, drawn, files))
     return folder / "index.html", terminal_text(analysis)
 
 

@@ -1,43 +1,92 @@
-"""The CSV files behind the page: every sample, logged step, verdict, ratio and crossing."""
+"""The CSV files behind the page, and what each of their columns holds.
 
-from collections.abc import Mapping, Sequence
+A metric's column is explained by the registry, others by static/columns.txt.
+"""
+
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from bench.analysis import preferences
 from bench.analysis.aggregate import summary_table
 from bench.analysis.build import Analysis
-from bench.analysis.comparisons import Comparison
 from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
-from bench.analysis.preferences import PreferenceStudy
-from bench.analysis.scaling import laws_table, scaling_table
-from bench.analysis.sessions import MeasuredSession
-from bench.analysis.time_to_target import target_columns
-from bench.analysis.verdicts import Verdicts
+from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS, laws_table, scaling_table
+from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
+from bench.analysis.time_to_target import TARGET_COLUMNS, target_columns
+from bench.records.metrics import describe
 from bench.records.preference_tables import NUMBER_COLUMNS
 from bench.records.store import write_parquet, write_text
+from bench.records.tables import CURVE_COLUMNS
 from bench.records.task_tables import TASK_NUMBER_COLUMNS
-from bench.reporting.csv_columns import (
-    NAME_COLUMNS,
-    PREFERENCE_VERDICT_COLUMNS,
-    REFERENCE_COLUMNS,
-    VERDICT_COLUMNS,
-    CsvRow,
-    csv_rows,
-)
-from bench.reporting.csv_runs import (
-    curves_table,
-    documents_table,
-    named_runs,
-    runs_table,
-    saliency_table,
-    samples_table,
-)
+from bench.reporting import csv_records
+from bench.reporting.csv_records import NAME_COLUMNS
 from bench.reporting.csv_safety import quote_formulas
-from bench.reporting.csv_speeds import crossovers_table, speeds_table
+from bench.reporting.section import HERE
 
-__all__ = ["csv_rows", "csv_tables", "write_tables"]
+SUMMARY_NAMES = [CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS]
+FILES = {  # columns that came later are behind the older ones
+    "summary.csv": [*SUMMARY_NAMES, "subject", "comparison", *TARGET_COLUMNS],
+    "runs.csv": """run arch variant data size seed status reason metric unit better sample value
+        note at round protocol part objective machine sitting control row label family
+        length batch position context""".split(),
+    "curves.csv": [*CURVE_COLUMNS, "row", "control", "family"],
+    "documents.parquet": ["run", "seed", *NAME_COLUMNS, "document", "bytes", "tokens", "nats"],
+    "samples.csv": ["run", "arch", "variant", "seed", *NAME_COLUMNS, "prompt", "generated"],
+    "saliency.csv": ["run", "arch", "variant", "seed", *NAME_COLUMNS,
+                     "nearest", "farthest", "share", "share_error", "predictions"],
+    "verdicts.csv": """comparison data protocol part tokenizer control better other kind difference
+        half p p_holm wins detectable seeds_needed basis sentence row label family other_row
+        other_label other_family size size_budget context tokens_seen""".split(),
+    "references.csv": """comparison data data_digest part protocol row label control family name
+        sees as_read training_tokens bits_per_byte perplexity validation_nats note""".split(),
+    "scaling.csv": SCALING_COLUMNS,
+    "laws.csv": LAW_COLUMNS,
+    "speeds.csv": """machine sitting metric at arch subject median ratio_to_reference low high clock
+        claim geometric_mean mean_low mean_high rounds reference median_low median_high
+        row label control family length batch position""".split(),
+    "crossovers.csv": """machine sitting metric first second faster_below length between_low
+        between_high lengths claim sentence row label control family
+        other_row other_label other_family""".split(),
+    "tasks.csv": TASK_NUMBER_COLUMNS,
+    "task_verdicts.csv": TASK_VERDICT_COLUMNS,
+    "preferences.csv": NUMBER_COLUMNS,
+    "preference_verdicts.csv": ["study", *preferences.VERDICT_COLUMNS],
+    "columns.csv": ["file", "column", "unit", "better", "help"],
+}  # fmt: skip
+
+
+class CsvRow(NamedTuple):
+    """One column of a file of the report, for columns.csv and docs/reference.md."""
+
+    file: str
+    column: str
+    unit: str  # of a metric
+    better: str  # higher or lower, of a metric
+    help: str
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a CSV file of a report with the columns that are not in it as they are empty."""
+    table = pd.read_csv(path)
+    return table.reindex(columns=[*dict.fromkeys([*table, *FILES.get(path.name, ())])])
+
+
+def csv_rows() -> list[CsvRow]:
+    """Return every column of every CSV file of a report."""
+    lines = (HERE / "static" / "columns.txt").read_text(encoding="utf-8").splitlines()
+    helps = dict(line.split(": ", 1) for line in lines)  # by file and name where files differ
+    rows = []
+    for file, columns in FILES.items():
+        for name in columns:
+            spec = describe(name)
+            better = spec.better if spec.better != "neither" else ""
+            help = helps.get(f"{file}:{name}") or helps.get(name) or spec.help
+            rows.append(CsvRow(file, name, spec.unit, better, help))
+    return rows
+
 
 SHARED_COLUMNS = (  # by the rows of a table
     "data", "protocol", "part", "tokenizer", "size", "matched", "context", "tokens_seen",
@@ -46,24 +95,29 @@ SHARED_COLUMNS = (  # by the rows of a table
 
 def csv_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
     """Return the tables by the name of their file, each with all columns that it may have."""
-    parts, records, variants = analysis.comparisons, analysis.records, analysis.variants
-    subjects = _subject_names(analysis)
-    return {
+    records, variants, subjects = analysis.records, analysis.variants, _subject_names(analysis)
+    tables = {
         "summary.csv": _summary(analysis),
-        "runs.csv": runs_table(records, variants),
-        "curves.csv": curves_table(records, variants),
-        "documents.parquet": documents_table(records, variants),
-        "samples.csv": samples_table(variants),
-        "saliency.csv": saliency_table(records, variants),
-        "verdicts.csv": verdicts_table(parts),
-        "references.csv": references_table(parts),
+        "runs.csv": csv_records.runs_table(records, variants),
+        "curves.csv": csv_records.curves_table(records, variants),
+        "documents.parquet": csv_records.documents_table(records, variants),
+        "samples.csv": csv_records.samples_table(variants),
+        "saliency.csv": csv_records.saliency_table(records, variants),
+        "verdicts.csv": _verdicts(analysis),
+        "references.csv": pd.DataFrame(_reference_rows(analysis)),
         "scaling.csv": scaling_table(analysis.studies),
         "laws.csv": laws_table(analysis.studies),
-        "speeds.csv": speeds_table(analysis.sessions, subjects),
-        "crossovers.csv": crossovers_table(analysis.groups, subjects),
-        **_later_tables(analysis),
+        "speeds.csv": _speeds(analysis, subjects),
+        "crossovers.csv": _crossovers(analysis, subjects),
+        "tasks.csv": records.tasks.numbers,
+        "task_verdicts.csv": _concat([table.verdicts for table in analysis.tasks]),
+        "preferences.csv": records.preferences.numbers,
+        "preference_verdicts.csv": _concat(
+            [study.verdicts.assign(study=study.name) for study in analysis.preferences]
+        ),
         "columns.csv": pd.DataFrame(csv_rows(), columns=CsvRow._fields),
     }
+    return {name: table.reindex(columns=FILES[name]) for name, table in tables.items()}
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, safe: bool) -> None:
@@ -72,7 +126,7 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, safe: bool) -
     `safe`: a quote mark goes before text that a spreadsheet would take for a formula.
     """
     for name, table in tables.items():
-        filled = table[[column for column in table if len(table) == 0 or _is_filled(table[column])]]
+        filled = table[[column for column in table if table.empty or _is_filled(table[column])]]
         if name.endswith(".parquet"):
             write_parquet(folder / name, filled)
         else:
@@ -82,6 +136,11 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: Path, safe: bool) -
 
 def _is_filled(column: "pd.Series[Any]") -> bool:
     return bool((column.notna() & column.ne("")).any())
+
+
+def _concat(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled) if filled else pd.DataFrame()
 
 
 def _summary(analysis: Analysis) -> pd.DataFrame:
@@ -95,86 +154,62 @@ def _summary(analysis: Analysis) -> pd.DataFrame:
 
 def _subject_names(analysis: Analysis) -> pd.DataFrame:
     """Return by measured subject the names of the first row that it was measured for."""
-    runs = named_runs(analysis.variants)
+    runs = csv_records.named_runs(analysis.variants)
     runs = runs[~runs["control"].astype(bool)].drop_duplicates("subject").set_index("subject")
-    names = runs[NAME_COLUMNS]
+    families = {
+        subject: about.get("family", "")
+        for one in analysis.sessions
+        for subject, about in one.described.items()
+    }
     described = {
-        subject: (f"{arch}-{subject}", arch, False, _family(session, subject))
-        for session in analysis.sessions
-        for subject, arch in session.arches.items()
-        if subject not in names.index
+        subject: (f"{arch}-{subject}", arch, False, families.get(subject, ""))
+        for one in analysis.sessions
+        for subject, arch in one.arches.items()
+        if subject not in runs.index
     }
     others = pd.DataFrame.from_dict(described, orient="index", columns=NAME_COLUMNS)
-    return pd.concat([one for one in (names, others) if len(one)] or [names])
+    return pd.concat([one for one in (runs[NAME_COLUMNS], others) if len(one)] or [others])
 
 
-def _family(session: MeasuredSession, subject: str) -> str:
-    return str(session.described.get(subject, {}).get("family", ""))
+def _speeds(analysis: Analysis, subjects: pd.DataFrame) -> pd.DataFrame:
+    rows = [row for one in analysis.sessions for row in csv_records.speed_rows(one)]
+    table = csv_records.with_places(pd.DataFrame(rows), [row["at"] for row in rows])
+    return table.join(subjects[NAME_COLUMNS], on="subject") if rows else table
 
 
-def verdicts_table(parts: Sequence[Comparison]) -> pd.DataFrame:
+def _crossovers(analysis: Analysis, subjects: pd.DataFrame) -> pd.DataFrame:
+    rows = [row for group in analysis.groups for row in csv_records.crossing_rows(group)]
+    if not rows:
+        return pd.DataFrame()
+    others = subjects[["row", "label", "family"]].add_prefix("other_")
+    table = pd.DataFrame(rows).join(subjects[NAME_COLUMNS], on="first_subject")
+    return table.join(others, on="second_subject")
+
+
+def _verdicts(analysis: Analysis) -> pd.DataFrame:
     """Return a row per pair; `better` has the lower mean, whatever the verdict. Bits per byte."""
-    tables = [
-        _named_pairs(rows, verdicts).assign(
-            comparison=part.name, **{name: rows[name].iloc[0] for name in SHARED_COLUMNS}
-        )
-        for part in parts
-        for rows, verdicts in zip(part.likelihoods, part.verdicts, strict=True)
-    ]
-    table = pd.concat(tables) if tables else pd.DataFrame()
-    return table.rename(columns={"matched": "size_budget"}).reindex(columns=VERDICT_COLUMNS)
-
-
-def _named_pairs(rows: pd.DataFrame, verdicts: Verdicts) -> pd.DataFrame:
-    """Return the pairs with the key, label and family of both rows."""
-    names = rows[["row_key", "label", "family"]].rename(columns={"row_key": "row"})
     columns = {
-        "adjusted": "p_holm",
-        "needed": "seeds_needed",
-        "row": "first_row",
-        "other_row": "second_row",
-    }
-    pairs = verdicts.pairs.rename(columns=columns)
-    pairs = pairs.assign(better=pairs["label"], other=pairs["other_label"])
-    pairs = pairs.drop(columns=["label", "other_label"]).join(names, on="first_row")
-    return pairs.join(names.add_prefix("other_"), on="second_row")
-
-
-def references_table(parts: Sequence[Comparison]) -> pd.DataFrame:
-    """Return a row per reference line of each table of scores."""
-    rows = [
-        {
-            **{name: table[name].iloc[0] for name in ("data", "data_digest", "part", "protocol")},
-            **line._asdict(),
-            "comparison": part.name,
-            "row": line.name,
-            "label": line.name,
-            "control": False,
-            "family": "baseline",
-        }
-        for part in parts
-        for table, baselines in zip(part.likelihoods, part.baselines, strict=True)
-        for line in baselines.lines
-    ]
-    table = pd.DataFrame(rows)
-    return table.rename(columns={"context": "sees"}).reindex(columns=REFERENCE_COLUMNS)
-
-
-def _later_tables(analysis: Analysis) -> dict[str, pd.DataFrame]:
-    """Return the tables of what starts from runs: fine-tuning, and learning from preferences."""
-    verdicts = [table.verdicts for table in analysis.tasks if len(table.verdicts)]
-    pairs = pd.concat(verdicts) if verdicts else pd.DataFrame()
-    learned = analysis.records.preferences.numbers
-    return {
-        "tasks.csv": analysis.records.tasks.numbers.reindex(columns=TASK_NUMBER_COLUMNS),
-        "task_verdicts.csv": pairs.reindex(columns=TASK_VERDICT_COLUMNS),
-        "preferences.csv": learned.reindex(columns=NUMBER_COLUMNS),
-        "preference_verdicts.csv": preference_verdicts(analysis.preferences),
-    }
-
-
-def preference_verdicts(studies: Sequence[PreferenceStudy]) -> pd.DataFrame:
-    """Return a row per pair of architectures, KL and measure of each study."""
-    tables = [study.verdicts.assign(study=study.name) for study in studies]
+        "adjusted": "p_holm", "needed": "seeds_needed", "row": "first_row",
+        "other_row": "second_row", "label": "better", "other_label": "other",
+    }  # fmt: skip
+    tables = []
+    for part in analysis.comparisons:
+        for rows, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
+            names = rows[["row_key", "label", "family"]].rename(columns={"row_key": "row"})
+            shared = {name: rows[name].iloc[0] for name in SHARED_COLUMNS}
+            pairs = verdicts.pairs.rename(columns=columns).join(names, on="first_row")
+            pairs = pairs.join(names.add_prefix("other_"), on="second_row")
+            tables.append(pairs.assign(comparison=part.name, **shared))
     table = pd.concat(tables) if tables else pd.DataFrame()
-    return table.reindex(columns=PREFERENCE_VERDICT_COLUMNS)
+    return table.rename(columns={"matched": "size_budget"})
+
+
+def _reference_rows(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Yield a row per reference line of each table of scores."""
+    for part in analysis.comparisons:
+        for table, baselines in zip(part.likelihoods, part.baselines, strict=True):
+            shared = table[["data", "data_digest", "part", "protocol"]].iloc[0]
+            for line in baselines.lines:
+                about = {"comparison": part.name, "row": line.name, "label": line.name}
+                own = {**line._asdict(), "sees": line.context}
+                yield {**shared, **own, **about, "control": False, "family": "baseline"}

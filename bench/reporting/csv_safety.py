@@ -9,16 +9,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAFE_KEY = "csv.safe="
-VALUES = {"true": True, "false": False}
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def parse_safe(words: Sequence[str]) -> bool:
     """Return the value of the last `csv.safe=…`, false by default; raise UserError for others."""
     value = words[-1].removeprefix(SAFE_KEY).lower() if words else "false"
-    if value not in VALUES:
+    if value not in ("true", "false"):
         raise UserError(f"{words[-1]} is neither true nor false: give {SAFE_KEY}true")
-    return VALUES[value]
+    return value == "true"
 
 
 def quote_formulas(table: "pd.DataFrame") -> "pd.DataFrame":

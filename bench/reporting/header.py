@@ -1,23 +1,30 @@
-"""The head of the page: what was compared, where it comes from, and the answer."""
+"""The head of the page: what was compared, where it comes from, and the answer with its caveats."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis import budgets
+from bench.analysis.answer import MEMORY, QUALITY, REASONS, Answer, noise_text
 from bench.analysis.build import Analysis
-from bench.analysis.comparisons import COMPARISON_KEY, Comparison, explain_split
-from bench.analysis.formatting import format_large, join_words, plural
+from bench.analysis.comparisons import COMPARISON_KEY, explain_split
+from bench.analysis.formatting import format_fixed, format_large, join_words, plural
 from bench.config.plugins import DISTRIBUTION
-from bench.reporting.answer_strip import Card, answer_cards
+from bench.reporting.page_data import measure_spec, measure_text
 from bench.reporting.sections import facts
 from bench.reporting.sections.regrets import regret_sentences
 from bench.reporting.sections.scaling_text import scaling_sentences
-from bench.reporting.summary_text import measurement_sentences, summary_sentences
+from bench.reporting.summary_text import UNFAIR, measurement_sentences, summary_sentences
 from bench.system.host import package_version
 
-MAX_NAMED = 3  # sources in the title; more are counted
+MAX_NAMED = 3  # sources in the title, and winners of a card; more are counted
+BADGE_TITLES = {  # of other codes the code itself is the title
+    "baseline-better": "an n-gram is better",
+    "train-form": "training limited by its form",
+    "decode-form": "decoding limited by its form",
+}
 
 
 def page_title(analysis: Analysis) -> str:
@@ -27,27 +34,25 @@ def page_title(analysis: Analysis) -> str:
     if rows.empty:
         measured = {one for session in analysis.sessions for one in session.medians.index}
         return f"{plural(len(measured), 'measured architecture')}" if measured else "No result yet"
+    sources, sizes = (sorted(set(rows[name].map(str))) for name in ("data", "matched"))
+    named = join_words(sources) if len(sources) <= MAX_NAMED else f"{len(sources)} sources"
     return ", ".join(
         [
-            f"{plural(rows['arch'].nunique(), 'architecture')} on {_sources(rows['data'])}",
-            _size_text(rows),
+            f"{plural(rows['arch'].nunique(), 'architecture')} on {named}",
+            _size_text(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} sizes",
             _amount_text(rows),
-            _span_text(rows["seeds"], "seed"),
+            _seeds_text(int(rows["seeds"].min()), int(rows["seeds"].max())),
         ]
     )
 
 
-def _sources(column: "pd.Series[Any]") -> str:
-    names = sorted(set(column.map(str)))
-    return join_words(names) if len(names) <= MAX_NAMED else f"{len(names)} sources"
-
-
-def _size_text(rows: pd.DataFrame) -> str:
-    budgets_of = sorted(set(rows["matched"].map(str)))
-    if len(budgets_of) > 1:
-        return f"{len(budgets_of)} sizes"
-    number, _, unit = budgets_of[0].partition(" ")
+def _size_text(size: str) -> str:
+    number, _, unit = size.partition(" ")
     return f"{format_large(float(number.replace(',', '')))} {unit}".replace("  ", " ")
+
+
+def _seeds_text(low: int, high: int) -> str:
+    return plural(low, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
 
 
 def _amount_text(rows: pd.DataFrame) -> str:
@@ -58,40 +63,29 @@ def _amount_text(rows: pd.DataFrame) -> str:
     return f"{span} tokens"
 
 
-def _span_text(counts: "pd.Series[Any]", noun: str) -> str:
-    low, high = int(counts.min()), int(counts.max())
-    return plural(low, noun) if low == high else f"{low} to {plural(high, noun)}"
-
-
 def page_facts(name: str, analysis: Analysis) -> facts.Pairs:
     """Return when, by what and on which machine the numbers were made."""
     runs = analysis.variants.runs
-    commits = facts.source_commits(runs["provenance"])
     environments = [*runs["environment"], *(one.environment for one in analysis.sessions)]
     machines = {
         str(one.get("accelerator") or one.get("processor") or "unknown"): one.get("cores", "?")
         for one in environments
         if one
     }
-    hosts = [f"{machine}, {cores} cores" for machine, cores in sorted(machines.items())]
-    pairs = [
-        ("results", name),
-        ("last run", max(_starts(runs["provenance"]), default="")),
-        ("version", package_version(DISTRIBUTION)),
-        ("commit", " · ".join(commits)),
-        ("machine", " · ".join(hosts)),
-    ]
-    return [(key, value) for key, value in pairs if value]
-
-
-def _starts(provenances: Iterable[Any]) -> list[str]:
-    """Return the days on which runs were started."""
-    return [
+    days = [
         str(start.get("at", ""))[:10]
-        for one in provenances
+        for one in runs["provenance"]
         for start in one.get("starts") or []
         if isinstance(start, dict)
     ]
+    pairs = [
+        ("results", name),
+        ("last run", max(days, default="")),
+        ("version", package_version(DISTRIBUTION)),
+        ("commit", " · ".join(facts.source_commits(runs["provenance"]))),
+        ("machine", " · ".join(f"{one}, {cores} cores" for one, cores in sorted(machines.items()))),
+    ]
+    return [(key, value) for key, value in pairs if value]
 
 
 def commands(analysis: Analysis) -> list[str]:
@@ -101,42 +95,75 @@ def commands(analysis: Analysis) -> list[str]:
     return [str(command) for command in typed.value_counts().index[:1]]
 
 
-def answers(analysis: Analysis) -> list[dict[str, Any]]:
-    """Return the answers of each comparison, or of what was measured alone."""
-    cards = answer_cards(analysis)
-    overall = [sentence for study in analysis.studies for sentence in scaling_sentences(study)]
-    if not len(analysis.variants.runs):
-        overall += measurement_sentences(analysis.groups, analysis.answers)
-    blocks = [_block("", cards.get("", []), overall)] if overall else []
-    for part in analysis.comparisons:
-        several = len(analysis.comparisons) > 1 and part.regrets
-        sentences = summary_sentences(part, analysis.answers)
-        own = regret_sentences(part) if several else sentences
-        blocks.append(_block(part.name, cards.get(part.name, []), own, part.equal_order))
-    return blocks
-
-
-def _block(
-    name: str, cards: list[Card], sentences: list[str], equal_order: bool = True
-) -> dict[str, Any]:
-    """Return what the template needs; a caveat of several answers is given once."""
-    badges = list(dict.fromkeys(badge for card in cards for badge in card.badges))
-    caveats = {text for _, text in badges}
-    return {
-        "name": name,
-        "cards": cards,
-        "badges": badges,
-        "sentences": [sentence for sentence in sentences if sentence not in caveats],
-        "equal_order": equal_order,
-    }
-
-
 def notes(analysis: Analysis) -> dict[str, Any]:
     """Return what a reader has to know first: what cannot be compared, and what is missing."""
-    parts: Sequence[Comparison] = analysis.comparisons
     return {
-        "apart": explain_split([part.rows for part in parts], COMPARISON_KEY),
+        "apart": explain_split([part.rows for part in analysis.comparisons], COMPARISON_KEY),
         "stale": int(analysis.variants.summary["stale"].sum()),
         "unfinished": int((analysis.variants.runs["status"] != "done").sum()),
         "excluded": len(analysis.records.excluded),
     }
+
+
+def answers(analysis: Analysis) -> Iterator[dict[str, Any]]:
+    """Yield the answers of each comparison, or of what was measured alone."""
+    overall = [sentence for study in analysis.studies for sentence in scaling_sentences(study)]
+    if not len(analysis.variants.runs):
+        overall += measurement_sentences(analysis.groups, analysis.answers)
+    if overall:
+        yield _block("", analysis.answers, overall)
+    alarm = f"{UNFAIR} See the digests below."
+    for part in analysis.comparisons:
+        several = len(analysis.comparisons) > 1 and part.regrets
+        sentences = summary_sentences(part, analysis.answers)
+        own = regret_sentences(part) if several else sentences
+        yield _block(part.name, analysis.answers, own) | {"alarm": alarm * (not part.equal_order)}
+
+
+def _block(name: str, answers: Sequence[Answer], sentences: list[str]) -> dict[str, Any]:
+    """Return what the template needs; a caveat of several answers is given once."""
+    own = [answer for answer in answers if answer.comparison == name]
+    badges = list(dict.fromkeys(badge[:2] for answer in own for badge in answer.badges))
+    caveats = {text for _, text in badges}
+    return {
+        "name": name,
+        "cards": [_card(answer) for answer in own],
+        "badges": [(BADGE_TITLES.get(code, code.replace("-", " ")), text) for code, text in badges],
+        "sentences": [sentence for sentence in sentences if sentence not in caveats],
+        "alarm": "",
+    }
+
+
+def _card(answer: Answer) -> dict[str, str]:
+    """Return what is best at a question, by how much, and how sure that is."""
+    labels = [winner.label for winner in answer.winners]
+    left, unit = len(labels) - MAX_NAMED, measure_spec(answer.metric).unit
+    names = " ≈ ".join([*labels[:MAX_NAMED], *[f"{left} more"] * (left > 0)])
+    value = measure_text(answer.metric, answer.winners[0].value) if labels else ""
+    is_ratio = answer.noise is None or answer.is_ratio
+    return {
+        "title": answer.title,
+        "winners": names or "no claim",
+        "value": f"{value} {unit}" if value and unit and unit != "bytes" else value,
+        "gap": REASONS.get(answer.reason, "") or _gap_text(answer),
+        "noise": noise_text(answer) if is_ratio else f"A/A ±{format_fixed(answer.noise_size)}",
+        "session": answer.session,
+    }
+
+
+def _gap_text(answer: Answer) -> str:
+    """Return by how much the first row is ahead of the next that is clearly behind it."""
+    gap, behind, several = answer.gap, answer.next, len(answer.winners) > 1
+    if not gap or not behind:
+        return "no row is clearly behind" if several else ""
+    best = answer.winners[0].label
+    first = f"{best} " if several else ""
+    span = f" ({format_fixed(gap.low)} to {format_fixed(gap.high)})" if gap.low != gap.high else ""
+    if answer.question == QUALITY:
+        p = "< 0.001" if gap.p < 0.001 else f"= {format_fixed(gap.p)}"
+        ahead = f"{first}better than {behind.label} by {format_fixed(gap.value)}{span}"
+        return ahead + f", p {p}" * math.isfinite(gap.p)
+    times = f"{format_fixed(gap.value, 2)} times"
+    if answer.question == MEMORY:
+        return f"{behind.label} takes {times} as much as {best}{span}"
+    return f"{first}{times} the rate of {behind.label}{span}"

@@ -2,8 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
-from itertools import chain
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ from markupsafe import Markup
 
 from bench.analysis.build import Analysis
 from bench.analysis.families import CONTROL
+from bench.analysis.sessions import DECODE_RATE, TRAIN_RATE, TRAINING_MEMORY
 from bench.reporting import header, page_data
-from bench.reporting.charts.verdict_matrix import verdict_matrix
-from bench.reporting.csv_columns import FILES
-from bench.reporting.curve_data import curve_data
+from bench.reporting.charts.main import loss_curves, side_by_side, tradeoff, verdict_matrix
 from bench.reporting.figures.files import EMBEDDED
 from bench.reporting.folds import folded_sections
-from bench.reporting.main_sections import chart_sections, glossary
-from bench.reporting.main_table import GROUPS, main_table
+from bench.reporting.main_table import COLUMN_HELP, GROUPS, main_table
 from bench.reporting.palette import swatch_css
 from bench.reporting.section import HERE, Chart, Section, render
 from bench.reporting.views import View, build_views
@@ -30,47 +27,104 @@ LIBRARIES = (  # vendored, see static/README.md
     "vega-embed.min.js",
 )
 SELECTORS = ("source", "size", "training", "scoring")
+PANELS = (  # measure, title, whether it starts at zero
+    ("quality", "quality", False),
+    (TRAIN_RATE, "training, tokens/s", True),
+    (DECODE_RATE, "decoding, tokens/s", True),
+    (page_data.BATCHED, "decoding batched, tokens/s", True),
+    (TRAINING_MEMORY, "training memory, bytes", True),
+    ("state_bytes", "state, bytes", True),
+)
+NO_DATA = {
+    **{key: {} for key in "rows measures levels verdicts metrics datasets specs".split()},
+    "views": [],
+    "curves": {"grids": [], "lines": {}},
+}
+NOTHING = dict.fromkeys("facts commands apart unfinished excluded stale view figures".split(), ())
+ABOUT_ZOOM = "Drag to pan, pinch or Ctrl and wheel to zoom, double-click to reset."
+ABOUT_INTERVALS = (
+    "95 % intervals: quality over seeds and documents, rates over rounds and processes."
+)
+ABOUT_FRONT = "Dashed: the rows that no other beats in both. Bars: 95 % intervals."
 
 
-def render_page(name: str, analysis: Analysis, figures: Mapping[str, Path] | None = None) -> str:
+def render_page(
+    name: str,
+    analysis: Analysis,
+    figures: Mapping[str, Path] | None = None,
+    files: Collection[str] = (),
+) -> str:
     """Return the page of a suite as text.
 
     `figures`: SVG files by name; where no script runs some are shown and the others linked.
+    `files`: CSV files that have rows, to be linked.
     """
     views = build_views(analysis)
-    sections = [*_main_sections(analysis, views), *folded_sections(analysis, views)]
+    sections = _main_sections(views, analysis) if views else []
+    sections += folded_sections(analysis, views)
     data = _data(views, analysis, sections)
-    scripts = [_static(library) for library in LIBRARIES] + [_static("report.js")]
-    return render(
-        "page.html",
-        name=name,
-        title=header.page_title(analysis),
+    return render_document(
+        header.page_title(analysis),
+        [*sections, glossary(data["metrics"])],
+        data,
         facts=header.page_facts(name, analysis),
         commands=header.commands(analysis),
-        answers=header.answers(analysis),
+        answers=list(header.answers(analysis)),
         **header.notes(analysis),
         **_filter(views, data["rows"]),
-        sections=[*sections, glossary(data["metrics"])],
-        files=[name for name in FILES if name != "columns.csv"],
+        files=[*files, "columns.csv", "report.md"],
         figures=[_figure(name, path) for name, path in (figures or {}).items()],
+    )
+
+
+def render_document(
+    title: str, sections: Sequence[Section], data: Mapping[str, Any] | None = None, **content: Any
+) -> str:
+    """Return a page of sections; `data`: of the page's charts and filter, if it has any.
+
+    `content`: what page.html shows around the sections.
+    """
+    data = data or NO_DATA
+    libraries = LIBRARIES if data["specs"] else ()  # they draw charts
+    scripts = [_static(library) for library in (*libraries, "report.js")]
+    return render(
+        "page.html",
+        title=title,
+        sections=sections,
+        charts=bool(libraries),
         policy=_policy(scripts),
         style=Markup(_static("report.css") + swatch_css()),
         scripts=[Markup(script) for script in scripts],
         data=Markup(page_data.as_json(data)),
+        **NOTHING | content,
     )
 
 
-def _main_sections(analysis: Analysis, views: Sequence[View]) -> list[Section]:
-    return [*chart_sections(views), _table_section(views, analysis)] if views else []
-
-
-def _table_section(views: Sequence[View], analysis: Analysis) -> Section:
-    """Return the table of each view, and the matrix of verdicts."""
+def _main_sections(views: Sequence[View], analysis: Analysis) -> list[Section]:
+    beside = Chart("side-by-side", "Side by side", side_by_side(PANELS), ABOUT_INTERVALS)
+    curves = Chart("curves", "Learning curves", loss_curves(), ABOUT_ZOOM)
+    against = Chart("tradeoff", "Quality against a measure", tradeoff(), ABOUT_FRONT)
     matrix = Chart("matrix", "Verdict on each pair", verdict_matrix())
+    tested = any(len(view.verdicts.pairs) for view in views if view.verdicts)
     tables = [(view, main_table(view, analysis.variants.means)) for view in views]
-    tested = any(view.verdicts is not None and len(view.verdicts.pairs) for view in views)
-    html = render("table.html", tables=tables, groups=GROUPS, matrix=matrix if tested else None)
-    return Section("table", "Table", html, (matrix,) if tested else (), folded=False)
+    side = render("side_by_side.html", chart=beside, panels=PANELS)
+    figures = render("charts.html", curves=curves, tradeoff=against)
+    table = render("table.html", tables=tables, groups=GROUPS, matrix=matrix if tested else None)
+    drawn = (matrix,) if tested else ()
+    sections = [
+        Section("side", "Side by side", side, (beside,), folded=False),
+        Section("figures", "Curves and trade-offs", figures, (curves, against), folded=False),
+        Section("table", "Table", table, drawn, folded=False),
+    ]
+    return sections if any(view.quality for view in views) else sections[::2]
+
+
+def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
+    """Return what the measures of the page and the columns of its table mean."""
+    measures = [(facts["title"], facts["unit"], facts["help"]) for facts in metrics.values()]
+    columns = [(title, "", help) for title, help in COLUMN_HELP.items()]
+    entries = sorted(entry for entry in [*measures, *columns] if entry[2])
+    return Section("glossary", "Glossary", render("glossary.html", entries=entries))
 
 
 def _static(name: str) -> str:
@@ -96,39 +150,38 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 def _data(views: Sequence[View], analysis: Analysis, sections: Sequence[Section]) -> dict[str, Any]:
-    """Return all data of the page."""
     measures = page_data.measure_table(views, analysis.variants.means)
-    rows = page_data.row_table(views, analysis)
     own = {name: table for section in sections for name, table in section.datasets.items()}
-    charts = chain.from_iterable(section.charts for section in sections)
+    tables = {
+        "rows": page_data.row_table(views, analysis),
+        "measures": measures,
+        "levels": page_data.level_table(views),
+        "verdicts": page_data.verdict_data(views),
+    }
     return {
         "views": page_data.view_facts(views),
-        "rows": page_data.encode_table(rows),
-        "measures": page_data.encode_table(measures),
-        "curves": curve_data(views, analysis.records.curves),
-        "levels": page_data.encode_table(page_data.level_table(views)),
-        "verdicts": page_data.encode_table(page_data.verdict_data(views)),
-        "metrics": page_data.metric_facts(dict.fromkeys(measures["metric"])),
+        **{name: page_data.encode_table(table) for name, table in tables.items()},
+        "curves": page_data.curve_data(views, analysis.records.curves),
+        "metrics": {name: _about(name) for name in dict.fromkeys(measures["metric"])},
         "datasets": {name: page_data.encode_table(table) for name, table in own.items()},
-        "specs": {chart.name: chart.spec for chart in charts},
+        "specs": {chart.name: chart.spec for section in sections for chart in section.charts},
     }
+
+
+def _about(metric: str) -> dict[str, str]:
+    spec = page_data.measure_spec(metric)
+    return {one: getattr(spec, one) for one in ("title", "unit", "better", "help")}
 
 
 def _filter(views: Sequence[View], rows: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
-    """Return the selectors that have more than one value, and the labels by family."""
     values = {name: list(dict.fromkeys(view.choices[name] for view in views)) for name in SELECTORS}
-    return {
-        "view": views[0] if views else None,
-        "choices": {name: own for name, own in values.items() if len(own) > 1},
-        "architectures": _architectures(rows),
-        "hidden_family": CONTROL,
-    }
-
-
-def _architectures(rows: Mapping[str, Sequence[Any]]) -> dict[str, list[str]]:
-    """Return by family the labels that can be shown or hidden; controls come last."""
-    families: dict[str, dict[str, None]] = {}
+    families: dict[str, dict[str, None]] = {}  # of the labels that can be shown or hidden
     for base, family in zip(rows["base"], rows["family"], strict=True):
         families.setdefault(str(family), {})[str(base)] = None
     ordered = sorted(families, key=lambda family: (family == CONTROL, family))
-    return {family: [*families[family]] for family in ordered}
+    return {
+        "view": views[0] if views else None,
+        "choices": {name: own for name, own in values.items() if len(own) > 1},
+        "architectures": {family: [*families[family]] for family in ordered},
+        "hidden_family": CONTROL,
+    }

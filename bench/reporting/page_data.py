@@ -5,27 +5,28 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from bench.analysis import sessions
 from bench.analysis.build import Analysis
-from bench.analysis.sessions import (
-    DECODE_RATE,
-    PEAK_MEMORY,
-    RATES,
-    TRAINING_MEMORY,
-    MeasuredSession,
-    Point,
-    scalar_point,
-)
 from bench.records.metric_table import MetricSpec
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, describe
 from bench.reporting.html_table import format_unit
 from bench.reporting.views import View
 from bench.stats.intervals import Ratio, paired_ratios
 
-BATCHED = f"{DECODE_RATE} batched"  # decoding of several sequences at once, as a measure of its own
+BATCHED = f"{sessions.DECODE_RATE} batched"  # of several sequences at once: a measure of its own
 ROW_COLUMNS = "key label base arch family control light dark dash shape seeds flops".split()
+PAIR_COLUMNS = "row other_row adjusted kind difference half wins sentence".split()
 NORMAL_95 = 1.96
+MAX_BATCH = 32  # of `BATCHED`: the largest measured batch up to it
+
+MAX_POINTS = 100  # of a curve; a longer one is thinned evenly, curves.csv has every point
+MAX_CURVE_POINTS = 24_000  # of all curves together
+MIN_POINTS = 12
+Grid = tuple[int, ...]  # the tokens of the logged steps
+KINDS = {"train": "nats", "held-out": "validation_nats"}  # a curve's kind, and its column
 
 Measure = tuple[str, str, float, float, float]  # session or "", metric, value, low, high
 
@@ -48,22 +49,16 @@ def _plain(value: Any) -> Any:
     return None if value is pd.NA else value
 
 
-# --- rows and their measures ----------------------------------------------------------------------
-
-
 def row_table(views: Sequence[View], analysis: Analysis) -> pd.DataFrame:
     """Return each row of a view once: its names, its style, its training FLOPs per token."""
-    tables = [view.rows.assign(flops=_training_flops(view, analysis)) for view in views]
+    means = analysis.variants.means.reindex(columns=["flops_per_token"])
+    flops = TRAINING_FLOPS_FACTOR * means["flops_per_token"]
+    tables = [  # of what was not trained nothing is drawn over FLOPs
+        view.rows.assign(flops=flops.reindex(view.rows.index) if view.quality else math.nan)
+        for view in views
+    ]
     table = pd.concat(tables or [pd.DataFrame(columns=ROW_COLUMNS)]).drop_duplicates("key")
     return table.reindex(columns=ROW_COLUMNS)
-
-
-def _training_flops(view: View, analysis: Analysis) -> "float | pd.Series[float]":
-    """Return the FLOPs of training per token by row; of what was not trained nothing is drawn."""
-    means = analysis.variants.means
-    if not view.quality or "flops_per_token" not in means:
-        return math.nan
-    return TRAINING_FLOPS_FACTOR * means["flops_per_token"].reindex(view.rows.index)
 
 
 def measure_table(views: Sequence[View], means: pd.DataFrame) -> pd.DataFrame:
@@ -82,11 +77,13 @@ def measure_table(views: Sequence[View], means: pd.DataFrame) -> pd.DataFrame:
 def measure_spec(metric: str) -> MetricSpec:
     """Return the entry of a measure of the page: a metric, or what is derived from some."""
     if metric == BATCHED:
-        spec = describe(DECODE_RATE)
+        spec = describe(sessions.DECODE_RATE)
         return spec._replace(title=f"{spec.title}, batched", help=f"{spec.help} Of 32 at once.")
-    if metric == TRAINING_MEMORY:
+    if metric == sessions.TRAINING_MEMORY:
         help = "The larger of live tensors and the allocator's peak in one training step."
-        return describe(PEAK_MEMORY)._replace(name=metric, title="training memory", help=help)
+        return describe(sessions.PEAK_MEMORY)._replace(
+            name=metric, title="training memory", help=help
+        )
     return describe(metric)
 
 
@@ -99,21 +96,18 @@ def _measures_of(view: View, means: pd.DataFrame) -> Iterator[tuple[str, list[Me
     row: Any
     by_session = [session_measures(session) for session in view.sessions]
     for row in view.rows.itertuples():
-        measures = [_quality(row, view.quality)] if view.quality else []
+        measures = [measure for own in by_session for measure in own.get(str(row.subject), [])]
         if view.quality:
-            own = means.loc[row.Index]
-            measures += [
-                ("", str(metric), float(value), math.nan, math.nan)
-                for metric, value in own.items()
-                if metric != view.quality and describe(str(metric)).section
+            own = means.loc[row.Index].drop(view.quality, errors="ignore").items()
+            further = [(str(name), float(value)) for name, value in own]
+            measures[:0] = [
+                _quality(row, view.quality),
+                *(("", *one, math.nan, math.nan) for one in further if describe(one[0]).section),
             ]
-        for of_subject in by_session:
-            measures += of_subject.get(str(row.subject), [])
         yield str(row.key), measures
 
 
 def _quality(row: Any, metric: str) -> Measure:
-    """Return the score that ranks a row with its 95 % interval."""
     value = float(getattr(row, metric))
     if metric == "bits_per_byte":
         return "", metric, value, float(row.bits_per_byte_low), float(row.bits_per_byte_high)
@@ -121,7 +115,7 @@ def _quality(row: Any, metric: str) -> Measure:
     return "", metric, value, value - half, value + half
 
 
-def session_measures(session: MeasuredSession) -> dict[str, list[Measure]]:
+def session_measures(session: sessions.MeasuredSession) -> dict[str, list[Measure]]:
     """Return by subject the medians of a session; rates with the interval over its processes."""
     intervals = _rate_intervals(session)
     measures: dict[str, list[Measure]] = {}
@@ -135,31 +129,26 @@ def session_measures(session: MeasuredSession) -> dict[str, list[Measure]]:
     return measures
 
 
-def _derived_measures(session: MeasuredSession, subject: str) -> Iterator[Measure]:
-    yield session.name, TRAINING_MEMORY, session.training_memory(subject), math.nan, math.nan
-    point = batched_point(session)
-    ratio = session.points.get((subject, point)) if point else None
+def _derived_measures(session: sessions.MeasuredSession, subject: str) -> Iterator[Measure]:
+    memory = session.training_memory(subject)
+    yield session.name, sessions.TRAINING_MEMORY, memory, math.nan, math.nan
+    metric, axis = sessions.DECODE_RATE, "batch"
+    batches = [place for place in session.places(metric, axis) if 1 < place <= MAX_BATCH]
+    ratio = session.points.get((subject, (metric, axis, max(batches, default=0.0))))
     if ratio is not None:
         yield session.name, BATCHED, ratio.value, *_ends(ratio, ratio.value)
 
 
-def batched_point(session: MeasuredSession) -> Point | None:
-    """Return the point of decoding at the largest batch up to 32; None where there is none."""
-    places = [place for place in session.places(DECODE_RATE, "batch") if 1 < place <= 32]
-    return (DECODE_RATE, "batch", max(places)) if places else None
-
-
-def _rate_intervals(session: MeasuredSession) -> dict[tuple[str, str], Ratio]:
-    """Return the intervals of the rates themselves over rounds and processes."""
+def _rate_intervals(session: sessions.MeasuredSession) -> dict[tuple[str, str], Ratio]:
     keys = [
-        (subject, metric)
-        for metric in RATES
-        for subject in session.samples.get(scalar_point(metric), {})
+        (subject, point)
+        for point in map(sessions.scalar_point, sessions.RATES)
+        for subject in session.samples.get(point, {})
     ]
-    samples = [session.samples[scalar_point(metric)][subject] for subject, metric in keys]
-    processes = [session.processes[scalar_point(metric)] for _, metric in keys]
-    ratios = zip(keys, paired_ratios(samples, processes), strict=True)
-    return {key: ratio for key, ratio in ratios if ratio is not None}
+    samples = [session.samples[point][subject] for subject, point in keys]
+    ratios = paired_ratios(samples, [session.processes[point] for _, point in keys])
+    pairs = zip(keys, ratios, strict=True)
+    return {(subject, point[0]): ratio for (subject, point), ratio in pairs if ratio is not None}
 
 
 def _ends(ratio: Ratio | None, value: float) -> tuple[float, float]:
@@ -182,33 +171,13 @@ def level_table(views: Iterable[View]) -> pd.DataFrame:
     return pd.DataFrame(lines, columns="view name metric value".split())
 
 
-# --- verdicts -------------------------------------------------------------------------------------
-
-
 def verdict_data(views: Sequence[View]) -> pd.DataFrame:
     """Return a row per tested pair: keys, kind, difference ± half, p, wins, sentence."""
-    tables = [
-        view.verdicts.pairs.assign(
-            key="r" + view.verdicts.pairs["row"].astype(str),
-            other="r" + view.verdicts.pairs["other_row"].astype(str),
-            p=view.verdicts.pairs["adjusted"],
-        )
-        for view in views
-        if view.verdicts is not None and len(view.verdicts.pairs)
-    ]
     columns = "key other kind difference half p wins sentence".split()
-    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
-
-
-def metric_facts(names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Return title, unit, direction and help of metrics, for axes and the glossary."""
-    facts = {}
-    for name in names:
-        spec = measure_spec(name)
-        facts[name] = {
-            "title": spec.title, "unit": spec.unit, "better": spec.better, "help": spec.help
-        }  # fmt: skip
-    return facts
+    tested = [view.verdicts.pairs for view in views if view.verdicts is not None]
+    pairs = pd.concat([one for one in tested if len(one)] or [pd.DataFrame(columns=PAIR_COLUMNS)])
+    keys, others = ("r" + pairs[name].astype(str) for name in ("row", "other_row"))
+    return pairs.assign(key=keys, other=others, p=pairs["adjusted"])[columns]
 
 
 def view_facts(views: Iterable[View]) -> list[dict[str, Any]]:
@@ -228,3 +197,34 @@ def view_facts(views: Iterable[View]) -> list[dict[str, Any]]:
         }
         for view in views
     ]
+
+
+def curve_data(views: Sequence[View], curves: pd.DataFrame) -> dict[str, Any]:
+    """Return the logged losses: `grids` of tokens, and `lines` that name one each.
+
+    A line: key of the row, seed, train or held-out, number of its grid, losses in nats per token.
+    """
+    tables = [view.comparison.runs for view in views if view.comparison is not None]
+    table = pd.concat(tables or [pd.DataFrame(columns=["run", "row", "seed"])])
+    keys = ["r" + table["row"].astype(str), table["seed"].astype(int)]
+    runs = dict(zip(table["run"].astype(str), zip(*keys, strict=True), strict=True))
+    grids: dict[Grid, int] = {}
+    lines = [
+        (*runs[run], kind, grids.setdefault(grid, len(grids)), nats)
+        for run, kind, grid, nats in _curve_lines(curves[curves["run"].isin(runs)], len(runs))
+    ]
+    drawn = pd.DataFrame(lines, columns="key seed kind grid nats".split())
+    return {"grids": [*map(list, grids)], "lines": encode_table(drawn)}
+
+
+def _curve_lines(curves: pd.DataFrame, runs: int) -> Iterator[tuple[str, str, Grid, list[float]]]:
+    """Yield the run, kind, tokens and losses of each curve: finite points, always with the last."""
+    limit = min(MAX_POINTS, max(MIN_POINTS, MAX_CURVE_POINTS // (2 * runs + 1)))
+    tokens, *losses = curves[["tokens", *KINDS.values()]].to_numpy(dtype=float).T
+    for run, places in curves.groupby("run", sort=False).indices.items():
+        for kind, values in zip(KINDS, losses, strict=True):
+            finite = places[np.isfinite(values[places])]
+            kept = finite[:: -max(1, math.ceil(len(finite) / limit))][::-1]
+            if len(kept):
+                rounded = [float(f"{value:.4g}") for value in values[kept].tolist()]
+                yield str(run), kind, tuple(tokens[kept].astype(int).tolist()), rounded

@@ -7,8 +7,10 @@ one colour differ in their dashes and in the shape of their points.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import pandas as pd
 
 from bench.analysis.aggregate import CONTROL_SUFFIX
 
@@ -47,6 +49,14 @@ def assign_styles(rows: Iterable[tuple[str, str]]) -> dict[str, Style]:
         dash, shape = DASHES[turn % len(DASHES)], SHAPES[turn % len(SHAPES)]
         styles[label] = Style(LIGHT[colour], DARK[colour], dash, shape)
     return styles
+
+
+def with_styles(table: pd.DataFrame, styles: Mapping[str, Style] | None = None) -> pd.DataFrame:
+    """Return a table with the columns of `Style` by label; by default the styles of its labels."""
+    labels = table["label"].astype(str)
+    styles = styles or assign_styles((label, label.split(" (")[0]) for label in labels)
+    names = ("light", "dark", "dash", "shape")
+    return table.assign(**{name: [getattr(styles[one], name) for one in labels] for name in names})
 
 
 def colour_number(name: str) -> int:

@@ -7,38 +7,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.analysis import formatting as fmt
 from bench.analysis.comparisons import Comparison, regret_tables
-from bench.analysis.formatting import (
-    format_bytes,
-    format_fixed,
-    format_large,
-    format_number,
-    format_seconds,
-    join_words,
-)
 from bench.analysis.scaling import ScalingStudy, scaling_table
 from bench.analysis.searches import SearchGroup
-from bench.analysis.sessions import (
-    DECODE_RATE,
-    DECODE_TIME,
-    FIRST_TOKEN,
-    TRAIN_RATE,
-    MeasuredSession,
-)
+from bench.analysis.sessions import DECODE_RATE, DECODE_TIME, FIRST_TOKEN, TRAIN_RATE
 from bench.records.tables import Records
-from bench.reporting.charts.memory_bars import PARTS
+from bench.reporting.charts.folded import PARTS
 from bench.reporting.figures.spread import spread_labels
-from bench.reporting.palette import assign_styles
+from bench.reporting.palette import with_styles
 from bench.reporting.views import View
 
 Line = dict[str, Any]  # a point of a panel by column, with the group that shares its axes
+COLUMNS = "group key label panel x y low high point at text".split()
 MAX_NAMED = 12  # lines of a panel
 NAME_STEP = 0.07  # height of a name as a share of a panel's
 LENGTHS = (
-    (TRAIN_RATE, "length", "Training, tokens/s, by tokens of context", format_large),
-    (FIRST_TOKEN, "length", "Time to the first token, by tokens of prompt", format_seconds),
-    (DECODE_TIME, "length", "Time of a further token, by tokens read", format_seconds),
-    (DECODE_RATE, "batch", "Decoding, tokens/s, by texts at once", format_large),
+    (TRAIN_RATE, "length", "Training, tokens/s, by tokens of context", fmt.format_large),
+    (FIRST_TOKEN, "length", "Time to the first token, by tokens of prompt", fmt.format_seconds),
+    (DECODE_TIME, "length", "Time of a further token, by tokens read", fmt.format_seconds),
+    (DECODE_RATE, "batch", "Decoding, tokens/s, by texts at once", fmt.format_large),
 )
 CONTEXTS = (
     ("context_nats", "context", "Loss, nats per token, by tokens that may be read"),
@@ -53,28 +41,22 @@ SCALING = (  # column of the cells, its unit, the column held at its largest val
 
 def length_data(views: Sequence[View]) -> pd.DataFrame:
     """Return the medians of speeds by length and batch, in the first session of each view."""
-    return _panel_table((line for view in views for line in _length_lines(view)), log_y=True)
+    return _panel_table(_length_lines(views), log_y=True)
 
 
-def _length_lines(view: View) -> Iterator[Line]:
-    for session in view.sessions[:1]:
+def _length_lines(views: Sequence[View]) -> Iterator[Line]:
+    for view, session in ((own, one) for own in views for one in own.sessions[:1]):
         for metric, axis, panel, show in LENGTHS:
+            places = [(x, (metric, axis, x)) for x in session.places(metric, axis)]
+            if axis == "batch":  # one text at once is a batch of 1
+                places.insert(0, (1.0, (metric, "", 0.0)))
             for row in _contenders(view):
-                for x, ends in _medians(session, str(row.subject), metric, axis):
-                    yield _point(view, row, panel, x, show(ends["y"])) | ends
-
-
-def _medians(
-    session: MeasuredSession, subject: str, metric: str, axis: str
-) -> Iterator[tuple[float, dict[str, float]]]:
-    """Yield the place and the median with its ends; one text at once is a batch of 1."""
-    alone = session.value(subject, metric)
-    if axis == "batch" and alone > 0:
-        yield 1.0, {"y": alone}
-    for x in session.places(metric, axis):
-        median = session.points.get((subject, (metric, axis, x)))
-        if median is not None and median.value > 0:
-            yield x, {"y": median.value, "low": median.low, "high": median.high}
+                for x, point in places:
+                    median = session.points.get((str(row.subject), point))
+                    ends = {"low": median.low, "high": median.high} if median else {}
+                    y = session.at(str(row.subject), point)
+                    if y > 0:
+                        yield _point(view, row, panel, x, show(y)) | {"y": y} | ends
 
 
 def context_data(views: Sequence[View], records: Records) -> pd.DataFrame:
@@ -85,15 +67,13 @@ def context_data(views: Sequence[View], records: Records) -> pd.DataFrame:
         line
         for view in views
         if view.quality == "bits_per_byte"
-        for one in tables
-        for line in _context_lines(view, *one)
+        for _, axis, panel, table in tables
+        for line in _context_lines(view, axis, panel, table)
     )
     return _panel_table(lines)
 
 
-def _context_lines(
-    view: View, metric: str, axis: str, panel: str, values: pd.DataFrame
-) -> Iterator[Line]:
+def _context_lines(view: View, axis: str, panel: str, values: pd.DataFrame) -> Iterator[Line]:
     assert view.comparison is not None
     runs = view.comparison.runs.set_index("run")["row"]
     own = values[values["run"].isin(runs.index)]
@@ -104,39 +84,44 @@ def _context_lines(
         if row.Index in seeds.index.get_level_values(0):
             for x, mean, low, high in seeds.loc[row.Index].itertuples():
                 ends = {"y": mean, "low": low, "high": high}
-                yield _point(view, row, panel, x, format_fixed(mean)) | ends
+                yield _point(view, row, panel, x, fmt.format_fixed(mean)) | ends
 
 
 def regret_data(views: Sequence[View], parts: Sequence[Comparison]) -> pd.DataFrame:
     """Return regret against bytes of state, a panel for each source: points without lines."""
     titles = {row: title for title, table in regret_tables(parts) for row in table.index}
     lines = (
-        _point(view, row, titles[row.Index], row.state_bytes, format_fixed(row.regret))
+        _point(view, row, titles[row.Index], row.state_bytes, fmt.format_fixed(row.regret))
         | {"y": row.regret, "base": row.base}
-        for view in views
-        if view.quality == "regret"
-        for row in _contenders(view)
-        if _has_logarithms(row)
+        for view, row in _regret_rows(views)
+        if row.state_bytes > 0 and row.regret > 0
     )
     table = _panel_table(lines, log_y=True)
     return table.assign(y=math.nan).drop(columns="key")
 
 
-def _has_logarithms(row: Any) -> bool:
-    return bool(row.state_bytes > 0 and row.regret > 0)
-
-
 def undrawn_regrets(views: Sequence[View]) -> str:
     """Return which rows have no point on axes of logarithms."""
-    rows = [row for view in views if view.quality == "regret" for row in _contenders(view)]
-    names = sorted({str(row.label) for row in rows if not _has_logarithms(row)})
-    return f"Not drawn, without a state above 0 bytes: {join_words(names)}." if names else ""
+    rows = [row for _, row in _regret_rows(views) if not (row.state_bytes > 0 and row.regret > 0)]
+    names = sorted({str(row.label) for row in rows})
+    return f"Not drawn, without a state above 0 bytes: {fmt.join_words(names)}." if names else ""
+
+
+def _regret_rows(views: Sequence[View]) -> Iterator[tuple[View, Any]]:
+    for view in views:
+        yield from ((view, row) for row in _contenders(view) if view.quality == "regret")
 
 
 def memory_data(views: Sequence[View]) -> pd.DataFrame:
     """Return the bytes of a training step by what they hold, in the first session of each view."""
     lines = [
-        {"key": row.key, "part": part, "order": order, "bytes": value, "text": format_bytes(value)}
+        {
+            "key": row.key,
+            "part": part,
+            "order": order,
+            "bytes": value,
+            "text": fmt.format_bytes(value),
+        }
         for view in views
         for session in view.sessions[:1]
         for row in _contenders(view)
@@ -152,13 +137,8 @@ def _contenders(view: View) -> Iterable[Any]:
 
 
 def _point(view: View, row: Any, panel: str, x: float, text: str) -> Line:
-    return {
-        "group": view.name, "key": row.key, "panel": panel, "x": float(x), "at": f"{x:,g}",
-        "text": text,
-    }  # fmt: skip
-
-
-# --- laws and searches: their rows are those of no view -------------------------------------------
+    place = {"panel": panel, "x": float(x), "at": f"{x:,g}"}
+    return {"group": view.name, "key": row.key, "text": text, **place}
 
 
 def scaling_data(study: ScalingStudy) -> pd.DataFrame:
@@ -167,18 +147,17 @@ def scaling_data(study: ScalingStudy) -> pd.DataFrame:
     lines = (
         {
             "group": study.name, "panel": title, "label": cell["architecture"],
-            "x": cell[column], "at": f"{format_large(cell[column])} {unit}",
+            "x": cell[column], "at": f"{fmt.format_large(cell[column])} {unit}",
             "point": cell["loss"], "y": cell["law"] if fixed else math.nan,
-            "text": format_fixed(cell["loss"]),
+            "text": fmt.format_fixed(cell["loss"]),
         }
         for column, unit, fixed, title in SCALING
         for cell in _largest(cells, fixed).sort_values(column).to_dict("records")
     )  # fmt: skip
-    return _panel_table(lines).pipe(_with_own_styles)
+    return _own_table(lines)
 
 
 def _largest(cells: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Return of each architecture the cells with the largest value of a column."""
     if not column:
         return cells
     return cells[cells[column] == cells.groupby("architecture")[column].transform("max")]
@@ -189,35 +168,30 @@ def search_data(groups: Sequence[SearchGroup], titles: Sequence[str]) -> pd.Data
     lines = (
         {
             "group": title, "panel": title, "label": search.arch, "x": rate,
-            "at": f"learning rate {format_number(rate)}", "y": score, "text": format_fixed(score),
+            "at": f"learning rate {fmt.format_number(rate)}",
+            "y": score, "text": fmt.format_fixed(score),
         }
         for group, title in zip(groups, titles, strict=True)
         for search in group.searches
         for rate, score in sorted(zip(search.rates, search.scores, strict=True))
         if math.isfinite(score)
     )  # fmt: skip
-    return _panel_table(lines).pipe(_with_own_styles)
+    return _own_table(lines)
 
 
-def _with_own_styles(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table whose labels have a style without being rows of a view."""
-    styles = assign_styles((str(label), str(label).split(" (")[0]) for label in table["label"])
-    own = [styles[str(label)] for label in table["label"]]
-    names = ("light", "dark", "dash", "shape")
-    columns = {name: [getattr(style, name) for style in own] for name in names}
-    return table.drop(columns="key").assign(**columns)
-
-
-# --- names ----------------------------------------------------------------------------------------
+def _own_table(lines: Iterable[Line]) -> pd.DataFrame:
+    """Return points whose labels have a style without being rows of a view."""
+    table = _panel_table(lines).drop(columns="key")
+    return with_styles(
+        table.assign(base=table["label"].astype(str).str.split(" (", regex=False).str[0])
+    )
 
 
 def _panel_table(lines: Iterable[Line], log_y: bool = False) -> pd.DataFrame:
     """Return points by column, with the names of the first lines of each panel at their ends."""
-    columns = "group key label panel x y low high point at text".split()
     table = pd.DataFrame(list(lines))
-    table = table.reindex(columns=[*columns, *table.columns.difference(columns)])
-    table["point"] = table["point"].fillna(table["y"])
-    table = table.assign(name="", name_y=math.nan)
+    table = table.reindex(columns=[*COLUMNS, *table.columns.difference(COLUMNS)])
+    table = table.assign(point=table["point"].fillna(table["y"]), name="", name_y=math.nan)
     for _, rows in table.groupby(["group", "panel"], sort=False):
         ends = _name_ends(rows, log_y)
         table.loc[ends.index, "name_y"] = ends

@@ -51,3 +51,9 @@ class Section:
 def render(template: str, **values: Any) -> Markup:
     """Return a template of `templates/` as HTML; every value that is not Markup is escaped."""
     return Markup(TEMPLATES.get_template(template).render(**values))
+
+
+def write(macro: str, *values: Any) -> Markup:
+    """Return what a macro of folds.html makes of the values."""
+    template: Any = TEMPLATES.get_template("folds.html").make_module()
+    return Markup(getattr(template, macro)(*values))

@@ -5,24 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analysis import budgets
+from bench.analysis import budgets, headline
 from bench.analysis.answer import Answer, cost_sentences
 from bench.analysis.badges import BASELINE_BETTER, MAX_NAMED, name_some
 from bench.analysis.baselines import Baselines, split_by_baseline
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import (
-    format_fixed,
-    format_large,
-    format_number,
-    join_words,
-    plural,
-)
-from bench.analysis.headline import (
-    all_distinguishable,
-    dominated,
-    leader,
-    other_ties,
-)
+from bench.analysis.formatting import format_fixed, format_large, format_number, join_words, plural
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import (
@@ -35,6 +23,16 @@ from bench.analysis.verdicts import (
 from bench.reporting.sections.regrets import regret_sentences
 from bench.stats.pairwise import NOT_DISTINGUISHABLE
 
+UNFAIR = (
+    "The order of training blocks differs between architectures of one seed: this comparison is "
+    "not fair."
+)
+EVERY_ROW = {
+    "better": "every architecture is clearly better",
+    "worse": "every architecture is clearly worse",
+    "": "no architecture is clearly better or worse",
+}
+
 
 def summary_sentences(part: Comparison, answers: Sequence[Answer]) -> list[str]:
     """Return what was compared, the best and how sure that is, and for each session the fastest.
@@ -43,32 +41,26 @@ def summary_sentences(part: Comparison, answers: Sequence[Answer]) -> list[str]:
     """
     own = [one for one in answers if one.comparison == part.name]
     sentences = [_compared(part), *regret_sentences(part), *quality_sentences(part)]
-    lines = zip(part.likelihoods, part.baselines, strict=True)
-    sentences += [_against_baseline(table, baselines) for table, baselines in lines]
-    sentences += badge_sentences(own)
-    machines = {session.machine for session in part.sessions}
+    sentences += map(_against_baseline, part.likelihoods, part.baselines)
+    badges = [badge for one in own for badge in one.badges]  # baselines have a sentence above
+    sentences += dict.fromkeys(one.text for one in badges if one.code != BASELINE_BETTER)
+    several = len({session.machine for session in part.sessions}) > 1
     for session in part.sessions:
-        prefix = f"On machine {session.machine}: " if len(machines) > 1 else ""
+        prefix = f"On machine {session.machine}: " * several
         costs = cost_sentences([one for one in own if one.session == session.name])
-        costs += dominated_sentences(part, session)
+        costs += _dominated_sentences(part, session)
         sentences += [prefix + line for line in costs]
     return list(filter(None, sentences))
 
 
-def dominated_sentences(part: Comparison, session: MeasuredSession) -> Iterator[str]:
+def _dominated_sentences(part: Comparison, session: MeasuredSession) -> Iterator[str]:
     """Yield the rows that one and the same row beats in quality, training speed and memory."""
     for table, verdicts in zip(part.likelihoods, part.verdicts, strict=True):
-        beaten = dominated(table, verdicts, session) if len(verdicts.pairs) else {}
+        beaten = headline.dominated(table, verdicts, session) if len(verdicts.pairs) else {}
         texts = [f"{name_some(names)} by {label}" for label, names in beaten.items()]
         if texts:
             costs = "bits per byte, training speed and training memory alike"
             yield f"Dominated, worse in {costs}: {'; '.join(texts)}."
-
-
-def badge_sentences(answers: Sequence[Answer]) -> list[str]:
-    """Return the caveats on the answers, each once; a sentence of its own compares baselines."""
-    badges = [badge for one in answers for badge in one.badges if badge.code != BASELINE_BETTER]
-    return list(dict.fromkeys(badge.text for badge in badges))
 
 
 def measurement_sentences(groups: Sequence[SpeedGroup], answers: Sequence[Answer]) -> list[str]:
@@ -82,7 +74,24 @@ def measurement_sentences(groups: Sequence[SpeedGroup], answers: Sequence[Answer
     return sentences
 
 
-# --- quality -----------------------------------------------------------------
+def _compared(part: Comparison) -> str:
+    rows = part.rows[~part.rows["control"]]
+    first, seeds = rows.iloc[0], sorted(set(rows["seeds"]))
+    length = str(first["length"])  # one for all rows: others are another comparison
+    tokens = f"{format_large(rows['tokens_seen'].max())} training tokens"
+    amount = tokens if length == budgets.TOKENS else f"{length} of training"
+    times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
+    sources = join_words(sorted(set(rows["data"])))
+    return (
+        f"{_models_text(rows)} trained on {sources}: at most {first['matched']}, "
+        f"a context of {first['context']} tokens, {amount} each, {times}."
+    )
+
+
+def _models_text(rows: pd.DataFrame) -> str:
+    causal = int((rows["bits_per_byte"].notna() | rows["regret"].notna()).sum())
+    kinds = {"causal model": causal, "encoder": int(rows["pseudo_perplexity"].notna().sum())}
+    return join_words([plural(count, kind) for kind, count in kinds.items() if count]) or "Models"
 
 
 def quality_sentences(part: Comparison) -> list[str]:
@@ -92,27 +101,24 @@ def quality_sentences(part: Comparison) -> list[str]:
         if len(verdicts.pairs):
             sentences += [_best(table, verdicts), *_other_pairs(table, verdicts)]
         if (~table["control"]).sum() == 1:
-            sentences.append(_single(table))
+            sentences.append(_single(table[~table["control"]].iloc[0]))
     if not part.likelihoods:
         sentences += [_best_encoder(table) for table in part.pseudo]
     return list(filter(None, sentences))
 
 
-def _single(table: pd.DataFrame) -> str:
-    """Return the score of a table of one row, which has no verdict."""
-    row = table[~table["control"]].iloc[0]
+def _single(row: Any) -> str:
     low, high = row["bits_per_byte_low"], row["bits_per_byte_high"]
     span = f" (95 % interval {format_fixed(low)} to {format_fixed(high)})" if low == low else ""
-    score = f"{format_fixed(row['bits_per_byte'])} bits per byte{span} on {_part_text(row)}"
-    return f"{row['label']}: {score}, with nothing to compare it with."
+    return f"{row['label']}: {_score_text(row, span)}, with nothing to compare it with."
 
 
-def _part_text(row: Any) -> str:
-    return f"the {row['part']} part" if row["part"] else "held-out text"
+def _score_text(row: Any, span: str = "") -> str:
+    part = f"the {row['part']} part" if row["part"] else "held-out text"
+    return f"{format_fixed(row['bits_per_byte'])} bits per byte{span} on {part}"
 
 
 def _best_encoder(table: pd.DataFrame) -> str:
-    """Return the lowest pseudo-perplexity, which is not a likelihood and has no verdict."""
     rows = table[~table["control"]].sort_values("pseudo_perplexity")
     if rows.empty:
         return ""
@@ -123,30 +129,9 @@ def _best_encoder(table: pd.DataFrame) -> str:
     return f"{opening} pseudo-perplexity (not a likelihood): {value} ± {error}, {row['label']}."
 
 
-def _compared(part: Comparison) -> str:
-    rows = part.rows[~part.rows["control"]]
-    models = _models_text(rows)
-    first, seeds = rows.iloc[0], sorted(set(rows["seeds"]))
-    length = str(first["length"])  # one for all rows: others are another comparison
-    tokens = f"{format_large(rows['tokens_seen'].max())} training tokens"
-    amount = tokens if length == budgets.TOKENS else f"{length} of training"
-    times = plural(int(seeds[0]), "seed") if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
-    return (
-        f"{models} trained on {join_words(sorted(set(rows['data'])))}: at most {first['matched']}, "
-        f"a context of {first['context']} tokens, {amount} each, {times}."
-    )
-
-
-def _models_text(rows: pd.DataFrame) -> str:
-    """Count the causal models and the encoders among the rows, in words."""
-    causal = int((rows["bits_per_byte"].notna() | rows["regret"].notna()).sum())
-    kinds = ((causal, "causal model"), (int(rows["pseudo_perplexity"].notna().sum()), "encoder"))
-    return join_words([plural(count, kind) for count, kind in kinds if count]) or "Models"
-
-
 def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:
     """Return the lowest mean, and the verdicts on it and each other row."""
-    first = leader(table, verdicts)
+    first = headline.leader(table, verdicts)
     if first is None:
         return ""
     clauses = [
@@ -159,9 +144,8 @@ def _best(table: pd.DataFrame, verdicts: Verdicts) -> str:
     verdict = verdict or "one seed each, and no nats of the same documents: no verdict"
     lowest = "Lowest mean" if first.is_lowest else "Lowest mean but for a control"
     opening = "Best quality" if first.is_best else lowest
-    score = f"{format_fixed(first.row['bits_per_byte'])} bits per byte on {_part_text(first.row)}"
     note = f" {DOCUMENTS_ONLY_NOTE}" if first.documents_only else ""
-    return f"{opening}: {first.row['label']}, {score}: {verdict}.{note}"
+    return f"{opening}: {first.row['label']}, {_score_text(first.row)}: {verdict}.{note}"
 
 
 def _better_clause(pairs: pd.DataFrame) -> str:
@@ -172,7 +156,7 @@ def _better_clause(pairs: pd.DataFrame) -> str:
     return f"better than {nearest.other_label} by {difference_text(nearest)}{others}"
 
 
-def _worse_clause(pairs: pd.DataFrame) -> str:
+def _worse_clause(pairs: Any) -> str:
     texts = [f"{pair.label} by {difference_text(pair)}" for pair in pairs.itertuples()]
     return f"worse than {join_words(texts)}" if texts else ""
 
@@ -183,23 +167,22 @@ def _name_pairs(
     """Return the pairs with their numbers; of many only the nearest, and how many more."""
     if pairs.empty:
         return ""
-    shown = pairs if len(pairs) <= MAX_NAMED else pairs.head(1)
-    texts = []
-    pair: Any
-    for pair in shown.itertuples():
-        name = f"{pair.label} and {pair.other_label}" if both else pair.other_label
-        texts.append(f"{name} ({describe(pair)})")
+    shown: Any = pairs if len(pairs) <= MAX_NAMED else pairs.head(1)
+    texts = [
+        f"{f'{pair.label} and ' * both}{pair.other_label} ({describe(pair)})"
+        for pair in shown.itertuples()
+    ]
     left = len(pairs) - len(shown)
-    texts += [f"{left:,} more{' pairs' if both else ''}"] if left else []
+    texts += [f"{left:,} more{' pairs' * both}"] if left else []
     return f"{opening} {join_words(texts)}"
 
 
 def _other_pairs(table: pd.DataFrame, verdicts: Verdicts) -> Iterator[str]:
     """Yield which other pairs are not distinguishable, and the outcome of the A/A control."""
-    ties = other_ties(table, verdicts)
+    ties = headline.other_ties(table, verdicts)
     if len(ties):
         yield _name_pairs("Also not distinguishable:", ties, power_text, both=True) + "."
-    if all_distinguishable(verdicts):
+    if headline.all_distinguishable(verdicts):
         yield f"All {len(verdicts.family):,} pairs are distinguishable."
     pair: Any
     for pair in verdicts.control.itertuples():
@@ -213,13 +196,6 @@ def _other_pairs(table: pd.DataFrame, verdicts: Verdicts) -> Iterator[str]:
             )
 
 
-EVERY_ROW = {
-    "better": "every architecture is clearly better",
-    "worse": "every architecture is clearly worse",
-    "": "no architecture is clearly better or worse",
-}
-
-
 def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
     line, split = baselines.best, split_by_baseline(table, baselines)
     if line is None or split is None:
@@ -228,16 +204,15 @@ def _against_baseline(table: pd.DataFrame, baselines: Baselines) -> str:
     opening = f"The best n-gram with the same context (Kneser–Ney, {line.name}) reaches {score}"
     if line.as_read and (other := baselines.best_of_all_text):
         opening += f" ({format_fixed(other.bits_per_byte)} counted on the whole training part)"
-    if not any(split):  # controls alone
+    groups = {"better": split.better, "worse": split.worse, "": split.unclear}
+    filled = {side: names for side, names in groups.items() if names}
+    if not filled:  # controls alone
         return f"{opening}."
-    groups = ((split.better, "better"), (split.worse, "worse"), (split.unclear, ""))
-    for names, side in groups:
-        if len(names) == sum(map(len, split)):
-            return f"{opening}: {EVERY_ROW[side]}."
+    if len(filled) == 1:
+        return f"{opening}: {EVERY_ROW[next(iter(filled))]}."
     clauses = [
         f"{name_some(names)} {'is' if len(names) == 1 else 'are'} "
         + (f"clearly {side}" if side else "neither clearly better nor worse")
-        for names, side in groups
-        if names
+        for side, names in filled.items()
     ]
     return f"{opening}: {'; '.join(clauses)}."

@@ -1,55 +1,44 @@
 """The summary as a few lines for a terminal."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from textwrap import fill
 from typing import Any
 
 import pandas as pd
 
-from bench.analysis import crossovers
+from bench.analysis import formatting as fmt
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
-from bench.analysis.formatting import (
-    format_bytes,
-    format_count,
-    format_fixed,
-    format_large,
-    format_number,
-    format_seconds,
-)
 from bench.analysis.sessions import DECODE_RATE, PREFILL_RATE, TRAIN_RATE
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.task_answers import task_answers
 from bench.records.loading import UNREADABLE
 from bench.reporting.html_table import Table
-from bench.reporting.sections import trust
+from bench.reporting.sections import machine
+from bench.reporting.sections.crossings import crossing_sentences
 from bench.reporting.sections.measured import subject_order
 from bench.reporting.sections.regrets import regret_overview, regret_sentences, regret_table
 from bench.reporting.sections.scaling_text import scaling_sentences
-from bench.reporting.summary_text import quality_sentences, summary_sentences
+from bench.reporting.summary_text import UNFAIR, quality_sentences, summary_sentences
 
 MAX_CROSSINGS = 12
 WIDTH = 120  # characters of a line
 Columns = dict[str, Callable[[Any], str]]
-UNFAIR = (
-    "WARNING: the order of training blocks differs between architectures of one seed; this "
-    "comparison is not fair"
-)
 
 
 def terminal_text(analysis: Analysis) -> str:
     """Return a block per comparison, the speeds, the laws, then the runs without a result."""
-    overview = regret_overview(analysis.comparisons)
+    overview, only_measured = regret_overview(analysis.comparisons), analysis.variants.runs.empty
     blocks = [
         block
         for part in analysis.comparisons
         for block in _comparison_blocks(part, analysis, overview is not None)
     ]
     blocks += [table_text(overview, "regret")] if overview else []
-    only_measured = analysis.variants.runs.empty
     blocks += [block for group in analysis.groups for block in _speed_blocks(group, only_measured)]
-    blocks += ["\n".join(map(wrap_line, scaling_sentences(study))) for study in analysis.studies]
-    blocks += ["\n".join(map(wrap_line, task_answers(table))) for table in analysis.tasks]
+    sentences = [*map(scaling_sentences, analysis.studies), *map(task_answers, analysis.tasks)]
+    blocks += [_wrapped(own) for own in sentences]
     blocks.append("\n".join(_lines_without_result(analysis)))
     return "\n\n".join(filter(None, blocks))
 
@@ -57,20 +46,16 @@ def terminal_text(analysis: Analysis) -> str:
 def _comparison_blocks(part: Comparison, analysis: Analysis, has_overview: bool) -> Iterator[str]:
     if len(analysis.comparisons) > 1:
         yield part.title
-    for rows in part.likelihoods:
-        yield _align(LIKELIHOOD_COLUMNS, rows.itertuples())
-    for rows in part.pseudo:
-        yield _align(ENCODER_COLUMNS, rows.itertuples())
-    if not has_overview:
-        for rows in part.regrets:
-            yield table_text(regret_table("", rows, pd.DataFrame()), "")
+    yield from (_align(LIKELIHOOD_COLUMNS, rows.itertuples()) for rows in part.likelihoods)
+    yield from (_align(ENCODER_COLUMNS, rows.itertuples()) for rows in part.pseudo)
     if has_overview and part.regrets:
-        sentences = [*regret_sentences(part), *quality_sentences(part)]
+        yield _wrapped([*regret_sentences(part), *quality_sentences(part)])
     else:
-        sentences = summary_sentences(part, analysis.answers)
-    yield "\n".join(map(wrap_line, sentences))
+        regrets = [] if has_overview else part.regrets
+        yield from (table_text(regret_table("", rows, pd.DataFrame()), "") for rows in regrets)
+        yield _wrapped(summary_sentences(part, analysis.answers))
     if not part.equal_order:
-        yield UNFAIR
+        yield f"WARNING: {UNFAIR}"
 
 
 def _lines_without_result(analysis: Analysis) -> Iterator[str]:
@@ -89,23 +74,17 @@ def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
     if only_measured:
         table = _align(_speed_columns(group), subject_order(group))
         yield f"machine {session.machine}, session {session.name}\n{table}"
-    lines = trust.failed_check_sentences(session)
-    if only_measured:
-        lines = trust.warnings(session)
-        lines.append(trust.aa_line(session, session.arches.get(session.reference, "")))
-    yield "\n".join(wrap_line(line) for line in lines if line)
-    crossing = [one for one in group.pairs if one.crossings and session.allows_claim(one.metric)]
-    lines = [crossovers.pair_sentence(pair, group.label) for pair in crossing[:MAX_CROSSINGS]]
-    if len(crossing) > MAX_CROSSINGS:
-        lines.append(f"{len(crossing) - MAX_CROSSINGS} more pairs cross: see crossovers.csv")
-    yield "\n".join(map(wrap_line, lines))
-
-
-# --- columns -----------------------------------------------------------------
+        name = session.arches.get(session.reference, "")
+        yield _wrapped([*machine.warnings(session), machine.aa_line(session, name)])
+    else:
+        yield _wrapped(machine.failed_check_sentences(session))
+    sentences = crossing_sentences(group)
+    more = f"{len(sentences) - MAX_CROSSINGS} more pairs cross: see crossovers.csv"
+    yield _wrapped([*sentences[:MAX_CROSSINGS], more * (len(sentences) > MAX_CROSSINGS)])
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{format_fixed(low)} to {format_fixed(high)}" if low == low else "none"
+    return f"{fmt.format_fixed(low)} to {fmt.format_fixed(high)}" if low == low else "none"
 
 
 def _seeds(row: Any) -> str:
@@ -113,23 +92,23 @@ def _seeds(row: Any) -> str:
 
 
 COMMON_COLUMNS: Columns = {
-    "parameters": lambda row: format_count(row.parameters),
+    "parameters": lambda row: fmt.format_count(row.parameters),
     "seeds": _seeds,
-    "train tok/s": lambda row: format_large(row.train_tokens_per_second),
-    "decode tok/s": lambda row: format_large(row.decode_tokens_per_second),
-    "memory": lambda row: format_bytes(row.training_memory_bytes),
+    "train tok/s": lambda row: fmt.format_large(row.train_tokens_per_second),
+    "decode tok/s": lambda row: fmt.format_large(row.decode_tokens_per_second),
+    "memory": lambda row: fmt.format_bytes(row.training_memory_bytes),
 }
 LIKELIHOOD_COLUMNS: Columns = {
     "": lambda row: row.label,
-    "bits/byte": lambda row: format_fixed(row.bits_per_byte),
+    "bits/byte": lambda row: fmt.format_fixed(row.bits_per_byte),
     "95 % interval": lambda row: _interval(row.bits_per_byte_low, row.bits_per_byte_high),
-    "perplexity": lambda row: format_number(row.perplexity, 4),
+    "perplexity": lambda row: fmt.format_number(row.perplexity, 4),
     **COMMON_COLUMNS,
 }
 ENCODER_COLUMNS: Columns = {
     "": lambda row: row.label,
-    "pseudo-ppl": lambda row: format_number(row.pseudo_perplexity, 4),
-    "±": lambda row: format_number(row.pseudo_perplexity_standard_error, 2),
+    "pseudo-ppl": lambda row: fmt.format_number(row.pseudo_perplexity, 4),
+    "±": lambda row: fmt.format_number(row.pseudo_perplexity_standard_error, 2),
     **COMMON_COLUMNS,
 }
 
@@ -137,31 +116,28 @@ ENCODER_COLUMNS: Columns = {
 def _speed_columns(group: SpeedGroup) -> Columns:
     session = group.session
 
-    def ratio_column(show: Callable[[Any], str], none: str) -> Callable[[str], str]:
-        def text(subject: str) -> str:
-            ratio = session.ratios.get((subject, TRAIN_RATE))
-            return show(ratio) if ratio else none if subject == session.reference else ""
+    def value(metric: str, show: Callable[[float], str], subject: str) -> str:
+        return show(session.value(subject, metric))
 
-        return text
+    def interval(subject: str) -> str:
+        ratio = session.ratios.get((subject, TRAIN_RATE))
+        none = "the reference" if subject == session.reference else ""
+        return _interval(ratio.low, ratio.high) if ratio else none
 
-    def metric_column(name: str, show: Callable[[float], str]) -> Callable[[str], str]:
-        return lambda subject: show(session.value(subject, name))
+    def ratio(subject: str) -> str:
+        own = session.ratios.get((subject, TRAIN_RATE))
+        return fmt.format_fixed(own.value) if own else ""
 
     return {
         "": group.label,
-        "train tok/s": metric_column(TRAIN_RATE, format_large),
-        "ratio": ratio_column(lambda ratio: format_fixed(ratio.value), ""),
-        "95 % interval": ratio_column(
-            lambda ratio: _interval(ratio.low, ratio.high), "the reference"
-        ),
-        "prefill tok/s": metric_column(PREFILL_RATE, format_large),
-        "decode tok/s": metric_column(DECODE_RATE, format_large),
-        "first step": metric_column("first_step_seconds", format_seconds),
-        "training memory": lambda subject: format_bytes(session.training_memory(subject)),
+        "train tok/s": partial(value, TRAIN_RATE, fmt.format_large),
+        "ratio": ratio,
+        "95 % interval": interval,
+        "prefill tok/s": partial(value, PREFILL_RATE, fmt.format_large),
+        "decode tok/s": partial(value, DECODE_RATE, fmt.format_large),
+        "first step": partial(value, "first_step_seconds", fmt.format_seconds),
+        "training memory": lambda subject: fmt.format_bytes(session.training_memory(subject)),
     }
-
-
-# --- text --------------------------------------------------------------------
 
 
 def _printable(value: object) -> str:
@@ -174,10 +150,12 @@ def wrap_line(line: str) -> str:
     return fill(_printable(line), WIDTH, subsequent_indent="  ")
 
 
+def _wrapped(lines: Iterable[str]) -> str:
+    return "\n".join(wrap_line(line) for line in lines if line)
+
+
 def _align(columns: Columns, rows: Iterable[Any]) -> str:
-    return _align_texts(
-        [list(columns), *([cell(row) for cell in columns.values()] for row in rows)]
-    )
+    return _align_texts([[*columns], *([cell(row) for cell in columns.values()] for row in rows)])
 
 
 def table_text(table: Table, corner: str) -> str:
@@ -187,7 +165,6 @@ def table_text(table: Table, corner: str) -> str:
 
 
 def _align_texts(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines of equally wide columns, the first one left-aligned."""
     printable = [[_printable(cell) for cell in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*printable, strict=True)]
     aligned = []

@@ -3,8 +3,8 @@
 A view is a table of one comparison. The page shows one at a time; a selector chooses it.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -18,9 +18,10 @@ from bench.analysis.formatting import NO_VALUE
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.verdicts import Verdicts
-from bench.reporting.palette import Style, assign_styles
+from bench.reporting.palette import assign_styles, with_styles
 
 QUALITY = ("bits_per_byte", "regret", "pseudo_perplexity")  # each ranks rows of its own
+NO_ROWS = pd.DataFrame(columns=["label", "arch"])
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,13 @@ class View:
 
 def build_views(analysis: Analysis) -> list[View]:
     """Return the views of all comparisons, then those of what was measured without a run."""
+    trained = analysis.variants.summary
+    subjects = set(trained.loc[trained["seeds"] > 0, "subject"])
     views = [view for part in analysis.comparisons for view in _views_of(part)]
-    views += [
-        _measured_view(group) for group in analysis.groups if not _is_trained(group, analysis)
-    ]
-    names = [
-        pair for view in views for pair in zip(view.rows["label"], view.rows["arch"], strict=True)
-    ]
-    styles = assign_styles(names)
-    return [replace(view, rows=_with_styles(view.rows, styles)) for view in views]
-
-
-def _with_styles(rows: pd.DataFrame, styles: Mapping[str, Style]) -> pd.DataFrame:
-    """Return rows with the columns of `Style`, equal for a label in all views."""
-    own = [styles[str(label)] for label in rows["label"]]
-    return rows.assign(
-        **{one.name: [getattr(style, one.name) for style in own] for one in fields(Style)}
-    )
+    views += [_measured_view(one) for one in analysis.groups if not subjects & {*one.subjects}]
+    rows = pd.concat([view.rows[["label", "arch"]] for view in views] or [NO_ROWS])
+    styles = assign_styles(rows.itertuples(index=False, name=None))  # of a label, in all views
+    return [replace(view, rows=with_styles(view.rows, styles)) for view in views]
 
 
 def _views_of(part: Comparison) -> Iterator[View]:
@@ -88,15 +79,12 @@ def _sessions_of(rows: pd.DataFrame, part: Comparison) -> tuple[MeasuredSession,
 
 
 def _choices(row: Any, metric: str) -> dict[str, str]:
-    """Return what tells a view from the others, by the name of its selector."""
-    amount = row["amount"] or f"{row['tokens_seen']:,.0f} tokens"
     scoring = f"{row['protocol']}, {row['part'] or 'held-out'} part, {row['tokenizer']} tokens"
-    kind = {"pseudo_perplexity": "encoders: "}.get(metric, "")
     return {
         "source": str(row["data"]),
         "size": f"{row['matched']}, context {row['context']}",
-        "training": amount,
-        "scoring": f"{kind}{scoring}",
+        "training": row["amount"] or f"{row['tokens_seen']:,.0f} tokens",
+        "scoring": "encoders: " * (metric == "pseudo_perplexity") + scoring,
     }
 
 
@@ -106,20 +94,11 @@ def _with_keys(rows: pd.DataFrame, keys: Any) -> pd.DataFrame:
     return rows.assign(key=keys, base=base)
 
 
-def _is_trained(group: SpeedGroup, analysis: Analysis) -> bool:
-    trained = analysis.variants.summary
-    return bool(trained.loc[trained["seeds"] > 0, "subject"].isin(group.subjects).any())
-
-
 def _measured_view(group: SpeedGroup) -> View:
-    """Return a view of measurements alone."""
     rows = group.names.assign(subject=group.names.index, control=False, seeds=0)
-    families = {
-        subject: str(group.session.described.get(subject, {}).get("family", ""))
-        for subject in group.subjects
-    }
-    rows = rows.assign(family=rows["subject"].map(families))
-    title = group.title or "measured only"
-    choices = {"source": title} | dict.fromkeys(("size", "training", "scoring"), NO_VALUE)
-    keys = f"{group.name}-" + rows["subject"]
-    return View(group.name, _with_keys(rows, keys), choices, (group.session,))
+    arches = [group.session.described.get(one, {}) for one in rows["subject"]]
+    rows = rows.assign(family=[str(arch.get("family", "")) for arch in arches])
+    choices = dict.fromkeys(("source", "size", "training", "scoring"), NO_VALUE)
+    choices["source"] = group.title or "measured only"
+    rows = _with_keys(rows, f"{group.name}-" + rows["subject"])
+    return View(group.name, rows, choices, (group.session,))

@@ -79,7 +79,7 @@ def test_the_section_escapes_text_and_names_what_it_leaves_out(root: Path) -> No
     assert "gru is left out: no gradient here." in section.html
     assert section.html.count("<article>") == 2 + 2  # passages, heads
     shares = section.datasets["lookback"]
-    assert set(shares["label"]) == {"lstm", "decoder"}
+    assert set(shares["key"]) == {f"r{row_of(root, arch)}" for arch in ("lstm", "decoder")}
     assert shares["value"].between(0, 1).all()
 
 

@@ -20,7 +20,7 @@ from bench.records import store
 from bench.records import tables as reading
 from bench.records.metrics import Metric
 from bench.reporting import panel_data, summary_text
-from bench.reporting.sections import cost_tables, crossings, decoding, speed_tables, trust
+from bench.reporting.sections import crossings, machine, measured
 from bench.reporting.views import build_views
 from tests import fake_records
 
@@ -162,7 +162,7 @@ def said(sitting: MeasuredSession) -> str:
     group = grouped(sitting)
     answers = build_answers([], [group])
     return " ".join(
-        [*summary_text.measurement_sentences([group], answers), *trust.warnings(sitting)]
+        [*summary_text.measurement_sentences([group], answers), *machine.warnings(sitting)]
     )
 
 
@@ -204,9 +204,9 @@ def test_one_pair_whose_intervals_disagree_is_no_claim_of_its_own(tmp_path: Path
     )
     assert sitting.allows_claim(TRAIN)
     assert "Fastest training is not distinguishable: lstm and gru" in said(sitting)
-    cell = speed_tables.speed_table(grouped(sitting)).rows[1][1]
+    cell = measured.speed_table(grouped(sitting)).rows[1][1]
     assert "no claim: the mean disagrees" in cell.small
-    assert "no claim" not in speed_tables.speed_table(grouped(sitting)).rows[0][1].small
+    assert "no claim" not in measured.speed_table(grouped(sitting)).rows[0][1].small
 
 
 def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_doctor_that_finds_a_ruler_off_leaves_no_claim(tmp_path: Path) -> None
     }
     sitting = two(tmp_path, noisy(1000), {"schema": 1, "findings": [off], "sentences": []})
     assert not sitting.allows_claim(TRAIN)
-    assert "A calibration check failed: seconds come out 10 % long." in trust.warnings(sitting)
+    assert "A calibration check failed: seconds come out 10 % long." in machine.warnings(sitting)
     assert "No speed claim about training: a calibration check failed." in said(sitting)
     assert "Fastest" not in said(sitting)
     assert "Least" not in said(sitting)
@@ -382,7 +382,7 @@ def test_utilisation_is_training_flops_over_the_measured_peak(tmp_path: Path) ->
     lstm, gru = subject(sitting, "lstm"), subject(sitting, "gru")
     assert efficiency.utilisation(sitting, lstm) == pytest.approx(3 * 2e6 * 1e4 / 3e11)
     assert np.isnan(efficiency.utilisation(sitting, gru))
-    table = cost_tables.cost_table(grouped(sitting))
+    table = measured.cost_table(grouped(sitting))
     shown = {row[0].text: row[table.titles.index("utilisation")] for row in table.rows}
     assert shown["lstm"].text == "20.0 %"
     assert shown["gru"].text == "unknown"
@@ -414,7 +414,7 @@ def test_a_rate_that_a_larger_batch_lifts_is_launch_bound(
     found = efficiency.batch_gain(sitting, subject(sitting, "lstm"), TRAIN)
     assert found is not None
     assert found.text == text
-    small = speed_tables.speed_table(grouped(sitting)).rows[0][1].small
+    small = measured.speed_table(grouped(sitting)).rows[0][1].small
     assert f"{text}: {found.small}" in small
     assert found.small.endswith("at batch 32")
     assert "busy 40 % of the time" in small
@@ -500,13 +500,13 @@ def test_a_point_without_memory_leaves_the_others_standing(tmp_path: Path) -> No
 
 
 def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup) -> None:
-    notes = cost_tables.memory_table(full).notes
+    notes = measured.memory_table(full).notes
     assert (
         "— energy per token · all: not available: "
         "this system has no counter of energy that can be read" in notes
     )
-    assert "energy per token" not in cost_tables.memory_table(full).titles
-    table = decoding.decoding_table(full)
+    assert "energy per token" not in measured.memory_table(full).titles
+    table = measured.decoding_table(full)
     assert sum("reads both directions" in note for note in table.notes) == 1
     titles = table.titles
     assert titles[1:5] == ["tokens/s, batch 1", "batch 8", "batch 32", "batch 128"]
@@ -514,7 +514,7 @@ def test_reasons_of_missing_numbers_stand_under_the_table_once(full: SpeedGroup)
 
 
 def test_the_process_rise_is_never_a_ranking(full: SpeedGroup) -> None:
-    help = {column.title: column.help for column in cost_tables.memory_table(full).columns}
+    help = {column.title: column.help for column in measured.memory_table(full).columns}
     assert "never ranked" in help["process growth"]
     assert not any(
         "process" in line
@@ -551,8 +551,8 @@ def test_speeds_csv_and_crossovers_csv(alone: Path) -> None:
 
 
 def test_two_machines_never_share_an_axis(tmp_path: Path) -> None:
-    for machine in ("0a1b2c3d", "1a1b2c3d"):
-        fake_records.write_deep(tmp_path, ("lstm", "gru"), machine=machine)
+    for name in ("0a1b2c3d", "1a1b2c3d"):
+        fake_records.write_deep(tmp_path, ("lstm", "gru"), machine=name)
     records = reading.read_records(tmp_path)
     found = build(records).groups
     assert [group.session.machine for group in found] == ["0a1b2c3d", "1a1b2c3d"]

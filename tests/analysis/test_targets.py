@@ -17,7 +17,7 @@ from bench.analysis.time_to_target import Target
 from bench.config.errors import UserError
 from bench.records import store
 from bench.records import tables as reading
-from bench.reporting.sections.targets import target_table
+from bench.reporting.sections.protocols import target_table
 from tests import fake_records
 
 BYTES = 0.8  # a target

@@ -10,7 +10,7 @@ from syrupy.assertion import SnapshotAssertion
 from bench import reporting, stats
 from bench.config.errors import UserError
 from bench.records.metrics import Metric
-from bench.reporting.csv_columns import FILES, NAME_COLUMNS
+from bench.reporting.csv_export import FILES, NAME_COLUMNS
 from bench.reporting.csv_safety import parse_safe, quote_formulas
 from bench.reporting.markdown import escape
 from tests import fake_records

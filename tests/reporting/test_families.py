@@ -10,7 +10,7 @@ from bench.config.identity import architecture_id
 from bench.records import contract_results, store
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
-from bench.reporting.sections.settings import row_settings
+from bench.reporting.sections.model_cards import row_settings
 from tests import fake_records
 
 

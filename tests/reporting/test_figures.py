@@ -11,16 +11,14 @@ import pytest
 
 from bench import reporting
 from bench.config.errors import UserError
-from bench.reporting.csv_columns import read_table
+from bench.reporting.csv_export import read_table
 from bench.reporting.figures.curves import learning_curves
 from bench.reporting.figures.drawing import MAKERS, draw_figures
-from bench.reporting.figures.files import write_figures
-from bench.reporting.figures.formats import parse_figures
-from bench.reporting.figures.side_by_side import side_by_side
+from bench.reporting.figures.files import parse_figures, write_figures
+from bench.reporting.figures.side_by_side import quality_against_speed, side_by_side
 from bench.reporting.figures.spread import spread_labels
 from bench.reporting.figures.style import figure_style, log_ticks
 from bench.reporting.figures.tables import read_groups
-from bench.reporting.figures.tradeoffs import quality_against_speed
 from tests import fake_records
 from tests.readme_figures import reference_tables
 

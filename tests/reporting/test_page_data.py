@@ -11,10 +11,10 @@ import pytest
 from bench.analysis.build import Analysis, build
 from bench.records.tables import read_records
 from bench.reporting import page_data
-from bench.reporting.curve_data import MAX_POINTS, curve_data
 from bench.reporting.header import page_title
 from bench.reporting.main_table import main_table
 from bench.reporting.page import render_page
+from bench.reporting.page_data import MAX_POINTS, curve_data
 from bench.reporting.views import View, build_views
 from tests import fake_records
 

@@ -58,6 +58,7 @@ def test_the_chart_has_the_start_and_every_setting_of_every_method(suite: Path) 
     assert "preferences-1-chart" in page
     data = json.loads(page[page.index("{", start) :].split("}", 1)[0] + "}")
     rows = pd.DataFrame({name: pd.Series(column) for name, column in data.items()})
+    assert set(rows["base"]) == {"decoder", "gru", "lstm"}  # what the page's filter acts on
     own = rows[rows["label"] == "gru"]
     assert set(own["setting"]) == {"start", "β=0.1", "β=0.3", "n=1", "n=4", "n=16"}
     far = own[(own["method"] == "rloo") & (own["setting"] == "β=0.1")].iloc[0]

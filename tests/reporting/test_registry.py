@@ -11,7 +11,7 @@ import pytest
 from bench import reporting
 from bench.records import metrics
 from bench.records.metrics import metric
-from bench.reporting.csv_columns import FILES, csv_rows
+from bench.reporting.csv_export import FILES, csv_rows
 from tests import fake_records
 
 

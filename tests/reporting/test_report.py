@@ -24,7 +24,7 @@ from bench.records import source
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from bench.reporting import summary_text
-from bench.reporting.csv_columns import FILES
+from bench.reporting.csv_export import FILES
 from bench.reporting.page_data import measure_table
 from bench.reporting.views import build_views
 from tests import fake_records
@@ -349,6 +349,8 @@ def test_page_is_whole_and_stands_alone(page: str) -> None:
     assert not reader.open
     assert len(reader.ids) == len(set(reader.ids))
     inside = {*FILES, "report.md"}
+    assert {"runs.csv", "columns.csv"} <= {*reader.addresses}
+    assert not {"tasks.csv", "laws.csv"} & {*reader.addresses}  # they hold no rows here
     assert all(
         address in inside or (address.startswith("#") and address[1:] in reader.ids)
         for address in reader.addresses

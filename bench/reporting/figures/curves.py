@@ -10,13 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bench.analysis.sessions import DECODE_RATE, DECODE_TIME, FIRST_TOKEN, TRAIN_RATE
-from bench.reporting.figures.style import (
-    FAINT,
-    name_ends,
-    new_figure,
-    set_lengths,
-    set_log,
-)
+from bench.reporting.figures.style import FAINT, name_ends, new_figure, set_lengths, set_log
 from bench.reporting.figures.tables import Group
 
 POINTS = {"marker": "o", "markersize": 4}
@@ -34,7 +28,7 @@ SPEEDS = {  # metric and axis: title, label of y, of x
     (FIRST_TOKEN, "length"): ("Time to the first token", "seconds", "tokens of prompt"),
     (DECODE_TIME, "length"): ("Time of a further token", "seconds", "tokens already read"),
     (DECODE_RATE, "batch"): ("Decoding speed", "tokens/s", "texts at once"),
-}  # fmt: skip
+}
 
 
 def learning_curves(group: Group) -> Figure | None:
@@ -48,36 +42,35 @@ def learning_curves(group: Group) -> Figure | None:
     for number, kind in enumerate(kinds):
         rows = curves[curves["objective"] == kind]
         for column, axes in zip(LOSSES, panels[2 * number :], strict=False):
-            _draw_loss(axes, rows.dropna(subset=[column]), column, group)
+            _draw_loss(axes, rows[np.isfinite(rows[column])], column, group)
             axes.set(title=LOSSES[column], xlabel="training tokens", ylabel=OBJECTIVES[kind])
     return figure
 
 
 def _draw_loss(axes: Axes, rows: pd.DataFrame, column: str, group: Group) -> None:
-    rows = rows[np.isfinite(rows[column])]
     if rows.empty:
         return
     last = rows["tokens"].max()
     late = rows.loc[rows["tokens"] >= FALL * last, column]
     low, high = rows[column].min(), late.max()
     axes.set(xlim=(0, last), ylim=(low - 0.04 * (high - low) - 1e-9, high + 0.04 * (high - low)))
-    ends = draw_lines(axes, over_seeds(rows, "tokens", column), group)
+    ends = _draw_lines(axes, _over_seeds(rows, "tokens", column), group)
     name_ends(axes, ends if column == list(LOSSES)[-1] else [])
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
 
 
-def over_seeds(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+def _over_seeds(rows: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
     """Return label, x, y, low and high: the mean over seeds at each place, and their extremes."""
     groups = rows.groupby(["label", x], sort=True)[y]
     table = groups.agg(y="mean", low="min", high="max").reset_index()
     return table.rename(columns={x: "x"})
 
 
-def draw_lines(axes: Axes, table: pd.DataFrame, group: Group, **options: Any) -> list[End]:
+def _draw_lines(axes: Axes, table: pd.DataFrame, group: Group, **options: Any) -> list[End]:
     """Draw a line in its band for each label; return the ends of the lines that have a name.
 
-    `table`: as of `over_seeds`. Of many lines those of the best quality are named, others grey.
+    `table`: as of `_over_seeds`. Of many lines those of the best quality are named, others grey.
     """
     table = table.sort_values("x")
     best = group.named(table["label"])
@@ -105,16 +98,16 @@ def _draw_bands(axes: Axes, lines: pd.DataFrame, group: Group) -> None:
 
 def loss_by_context(group: Group) -> Figure | None:
     """Return the loss by how many tokens may be read, and by position in the context."""
-    axis_names = [axis for axis in CONTEXTS if _has_line(group.contexts, axis)]
+    contexts = group.contexts
+    axis_names = [axis for axis in CONTEXTS if _has_line(contexts, axis)]
     if not axis_names:
         return None
-    foot = f"{group.title} · {BANDS}{group.naming(group.contexts['label'].nunique())}"
+    foot = f"{group.title} · {BANDS}{group.naming(contexts['label'].nunique())}"
     figure, panels = new_figure(len(axis_names), foot)
     for axis, axes in zip(axis_names, panels, strict=True):
-        rows = group.contexts[group.contexts["axis"] == axis]
+        rows, (title, label) = contexts[contexts["axis"] == axis], CONTEXTS[axis]
         set_lengths(axes, rows["x"])
-        name_ends(axes, draw_lines(axes, over_seeds(rows, "x", "nats"), group, **POINTS))
-        title, label = CONTEXTS[axis]
+        name_ends(axes, _draw_lines(axes, _over_seeds(rows, "x", "nats"), group, **POINTS))
         axes.set(title=title, xlabel=label, ylabel="nats per token")
     return figure
 
@@ -127,7 +120,7 @@ def _has_line(rows: pd.DataFrame, axis: str) -> bool:
 def speed_by_length(group: Group) -> Figure | None:
     """Return speeds over the length of the context and over the batch."""
     tables = {key: _curve(group.speeds, *key) for key in SPEEDS}
-    shown = [key for key, table in tables.items() if _has_line(table, key[1])]
+    shown = {key: table for key, table in tables.items() if _has_line(table, key[1])}
     if not shown:
         return None
     machine = ", ".join(sorted(set(group.speeds["machine"].astype(str))))
@@ -136,16 +129,16 @@ def speed_by_length(group: Group) -> Figure | None:
     figure, panels = new_figure(2, foot, rows=(len(shown) + 1) // 2)
     for axes in panels[len(shown) :]:
         axes.set_axis_off()
-    for key, axes in zip(shown, panels, strict=False):
-        _draw_speed(axes, tables[key], key, group)
+    for (key, table), axes in zip(shown.items(), panels, strict=False):
+        _draw_speed(axes, table, SPEEDS[key], group)
     return figure
 
 
-def _draw_speed(axes: Axes, table: pd.DataFrame, key: tuple[str, str], group: Group) -> None:
-    title, unit, label = SPEEDS[key]
+def _draw_speed(axes: Axes, table: pd.DataFrame, about: tuple[str, ...], group: Group) -> None:
+    title, unit, label = about
     set_lengths(axes, table["x"])
     set_log(axes, table["y"], "s" if unit == "seconds" else "", axis="y")
-    name_ends(axes, draw_lines(axes, table, group, **POINTS))
+    name_ends(axes, _draw_lines(axes, table, group, **POINTS))
     axes.set(title=title, xlabel=label, ylabel=unit)
 
 

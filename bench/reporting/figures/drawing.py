@@ -9,10 +9,13 @@ from matplotlib.figure import Figure
 
 from bench.reporting.figures.curves import learning_curves, loss_by_context, speed_by_length
 from bench.reporting.figures.scaling import regret_figure, scaling_figures
-from bench.reporting.figures.side_by_side import side_by_side
+from bench.reporting.figures.side_by_side import (
+    quality_against_memory,
+    quality_against_speed,
+    side_by_side,
+)
 from bench.reporting.figures.style import figure_style
 from bench.reporting.figures.tables import read_groups
-from bench.reporting.figures.tradeoffs import quality_against_memory, quality_against_speed
 
 logger = logging.getLogger(__name__)
 MAKERS = (

@@ -3,17 +3,44 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from bench.config.errors import UserError
+from bench.config.schema import Run
 
-from bench.reporting.figures.formats import FORMATS
+if TYPE_CHECKING:
+    import pandas as pd
 
+FORMATS = ("svg", "pdf", "png")
+DEFAULT_FORMATS = ("svg",)
+FIGURES_KEY = "figures="
+NONE = "none"
 EMBEDDED = ("side_by_side", "regret", "scaling")  # in the page, where no script runs
 logger = logging.getLogger(__name__)
 
 
+def parse_figures(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of the last `figures=…`; raise UserError for one that is not written."""
+    if not words:
+        return DEFAULT_FORMATS
+    names = words[-1].removeprefix(FIGURES_KEY).split(",")
+    if names == [NONE]:
+        return ()
+    if not set(names) <= set(FORMATS):
+        raise UserError(
+            f"{words[-1]} names no format: give {NONE}, or some of {', '.join(FORMATS)} with "
+            "commas between them, as in figures=pdf,png"
+        )
+    return tuple(dict.fromkeys(names))
+
+
+def chosen_formats(run: Run) -> tuple[str, ...]:
+    """Return the formats that a run's `figures` names."""
+    return () if run.figures == NONE else (run.figures,)
+
+
 def write_figures(
-    tables: Mapping[str, pd.DataFrame], folder: Path, formats: Sequence[str]
+    tables: "Mapping[str, pd.DataFrame]", folder: Path, formats: Sequence[str]
 ) -> dict[str, list[Path]]:
     """Draw every figure that the tables hold numbers for; return its files by its name.
 

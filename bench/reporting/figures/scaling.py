@@ -80,25 +80,21 @@ def regret_figure(tables: Mapping[str, pd.DataFrame]) -> Iterator[tuple[str, Fig
 
 
 def _draw_matrix(axes: Axes, matrix: pd.DataFrame) -> None:
-    texts, shades = matrix.map(_regret_text), LogNorm(LEAST, max(matrix.max().max(), 2 * LEAST))
+    texts = matrix.map(lambda value: f"{value:.3f}" if value >= LEAST * 10 else f"{value:.1g}")
+    shades = LogNorm(LEAST, max(matrix.max().max(), 2 * LEAST))
     sns.heatmap(matrix, annot=texts, norm=shades, mask=matrix.isna(), ax=axes, **MATRIX)
 
 
 def _regret_matrix(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return regrets by architecture and source, the best mean rank first."""
+    """Return regrets by architecture and source, the best mean rank first.
+
+    Sources of one name that differ are numbered.
+    """
     rows = summary[summary["regret"].notna() & ~summary["control"].astype(bool)]
-    rows = rows.assign(source=_sources(rows))
+    digests = rows.groupby("data")["data_digest"]
+    numbers = " #" + digests.transform(lambda own: pd.factorize(own)[0] + 1).astype(str)
+    names = rows["data"].astype(str) + numbers.where(digests.transform("nunique") > 1, "")
+    rows = rows.assign(source=names)
     matrix = rows.pivot_table(index="arch", columns="source", values="regret", aggfunc="min")
     ranks = matrix.rank().fillna(len(matrix)).mean(axis=1)
     return matrix.loc[ranks.sort_values(kind="stable").index]
-
-
-def _regret_text(value: float) -> str:
-    return f"{value:.3f}" if value >= LEAST * 10 else f"{value:.1g}"
-
-
-def _sources(rows: pd.DataFrame) -> "pd.Series[str]":
-    """Return the source of each row, numbered where sources of one name differ."""
-    numbers = rows.groupby("data")["data_digest"].transform(lambda own: pd.factorize(own)[0] + 1)
-    several = rows.groupby("data")["data_digest"].transform("nunique") > 1
-    return rows["data"].astype(str) + (" #" + numbers.astype(str)).where(several, "")

@@ -10,20 +10,18 @@ def spread_labels(
 
     Touching labels form a cluster around the mean of their values.
     """
-    clusters: list[list[float]] = []  # [sum of the wanted first places, labels, first place]
+
+    def first_place(total: float, count: int) -> float:
+        return max(lowest, min(total / count, highest - (count - 1) * step))
+
+    clusters: list[tuple[float, int]] = []  # sum of the wanted first places, labels
     for value in values:
-        clusters.append([value, 1, value])
-        _settle_cluster(clusters[-1], step, lowest, highest)
-        while len(clusters) > 1 and clusters[-2][2] + clusters[-2][1] * step > clusters[-1][2]:
-            last = clusters.pop()
-            before = clusters[-1]
-            before[0] += last[0] - last[1] * before[1] * step
-            before[1] += last[1]
-            _settle_cluster(before, step, lowest, highest)
-    return [cluster[2] + n * step for cluster in clusters for n in range(int(cluster[1]))]
-
-
-def _settle_cluster(cluster: list[float], step: float, lowest: float, highest: float) -> None:
-    """Place a cluster around the mean of its values, between the two ends."""
-    top = highest - (cluster[1] - 1) * step
-    cluster[2] = max(lowest, min(cluster[0] / cluster[1], top))
+        total, count = value, 1
+        while clusters:
+            before, size = clusters[-1]
+            if first_place(before, size) + size * step <= first_place(total, count):
+                break
+            clusters.pop()
+            total, count = before + total - count * size * step, size + count
+        clusters.append((total, count))
+    return [first_place(*one) + n * step for one in clusters for n in range(one[1])]

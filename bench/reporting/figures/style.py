@@ -10,7 +10,6 @@ import matplotlib as mpl
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, FixedLocator, MaxNLocator, NullLocator
@@ -111,7 +110,7 @@ def set_log(axes: Axes, values: Iterable[float], unit: str = "", axis: str = "x"
     _set_ticks(axes.xaxis if axis == "x" else axes.yaxis, ticks, unit)
 
 
-def _set_ticks(axis: Axis, ticks: Sequence[float], unit: str) -> None:
+def _set_ticks(axis: Any, ticks: Sequence[float], unit: str) -> None:
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(EngFormatter(unit, sep=" " if unit else ""))

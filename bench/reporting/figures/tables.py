@@ -69,26 +69,19 @@ def read_groups(tables: Mapping[str, pd.DataFrame]) -> tuple[list[Group], int]:
 def _group(number: int, rows: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> Group:
     rows = rows.sort_values([QUALITY, "regret", "label"]).reset_index(drop=True)
     rows = rows.assign(label=_short_names(rows["label"].astype(str)))
-    facts = rows.set_index(["variant", "data"])[["label", "objective"]]
-    runs = tables["runs.csv"]
-    runs = _only_rows(runs.drop(columns=["objective", "label"], errors="ignore"), facts)
+    runs = _runs_of(rows, tables["runs.csv"])
     run_facts = runs.drop_duplicates("run").set_index("run")[["label", "objective"]]
     curves = tables["curves.csv"].drop(columns=["label", "control"])
+    losses = runs[runs["metric"].isin(["context_nats", "position_nats"])]
     return Group(
         suffix=f"-{number + 1}" * (number > 0),
         title=_title(rows),
         rows=rows,
         curves=curves.join(run_facts, on="run", how="inner"),
-        contexts=_losses(runs),
+        contexts=_with_places(losses).rename(columns={"value": "nats"}),
         speeds=_speeds(tables["speeds.csv"], rows),
         styles=assign_styles(zip(rows["label"], rows["arch"], strict=True)),
     )
-
-
-def _only_rows(runs: pd.DataFrame, facts: pd.DataFrame) -> pd.DataFrame:
-    """Return the numbers of the runs of some rows, with the facts of these."""
-    runs = runs[(runs["status"] == "done") & (runs["control"] == False)]  # noqa: E712
-    return runs.join(facts, on=["variant", "data"], how="inner")
 
 
 def _short_names(labels: "pd.Series[str]") -> list[str]:
@@ -99,30 +92,30 @@ def _short_names(labels: "pd.Series[str]") -> list[str]:
     ]
 
 
+def _runs_of(rows: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers of the finished runs of some rows, with label and objective of these."""
+    runs = runs.drop(columns=["objective", "label"], errors="ignore")
+    runs = runs[(runs["status"] == "done") & (runs["control"] == False)]  # noqa: E712
+    facts = rows.set_index(["variant", "data"])[["label", "objective"]]
+    return runs.join(facts, on=["variant", "data"], how="inner")
+
+
 def _title(rows: pd.DataFrame) -> str:
-    """Return what all rows share, for the foot of a figure."""
-    first, seeds = rows.iloc[0], sorted(set(rows["seeds"]))
+    least, most = rows["seeds"].min(), rows["seeds"].max()
     texts = [
         ", ".join(sorted(set(rows["data"]))),
         f"{format_large(rows['parameters'].median())} parameters",
-        f"{first['tokens_seen']:,.0f} training tokens",
-        f"{' to '.join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))} seeds",
+        f"{rows['tokens_seen'].iloc[0]:,.0f} training tokens",
+        f"{least} seeds" if least == most else f"{least} to {most} seeds",
     ]
     return " · ".join(texts)
-
-
-def _losses(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return nats per token by allowed context and by position in it."""
-    rows = runs[runs["metric"].isin(["context_nats", "position_nats"])]
-    return _with_places(rows).rename(columns={"value": "nats"})
 
 
 def _speeds(speeds: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the measurements by the wall clock of the session that the rows name."""
     keys = ["sitting", "subject"]
     labels = rows[rows["sitting"].notna()].drop_duplicates(keys).astype(dict.fromkeys(keys, str))
-    speeds = speeds.astype(dict.fromkeys(keys, str))
-    speeds = speeds.drop(columns="label", errors="ignore")
+    speeds = speeds.astype(dict.fromkeys(keys, str)).drop(columns="label", errors="ignore")
     return _with_places(speeds.join(labels.set_index(keys)["label"], on=keys, how="inner"))
 
 

@@ -7,8 +7,9 @@ from bench.analysis import crossovers
 from bench.analysis.formatting import join_words, plural
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
+from bench.reporting.html_table import shown_tables
 from bench.reporting.panel_data import LENGTHS
-from bench.reporting.sections.decoding import decoding_table
+from bench.reporting.sections.measured import decoding_table
 
 MAX_SENTENCES = 40  # crossovers.csv has them all
 FEW_ROUNDS = 5  # at a length: with fewer, the t interval of a ratio is wide
@@ -20,8 +21,8 @@ def crossing_blocks(groups: Sequence[SpeedGroup]) -> list[dict[str, Any]]:
         {
             "title": group.title,
             "sentences": crossing_sentences(group)[:MAX_SENTENCES],
-            "notes": crossing_notes(group),
-            "tables": [table for table in [decoding_table(group)] if table.rows or table.notes],
+            "notes": [*_crossing_notes(group), *gap_notes(group)],
+            "tables": shown_tables([decoding_table(group)]),
         }
         for group in groups
     ]
@@ -37,31 +38,22 @@ def crossing_sentences(group: SpeedGroup) -> list[str]:
     ]
 
 
-def crossing_notes(group: SpeedGroup) -> list[str]:
-    """Return how many pairs keep their order, and what limits the comparison."""
+def _crossing_notes(group: SpeedGroup) -> Iterator[str]:
+    """Yield how many pairs keep their order, and what limits the comparison."""
     claimed = [pair for pair in group.pairs if group.session.allows_claim(pair.metric)]
-    count = len(claimed) - sum(bool(pair.crossings) for pair in claimed)
-    more = len(claimed) - count - MAX_SENTENCES
-    notes = []
-    if more > 0:
-        notes.append(f"{more} further crossings: see crossovers.csv.")
-    if count:
-        notes.append(f"{plural(count, 'pair')} not observed to change places: see crossovers.csv.")
-    return [*notes, *_few_notes(group) * bool(claimed), *gap_notes(group)]
-
-
-def _few_notes(group: SpeedGroup) -> list[str]:
-    """Return what limits the comparison where architectures are many, or rounds few."""
-    notes = []
-    if len(group.subjects) > crossovers.MAX_PAIRED:
+    crossing = sum(bool(pair.crossings) for pair in claimed)
+    if crossing > MAX_SENTENCES:
+        yield f"{crossing - MAX_SENTENCES} further crossings: see crossovers.csv."
+    if count := len(claimed) - crossing:
+        yield f"{plural(count, 'pair')} not observed to change places: see crossovers.csv."
+    if claimed and len(group.subjects) > crossovers.MAX_PAIRED:
         limit = f"Of more than {crossovers.MAX_PAIRED} architectures"
-        notes.append(f"{limit} each is compared with the reference alone.")
+        yield f"{limit} each is compared with the reference alone."
     points = [point for point in group.session.samples if point[1] == "length"]
     fewest = min(map(group.session.rounds, points), default=FEW_ROUNDS)
-    if 0 < fewest < FEW_ROUNDS:
+    if claimed and 0 < fewest < FEW_ROUNDS:
         rounds = plural(fewest, "round")
-        notes.append(f"With {rounds} per length, intervals are wide and little can be claimed.")
-    return notes
+        yield f"With {rounds} per length, intervals are wide and little can be claimed."
 
 
 def gap_notes(group: SpeedGroup) -> list[str]:
@@ -72,7 +64,11 @@ def gap_notes(group: SpeedGroup) -> list[str]:
         for subject in sorted(group.subjects, key=group.label):
             for text in _gaps_of(group.session, subject, metric, axis):
                 labels.setdefault(text, []).append(group.label(subject))
-        texts = [f"{_all_or(names, group)} {text}" for text, names in labels.items()]
+        every = len(group.names) > 1
+        texts = [
+            f"{'all' if every and len(names) == len(group.names) else join_words(names)} {text}"
+            for text, names in labels.items()
+        ]
         notes += [f"{title}: no number for {'; '.join(texts)}."] * bool(texts)
     return notes
 
@@ -80,17 +76,12 @@ def gap_notes(group: SpeedGroup) -> list[str]:
 def _gaps_of(session: MeasuredSession, subject: str, metric: str, axis: str) -> Iterator[str]:
     """Yield for each reason the places without a number: `at 512: out of memory`."""
     places: dict[str, list[float]] = {}
-    for x in session.places(metric, axis):
-        point = (subject, (metric, axis, x))
+    points = [(subject, (metric, axis, x)) for x in session.places(metric, axis)]
+    for point in points:
         if point in session.gaps:
-            places.setdefault(session.gaps[point] or "no reason was recorded", []).append(x)
-    measured = any(
-        (subject, (metric, axis, x)) in session.points for x in session.places(metric, axis)
-    )
+            reason = session.gaps[point] or "no reason was recorded"
+            places.setdefault(reason, []).append(point[1][2])
+    measured = any(point in session.points for point in points)
     for reason, own in places.items():
         where = f"at {join_words([f'{x:,g}' for x in own])}" if measured else "at any point"
         yield f"{where}: {reason}"
-
-
-def _all_or(names: list[str], group: SpeedGroup) -> str:
-    return "all" if len(names) == len(group.names) > 1 else join_words(names)

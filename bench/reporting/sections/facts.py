@@ -1,6 +1,7 @@
 """What was compared and on what, what the models wrote, and what has no result and why."""
 
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import pandas as pd
@@ -12,45 +13,41 @@ from bench.analysis.formatting import format_bytes, format_count
 Pairs = list[tuple[str, str]]  # names and values
 
 
+NAMES = {"data": "data", "tokenizer": "tokenizer", "digest of the text": "text_digest",
+         "digest of the tokens": "data_digest"}  # fmt: skip
+
+
 def _join_unique(values: Iterable[Any]) -> str:
     return " · ".join(sorted({str(value) for value in values}))
 
 
 def comparison_facts(part: Comparison) -> Pairs:
     """Return what was compared and on what."""
-    rows, configs = part.rows, list(part.runs["config"])
-    data: Mapping[str, Any] = next(
-        (one["data"] for one in part.runs["provenance"] if isinstance(one.get("data"), Mapping)), {}
-    )
+    rows, first, configs = part.rows, part.rows.iloc[0], list(part.runs["config"])
+    chosen = part.runs[part.runs["kernels"] != ""]
     pairs = [
-        ("data", _join_unique(rows["data"])),
-        ("tokenizer", _join_unique(rows["tokenizer"])),
-        ("digest of the text", _join_unique(rows["text_digest"])),
-        ("digest of the tokens", _join_unique(rows["data_digest"])),
-        ("budget", f"{rows['matched'].iloc[0]}; the width of each architecture is solved for it"),
-        ("context", f"{rows['context'].iloc[0]} tokens"),
+        *((title, _join_unique(rows[name])) for title, name in NAMES.items()),
+        ("budget", f"{first['matched']}; the width of each architecture is solved for it"),
+        ("context", f"{first['context']} tokens"),
         ("training", _join_unique(map(_steps_text, configs))),
         ("learning rate", _rate_text(configs)),
         ("precision", str(configs[0]["train"].get("precision", ""))),
-        ("kernels", _kernels_text(part.runs)),
+        ("kernels", _join_unique(chosen["arch"] + ": " + chosen["kernels"])),
     ]
-    return [pair for pair in pairs if pair[1]] + value_pairs(data, empty=True)
+    return [*filter(itemgetter(1), pairs), *value_pairs(_data_facts(part.runs), empty=True)]
 
 
-def _kernels_text(runs: pd.DataFrame) -> str:
-    """Return the kernels of each architecture that has a choice."""
-    chosen = runs[runs["kernels"] != ""]
-    return _join_unique(chosen["arch"] + ": " + chosen["kernels"])
+def _data_facts(runs: pd.DataFrame) -> Mapping[str, Any]:
+    facts = [one.get("data") for one in runs["provenance"]]
+    return next((one for one in facts if isinstance(one, Mapping)), {})
 
 
 def _steps_text(config: Mapping[str, Any]) -> str:
-    """Return the length of a training and the tokens of each step."""
     train = config["train"]
     return f"{train['steps']:,} steps of {train['batch']} × {config['size']['context']} tokens"
 
 
 def _rate_text(configs: Iterable[Mapping[str, Any]]) -> str:
-    """Return the span of the learning rates that were set for runs."""
     rates = pd.Series([budgets.learning_rate(config) for config in configs]).dropna()
     if rates.empty:
         return "as each architecture's YAML says"
@@ -60,9 +57,7 @@ def _rate_text(configs: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _plain(value: Any, key: str) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value)
-    if isinstance(value, int | float):
+    if isinstance(value, int | float) and not isinstance(value, bool):
         if key.endswith("bytes") and value >= 1000:
             return format_bytes(value)
         return format_count(value) if float(value).is_integer() else f"{value:g}"
@@ -93,27 +88,27 @@ def distinct_environments(environments: Iterable[Mapping[str, Any]]) -> list[dic
 
 def source_commits(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the commits that the runs were made by."""
-    gits = [one.get("git") or {} for one in provenances]
-    return sorted(
-        {
-            f"{git['commit'][:12]}{' with uncommitted changes' if git.get('dirty') else ''}"
-            for git in gits
-            if git.get("commit")
-        }
-    )
+    gits = [git for one in provenances if (git := one.get("git") or {}).get("commit")]
+    marks = {True: " with uncommitted changes", False: ""}
+    return sorted({f"{git['commit'][:12]}{marks[bool(git.get('dirty'))]}" for git in gits})
+
+
+def split_prompt(text: str, config: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the prompt that a generated text begins with, if it does, and the rest."""
+    prompt = str((config.get("evaluate") or {}).get("prompt") or "")
+    prompt = prompt if text.startswith(prompt) else ""
+    return prompt, text.removeprefix(prompt)
 
 
 def generated_texts(part: Comparison) -> list[dict[str, Any]]:
     """Return the text of the lowest finished seed of each row that generated one."""
     runs = part.runs[(part.runs["text"] != "") & ~part.runs["control"]].sort_values("seed")
     runs = runs.drop_duplicates("row").set_index("row").drop(columns="label")
-    texts = []
-    for row in runs.join(part.rows[["label"]]).sort_values("label").to_dict("records"):
-        prompt = str(row["config"].get("evaluate", {}).get("prompt", ""))
-        prompt = prompt if row["text"].startswith(prompt) else ""
-        shown = {key: row[key] for key in ("label", "seed")}
-        texts.append(shown | {"prompt": prompt, "text": row["text"][len(prompt) :]})
-    return texts
+    rows: Iterable[Any] = runs.join(part.rows[["label"]]).sort_values("label").itertuples()
+    return [
+        {"label": row.label, "seed": row.seed, "parts": split_prompt(row.text, row.config)}
+        for row in rows
+    ]
 
 
 def failures(runs: pd.DataFrame, excluded: pd.DataFrame, measures: pd.DataFrame) -> list[Any]:

@@ -1,5 +1,6 @@
 """The section of fine-tuning: three answers and a table per task, and predictions side by side."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,29 +18,21 @@ from bench.analysis.task_answers import (
     task_answers,
 )
 from bench.records.metrics import describe
-from bench.reporting.charts.label_efficiency import (
+from bench.reporting import html_table as ht
+from bench.reporting.charts.folded import (
     BASES,
     EFFICIENCY,
     base_quality,
     label_efficiency,
 )
-from bench.reporting.html_table import (
-    Cell,
-    Column,
-    Table,
-    build_table,
-    name_column,
-    text_cell,
-    value_cell,
-    words_cell,
-)
 from bench.reporting.section import Chart, Section, render
+from bench.reporting.views import View
 
 SHOWN_EXAMPLES = 10
 SHOWN_CHARACTERS = 160
 
 
-def fine_tuning_section(analysis: Analysis) -> Section | None:
+def fine_tuning_section(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what runs were fine-tuned for; None where nothing was."""
     if not analysis.tasks:
         return None
@@ -63,32 +56,27 @@ def fine_tuning_section(analysis: Analysis) -> Section | None:
     return Section("fine-tuning", "Fine-tuning", html, tuple(curves), data)
 
 
-def task_table(name: str, table: TaskTable) -> Table:
+def task_table(name: str, table: TaskTable) -> ht.Table:
     """Return the table of a task: its arms, the gain, and what each row does not beat."""
     metric, title = table.metric, describe(table.metric).title
     arms = [
-        Column(arm_title(arm), f"{title} after {arm_words(arm)}", partial(_score, metric, arm))
+        ht.Column(arm_title(arm), f"{title} after {arm_words(arm)}", partial(_score, metric, arm))
         for arm in table.arms
     ]
     columns = [
-        name_column(lambda row: text_cell(row["label"])),
+        ht.name_column(lambda row: ht.text_cell(row["label"])),
         *arms,
         *_gain_columns(table),
-        Column("no better than", "baselines that the row’s interval does not leave behind",
+        ht.Column("no better than", "baselines that the row’s interval does not leave behind",
                _not_beaten),
-        Column("base, bits per byte", "held-out loss of what was fine-tuned",
-               lambda row: value_cell(row["base_bits_per_byte"], format_number)),
-        Column("FLOPs", "of fine-tuning; below it those of pre-training", _flops),
+        ht.Column("base, bits per byte", "held-out loss of what was fine-tuned",
+               lambda row: ht.value_cell(row["base_bits_per_byte"], format_number)),
+        ht.Column("FLOPs", "of fine-tuning; below it those of pre-training", _flops),
     ]  # fmt: skip
-    return build_table(
-        name,
-        columns,
-        table.rows.to_dict("records"),
-        drop_empty=True,
-        heading=f"{table.title}: {title}",
-        caption="± is half of the 95 % interval over seeds and test examples.",
-        notes=_baseline_notes(table),
-    )
+    caption = "± is half of the 95 % interval over seeds and test examples."
+    heading, notes = f"{table.title}: {title}", _baseline_notes(table)
+    about: Any = {"heading": heading, "caption": caption, "notes": notes}
+    return ht.build_table(name, columns, table.rows.to_dict("records"), drop_empty=True, **about)
 
 
 def _baseline_notes(table: TaskTable) -> list[str]:
@@ -100,13 +88,13 @@ def _baseline_notes(table: TaskTable) -> list[str]:
     return [f"Without a network: {'; '.join(texts)}."] if texts else []
 
 
-def _score(metric: str, arm: str, row: dict[str, Any]) -> Cell:
+def _score(metric: str, arm: str, row: dict[str, Any]) -> ht.Cell:
     value, half, seeds = row[arm], row[f"{arm}_half"], row[f"{arm}_seeds"]
     small = f"{seeds} seed{'s' * (seeds != 1)}"
-    return value_cell(value, lambda shown: format_score(metric, shown, half), small)
+    return ht.value_cell(value, lambda shown: format_score(metric, shown, half), small)
 
 
-def _gain_columns(table: TaskTable) -> list[Column]:
+def _gain_columns(table: TaskTable) -> list[ht.Column]:
     """Return the gain of pre-training over each arm from scratch."""
     rows = table.gains[table.gains["arm"] == "pretrained"]
     columns = []
@@ -114,24 +102,24 @@ def _gain_columns(table: TaskTable) -> list[Column]:
         gains = rows[rows["over"] == over].set_index("label")
         help_text = f"of pre-training over {arm_words(over)}, by pairs of seeds; above 0 is better"
         title = "gain" + over.removeprefix("scratch")
-        columns.append(Column(title, help_text, partial(_gain, table.metric, gains)))
+        columns.append(ht.Column(title, help_text, partial(_gain, table.metric, gains)))
     return columns
 
 
-def _gain(metric: str, gains: pd.DataFrame, row: dict[str, Any]) -> Cell:
+def _gain(metric: str, gains: pd.DataFrame, row: dict[str, Any]) -> ht.Cell:
     if row["label"] not in gains.index:
-        return text_cell(NO_VALUE)
+        return ht.text_cell(NO_VALUE)
     gain = gains.loc[row["label"]]
-    return value_cell(gain["value"], lambda shown: format_gain(metric, shown, gain["half"]))
+    return ht.value_cell(gain["value"], lambda shown: format_gain(metric, shown, gain["half"]))
 
 
-def _not_beaten(row: dict[str, Any]) -> Cell:
+def _not_beaten(row: dict[str, Any]) -> ht.Cell:
     names = row["no_better_than"]
-    return words_cell(", ".join(names) or NO_VALUE, float(len(names)))
+    return ht.words_cell(", ".join(names) or NO_VALUE, float(len(names)))
 
 
-def _flops(row: dict[str, Any]) -> Cell:
-    return value_cell(row["finetune_flops"], "{:.3g}".format, f"{row['pretraining_flops']:.3g}")
+def _flops(row: dict[str, Any]) -> ht.Cell:
+    return ht.value_cell(row["finetune_flops"], "{:.3g}".format, f"{row['pretraining_flops']:.3g}")
 
 
 def _chart_title(table: TaskTable, *more: str) -> str:
@@ -145,6 +133,7 @@ def efficiency_data(tables: list[TaskTable]) -> pd.DataFrame:
             "task": _chart_title(table),
             "examples": table.trained_on,
             "label": row["label"],
+            "base": row["label"],
             "arm": arm_title(arm),
             "value": row[arm],
             "low": row[arm] - row[f"{arm}_half"],
@@ -167,7 +156,8 @@ def base_data(tables: list[TaskTable]) -> pd.DataFrame:
         if table.points["label"].nunique() >= MIN_BASES
     ]
     columns = ["label", "seed", "bits", "value", "task"]
-    return pd.concat(rows) if rows else pd.DataFrame(columns=columns)
+    data = pd.concat(rows) if rows else pd.DataFrame(columns=columns)
+    return data.assign(base=data["label"])
 
 
 def distinct_tasks(analysis: Analysis) -> list[TaskTable]:
@@ -176,7 +166,7 @@ def distinct_tasks(analysis: Analysis) -> list[TaskTable]:
     return list(reversed(first.values()))
 
 
-def prediction_table(analysis: Analysis, table: TaskTable) -> Table:
+def prediction_table(analysis: Analysis, table: TaskTable) -> ht.Table:
     """Return what each architecture, with its lowest seed, predicts for the first test examples."""
     records = analysis.records.tasks
     runs = records.runs[(records.runs["task"] == table.task) & (records.runs["examples"] == 0)]
@@ -186,26 +176,26 @@ def prediction_table(analysis: Analysis, table: TaskTable) -> Table:
     shown = examples[examples["example"] < SHOWN_EXAMPLES]
     by_example: Any = shown.groupby("example")
     columns = [
-        Column("example", "of the test part", _example),
-        *(Column(arch, "its prediction; ✓: right", partial(_prediction, arch))
+        ht.Column("example", "of the test part", _example),
+        *(ht.Column(arch, "its prediction; ✓: right", partial(_prediction, arch))
           for arch in runs["arch"]),
     ]  # fmt: skip
-    return build_table(
+    return ht.build_table(
         f"predictions-{table.task}", columns, by_example, folded=f"Predictions: {table.task}"
     )
 
 
-def _example(row: tuple[int, pd.DataFrame]) -> Cell:
+def _example(row: tuple[int, pd.DataFrame]) -> ht.Cell:
     """Return the input of an example, and below it what is right."""
     first = row[1].iloc[0]
     if not isinstance(first["text"], str):  # of a record without texts
-        return text_cell(f"example {row[0] + 1}")
-    return words_cell(first["text"][:SHOWN_CHARACTERS], small=first["target"][:SHOWN_CHARACTERS])
+        return ht.text_cell(f"example {row[0] + 1}")
+    return ht.words_cell(first["text"][:SHOWN_CHARACTERS], small=first["target"][:SHOWN_CHARACTERS])
 
 
-def _prediction(arch: str, row: tuple[int, pd.DataFrame]) -> Cell:
+def _prediction(arch: str, row: tuple[int, pd.DataFrame]) -> ht.Cell:
     """Return what an architecture predicts; `row`: an example and its predictions."""
     for one in row[1][row[1]["arch"] == arch].itertuples():
         mark = "✓ " if one.hit else ""
-        return text_cell(f"{mark}{str(one.prediction)[:SHOWN_CHARACTERS]}")
-    return text_cell(NO_VALUE)
+        return ht.text_cell(f"{mark}{str(one.prediction)[:SHOWN_CHARACTERS]}")
+    return ht.text_cell(NO_VALUE)

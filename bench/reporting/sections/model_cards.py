@@ -1,122 +1,95 @@
-"""A card per architecture, by family: what it is, how its costs grow, and its contract results."""
+"""A card per architecture: what it is, how its costs grow, contract results, settings, command."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from bench.analysis import formatting as fmt
+from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
 from bench.analysis.families import family_rank, family_title
-from bench.analysis.formatting import (
-    format_bytes,
-    format_large,
-    format_number,
-    format_seconds,
-    join_words,
-    plural,
-)
-from bench.analysis.sessions import MeasuredSession, scalar_point
+from bench.analysis.sessions import scalar_point
 from bench.analysis.speed_groups import SpeedGroup
 from bench.config.identity import architecture_id
-from bench.reporting.sections.settings import RowSettings
+from bench.reporting.sections.facts import Pairs
 
 CHECK_COMMAND = "python -m bench.check arch={} --keep"
+# of the command, not of what is trained
+NO_SETTINGS = ("results", "suite", "again", "figures", "dry")
 GROWTH: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # title, metric, format
     ("forward, by formula", "flops_per_token",
-     lambda value: f"{format_large(value)}FLOP per token"),
+     lambda value: f"{fmt.format_large(value)}FLOP per token"),
     ("training, measured", "train_tokens_per_second",
-     lambda value: f"{format_seconds(1 / value)} per token"),
-    ("a further token, measured", "decode_seconds_per_token", format_seconds),
-    ("state", "state_bytes", format_bytes),
+     lambda value: f"{fmt.format_seconds(1 / value)} per token"),
+    ("a further token, measured", "decode_seconds_per_token", fmt.format_seconds),
+    ("state", "state_bytes", fmt.format_bytes),
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """One architecture on the page."""
+class RowSettings(NamedTuple):
+    """What a row was trained with, apart from what all rows share."""
 
-    name: str
-    family: str
-    summary: str
-    paper: str
-    lines: list[tuple[str, str]]
-    rows: Sequence[RowSettings]
+    label: str
+    command: str
+    settings: Pairs
 
 
 def cards_by_family(
-    parts: Sequence[Comparison],
-    groups: Sequence[SpeedGroup],
-    checks: Mapping[str, Mapping[str, Any]],
-    settings: Mapping[str, Sequence[RowSettings]],
-) -> list[tuple[str, list[ModelCard]]]:
+    analysis: Analysis, settings: Mapping[str, Sequence[RowSettings]]
+) -> list[tuple[str, list[dict[str, Any]]]]:
     """Return the cards of every architecture under its family's title.
 
     `settings`: by architecture, of its rows.
     """
-    cards: dict[str, ModelCard] = {}
-    for row, arch, lines in _members(parts, groups):
-        rows = settings.get(str(row.arch), ())
-        contract = _contract_line(row.arch, checks.get(architecture_id(arch)), bool(rows))
-        cards.setdefault(row.arch, _card(row.arch, arch, [*lines, ("contract", contract)], rows))
-    families: dict[str, list[ModelCard]] = {}
-    for card in sorted(cards.values(), key=lambda one: (family_rank(one.family), one.name)):
-        families.setdefault(family_title(card.family), []).append(card)
+    cards: dict[str, dict[str, Any]] = {}
+    for name, arch, lines in _members(analysis):
+        rows, check = settings.get(name, ()), analysis.records.checks.get(architecture_id(arch))
+        lines = [*lines, ("contract", _contract_line(name, check, bool(rows)))]
+        cards.setdefault(name, _texts(name, arch) | {"lines": lines, "rows": rows})
+    families: dict[str, list[dict[str, Any]]] = {}
+    for card in sorted(cards.values(), key=lambda one: (family_rank(one["family"]), one["name"])):
+        families.setdefault(family_title(card["family"]), []).append(card)
     return list(families.items())
 
 
-def _card(
-    name: str, arch: Mapping[str, Any], lines: list[tuple[str, str]], rows: Sequence[RowSettings]
-) -> ModelCard:
-    about = arch.get("card") or {}
+def _texts(name: str, arch: Mapping[str, Any]) -> dict[str, Any]:
+    about, family = arch.get("card") or {}, str(arch.get("family", ""))
     summary = " ".join(str(about.get("summary", "")).split())
-    family, paper = str(arch.get("family", "")), str(about.get("paper") or "")
-    return ModelCard(name, family, summary, paper, lines, rows)
+    paper = str(about.get("paper") or "")
+    return {"name": name, "family": family, "summary": summary, "paper": paper}
 
 
-def _members(
-    parts: Sequence[Comparison], groups: Sequence[SpeedGroup]
-) -> Iterator[tuple[Any, Mapping[str, Any], list[tuple[str, str]]]]:
-    """Yield each trained row, then each measured subject: names, YAML, and how its costs grow."""
+def _members(analysis: Analysis) -> Iterator[tuple[str, Mapping[str, Any], Pairs]]:
+    """Yield each trained row, then each measured subject: name, YAML, and how its costs grow."""
     row: Any
-    for part in parts:
+    groups = analysis.groups
+    for part in analysis.comparisons:
         configs = part.runs.drop_duplicates("row").set_index("row")["config"]
         for row in part.rows[~part.rows["control"].astype(bool)].itertuples():
-            yield row, configs[row.Index]["arch"], _first_cost_lines(groups, str(row.subject))
+            group = next((one for one in groups if row.subject in one.names.index), None)
+            lines = _cost_lines(group, str(row.subject)) if group else []
+            yield str(row.arch), configs[row.Index]["arch"], lines
     for group in groups:
         for row in group.names.itertuples():
-            subject = str(row.Index)
-            yield row, group.session.described.get(subject, {}), _cost_lines(group, subject)
+            arch = group.session.described.get(str(row.Index), {})
+            yield str(row.arch), arch, _cost_lines(group, str(row.Index))
 
 
-def _first_cost_lines(groups: Sequence[SpeedGroup], subject: str) -> list[tuple[str, str]]:
-    """Return how the costs of a subject grow in the first group that has it, if any."""
-    group = next((one for one in groups if subject in one.names.index), None)
-    return _cost_lines(group, subject) if group else []
-
-
-def _cost_lines(group: SpeedGroup, subject: str) -> list[tuple[str, str]]:
-    lines = [
-        (title, _growth_text(group.session, subject, metric, show))
-        for title, metric, show in GROWTH
-    ]
+def _cost_lines(group: SpeedGroup, subject: str) -> Pairs:
+    lines = [(title, _growth_text(group, subject, name, show)) for title, name, show in GROWTH]
     return [line for line in lines if line[1]]
 
 
-def _growth_text(
-    session: MeasuredSession, subject: str, metric: str, show: Callable[[float], str]
-) -> str:
+def _growth_text(group: SpeedGroup, subject: str, metric: str, show: Callable[[float], str]) -> str:
     """Return a metric at the shortest and the longest measured context, and its growth."""
+    session, once = group.session, group.session.value(subject, metric)
     lengths = session.places(metric, "length")
     values = {n: session.at(subject, (metric, "length", n)) for n in lengths}
     values = {n: value for n, value in values.items() if math.isfinite(value)}
     if not values:
-        once, reason = (
-            session.value(subject, metric),
-            session.gaps.get((subject, scalar_point(metric))),
-        )
-        if once > 0:
-            return f"{show(once)} at the full context"
-        return f"none: {reason}" if reason and metric == "state_bytes" else ""
+        reason = session.gaps.get((subject, scalar_point(metric)))
+        missing = f"none: {reason}" if reason and metric == "state_bytes" else ""
+        return f"{show(once)} at the full context" if once > 0 else missing
     return _growth_between(values, metric, show)
 
 
@@ -132,23 +105,54 @@ def _growth_between(
     if min(start, end) <= 0:
         return text
     rate = metric.endswith("per_second")  # shown as seconds
-    return f"{text}: ×{format_number(start / end if rate else end / start)}"
+    return f"{text}: ×{fmt.format_number(start / end if rate else end / start)}"
 
 
 def _contract_line(name: str, result: Mapping[str, Any] | None, trained: bool) -> str:
-    """Return the stored contract results, or what was checked without them."""
     command = CHECK_COMMAND.format(name)
     if result is None:
         before = "Shape, precision and causality were checked before training, the rest was not: "
         return f"{before if trained else 'Not checked: '}{command}"
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {"failed": [], "passed": [], "skipped": []}
     for one in result["findings"]:
         names.setdefault(str(one.get("status")), []).append(str(one.get("name")))
-    failed, passed, skipped = (names.get(key, []) for key in ("failed", "passed", "skipped"))
-    text = (
-        f"failed: {join_words(failed)}; {len(passed)} passed"
-        if failed
-        else f"all {plural(len(passed), 'check')} passed"
-    )
-    text += f"; skipped: {join_words(skipped)}" if skipped else ""
+    failed, passed, skipped = names["failed"], len(names["passed"]), names["skipped"]
+    text = f"all {fmt.plural(passed, 'check')} passed"
+    if failed:
+        text = f"failed: {fmt.join_words(failed)}; {passed} passed"
+    text += f"; skipped: {fmt.join_words(skipped)}" if skipped else ""
     return text + (f". Sources changed since: {command}" if result.get("stale") else "")
+
+
+def row_settings(parts: Sequence[Comparison]) -> tuple[Pairs, dict[str, list[RowSettings]]]:
+    """Return the settings that all rows share, and by architecture the others of each row."""
+    rows = [
+        (part.title if len(parts) > 1 else str(row.label), run, dict(_settings(run.config)))
+        for part in parts
+        for row, run in _first_runs(part)
+    ]
+    shared = set.intersection(*(set(own.items()) for *_, own in rows)) if len(rows) > 1 else set()
+    cards: dict[str, list[RowSettings]] = {}
+    for label, run, own in rows:
+        command = str(run.rerun or run.provenance.get("command", "")).replace("=failed", "=all")
+        settings = [pair for pair in own.items() if pair not in shared]
+        cards.setdefault(str(run.arch), []).append(RowSettings(label, command, settings))
+    return sorted(shared), cards
+
+
+def _first_runs(part: Comparison) -> Iterator[tuple[Any, Any]]:
+    """Yield each row but the A/A controls, with its first finished run."""
+    runs = part.runs.sort_values("seed").drop_duplicates("row").set_index("row")
+    for row in part.rows[~part.rows["control"].astype(bool)].itertuples():
+        yield row, next(runs.loc[[row.Index]].itertuples())
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the settings of a run by dotted key, without those of the command."""
+    for key, value in config.items():
+        if key == "card" or (not prefix and key in NO_SETTINGS):
+            continue
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "" if value is None else str(value)

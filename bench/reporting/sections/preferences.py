@@ -1,71 +1,84 @@
 """What architectures learned from preferences: at an equal KL, with what it rests on."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from bench.analysis.build import Analysis
-from bench.analysis.preferences import PreferenceStudy
-from bench.reporting.charts.preference_frontier import preference_frontier
-from bench.reporting.preference_data import frontier_data
+from bench.analysis.formatting import plural
+from bench.analysis.preferences import REFERENCE_METHOD, PreferenceStudy
+from bench.reporting.charts.folded import preference_frontier
+from bench.reporting.palette import with_styles
 from bench.reporting.section import Chart, Section, render
 from bench.reporting.sections.preference_tables import preference_tables
+from bench.reporting.views import View
 
 FORMS = {
     "best_of": "best of n: gain = d(α − β·d) with d = √KL",
     "rl": "RLOO: gain = d(α − β·log d)",
 }
 LARGEST_KL = 100.0  # a peak beyond it was extrapolated too far to be named
+EQUAL = (
+    "Same pairs, labels and their order, prompts of every update and look for each seed; same "
+    "updates, responses and epochs.",
+    "Learning rate: the same share of each architecture's own pre-training rate.",
+    "Responses are drawn from the full softmax at temperature 1; KL is the exact sum over the "
+    "vocabulary at each visited place.",
+)
+OWN_REWARD = "The reward model is the architecture itself: policy and proxy are compared as one."
+PEOPLE = "Labels are people's: agreement on held-out labels is all that is claimed."
 
 
-def preferences(analysis: Analysis) -> Section | None:
+def preferences(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what was learned from preferences, a part for each group of comparable stages."""
     studies = [study for study in analysis.preferences if len(study.numbers)]
     if not studies:
         return None
-    datasets = {f"{study.name}-frontier": frontier_data(study) for study in studies}
+    drawn = [study for study in studies if study.simulated and len(study.frontier)]
+    datasets = {f"{study.name}-frontier": frontier_data(study) for study in drawn}
     charts = {
-        study.name: Chart(
-            f"{study.name}-chart", "Gold and proxy against √KL",
-            preference_frontier(f"{study.name}-frontier"),
-        )
-        for study in studies
+        study.name: Chart(f"{study.name}-chart", "Gold and proxy against √KL",
+                          preference_frontier(f"{study.name}-frontier"))
+        for study in drawn
     }  # fmt: skip
-    contents = [_content(study, charts[study.name]) for study in studies]
+    contents = [_content(study, charts.get(study.name)) for study in studies]
     html = render("preferences.html", studies=contents)
     title = "Learning from preferences"
     return Section("preferences", title, html, tuple(charts.values()), datasets)
 
 
-def _content(study: PreferenceStudy, chart: Chart) -> dict[str, Any]:
-    failed = study.parts[study.parts["status"] == "failed"]
-    idle = study.numbers[(study.numbers["metric"] == "idle_updates") & (study.numbers["value"] > 0)]
-    verdicts = study.verdicts[study.verdicts["measure"] == "gain"]
+def _content(study: PreferenceStudy, chart: Chart | None) -> dict[str, Any]:
+    first = study.stages.iloc[0]
+    other = first["reward_arch"]
+    reward = f"Every reward model is a {other}." if other else OWN_REWARD
+    source = f"gold reward {first['gold']}" if study.simulated else str(first["labels_from"])
     return {
         "name": study.name,
-        "title": study_title(study),
-        "chart": chart if study.simulated and len(study.frontier) else None,
-        "simulated": study.simulated,
+        "title": f"{first['data']}, {source}: {plural(len(study.stages), 'stage')}",
+        "chart": chart,
         "tables": preference_tables(study),
-        "verdicts": list(verdicts["sentence"]),
-        "fits": fit_lines(study),
-        "failed": [f"{row.run}, {row.part}: {row.reason}" for row in failed.itertuples()]
-        + [
-            f"{row.run}, {row.part}: in {row.value:.0f} updates no group had two different "
-            "returns, so that nothing was learned"
-            for row in idle.itertuples()
-        ],
-        "sheet": fairness_sheet(study),
+        "verdicts": list(study.verdicts.loc[study.verdicts["measure"] == "gain", "sentence"]),
+        "fits": _fit_lines(study),
+        "failed": list(_failed_lines(study)),
+        "sheet": [*EQUAL, reward, *([] if study.simulated else [PEOPLE])],
     }
 
 
-def study_title(study: PreferenceStudy) -> str:
-    """Return what a study is called."""
-    first, stages = study.stages.iloc[0], len(study.stages)
-    source = f"gold reward {first['gold']}" if study.simulated else str(first["labels_from"])
-    return f"{first['data']}, {source}: {stages} {'stage' if stages == 1 else 'stages'}"
+def _failed_lines(study: PreferenceStudy) -> Iterator[str]:
+    """Yield the parts that failed, or learned nothing in some of their updates."""
+    numbers = study.numbers
+    for row in study.parts[study.parts["status"] == "failed"].itertuples():
+        yield f"{row.run}, {row.part}: {row.reason}"
+    for row in numbers[(numbers["metric"] == "idle_updates") & (numbers["value"] > 0)].itertuples():
+        yield (
+            f"{row.run}, {row.part}: in {row.value:.0f} updates no group had two different "
+            "returns, so that nothing was learned"
+        )
 
 
-def fit_lines(study: PreferenceStudy) -> list[str]:
-    """Return the forms of over-optimisation that were fitted to gains over seeds."""
+def _fit_lines(study: PreferenceStudy) -> list[str]:
     return [
         f"{arch}, {FORMS[fit.form]}, α = {fit.slope:.3f}, β = {fit.bend:.3f}, R² = "
         f"{fit.r_squared:.2f}"
@@ -75,19 +88,31 @@ def fit_lines(study: PreferenceStudy) -> list[str]:
     ]
 
 
-def fairness_sheet(study: PreferenceStudy) -> list[str]:
-    """Return what is equal for every architecture of a study, and what is not."""
-    other = study.stages.iloc[0]["reward_arch"]
-    lines = [
-        "Same pairs, labels and their order, prompts of every update and look for each seed; same "
-        "updates, responses and epochs.",
-        "Learning rate: the same share of each architecture's own pre-training rate.",
-        f"Every reward model is a {other}."
-        if other
-        else "The reward model is the architecture itself: policy and proxy are compared as one.",
-        "Responses are drawn from the full softmax at temperature 1; KL is the exact sum over the "
-        "vocabulary at each visited place.",
-    ]
-    if not study.simulated:
-        lines.append("Labels are people's: agreement on held-out labels is all that is claimed.")
-    return lines
+def frontier_data(study: PreferenceStudy) -> pd.DataFrame:
+    """Return the points of the chart: means over seeds of each method's settings, and the start."""
+    points = _frontier_points(study.frontier)
+    farthest = points.groupby(["arch", "method"])["kl"].transform("max")
+    named = (points["method"] == REFERENCE_METHOD) & (points["kl"] == farthest)
+    points = points.assign(
+        label=points["arch"],
+        base=points["arch"],
+        end=points["arch"].where(named, ""),
+        root=np.sqrt(points["kl"]),
+        kl_text=points["kl"].map("{:.2f} nats".format),
+        gain_text=points["gain"].map("{:+.3f}".format),
+        proxy_text=points["proxy"].map("{:+.2f}".format),
+    )
+    return with_styles(points)
+
+
+def _frontier_points(frontier: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean of each setting over seeds, and the start of each line."""
+    rows = frontier[~frontier["control"].astype(bool) & frontier["kl"].notna()].copy()
+    texts = rows["n"].map("n={:.0f}".format), rows["beta"].map("β={:g}".format)
+    rows["setting"] = np.where(rows["method"] == "best_of", *texts)
+    groups = rows.groupby(["arch", "method", "setting"])
+    means = groups[["kl", "gain", "proxy"]].mean()
+    means = means.assign(seeds=groups["seed"].nunique().astype(str)).reset_index()
+    starts = means[["arch", "method"]].drop_duplicates()
+    starts = starts.assign(setting="start", kl=0.0, gain=0.0, proxy=0.0, seeds="")
+    return pd.concat([starts, means], ignore_index=True)

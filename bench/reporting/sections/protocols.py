@@ -1,86 +1,118 @@
-"""What further protocols give each causal model, beside the headline and never ranked with it."""
+"""Scores of causal models beside the headline: further protocols, and what a target costs."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pandas as pd
 
-from bench.analysis.formatting import format_fixed, plural
+from bench.analysis.formatting import format_fixed, format_large, format_number, plural
 from bench.analysis.protocols import SAMPLED, ProtocolScore, ProtocolScores
-from bench.reporting.html_table import (
-    EMPTY,
-    Cell,
-    Column,
-    Table,
-    build_table,
-    metric_column,
-    value_cell,
-)
-from bench.reporting.variant_cells import VARIANT, further_columns
+from bench.analysis.time_to_target import NATS, Target
+from bench.reporting import html_table as ht
 
-CAPTION = (
-    "Bits per byte under other rules for context. Columns are never ranked against each other: "
-    "more context makes every score better. Within a column every row is scored on the same tokens."
-)
 GAIN = "Below it the gain over chunk and its standard error over the stretches."
+COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "tokens_to_target": ("training tokens", format_large),
+    "flops_to_target": ("training FLOPs", format_large),
+    "seconds_to_target": ("seconds", format_number),
+}
 
 
-def protocol_table(name: str, scores: ProtocolScores, means: pd.DataFrame) -> Table:
-    """Return the table of the headline's rows, in the headline's order."""
+def protocol_table(name: str, scores: ProtocolScores, means: pd.DataFrame) -> ht.Table:
+    """Return the scores by further protocols, in the headline's order: never ranked with it."""
     columns = [
-        VARIANT,
-        Column(
-            f"{scores.headline}, all text",
-            "the headline, bits per byte",
-            lambda row: value_cell(row.bits_per_byte, format_fixed),
-        ),
+        ht.VARIANT,
+        ht.number(f"{scores.headline}, all text", "the headline, bits per byte", "bits_per_byte"),
         *(_sample_columns(scores) if scores.sampled else ()),
         *(_rescored_column(*one) for one in scores.rescored.items()),
-        *further_columns("protocols", means, {f"{one}_bits_per_byte" for one in SAMPLED}),
+        *ht.mean_columns("protocols", means, {f"{one}_bits_per_byte" for one in SAMPLED}),
     ]
-    return build_table(
-        name,
-        columns,
-        scores.rows.itertuples(),
-        drop_empty=True,
-        caption=CAPTION,
-        notes=scores.notes,
-        heading="Further protocols",
+    caption = (
+        "Columns are never ranked against each other: more context makes every score better. "
+        "Within a column every row is scored on the same tokens."
     )
+    about: Any = {"caption": caption, "notes": scores.notes, "heading": "Further protocols"}
+    return ht.build_table(name, columns, scores.rows, drop_empty=True, **about)
 
 
-def _sample_columns(scores: ProtocolScores) -> Iterator[Column]:
+def _sample_columns(scores: ProtocolScores) -> Iterator[ht.Column]:
     for protocol in SAMPLED:
-        yield metric_column(
-            f"{protocol}_bits_per_byte",
-            partial(_sample_cell, scores, protocol),
-            "" if protocol == "chunk" else GAIN,
-        )
+        cell, help = partial(_sample_cell, scores, protocol), "" if protocol == "chunk" else GAIN
+        yield ht.metric_column(f"{protocol}_bits_per_byte", cell, help)
 
-    def best(row: Any) -> Cell:
-        own = scores.sampled[row.Index]
-        scored = [protocol for protocol in SAMPLED if own[protocol].value == own[protocol].value]
-        protocol = min(scored, key=lambda one: own[one].value, default="")
-        return value_cell(own[protocol].value, format_fixed, protocol) if protocol else EMPTY
+    def best(row: Any) -> ht.Cell:
+        own = {name: one.value for name, one in scores.sampled[row.Index].items()}
+        own = {name: value for name, value in own.items() if value == value}
+        protocol = min(own, key=lambda name: own[name], default="")
+        return ht.value_cell(own[protocol], format_fixed, protocol) if protocol else ht.EMPTY
 
     about = "the lowest of the three protocols that this architecture can be scored by"
-    yield Column("best applicable, sample", about, best)
+    yield ht.Column("best applicable, sample", about, best)
 
 
-def _sample_cell(scores: ProtocolScores, protocol: str, row: Any) -> Cell:
+def _sample_cell(scores: ProtocolScores, protocol: str, row: Any) -> ht.Cell:
     score = scores.sampled[row.Index][protocol]
     gains = f"gains {format_fixed(score.gain)} ± {format_fixed(score.gain_error)}"
     small = gains if score.gain == score.gain else ""
-    return value_cell(score.value, format_fixed, small, reason=score.reason)
+    return ht.value_cell(score.value, format_fixed, small, reason=score.reason)
 
 
-def _rescored_column(protocol: str, scores: dict[int, ProtocolScore]) -> Column:
-    def cell(row: Any) -> Cell:
+def _rescored_column(protocol: str, scores: dict[int, ProtocolScore]) -> ht.Column:
+    def cell(row: Any) -> ht.Cell:
         score = scores[row.Index]
-        return value_cell(
-            score.value, format_fixed, plural(score.seeds, "seed"), reason=score.reason
-        )
+        seeds = plural(score.seeds, "seed")
+        return ht.value_cell(score.value, format_fixed, seeds, reason=score.reason)
 
     about = "scored again: bits per byte, the mean over the seeds that were"
-    return Column(f"{protocol}, all text", about, cell)
+    return ht.Column(f"{protocol}, all text", about, cell)
+
+
+def target_table(name: str, target: Target) -> ht.Table:
+    """Return who reached a target, after how many tokens, FLOPs and seconds."""
+    shown = [cost for cost in COSTS if target.rows[cost].notna().any()]
+    columns = [
+        ht.name_column(help="the median over seeds"),
+        ht.Column("reached by", "seeds that reached the target at some validation", _reached),
+        *map(_cost_column, shown),
+        ht.number("lowest validation loss",
+               f"{target.unit}: what more than half of the seeds reached", "lowest"),
+    ]  # fmt: skip
+    default = "the best that two rows reach; set another by python -m bench.report FOLDER target=…"
+    origin = "as given" if target.given else default
+    caption = f"Target: {format_fixed(target.level)} {target.unit}, {origin}."
+    notes, heading = _notes(target, "seconds_to_target" in shown), "What it takes to reach a target"
+    return ht.build_table(name, columns, target.rows, caption=caption, notes=notes, heading=heading)
+
+
+def _reached(row: Any) -> ht.Cell:
+    return ht.Cell(f"{row.target_reached:.0f} of {row.seeds:.0f}", row.target_reached / row.seeds)
+
+
+def _cost_column(cost: str) -> ht.Column:
+    title, show = COSTS[cost]
+
+    def cell(row: Any) -> ht.Cell:
+        value = float(getattr(row, cost))
+        return ht.Cell("missed", mark="bad") if math.isinf(value) else ht.value_cell(value, show)
+
+    return ht.Column(title, "at the first validation at or below the target", cell)
+
+
+def _notes(target: Target, has_seconds: bool) -> Iterator[str]:
+    yield (
+        "Loss on the fixed validation blocks, separators between documents included; "
+        f"{target.looks:.0f} validations per run: a target may have been reached up to one earlier."
+    )
+    if target.unit == NATS:
+        yield "In nats per token: these records do not hold the bytes of the blocks."
+    elif target.average:
+        yield (
+            "Bits per byte by the mean bytes per token of the whole validation part, as these "
+            "records do not hold those of the blocks."
+        )
+    if has_seconds:
+        yield "Seconds are tokens divided by the separately measured rate, not wall time."
+    else:
+        yield "No seconds: no training rate was measured for these rows."

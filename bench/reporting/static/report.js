@@ -4,7 +4,6 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const FORM = document.getElementById("state");
 const ROWS = new Map(records(DATA.rows).map((row) => [row.key, row]));
 const BY_BASE = new Map([...ROWS.values()].map((row) => [row.base, row]));
-const LABELS = new Set([...ROWS.values()].map((row) => row.base));
 const MEASURES = groupMeasures(records(DATA.measures));
 const PAIRS = new Map(records(DATA.verdicts).flatMap((pair) => [
   [`${pair.key}|${pair.other}`, pair], [`${pair.other}|${pair.key}`, pair]]));
@@ -154,21 +153,28 @@ function makeData(state) {
   const rows = shownRows(state);
   return {
     panels: panelData(state, rows), ...curveData(state, rows), ...pointData(state, rows),
-    pairs: pairData(rows), ...ownData(shownRows(state, comparedKeys(state.view))),
+    pairs: pairData(rows), ...ownData(shownRows(state, comparedKeys(state.view)), state),
   };
 }
 
-function ownData(rows) {
-  const keys = new Set(rows.map((row) => row.key)), bases = new Set(rows.map((row) => row.base));
-  const shown = (one) => (!("key" in one) || keys.has(one.key)) && (!("base" in one) || bases.has(one.base));
+function ownData(rows, state) {
+  const keys = new Set(rows.map((row) => row.key)), hidden = hiddenNames(state);
+  const shown = (one) => (!("key" in one) || keys.has(one.key)) && !hidden.has(one.base);
   return Object.fromEntries([...OWN].map(([name, lines]) => [name, lines.filter(shown).map(styled)]));
 }
 
-/** Return a record in the style of its row, or in its own where it belongs to none. */
+/** Return the labels and architectures of which no row is ticked. */
+function hiddenNames(state) {
+  const all = [...ROWS.values()], names = (rows) => new Set(rows.flatMap((row) => [row.base, row.arch]));
+  const ticked = names(all.filter((row) => state.show.has(row.base)));
+  return new Set([...names(all)].filter((name) => !ticked.has(name)));
+}
+
+/** Return a record in its own style where it has one, else in that of its row. */
 function styled(one) {
+  if (one.light) return { ...one, colour: isDark() ? one.dark : one.light };
   const row = ROWS.get(one.key) ?? BY_BASE.get(one.base);
-  if (!row) return { ...one, colour: isDark() ? one.dark : one.light };
-  return { ...one, ...styleOf(row), name: one.name && row.label };
+  return row ? { ...one, ...styleOf(row), name: one.name && row.label } : one;
 }
 
 function sortRows(state, rows) {
@@ -429,10 +435,11 @@ function spread(labels, height) {
 // --- tables --------------------------------------------------------------------------------------
 
 function filterTables(state) {
+  const hidden = hiddenNames(state);
   for (const row of document.querySelectorAll("table.sortable > tbody > tr")) {
     const key = row.dataset.key, label = row.cells[0].dataset.value?.replace(/ again$/, "");
     const isControl = key && ROWS.get(key).control;
-    row.hidden = (LABELS.has(label) && !state.show.has(label)) || Boolean(isControl && !state.controls);
+    row.hidden = hidden.has(label) || Boolean(isControl && !state.controls);
   }
   for (const box of document.querySelectorAll("[data-view]")) box.hidden = box.dataset.view !== state.view.name;
   for (const box of document.querySelectorAll("[data-comparison]")) {

@@ -1,0 +1,143 @@
+"""The charts of folded sections: small multiples, memory, saliency, preferences, fine-tuning."""
+
+from typing import Any
+
+import altair as alt
+
+from bench.reporting.charts.main import (
+    COLOUR,
+    DASH,
+    INK,
+    LABEL_FONT,
+    SHAPE,
+    chart,
+    hovered,
+    lines,
+    scale,
+    specification,
+    tooltip,
+)
+
+WIDTH, HEIGHT, NAMES = 230, 180, 110  # of a panel and of the names beside it, pixels
+BAR_HEIGHT, LINES_HEIGHT = 17, 260
+PARTS = {"parameters": 1.0, "gradients": 0.78, "optimizer": 0.58, "activations": 0.4,
+         "temporary": 0.22}  # fmt: skip  # what memory holds, and its opacity
+SHARES, LOSSES = "lookback", "loss by position"  # names of the datasets
+EFFICIENCY, BASES = "label efficiency", "pre-training and score"
+CONTEXT_TITLES = {
+    SHARES: ("tokens back", "share of saliency within them"),
+    LOSSES: ("tokens read before the predicted one", "nats per token"),
+}
+METHOD_DASHES = {"rloo": [], "ppo": [6, 2], "dpo": [1, 3], "best_of": [5, 4]}
+
+
+def panels(data: str, order: tuple[str, ...], log: str = "", base: int = 10) -> dict[str, Any]:
+    """Return small multiples of a dataset: panel, x, y, low, high, point, at, text, name, name_y.
+
+    `order`: of the panels. `log`: which axes are logarithmic, "", "x", "y" or "xy"; `base`: of x.
+    """
+    x = alt.X("x:Q", title=None, scale=_panel_scale("x" in log, base), axis=_panel_axis(base))
+    y = alt.Y("y:Q", title=None, scale=_panel_scale("y" in log, 10), axis=_panel_axis(10))
+    layers = _panel_layers(x, y).properties(width=WIDTH, height=HEIGHT)
+    header = alt.Header(title=None, labelAnchor="start", labelFontWeight="bold", labelFontSize=12)
+    facet = alt.Facet("panel:N", sort=list(order), header=header)
+    facets = layers.facet(facet, columns=3, data=alt.NamedData(data))
+    facets = facets.properties(spacing={"column": NAMES, "row": 24})
+    return specification(facets.resolve_scale(x="independent", y="independent"))
+
+
+def _panel_scale(is_log: bool, base: int) -> alt.Scale:
+    return scale("log", padding=6, base=base) if is_log else scale(padding=6)
+
+
+def _panel_axis(base: int) -> alt.Axis:
+    return alt.Axis(format="d" if base == 2 else "~s", tickCount=4, labelOverlap=True)
+
+
+def _panel_layers(x: Any, y: Any) -> Any:
+    low, point, name = (alt.Y(f"{end}:Q", title=None) for end in ("low", "point", "name_y"))
+    about = tooltip(label="architecture", at="at", text="value")
+    made = alt.Chart().encode(x, COLOUR, detail="label:N")
+    return alt.layer(
+        made.mark_area(opacity=0.15).encode(low, y2="high:Q"),
+        made.mark_line(strokeWidth=1.6).encode(y, DASH),
+        made.mark_point(filled=True, size=40, opacity=1).encode(point, SHAPE, tooltip=about),
+        made.mark_text(align="left", dx=7, fontSize=LABEL_FONT).encode(name, text="name:N"),
+    )
+
+
+def memory_bars() -> dict[str, Any]:
+    """Return the chart of `memory-parts`: label, part, order of the part, bytes, text."""
+    legend = alt.Legend(
+        orient="top", title=None, columns=3, symbolFillColor=INK, symbolStrokeColor=INK
+    )
+    shades = alt.Scale(type="ordinal", domain=[*PARTS], range=[*PARTS.values()])
+    axis = alt.Axis(format="~s", tickCount=6)
+    bars = chart("memory-parts").mark_bar().encode(
+        alt.X("bytes:Q", title="bytes at the peak of a training step", axis=axis),
+        alt.Y("label:N", title=None, sort=alt.EncodingSortField("total", order="descending")),
+        COLOUR,
+        opacity=alt.Opacity("part:N", scale=shades, legend=legend),
+        order="order:Q",
+        tooltip=tooltip(label="architecture", part="holds", text="bytes"),
+    )  # fmt: skip
+    return specification(bars.properties(height={"step": BAR_HEIGHT}))
+
+
+def context_chart(data: str) -> dict[str, Any]:
+    """Return a line per row over tokens, on a log axis: `tokens`, `value`, `text` of the data."""
+    pick, (x_title, y_title) = hovered("key"), CONTEXT_TITLES[data]
+    x = alt.X("tokens:Q", title=x_title, scale=alt.Scale(type="log", base=2, nice=False))
+    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=data == SHARES, nice=False))
+    about = tooltip(label="architecture", text=y_title)
+    line, points = lines(data, (x, y), pick, "key:N", about, clip=False)
+    layers = alt.layer(line, points.add_params(pick))
+    return specification(layers.properties(height=LINES_HEIGHT, width="container"))
+
+
+def label_efficiency(task: str, title: str) -> dict[str, Any]:
+    """Return the chart of one task: `examples`, `value`, `low` and `high` by `label` and `arm`."""
+    rows = chart(EFFICIENCY, alt.datum.task == task)
+    x = alt.X("examples:Q", title="training examples", scale=alt.Scale(type="log", nice=False))
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
+    colour, dash = alt.Color("label:N", title=None), alt.StrokeDash("arm:N", title=None)
+    about = tooltip(label="architecture", arm="start", examples="examples", value=title)
+    band = rows.mark_area(opacity=0.12).encode(
+        x, alt.Y("low:Q", title=title), colour, y2="high:Q", detail="arm:N"
+    )
+    line = rows.mark_line(point=True).encode(x, y, colour, dash, tooltip=about)
+    layers = alt.layer(band, line)
+    return specification(layers.properties(height=LINES_HEIGHT, width="container"))
+
+
+def base_quality(task: str, title: str) -> dict[str, Any]:
+    """Return the chart of one task: `value` against `bits` by `label`, a point per seed."""
+    rows, ends = chart(BASES, alt.datum.task == task), alt.Scale(zero=False)
+    x = alt.X("bits:Q", title="pre-training, bits per byte", scale=ends)
+    y, colour = alt.Y("value:Q", title=title, scale=ends), alt.Color("label:N", title=None)
+    about = tooltip(label="architecture", seed="seed", bits="bits per byte", value=title)
+    points = rows.mark_point(filled=True).encode(x, y, colour, tooltip=about)
+    return specification(points.properties(height=LINES_HEIGHT, width="container"))
+
+
+def preference_frontier(data: str) -> dict[str, Any]:
+    """Return gold and proxy against √KL: `root`, `gain`, `proxy`, `method`, `label`, `end`."""
+    about = tooltip(
+        label="architecture", method="method", setting="setting", kl_text="KL",
+        gain_text="gold above the start", proxy_text="proxy", seeds="seeds",
+    )  # fmt: skip
+    x = alt.X("root:Q", title="√KL, nats per response")
+    drawn = []
+    for field, title in (("gain", "gold above the start"), ("proxy", "proxy, log-odds")):
+        y = alt.Y(f"{field}:Q", title=title)
+        by_method = [
+            chart(data, f"datum.method === '{method}'")
+            .mark_line(strokeDash=dash, strokeWidth=1.5)
+            .encode(x, y, COLOUR, detail="label:N", order="root:Q")
+            for method, dash in METHOD_DASHES.items()
+        ]
+        dots = chart(data).mark_point(filled=True, size=45, opacity=1)
+        name = chart(data, "datum.end !== ''").mark_text(align="left", dx=7, fontWeight="bold")
+        ends = [dots.encode(x, y, COLOUR, tooltip=about), name.encode(x, y, COLOUR, text="end:N")]
+        drawn.append(alt.layer(*by_method, *ends).properties(width=360, height=280))
+    return specification(alt.hconcat(*drawn))
