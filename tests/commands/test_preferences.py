@@ -61,14 +61,16 @@ def test_the_forecast_has_a_row_for_the_base_and_for_each_part(
 @pytest.mark.slow
 def test_a_stage_that_is_killed_ends_as_an_undisturbed_one(text: Path, tmp_path: Path) -> None:
     own = [word for word in tiny_overrides(text) if not word.startswith("data.path=")]
-    words = ["arch=gru", *own, *SMALL, "preference.policy.updates=40"]
+    words = ["arch=gru", *own, *SMALL, "preference.policy.dpo_epochs=80", "preference.looks=8"]
     place = CommandFolder(tmp_path, " ".join(words))
     assert place.run().returncode == 0
     suite = tmp_path / "results" / "single"
     whole = stage_files(suite)
     shutil.rmtree(suite / "preferences")
     process = place.start()
-    until(lambda: any(suite.glob("preferences/*/parts/rloo-*/training.pt")), process)
+    until(lambda: any(
+        path.read_bytes().count(b"\n") > 70 for path in suite.glob("preferences/*/parts/dpo-*/curve.jsonl")
+    ), process)  # fmt: skip
     kill(process, [process.pid, *children(process.pid)])
     assert not list(suite.glob("preferences/*/result.json"))
     again = place.run()

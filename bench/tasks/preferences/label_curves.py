@@ -16,7 +16,7 @@ from bench.tasks.preferences.reward_model import (
     judge,
 )
 from bench.tasks.preferences.rollouts import Responses
-from bench.tasks.preferences.selection import Pool, fit_head, standardise, strategy
+from bench.tasks.preferences.selection import STRATEGIES, Pool, fit_head, standardise
 
 OFFERED = 0.75  # of the pool, drawn anew for each repeat
 
@@ -82,8 +82,8 @@ def _one_curve(
     labelled, scores = np.arange(sizes[0] // 2), []
     for size in sizes:
         pool = Pool(features, labelled, labels[labelled])
-        labelled = np.append(labelled, strategy(name)(pool, size - len(labelled), later))
+        labelled = np.append(labelled, STRATEGIES[name](pool, size - len(labelled), later))
         head = fit_head(features[labelled], labels[labelled])
         judged = judge(data.held_features @ head, data.held_probabilities)
-        scores.append((judged.accuracy, judged.regret))
+        scores.append((judged["reward_accuracy"], judged["reward_regret"]))
     return scores

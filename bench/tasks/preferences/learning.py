@@ -21,6 +21,7 @@ from bench.tasks.preferences.label_facts import describe_labels, label_warnings
 from bench.tasks.preferences.part_store import PartStore, metric_from_json
 from bench.tasks.preferences.parts import StagePart, list_parts
 from bench.tasks.preferences.peoples_world import PeoplesWorld
+from bench.tasks.preferences.policies import PolicyDiverged
 from bench.tasks.preferences.stage import PartFailed, Rates, Stage
 from bench.tasks.preferences.worlds import SimulatedWorld, World
 from bench.training import TrainedModel, load
@@ -147,7 +148,7 @@ def run_part(stage: Stage, part: StagePart) -> None:
     status, reason, metrics = "done", "", list[Metric]()
     try:
         metrics.extend(stage.run(part))
-    except PartFailed as error:
+    except (PartFailed, PolicyDiverged, FloatingPointError) as error:
         status, reason = "failed", str(error)
         logger.info(f"{part.name}: {reason}")
     stage.store.finish(part, status, reason, metrics)

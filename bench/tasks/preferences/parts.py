@@ -12,7 +12,7 @@ from bench.config.preference_schema import PreferenceConfig
 from bench.config.schema import Run
 from bench.tasks.preferences.gold import gold_class
 from bench.tasks.preferences.people import has_spans, read_labels, training_labels
-from bench.tasks.preferences.selection import strategy
+from bench.tasks.preferences.selection import STRATEGIES
 
 METHODS = ("rloo", "ppo", "dpo", "best_of")
 SHAPINGS = ("potential", "bonus", "spans")
@@ -104,76 +104,69 @@ def _extra_parts(options: PreferenceConfig, labels: int) -> Iterator[StagePart]:
 
 def check_options(run: Run) -> None:
     """Raise UserError for the first value of `preference` that is not allowed."""
-    options, context = run.preference, run.size.context
-    if options.prompt + options.response > context:
-        raise UserError(
-            f"preference.prompt={options.prompt} and preference.response={options.response} do not "
-            f"fit size.context={context}: together at most {context}",
-            "conflicting-values",
-        )
+    options = run.preference
     for key, names, choices in (
         ("policy.methods", options.policy.methods, METHODS),
         ("extras.shaping", options.extras.shaping, SHAPINGS),
+        ("curve.select", options.curve.select, STRATEGIES),
     ):
         for name in names:
             if name not in choices:
                 advice = nearest(name, choices)
                 raise UserError(f"preference.{key}={name} is not known; {advice}", "unknown-choice")
-    for name in options.curve.select:
-        strategy(name)
     if options.gold:
         gold_class(options.gold)
-    elif not options.path:
-        raise UserError(
+    for message in _conflicts(options, run.size.context):
+        raise UserError(message, "conflicting-values")
+    for message in _wrong_values(options):
+        raise UserError(message)
+
+
+def _conflicts(options: PreferenceConfig, context: int) -> Iterator[str]:
+    path = options.path
+    if options.prompt + options.response > context:
+        yield (
+            f"preference.prompt={options.prompt} and preference.response={options.response} do not "
+            f"fit size.context={context}: together at most {context}"
+        )
+    if not options.gold and not path:
+        yield (
             "preference=human has no gold reward: name a file of people's labels by "
-            "preference.path=…",
-            "conflicting-values",
+            "preference.path=…"
         )
-    _check_numbers(options)
-    _check_shaping(options)
-    _check_labels(options)
-
-
-def _check_labels(options: PreferenceConfig) -> None:
-    if options.path:
-        parts = training_labels(read_labels(Path(options.path)), options.labels, options.path)
-        if "spans" in options.extras.shaping and not all(map(has_spans, parts)):
-            raise UserError(
-                f"preference.extras.shaping=spans: {options.path} has no chosen_spans or "
-                "rejected_spans in its training or held-out part: omit it"
-            )
-
-
-def _check_shaping(options: PreferenceConfig) -> None:
-    for name in options.extras.shaping:
-        if (name == "spans") != bool(options.path):
-            wanted = "a gold reward: omit it, or preference.path"
-            if name == "spans":
-                wanted = "people's labels with spans: name them by preference.path=…"
-            raise UserError(
-                f"preference.extras.shaping={name} needs {wanted}", "conflicting-values"
-            )
-
-
-def _check_numbers(options: PreferenceConfig) -> None:
-    extras = options.extras.flips or options.extras.shaping
-    if not options.policy.betas and (extras or set(options.policy.methods) - {"best_of"}):
-        raise UserError("preference.policy.betas is empty: give at least one, as in [0.1]")
-    if not options.labels and not options.path:
-        raise UserError(
+    if not options.labels and not path:
+        yield (
             "preference.labels=0 takes all labels of a file: name it by preference.path=…, or give "
-            "a number of labels",
-            "conflicting-values",
+            "a number of labels"
         )
-    for flip in options.extras.flips:
+    if path and options.flip:
+        yield (
+            f"preference.flip={options.flip} is of the simulated annotator, and preference.path="
+            f"{path} has people's labels: omit one"
+        )
+    for name in options.extras.shaping:
+        if name == "spans" and not path:
+            yield f"preference.extras.shaping={name} needs people's labels: give preference.path=…"
+        if name != "spans" and path:
+            yield f"preference.extras.shaping={name} needs a gold: omit it, or preference.path"
+
+
+def _wrong_values(options: PreferenceConfig) -> Iterator[str]:
+    extras, path = options.extras, options.path
+    if not options.policy.betas and (
+        extras.flips or extras.shaping or set(options.policy.methods) - {"best_of"}
+    ):
+        yield "preference.policy.betas is empty: give at least one, as in [0.1]"
+    for flip in extras.flips:
         if not 0 < flip < 0.5:
-            raise UserError(
+            yield (
                 f"preference.extras.flips={flip} must lie between 0 and 0.5: beyond that the "
                 "labels say the opposite"
             )
-    if options.path and options.flip:
-        raise UserError(
-            f"preference.flip={options.flip} is of the simulated annotator, and preference.path="
-            f"{options.path} has people's labels: omit one",
-            "conflicting-values",
-        )
+    if path:
+        parts = training_labels(read_labels(Path(path)), options.labels, path)
+        if "spans" in extras.shaping and not all(map(has_spans, parts)):
+            yield (
+                f"preference.extras.shaping=spans: {path} has no chosen_spans or rejected_spans in "
+                "its training or held-out part: omit it"
+            )

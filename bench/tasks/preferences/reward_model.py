@@ -1,9 +1,9 @@
 """Train an architecture with a scalar head to predict which of two responses is preferred."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -140,33 +140,27 @@ def train_reward(
     return reward
 
 
-class Judgement(NamedTuple):
-    """How well margins of held-out pairs predict the labels that an annotator would give."""
+def judge(margins: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """Compare margins (N,) in log-odds with true probabilities (N,) that the first is preferred.
 
-    accuracy: float  # expected share of labels that the sign of the margin predicts
-    accuracy_error: float  # its standard error over pairs
-    best_accuracy: float  # of the true probabilities
-    nats: float  # expected nats per label
-    regret: float  # nats above the entropy of the labels
-    correlation: float  # of the margins with the true ones
-
-
-def judge(margins: np.ndarray, probabilities: np.ndarray) -> Judgement:
-    """Compare margins (N,) in log-odds with true probabilities (N,) that the first is preferred."""
-    p = np.clip(probabilities.astype(np.float64), 1e-12, 1 - 1e-12)
+    Return metrics: expected share of labels that the sign of the margin predicts, its standard
+    error over pairs, that share by the true probabilities, expected nats per label, nats above the
+    labels' entropy, and the correlation with the true log-odds (NaN where either is constant).
+    """
+    p = np.clip(np.float64(probabilities), 1e-12, 1 - 1e-12)
     nats = p * np.logaddexp(0, -margins) + (1 - p) * np.logaddexp(0, margins)
     # the probability that a label has the sign of the margin
     hits = np.where(margins > 0, p, np.where(margins < 0, 1 - p, 0.5))
     truth = logit(p)
-    varies = margins.std() > 0 and truth.std() > 0
-    return Judgement(
-        accuracy=float(hits.mean()),
-        accuracy_error=float(hits.std(ddof=1) / np.sqrt(len(hits))),
-        best_accuracy=float(np.maximum(p, 1 - p).mean()),
-        nats=float(nats.mean()),
-        regret=float((nats - entr(p) - entr(1 - p)).mean()),
-        correlation=float(np.corrcoef(margins, truth)[0, 1]) if varies else float("nan"),
-    )
+    varies = min(margins.std(), truth.std()) > 0
+    return {
+        "reward_accuracy": float(hits.mean()),
+        "reward_accuracy_standard_error": float(hits.std(ddof=1) / np.sqrt(len(hits))),
+        "reward_nats": float(nats.mean()),
+        "reward_regret": float((nats - entr(p) - entr(1 - p)).mean()),
+        "reward_correlation": float(np.corrcoef(margins, truth)[0, 1]) if varies else math.nan,
+        "best_reward_accuracy": float(np.maximum(p, 1 - p).mean()),
+    }
 
 
 def margins(reward: RewardModel, pairs: LabelledPairs) -> np.ndarray:

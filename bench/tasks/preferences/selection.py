@@ -10,7 +10,6 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import entr, expit
 
-from bench.config.errors import UserError, nearest
 from bench.stats import Numbers
 
 RIDGE = 1.0  # precision of the prior on each weight of the head, features in unit variance
@@ -87,16 +86,6 @@ STRATEGIES: dict[str, Strategy] = {
     "distant": by_distance,
     "disagreement": by_disagreement,
 }
-
-
-def strategy(name: str) -> Strategy:
-    """Return the strategy of a name. Raise UserError."""
-    if name not in STRATEGIES:
-        raise UserError(
-            f"preference.curve.select={name} is not known; {nearest(name, STRATEGIES)}",
-            "unknown-choice",
-        )
-    return STRATEGIES[name]
 
 
 def _unlabelled(pool: Pool) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Run the parts of one stage: reward models, policies, best of n, label curves."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,13 +13,13 @@ from bench.tasks.preferences.looks import Examiner, best_of_metrics, best_of_tab
 from bench.tasks.preferences.part_store import PartStore
 from bench.tasks.preferences.parts import SPANS, StagePart
 from bench.tasks.preferences.peoples_world import PeoplesWorld
-from bench.tasks.preferences.policies import PolicyDiverged
 from bench.tasks.preferences.policy_part import PolicyTraining, train_policy
 from bench.tasks.preferences.reward_model import RewardModel, judge, margins, train_reward
 from bench.tasks.preferences.shaping import Shape, gold_shape
 from bench.tasks.preferences.spans import SpanModel, nats_saved, span_shape, train_spans
 from bench.tasks.preferences.worlds import SimulatedWorld, World
 
+OF_THE_LAW = ("reward_regret", "reward_correlation", "best_reward_accuracy")
 AT_CHANCE_ERRORS = 2.0  # standard errors above chance that a reward model must reach
 
 
@@ -51,46 +52,27 @@ class Stage:
         return Examiner(self.base, self.world)
 
     def run(self, part: StagePart) -> Iterator[Metric]:
-        """Yield the numbers of a part. Raise PartFailed."""
+        """Yield the numbers of a part. Raise PartFailed, PolicyDiverged, FloatingPointError."""
         return {
             "reward": self._reward, "spans": self._spans, "policy": self._policy,
             "best_of": self._best_of, "curve": self._curve,
         }[part.kind](part)  # fmt: skip
 
     def _reward(self, part: StagePart) -> Iterator[Metric]:
-        reward, held = self._train_reward(part), self.world.held_out
-        judgement = judge(margins(reward, held), held.labels.numpy())
-        numbers = {
-            "reward_accuracy": judgement.accuracy,
-            "reward_accuracy_standard_error": judgement.accuracy_error,
-            "reward_nats": judgement.nats,
-            "held_out_labels": len(held),
-        }
-        if self.world.gold is not None:  # of people's labels the law is not known
-            numbers |= {
-                "reward_regret": judgement.regret,
-                "reward_correlation": judgement.correlation,
-                "best_reward_accuracy": judgement.best_accuracy,
-            }
-        for name, value in numbers.items():
-            if value == value:  # no correlation of rewards that are all equal
-                yield metric(name, value)
-        self.progress(f"{part.name}: accuracy {judgement.accuracy:.3f}, n={len(held):,}")
-
-    def _train_reward(self, part: StagePart) -> RewardModel:
         world, options = self.world, self.world.options.reward
         options = replace(options, flip=part.flip if part.corrected else options.flip)
-        pairs = world.training_pairs(part.labels, part.flip)
-        try:
-            reward = train_reward(
-                self.reward_base, pairs, options, self.rates.reward, world.run.seed
-            )
-        except FloatingPointError as error:
-            raise PartFailed(str(error)) from None
+        pairs, held = world.training_pairs(part.labels, part.flip), world.held_out
+        reward = train_reward(self.reward_base, pairs, options, self.rates.reward, world.run.seed)
         if len(world.look_prompts):
             reward.centre(self.examiner.start.responses)
         self.store.save_model(part, reward)
-        return reward
+        judgement = judge(margins(reward, held), held.labels.numpy())
+        for name, value in judgement.items():
+            # of people's labels the law is not known; rewards may be all equal
+            if not (math.isnan(value) or (world.gold is None and name in OF_THE_LAW)):
+                yield metric(name, value)
+        yield metric("held_out_labels", len(held))
+        self.progress(f"{part.name}: accuracy {judgement['reward_accuracy']:.3f}, n={len(held):,}")
 
     def _load_reward(self, part: StagePart) -> RewardModel:
         reward = RewardModel(self.reward_base, self.world.options.reward.pool)
@@ -114,12 +96,7 @@ class Stage:
         world, options = self.world, self.world.options.reward
         assert isinstance(world, PeoplesWorld)
         examples = world.span_examples(held=False)
-        try:
-            model = train_spans(
-                self.reward_base, *examples, options, self.rates.reward, world.run.seed
-            )
-        except FloatingPointError as error:
-            raise PartFailed(str(error)) from None
+        model = train_spans(self.reward_base, *examples, options, self.rates.reward, world.run.seed)
         self.store.save_model(part, model)
         yield metric("span_nats_saved", nats_saved(model, *world.span_examples(held=True)))
 
@@ -175,10 +152,7 @@ class Stage:
         spans = self.span_model if "spans" in self.world.options.extras.shaping else None
         shape = self._shape(part)
         training = PolicyTraining(part, self.base, self.world, reward, rate, shape, spans)
-        try:
-            yield from train_policy(training, self.examiner, self.store, self.progress)
-        except PolicyDiverged as error:
-            raise PartFailed(str(error)) from None
+        yield from train_policy(training, self.examiner, self.store, self.progress)
 
     def _curve(self, part: StagePart) -> Iterator[Metric]:
         world = self.world

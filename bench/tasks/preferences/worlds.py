@@ -57,13 +57,12 @@ class World(ABC):
 
     def gold_of(self, responses: Responses) -> np.ndarray | None:
         """Return the gold rewards of responses, (B,); None where there is no gold."""
-        return None if self.gold is None else self.gold_scores(self.gold, responses)
-
-    def gold_scores(self, gold: Gold, responses: Responses) -> np.ndarray:
-        """Return a gold reward of responses, (B,)."""
-        decode, separator = self.vocabulary.decode_bytes, self.vocabulary.separator
-        rows = token_rows(responses)
-        return np.array([gold.score(decode(row), int(row[-1]) == separator) for row in rows])
+        gold, decode = self.gold, self.vocabulary.decode_bytes
+        if gold is None:
+            return None
+        ended = [int(row[-1]) == self.vocabulary.separator for row in token_rows(responses)]
+        texts = map(decode, token_rows(responses))
+        return np.array([gold.score(*one) for one in zip(texts, ended, strict=True)])
 
     def words_of(self, responses: Responses) -> np.ndarray | None:
         """Return the words that each response completes, repeats too, (B,)."""
@@ -121,7 +120,7 @@ class SimulatedWorld(World):
     @cached_property
     def pair_gold(self) -> np.ndarray:
         """Return the gold rewards of all pairs, (N, 2)."""
-        return np.stack([self.gold_scores(self.gold, side) for side in self.pairs], axis=1)
+        return np.stack([np.asarray(self.gold_of(side)) for side in self.pairs], axis=1)
 
     @cached_property
     def order(self) -> np.ndarray:
