@@ -2,16 +2,13 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
 
 from bench import preferences
 from tests.conftest import Command, assert_one_error, tiny_overrides
-from tests.execution.disturbance import CommandFolder, children, kill, until
 
 SMALL = (
     "preference=quick preference.prompt=8 preference.response=16 preference.labels=96 "
@@ -56,43 +53,6 @@ def test_the_forecast_has_a_row_for_the_base_and_for_each_part(
     assert "nothing was run" in done.stdout
     unknown = call_command("arch=gru", *tiny, *SMALL, "preference.reward.arch=cmm", "dry=true")
     assert "[unknown-choice]" in assert_one_error(unknown, 2)
-
-
-@pytest.mark.slow
-def test_a_stage_that_is_killed_ends_as_an_undisturbed_one(text: Path, tmp_path: Path) -> None:
-    own = [word for word in tiny_overrides(text) if not word.startswith("data.path=")]
-    words = ["arch=gru", *own, *SMALL, "preference.policy.dpo_epochs=80", "preference.looks=8"]
-    place = CommandFolder(tmp_path, " ".join(words))
-    assert place.run().returncode == 0
-    suite = tmp_path / "results" / "single"
-    whole = stage_files(suite)
-    shutil.rmtree(suite / "preferences")
-    process = place.start()
-    until(lambda: any(
-        path.read_bytes().count(b"\n") > 70 for path in suite.glob("preferences/*/parts/dpo-*/curve.jsonl")
-    ), process)  # fmt: skip
-    kill(process, [process.pid, *children(process.pid)])
-    assert not list(suite.glob("preferences/*/result.json"))
-    again = place.run()
-    assert again.returncode == 0, again.stderr
-    assert stage_files(suite) == whole
-
-
-def stage_files(suite: Path) -> dict[str, object]:
-    """What a stage leaves that does not hold times."""
-    (folder,) = suite.glob("preferences/gru*")
-    files: dict[str, object] = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for pattern in ("**/curve.jsonl", "**/looks.parquet", "labels.jsonl")
-        for path in folder.glob(pattern)
-    }
-    metrics = json.loads((folder / "result.json").read_text())["metrics"]
-    files["metrics"] = [one for one in metrics if "cpu_second" not in one["name"]]
-    for path in folder.glob("parts/*/*.pt"):
-        files[path.relative_to(folder).as_posix()] = {
-            name: value.tolist() for name, value in torch.load(path).items()
-        }
-    return files
 
 
 def test_a_file_of_labels_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
