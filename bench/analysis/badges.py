@@ -136,9 +136,9 @@ def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) 
     if not limited:
         return []
     is_training = point[0] == TRAIN_RATE
-    step = "training" if is_training else "one-token"
+    step = "training step" if is_training else f"one-token step at batch {point[2]:g}"
     text = (
-        f"The form of the {step} step limits the rate of {name_some(limited)}, not arithmetic: "
+        f"The form of the {step} limits the rate of {name_some(limited)}, not arithmetic: "
         "under half of the FLOP/s that another row reaches in the same steps on this machine."
     )
     return [Badge("train-form" if is_training else "decode-form", text, tuple(limited))]

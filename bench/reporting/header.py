@@ -121,15 +121,17 @@ def answers(analysis: Analysis) -> Iterator[dict[str, Any]]:
 
 
 def _block(name: str, answers: Sequence[Answer], sentences: list[str]) -> dict[str, Any]:
-    """Return what the template needs; a caveat of several answers is given once."""
+    """Return what the template needs; caveats of one kind are together, each is given once."""
     own = [answer for answer in answers if answer.comparison == name]
-    badges = list(dict.fromkeys(badge[:2] for answer in own for badge in answer.badges))
-    caveats = {text for _, text in badges}
+    caveats: dict[str, dict[str, None]] = {}  # sentences by title, in order
+    for code, text, _ in (badge for answer in own for badge in answer.badges):
+        caveats.setdefault(BADGE_TITLES.get(code, code.replace("-", " ")), {})[text] = None
+    in_badges = {text for texts in caveats.values() for text in texts}
     return {
         "name": name,
         "cards": [_card(answer) for answer in own],
-        "badges": [(BADGE_TITLES.get(code, code.replace("-", " ")), text) for code, text in badges],
-        "sentences": [sentence for sentence in sentences if sentence not in caveats],
+        "badges": [(title, " ".join(texts)) for title, texts in caveats.items()],
+        "sentences": [sentence for sentence in sentences if sentence not in in_badges],
         "alarm": "",
     }
 
