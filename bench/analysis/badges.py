@@ -60,7 +60,8 @@ def _row_codes(row: Any, most_seeds: int) -> dict[str, str]:
         "fewer-seeds": (row.seeds < max(most_seeds, row.seeds_asked), ""),
         "still-falling": (
             is_falling,
-            f"{row.label} (validation {before} to {end} in the last 10 % of the steps)",
+            f"{row.label} (validation {before} to {end} nats per token "
+            "in the last 10 % of the steps)",
         ),
     }
     return {code: detail for code, (applies, detail) in details.items() if applies}
@@ -136,7 +137,7 @@ def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) 
     if not limited:
         return []
     is_training = point[0] == TRAIN_RATE
-    step = "training step" if is_training else f"one-token step at batch {point[2]:g}"
+    step = "training step" if is_training else f"one-token step at batch {point[2] or 1:g}"
     text = (
         f"The form of the {step} limits the rate of {name_some(limited)}, not arithmetic: "
         "under half of the FLOP/s that another row reaches in the same steps on this machine."

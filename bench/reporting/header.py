@@ -80,12 +80,22 @@ def page_facts(name: str, analysis: Analysis) -> facts.Pairs:
     ]
     pairs = [
         ("results", name),
+        ("runs", _count_runs(runs["status"])),
         ("last run", max(days, default="")),
         ("version", package_version(DISTRIBUTION)),
         ("commit", " · ".join(facts.source_commits(runs["provenance"]))),
         ("machine", " · ".join(f"{one}, {cores} cores" for one, cores in sorted(machines.items()))),
     ]
     return [(key, value) for key, value in pairs if value]
+
+
+def _count_runs(status: pd.Series) -> str:
+    """Return how many runs are done, and of the others how many ended how."""
+    if status.empty:
+        return ""
+    counts = status.value_counts()
+    others = [f"{count:,} {name}" for name, count in counts.drop("done", errors="ignore").items()]
+    return ", ".join([f"{counts.get('done', 0):,} done", *(others or ["none failed"])])
 
 
 def commands(analysis: Analysis) -> list[str]:

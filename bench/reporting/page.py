@@ -45,7 +45,10 @@ ABOUT_ZOOM = "Drag to pan, pinch or Ctrl and wheel to zoom, double-click to rese
 ABOUT_INTERVALS = (
     "95 % intervals: quality over seeds and documents, rates over rounds and processes."
 )
-ABOUT_FRONT = "Dashed: the rows that no other beats in both. Bars: 95 % intervals."
+ABOUT_FRONT = (
+    "Dashed: the rows that no other beats in both. Dotted: the baselines of the table. "
+    "Bars: 95 % intervals."
+)
 
 
 def render_page(

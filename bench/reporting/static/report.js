@@ -507,27 +507,41 @@ function sortTable(table, column) {
 
 /** Return the rows and columns of a table that are shown, as texts. */
 function tableTexts(table) {
-  const text = (cell) => [...cell.childNodes].filter((node) => !node.matches?.("small"))
+  const text = (cell) => [...cell.childNodes].filter((node) => !node.matches?.("small, .badge"))
     .map((node) => node.textContent).join("").trim();
   return [...table.rows].filter((row) => !row.hidden).map((row) => [...row.cells]
     .filter((cell) => cell.offsetParent !== null || cell.getClientRects().length)
-    .map((cell) => ({ text: text(cell), value: cell.dataset.value })));
+    .map((cell) => ({
+      text: text(cell), value: cell.dataset.value,
+      small: cell.querySelector("small")?.textContent.trim() ?? "",
+    })));
+}
+
+/** Return a cell's text with what stands below it, an interval for example. */
+function cellText({ text, small }) {
+  return small ? `${text} (${small})` : text;
 }
 
 const FORMATS = {
+  /** A column of values; another of the texts where they say more: intervals, verdicts. */
   CSV(rows) {
     const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-    return rows.map((row) => row.map((cell) => quoted(cell.value ?? cell.text)).join(",")).join("\n");
+    const more = rows[0].map((_, n) => rows.slice(1).some((row) => row[n].small));
+    return rows.map((row, number) => row.flatMap((cell, n) => {
+      const value = cell.value ?? cell.text.replace(/^—$/, "");
+      const own = quoted(number ? value : cell.text);
+      return more[n] ? [own, quoted(number ? cellText(cell) : `${cell.text} (text)`)] : [own];
+    }).join(",")).join("\n");
   },
   Markdown(rows) {
     const line = (cells) => `| ${cells.join(" | ")} |`;
-    const lines = rows.map((row) => line(row.map((cell) => cell.text.replaceAll("|", "\\|"))));
+    const lines = rows.map((row) => line(row.map((cell) => cellText(cell).replaceAll("|", "\\|"))));
     return [lines[0], line(rows[0].map((_, n) => (n ? "---:" : ":---"))), ...lines.slice(1)].join("\n");
   },
   LaTeX(rows) {
     const escaped = (text) => text.replace(/[\\{}&%$#_~^]/g, (one) =>
       ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[one] ?? `\\${one}`);
-    const lines = rows.map((row) => `${row.map((cell) => escaped(cell.text)).join(" & ")} \\\\`);
+    const lines = rows.map((row) => `${row.map((cell) => escaped(cellText(cell))).join(" & ")} \\\\`);
     return [`\\begin{tabular}{l${"r".repeat(rows[0].length - 1)}}`, "\\toprule", lines[0], "\\midrule",
       ...lines.slice(1), "\\bottomrule", "\\end{tabular}"].join("\n");
   },
