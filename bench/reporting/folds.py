@@ -103,7 +103,11 @@ def length(analysis: Analysis, views: Sequence[View]) -> Section | None:
 
 def memory(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return the memory of a training step by content, and why a step is slow."""
-    chart = Chart("memory-parts", "Memory of a training step, by what it holds", memory_bars())
+    chart = Chart(
+        "memory-parts", "Memory of a training step, by what it holds", memory_bars(),
+        "Tensors at the peak. Training memory in the table is the allocator's peak where that is "
+        "larger: buffers inside operators, of fused recurrences for example, are no tensors.",
+    )  # fmt: skip
     tables = [make(group) for group in analysis.groups for make in (memory_table, cost_table)]
     charts = [(chart, panel_data.memory_data(views))]
     title = "Memory and cost of a step"

@@ -437,9 +437,9 @@ function spread(labels, height) {
 function filterTables(state) {
   const hidden = hiddenNames(state);
   for (const row of document.querySelectorAll("table.sortable > tbody > tr")) {
-    const key = row.dataset.key, label = row.cells[0].dataset.value?.replace(/ again$/, "");
-    const isControl = key && ROWS.get(key).control;
-    row.hidden = hidden.has(label) || Boolean(isControl && !state.controls);
+    const key = row.dataset.key, name = row.cells[0].dataset.value;
+    const isControl = key ? ROWS.get(key).control : / again$/.test(name);
+    row.hidden = hidden.has(name?.replace(/ again$/, "")) || (isControl && !state.controls);
   }
   for (const box of document.querySelectorAll("[data-view]")) box.hidden = box.dataset.view !== state.view.name;
   for (const box of document.querySelectorAll("[data-comparison]")) {
