@@ -143,8 +143,9 @@ def row_settings(parts: Sequence[Comparison]) -> tuple[Pairs, dict[str, list[Row
 def _first_runs(part: Comparison) -> Iterator[tuple[Any, Any]]:
     """Yield each row but the A/A controls, with its first finished run."""
     runs = part.runs.sort_values("seed").drop_duplicates("row").set_index("row")
+    first = {run.Index: run for run in runs.itertuples()}
     for row in part.rows[~part.rows["control"].astype(bool)].itertuples():
-        yield row, next(runs.loc[[row.Index]].itertuples())
+        yield row, first[row.Index]
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
