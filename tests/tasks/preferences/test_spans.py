@@ -13,13 +13,11 @@ from bench.config.errors import UserError
 from bench.config.preference_schema import ExtrasConfig, PolicyConfig
 from bench.data import prepare
 from bench.tasks.preferences import spans, stage
-from bench.tasks.preferences.label_facts import describe_labels
 from bench.tasks.preferences.people import labels_digest, read_labels
 from bench.tasks.preferences.peoples_world import PeoplesWorld
 from bench.training import load
 from tests.tasks.preferences.test_learning import learn, make_base
 
-SHARED = Path("/work/shared/data")
 LLMBAR = {"input": "Say hi.", "output_1": "no", "output_2": "hi", "label": "2"}
 QA = {
     "question": "When?", "passages": [["Title", "It was in May."]], "preference": [1, 2, 0, 2, 1, 1],
@@ -127,16 +125,3 @@ def test_a_stage_on_spans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     result = learn(run, base, tmp_path / "chance")
     reasons = {part["name"]: part["reason"] for part in result["facts"]["parts"]}
     assert "at chance" in reasons[shaped]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the public sets of preferences")
-def test_public_sets_are_read() -> None:
-    facts = {
-        path: describe_labels(read_labels(SHARED / path))
-        for path in (
-            "hh_rlhf/harmless_base_test.jsonl.gz", "llmbar/mt_bench.json", "llmbar/llmeval2.json",
-            "llmbar/faireval.json", "llmbar/natural.json", "qa_feedback/dev_feedback.json",
-        )
-    }  # fmt: skip
-    assert [one.labels - one.ties for one in facts.values()] == [2312, 200, 199, 66, 100, 2616]
