@@ -22,6 +22,7 @@ from bench.system.host import package_version
 MAX_NAMED = 3  # sources in the title, and winners of a card; more are counted
 BADGE_TITLES = {  # of other codes the code itself is the title
     "baseline-better": "an n-gram is better",
+    "rate-elsewhere": "rate searched at other settings",
     "train-form": "training limited by its form",
     "decode-form": "decoding limited by its form",
 }
