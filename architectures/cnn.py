@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.convolution import convolve
 from architectures.interface import Backbone
 from architectures.layers import drop, require_positive
 
@@ -24,7 +25,9 @@ class CNNBlock(nn.Module):
             inputs = functional.pad(inputs, (self.past, 0))  # (B, D, P + T)
         else:
             inputs = torch.cat([past, inputs], dim=2)
-        mixed = functional.glu(self.convolution(inputs), dim=1)  # (B, 2·D, T) -> (B, D, T)
+        kernel = self.convolution
+        mixed = convolve(inputs, kernel.weight, kernel.bias, kernel.dilation[0])
+        mixed = functional.glu(mixed, dim=1)  # (B, 2·D, T) -> (B, D, T)
         return x + mixed.transpose(1, 2), inputs[:, :, inputs.shape[2] - self.past :]
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from architectures.convolution import CausalConvolution
 from architectures.interface import Backbone
 from architectures.layers import require_positive
-from architectures.weight_norm import CausalConvolution
 
 
 class GCNNBlock(nn.Module):

@@ -67,6 +67,8 @@ class RNN(Backbone):
         x = drop(x, self.dropout, self.training)
         if (dtype := cuda_autocast_dtype(x)) is not None:
             mixed, after = self.on_cuda(x, state, dtype)
+        elif self.takes_lstm_step(x, state):
+            mixed, after = self.lstm_step(x, state)
         else:
             mixed, after = self.cells(x, state)  # (B, T, D) -> (B, T, D)
         if state is None:
@@ -83,6 +85,23 @@ class RNN(Backbone):
     def join(self, parts: list[Tensor]) -> Any:
         """Return the state of its parts."""
         return tuple(parts) if self.maps == 4 else parts[0]
+
+    def takes_lstm_step(self, x: Tensor, state: Any) -> bool:
+        """Say whether this is an LSTM that decodes one token on a CPU."""
+        one_token = x.shape[1] == 1 and state is not None and not self.training
+        return self.maps == 4 and one_token and x.device.type == "cpu"
+
+    def lstm_step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Run an LSTM on one token, (B, 1, D) -> (B, 1, D), without dropout.
+
+        The fused kernel of longer texts arranges its weights anew at each call.
+        """
+        x, after = x[:, 0], []
+        for layer, weights in enumerate(self.cells.all_weights):
+            after.append(torch._VF.lstm_cell(x, [part[layer] for part in state], *weights))
+            x = after[-1][0]
+        outputs, memories = zip(*after, strict=True)
+        return x.unsqueeze(1), (torch.stack(outputs), torch.stack(memories))  # each (layers, B, D)
 
     def on_cuda(self, x: Tensor, state: Any, dtype: torch.dtype) -> tuple[Tensor, Any]:
         """Run the cells in the precision of autocast; torch's own autocast takes float16 for them.

@@ -6,9 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from architectures.convolution import CausalConvolution
 from architectures.interface import Backbone
 from architectures.layers import require_positive
-from architectures.weight_norm import CausalConvolution
 
 Past = tuple[Tensor, Tensor]  # the last inputs of a block's two convolutions, each (B, D, P)
 

@@ -6,8 +6,10 @@ import pytest
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.nn import functional
 
 from architectures import rnn
+from architectures.convolution import convolve
 from architectures.hybrid import FeedForward, Hybrid
 from architectures.minimal_rnn import MinimalRNN
 from architectures.rglru import RGLRU, GatedRecurrence
@@ -100,6 +102,24 @@ def finding(check: str, **arch: Any) -> str:
     checks = {one.name: one for one in CHECKS}
     result = run_check(checks[check], ModelUnderTest(arch))
     return f"{result.status}: {result.sentence()}"
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_one_token_of_an_lstm_is_what_the_fused_cells_make_of_it(layers: int) -> None:
+    model = RNN(width=WIDTH, context=CONTEXT, layers=layers).double().eval()
+    state = model(random(2, 5, WIDTH), model.init_state(2, 0, random(1)))[1]
+    x = random(2, 1, WIDTH, seed=1)
+    (mixed, after), (expected, expected_after) = model(x, state), model.cells(x, state)
+    torch.testing.assert_close(mixed, expected)
+    torch.testing.assert_close(after, expected_after)
+
+
+@pytest.mark.parametrize("bias", [None, random(5)])
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_one_token_of_a_convolution_is_that_of_conv1d(dilation: int, bias: Any) -> None:
+    inputs, weight = random(2, 3, 1 + 2 * dilation), random(5, 3, 3, seed=1)
+    expected = functional.conv1d(inputs, weight, bias, dilation=dilation)
+    torch.testing.assert_close(convolve(inputs, weight, bias, dilation), expected)
 
 
 def read(name: str) -> dict[str, Any]:

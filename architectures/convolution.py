@@ -1,10 +1,21 @@
-"""A causal convolution with weight norm, for convolutional networks without other norms."""
+"""Causal convolutions: the operation, and a layer of it with weight norm."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from architectures.layers import require_positive
+
+
+def convolve(inputs: Tensor, weight: Tensor, bias: Tensor | None, dilation: int) -> Tensor:
+    """Return a dilated convolution without padding, (B, C, P + T) -> (B, C', T).
+
+    Where T is 1, as in decoding, it is one product: `conv1d` arranges the kernel anew at each call.
+    """
+    if inputs.shape[2] == 1 + (weight.shape[2] - 1) * dilation:
+        taps = inputs[:, :, ::dilation].flatten(1)  # (B, C·kernel)
+        return functional.linear(taps, weight.flatten(1), bias).unsqueeze(2)
+    return functional.conv1d(inputs, weight, bias, dilation=dilation)
 
 
 class CausalConvolution(nn.Module):
@@ -27,8 +38,7 @@ class CausalConvolution(nn.Module):
         direction = self.convolution.weight
         scale = self.gain / direction.flatten(1).norm(dim=1)
         weight = direction * scale[:, None, None]  # (C', C, kernel)
-        bias, dilation = self.convolution.bias, self.convolution.dilation
-        mixed = functional.conv1d(x, weight, bias, dilation=dilation)
+        mixed = convolve(x, weight, self.convolution.bias, self.convolution.dilation[0])
         return mixed, x[:, :, x.shape[2] - self.past :]
 
     def init_state(self, batch: int, like: Tensor) -> Tensor:
