@@ -150,7 +150,7 @@ def double_tokens(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("fault", "failed"),
     [
-        (fast_clock, BY_WALL_CLOCK),
+        pytest.param(fast_clock, BY_WALL_CLOCK, marks=pytest.mark.slow),
         (
             overlooked_tensor,
             {"bytes kept for the backward pass", "peak bytes of a training step"},

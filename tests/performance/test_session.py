@@ -102,7 +102,11 @@ def test_no_process_is_left_when_a_session_is_interrupted(
 
 
 @pytest.mark.parametrize(
-    ("stage", "has_memory"), [("measure_step_details", False), ("calibrate", True)]
+    ("stage", "has_memory"),
+    [
+        pytest.param("measure_step_details", False, marks=pytest.mark.slow),
+        ("calibrate", True),
+    ],
 )
 def test_an_interrupted_session_is_kept_and_measured_again(
     stage: str, has_memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
