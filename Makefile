@@ -22,7 +22,7 @@ $(READY): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,huggingface,tune,finetune]'
 	@touch $@
 
-bench: $(READY) ## the main job: seven architectures, three seeds, an A/A control, one report (25 minutes on two cores, offline)
+bench: $(READY) ## the main job: seven architectures, three seeds, an A/A control, one report (half an hour on two cores, offline)
 	$(RUN) -m bench.run suite=default
 
 smoke: $(READY) ## the same architectures for 20 steps each: does everything run? (a minute and a half)
