@@ -8,6 +8,7 @@ the architectures have its number of parameters. One token is given and the 63 a
 generated, up to the context. float32, one thread. A step is compiled at its first use (15 to 50 s).
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import shape
@@ -21,7 +22,8 @@ from bench.model.decoding import compiled_step
 
 GIVEN = 1
 GENERATED = shape.CONTEXT - GIVEN
-PEER, COMPILED = "hugging face", "compiled"
+PEER, FORMS = "hugging face", ("eager", "compiled")
+EAGER, COMPILED = FORMS
 
 
 def sized_run(arch: str) -> Run:
@@ -52,6 +54,20 @@ def hugging_face() -> turns.Works:
     return {"greedy": (generate, float(GENERATED))}
 
 
+def contenders(archs: Sequence[str]) -> list[str]:
+    """Return the names of all contenders, the first form of the first architecture twice."""
+    forms = [f"{arch} {form}" for arch in archs for form in FORMS]
+    return [PEER, *forms, f"{forms[0]} again"]
+
+
+def pairs(archs: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of contenders whose rates are divided."""
+    over_peer = [(f"{arch} {form}", PEER) for arch in archs for form in FORMS]
+    over_eager = [(f"{arch} {COMPILED}", f"{arch} {EAGER}") for arch in archs]
+    again = f"{archs[0]} {EAGER}"
+    return [(f"{again} again", again), *over_peer, *over_eager]
+
+
 def main() -> None:
     """Take turns, print the table."""
     parser = turns.parser(__doc__, rounds=40, seconds=0.2)
@@ -60,17 +76,13 @@ def main() -> None:
     args = parser.parse_args()
     if args.inside:
         shape.set_process_state()
-        arch, _, form = args.inside.partition(" ")
+        arch, form = args.inside.split()[:2]
         works = hugging_face if args.inside == PEER else partial(bench, arch, form, args.cache)
         turns.serve(works)
-    forms = [f"{arch} {form}" for arch in args.arch for form in ("eager", COMPILED)]
-    again = f"{forms[0]} again"
+    names = contenders(args.arch)
     options = ["--cache", args.cache] if args.cache else []
-    rates = turns.take_turns(__file__, [PEER, *forms, again], options, args.rounds, args.seconds)
-    pairs = [(again, forms[0])]
-    pairs += [(form, PEER) for form in forms]
-    pairs += [(f"{arch} {COMPILED}", f"{arch} eager") for arch in args.arch]
-    named = {f"{a} / {b}": ((a, "greedy"), (b, "greedy")) for a, b in pairs}
+    rates = turns.take_turns(__file__, names, options, args.rounds, args.seconds)
+    named = {f"{a} / {b}": ((a, "greedy"), (b, "greedy")) for a, b in pairs(args.arch)}
     turns.print_table(rates, named, "tokens/s")
 
 

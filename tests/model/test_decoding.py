@@ -46,12 +46,15 @@ class Running(Backbone):
             other += x.shape[1]
         elif self.kept == "text":
             other += "a" * x.shape[1]
+        elif self.kept == "inputs":
+            other = torch.cat([other, x], dim=1)
         sums = total[:, None] + x.cumsum(1)
         return sums, (sums[:, -1], other)
 
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
-        first = {"count": 0, "constant": 7, "text": "", "object": object()}[self.kept]
-        return like.new_zeros(batch, self.width), first
+        empty = like.new_zeros(batch, 0, self.width)
+        first = {"count": 0, "constant": 7, "text": "", "object": object(), "inputs": empty}
+        return like.new_zeros(batch, self.width), first[self.kept]
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         return 0.0
@@ -72,7 +75,7 @@ def running(kept: str) -> LanguageModel:
 def test_a_state_becomes_tensors_and_back(kept: str, kind: Any) -> None:
     model = running(kept)
     form = state_form(model, 1, CONTEXT)
-    assert form.leaves == (Tensor, kind)
+    assert form.leaves == ((1, 8), kind)
     state = model(torch.zeros(1, 5, dtype=torch.long), model.init_state(1, CONTEXT))[1]
     tensors = form.to_tensors(state)
     assert [tuple(x.shape) for x in tensors] == [(1, 8), (5, 0)][: len(tensors)]
@@ -84,15 +87,19 @@ def test_a_state_becomes_tensors_and_back(kept: str, kind: Any) -> None:
 
 def test_a_state_of_another_form_is_refused() -> None:
     form = state_form(running("constant"), 1, CONTEXT)
-    with pytest.raises(Unsupported, match="8 where it held 7"):
-        form.to_tensors((torch.zeros(1, 8), 8))
+    for other in ((torch.zeros(1, 8), 8), (torch.zeros(1, 9), 7)):
+        with pytest.raises(Unsupported, match="its size or a constant"):
+            form.to_tensors(other)
     with pytest.raises(Unsupported, match="changes its form"):
         form.to_tensors([torch.zeros(1, 8), 7])
 
 
-@pytest.mark.parametrize(("kept", "kind"), [("text", "str"), ("object", "object")])
-def test_what_is_no_tensor_has_no_form(kept: str, kind: str) -> None:
-    with pytest.raises(Unsupported, match=f"holds a {kind}"):
+@pytest.mark.parametrize(
+    ("kept", "reason"),
+    [("text", "holds a str"), ("object", "holds a object"), ("inputs", "grows with each token")],
+)
+def test_a_state_that_no_step_can_take_has_no_form(kept: str, reason: str) -> None:
+    with pytest.raises(Unsupported, match=reason):
         state_form(running(kept), 1, CONTEXT)
 
 

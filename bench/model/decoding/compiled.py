@@ -39,11 +39,13 @@ class CompiledStep:
     """
 
     def __init__(self, model: LanguageModel, rows: int, folder: Path) -> None:
+        from torch._inductor import aoti_load_package  # slow to import
+
         self.model, self.rows, self.room = model, rows, state_room(model, rows)
         self.backbone, self.embedding = model.backbone, model.embedding
         self.form = state_form(model, rows, self.room)
         self.counters = self.form.counters
-        self.package = torch._inductor.aoti_load_package(str(folder / PACKAGE))
+        self.package = aoti_load_package(str(folder / PACKAGE))
         values = torch.load(folder / CONSTANTS, weights_only=True) | _own_values(model)
         self.values = {name: values[name] for name in self.package.get_constant_fqns()}
         self.package.load_constants(self.values, check_full_update=True, user_managed=True)

@@ -3,6 +3,7 @@
 `torch.export` traces the architecture's own `forward` with its state, AOTInductor makes C++ of it.
 """
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def export_step(model: LanguageModel, rows: int) -> torch.export.ExportedProgram
     prompt = torch.zeros(rows, room // 2, dtype=torch.long)
     try:
         position = torch.export.Dim("position", min=LEAST, max=room - 2)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of torch about itself
             tensors = form.to_tensors(model(prompt, model.init_state(rows, room))[1])
             shapes = [{0: position} if i in form.counters else None for i in range(len(tensors))]
             exported = torch.export.export(
@@ -55,7 +56,7 @@ def export_step(model: LanguageModel, rows: int) -> torch.export.ExportedProgram
                 dynamic_shapes=(None, tuple(shapes)),
                 strict=False,
             )
-        return exported.run_decompositions(torch.export.default_decompositions() | ONE_ROW)
+            return exported.run_decompositions(torch.export.default_decompositions() | ONE_ROW)
     except PLUGIN_ERRORS as error:
         raise Unsupported(f"it cannot be exported: {describe_error(error)}") from None
 
@@ -64,10 +65,11 @@ def compile_step(exported: torch.export.ExportedProgram, path: Path) -> None:
     """Write the compiled step, without weights. Raise Unsupported where compiling fails."""
     narrow = torch.backends.cpu.get_cpu_capability() == "AVX2"
     options = INDUCTOR_OPTIONS | (AVX2_OPTIONS if narrow else {})
+    from torch._inductor import aoti_compile_and_package  # slow to import
+
     try:
-        torch._inductor.aoti_compile_and_package(
-            exported, package_path=str(path), inductor_configs=options
-        )
+        with warnings.catch_warnings(action="ignore"):
+            aoti_compile_and_package(exported, package_path=str(path), inductor_configs=options)
     except PLUGIN_ERRORS as error:
         raise Unsupported(f"it cannot be compiled: {describe_error(error)}") from None
 
