@@ -119,7 +119,7 @@ def write_session(
     stopped.
     """
     session = _new_folder(results)
-    surroundings = context | {"after": host_state.read_host_state()}
+    surroundings = {**context, "after": host_state.read_host_state()}
     write_json(session / "doctor.json", calibration)
     for entry in entries:
         folder, done = session / entry.name, entry.status == "done"

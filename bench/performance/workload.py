@@ -149,12 +149,12 @@ class Workload:
 
         Where time grows linearly with length, their rate is the mean rate over the whole context.
         """
-        prompt, *counts = self.decode_window(rows)
+        prompt, warmup, tokens = self.decode_window(rows)
         with autocast(self.settings):
             if rows not in self.decode_checked:
                 check_decode(self.model.eval(), prompt, self.context)
                 self.decode_checked.add(rows)
-            return timing.time_decode(self.model.eval(), prompt, *counts)
+            return timing.time_decode(self.model.eval(), prompt, warmup, tokens)
 
     def decode_compiled(self) -> TimedWindow:
         """Time the same tokens at batch 1 through the compiled step."""
