@@ -21,7 +21,7 @@ def parser() -> Parser:
         "--decode",
         choices=("auto", "eager", "compiled"),
         default="auto",
-        help="form of the one-token step (default auto: compiled from 25,000 tokens on)",
+        help="form of the one-token step (default auto: compiled from 50,000 tokens on)",
     )
     return made
 

@@ -44,10 +44,10 @@ def test_a_long_text_compiles_and_what_was_asked_for_is_refused(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     loaded = load(trained)
-    for form, tokens in (("eager", 10**6), ("auto", 24_999)):
+    for form, tokens in (("eager", 10**6), ("auto", 49_999)):
         assert decoding_form(loaded, form, tokens) is loaded.model
     assert not caplog.messages
-    assert decoding_form(loaded, "auto", 25_000) is loaded.model
+    assert decoding_form(loaded, "auto", 50_000) is loaded.model
     assert caplog.messages[-1].startswith("decode: eager, because ")
     assert generate.main([str(trained), "--tokens", "3", "--decode", "compiled"]) == 2
     assert "[not-supported]" in caplog.messages[-1]

@@ -42,6 +42,8 @@ class Running(Backbone):
         if state is None:
             return x.cumsum(1), None
         total, other = state
+        if self.kept == "branch" and total.sum() > 1e9:
+            total = total * 0
         if self.kept == "count":
             other += x.shape[1]
         elif self.kept == "text":
@@ -54,7 +56,7 @@ class Running(Backbone):
     def init_state(self, batch: int, length: int, like: Tensor) -> Any:
         empty = like.new_zeros(batch, 0, self.width)
         first = {"count": 0, "constant": 7, "text": "", "object": object(), "inputs": empty}
-        return like.new_zeros(batch, self.width), first[self.kept]
+        return like.new_zeros(batch, self.width), first.get(self.kept)
 
     def flops(self, length: int, full_mask: bool = False) -> float:
         return 0.0
@@ -144,9 +146,8 @@ def test_a_machine_without_what_compiling_needs_says_so(monkeypatch: pytest.Monk
 
 @needs_compiler
 def test_control_flow_on_values_cannot_be_exported() -> None:
-    arch = {"_target_": "architectures.moe.MoE", "layers": 1, "heads": 2, "experts": 2}
-    with pytest.raises(Unsupported, match="cannot be exported"):
-        check_compilable(make(arch), torch.float32)
+    with pytest.raises(Unsupported, match=r"cannot be exported: .*data-dependent"):
+        check_compilable(running("branch"), torch.float32)
 
 
 def test_an_exported_step_is_the_model_at_every_position() -> None:
