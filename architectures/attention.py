@@ -74,7 +74,7 @@ class Attention(LightModule):
         keys, values = new if cache is None else append_to_cache(cache, position, *new)
         if position > 0 and T > 1:
             mask = seen_keys(position, T, x.device)
-        causal = self.causal and position == 0 and T > 1
+        causal = T > 1 and self.causal and position == 0
         mixed = functional.scaled_dot_product_attention(
             queries, keys, values, mask, dropout, causal
         )

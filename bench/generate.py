@@ -17,6 +17,12 @@ def parser() -> Parser:
     )
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--device", default="cpu")
+    made.add_argument(
+        "--decode",
+        choices=("auto", "eager", "compiled"),
+        default="auto",
+        help="form of the one-token step (default auto: compiled from 50,000 tokens on)",
+    )
     return made
 
 
@@ -27,15 +33,16 @@ def main(arguments: list[str]) -> int:
     if args.tokens < 0 or not args.temperature >= 0:
         raise UserError("--tokens and --temperature take 0 or more", "invalid-value")
     from architectures.interface import Unsupported
-    from bench.evaluation.generation import continue_text
+    from bench.evaluation.generation import continue_text, decoding_form
     from bench.training import load
 
     trained = load(args.run, args.device)
     if trained.damaged_values:
         raise UserError(f"{args.run} cannot write: its weights are damaged", "unreadable-file")
     try:
+        model = decoding_form(trained, args.decode, args.tokens)
         text = continue_text(
-            trained.model, trained.vocabulary, args.prompt, args.tokens, args.temperature, args.seed
+            model, trained.vocabulary, args.prompt, args.tokens, args.temperature, args.seed
         )
     except Unsupported as reason:
         raise UserError(f"{args.run} cannot write: {reason}", "not-supported") from None

@@ -14,6 +14,7 @@ import sys
 from bench.cli.command import command
 from bench.cli.compose import compose_sweep
 from bench.config.errors import UserError
+from bench.execution.preflight import check_decoding
 from bench.planning.planned import plan
 from bench.records import store
 from bench.system import files
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> int:
     if runs[0].measure.depth == "off":
         raise UserError("measure=off measures nothing: use measure=quick or full", "invalid-value")
     files.check_writable(sweep.folder / "measure")
+    check_decoding(runs)
     from bench import reporting
     from bench.performance import measure_runs
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from bench.analysis.answer import MEMORY, QUALITY, Answer, Gap, Order, Rank
-from bench.analysis.badges import Badge, baseline_badges, form_badges, table_badges
+from bench.analysis.badges import Badge, baseline_badges, form_badges, step_badges, table_badges
 from bench.analysis.comparisons import Comparison
 from bench.analysis.families import CONTROL, contenders
 from bench.analysis.sessions import (
@@ -146,6 +146,7 @@ def _rate_answer(field: Field, question: str) -> Iterator[Answer]:
         noise = _ratio_gap(pair) if pair else None
         labels = {subject: field.rows[subject][0].label for subject in measured}
         badges = tuple(form_badges(session, point, labels))
+        badges += tuple(step_badges(session, labels)) if point == RATES["decoding-1"] else ()
         yield Answer(*about, *_order_rates(field, point, measured), noise, badges)
 
 

@@ -131,6 +131,20 @@ def _implausible_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]
     return [Badge("implausible", text, tuple(labels))] if labels else []
 
 
+def step_badges(session: MeasuredSession, labels: dict[str, str]) -> list[Badge]:
+    """Return a badge that names the form of the one-token step by which each row is ranked."""
+    forms = session.forms(labels)
+    named = [
+        f"{form} for {name_some([labels[one] for one in own])}"
+        for form, own in forms.items()
+        if own
+    ]
+    text = "Ranked by the faster form of the one-token step of each, eager or compiled: "
+    return [Badge("decode-steps", f"{text}{'; '.join(named)}.", tuple(labels.values()))] * bool(
+        named
+    )
+
+
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:
     """Return a badge that names the rows whose rate the form of the step limits."""
     limited = [labels[subject] for subject in form_limited(session, point, labels)]

@@ -41,7 +41,7 @@ def batch_gain(session: MeasuredSession, subject: str, metric: str) -> BatchGain
     """Return the gain of a rate at the smallest larger batch; None where none was measured."""
     # a prefill is timed as the time to its first token
     unit = FIRST_TOKEN if metric == PREFILL_RATE else metric
-    single = session.value(subject, unit)
+    single = session.at(subject, session.eager_point(unit))
     # of training, the batch is the sequences of a step
     least = 0 if metric == TRAIN_RATE else MIN_BATCH_FACTOR
     for batch in (place for place in session.places(unit, "batch") if place >= least):

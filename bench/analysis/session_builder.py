@@ -6,11 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.sessions import PAIRED_METRICS, MeasuredSession, Point
+from bench.analysis.sessions import (
+    COMPILED_CPU_RATE,
+    COMPILED_RATE,
+    DECODE_RATE,
+    EAGER_RATE,
+    PAIRED_METRICS,
+    RATES,
+    MeasuredSession,
+    Point,
+)
 from bench.records.tables import by_session_precedence
 from bench.stats.intervals import Numbers, Ratio, paired_ratios, ratio_within_processes
 
 DUPLICATE = "-again"  # stands for the second entry of the reference
+COMPILED_NAMES = {COMPILED_RATE: DECODE_RATE, COMPILED_CPU_RATE: RATES[DECODE_RATE]}
 Samples = dict[Point, dict[str, Numbers]]
 
 
@@ -22,7 +32,7 @@ def build_sessions(
     latest = by_session_precedence(measures).groupby(["machine", "subject"])["sitting"].last()
     used = measures[measures["sitting"].isin(set(latest))]
     return [
-        _build_session(str(name), rows, (calibrations or {}).get(str(name), {}))
+        _build_session(str(name), _with_faster_form(rows), (calibrations or {}).get(str(name), {}))
         for name, rows in used.groupby("sitting")
     ]
 
@@ -69,11 +79,32 @@ def _build_session(name: str, rows: pd.DataFrame, calibration: dict[str, Any]) -
     )
 
 
+def _with_faster_form(rows: pd.DataFrame) -> pd.DataFrame:
+    """Let the decoding rates at batch 1 be those of each subject's faster form of the step.
+
+    The eager rates are EAGER_RATE then. Rows stay as they are where no compiled step was measured.
+    """
+    medians = _scalar_medians(rows)
+    if COMPILED_RATE not in medians or DECODE_RATE not in medians:
+        return rows
+    faster = medians.index[medians[COMPILED_RATE] > medians[DECODE_RATE]]
+    is_scalar, of_faster = rows["axis"].eq(""), rows["subject"].isin(faster)
+    eager = rows[is_scalar & rows["metric"].eq(DECODE_RATE)].assign(metric=EAGER_RATE)
+    compiled = rows[of_faster & rows["metric"].isin(COMPILED_NAMES)]
+    compiled = compiled.assign(metric=compiled["metric"].map(COMPILED_NAMES))
+    replaced = is_scalar & of_faster & rows["metric"].isin(COMPILED_NAMES.values())
+    return pd.concat([rows[~replaced], eager, compiled], ignore_index=True)
+
+
+def _scalar_medians(rows: pd.DataFrame) -> pd.DataFrame:
+    scalars = rows[rows["axis"].eq("") & rows["value"].notna()]
+    return scalars.groupby(["subject", "metric"])["value"].median().unstack("metric")
+
+
 def _medians(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Return the median of each subject and scalar metric, and the reference of the ratios."""
     duplicate, scalar = rows["twin"].astype(bool), rows["axis"] == ""
-    scalars = rows[~duplicate & scalar & rows["value"].notna()]
-    medians = scalars.groupby(["subject", "metric"])["value"].median().unstack("metric")
+    medians = _scalar_medians(rows[~duplicate])
     candidates = [*rows.loc[duplicate, "subject"], *rows.loc[~duplicate & scalar, "subject"]]
     return medians, next((str(one) for one in candidates if one in medians.index), "")
 

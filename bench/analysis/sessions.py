@@ -1,7 +1,7 @@
 """What one session measured: medians, curves, and ratios over the rounds that both took part in."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,9 +25,14 @@ RATES = {  # by wall clock, which ranks: the same rate by CPU time
     "decode_tokens_per_second": "decode_tokens_per_cpu_second",
 }
 TRAIN_RATE, PREFILL_RATE, DECODE_RATE = RATES
+# at batch 1 DECODE_RATE is that of the faster form of the step, where both were measured
+EAGER_RATE, COMPILED_RATE = "decode_eager_tokens_per_second", "decode_compiled_tokens_per_second"
+COMPILED_CPU_RATE = "decode_compiled_tokens_per_cpu_second"
 FIRST_TOKEN, DECODE_TIME = "first_token_seconds", "decode_seconds_per_token"
 DURATIONS = (FIRST_TOKEN, DECODE_TIME)  # less is better
-PAIRED_METRICS = (*RATES, *RATES.values(), *DURATIONS)
+PAIRED_METRICS = (
+    *RATES, *RATES.values(), EAGER_RATE, COMPILED_RATE, COMPILED_CPU_RATE, *DURATIONS,
+)  # fmt: skip
 GUARD_RATES = {FIRST_TOKEN: PREFILL_RATE, DECODE_TIME: DECODE_RATE}  # whose A/A pair counts for it
 PEAK_MEMORY = "peak_train_memory_bytes"
 TRAINING_MEMORY = "training_memory_bytes"  # the larger of the two
@@ -121,6 +126,24 @@ class MeasuredSession:
             return self.value(subject, point[0])
         median = self.points.get((subject, point))
         return median.value if median else float("nan")
+
+    def eager_point(self, metric: str) -> Point:
+        """Return the scalar point whose rate is of the same form as those at larger batches."""
+        eager = metric == DECODE_RATE and EAGER_RATE in self.medians
+        return scalar_point(EAGER_RATE if eager else metric)
+
+    def forms(self, subjects: Iterable[str]) -> dict[str, list[str]]:
+        """Return the subjects whose decoding rate is that of the compiled, and the eager step.
+
+        Nothing where no compiled step was measured.
+        """
+        if EAGER_RATE not in self.medians:
+            return {}
+        rates: dict[str, list[str]] = {"compiled": [], "eager": []}
+        for one in subjects:
+            is_eager = self.value(one, DECODE_RATE) == self.value(one, EAGER_RATE)
+            rates["eager" if is_eager else "compiled"].append(one)
+        return rates
 
     def missing_reason(self, subject: str, metric: str) -> str:
         """Return why a metric has no value."""

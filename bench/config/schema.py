@@ -146,6 +146,11 @@ class Run:
     results: str = option("results", "folder of all suites")
     again: str = choice("none failed all", "which finished runs to train again")
     threads: int = option(1, "CPU threads per process", (1, 1024))
+    decode: str = choice(
+        "auto eager compiled",
+        "form of the one-token step that is measured; auto: compiled too with measure=full",
+        False,
+    )
     figures: str = choice("svg pdf png none", "format of the report's figures")
     dry: bool = option(False, "show what would be run, with its cost, and stop")
 

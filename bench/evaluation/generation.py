@@ -1,17 +1,46 @@
 """Generate text with a trained model: `python -m bench.generate RUN --prompt "…"`."""
 
+import logging
 import math
 from typing import TYPE_CHECKING
+
+from bench.config.errors import UserError
 
 if TYPE_CHECKING:  # torch costs seconds, and --help needs none of it
     import torch
 
     from bench.data import Vocabulary
     from bench.model import LanguageModel
+    from bench.model.decoding import CompiledStep
+    from bench.training import TrainedModel
+
+    Decoder = LanguageModel | CompiledStep
+
+logger = logging.getLogger(__name__)
+
+
+def decoding_form(trained: "TrainedModel", form: str, count: int) -> "Decoder":
+    """Return the model, or its compiled step for `count` tokens: what `continue_text` takes.
+
+    `form`: auto compiles where that is repaid, and logs the reason where it cannot be had. Raise
+    UserError for `compiled` where it cannot be had.
+    """
+    from architectures.interface import Unsupported
+    from bench.model.decoding import REPAID_TOKENS, compiled_step
+
+    if form == "eager" or (form == "auto" and count < REPAID_TOKENS):
+        return trained.model
+    try:
+        return compiled_step(trained.model, trained.run.arch, root=trained.run.data.cache)
+    except Unsupported as reason:
+        if form == "compiled":
+            raise UserError(f"--decode compiled: {reason}; use auto", "not-supported") from None
+        logger.warning("decode: eager, because %s", reason)
+        return trained.model
 
 
 def continue_text(
-    model: "LanguageModel",
+    model: "Decoder",
     vocabulary: "Vocabulary",
     prompt: str,
     count: int,
@@ -22,7 +51,7 @@ def continue_text(
 
     Temperature 0 takes the likeliest token. The model reads and generates through its state; where
     that is full, it continues from the last half of its context, the same for every architecture.
-    Raises Unsupported for a model that keeps no state.
+    Raises Unsupported for a model that keeps no state. `model` may be its compiled step.
     """
     tokens = [vocabulary.separator, *vocabulary.encode(prompt).tolist()]
     # without separators it is one text of the requested length
@@ -31,7 +60,7 @@ def continue_text(
 
 
 def generate_tokens(
-    model: "LanguageModel",
+    model: "Decoder",
     tokens: list[int],
     count: int,
     temperature: float,
@@ -54,7 +83,7 @@ def generate_tokens(
 
 
 def _fill_text(
-    model: "LanguageModel",
+    model: "Decoder",
     text: "torch.Tensor",
     given: int,
     temperature: float,
@@ -71,9 +100,8 @@ def _fill_text(
         if place - read > room:  # the state is full: begin again from the last tokens
             state, room, read = model.init_state(1, context), context, max(0, place - reach)
             reach = max(1, context // 2)
-        hidden, state = model.hidden(text.narrow(1, read, place - read), state)  # (1, T, D)
-        room, read = room - (place - read), place
-        logits = model.head(hidden.select(1, -1)).float()  # (1, V)
+        logits, state = model.next_logits(text.narrow(1, read, place - read), state)
+        room, read, logits = room - (place - read), place, logits.float()  # (1, V)
         if never is not None:
             logits[:, never] = -math.inf
         text.select(1, place).copy_(sample_token(logits, temperature, generator))

@@ -6,11 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from bench.cli.sweep import Sweep, distinct
+from bench.config.errors import UserError
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
+from bench.data.cache import cache_root
 from bench.records import store
 from bench.system import files, gpus, host
 from bench.tasks.preferences.parts import check_options
+
+ANY_VOCABULARY = 256  # what can be exported does not depend on it
 
 
 def preflight(sweep: Sweep) -> Sweep:
@@ -40,6 +44,7 @@ def validate(sweep: Sweep) -> Sweep:
         except model.ModelBuildError:
             if not sweep.is_sweep:
                 raise  # in a sweep this run alone fails, and its record says why
+    check_decoding(sweep.runs if not sweep.remote else ())
     learning = [run for run in sweep.runs if run.preference.enabled]
     for run in distinct_by(learning, lambda run: [run.preference, run.size.context]):
         check_options(run)
@@ -49,6 +54,30 @@ def validate(sweep: Sweep) -> Sweep:
         return sweep
     jobs = (job._replace(data_digest=digests[data_key(job.run)]) for job in sweep.jobs)
     return replace(sweep, jobs=tuple(jobs))
+
+
+def check_decoding(runs: Sequence[Run]) -> None:
+    """Raise UserError for decode=compiled where this machine or an architecture cannot have it.
+
+    What cannot be built fails alone, and encoders do not decode.
+    """
+    from architectures.interface import Unsupported
+    from bench.model import ModelBuildError, decoding
+    from bench.training import setup_on_random_tokens
+
+    compiled = [run for run in runs if run.decode == "compiled"]
+    for run in distinct_by(compiled, lambda run: [run.arch, run.size, run.train.precision]):
+        files.check_writable(cache_root(run.data.cache))
+        try:
+            setup = setup_on_random_tokens(run, ANY_VOCABULARY)
+        except ModelBuildError:
+            continue
+        try:
+            if setup.model.backbone.causal:
+                decoding.check_compilable(setup.model, setup.settings.precision)
+        except Unsupported as reason:
+            message = f"decode=compiled is not possible for arch={run.names.get('arch', '?')}"
+            raise UserError(f"{message}: {reason}; use decode=auto", "not-supported") from None
 
 
 def data_key(run: Run) -> str:

@@ -66,6 +66,11 @@ class LanguageModel(LightModule):
         logits = functional.linear(hidden, self.embedding.weight)
         return logits.narrow(-1, 0, self.vocabulary), state
 
+    def next_logits(self, tokens: Tensor, state: State | None) -> tuple[Tensor, State | None]:
+        """Return the logits after the last token, (B, T) -> (B, V), and the next state."""
+        hidden, state = self.hidden(tokens, state)
+        return self.head(hidden[:, -1]), state
+
     def init_state(self, batch: int, length: int) -> State:
         """Return an empty state for `length` tokens. Raise Unsupported where there is none."""
         return self.backbone.init_state(batch, length, self.embedding.weight)

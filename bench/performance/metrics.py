@@ -56,7 +56,7 @@ def _window_metrics(
     name: str, cpu_rates: bool
 ) -> Iterator[tuple[str, Callable[[WindowDict], float]]]:
     """Yield the metrics that a window becomes, each with its function of the window."""
-    if name in ("train", "prefill", "decode"):
+    if name in ("train", "prefill", "decode", "decode_compiled"):
         yield f"{name}_tokens_per_second", _rate("wall")
         if cpu_rates:
             yield f"{name}_tokens_per_cpu_second", _rate("cpu")

@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 LOCK_NAME = "measure"  # of the lock that a session holds
 RATE_KINDS = ("train", "prefill", "decode")  # whose ratios are compared
+COMPILED = "decode_compiled"  # the kind that is measured where it is asked for
 MAX_PROCESS_STARTS = 60  # of all entries together: with more entries each gets fewer processes …
 MIN_PROCESSES = 3  # … but enough for an interval
 ENCODER = "encoder"  # the family
@@ -156,11 +157,17 @@ def measure_memory(entries: Sequence[Entry]) -> None:
             entry.stop()
 
 
+def compiles_decoding(run: Run, options: MeasureConfig) -> bool:
+    """Tell whether the compiled step is measured too: compiling takes 15 to 50 s for each entry."""
+    return run.decode == "compiled" or (run.decode == "auto" and options.depth == "full")
+
+
 def measure_all(entries: Sequence[Entry], starts: list[int]) -> None:
     """Run every stage; leave no worker running."""
     logger.info("measuring: %d processes in turns", len(entries))
     try:
-        measure_rates(entries, RATE_KINDS, starts)
+        compiled = (COMPILED,) if compiles_decoding(entries[0].run, entries[0].options) else ()
+        measure_rates(entries, (*RATE_KINDS, *compiled), starts)
         once = [entry for entry in entries if not entry.duplicate and entry.status == "done"]
         if once:
             measure_step_details(once)

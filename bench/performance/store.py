@@ -24,6 +24,7 @@ def measurement_protocol(run: Run, options: MeasureConfig) -> dict[str, Any]:
         "threads": run.threads,
         "torch": host.package_version("torch"),
     }
+    key |= {"decode": run.decode} if run.decode != "auto" else {}
     return key | {"digest": digest(key)}
 
 
@@ -59,6 +60,19 @@ def _counts(subject: Mapping[str, Any], vocabularies: Mapping[str, int]) -> bool
     return measured in (None, vocabularies.get(subject["subject"], measured))
 
 
+def decode_form(entry: Entry) -> str:
+    """Return the forms of the one-token step that were measured, and why no other."""
+    if reason := entry.samples.refused.get("decode"):
+        return f"none, because {reason}"
+    if "decode_compiled" in entry.samples.windows:
+        return "eager and compiled"
+    if reason := entry.samples.refused.get("decode_compiled"):
+        return f"eager, because {reason}"
+    if entry.run.decode == "eager":
+        return "eager, because of decode=eager"
+    return "eager, because compiling is not repaid by a short session: decode=compiled asks for it"
+
+
 def _new_folder(results: Path) -> Path:
     """Create the session's folder, named by the machine and the time."""
     stem = results / "measure" / f"{host.machine_digest()}-{datetime.now(UTC):%Y%m%dT%H%M%S}"
@@ -70,6 +84,26 @@ def _new_folder(results: Path) -> Path:
         except FileExistsError:
             continue
     raise FileExistsError(stem)
+
+
+def _subject(
+    entry: Entry, surroundings: Mapping[str, Any], options: MeasureConfig
+) -> dict[str, Any]:
+    """Return subject.json: what was measured, where and how."""
+    return {
+        "arch": entry.run.names["arch"],
+        "described": entry.run.arch,
+        "subject": workload_id(entry.run),
+        "machine": host.machine_digest(),
+        "twin": entry.duplicate,
+        "environment": entry.environment or host.environment_record(entry.run.threads),
+        "surroundings": surroundings,
+        "options": asdict(options),
+        "width": entry.samples.facts.get("width"),
+        "facts": entry.samples.facts,
+        "decode": decode_form(entry),
+        "protocol": measurement_protocol(entry.run, options),
+    }
 
 
 def write_session(
@@ -90,20 +124,7 @@ def write_session(
     for entry in entries:
         folder, done = session / entry.name, entry.status == "done"
         folder.mkdir()
-        subject = {
-            "arch": entry.run.names["arch"],
-            "described": entry.run.arch,
-            "subject": workload_id(entry.run),
-            "machine": host.machine_digest(),
-            "twin": entry.duplicate,
-            "environment": entry.environment or host.environment_record(entry.run.threads),
-            "surroundings": surroundings,
-            "options": asdict(options),
-            "width": entry.samples.facts.get("width"),
-            "facts": entry.samples.facts,
-            "protocol": measurement_protocol(entry.run, options),
-        }
-        write_json(folder / "subject.json", subject)
+        write_json(folder / "subject.json", _subject(entry, surroundings, options))
         metrics = session_metrics(entry.samples) if done else ()
         write_result(folder, entry.status, entry.reason, metrics)
     return session

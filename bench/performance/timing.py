@@ -10,6 +10,7 @@ from torch import Tensor
 
 from architectures.interface import State
 from bench.model import LanguageModel
+from bench.model.decoding import CompiledStep, Step
 
 
 @dataclass(frozen=True)
@@ -87,28 +88,36 @@ def prefill(model: LanguageModel, prompt: Tensor, length: int) -> tuple[Tensor, 
     Return the most likely next token of each row (B, 1), and the state.
     """
     state = model.init_state(prompt.shape[0], length)
-    hidden, state = model.hidden(prompt, state)  # (B, T, D)
-    return model.head(hidden[:, -1]).argmax(-1, keepdim=True), state
+    logits, state = model.next_logits(prompt, state)
+    return logits.argmax(-1, keepdim=True), state
 
 
 @torch.inference_mode()
-def decode(model: LanguageModel, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
+def decode(step: Step, token: Tensor, state: State, count: int) -> tuple[Tensor, State]:
     """Decode `count` tokens greedily from a state, one by one; return the last token and state."""
     for _ in range(count):
-        logits, state = model(token, state)  # (B, 1, V)
+        logits, state = step(token, state)  # (B, 1, V)
         token = logits[:, -1].argmax(-1, keepdim=True)
     return token, state
 
 
-def time_decode(model: LanguageModel, prompt: Tensor, warmup: int, count: int) -> TimedWindow:
-    """Time decoding `count` tokens after a prompt (B, T).
+def time_decode(
+    model: LanguageModel,
+    prompt: Tensor,
+    warmup: int,
+    count: int,
+    compiled: CompiledStep | None = None,
+) -> TimedWindow:
+    """Time decoding `count` tokens after a prompt (B, T), through the model or its compiled step.
 
     Neither the prefill nor the first `warmup` tokens are timed.
     """
-    token, state = prefill(model, prompt, prompt.shape[1] + warmup + count)
-    token, state = decode(model, token, state, warmup)
+    room = compiled.room if compiled else prompt.shape[1] + warmup + count
+    step: Step = compiled or model
+    token, state = prefill(model, prompt, room)
+    token, state = decode(step, token, state, warmup)
     tokens = prompt.shape[0] * count
-    return time_work(lambda: decode(model, token, state, count), tokens, prompt.device)
+    return time_work(lambda: decode(step, token, state, count), tokens, prompt.device)
 
 
 def time_next_token(model: LanguageModel, token: Tensor, state: State, count: int) -> TimedWindow:

@@ -12,6 +12,7 @@ from architectures.interface import State, Unsupported
 from bench.config import Run
 from bench.model import count_parameters
 from bench.model.contract import check_decode, check_prefill
+from bench.model.decoding import CompiledStep, check_machine, compiled_step
 from bench.performance import timing
 from bench.performance.timing import PhaseTimer, TimedWindow
 from bench.training import (
@@ -148,15 +149,30 @@ class Workload:
 
         Where time grows linearly with length, their rate is the mean rate over the whole context.
         """
-        tokens = min(DECODE_TOKENS, self.context // 2)
-        before = max(1, (self.context - tokens) // 2)
-        warmup = min(DECODE_WARMUP_TOKENS, before - 1)
+        prompt, warmup, tokens = self.decode_window(rows)
         with autocast(self.settings):
-            prompt = self.prompt(before - warmup, rows)
             if rows not in self.decode_checked:
                 check_decode(self.model.eval(), prompt, self.context)
                 self.decode_checked.add(rows)
             return timing.time_decode(self.model.eval(), prompt, warmup, tokens)
+
+    def decode_compiled(self) -> TimedWindow:
+        """Time the same tokens at batch 1 through the compiled step."""
+        step = self.compiled_step
+        return timing.time_decode(self.model.eval(), *self.decode_window(1), step)
+
+    @cached_property
+    def compiled_step(self) -> CompiledStep:
+        """Return the compiled step. Raise Unsupported, with the reason, where there is none."""
+        check_machine(self.device, self.settings.precision)
+        return compiled_step(self.model, self.run.arch, root=self.run.data.cache)
+
+    def decode_window(self, rows: int) -> tuple[Tensor, int, int]:
+        """Return a prompt (B, T), and how many tokens are decoded after it untimed, then timed."""
+        tokens = min(DECODE_TOKENS, self.context // 2)
+        before = max(1, (self.context - tokens) // 2)
+        warmup = min(DECODE_WARMUP_TOKENS, before - 1)
+        return self.prompt(before - warmup, rows), warmup, tokens
 
     @property
     def next_token_positions(self) -> int:

@@ -144,9 +144,17 @@ SPECS: tuple[tuple[str, str, Better, str, str, str], ...] = (
     ("prefill_tokens_per_cpu_second", "tokens/CPU s", "higher", "", "prefill tokens/CPU s",
      "Prompt tokens per CPU second."),
     ("decode_tokens_per_second", "tokens/s", "higher", "speed", "decode tokens/s",
-     "Generated tokens per second around the middle of the context."),
+     "Generated tokens per second around the middle of the context; in a report by the faster form "
+     "of the step, eager or compiled."),
     ("decode_tokens_per_cpu_second", "tokens/CPU s", "higher", "", "decode tokens/CPU s",
      "Generated tokens per CPU second."),
+    ("decode_eager_tokens_per_second", "tokens/s", "higher", "decoding", "eager step",
+     "Generated tokens per second through the model as it is, where its compiled step was measured "
+     "too, batch 1."),
+    ("decode_compiled_tokens_per_second", "tokens/s", "higher", "decoding", "compiled step",
+     "Generated tokens per second through the compiled step, in the same rounds, batch 1."),
+    ("decode_compiled_tokens_per_cpu_second", "tokens/CPU s", "higher", "",
+     "compiled step, tokens/CPU s", "Generated tokens per CPU second through the compiled step."),
     ("first_step_seconds", "s", "lower", "speed", "first step",
      "The first training step of a fresh process, with all compiling and planning; in no rate."),
     ("first_token_seconds", "s", "lower", "decoding", "first token",

@@ -135,6 +135,7 @@ SUBJECT = _file("subject.json", "what was measured", """
     environment                 | mapping? | as environment.json, of the worker
     options                     | mapping? | options of the measurement
     facts                       | mapping? | width, FLOPs, device, precision and others
+    decode                      | text?    | forms of the one-token step measured, and why no other
     described                   | mapping? | the architecture's YAML
     described.family            | text?    | family that groups the report's cards
     described.card              | mapping? | summary and paper

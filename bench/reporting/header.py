@@ -25,6 +25,7 @@ BADGE_TITLES = {  # of other codes the code itself is the title
     "rate-elsewhere": "rate searched at other settings",
     "train-form": "training limited by its form",
     "decode-form": "decoding limited by its form",
+    "decode-steps": "decoding, form of the step",
 }
 
 

@@ -49,7 +49,7 @@ def _length_lines(views: Sequence[View]) -> Iterator[Line]:
         for metric, axis, panel, show in LENGTHS:
             places = [(x, (metric, axis, x)) for x in session.places(metric, axis)]
             if axis == "batch":  # one text at once is a batch of 1
-                places.insert(0, (1.0, (metric, "", 0.0)))
+                places.insert(0, (1.0, session.eager_point(metric)))
             for row in _contenders(view):
                 for x, point in places:
                     median = session.points.get((str(row.subject), point))

@@ -1,8 +1,5 @@
 """Train through torch.compile: requested by `train.compile`, off by default."""
 
-import os
-import shutil
-import sys
 import time
 
 import torch
@@ -10,13 +7,10 @@ from torch.utils._triton import has_triton
 
 from bench.config.errors import UserError
 from bench.data import Blocks
-from bench.data.cache import cache_root
+from bench.model.compiler import keep_compiled_code, missing_compiler
 from bench.training.loop import step_batch
 from bench.training.objective import Objective
 from bench.training.settings import TrainSettings, autocast
-
-CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-USER_CACHE = os.environ.get(CACHE_VARIABLE)  # read at import: torch sets it at its first use
 
 
 def check_compile(settings: TrainSettings) -> None:
@@ -29,12 +23,9 @@ def check_compile(settings: TrainSettings) -> None:
             f"train.compile={settings.compile} needs the package triton for CUDA: {instead}",
             "missing-package",
         )
-    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
-    if settings.device.type == "cpu" and shutil.which(compiler) is None:
+    if settings.device.type == "cpu" and (missing := missing_compiler()):
         raise UserError(
-            f"train.compile={settings.compile} needs the C++ compiler {compiler} "
-            f"(or another one, named by CXX): {instead}",
-            "no-compiler",
+            f"train.compile={settings.compile} needs {missing}: {instead}", "no-compiler"
         )
     if settings.compile == "reduce-overhead" and settings.accumulate > 1:
         raise UserError(
@@ -53,7 +44,7 @@ def compile_objective(objective: Objective, settings: TrainSettings, cache: str 
     """
     if settings.compile == "none":
         return
-    os.environ[CACHE_VARIABLE] = USER_CACHE or str(cache_root(cache) / "compiled")
+    keep_compiled_code(cache)
     torch._dynamo.config.recompile_limit = 64  # more shapes are measured than the default of 8
     mode = None if settings.compile == "default" else settings.compile
     objective.compile(dynamic=False, mode=mode)

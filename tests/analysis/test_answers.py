@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.analysis import Answer
 from bench.analysis.build import build
+from bench.analysis.sessions import COMPILED_RATE, DECODE_RATE, EAGER_RATE
 from bench.records.metrics import Metric
 from bench.records.tables import read_records
 from tests import fake_records
@@ -150,6 +152,43 @@ def test_the_form_of_a_step_is_named_where_another_row_does_twice_the_arithmetic
         fake_records.write_measure(tmp_path, arch, metrics=[decode, flops])
     (badge,) = answers(tmp_path)["decoding-1"].badges
     assert (badge.code, badge.rows) == ("decode-form", ("gru",))
+
+
+def test_decoding_is_ranked_by_the_faster_form_of_the_step(tmp_path: Path) -> None:
+    """The gru gains by compiling, the lstm loses, the decoder could not be compiled."""
+    rates = {"gru": (100.0, 900.0), "lstm": (210.0, 190.0), "decoder": (300.0, None)}
+    for arch, (eager, compiled) in rates.items():
+        fake_records.write_run(tmp_path, arch, 0)
+        for twin in (False, True)[: 1 + (arch == "gru")]:
+            metrics = [decoding("", eager, 10 + twin), decoding("compiled_", compiled, twin)]
+            fake_records.write_measure(tmp_path, arch, twin, metrics=metrics)
+    analysis = build(read_records(tmp_path))
+    (session,) = analysis.sessions
+    arches = {arch: subject for subject, arch in session.arches.items()}
+
+    def rate(arch: str, metric: str) -> float:
+        return session.value(arches[arch], f"decode_{metric}tokens_per_second")
+
+    assert [rate(arch, "") for arch in rates] == pytest.approx([900, 210, 300], rel=0.01)
+    assert [rate(arch, "eager_") for arch in rates] == pytest.approx([100, 210, 300], rel=0.01)
+    assert rate("lstm", "compiled_") == pytest.approx(190, rel=0.01)
+    assert session.missing_reason(arches["decoder"], COMPILED_RATE) == "no compiler"
+    (answer,) = (one for one in analysis.answers if one.question == "decoding-1")
+    assert labels(answer) == ["gru"]
+    assert answer.gap is not None
+    assert answer.gap.value == pytest.approx(3, rel=0.01)
+    badge = next(one for one in answer.badges if one.code == "decode-steps")
+    assert "compiled for gru; eager for " in badge.text
+    points = session.eager_point(DECODE_RATE), session.eager_point("train_tokens_per_second")
+    assert [point[0] for point in points] == [EAGER_RATE, "train_tokens_per_second"]
+
+
+def decoding(form: str, rate: float | None, seed: int) -> Metric:
+    noise = np.random.default_rng(seed).normal(size=20)
+    values = () if rate is None else tuple(rate * (1 + 0.003 * noise))
+    note = "no compiler" if rate is None else ""
+    name = f"decode_{form}tokens_per_second"
+    return Metric(name, "tokens/s", "higher", values, note, rounds=tuple(range(len(values))))
 
 
 def test_regrets_are_ranked_by_their_seeds_and_one_seed_has_no_verdict(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import yaml
 from bench import generate, model
 from bench.config.schema import Run, SizeConfig
 from bench.data.vocabulary import ByteVocabulary
-from bench.training import save_weights
+from bench.evaluation.generation import decoding_form
+from bench.training import load, save_weights
 
 
 @pytest.fixture
@@ -36,6 +37,20 @@ def error_of(capsys: pytest.CaptureFixture, *arguments: str) -> str:
 def test_a_complete_run_writes(trained: Path, capsys: pytest.CaptureFixture) -> None:
     assert generate.main([str(trained), "--prompt", "a", "--tokens", "3"]) == 0
     assert capsys.readouterr().out.startswith("a")
+
+
+def test_a_long_text_compiles_and_what_was_asked_for_is_refused(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    loaded = load(trained)
+    for form, tokens in (("eager", 10**6), ("auto", 49_999)):
+        assert decoding_form(loaded, form, tokens) is loaded.model
+    assert not caplog.messages
+    assert decoding_form(loaded, "auto", 50_000) is loaded.model
+    assert caplog.messages[-1].startswith("decode: eager, because ")
+    assert generate.main([str(trained), "--tokens", "3", "--decode", "compiled"]) == 2
+    assert "[not-supported]" in caplog.messages[-1]
 
 
 def test_weights_that_are_not_finite_write_nothing(

@@ -109,3 +109,14 @@ class Dies(Trouble):
     def trouble(self) -> None:
         print("the last words", file=sys.stderr, flush=True)
         os._exit(7)
+
+
+class Branches(Sum):
+    """Take a branch by a value of the state, which no export can follow."""
+
+    def forward(
+        self, x: Tensor, state: State | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, State | None]:
+        if state is not None and state.sum() > 1e9:
+            state = torch.zeros_like(state)
+        return super().forward(x, state, lengths)

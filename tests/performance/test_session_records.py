@@ -1,5 +1,6 @@
 """What one session of several backbones writes, and when another session is needed."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from bench.config import plugins
 from bench.config.identity import workload_id
 from bench.performance import needs_measuring, run_session
 from bench.performance.memory import MEMORY_KINDS
+from bench.performance.session import compiles_decoding
 from bench.records import source, store
 from bench.records.tables import read_records
 from tests.performance import fake_backbones
@@ -174,6 +176,52 @@ def test_the_records_are_read_as_a_table(suite: Path) -> None:
     ]
     assert sorted(rates["round"]) == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert set(rates["twin"]) == {False, True}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "form"),
+    [
+        ("Sum", "eager, because compiling is not repaid"),
+        ("Encoder", "none, because an encoder"),
+    ],
+)
+def test_the_forms_of_decoding_are_recorded(suite: Path, backbone: str, form: str) -> None:
+    name = f"{backbone.lower()}-{workload_id(make_run(backbone))}"
+    (path,) = suite.glob(f"measure/*/{name}/subject.json")
+    assert store.read_json(path)["decode"].startswith(form)
+
+
+def test_the_compiled_step_is_measured_where_it_is_asked_for() -> None:
+    run = make_run("Sum")
+    assert not compiles_decoding(run, OPTIONS)
+    assert compiles_decoding(run, replace(OPTIONS, depth="full"))
+    assert not compiles_decoding(replace(run, decode="eager"), replace(OPTIONS, depth="full"))
+    assert compiles_decoding(replace(run, decode="compiled"), OPTIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
+def test_both_forms_are_measured_in_the_same_rounds(tmp_path: Path) -> None:
+    """What cannot be compiled is measured as it is, and says why."""
+    options = replace(OPTIONS, lengths=[], batches=[], side_rounds=0, limit_seconds=120.0)
+    runs = [make_run(name, decode="compiled") for name in ("Sum", "Branches")]
+    for run in runs:
+        run.data.cache = str(tmp_path / "cache")
+    folder = run_session(runs, {workload_id(run): 30 for run in runs}, tmp_path, options)
+    assert folder is not None
+    assert needs_measuring([make_run("Sum")], tmp_path, options)
+    result, metrics = read_result(tmp_path, "Sum")
+    eager, compiled = (metrics[f"decode_{form}tokens_per_second"][0] for form in ("", "compiled_"))
+    assert result["status"] == "done"
+    assert eager["rounds"] == compiled["rounds"] == [0, 1, 2, 3, 4]
+    assert min(compiled["values"]) > 0
+    forms = {
+        path.parent.name.partition("-")[0]: store.read_json(path)["decode"]
+        for path in folder.glob("*/subject.json")
+    }
+    assert forms["sum"] == "eager and compiled"
+    assert forms["branches"].startswith("eager, because it cannot be exported: ")
+    assert read_result(tmp_path, "Branches")[0]["status"] == "done"
 
 
 # --- when another session is needed ---------------------------------------------------------------

@@ -17,7 +17,7 @@ from bench.config.errors import UserError
 from bench.config.schema import OptimizerConfig
 from bench.config.validation import CHOICES
 from bench.data import TokenBlock
-from bench.model import LanguageModel
+from bench.model import LanguageModel, compiler
 from bench.training import (
     Diverged,
     TrainState,
@@ -248,8 +248,8 @@ def test_cuda_graphs_and_micro_batches_exclude_each_other() -> None:
 def test_compiled_training_is_eager_training_but_for_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilation, "USER_CACHE", None)
-    monkeypatch.setenv(compilation.CACHE_VARIABLE, "")  # given back at the end
+    monkeypatch.setattr(compiler, "USER_CACHE", None)
+    monkeypatch.setenv(compiler.CACHE_VARIABLE, "")  # given back at the end
     (eager, adam, plan), (compiled, other, same) = make(), make(compile="default", accumulate=2)
     compilation.compile_objective(compiled, same, str(tmp_path))
     before = copy.deepcopy(compiled.state_dict())

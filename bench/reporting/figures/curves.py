@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from bench.analysis.sessions import DECODE_RATE, DECODE_TIME, FIRST_TOKEN, TRAIN_RATE
+from bench.analysis.sessions import DECODE_RATE, DECODE_TIME, EAGER_RATE, FIRST_TOKEN, TRAIN_RATE
 from bench.reporting.figures.style import FAINT, name_ends, new_figure, set_lengths, set_log
 from bench.reporting.figures.tables import Group
 
@@ -144,8 +144,10 @@ def _draw_speed(axes: Axes, table: pd.DataFrame, about: tuple[str, ...], group: 
 
 def _curve(speeds: pd.DataFrame, metric: str, axis: str) -> pd.DataFrame:
     """Return the points of a metric along an axis; one text at once is a batch of 1."""
-    axes_of = [axis, ""] if axis == "batch" else [axis]
-    rows = speeds[(speeds["metric"] == metric) & speeds["axis"].isin(axes_of)]
+    rows = speeds[(speeds["metric"] == metric) & (speeds["axis"] == axis)]
+    if axis == "batch":  # larger batches decode through the eager step
+        eager = EAGER_RATE if (speeds["metric"] == EAGER_RATE).any() else metric
+        rows = pd.concat([speeds[(speeds["metric"] == eager) & (speeds["axis"] == "")], rows])
     rows = rows[rows["median"] > 0]
     ends = {"y": "median", "low": "median_low", "high": "median_high"}
     return rows.assign(x=rows["x"].fillna(1.0), axis=axis, **{n: rows[c] for n, c in ends.items()})

@@ -75,12 +75,11 @@ class Decoder:
 
     def logits(self, tokens: Tensor) -> Tensor:
         """Return logits (B, V) after `tokens` (B, N), which follow those given before."""
-        if self.state is not None:
-            hidden, self.state = self.model.hidden(tokens, self.state)
-        else:
+        if self.state is None:
             self.text = tokens if tokens is self.text else torch.cat([self.text, tokens], dim=1)
-            hidden, _ = self.model.hidden(self.text)
-        return self.model.head(hidden[:, -1]).float()
+            tokens = self.text
+        logits, self.state = self.model.next_logits(tokens, self.state)
+        return logits.float()
 
 
 @torch.no_grad()
