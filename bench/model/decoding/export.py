@@ -53,7 +53,7 @@ def export_step(model: LanguageModel, rows: int) -> torch.export.ExportedProgram
             exported = torch.export.export(
                 TensorStep(model, form),
                 (prompt[:, :1], *tensors),
-                dynamic_shapes=(None, tuple(shapes)),
+                dynamic_shapes=(None, *[tuple(shapes)] * bool(tensors)),
                 strict=False,
             )
             return exported.run_decompositions(torch.export.default_decompositions() | ONE_ROW)
