@@ -19,8 +19,7 @@ ROW_TEXTS = {  # of `{rows}`, by code
     "rate-at-edge": "No trial bounds the best learning rate of {rows}: a better one may lie beyond "
     "the range.",
     "fewer-seeds": "Fewer seeds than the others or than were started: {rows}.",
-    "still-falling": "Still falling at the end of the budget: {detail}. More tokens may change the "
-    "order.",
+    "still-falling": "Still falling at the end of the budget: {detail}.",
 }
 # of the bits of the best reference line with unlimited context: what no model reaches that reads
 # the same training text, unless it sees what it has to predict
@@ -151,9 +150,9 @@ def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) 
     if not limited:
         return []
     is_training = point[0] == TRAIN_RATE
-    step = "training step" if is_training else f"one-token step at batch {point[2] or 1:g}"
+    step = "Training" if is_training else f"Decoding, batch {point[2] or 1:g},"
     text = (
-        f"The form of the {step} limits the rate of {name_some(limited)}, not arithmetic: "
-        "under half of the FLOP/s that another row reaches in the same steps on this machine."
+        f"{step} of {name_some(limited)} runs at under half of the FLOP/s of another row in the "
+        "same steps on this machine: the implementation limits the rate, not arithmetic."
     )
     return [Badge("train-form" if is_training else "decode-form", text, tuple(limited))]

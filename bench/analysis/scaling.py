@@ -1,10 +1,9 @@
 """Fit a scaling law to each architecture, and compute where one overtakes another."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ AXIS_COLUMNS = {SIZE: "parameters", DATA: "tokens_seen", FLOPS: "flops"}  # of S
 NUMERIC_COLUMNS = """
     parameters tokens_seen bits_per_byte nats_per_token oracle_nats_per_token flops_per_token
 """.split()
+MIN_SHARE = 0.95  # of the bootstrap draws in which the leader has to lead
 MAX_MISFIT = 0.03  # relative error of the loss above which a law must not be extrapolated
 
 
@@ -53,6 +53,17 @@ class LawCrossing:
     spread: float  # the larger misfit of the two laws
     meeting: LawCrossover
     at_bound: tuple[str, ...] = ()  # those of both whose fit has a number at its bound
+
+    @property
+    def is_certain(self) -> bool:
+        """Tell whether both laws fit inside their bounds, and one leads in enough draws."""
+        fits = self.spread <= MAX_MISFIT and not self.at_bound
+        return fits and self.meeting.agreement >= MIN_SHARE
+
+    @property
+    def is_finite(self) -> bool:
+        """Tell whether the laws cross."""
+        return math.isfinite(self.meeting.place)
 
 
 @dataclass(frozen=True)
@@ -200,50 +211,3 @@ def leaders(study: ScalingStudy) -> pd.DataFrame:
     second = groups.nth(1).set_index(key)[["label", "loss"]]
     table = groups.nth(0).join(second, on=key, rsuffix="_next", how="inner")
     return table.assign(ahead=table["loss_next"] - table["loss"])
-
-
-# --- scaling.csv and laws.csv --------------------------------------------------------------------
-
-
-SCALING_COLUMNS = """
-    data context unit architecture budget tokens parameters training_flops loss seeds law
-    row label control family
-""".split()
-LAW_COLUMNS = """
-    data context unit architecture floor floor_low floor_high floor_known size_term size_exponent
-    size_exponent_low size_exponent_high data_term data_exponent data_exponent_low
-    data_exponent_high at_parameters at_tokens misfit cells reason
-    label control family at_bound
-""".split()
-
-
-def scaling_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
-    """Return scaling.csv: a row per size and amount of data, with the loss of the law."""
-    rows = []
-    for study, series in ((one, series) for one in studies for series in one.series):
-        head = [study.data, study.context, study.unit, series.label]
-        cells: Iterable[Any] = series.cells.itertuples(index=False)
-        for *cell, row_key in cells:
-            tokens, parameters, law = np.array([cell[1]]), cell[2], series.law
-            fitted = law.along(DATA, tokens, parameters)[0, 0] if law else math.nan
-            rows.append([*head, *cell, fitted, row_key, series.label, False, series.family])
-    return pd.DataFrame(rows, columns=SCALING_COLUMNS)
-
-
-def laws_table(studies: Sequence[ScalingStudy]) -> pd.DataFrame:
-    """Return laws.csv: a row per architecture.
-
-    loss = floor + size_term·(N/at_parameters)^−a + data_term·(D/at_tokens)^−b
-    """
-    rows = []
-    for study, series in ((one, series) for one in studies for series in one.series):
-        head = [study.data, study.context, study.unit, series.label]
-        names = (series.label, False, series.family)
-        if (law := series.law) is None:
-            rows.append([*head, *[None] * 15, len(series.cells), series.reason, *names, ""])
-            continue
-        e, a, b = (law.interval(place) for place in (0, 2, 4))
-        terms = [*e, law.floor_given, law.best[1], *a, law.best[3], *b]
-        bounds = " ".join(law.at_bound)
-        rows.append([*head, *terms, *law.center, law.spread, law.cells, "", *names, bounds])
-    return pd.DataFrame(rows, columns=LAW_COLUMNS)

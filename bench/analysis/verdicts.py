@@ -115,7 +115,7 @@ def difference_text(pair: Any) -> str:
 
 def power_text(pair: Any) -> str:
     """Return which difference would be detected, and how many seeds would settle the observed."""
-    detectable = f"could have seen {format_difference(pair.detectable, pair.half)}"
+    detectable = f"detectable: {format_difference(pair.detectable, pair.half)}"
     if pair.basis == "documents":
         return detectable
     if math.isfinite(pair.needed):
@@ -155,7 +155,7 @@ def _verdict_notes(
     if family:
         notes.append(
             f"Corrected for {plural(family, 'pair')} (Shaffer 1986): at most 5 % of such tables "
-            "hold any false claim. ± is the 95 % interval of the one pair. “Could have seen”: the "
+            "hold any false claim. ± is the 95 % interval of the one pair. Detectable: the "
             "difference that is found 4 times in 5."
         )
     if (pairs["basis"] == "documents").any():

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
 
 from bench.analysis import preferences
 from bench.analysis.aggregate import summary_table
 from bench.analysis.build import Analysis
 from bench.analysis.fine_tuning import TASK_VERDICT_COLUMNS
-from bench.analysis.scaling import LAW_COLUMNS, SCALING_COLUMNS, laws_table, scaling_table
+from bench.analysis.scaling_csv import LAW_COLUMNS, SCALING_COLUMNS, laws_table, scaling_table
 from bench.analysis.summary_columns import CSV_NAMES, SUMMARY_COLUMNS
 from bench.analysis.time_to_target import TARGET_COLUMNS, target_columns
 from bench.records.metrics import describe
@@ -24,38 +25,21 @@ from bench.records.task_tables import TASK_NUMBER_COLUMNS
 from bench.reporting import csv_records
 from bench.reporting.csv_records import NAME_COLUMNS
 from bench.reporting.csv_safety import quote_formulas
-from bench.reporting.section import HERE
+from bench.reporting.section import HERE, read_helps
 
 SUMMARY_NAMES = [CSV_NAMES.get(name, name) for name in SUMMARY_COLUMNS]
-FILES = {  # columns that came later are behind the older ones
+LISTS = yaml.safe_load((HERE / "static" / "files.yaml").read_text(encoding="utf-8"))
+FILES = {
     "summary.csv": [*SUMMARY_NAMES, "subject", "comparison", *TARGET_COLUMNS],
-    "runs.csv": """run arch variant data size seed status reason metric unit better sample value
-        note at round protocol part objective machine sitting control row label family
-        length batch position context""".split(),
     "curves.csv": [*CURVE_COLUMNS, "row", "control", "family"],
-    "documents.parquet": ["run", "seed", *NAME_COLUMNS, "document", "bytes", "tokens", "nats"],
-    "samples.csv": ["run", "arch", "variant", "seed", *NAME_COLUMNS, "prompt", "generated"],
-    "saliency.csv": ["run", "arch", "variant", "seed", *NAME_COLUMNS,
-                     "nearest", "farthest", "share", "share_error", "predictions"],
-    "verdicts.csv": """comparison data protocol part tokenizer control better other kind difference
-        half p p_holm wins detectable seeds_needed basis sentence row label family other_row
-        other_label other_family size size_budget context tokens_seen""".split(),
-    "references.csv": """comparison data data_digest part protocol row label control family name
-        sees as_read training_tokens bits_per_byte perplexity validation_nats note""".split(),
     "scaling.csv": SCALING_COLUMNS,
     "laws.csv": LAW_COLUMNS,
-    "speeds.csv": """machine sitting metric at arch subject median ratio_to_reference low high clock
-        claim geometric_mean mean_low mean_high rounds reference median_low median_high
-        row label control family length batch position""".split(),
-    "crossovers.csv": """machine sitting metric first second faster_below length between_low
-        between_high lengths claim sentence row label control family
-        other_row other_label other_family""".split(),
     "tasks.csv": TASK_NUMBER_COLUMNS,
     "task_verdicts.csv": TASK_VERDICT_COLUMNS,
     "preferences.csv": NUMBER_COLUMNS,
     "preference_verdicts.csv": ["study", *preferences.VERDICT_COLUMNS],
-    "columns.csv": ["file", "column", "unit", "better", "help"],
-}  # fmt: skip
+    **{name: columns.split() for name, columns in LISTS.items()},
+}
 
 
 class CsvRow(NamedTuple):
@@ -76,9 +60,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def csv_rows() -> list[CsvRow]:
     """Return every column of every CSV file of a report."""
-    lines = (HERE / "static" / "columns.txt").read_text(encoding="utf-8").splitlines()
-    helps = dict(line.split(": ", 1) for line in lines)  # by file and name where files differ
-    rows = []
+    helps, rows = read_helps("columns.txt"), []  # by file and name where files differ
     for file, columns in FILES.items():
         for name in columns:
             spec = describe(name)

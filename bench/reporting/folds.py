@@ -1,6 +1,8 @@
 """The folded sections of the page, in their order."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
@@ -10,7 +12,7 @@ from bench.analysis.comparisons import TABLE_KEY, Comparison, explain_split
 from bench.analysis.protocols import curve_gaps, protocol_scores
 from bench.analysis.searches import group_searches, shipped_searches
 from bench.reporting import panel_data
-from bench.reporting.charts.folded import memory_bars, panels
+from bench.reporting.charts.folded import memory_bars
 from bench.reporting.html_table import shown_tables
 from bench.reporting.section import Chart, Section, write
 from bench.reporting.sections import facts
@@ -29,6 +31,7 @@ from bench.reporting.sections.scaling import scaling_tables
 from bench.reporting.views import View
 
 MakeFold = Callable[[Analysis, Sequence[View]], Section | None]  # None: there is nothing to show
+REGRETS = "Regret, nats per token, against bytes of state"
 Drawn = tuple[Chart, pd.DataFrame]  # a chart and its dataset
 
 
@@ -47,20 +50,12 @@ def _section(anchor: str, title: str, html: Markup, charts: Sequence[Drawn] = ()
     return Section(anchor, title, write("charts", shown) + html, shown, datasets)
 
 
-def _panels(
-    name: str, title: str, caption: str, table: pd.DataFrame, log: str = "xy", base: int = 10
-) -> Drawn:
-    """Return small multiples with their dataset."""
-    order = tuple(dict.fromkeys(table["panel"]))
-    return Chart(name, title, panels(name, order, log, base), caption), table
-
-
 def _by_comparison(
-    parts: Iterable[Comparison], make: Callable[[Comparison], Markup | None]
+    parts: Iterable[Comparison], macro: str, make: Callable[[Comparison], Any]
 ) -> Markup:
-    """Return what each comparison has to show; the script shows that of the current view."""
-    blocks = [(part, html) for part in parts if (html := make(part)) and html.strip()]
-    shown = [{"name": part.name, "title": part.title, "html": html} for part, html in blocks]
+    """Return what a macro makes of each comparison; the script shows that of the current view."""
+    made = [(part, write(macro, values)) for part in parts if (values := make(part))]
+    shown = [(part.name, part.title, html) for part, html in made if html.strip()]
     return write("blocks", shown) if shown else Markup("")
 
 
@@ -73,11 +68,8 @@ def synthetic(analysis: Analysis, views: Sequence[View]) -> Section | None:
         for part in parts
         for n, rows in enumerate(part.regrets)
     ]
-    title, caption = (
-        "Regret, nats per token, against bytes of state",
-        panel_data.undrawn_regrets(views),
-    )
-    chart = _panels("regrets", title, caption, panel_data.regret_data(views, parts))
+    title, caption = REGRETS, panel_data.undrawn_regrets(views)
+    chart = panel_data.panels_of("regrets", title, caption, panel_data.regret_data(views, parts))
     rest = write("tables", [*([overview] if overview else []), *tables])
     return _section("floors", "Synthetic tasks", rest, [chart])
 
@@ -88,7 +80,7 @@ def scaling(analysis: Analysis, views: Sequence[View]) -> Section | None:
     for study in analysis.studies:
         title = f"{study.unit.capitalize()} on {study.data}, a context of {study.context} tokens"
         data = panel_data.scaling_data(study)
-        charts.append(_panels(f"{study.name}-chart", title, caption, data))
+        charts.append(panel_data.panels_of(f"{study.name}-chart", title, caption, data))
         tables += scaling_tables(study)
     return _section("scaling", "Scaling laws", write("tables", tables), charts)
 
@@ -96,7 +88,7 @@ def scaling(analysis: Analysis, views: Sequence[View]) -> Section | None:
 def length(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return speeds over length and batch, and where the order changes."""
     data, caption = panel_data.length_data(views), "Bands: 95 % intervals."
-    chart = _panels("lengths", "Speed over length and batch", caption, data, base=2)
+    chart = panel_data.panels_of("lengths", "Speed over length and batch", caption, data, base=2)
     rest = write("crossings", crossing_blocks(analysis.groups))
     return _section("length", "Context length and batch", rest, [chart])
 
@@ -110,8 +102,8 @@ def memory(analysis: Analysis, views: Sequence[View]) -> Section | None:
     )  # fmt: skip
     tables = [make(group) for group in analysis.groups for make in (memory_table, cost_table)]
     charts = [(chart, panel_data.memory_data(views))]
-    title = "Memory and cost of a step"
-    return _section("memory", title, write("tables", shown_tables(tables)), charts)
+    rest = write("tables", shown_tables(tables))
+    return _section("memory", "Memory and cost of a step", rest, charts)
 
 
 def fairness(analysis: Analysis, views: Sequence[View]) -> Section | None:
@@ -121,45 +113,36 @@ def fairness(analysis: Analysis, views: Sequence[View]) -> Section | None:
     titles = search_titles(groups)
     caption = "Each point is a trial; those that diverged are in the table."
     data = panel_data.search_data(groups, titles)
-    chart = _panels("searches", "Loss against learning rate", caption, data, "x")
+    chart = panel_data.panels_of("searches", "Loss against learning rate", caption, data, "x")
     pairs = enumerate(zip(groups, titles, strict=True))
     searched = write("tables", [search_table(f"search-{n}", *pair) for n, pair in pairs])
-    rest = _by_comparison(
-        analysis.comparisons, lambda part: write("fairness", fairness_facts(part))
-    )
+    rest = _by_comparison(analysis.comparisons, "fairness", fairness_facts)
     return _section("fairness", "Fairness and tuning", rest + searched, [chart])
 
 
 def texts(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what each causal model wrote."""
-
-    def written(part: Comparison) -> Markup | None:
-        own = facts.generated_texts(part)
-        return write("texts", own) if own else None
-
-    return _section("texts", "Generated text", _by_comparison(analysis.comparisons, written))
+    html = _by_comparison(analysis.comparisons, "texts", facts.generated_texts)
+    return _section("texts", "Generated text", html)
 
 
 def encoders(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return encoders beside causal models on the same windows, and their own numbers."""
-
-    def written(part: Comparison) -> Markup | None:
-        tables = encoder_tables(part, analysis)
-        return write("encoders", tables) if tables else None
-
-    return _section("encoders", "Encoders", _by_comparison(analysis.comparisons, written))
+    make = partial(encoder_tables, analysis=analysis)
+    return _section("encoders", "Encoders", _by_comparison(analysis.comparisons, "encoders", make))
 
 
 def protocols(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return scores under other protocols, the loss by context, and the cost of a target."""
     caption = "Bands: lowest to highest seed. A line that keeps falling uses the further tokens."
     data = panel_data.context_data(views, analysis.records)
-    chart = _panels("contexts", "Loss by context", caption, data, "x", base=2)
-    rest = _by_comparison(analysis.comparisons, lambda part: _protocols_of(part, analysis))
+    chart = panel_data.panels_of("contexts", "Loss by context", caption, data, "x", base=2)
+    make = partial(_protocols_of, analysis=analysis)
+    rest = _by_comparison(analysis.comparisons, "protocols", make)
     return _section("protocols", "Protocols, context and targets", rest, [chart])
 
 
-def _protocols_of(part: Comparison, analysis: Analysis) -> Markup:
+def _protocols_of(part: Comparison, analysis: Analysis) -> tuple[list[str], list[Any]]:
     variants, records = analysis.variants, analysis.records
     notes, tables = explain_split(list(part.likelihoods), TABLE_KEY), []
     for n, rows in enumerate(part.likelihoods):
@@ -169,15 +152,14 @@ def _protocols_of(part: Comparison, analysis: Analysis) -> Markup:
             tables.append(protocol_table(f"{part.name}-protocols-{n}", scores, variants.means))
     targets = enumerate(part.targets)
     tables += [target_table(f"{part.name}-target-{n}", one) for n, one in targets if one]
-    return write("notes", notes) + write("tables", tables)
+    return notes, tables
 
 
 def machine(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return how far the measurements may be trusted, and on which machines runs were trained."""
-    if not analysis.sessions and not len(analysis.variants.runs):
-        return None
-    html = write("machine", machine_facts(analysis))
-    return Section("machine", "Machine and calibration", html)
+    has_records = analysis.sessions or len(analysis.variants.runs)
+    html = write("machine", machine_facts(analysis)) if has_records else Markup("")
+    return _section("machine", "Machine and calibration", html)
 
 
 def architectures(analysis: Analysis, views: Sequence[View]) -> Section | None:

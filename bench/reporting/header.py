@@ -1,21 +1,23 @@
 """The head of the page: what was compared, where it comes from, and the answer with its caveats."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
 from bench.analysis import budgets
-from bench.analysis.answer import MEMORY, QUALITY, REASONS, Answer, noise_text
+from bench.analysis.answer import REASONS, Answer, noise_text
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import COMPARISON_KEY, explain_split
 from bench.analysis.formatting import format_fixed, format_large, join_words, plural
+from bench.analysis.more_data import more_data_sentence
 from bench.config.plugins import DISTRIBUTION
 from bench.reporting.page_data import measure_spec, measure_text
+from bench.reporting.section import RowText
 from bench.reporting.sections import facts
 from bench.reporting.sections.regrets import regret_sentences
 from bench.reporting.sections.scaling_text import scaling_sentences
+from bench.reporting.sentences import say
 from bench.reporting.summary_text import UNFAIR, measurement_sentences, summary_sentences
 from bench.system.host import package_version
 
@@ -23,9 +25,9 @@ MAX_NAMED = 3  # sources in the title, and winners of a card; more are counted
 BADGE_TITLES = {  # of other codes the code itself is the title
     "baseline-better": "an n-gram is better",
     "rate-elsewhere": "rate searched at other settings",
-    "train-form": "training limited by its form",
-    "decode-form": "decoding limited by its form",
-    "decode-steps": "decoding, form of the step",
+    "train-form": "few FLOP/s in training",
+    "decode-form": "few FLOP/s in decoding",
+    "decode-steps": "decoding, kind of step",
 }
 
 
@@ -37,24 +39,8 @@ def page_title(analysis: Analysis) -> str:
         measured = {one for session in analysis.sessions for one in session.medians.index}
         return f"{plural(len(measured), 'measured architecture')}" if measured else "No result yet"
     sources, sizes = (sorted(set(rows[name].map(str))) for name in ("data", "matched"))
-    named = join_words(sources) if len(sources) <= MAX_NAMED else f"{len(sources)} sources"
-    return ", ".join(
-        [
-            f"{plural(rows['arch'].nunique(), 'architecture')} on {named}",
-            _size_text(sizes[0]) if len(sizes) == 1 else f"{len(sizes)} sizes",
-            _amount_text(rows),
-            _seeds_text(int(rows["seeds"].min()), int(rows["seeds"].max())),
-        ]
-    )
-
-
-def _size_text(size: str) -> str:
-    number, _, unit = size.partition(" ")
-    return f"{format_large(float(number.replace(',', '')))} {unit}".replace("  ", " ")
-
-
-def _seeds_text(low: int, high: int) -> str:
-    return plural(low, "seed") if low == high else f"{low} to {plural(high, 'seed')}"
+    seeds = (int(rows["seeds"].min()), int(rows["seeds"].max()))
+    return say("title", rows["arch"].nunique(), sources, sizes, _amount_text(rows), seeds)[0]
 
 
 def _amount_text(rows: pd.DataFrame) -> str:
@@ -129,22 +115,25 @@ def answers(analysis: Analysis) -> Iterator[dict[str, Any]]:
         several = len(analysis.comparisons) > 1 and part.regrets
         sentences = summary_sentences(part, analysis.answers)
         own = regret_sentences(part) if several else sentences
-        yield _block(part.name, analysis.answers, own) | {"alarm": alarm * (not part.equal_order)}
+        more = {"alarm": alarm * (not part.equal_order), "more": more_data_sentence(part, analysis)}
+        yield _block(part.name, analysis.answers, own) | more
 
 
 def _block(name: str, answers: Sequence[Answer], sentences: list[str]) -> dict[str, Any]:
     """Return what the template needs; caveats of one kind are together, each is given once."""
     own = [answer for answer in answers if answer.comparison == name]
     caveats: dict[str, dict[str, None]] = {}  # sentences by title, in order
-    for code, text, _ in (badge for answer in own for badge in answer.badges):
-        caveats.setdefault(BADGE_TITLES.get(code, code.replace("-", " ")), {})[text] = None
+    for code, text, rows in (badge for answer in own for badge in answer.badges):
+        title = BADGE_TITLES.get(code, code.replace("-", " "))
+        caveats.setdefault(title, {})[RowText(text, rows)] = None
     in_badges = {text for texts in caveats.values() for text in texts}
     return {
         "name": name,
         "cards": [_card(answer) for answer in own],
-        "badges": [(title, " ".join(texts)) for title, texts in caveats.items()],
+        "badges": [(title, list(texts)) for title, texts in caveats.items()],
         "sentences": [sentence for sentence in sentences if sentence not in in_badges],
         "alarm": "",
+        "more": "",
     }
 
 
@@ -159,25 +148,7 @@ def _card(answer: Answer) -> dict[str, str]:
         "title": answer.title,
         "winners": names or "no claim",
         "value": f"{value} {unit}" if value and unit and unit != "bytes" else value,
-        "gap": REASONS.get(answer.reason, "") or _gap_text(answer),
+        "gap": REASONS.get(answer.reason, "") or "".join(say("gap", answer)),
         "noise": noise_text(answer) if is_ratio else f"A/A ±{format_fixed(answer.noise_size)}",
         "session": answer.session,
     }
-
-
-def _gap_text(answer: Answer) -> str:
-    """Return by how much the first row is ahead of the next that is clearly behind it."""
-    gap, behind, several = answer.gap, answer.next, len(answer.winners) > 1
-    if not gap or not behind:
-        return "no row is clearly behind" if several else ""
-    best = answer.winners[0].label
-    first = f"{best} " if several else ""
-    span = f" ({format_fixed(gap.low)} to {format_fixed(gap.high)})" if gap.low != gap.high else ""
-    if answer.question == QUALITY:
-        p = "< 0.001" if gap.p < 0.001 else f"= {format_fixed(gap.p)}"
-        ahead = f"{first}better than {behind.label} by {format_fixed(gap.value)}{span}"
-        return ahead + f", p {p}" * math.isfinite(gap.p)
-    times = f"{format_fixed(gap.value, 2)} times"
-    if answer.question == MEMORY:
-        return f"{behind.label} takes {times} as much as {best}{span}"
-    return f"{first}{times} the rate of {behind.label}{span}"

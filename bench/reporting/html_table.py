@@ -16,6 +16,7 @@ from bench.analysis.fairness import MAX_UNUSED_BUDGET
 from bench.analysis.formatting import NO_VALUE, format_count, format_fixed, join_words
 from bench.analysis.sessions import NOT_MEASURED
 from bench.records.metrics import describe, in_section
+from bench.reporting.section import RowText
 
 Show = Callable[[float], str]
 FORMATS: dict[str, Show] = {  # by a unit, or its part before the slash
@@ -56,6 +57,12 @@ class Column:
     cell: Callable[[Any], Cell]
     group: str = ""  # columns of a group are shown or hidden together
     metric: str = ""
+    better: str = ""  # higher or lower, where that is not the metric's
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Tell whether a first click sorts from high to low."""
+        return (self.better or describe(self.metric).better) == "higher"
 
 
 @dataclass(frozen=True)
@@ -106,15 +113,18 @@ def missing_notes(columns: Sequence[str], cells: Sequence[Sequence[Cell]]) -> li
         for column, cell in zip(columns, line, strict=True):
             if cell.value is None and cell.reason not in UNNOTED:
                 missing.setdefault(cell.reason, {}).setdefault(line[0].text, []).append(column)
-    notes = []
+    labels_of: dict[tuple[str, str], list[str]] = {}  # by reason and titles
     for reason, titles_of in missing.items():
-        labels_of: dict[str, list[str]] = {}
         for label, titles in titles_of.items():
-            labels_of.setdefault("; ".join(titles), []).append(label)
-        for joined, labels in labels_of.items():
-            rows = "all" if len(labels) == len(cells) > 1 else join_words(labels)
-            notes.append(f"{NO_VALUE} {joined} · {rows}: {reason}")
-    return notes
+            labels_of.setdefault((reason, "; ".join(titles)), []).append(label)
+    return [
+        RowText(f"{NO_VALUE} {titles} · {_rows_text(labels, len(cells))}: {reason}", labels)
+        for (reason, titles), labels in labels_of.items()
+    ]
+
+
+def _rows_text(labels: Sequence[str], count: int) -> str:
+    return "all" if len(labels) == count > 1 else join_words(labels)
 
 
 def shown_tables(tables: Iterable[Table]) -> list[Table]:

@@ -14,8 +14,11 @@ from bench.analysis.sessions import TRAINING_MEMORY
 from bench.analysis.verdicts import format_difference
 from bench.records.metrics import in_section
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
 from bench.reporting.page_data import BATCHED, measure_spec, measure_text, session_measures
 from bench.reporting.palette import swatch_class
+from bench.reporting.section import read_helps
+from bench.reporting.sentences import say
 from bench.reporting.views import View
 
 GROUPS = {  # the name of a group of columns: its title, and whether it is shown at first
@@ -33,23 +36,7 @@ SECTION_OF = {
     "regret": "regret",
     "pseudo_perplexity": "pseudo_likelihood",
 }
-COLUMN_HELP = {  # of columns that are no metric
-    "architecture": "one row per variant; seeds are averaged",
-    "seed spread": "standard deviation over seeds",
-    "seeds": "finished seeds",
-    "against the reference": "whether the difference to the reference row is distinguishable from "
-    "chance: the difference with its 95 % interval",
-    "corrected p": "p-value of that difference, corrected for all pairs of the table",
-    "size": "name of the size configuration",
-    "tokenizer": "name of the tokenizer",
-    "precision": "precision of the forward pass",
-    "context": "tokens of context",
-    "learning rate": "peak learning rate of the training",
-    "rate from": "what set the learning rate",
-    "search differs in": "in what that search differs from the run: steps, size, data; or unnoted",
-    "trials": "trials of the search that set it; 0: set by hand",
-    "search open at": "on which side no trial bounds the best learning rate",
-}
+TERMS = read_helps("terms.txt")  # of the page that are no metrics, by title
 perplexity_text = partial(format_number, digits=4)
 
 
@@ -57,16 +44,24 @@ def main_table(view: View, means: pd.DataFrame) -> ht.Table:
     """Return the table of a view, without the columns that hold no value."""
     name = _column("architecture", lambda row: replace(
         ht.label_cell(row), key=row.key, swatch=swatch_class(row.light)))  # fmt: skip
-    columns = [name, *_measured_columns(view)]
+    columns = [*_measured_columns(view)]
     if view.quality:
-        groups = {"quality": _quality_columns(view, means), "verdict": _verdict_columns(view)}
-        columns[1:1] = [column for name, own in groups.items() for column in _grouped(name, own)]
-        columns += [*_grouped("recipe", RECIPE), *_grouped("tuning", TUNING)]
+        scores = _grouped("quality", _quality_columns(view, means))
+        verdicts = _grouped("verdict", _verdict_columns(view))
+        columns = [*scores, *verdicts, *columns, *_settings_columns()]
+    columns.insert(0, name)
     table = ht.build_table(f"{view.name}-table", columns, view.rows, drop_empty=True)
     lines = reversed(view.baselines.lines if view.baselines is not None else ())
     table.rows.extend(_baseline_row(line, table.columns) for line in lines)
     table.notes.extend(_notes(view))
     return table
+
+
+def _settings_columns() -> list[ht.Column]:
+    amounts = [ht.PARAMETERS, ht.metric_number("tokens_seen")]
+    amounts.append(ht.metric_number("width", show=format_number))
+    recipe, tuning = [*amounts, *listed_columns("recipe")], listed_columns("tuning")
+    return [*_grouped("recipe", recipe), *_grouped("tuning", tuning)]
 
 
 def _baseline_row(line: BaselineLine, columns: Sequence[ht.Column]) -> list[ht.Cell]:
@@ -83,19 +78,11 @@ def _grouped(group: str, columns: Iterable[ht.Column]) -> list[ht.Column]:
 
 
 def _column(title: str, cell: Callable[[Any], ht.Cell], metric: str = "") -> ht.Column:
-    return ht.Column(title, COLUMN_HELP[title], cell, metric=metric)
+    return ht.Column(title, TERMS[title], cell, metric=metric)
 
 
 def _value(title: str, field: str, show: ht.Show) -> ht.Column:
     return _column(title, lambda row: ht.value_cell(getattr(row, field), show))
-
-
-def _text(title: str, field: str = "") -> ht.Column:
-    def cell(row: Any) -> ht.Cell:
-        text = str(getattr(row, field or title) or "")
-        return ht.Cell(text or NO_VALUE, text or None)
-
-    return _column(title, cell)
 
 
 def _quality_columns(view: View, means: pd.DataFrame) -> Iterator[ht.Column]:
@@ -175,21 +162,6 @@ def _measured_columns(view: View) -> Iterator[ht.Column]:
             yield ht.Column(spec.title, spec.help, partial(cell, metric), group, metric)
 
 
-RECIPE = (
-    ht.PARAMETERS,
-    ht.metric_number("tokens_seen"),
-    ht.metric_number("width", show=format_number),
-    *map(_text, ("size", "tokenizer", "precision", "context")),
-)
-TUNING = (
-    _value("learning rate", "learning_rate", format_number),
-    _text("rate from", "rate_origin"),
-    _text("search differs in", "rate_elsewhere"),
-    _value("trials", "trials", "{:,.0f}".format),
-    _text("search open at", "untuned"),
-)
-
-
 def _notes(view: View) -> Iterator[str]:
     """Yield how the rows were scored, what intervals and verdicts rest on, and the baselines."""
     if not view.quality:
@@ -198,21 +170,9 @@ def _notes(view: View) -> Iterator[str]:
     scored = f"Scored on the {part or 'held-out'} part by {protocol or 'an unnamed protocol'}."
     yield f"{scored} Lower is better."
     if view.quality == "bits_per_byte":
-        yield from sorted(set(map(_basis_note, view.rows["bits_per_byte_basis"])))
+        for basis in sorted(set(view.rows["bits_per_byte_basis"])):
+            yield from say("basis", basis)
     yield from view.verdicts.notes if view.verdicts is not None else ()
     if view.baselines is not None:
         yield from (f"{line.name}: {line.note}." for line in reversed(view.baselines.lines))
         yield from [f"No baselines: {view.baselines.reason}."] * bool(view.baselines.reason)
-
-
-def _basis_note(basis: str) -> str:
-    if basis == "seeds and documents":
-        return (
-            "Intervals cover two sources of variance: seeds (t) and held-out documents. Rows share "
-            "their documents, so the interval of a difference is narrower than these."
-        )
-    if basis == "nothing":
-        return "One seed and no nats per document: no interval can be given."
-    unsampled = ": seeds were not sampled, another seed may differ by more"
-    tail = unsampled if basis == "documents" else ""
-    return f"Where noted so, intervals cover the variance of {basis} only{tail}."

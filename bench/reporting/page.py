@@ -15,17 +15,13 @@ from bench.reporting import header, page_data
 from bench.reporting.charts.main import loss_curves, side_by_side, tradeoff, verdict_matrix
 from bench.reporting.figures.files import EMBEDDED
 from bench.reporting.folds import folded_sections
-from bench.reporting.main_table import COLUMN_HELP, GROUPS, main_table
+from bench.reporting.listed import LISTS
+from bench.reporting.main_table import GROUPS, TERMS, main_table
 from bench.reporting.palette import swatch_css
 from bench.reporting.section import HERE, Chart, Section, render
 from bench.reporting.views import View, build_views
 
-LIBRARIES = (  # vendored, see static/README.md
-    "vega.min.js",
-    "vega-lite.min.js",
-    "vega-interpreter.min.js",
-    "vega-embed.min.js",
-)
+LIBRARIES = "vega vega-lite vega-interpreter vega-embed".split()  # see static/README.md
 SELECTORS = ("source", "size", "training", "scoring")
 PANELS = (  # measure, title, whether it starts at zero
     ("quality", "quality", False),
@@ -41,14 +37,9 @@ NO_DATA = {
     "curves": {"grids": [], "lines": {}},
 }
 NOTHING = dict.fromkeys("facts commands apart unfinished excluded stale view figures".split(), ())
-ABOUT_ZOOM = "Drag to pan, pinch or Ctrl and wheel to zoom, double-click to reset."
-ABOUT_INTERVALS = (
-    "95 % intervals: quality over seeds and documents, rates over rounds and processes."
-)
-ABOUT_FRONT = (
-    "Dashed: the rows that no other beats in both. Dotted: the baselines of the table. "
-    "Bars: 95 % intervals."
-)
+ABOUT_ZOOM = "Ctrl and wheel zoom, dragging pans, a double-click resets."
+ABOUT_INTERVALS = "Bars: 95 % intervals."
+ABOUT_FRONT = "Dashed: the Pareto front. Dotted: baselines. Bars: 95 % intervals."
 
 
 def render_page(
@@ -88,7 +79,7 @@ def render_document(
     `content`: what page.html shows around the sections.
     """
     data = data or NO_DATA
-    libraries = LIBRARIES if data["specs"] else ()  # they draw charts
+    libraries = [f"{one}.min.js" for one in LIBRARIES if data["specs"]]  # they draw charts
     scripts = [_static(library) for library in (*libraries, "report.js")]
     return render(
         "page.html",
@@ -125,7 +116,9 @@ def _main_sections(views: Sequence[View], analysis: Analysis) -> list[Section]:
 def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
     """Return what the measures of the page and the columns of its table mean."""
     measures = [(facts["title"], facts["unit"], facts["help"]) for facts in metrics.values()]
-    columns = [(title, "", help) for title, help in COLUMN_HELP.items()]
+    columns = [(title, "", help) for title, help in TERMS.items()]
+    listed = {**LISTS["recipe"], **LISTS["tuning"]}
+    columns += [(title, "", about[0]) for title, about in listed.items()]
     entries = sorted(entry for entry in [*measures, *columns] if entry[2])
     return Section("glossary", "Glossary", render("glossary.html", entries=entries))
 

@@ -9,13 +9,15 @@ import pandas as pd
 
 from bench.analysis import formatting as fmt
 from bench.analysis.comparisons import Comparison, regret_tables
-from bench.analysis.scaling import ScalingStudy, scaling_table
+from bench.analysis.scaling import ScalingStudy
+from bench.analysis.scaling_csv import scaling_table
 from bench.analysis.searches import SearchGroup
 from bench.analysis.sessions import DECODE_RATE, DECODE_TIME, FIRST_TOKEN, TRAIN_RATE
 from bench.records.tables import Records
-from bench.reporting.charts.folded import PARTS
+from bench.reporting.charts.folded import PARTS, panels
 from bench.reporting.figures.spread import spread_labels
 from bench.reporting.palette import with_styles
+from bench.reporting.section import Chart
 from bench.reporting.views import View
 
 Line = dict[str, Any]  # a point of a panel by column, with the group that shares its axes
@@ -154,7 +156,7 @@ def scaling_data(study: ScalingStudy) -> pd.DataFrame:
         for column, unit, fixed, title in SCALING
         for cell in _largest(cells, fixed).sort_values(column).to_dict("records")
     )  # fmt: skip
-    return _own_table(lines)
+    return own_table(lines)
 
 
 def _largest(cells: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -176,15 +178,27 @@ def search_data(groups: Sequence[SearchGroup], titles: Sequence[str]) -> pd.Data
         for rate, score in sorted(zip(search.rates, search.scores, strict=True))
         if math.isfinite(score)
     )  # fmt: skip
-    return _own_table(lines)
+    return own_table(lines)
 
 
-def _own_table(lines: Iterable[Line]) -> pd.DataFrame:
-    """Return points whose labels have a style without being rows of a view."""
+def own_table(lines: Iterable[Line]) -> pd.DataFrame:
+    """Return points whose labels have a style without being rows of a view.
+
+    `base` is the name that they are filtered by: by default the label without its settings.
+    """
     table = _panel_table(lines).drop(columns="key")
-    return with_styles(
-        table.assign(base=table["label"].astype(str).str.split(" (", regex=False).str[0])
-    )
+    names = table["label"].astype(str).str.split(" (", regex=False).str[0]
+    table = table.assign(base=table.get("base", names))
+    styles = with_styles(table.assign(label=table["base"].astype(str)))
+    return styles.assign(label=table["label"])
+
+
+def panels_of(
+    name: str, title: str, caption: str, table: pd.DataFrame, log: str = "xy", base: int = 10
+) -> tuple[Chart, pd.DataFrame]:
+    """Return small multiples with their dataset."""
+    order = tuple(dict.fromkeys(table["panel"]))
+    return Chart(name, title, panels(name, order, log, base), caption), table
 
 
 def _panel_table(lines: Iterable[Line], log_y: bool = False) -> pd.DataFrame:

@@ -1,14 +1,16 @@
 """What a section of the page is: its title, its HTML and the charts in it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
+
+from bench.analysis.formatting import format_number
 
 HERE = Path(__file__).parent
 TEMPLATES = jinja2.Environment(
@@ -18,7 +20,27 @@ TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
+TEMPLATES.filters["number"] = format_number
 TEMPLATES.filters["identifier"] = lambda text: re.sub(r"[^\w-]+", "-", str(text))  # of an element
+
+
+def read_helps(name: str) -> dict[str, str]:
+    """Return the explanations of a file of `static/` by what they explain: a line of each."""
+    lines = (HERE / "static" / name).read_text(encoding="utf-8").splitlines()
+    return dict(line.split(": ", 1) for line in lines)
+
+
+class RowText(str):
+    """Text about some rows: the page's filter hides it with all of them, of a pair with one."""
+
+    def __new__(cls, text: str, rows: Iterable[str] = (), is_pair: bool = False) -> Self:
+        """Return the text; `rows`: labels or names of architectures."""
+        made = super().__new__(cls, text)
+        made.rows, made.is_pair = list(rows), is_pair
+        return made
+
+    rows: list[str]
+    is_pair: bool
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,13 @@
 """The summary as a few lines for a terminal."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import fill
-from typing import Any
 
 import pandas as pd
 
-from bench.analysis import formatting as fmt
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import Comparison
-from bench.analysis.sessions import DECODE_RATE, PREFILL_RATE, TRAIN_RATE
+from bench.analysis.more_data import more_data_sentence
 from bench.analysis.speed_groups import SpeedGroup
 from bench.analysis.task_answers import task_answers
 from bench.records.loading import UNREADABLE
@@ -20,11 +17,11 @@ from bench.reporting.sections.crossings import crossing_sentences
 from bench.reporting.sections.measured import subject_order
 from bench.reporting.sections.regrets import regret_overview, regret_sentences, regret_table
 from bench.reporting.sections.scaling_text import scaling_sentences
+from bench.reporting.short_tables import row_texts, speed_texts
 from bench.reporting.summary_text import UNFAIR, quality_sentences, summary_sentences
 
 MAX_CROSSINGS = 12
 WIDTH = 120  # characters of a line
-Columns = dict[str, Callable[[Any], str]]
 
 
 def terminal_text(analysis: Analysis) -> str:
@@ -46,14 +43,15 @@ def terminal_text(analysis: Analysis) -> str:
 def _comparison_blocks(part: Comparison, analysis: Analysis, has_overview: bool) -> Iterator[str]:
     if len(analysis.comparisons) > 1:
         yield part.title
-    yield from (_align(LIKELIHOOD_COLUMNS, rows.itertuples()) for rows in part.likelihoods)
-    yield from (_align(ENCODER_COLUMNS, rows.itertuples()) for rows in part.pseudo)
+    yield from (_aligned("bits_per_byte", rows) for rows in part.likelihoods)
+    yield from (_aligned("pseudo_perplexity", rows) for rows in part.pseudo)
     if has_overview and part.regrets:
         yield _wrapped([*regret_sentences(part), *quality_sentences(part)])
     else:
         regrets = [] if has_overview else part.regrets
         yield from (table_text(regret_table("", rows, pd.DataFrame()), "") for rows in regrets)
-        yield _wrapped(summary_sentences(part, analysis.answers))
+        more = more_data_sentence(part, analysis)
+        yield _wrapped([*summary_sentences(part, analysis.answers), more])
     if not part.equal_order:
         yield f"WARNING: {UNFAIR}"
 
@@ -72,7 +70,7 @@ def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
     """Yield the claims about a group's speeds; its table too where nothing was trained."""
     session = group.session
     if only_measured:
-        table = _align(_speed_columns(group), subject_order(group))
+        table = _align_texts(speed_texts(group, subject_order(group)))
         yield f"machine {session.machine}, session {session.name}\n{table}"
         name = session.arches.get(session.reference, "")
         yield _wrapped([*machine.warnings(session), machine.aa_line(session, name)])
@@ -81,63 +79,6 @@ def _speed_blocks(group: SpeedGroup, only_measured: bool) -> Iterator[str]:
     sentences = crossing_sentences(group)
     more = f"{len(sentences) - MAX_CROSSINGS} more pairs cross: see crossovers.csv"
     yield _wrapped([*sentences[:MAX_CROSSINGS], more * (len(sentences) > MAX_CROSSINGS)])
-
-
-def _interval(low: float, high: float) -> str:
-    return f"{fmt.format_fixed(low)} to {fmt.format_fixed(high)}" if low == low else "none"
-
-
-def _seeds(row: Any) -> str:
-    return str(row.seeds) if row.seeds == row.seeds_asked else f"{row.seeds} of {row.seeds_asked}"
-
-
-COMMON_COLUMNS: Columns = {
-    "parameters": lambda row: fmt.format_count(row.parameters),
-    "seeds": _seeds,
-    "train tok/s": lambda row: fmt.format_large(row.train_tokens_per_second),
-    "decode tok/s": lambda row: fmt.format_large(row.decode_tokens_per_second),
-    "memory": lambda row: fmt.format_bytes(row.training_memory_bytes),
-}
-LIKELIHOOD_COLUMNS: Columns = {
-    "": lambda row: row.label,
-    "bits/byte": lambda row: fmt.format_fixed(row.bits_per_byte),
-    "95 % interval": lambda row: _interval(row.bits_per_byte_low, row.bits_per_byte_high),
-    "perplexity": lambda row: fmt.format_number(row.perplexity, 4),
-    **COMMON_COLUMNS,
-}
-ENCODER_COLUMNS: Columns = {
-    "": lambda row: row.label,
-    "pseudo-ppl": lambda row: fmt.format_number(row.pseudo_perplexity, 4),
-    "±": lambda row: fmt.format_number(row.pseudo_perplexity_standard_error, 2),
-    **COMMON_COLUMNS,
-}
-
-
-def _speed_columns(group: SpeedGroup) -> Columns:
-    session = group.session
-
-    def value(metric: str, show: Callable[[float], str], subject: str) -> str:
-        return show(session.value(subject, metric))
-
-    def interval(subject: str) -> str:
-        ratio = session.ratios.get((subject, TRAIN_RATE))
-        none = "the reference" if subject == session.reference else ""
-        return _interval(ratio.low, ratio.high) if ratio else none
-
-    def ratio(subject: str) -> str:
-        own = session.ratios.get((subject, TRAIN_RATE))
-        return fmt.format_fixed(own.value) if own else ""
-
-    return {
-        "": group.label,
-        "train tok/s": partial(value, TRAIN_RATE, fmt.format_large),
-        "ratio": ratio,
-        "95 % interval": interval,
-        "prefill tok/s": partial(value, PREFILL_RATE, fmt.format_large),
-        "decode tok/s": partial(value, DECODE_RATE, fmt.format_large),
-        "first step": partial(value, "first_step_seconds", fmt.format_seconds),
-        "training memory": lambda subject: fmt.format_bytes(session.training_memory(subject)),
-    }
 
 
 def _printable(value: object) -> str:
@@ -154,8 +95,8 @@ def _wrapped(lines: Iterable[str]) -> str:
     return "\n".join(wrap_line(line) for line in lines if line)
 
 
-def _align(columns: Columns, rows: Iterable[Any]) -> str:
-    return _align_texts([[*columns], *([cell(row) for cell in columns.values()] for row in rows)])
+def _aligned(score: str, rows: pd.DataFrame) -> str:
+    return _align_texts(row_texts(score, rows.itertuples()))
 
 
 def table_text(table: Table, corner: str) -> str:

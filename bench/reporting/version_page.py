@@ -1,6 +1,6 @@
 """Show the comparison of two results folders: a page, a CSV file, lines for a terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from operator import itemgetter
 from pathlib import Path
@@ -11,12 +11,14 @@ import pandas as pd
 from bench.analysis import version_changes as versions
 from bench.analysis.answer import REASONS
 from bench.analysis.compare import VersionComparison, is_regression
-from bench.analysis.formatting import MINUS, format_bytes, format_fixed, plural
+from bench.analysis.formatting import MINUS, format_bytes, format_fixed
 from bench.analysis.verdicts import format_difference
 from bench.records.metrics import describe
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
 from bench.reporting.page import render_document
 from bench.reporting.section import Section, write
+from bench.reporting.sentences import say
 from bench.reporting.terminal import table_text, wrap_line
 
 MARKS = {versions.WORSE: "bad", versions.FAILED: "bad", versions.BETTER: "best"}
@@ -38,7 +40,9 @@ def version_page(comparison: VersionComparison, old: Path, new: Path) -> str:
     answer, *counts = answer_sentences(comparison)
     alarm = answer if comparison.regressions else ""
     sentences = [*([] if alarm else [answer]), *counts, CORRECTION, *comparison.notes]
-    answers = [{"name": "", "cards": [], "badges": [], "alarm": alarm, "sentences": sentences}]
+    answers = [
+        {"name": "", "cards": [], "badges": [], "alarm": alarm, "more": "", "sentences": sentences}
+    ]
     sections = []
     for table in (table for table in tables if table.rows):
         html, anchor = write("tables", [replace(table, heading="")]), f"section-{table.name}"
@@ -76,23 +80,23 @@ def version_text(comparison: VersionComparison) -> str:
 
 def answer_sentences(comparison: VersionComparison) -> list[str]:
     """Return the answer first, then a line per kind: how many rows have which verdict."""
-    regressions = comparison.regressions
-    names = ", ".join(f"{one.label} ({metric_name(one)} {change_text(one)})" for one in regressions)
-    answer = f"{plural(len(regressions), 'regression')} shown: {names}"
-    return [answer if regressions else "No regression is shown.", *_counts(comparison)]
+    named = [
+        f"{one.label} ({metric_name(one)} {change_text(one)})" for one in comparison.regressions
+    ]
+    counts = [_count(kind, own, comparison) for kind, own in _by_kind(comparison).items()]
+    return say("version", named, counts)
 
 
-def _counts(comparison: VersionComparison) -> Iterator[str]:
-    for kind, own in _by_kind(comparison).items():
-        verdicts = [one.verdict for one in own]
-        counts = ", ".join(f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts))
-        line = f"{kind.capitalize()}: {counts}"
-        tested = [one for one in own if one.verdict == versions.NOT_DISTINGUISHABLE]
-        if tested:
-            least = max(tested, key=lambda one: one.detectable)
-            could = amount_text(least, least.detectable)
-            line += f" (the least precise row could have seen {could})"
-        yield line if kind in comparison.gate.fail else f"{line}; outside the gate"
+def _count(kind: str, own: list[versions.Change], comparison: VersionComparison) -> dict[str, Any]:
+    verdicts = [one.verdict for one in own]
+    tested = [one for one in own if one.verdict == versions.NOT_DISTINGUISHABLE]
+    least = max(tested, key=lambda one: one.detectable, default=None)
+    return {
+        "kind": kind.capitalize(),
+        "verdicts": [f"{verdicts.count(one)} {one}" for one in dict.fromkeys(verdicts)],
+        "least": amount_text(least, least.detectable) if least else "",
+        "outside": kind not in comparison.gate.fail,
+    }
 
 
 def _by_kind(comparison: VersionComparison) -> dict[str, list[versions.Change]]:
@@ -134,13 +138,10 @@ def _table(kind: str, rows: Sequence[versions.Change]) -> ht.Table:
         ht.text("metric", "what was compared", metric_name),
         ht.number(f"{what}OLD", mean, "old", show),
         ht.number(f"{what}NEW", mean, "new", show),
-        ht.Column("change", "NEW against OLD; speed and memory as a share",
-               lambda row: ht.Cell(change_text(row), row.change)),
-        ht.Column("95 % interval", "of the change", _interval_cell),
-        ht.number("p", "corrected for all tested rows", "p",
-               lambda p: "<0.001" if p < 0.001 else format_fixed(p)),
-        ht.Column("verdict", "what is shown", _verdict_cell),
-        ht.text("from", "what was sampled", lambda row: row.basis),
+        *listed_columns(
+            "changes", change=lambda row: ht.Cell(change_text(row), row.change),
+            interval=_interval_cell, verdict=_verdict_cell,
+        ),
     ]  # fmt: skip
     name, heading = f"changes-{kind}", kind.capitalize()
     return ht.build_table(name, columns, rows, drop_empty=True, heading=heading)
@@ -155,7 +156,7 @@ def _interval_cell(row: versions.Change) -> ht.Cell:
 def _verdict_cell(row: versions.Change) -> ht.Cell:
     shown = row.verdict
     if shown == versions.NOT_DISTINGUISHABLE:
-        shown += f", could have seen {amount_text(row, row.detectable)}"
+        shown += f"; detectable: {amount_text(row, row.detectable)}"
     if row.reason and not is_regression(row):
         shown += f": {REASONS.get(row.reason, row.reason)}"
     return ht.Cell(shown, row.verdict, mark=f"words {MARKS.get(row.verdict, '')}".strip())

@@ -109,7 +109,7 @@ def test_how_far_a_crossing_is_extrapolated_is_said(tmp_path: Path) -> None:
 def test_laws_that_miss_their_cells_predict_nothing(tmp_path: Path) -> None:
     write(tmp_path, TRUTH, noise=0.06)
     found = scale(tmp_path)
-    assert not any(scaling_text.is_certain(one) for one in found.crossings)
+    assert not any(one.is_certain for one in found.crossings)
     said = " ".join(scaling_text.scaling_sentences(found))
     assert "no crossing is derived from it" in said
     assert "overtakes" not in said

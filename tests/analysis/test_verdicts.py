@@ -74,7 +74,7 @@ def test_the_three_sentences(tmp_path: Path) -> None:
         for line in better
     )
     other = found.drop("lstm", level="label").iloc[0]
-    assert other.startswith("not distinguishable (could have seen 0.0")
+    assert other.startswith("not distinguishable (detectable: 0.0")
 
 
 def test_one_seed_is_judged_over_documents_only_and_says_so(tmp_path: Path) -> None:

@@ -87,12 +87,34 @@ def test_the_filter_acts_on_charts_and_tables_and_is_in_the_address(report: Any)
     assert report.locator(BARS).count() == before - 1
     assert report.locator(LINES).count() == before - 1
     assert "lstm" not in shown_rows(report)
+    assert "uniform" not in shown_rows(report)
+    report.get_by_label("baselines", exact=True).check()
     assert "uniform" in shown_rows(report)  # a baseline is no architecture
     report.wait_for_function("location.search.includes('show=gru')")
     rows = shown_rows(report)
     open_page(report, report.url)
     assert shown_rows(report) == rows
     assert report.locator(BARS).count() == before - 1
+
+
+def test_the_filter_acts_on_texts_and_cards(report: Any) -> None:
+    report.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    for place in ("#texts article", "#architectures article"):
+        own = report.locator(f"{place}[data-rows*='\"lstm\"']")
+        assert own.count()
+        assert own.first.is_visible()
+        report.get_by_label("lstm", exact=True).uncheck()
+        assert not own.first.is_visible()
+        assert report.locator(place).filter(visible=True).count()
+        report.get_by_label("lstm", exact=True).check()
+
+
+def test_names_in_the_chart_of_quality_are_written_once(report: Any) -> None:
+    names = report.eval_on_selector_all(
+        "[data-chart=tradeoff] .role-mark text", "texts => texts.map((text) => text.textContent)"
+    )
+    assert {"lstm", "gru"} <= {*names}
+    assert len(names) == len(set(names))
 
 
 def test_choices_of_the_curves(report: Any) -> None:
@@ -154,7 +176,11 @@ def test_tables_sort_and_copy(report: Any) -> None:
         "#table [data-view]:not([hidden]) tbody td:nth-child(8)",
         "cells => cells.map(cell => Number(cell.dataset.value)).filter(Number.isFinite)",
     )
-    assert rates == sorted(rates)
+    assert rates == sorted(rates, reverse=True)  # the best first
+    rows = shown_rows(report)
+    report.wait_for_function("location.search.includes('order=')")
+    open_page(report, report.url)
+    assert shown_rows(report) == rows
     report.evaluate(
         "navigator.clipboard.writeText = (text) => { window.copied = text; return Promise.resolve(); }"
     )

@@ -48,8 +48,8 @@ def card(page: str, name: str) -> str:
     section = page[page.index('id="architectures"') :]
     return next(
         part.partition("</article>")[0]
-        for part in section.split("<article>")
-        if part.startswith(f"<h3>{name} <small>")
+        for part in section.split("<article")
+        if f"><h3>{name} <small>" in part
     )
 
 

@@ -1,4 +1,4 @@
-"""The charts of folded sections: small multiples, memory, saliency, preferences, fine-tuning."""
+"""The charts of folded sections: small multiples, memory, saliency, preferences."""
 
 from typing import Any
 
@@ -23,12 +23,11 @@ BAR_HEIGHT, LINES_HEIGHT = 17, 260
 PARTS = {"parameters": 1.0, "gradients": 0.78, "optimizer": 0.58, "activations": 0.4,
          "temporary": 0.22}  # fmt: skip  # what memory holds, and its opacity
 SHARES, LOSSES = "lookback", "loss by position"  # names of the datasets
-EFFICIENCY, BASES = "label efficiency", "pre-training and score"
 CONTEXT_TITLES = {
     SHARES: ("tokens back", "share of saliency within them"),
     LOSSES: ("tokens read before the predicted one", "nats per token"),
 }
-METHOD_DASHES = {"rloo": [], "ppo": [6, 2], "dpo": [1, 3], "best_of": [5, 4]}
+METHOD_DASHES = {"RLOO": [1, 0], "PPO": [8, 3, 2, 3], "DPO": [1, 3], "best of n": [5, 4]}
 
 
 def panels(data: str, order: tuple[str, ...], log: str = "", base: int = 10) -> dict[str, Any]:
@@ -95,49 +94,29 @@ def context_chart(data: str) -> dict[str, Any]:
     return specification(layers.properties(height=LINES_HEIGHT, width="container"))
 
 
-def label_efficiency(task: str, title: str) -> dict[str, Any]:
-    """Return the chart of one task: `examples`, `value`, `low` and `high` by `label` and `arm`."""
-    rows = chart(EFFICIENCY, alt.datum.task == task)
-    x = alt.X("examples:Q", title="training examples", scale=alt.Scale(type="log", nice=False))
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
-    colour, dash = alt.Color("label:N", title=None), alt.StrokeDash("arm:N", title=None)
-    about = tooltip(label="architecture", arm="start", examples="examples", value=title)
-    band = rows.mark_area(opacity=0.12).encode(
-        x, alt.Y("low:Q", title=title), colour, y2="high:Q", detail="arm:N"
-    )
-    line = rows.mark_line(point=True).encode(x, y, colour, dash, tooltip=about)
-    layers = alt.layer(band, line)
-    return specification(layers.properties(height=LINES_HEIGHT, width="container"))
-
-
-def base_quality(task: str, title: str) -> dict[str, Any]:
-    """Return the chart of one task: `value` against `bits` by `label`, a point per seed."""
-    rows, ends = chart(BASES, alt.datum.task == task), alt.Scale(zero=False)
-    x = alt.X("bits:Q", title="pre-training, bits per byte", scale=ends)
-    y, colour = alt.Y("value:Q", title=title, scale=ends), alt.Color("label:N", title=None)
-    about = tooltip(label="architecture", seed="seed", bits="bits per byte", value=title)
-    points = rows.mark_point(filled=True).encode(x, y, colour, tooltip=about)
-    return specification(points.properties(height=LINES_HEIGHT, width="container"))
-
-
-def preference_frontier(data: str) -> dict[str, Any]:
+def preference_frontier(data: str, methods: list[str]) -> dict[str, Any]:
     """Return gold and proxy against √KL: `root`, `gain`, `proxy`, `method`, `label`, `end`."""
     about = tooltip(
         label="architecture", method="method", setting="setting", kl_text="KL",
         gain_text="gold above the start", proxy_text="proxy", seeds="seeds",
     )  # fmt: skip
-    x = alt.X("root:Q", title="√KL, nats per response")
-    drawn = []
+    x, drawn = alt.X("root:Q", title="√KL, nats per response"), []
+    dash = _method_dashes(methods)
     for field, title in (("gain", "gold above the start"), ("proxy", "proxy, log-odds")):
         y = alt.Y(f"{field}:Q", title=title)
-        by_method = [
-            chart(data, f"datum.method === '{method}'")
-            .mark_line(strokeDash=dash, strokeWidth=1.5)
-            .encode(x, y, COLOUR, detail="label:N", order="root:Q")
-            for method, dash in METHOD_DASHES.items()
-        ]
+        line = chart(data).mark_line(strokeWidth=1.5)
         dots = chart(data).mark_point(filled=True, size=45, opacity=1)
         name = chart(data, "datum.end !== ''").mark_text(align="left", dx=7, fontWeight="bold")
-        ends = [dots.encode(x, y, COLOUR, tooltip=about), name.encode(x, y, COLOUR, text="end:N")]
-        drawn.append(alt.layer(*by_method, *ends).properties(width=360, height=280))
+        layers = [
+            line.encode(x, y, COLOUR, dash, detail="label:N", order="root:Q"),
+            dots.encode(x, y, COLOUR, tooltip=about),
+            name.encode(x, y, COLOUR, text="end:N"),
+        ]
+        drawn.append(alt.layer(*layers).properties(width=360, height=280))
     return specification(alt.hconcat(*drawn))
+
+
+def _method_dashes(methods: list[str]) -> alt.StrokeDash:
+    dashes = alt.Scale(domain=methods, range=[METHOD_DASHES[one] for one in methods])
+    legend = alt.Legend(title=None, orient="top", symbolStrokeColor=INK, symbolSize=900)
+    return alt.StrokeDash("method:N", scale=dashes, legend=legend)

@@ -27,10 +27,12 @@ KINDS = {  # what the row is, compared with the column
 }
 
 
-def chart(data: str, condition: Any = "true") -> alt.Chart:
-    """Return a chart of a dataset of the page, of the rows that meet a Vega expression."""
+def chart(data: str, *conditions: Any) -> alt.Chart:
+    """Return a chart of a dataset of the page, of the rows that meet all conditions."""
     made = alt.Chart(alt.NamedData(data))
-    return made if condition == "true" else made.transform_filter(condition)
+    for condition in conditions:
+        made = made.transform_filter(condition)
+    return made
 
 
 def scale(kind: Any = "linear", zero: bool = False, **more: Any) -> alt.Scale:
@@ -59,7 +61,7 @@ def levels(data: str) -> alt.Chart:
 def names(data: str) -> alt.Chart:
     """Return the names that the script places: `x`, `y` in pixels, `label`, `colour`."""
     drawn = chart(data).mark_text(
-        align="left", baseline="middle", dx=7, fontSize=LABEL_FONT, limit=110, clip=False
+        align="left", baseline="middle", dx=7, fontSize=LABEL_FONT, limit=145, clip=False
     )  # names are beside the plot
     x, y = alt.X("x:Q", scale=None, axis=None), alt.Y("y:Q", scale=None, axis=None)
     return drawn.encode(x, y, COLOUR, text="label:N")
@@ -140,7 +142,7 @@ def tradeoff() -> dict[str, Any]:
     x, y = alt.X("x:Q", title=None, scale=ends, axis=AXIS), alt.Y("y:Q", title=None, scale=ends)
     front = chart("front").mark_line(strokeDash=[4, 3], strokeWidth=1, color=FAINT)
     rules = chart("points").mark_rule(opacity=0.6)
-    name = chart("points", pick)
+    name = chart("points", pick, "!datum.named")  # the others have names already
     name = name.mark_text(align="left", dx=9, dy=-9, fontWeight="bold", clip=False)
     layers = alt.layer(
         front.encode(x, y, order="order:Q"),

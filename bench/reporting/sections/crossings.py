@@ -1,15 +1,18 @@
 """Where one architecture becomes faster than another as the context grows, in sentences."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from bench.analysis import crossovers
-from bench.analysis.formatting import join_words, plural
+from bench.analysis.formatting import join_words
 from bench.analysis.sessions import MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup
 from bench.reporting.html_table import shown_tables
 from bench.reporting.panel_data import LENGTHS
+from bench.reporting.section import RowText
 from bench.reporting.sections.measured import decoding_table
+from bench.reporting.sentences import say
 
 MAX_SENTENCES = 40  # crossovers.csv has them all
 FEW_ROUNDS = 5  # at a length: with fewer, the t interval of a ratio is wide
@@ -32,44 +35,38 @@ def crossing_blocks(groups: Sequence[SpeedGroup]) -> list[dict[str, Any]]:
 def crossing_sentences(group: SpeedGroup) -> list[str]:
     """Return a sentence for each pair that changes places where a claim is allowed."""
     return [
-        crossovers.pair_sentence(pair, group.label)
+        RowText(
+            crossovers.pair_sentence(pair, group.label),
+            map(group.label, (pair.first, pair.second)),
+            is_pair=True,
+        )
         for pair in group.pairs
         if pair.crossings and group.session.allows_claim(pair.metric)
     ]
 
 
-def _crossing_notes(group: SpeedGroup) -> Iterator[str]:
-    """Yield how many pairs keep their order, and what limits the comparison."""
+def _crossing_notes(group: SpeedGroup) -> list[str]:
     claimed = [pair for pair in group.pairs if group.session.allows_claim(pair.metric)]
     crossing = sum(bool(pair.crossings) for pair in claimed)
-    if crossing > MAX_SENTENCES:
-        yield f"{crossing - MAX_SENTENCES} further crossings: see crossovers.csv."
-    if count := len(claimed) - crossing:
-        yield f"{plural(count, 'pair')} not observed to change places: see crossovers.csv."
-    if claimed and len(group.subjects) > crossovers.MAX_PAIRED:
-        limit = f"Of more than {crossovers.MAX_PAIRED} architectures"
-        yield f"{limit} each is compared with the reference alone."
+    many = bool(claimed) and len(group.subjects) > crossovers.MAX_PAIRED
     points = [point for point in group.session.samples if point[1] == "length"]
-    fewest = min(map(group.session.rounds, points), default=FEW_ROUNDS)
-    if claimed and 0 < fewest < FEW_ROUNDS:
-        rounds = plural(fewest, "round")
-        yield f"With {rounds} per length, intervals are wide and little can be claimed."
+    fewest = min(map(group.session.rounds, points), default=0) if claimed else 0
+    kept, rounds = len(claimed) - crossing, fewest if fewest < FEW_ROUNDS else 0
+    limit = crossovers.MAX_PAIRED if many else 0
+    return say("crossing_notes", crossing - MAX_SENTENCES, kept, limit, rounds)
 
 
 def gap_notes(group: SpeedGroup) -> list[str]:
     """Return where the curves over length and batch have gaps, and why."""
-    notes = []
+    notes, everyone = list[str](), len(group.names) if len(group.names) > 1 else 0
     for metric, axis, title, _ in LENGTHS:
         labels: dict[str, list[str]] = {}
         for subject in sorted(group.subjects, key=group.label):
             for text in _gaps_of(group.session, subject, metric, axis):
                 labels.setdefault(text, []).append(group.label(subject))
-        every = len(group.names) > 1
-        texts = [
-            f"{'all' if every and len(names) == len(group.names) else join_words(names)} {text}"
-            for text, names in labels.items()
-        ]
-        notes += [f"{title}: no number for {'; '.join(texts)}."] * bool(texts)
+        rows = dict.fromkeys(chain(*labels.values()))
+        lines = say("gaps", title, [*labels.items()], everyone)
+        notes += [RowText(line, rows) for line in lines]
     return notes
 
 

@@ -11,6 +11,7 @@ from bench.analysis.comparisons import Comparison
 from bench.analysis.verdicts import Verdicts
 from bench.analysis.windows import WindowScores, infilling_scores, window_scores
 from bench.reporting import html_table as ht
+from bench.reporting.sentences import say
 
 WINDOW_METRICS = {"left_to_right_bits_per_byte", "any_order_bits_per_byte"}
 FILLING_METRICS = {"filling_nats", "filling_accuracy", "filling_tokens"}
@@ -49,10 +50,7 @@ def _window_table(name: str, scores: WindowScores, means: pd.DataFrame) -> ht.Ta
         ht.SEEDS,
         *ht.mean_columns("windows", means, WINDOW_METRICS),
     ]  # fmt: skip
-    caption = (
-        f"{scores.count} sampled windows of the {rows['part'].iloc[0] or 'held-out'} part, the "
-        "same for all; the first token is given, separators between documents are counted."
-    )
+    caption = say("windows", scores.count, rows["part"].iloc[0])[0]
     notes = [_about_windows(note) for note in scores.verdicts.notes]
     heading = "The same windows, left to right"
     return ht.build_table(name, columns, rows, caption=caption, notes=notes, heading=heading)
@@ -102,12 +100,7 @@ def _filling_table(name: str, rows: pd.DataFrame, means: pd.DataFrame) -> ht.Tab
         ht.SEEDS,
         *ht.mean_columns("infilling", means, FILLING_METRICS),
     ]
-    caption = (
-        "The same hidden tokens for all rows of a seed. An encoder predicts one in one pass. A "
-        "causal model gets the same information: each candidate is inserted, the window scored to "
-        "its end, and the probabilities compared by Bayes' rule. Few tokens are scored: mind the "
-        "standard errors."
-    )
+    caption = say("fillings")[0]
     different = "Rows have different seeds, and so were scored on different tokens."
     notes, heading = [different] * bool(rows["seeds_differ"].any()), "Filling in one hidden token"
     return ht.build_table(name, columns, rows, caption=caption, notes=notes, heading=heading)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from bench.analysis import budgets
@@ -17,9 +18,11 @@ from bench.analysis.fairness import (
 )
 from bench.analysis.searches import Search, SearchGroup
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
+from bench.reporting.section import RowText
 from bench.reporting.sections.facts import comparison_facts
+from bench.reporting.sentences import say
 
-SheetColumn = tuple[ht.Column, Callable[[Any], Any] | None]  # with what has to be equal, if so
 Row = tuple[Any, str]  # a run and the label of its row
 UNITS = {
     "bits_per_byte": "bits per byte",
@@ -33,17 +36,12 @@ def _metric(run: Any, name: str) -> float:
     return float(getattr(run, name, math.nan))
 
 
-def _amount(
-    name: str, title: str, help: str, show: ht.Show = fmt.format_large, compared: Any = None
-) -> SheetColumn:
-    def cell(run: Any) -> ht.Cell:
-        return ht.value_cell(_metric(run, name), show)
-
-    return ht.Column(title, help, cell, metric=name), compared
+def _setting(run: Any, name: str) -> str:
+    return str(getattr(run, name))
 
 
-def _setting(title: str, help: str, read: Callable[[Any], str]) -> SheetColumn:
-    return ht.text(title, help, read), read
+def _share_with_loss(run: Any) -> float:
+    return round(_metric(run, "tokens_with_loss") / _metric(run, "tokens_seen"), 2)
 
 
 def _trials(run: Any) -> int:
@@ -60,33 +58,22 @@ def _batch(run: Any) -> str:
     return f"{run.config['train']['batch']}, {optimizer}"
 
 
-def _columns(match: str) -> list[SheetColumn]:
-    seen = partial(_metric, name="tokens_seen") if match == "tokens" else None
-    return [
-        _amount("parameters", "parameters", "all of them, embeddings included", fmt.format_count),
-        _amount("parameters_without_embedding", "without embeddings",
-                "of tokens and positions", fmt.format_count),
-        _amount("parameters_in_products", "in products",
-                "of what a token is multiplied by, the head included", fmt.format_count),
-        _amount("train_flops_per_token", "FLOPs per token", "training, by formula"),
-        _amount("train_flops", "training FLOPs", "of the whole training, by formula"),
-        _amount("tokens_seen", "tokens seen", "in training", compared=seen),
-        _amount("tokens_with_loss", "with loss", "training tokens that were predicted",
-                compared=lambda run: round(
-                    _metric(run, "tokens_with_loss") / _metric(run, "tokens_seen"), 2)),
-        _setting("context", "tokens that a prediction may use",
-                 lambda run: f"{run.config['size']['context']:,}"),
-        _setting("objective", "what was trained", lambda run: str(run.objective)),
-        _setting("protocol", "how it was scored", lambda run: str(run.protocol)),
-        _setting("batch", "sequences per step, and the optimizer", _batch),
-        _setting("precision", "of the forward pass", lambda run: str(run.precision)),
-        _setting("kernels", "what computes the mixing",
-                 lambda run: str(run.facts.get("kernels", ""))),
-        (ht.Column("learning rate", "given for all, or each its own", lambda run: ht.value_cell(
-            budgets.learning_rate(run.config), "{:.3g}".format)), None),
-        (ht.Column("trials", "of the learning-rate search; where, if not here", _trials_cell),
-         _trials),
-    ]  # fmt: skip
+EQUAL: dict[str, Callable[[Any], Any]] = {  # what every row should have alike, by its column
+    "context": lambda run: f"{run.config['size']['context']:,}",
+    "batch": _batch,
+    "kernels": lambda run: str(run.facts.get("kernels", "")),
+    **{name: partial(_setting, name=name) for name in ("objective", "protocol", "precision")},
+}
+AMOUNTS = (
+    "parameters", "parameters_without_embedding", "parameters_in_products",
+    "train_flops_per_token", "train_flops", "tokens_seen", "tokens_with_loss",
+)  # fmt: skip
+
+
+def _columns() -> list[ht.Column]:
+    amounts = {name: partial(_metric, name=name) for name in AMOUNTS}
+    rates = {"rate": lambda run: budgets.learning_rate(run.config), "trials": _trials_cell}
+    return listed_columns("fairness", **amounts, **EQUAL, **rates)
 
 
 def fairness_facts(part: Comparison) -> dict[str, Any]:
@@ -109,33 +96,31 @@ def fairness_facts(part: Comparison) -> dict[str, Any]:
 def fairness_sheet(part: Comparison, name: str) -> ht.Table:
     """Return a row per variant, from its first finished run."""
     rows, runs = fairness_rows(part)
-    columns = _columns(_common_match(runs))
-    unequal, unused = _unequal_places(columns, runs), unused_budgets(runs)
-    shown = [replace(ht.VARIANT, cell=lambda n: ht.VARIANT.cell(rows[n]))]
-    for column, _ in columns:
-        places = unequal.get(column, set()) | unused.get(column.metric, set())
-        shown.append(_marked_column(column, runs, places))
+    columns, unequal, unused = _columns(), _unequal_places(runs), unused_budgets(runs)
+    marked, name_cell = {**unequal, **unused}, lambda n: ht.VARIANT.cell(rows[n])
+    own = [_marked_column(column, runs, marked.get(column.metric, set())) for column in columns]
+    shown = [replace(ht.VARIANT, cell=name_cell), *own]
     table = ht.build_table(name, shown, range(len(rows)), drop_empty=True)
     pairs = list(zip(runs, [str(row.label) for row in rows], strict=True))
-    notes = [*_unused_notes(columns, pairs, unused), *_unequal_notes(table, pairs, unequal)]
+    kept = [column for column in columns if column.title in table.titles]
+    notes = [*_unused_notes(columns, pairs, unused), *_unequal_notes(kept, pairs, unequal)]
     return replace(table, caption=_caption(runs), notes=notes)
 
 
-def _common_match(runs: Sequence[Any]) -> str:
-    """Return what set the length of all runs; tokens, where that differs."""
-    matches = {run.config["train"].get("match", "tokens") for run in runs}
-    return matches.pop() if len(matches) == 1 else "tokens"
+def _caption(runs: Sequence[Any]) -> str:
+    readers = (budgets.describe_size_budget, budgets.describe_length)
+    return say("matched", *([*{read(run.config) for run in runs}] for read in readers))[0]
 
 
-def _unequal_places(
-    columns: Sequence[SheetColumn], runs: Sequence[Any]
-) -> dict[ht.Column, set[int]]:
+def _unequal_places(runs: Sequence[Any]) -> dict[str, set[int]]:
     """Return for each column that has to be equal the places of the runs where it is not."""
-    archs = [run.arch for run in runs]
+    archs, readers = [run.arch for run in runs], {**EQUAL, "trials": _trials}
+    readers["tokens_with_loss"] = _share_with_loss
+    matches = {run.config["train"].get("match", "tokens") for run in runs}
+    if len(matches) > 1 or "tokens" in matches:  # no budget of FLOPs or seconds for all
+        readers["tokens_seen"] = partial(_metric, name="tokens_seen")
     return {
-        column: differing_places(archs, [compared(run) for run in runs])
-        for column, compared in columns
-        if compared
+        name: differing_places(archs, [read(run) for run in runs]) for name, read in readers.items()
     }
 
 
@@ -148,38 +133,30 @@ def _marked_column(column: ht.Column, runs: Sequence[Any], places: set[int]) -> 
     return ht.Column(column.title, column.help, cell)
 
 
-def _caption(runs: Sequence[Any]) -> str:
-    sizes, lengths = (
-        fmt.join_words(sorted({describe(run.config) for run in runs}))
-        for describe in (budgets.describe_size_budget, budgets.describe_length)
-    )
-    matched = f"Matched: the size, {sizes} at most; the length, {lengths}."
-    return f"{matched} The rest should be equal; red: it is not."
-
-
 def _unused_notes(
-    columns: Sequence[SheetColumn], rows: Sequence[Row], unused: Mapping[str, set[int]]
+    columns: Sequence[ht.Column], rows: Sequence[Row], unused: Mapping[str, set[int]]
 ) -> Iterator[str]:
     """Yield which budgets are left unused, and whether one rate was given for all rows."""
-    titles = {column.metric: column.title for column, _ in columns}
+    titles = {column.metric: column.title for column in columns}
     for metric, places in unused.items():
-        names = fmt.join_words([rows[n][1] for n in sorted(places)])
-        yield f"{titles[metric]}: more than {100 * MAX_UNUSED_BUDGET:g} % unused by {names}"
+        names = [rows[n][1] for n in sorted(places)]
+        text = f"{titles[metric]}: more than {100 * MAX_UNUSED_BUDGET:g} % unused by"
+        yield RowText(f"{text} {fmt.join_words(names)}", names)
     given = {run.config["train"].get("learning_rate") for run, _ in rows}
     if len(rows) > 1 and len(given) == 1 and None not in given:
         yield "One learning rate was given for all: it suits some better than others."
 
 
 def _unequal_notes(
-    table: ht.Table, rows: Sequence[Row], unequal: Mapping[ht.Column, set[int]]
+    columns: Sequence[ht.Column], rows: Sequence[Row], unequal: Mapping[str, set[int]]
 ) -> Iterator[str]:
-    for column, places in unequal.items():
+    for column in columns:
         labels_of: dict[str, list[str]] = {}
-        for run, label in (rows[n] for n in sorted(places)):
+        for run, label in (rows[n] for n in sorted(unequal.get(column.metric, ()))):
             labels_of.setdefault(column.cell(run).text, []).append(label)
         texts = [f"{text}: {fmt.join_words(names)}" for text, names in labels_of.items()]
-        if texts and column.title in table.titles:
-            yield f"{column.title}: {'; '.join(texts)}"
+        if texts:
+            yield RowText(f"{column.title}: {'; '.join(texts)}", chain(*labels_of.values()))
 
 
 def search_titles(groups: Sequence[SearchGroup]) -> list[str]:
@@ -202,9 +179,7 @@ def search_table(name: str, group: SearchGroup, title: str) -> ht.Table:
         ht.name_column(
             _search_name, "UNTUNED: no trial shows that a rate beyond the best is worse"
         ),
-        ht.Column("learning rate", "of the best trial", _rate),
-        ht.text("searched", "the ends of the range; rates are drawn log-uniformly", _space),
-        ht.Column("trials", "how many were made, and how many of them diverged", _trial_counts),
+        *listed_columns("searches", rate=_rate, space=_space, trials=_trial_counts),
         ht.Column(f"best {_unit(group)}", "of all trials", partial(_expected, 1.0)),
         ht.Column("of 1 trial", "expected best of one", partial(_expected, 0.0)),
         ht.Column("of half", "expected best of half the trials", partial(_expected, 0.5)),

@@ -1,6 +1,6 @@
 """The section of fine-tuning: three answers and a table per task, and predictions side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.analysis.build import Analysis
 from bench.analysis.fine_tuning import TaskTable
-from bench.analysis.formatting import NO_VALUE, format_number
+from bench.analysis.formatting import NO_VALUE, format_fixed, format_number
 from bench.analysis.task_answers import (
     MIN_BASES,
     arm_title,
@@ -19,17 +19,14 @@ from bench.analysis.task_answers import (
 )
 from bench.records.metrics import describe
 from bench.reporting import html_table as ht
-from bench.reporting.charts.folded import (
-    BASES,
-    EFFICIENCY,
-    base_quality,
-    label_efficiency,
-)
-from bench.reporting.section import Chart, Section, render
+from bench.reporting.palette import DASHES
+from bench.reporting.panel_data import own_table, panels_of
+from bench.reporting.section import Section, render
 from bench.reporting.views import View
 
 SHOWN_EXAMPLES = 10
 SHOWN_CHARACTERS = 160
+LINES = ("Solid", "Dashed", "Dotted", "Dash-dotted")  # as DASHES
 
 
 def fine_tuning_section(analysis: Analysis, views: Sequence[View]) -> Section | None:
@@ -37,23 +34,27 @@ def fine_tuning_section(analysis: Analysis, views: Sequence[View]) -> Section | 
     if not analysis.tasks:
         return None
     sizes, bases = efficiency_data(analysis.tasks), base_data(analysis.tasks)
-    curves = [
-        Chart(f"label-efficiency-{n}", task, label_efficiency(task, "score"))
-        for n, task in enumerate(sizes["task"].unique())
+    drawn = [
+        panels_of("label-efficiency", "Score by training examples", _key_of(sizes), sizes, "x"),
+        panels_of("base-quality", "Score and pre-training", "A point per seed.", bases, ""),
     ]
-    curves += [
-        Chart(f"base-quality-{n}", f"{task} against pre-training", base_quality(task, "score"))
-        for n, task in enumerate(bases["task"].unique())
-    ]
+    drawn = [(chart, data) for chart, data in drawn if len(data)]
+    charts = tuple(chart for chart, _ in drawn)
     html = render(
         "fine_tuning.html",
-        charts=curves,
+        charts=charts,
         answers=[*map(task_answers, analysis.tasks)],
         tables=[task_table(f"task-{n}", table) for n, table in enumerate(analysis.tasks)],
         predictions=[*map(partial(prediction_table, analysis), distinct_tasks(analysis))],
     )
-    data = {name: rows for name, rows in ((EFFICIENCY, sizes), (BASES, bases)) if len(rows)}
-    return Section("fine-tuning", "Fine-tuning", html, tuple(curves), data)
+    data = {chart.name: table for chart, table in drawn}
+    return Section("fine-tuning", "Fine-tuning", html, charts, data)
+
+
+def _key_of(data: pd.DataFrame) -> str:
+    """Return which line is of which arm."""
+    arms = map(arm_title, dict.fromkeys(data.get("arm", ())))
+    return ", ".join(f"{style}: {arm}" for style, arm in zip(LINES, arms, strict=False))
 
 
 def task_table(name: str, table: TaskTable) -> ht.Table:
@@ -127,37 +128,51 @@ def _chart_title(table: TaskTable, *more: str) -> str:
 
 
 def efficiency_data(tables: list[TaskTable]) -> pd.DataFrame:
-    """Return a row per table, architecture and arm of tasks with several numbers of examples."""
-    rows = [
-        {
-            "task": _chart_title(table),
-            "examples": table.trained_on,
-            "label": row["label"],
-            "base": row["label"],
-            "arm": arm_title(arm),
-            "value": row[arm],
-            "low": row[arm] - row[f"{arm}_half"],
-            "high": row[arm] + row[f"{arm}_half"],
-        }
+    """Return a line per architecture and arm over the examples of tasks with several numbers."""
+    lines = (
+        _efficiency_line(table, row, arm)
         for table in tables
         for row in table.rows.to_dict("records")
         for arm in table.arms
-    ]
-    data = pd.DataFrame(rows).dropna(subset="value")
-    return data[data.groupby("task")["examples"].transform("nunique") > 1]
+        if row[arm] == row[arm]
+    )
+    data = own_table(lines)
+    data = data[data.groupby("panel")["x"].transform("nunique") > 1]
+    if data.empty:
+        return data
+    dashes = dict(zip(data["arm"].unique(), DASHES * len(data), strict=False))
+    ends = {"low": data["y"] - data["half"], "high": data["y"] + data["half"]}
+    return data.assign(dash=data["arm"].map(dashes), **ends)
+
+
+def _efficiency_line(table: TaskTable, row: Mapping[Any, Any], arm: str) -> dict[str, Any]:
+    title, half = f"{_chart_title(table)}, by training examples", row[f"{arm}_half"]
+    return {
+        "group": title, "panel": title,
+        "label": f"{row['label']}, {arm_title(arm)}", "base": row["label"], "arm": arm,
+        "x": table.trained_on, "at": f"{table.trained_on:,} examples", "y": row[arm], "half": half,
+        "text": format_score(table.metric, row[arm], half),
+    }  # fmt: skip
 
 
 def base_data(tables: list[TaskTable]) -> pd.DataFrame:
-    """Return a row per pre-trained run of the tables that have several architectures."""
-    sizes = (f"{table.examples:,} examples" if table.examples else "" for table in tables)
-    rows = [
-        table.points.assign(task=_chart_title(table, size))
-        for table, size in zip(tables, sizes, strict=True)
+    """Return a point per pre-trained run of the tables that have several architectures."""
+    lines = (
+        {
+            "group": _panel_of(table), "panel": _panel_of(table), "label": point["label"],
+            "at": f"seed {point['seed']}, {format_fixed(point['bits'])} bits per byte",
+            "x": point["bits"], "point": point["value"], "text": format_number(point["value"]),
+        }
+        for table in tables
         if table.points["label"].nunique() >= MIN_BASES
-    ]
-    columns = ["label", "seed", "bits", "value", "task"]
-    data = pd.concat(rows) if rows else pd.DataFrame(columns=columns)
-    return data.assign(base=data["label"])
+        for point in table.points.to_dict("records")
+    )  # fmt: skip
+    return own_table(lines)
+
+
+def _panel_of(table: TaskTable) -> str:
+    examples = f"{table.examples:,} examples" if table.examples else ""
+    return f"{_chart_title(table, examples)}, by bits per byte of pre-training"
 
 
 def distinct_tasks(analysis: Analysis) -> list[TaskTable]:

@@ -15,8 +15,9 @@ from bench.analysis.lookback import NEAR, Lookback, build_lookback
 from bench.analysis.protocols import curve_means
 from bench.reporting import html_table as ht
 from bench.reporting.charts.folded import LOSSES, SHARES, context_chart
+from bench.reporting.listed import listed_columns
 from bench.reporting.palette import swatch_class
-from bench.reporting.section import Chart, Section, render
+from bench.reporting.section import Chart, RowText, Section, render
 from bench.reporting.views import View
 
 MAX_VIEWS = 3  # whose passages are shown
@@ -136,8 +137,7 @@ def _head_table(name: str, heads: pd.DataFrame) -> ht.Table:
     ends = {"last": "last token", "near": f"last {NEAR}", "first": "first token"}
     columns = [
         ht.name_column(help="one row per head"),
-        ht.number("layer", "of attention, from the input", "layer", str),
-        ht.number("head", "within its layer", "head", str),
+        *listed_columns("lookback-heads"),
         *(ht.number(title, f"attention on the {title}", end, format_percent)
           for end, title in ends.items()),
     ]  # fmt: skip
@@ -154,6 +154,7 @@ def _passages(shown: Shown) -> Iterator[dict[str, Any]]:
         offset = next(iter(texts.values()))["offset"]
         articles = [
             _article(one, labels[row], _note(one), one["shares"][-PIECES:])
+            | {"rows": [labels[row]]}
             for row, one in texts.items()
         ]
         yield {"title": f"Held-out passage at token {offset:,}", "articles": articles}
@@ -171,11 +172,11 @@ def _heads(shown: Shown) -> Iterator[dict[str, Any]]:
     for row in attending[:MAX_HEAD_ROWS]:
         articles = [
             _article(firsts[row], f"layer {head['layer'] + 1}, head {head['head'] + 1}", "",
-                     head["weights"][-HEAD_PIECES:])
+                     head["weights"][-HEAD_PIECES:]) | {"rows": []}
             for head in firsts[row]["attention"]
         ]  # fmt: skip
         title = f"Attention of {shown.labels[row]} on the first passage, by head"
-        yield {"title": title, "articles": articles}
+        yield {"title": title, "articles": articles, "rows": [shown.labels[row]]}
 
 
 def _article(
@@ -198,4 +199,4 @@ def _notes(shown: Shown) -> Iterator[str]:
     if len(rows) > MAX_TEXTS:
         yield f"Passages are shown of the best {MAX_TEXTS} of {len(rows)} rows."
     for row, reason in shown.lookback.unexplained.items():
-        yield f"{names[row]} is left out: {reason}."
+        yield RowText(f"{names[row]} is left out: {reason}.", [str(names[row])])

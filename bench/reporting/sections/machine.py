@@ -1,17 +1,17 @@
 """How far each session may be trusted: A/A control, calibration, rounds, other load; its speeds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.analysis.answer import REASONS
 from bench.analysis.build import Analysis
-from bench.analysis.formatting import format_fixed, format_number, join_words, plural
+from bench.analysis.formatting import format_number, join_words, plural
 from bench.analysis.sessions import RATES, MeasuredSession
 from bench.analysis.speed_groups import SpeedGroup, measurement_depth
 from bench.reporting.html_table import shown_tables
 from bench.reporting.sections.facts import distinct_environments, source_commits, value_pairs
 from bench.reporting.sections.measured import speed_table
-from bench.stats.intervals import Ratio
+from bench.reporting.sentences import say
 
 RATE_NAMES = {
     "train_tokens_per_second": "training",
@@ -55,23 +55,8 @@ def _block(session: MeasuredSession, groups: Sequence[SpeedGroup]) -> dict[str, 
         "warnings": warnings(session),
         "lines": list(filter(None, lines)),
         "tables": shown_tables(map(speed_table, groups)),
-        "checks": [_check_row(one) for one in calibration.get("findings", [])],
+        "checks": calibration.get("findings", []),
         "sentences": [str(line) for line in calibration.get("sentences", [])],
-    }
-
-
-def _check_row(check: Mapping[str, Any]) -> dict[str, Any]:
-    unit = str(check.get("unit", ""))
-
-    def show(value: Any) -> str:
-        is_number = isinstance(value, int | float)
-        return f"{format_number(float(value), 4)} {unit}".strip() if is_number else str(value)
-
-    return {
-        "name": str(check.get("name", "")),
-        "expected": show(check.get("expected", "")),
-        "measured": show(check.get("came", "")),
-        "failed": bool(check.get("off")),
     }
 
 
@@ -98,56 +83,35 @@ def failed_check_sentences(session: MeasuredSession) -> list[str]:
 
 def aa_line(session: MeasuredSession, name: str) -> str:
     """Return what the A/A control says about the noise of this machine."""
-    if not session.aa_ratios:
-        return ""
-
-    def span(pair: Ratio) -> str:
-        low, high = format_fixed(pair.low), format_fixed(pair.high)
-        return f"{format_fixed(pair.value)} ({low} to {high})"
-
-    texts = []
-    for metric, rate in _measured_rates(session).items():
-        wall, cpu = session.aa_ratios.get(metric), session.aa_ratios.get(RATES[metric])
-        if wall is not None:
-            texts.append(f"{rate} {span(wall)}" + (f", by CPU time {span(cpu)}" if cpu else ""))
-    return f"A/A control: {name} measured twice, a ratio that should be 1: {'; '.join(texts)}."
+    ratios, rates = session.aa_ratios, _measured_rates(session).items()
+    pairs = [(rate, ratios.get(metric), ratios.get(RATES[metric])) for metric, rate in rates]
+    return "".join(say("aa", name, [pair for pair in pairs if pair[1]]) if ratios else [])
 
 
 def depth_line(group: SpeedGroup) -> str:
     """Return how many rounds were measured, and how wide the intervals are."""
-    depth, name = measurement_depth(group), str(group.session.options.get("depth", ""))
-    rounds = ((depth.rate_rounds, "of rates"), (depth.length_rounds, "at each length"))
-    texts = [f"{plural(count, 'round')} {place}" for count, place in rounds if count]
-    line = f"Measured at depth “{name}”" if name else "Measured"
-    line += f": {join_words(texts)}." if texts else "."
-    if depth.median_half is None:
-        return line
-    line += f" The median half width of a ratio's interval is {100 * depth.median_half:.1f} %"
-    largest = depth.largest_half
-    return line + ("." if largest is None else f", the largest {100 * largest:.1f} %.")
+    name = str(group.session.options.get("depth", ""))
+    return say("depth", measurement_depth(group), name)[0]
 
 
 def calibration_line(session: MeasuredSession) -> str:
     """Return the outcome of the calibration on reference models of known cost."""
-    checks, failed = session.calibration.get("findings", []), len(session.failed_checks)
-    if not checks:
-        return "No calibration is stored with this session."
-    outcome = f"{failed} failed" if failed else "all passed"
-    return f"Calibration: {plural(len(checks), 'check')} on models of known cost, {outcome}."
+    checks = session.calibration.get("findings", [])
+    return say("calibration", len(checks), len(session.failed_checks))[0]
 
 
-def host_state_lines(session: MeasuredSession) -> Iterator[str]:
-    """Yield the load, clocks and temperature of the machine, where its system reports them."""
+def host_state_lines(session: MeasuredSession) -> list[str]:
+    """Return the load, clocks and temperature of the machine, where its system reports them."""
+    lines = []
     for name, title, unit in READINGS:
         readings = {when: state.get(name) for when, state in _host_states(session).items()}
         numbers = {when: _reading(name, value) for when, value in readings.items()}
         texts = [f"{format_number(n)}{unit} {when}" for when, n in numbers.items() if n is not None]
-        if texts:
-            yield f"{title}: {join_words(texts)}."
+        lines += [f"{title}: {join_words(texts)}."] * bool(texts)
     threads = session.environment.get("threads")
     details = [str(session.facts[key]) for key in ("device", "precision") if session.facts.get(key)]
     details += [plural(int(threads), "thread")] if isinstance(threads, int | float) else []
-    yield from [f"Each process: {', '.join(details)}."] if details else []
+    return [*lines, *[f"Each process: {', '.join(details)}."] * bool(details)]
 
 
 def _host_states(session: MeasuredSession) -> dict[str, Mapping[str, Any]]:

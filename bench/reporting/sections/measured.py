@@ -1,7 +1,7 @@
 """Tables of measurements, a row per subject of a speed group: speed, decoding, cost, memory."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from bench.analysis import formatting as fmt
 from bench.analysis.speed_groups import SpeedGroup
 from bench.records.metrics import in_section
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
 from bench.stats.intervals import Ratio
 
 NO_PEAK = "unknown: no peak was measured in this process"
@@ -114,7 +115,8 @@ def _batch_columns(group: SpeedGroup) -> Iterator[ht.Column]:
         title = f"batch {batch:g}" if batch > 1 else "tokens/s, batch 1"
         point = (metric, "batch", batch) if batch > 1 else sessions.scalar_point(metric)
         help = f"tokens per second of {fmt.plural(int(batch), 'sequence')} at once"
-        yield ht.Column(title, help, partial(_at, group, point, fmt.format_large))
+        cell = partial(_at, group, point, fmt.format_large)
+        yield ht.Column(title, help, cell, metric=metric)
 
 
 def _length_columns(group: SpeedGroup) -> Iterator[ht.Column]:
@@ -130,22 +132,13 @@ def _length_columns(group: SpeedGroup) -> Iterator[ht.Column]:
 
 def cost_table(group: SpeedGroup) -> ht.Table:
     """Return what makes a training step slow, side by side."""
-
-    def column(title: str, make: Callable[[SpeedGroup, str], ht.Cell], help: str) -> ht.Column:
-        return ht.Column(title, help, partial(make, group))
-
-    columns = [
-        column("µs per token", _microseconds, "of training"),
-        column("training FLOPs per token", _flops, "by formula: three times the forward ones"),
-        column("utilisation", _utilisation, "FLOPs per second over those of a large matrix product "
-               "in the same process"),
-        *ht.registered_columns("costs", partial(_median, group), {"flops_per_token"}),
-        column("traffic over copy", _traffic, "bytes per second over those of a large copy in the "
-               "same process; above 100 % where caches serve them"),
-        column("forward / backward / optimizer", _shares, "shares of a training step's time"),
-        column("training is", _batch_gain, "launch-bound: a larger batch is at least 15 % faster "
-               "per token"),
-    ]  # fmt: skip
+    cells: Any = {
+        "microseconds": _microseconds, "flops": _flops, "utilisation": _utilisation,
+        "traffic": _traffic, "shares": _shares, "batch_gain": _batch_gain,
+    }  # fmt: skip
+    cells = {name: partial(make, group) for name, make in cells.items()}
+    registered = ht.registered_columns("costs", partial(_median, group), {"flops_per_token"})
+    columns = [*listed_columns("costs", **cells), *registered, *listed_columns("traffic", **cells)]
     return _table(group, "costs", "Why is it slower?", columns)
 
 

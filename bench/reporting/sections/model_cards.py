@@ -12,6 +12,7 @@ from bench.analysis.sessions import scalar_point
 from bench.analysis.speed_groups import SpeedGroup
 from bench.config.identity import architecture_id
 from bench.reporting.sections.facts import Pairs
+from bench.reporting.sentences import say
 
 CHECK_COMMAND = "python -m bench.check arch={} --keep"
 # of the command, not of what is trained
@@ -30,6 +31,7 @@ class RowSettings(NamedTuple):
     """What a row was trained with, apart from what all rows share."""
 
     label: str
+    labels: list[str]  # of the row, for the page's filter
     command: str
     settings: Pairs
 
@@ -86,58 +88,42 @@ def _growth_text(group: SpeedGroup, subject: str, metric: str, show: Callable[[f
     lengths = session.places(metric, "length")
     values = {n: session.at(subject, (metric, "length", n)) for n in lengths}
     values = {n: value for n, value in values.items() if math.isfinite(value)}
-    if not values:
-        reason = session.gaps.get((subject, scalar_point(metric)))
-        missing = f"none: {reason}" if reason and metric == "state_bytes" else ""
-        return f"{show(once)} at the full context" if once > 0 else missing
-    return _growth_between(values, metric, show)
-
-
-def _growth_between(
-    values: Mapping[float, float], metric: str, show: Callable[[float], str]
-) -> str:
-    (first, start), (last, end) = min(values.items()), max(values.items())
-    if first == last:
-        return f"{show(start)} at {first:,g} tokens"
-    if math.isclose(start, end):
-        return f"{show(start)} at every length from {first:,g} to {last:,g}"
-    text = f"{show(start)} at {first:,g} tokens, {show(end)} at {last:,g}"
-    if min(start, end) <= 0:
-        return text
-    rate = metric.endswith("per_second")  # shown as seconds
-    return f"{text}: ×{fmt.format_number(start / end if rate else end / start)}"
+    if values:
+        ends, rate = (*min(values.items()), *max(values.items())), metric.endswith("per_second")
+        return say("growth", *ends, show, rate)[0]
+    reason = session.gaps.get((subject, scalar_point(metric)))
+    missing = f"none: {reason}" if reason and metric == "state_bytes" else ""
+    return f"{show(once)} at the full context" if once > 0 else missing
 
 
 def _contract_line(name: str, result: Mapping[str, Any] | None, trained: bool) -> str:
-    command = CHECK_COMMAND.format(name)
-    if result is None:
-        before = "Shape, precision and causality were checked before training, the rest was not: "
-        return f"{before if trained else 'Not checked: '}{command}"
     names: dict[str, list[str]] = {"failed": [], "passed": [], "skipped": []}
-    for one in result["findings"]:
+    for one in result["findings"] if result else ():
         names.setdefault(str(one.get("status")), []).append(str(one.get("name")))
-    failed, passed, skipped = names["failed"], len(names["passed"]), names["skipped"]
-    text = f"all {fmt.plural(passed, 'check')} passed"
-    if failed:
-        text = f"failed: {fmt.join_words(failed)}; {passed} passed"
-    text += f"; skipped: {fmt.join_words(skipped)}" if skipped else ""
-    return text + (f". Sources changed since: {command}" if result.get("stale") else "")
+    is_stale = bool(result and result.get("stale"))
+    checked = names if result is not None else None
+    return say("contract", checked, trained, is_stale, CHECK_COMMAND.format(name))[0]
 
 
 def row_settings(parts: Sequence[Comparison]) -> tuple[Pairs, dict[str, list[RowSettings]]]:
     """Return the settings that all rows share, and by architecture the others of each row."""
     rows = [
-        (part.title if len(parts) > 1 else str(row.label), run, dict(_settings(run.config)))
+        (part.title, str(row.label), run, dict(_settings(run.config)))
         for part in parts
         for row, run in _first_runs(part)
     ]
-    shared = set.intersection(*(set(own.items()) for *_, own in rows)) if len(rows) > 1 else set()
+    every = [set(own.items()) for *_, own in rows]
+    shared = set.intersection(*every) if len(every) > 1 else set()
     cards: dict[str, list[RowSettings]] = {}
-    for label, run, own in rows:
-        command = str(run.rerun or run.provenance.get("command", "")).replace("=failed", "=all")
+    for title, label, run, own in rows:
         settings = [pair for pair in own.items() if pair not in shared]
-        cards.setdefault(str(run.arch), []).append(RowSettings(label, command, settings))
+        row = RowSettings(title if len(parts) > 1 else label, [label], _rerun(run), settings)
+        cards.setdefault(str(run.arch), []).append(row)
     return sorted(shared), cards
+
+
+def _rerun(run: Any) -> str:
+    return str(run.rerun or run.provenance.get("command", "")).replace("=failed", "=all")
 
 
 def _first_runs(part: Comparison) -> Iterator[tuple[Any, Any]]:

@@ -7,16 +7,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.analysis.formatting import format_count, format_fixed, format_number, format_percent
+from bench.analysis.formatting import format_count, format_fixed, format_percent
 from bench.analysis.label_value import curve_table, needed_table
 from bench.analysis.preferences import EQUAL_KL, PreferenceStudy, variant_rows
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
 from bench.tasks.preferences.label_facts import Share
 
 REWARD_NUMBERS = ["reward_nats", "reward_regret", "reward_correlation"]
 REWARD_NUMBERS += ["best_reward_accuracy", "held_out_labels"]
 NEVER = "no policy came so far from the start"
 UNREACHED = "the curve never reaches it"
+FOLDED = {
+    "methods": "Last evaluation of every policy, and best of n", "texts": "What is written",
+    "curve": "What labels are worth", "needed": "Labels needed",
+}  # fmt: skip
+HEADINGS = {
+    "at-kl": "At an equal KL from the start", "rewards": "Reward models",
+    "few": "Over-optimisation: few labels, small beta",
+    "variants": "Reversed labels and shaped rewards",
+}  # fmt: skip
+OVER_OPTIMISATION = "start_gold peak_gold peak_kl end_gold end_kl proxy_gain lost".split()
 
 
 def preference_tables(study: PreferenceStudy) -> list[ht.Table]:
@@ -24,10 +35,16 @@ def preference_tables(study: PreferenceStudy) -> list[ht.Table]:
     curves = curve_table(study.numbers)
     tables = [
         _at_kl(study), _methods(study), _rewards(study), _over_optimisation(study),
-        _variants(study), _label_curves(study, curves), _labels_needed(study, curves),
-        _texts(study),
+        _table(study, "variants", variant_rows(study.numbers)), _label_curves(study, curves),
+        _labels_needed(study, curves), _texts(study),
     ]  # fmt: skip
     return [table for table in tables if table.rows]
+
+
+def _table(study: PreferenceStudy, name: str, rows: pd.DataFrame, **cells: Any) -> ht.Table:
+    columns = cells.pop("columns", None) or listed_columns(f"preferences-{name}", **cells)
+    about = {"heading": HEADINGS.get(name, ""), "folded": FOLDED.get(name, "")}
+    return ht.build_table(f"{study.name}-{name}", [NAME, *columns], rows, True, **about)
 
 
 def _label(row: Any) -> ht.Cell:
@@ -49,38 +66,25 @@ def _at_kl(study: PreferenceStudy) -> ht.Table:
         return ht.value_cell(getattr(point, measure), format_fixed, small, reason=NEVER)
 
     about = (
-        "of RLOO, linear in √KL between the last looks of each beta; below it the 95 % interval "
-        "over seeds and prompts"
+        "of RLOO, linear in √KL between the last evaluations of each beta; below it the 95 % "
+        "interval over seeds and prompts"
     )
     columns = [
-        ht.Column(f"{measure}, KL {kl:g}", about, partial(cell, kl=kl, measure=measure))
+        ht.Column(f"{measure}, KL {kl:g}", about, partial(cell, kl=kl, measure=measure),
+                  better="higher")
         for measure in ("gold", "gain")
         for kl in EQUAL_KL
-    ]
-    arms, heading = study.at_kl[["arch", "control"]], "At an equal KL from the start"
-    return ht.build_table(
-        f"{study.name}-at-kl", [NAME, *columns], arms.drop_duplicates(), heading=heading
-    )
+    ]  # fmt: skip
+    arms = study.at_kl[["arch", "control"]].drop_duplicates()
+    return _table(study, "at-kl", arms, columns=columns)
 
 
 def _methods(study: PreferenceStudy) -> ht.Table:
     keys = ["arch", "control", "method", "beta", "n"]
     groups = study.frontier.groupby(keys, dropna=False)
     rows = groups[["kl", "gold", "gain", "proxy", "win_rate", "length"]].mean().reset_index()
-    columns = [
-        NAME,
-        ht.text("method", "best_of: the best of n responses by the proxy", _method),
-        ht.number("KL", "nats per response; of best of n an upper bound", "kl"),
-        ht.number("gold", "exact reward on held-out prompts", "gold"),
-        ht.number("gain", "gold above the start's", "gain"),
-        ht.number("proxy", "reward model's score, log-odds", "proxy"),
-        ht.number("win rate", "over the start on the same prompts", "win_rate", format_percent),
-        ht.number("length", "tokens of a response", "length", format_number),
-        ht.number("seeds", "stages", "seeds", format_count),
-    ]  # fmt: skip
     rows = rows.assign(seeds=groups["seed"].nunique().to_numpy())
-    folded = "Last look of every policy, and best of n"
-    return ht.build_table(f"{study.name}-methods", columns, rows, drop_empty=True, folded=folded)
+    return _table(study, "methods", rows, method=_method)
 
 
 def _method(row: Any) -> str:
@@ -92,20 +96,13 @@ def _rewards(study: PreferenceStudy) -> ht.Table:
     keys = ["arch", "control", "labels", "flip", "corrected", "metric"]
     rows = rewards.groupby(keys)["value"].mean().unstack("metric").reset_index()
     rows = rows.assign(**{name: rows.get(name, np.nan) for name in REWARD_NUMBERS})
-    columns = [
-        NAME,
-        ht.text("labels", "labels; share of reversed ones", lambda row: f"{row.labels:,.0f}"
-             + (f", {row.flip:.0%} reversed" if row.flip else "")
-             + (", corrected" if row.corrected else "")),
-        ht.Column("accuracy", "expected, on held-out pairs; of people's labels with Wilson's "
-                  "interval", partial(_accuracy_cell, study.simulated)),
-        ht.number("best possible", "of the annotator's own law", "best_reward_accuracy"),
-        ht.number("nats", "per label", "reward_nats"),
-        ht.number("regret", "nats per label above the annotator's entropy", "reward_regret"),
-        ht.number("correlation", "with the annotator's log-odds", "reward_correlation"),
-    ]  # fmt: skip
-    name, heading = f"{study.name}-rewards", "Reward models"
-    return ht.build_table(name, columns, rows, drop_empty=True, heading=heading)
+    cells = {"labels": _labels_text, "accuracy": partial(_accuracy_cell, study.simulated)}
+    return _table(study, "rewards", rows, **cells)
+
+
+def _labels_text(row: Any) -> str:
+    reversed_share = f", {row.flip:.0%} reversed" if row.flip else ""
+    return f"{row.labels:,.0f}{reversed_share}{', corrected' if row.corrected else ''}"
 
 
 def _accuracy_cell(simulated: bool, row: Any) -> ht.Cell:
@@ -117,91 +114,36 @@ def _accuracy_cell(simulated: bool, row: Any) -> ht.Cell:
 
 
 def _over_optimisation(study: PreferenceStudy) -> ht.Table:
-    values = ["start_gold", "peak_gold", "peak_kl", "end_gold", "end_kl", "proxy_gain", "lost"]
     groups = study.over_optimisation.groupby(["arch", "control", "labels", "beta"])
-    columns = [
-        NAME,
-        ht.number("labels", "of the reward model", "labels", format_count),
-        ht.number("start", "gold of the start", "start_gold"),
-        ht.number("peak", "largest gold of a look", "peak_gold"),
-        ht.number("KL of the peak", "nats", "peak_kl"),
-        ht.number("end", "gold after the last update", "end_gold"),
-        ht.number("KL of the end", "nats", "end_kl"),
-        ht.number("proxy gained", "log-odds", "proxy_gain"),
-        ht.number("gold lost", "at its peak less at the end", "lost"),
-    ]
-    rows, heading = groups[values].mean().reset_index(), "Over-optimisation: few labels, small beta"
-    return ht.build_table(f"{study.name}-few", columns, rows, heading=heading)
-
-
-def _variants(study: PreferenceStudy) -> ht.Table:
-    columns = [
-        NAME,
-        ht.text("policy", "its reward model's labels, reversed share and shaping",
-             lambda row: row.part),
-        ht.number("KL", "nats per response", "response_kl"),
-        ht.number("gold", "on held-out prompts", "gold_reward"),
-        ht.number("proxy", "of its own reward model, log-odds", "proxy_reward"),
-        ht.number("win rate", "over the start", "win_rate", format_percent),
-        ht.number("words", "completed per response: what the bonus pays for", "completed_words"),
-        ht.number("marked", "tokens, by the model of marks", "marked_share", format_percent),
-    ]  # fmt: skip
-    name, heading = f"{study.name}-variants", "Reversed labels and shaped rewards"
-    rows = variant_rows(study.numbers)
-    return ht.build_table(name, columns, rows, drop_empty=True, heading=heading)
+    return _table(study, "few", groups[OVER_OPTIMISATION].mean().reset_index())
 
 
 def _texts(study: PreferenceStudy) -> ht.Table:
-
     def writer(row: Any) -> str:
         if row.kind == "best_of":
             return f"best of {row.n:.0f}"
-        return "start" if row.update == 0 else row.part
+        return "start" if row.update == 0 else str(row.part)
 
-    columns = [
-        NAME,
-        ht.text("written by", "the start, a policy, or best of n", writer),
-        ht.Column(
-            "prompt", "held-out text", lambda row: ht.words_cell(repr(row.prompt), row.prompt)
-        ),
-        ht.Column("response", "", lambda row: ht.words_cell(repr(row.text), row.text)),
-        ht.number("gold", "exact reward", "gold"),
-        ht.number("proxy", "log-odds", "proxy"),
-    ]
-    name, folded = f"{study.name}-texts", "What is written"
-    return ht.build_table(name, columns, study.texts, drop_empty=True, folded=folded)
+    def quoted(name: str, row: Any) -> ht.Cell:
+        return ht.words_cell(repr(getattr(row, name)), getattr(row, name))
+
+    cells: Any = {"prompt": partial(quoted, "prompt"), "response": partial(quoted, "text")}
+    return _table(study, "texts", study.texts, writer=writer, **cells)
 
 
 def _label_curves(study: PreferenceStudy, curves: pd.DataFrame) -> ht.Table:
-    columns = [
-        NAME,
-        ht.text("chosen by", "how pairs are chosen", lambda row: row.select),
-        ht.number("labels", "labels given", "labels", format_count),
-        ht.number("accuracy", "of a head on frozen states", "accuracy"),
-        _with_error("over random", "accuracy, paired by repeat", "gain"),
-        ht.number("regret", "nats per label", "regret"),
-        _with_error("regret saved", "below that of random labels; negative: worse", "regret_gain"),
-    ]
-    return ht.build_table(f"{study.name}-curve", columns, curves, folded="What labels are worth")
+    def gain(name: str, row: Any) -> ht.Cell:
+        error = f"± {getattr(row, f'{name}_error'):.3f}"
+        return ht.value_cell(getattr(row, name), format_fixed, error)
 
-
-def _with_error(title: str, help: str, field: str) -> ht.Column:
-    def cell(row: Any) -> ht.Cell:
-        error = getattr(row, f"{field}_error")
-        return ht.value_cell(getattr(row, field), format_fixed, f"± {error:.3f}")
-
-    return ht.Column(title, f"{help}; below it the standard error over repeats", cell)
+    cells = {name: partial(gain, name) for name in ("gain", "regret_gain")}
+    return _table(study, "curve", curves, **cells)
 
 
 def _labels_needed(study: PreferenceStudy, curves: pd.DataFrame) -> ht.Table:
-    columns = [
-        NAME,
-        ht.text("chosen by", "how pairs are chosen", lambda row: row.select),
-        ht.number("accuracy", "95 % of what most random labels gain over one half", "target"),
-        ht.Column("labels needed", "linear in their logarithm between sizes",
-               lambda row: ht.value_cell(row.needed, format_count, reason=UNREACHED)),
-        ht.Column("saved", "share of the random labels; without an interval: see the gains",
-               lambda row: ht.value_cell(row.saved, format_percent, reason=UNREACHED)),
-    ]  # fmt: skip
-    name, folded = f"{study.name}-needed", "Labels needed"
-    return ht.build_table(name, columns, needed_table(curves), folded=folded)
+    def cell(name: str, show: ht.Show, row: Any) -> ht.Cell:
+        return ht.value_cell(getattr(row, name), show, reason=UNREACHED)
+
+    cells = {"needed": partial(cell, "needed", format_count)}
+    cells["saved"] = partial(cell, "saved", format_percent)
+    return _table(study, "needed", needed_table(curves), **cells)

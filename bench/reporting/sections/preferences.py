@@ -11,24 +11,17 @@ from bench.analysis.formatting import plural
 from bench.analysis.preferences import REFERENCE_METHOD, PreferenceStudy
 from bench.reporting.charts.folded import preference_frontier
 from bench.reporting.palette import with_styles
-from bench.reporting.section import Chart, Section, render
+from bench.reporting.section import Chart, RowText, Section, render
 from bench.reporting.sections.preference_tables import preference_tables
+from bench.reporting.sentences import say
 from bench.reporting.views import View
 
 FORMS = {
     "best_of": "best of n: gain = d(α − β·d) with d = √KL",
     "rl": "RLOO: gain = d(α − β·log d)",
 }
+METHODS = {"rloo": "RLOO", "ppo": "PPO", "dpo": "DPO", "best_of": "best of n"}
 LARGEST_KL = 100.0  # a peak beyond it was extrapolated too far to be named
-EQUAL = (
-    "Same pairs, labels and their order, prompts of every update and look for each seed; same "
-    "updates, responses and epochs.",
-    "Learning rate: the same share of each architecture's own pre-training rate.",
-    "Responses are drawn from the full softmax at temperature 1; KL is the exact sum over the "
-    "vocabulary at each visited place.",
-)
-OWN_REWARD = "The reward model is the architecture itself: policy and proxy are compared as one."
-PEOPLE = "Labels are people's: agreement on held-out labels is all that is claimed."
 
 
 def preferences(analysis: Analysis, views: Sequence[View]) -> Section | None:
@@ -39,9 +32,12 @@ def preferences(analysis: Analysis, views: Sequence[View]) -> Section | None:
     drawn = [study for study in studies if study.simulated and len(study.frontier)]
     datasets = {f"{study.name}-frontier": frontier_data(study) for study in drawn}
     charts = {
-        study.name: Chart(f"{study.name}-chart", "Gold and proxy against √KL",
-                          preference_frontier(f"{study.name}-frontier"))
-        for study in drawn
+        study.name: Chart(
+            f"{study.name}-chart", "Gold and proxy against √KL",
+            preference_frontier(name, [*dict.fromkeys(datasets[name]["method"])]),
+            say("frontier")[0],
+        )
+        for name, study in zip(datasets, drawn, strict=True)
     }  # fmt: skip
     contents = [_content(study, charts.get(study.name)) for study in studies]
     html = render("preferences.html", studies=contents)
@@ -51,18 +47,19 @@ def preferences(analysis: Analysis, views: Sequence[View]) -> Section | None:
 
 def _content(study: PreferenceStudy, chart: Chart | None) -> dict[str, Any]:
     first = study.stages.iloc[0]
-    other = first["reward_arch"]
-    reward = f"Every reward model is a {other}." if other else OWN_REWARD
     source = f"gold reward {first['gold']}" if study.simulated else str(first["labels_from"])
     return {
         "name": study.name,
         "title": f"{first['data']}, {source}: {plural(len(study.stages), 'stage')}",
         "chart": chart,
         "tables": preference_tables(study),
-        "verdicts": list(study.verdicts.loc[study.verdicts["measure"] == "gain", "sentence"]),
+        "verdicts": [
+            RowText(str(one.sentence), (str(one.better), str(one.other)), is_pair=True)
+            for one in study.verdicts[study.verdicts["measure"] == "gain"].itertuples()
+        ],
         "fits": _fit_lines(study),
         "failed": list(_failed_lines(study)),
-        "sheet": [*EQUAL, reward, *([] if study.simulated else [PEOPLE])],
+        "sheet": say("preferences", first["reward_arch"], study.simulated),
     }
 
 
@@ -80,12 +77,16 @@ def _failed_lines(study: PreferenceStudy) -> Iterator[str]:
 
 def _fit_lines(study: PreferenceStudy) -> list[str]:
     return [
-        f"{arch}, {FORMS[fit.form]}, α = {fit.slope:.3f}, β = {fit.bend:.3f}, R² = "
-        f"{fit.r_squared:.2f}"
-        + (f": largest gain at KL {fit.peak_kl:.1f}" if fit.peak_kl < LARGEST_KL else "")
+        RowText(_fit_line(arch, fit), [arch])
         for arch, fits in sorted(study.fits.items())
         for fit in fits.values()
     ]
+
+
+def _fit_line(arch: str, fit: Any) -> str:
+    peak = f": largest gain at KL {fit.peak_kl:.1f}" if fit.peak_kl < LARGEST_KL else ""
+    numbers = f"α = {fit.slope:.3f}, β = {fit.bend:.3f}, R² = {fit.r_squared:.2f}"
+    return f"{arch}, {FORMS[fit.form]}, {numbers}{peak}"
 
 
 def frontier_data(study: PreferenceStudy) -> pd.DataFrame:
@@ -96,6 +97,7 @@ def frontier_data(study: PreferenceStudy) -> pd.DataFrame:
     points = points.assign(
         label=points["arch"],
         base=points["arch"],
+        method=points["method"].map(METHODS),
         end=points["arch"].where(named, ""),
         root=np.sqrt(points["kl"]),
         kl_text=points["kl"].map("{:.2f} nats".format),

@@ -11,6 +11,7 @@ from bench.analysis.formatting import format_fixed, format_large, format_number,
 from bench.analysis.protocols import SAMPLED, ProtocolScore, ProtocolScores
 from bench.analysis.time_to_target import NATS, Target
 from bench.reporting import html_table as ht
+from bench.reporting.sentences import say
 
 GAIN = "Below it the gain over chunk and its standard error over the stretches."
 COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -82,7 +83,8 @@ def target_table(name: str, target: Target) -> ht.Table:
     default = "the best that two rows reach; set another by python -m bench.report FOLDER target=…"
     origin = "as given" if target.given else default
     caption = f"Target: {format_fixed(target.level)} {target.unit}, {origin}."
-    notes, heading = _notes(target, "seconds_to_target" in shown), "What it takes to reach a target"
+    notes = say("target_notes", target, NATS, "seconds_to_target" in shown)
+    heading = "What it takes to reach a target"
     return ht.build_table(name, columns, target.rows, caption=caption, notes=notes, heading=heading)
 
 
@@ -98,21 +100,3 @@ def _cost_column(cost: str) -> ht.Column:
         return ht.Cell("missed", mark="bad") if math.isinf(value) else ht.value_cell(value, show)
 
     return ht.Column(title, "at the first validation at or below the target", cell)
-
-
-def _notes(target: Target, has_seconds: bool) -> Iterator[str]:
-    yield (
-        "Loss on the fixed validation blocks, separators between documents included; "
-        f"{target.looks:.0f} validations per run: a target may have been reached up to one earlier."
-    )
-    if target.unit == NATS:
-        yield "In nats per token: these records do not hold the bytes of the blocks."
-    elif target.average:
-        yield (
-            "Bits per byte by the mean bytes per token of the whole validation part, as these "
-            "records do not hold those of the blocks."
-        )
-    if has_seconds:
-        yield "Seconds are tokens divided by the separately measured rate, not wall time."
-    else:
-        yield "No seconds: no training rate was measured for these rows."

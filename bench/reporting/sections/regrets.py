@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from bench.analysis.comparisons import Comparison, oracle_is_certain, regret_tables
-from bench.analysis.formatting import format_fixed, format_percent, join_words, plural
+from bench.analysis.formatting import format_fixed, format_percent, plural
 from bench.reporting import html_table as ht
+from bench.reporting.sentences import say
 
 HANDLED = {
     "regret", "accuracy", "oracle_nats_per_token", "oracle_accuracy", "left_to_right_regret"
@@ -18,12 +19,7 @@ HANDLED = {
 
 def regret_note(rows: pd.DataFrame) -> str:
     """Return what regret is, and what its standard error covers."""
-    windows = "windows only: seeds were not sampled, another seed may differ by more"
-    over = "windows and seeds" if rows["seeds"].min() > 1 else windows
-    return (
-        "The best possible is given exactly what the model saw: regret cannot be below 0. ± is the "
-        f"standard error over {over}."
-    )
+    return say("regret", rows["seeds"].min() > 1)[0]
 
 
 def format_regret(value: float, error: float) -> str:
@@ -69,23 +65,12 @@ def regret_sentences(comparison: Comparison) -> list[str]:
 
 
 def _nearest(rows: pd.DataFrame) -> str:
-    first, last, errors = rows.iloc[0], rows.iloc[-1], rows["regret_standard_error"]
-    error = first["regret_standard_error"]
+    first, errors = rows.iloc[0], rows["regret_standard_error"]
     tied = rows["regret"] - first["regret"] < 2 * (errors + errors.iloc[0])
     others = [str(label) for label in rows.loc[tied, "label"] if label != first["label"]]
-    text = (
-        f"Best possible: {format_fixed(first['oracle_nats_per_token'])} nats per token. Nearest: "
-        f"{first['label']}, {format_regret(first['regret'], error)} ± "
-        f"{format_regret(error, error)} above"
-    )
-    if oracle_is_certain(rows):
-        text += f", accuracy {format_percent(first['accuracy'])}"
-    if others:
-        more = " and others" if len(others) > 4 else ""
-        text += f", within two standard errors of it {join_words(others[:4])}{more}"
-    if len(rows) > 1:
-        text += f"; furthest: {last['label']}, {format_fixed(last['regret'])}"
-    return f"{text}."
+    texts = [format_regret(value, errors.iloc[0]) for value in (first["regret"], errors.iloc[0])]
+    about = (others, oracle_is_certain(rows), len(rows) > 1)
+    return say("nearest", first, rows.iloc[-1], *texts, *about)[0]
 
 
 def regret_overview(comparisons: Sequence[Comparison]) -> ht.Table | None:

@@ -8,8 +8,11 @@ from typing import Any
 from bench.analysis import formatting as fmt
 from bench.analysis import scaling as laws
 from bench.reporting import html_table as ht
+from bench.reporting.listed import listed_columns
+from bench.reporting.section import RowText
 from bench.reporting.sections import scaling_text as words
-from bench.stats.scaling_laws import HORIZON, NAMES
+from bench.reporting.sentences import say
+from bench.stats.scaling_laws import NAMES
 
 
 def scaling_tables(study: laws.ScalingStudy) -> list[ht.Table]:
@@ -43,28 +46,14 @@ def _law_table(study: laws.ScalingStudy) -> ht.Table:
     columns = [
         ht.name_column(help="one recipe over all sizes and amounts"),
         ht.Column("irreducible loss E", f"{study.unit}; with its 95 % interval", partial(_term, 0)),
-        ht.Column("exponent of size", "a of A·N^−a, N: all parameters", partial(_term, 2)),
-        ht.Column("exponent of data", "b of B·D^−b: training tokens", partial(_term, 4)),
-        ht.Column("misfit", "standard deviation of log(measured / fitted loss)", _misfit),
-        ht.Column("doubling the data", "change of the loss at the largest size: measured, not "
-                  "fitted", _gain),
-        ht.Column("more data was better", "sizes at which each step of more data lowered the loss",
-               _improving),
-        ht.Column("points", "sizes × amounts; seeds are averaged within each", _points),
+        *listed_columns(
+            "laws", size=partial(_term, 2), data=partial(_term, 4), misfit=_misfit, gain=_gain,
+            improving=_improving, points=_points,
+        ),
     ]  # fmt: skip
-    notes = [
-        "Loss = E + A·N^−a + B·D^−b (Hoffmann et al. 2022), least squares on the logarithm of the "
-        "loss. Intervals: a parametric bootstrap over the measured points, whose residual variance "
-        "is drawn too. One learning rate for all sizes of an architecture.",
-        *[f"{one.label}: {one.reason}." for one in study.series if one.reason],
-    ]
-    if study.floor is not None:
-        given = f"{fmt.format_fixed(study.floor, 4)} nats per token: given, not fitted."
-        notes.insert(1, f"E is the known optimum on the scored tokens, {given}")
-    caption = (
-        f"{study.data}, a context of {study.context} tokens, scored on the "
-        f"{study.part or 'held-out'} part in {study.unit}."
-    )
+    caption, *notes = say("laws", study)
+    unfitted = [one for one in study.series if one.reason]
+    notes += [RowText(f"{one.label}: {one.reason}.", [one.label]) for one in unfitted]
     about: Any = {"caption": caption, "notes": notes, "heading": "Laws"}
     return ht.build_table(f"{study.name}-laws", columns, study.series, **about)
 
@@ -110,33 +99,24 @@ def _points(one: laws.ScalingSeries) -> ht.Cell:
 
 
 def _crossing_table(study: laws.ScalingStudy) -> ht.Table:
-    columns = [
-        ht.text("pair", "the leader at the low end first",
-                lambda one: f"{one.leader} · {one.follower}"),
-        ht.Column("as this grows", "the value that is held fixed below it",
-                  lambda one: ht.text_cell(one.axis, words.held_text(one))),
-        ht.Column("the other overtakes at", "below it the 95 % interval", _meeting),
-        ht.Column("over the largest measured", "above 1 it is extrapolated", _beyond),
-        ht.Column("in words", "", lambda one: ht.words_cell(words.crossing_sentence(one))),
-    ]  # fmt: skip
-    note = (
-        f"Where two laws cross, followed to {HORIZON:g} times the largest measured value. Along "
-        "FLOPs each law splits them optimally between size and data. A leader is named where it "
-        "leads in 95 % of the bootstrap draws."
-    )
-    about: Any = {"notes": [note], "heading": "Which architecture overtakes which"}
+    columns = listed_columns(
+        "crossings", pair=lambda one: f"{one.leader} · {one.follower}",
+        axis=lambda one: ht.text_cell(one.axis, words.held_text(one)), meeting=_meeting,
+        beyond=_beyond, words=lambda one: ht.words_cell(words.crossing_sentence(one)),
+    )  # fmt: skip
+    about: Any = {"notes": say("law_crossings"), "heading": "Which architecture overtakes which"}
     return ht.build_table(f"{study.name}-crossings", columns, study.crossings, **about)
 
 
 def _beyond(one: laws.LawCrossing) -> ht.Cell:
-    beyond = one.meeting.beyond if words.is_certain(one) and words.is_finite(one) else None
+    beyond = one.meeting.beyond if one.is_certain and one.is_finite else None
     return ht.value_cell(beyond, lambda value: f"×{fmt.format_number(value, 2)}")
 
 
 def _meeting(one: laws.LawCrossing) -> ht.Cell:
-    if not words.is_certain(one):
+    if not one.is_certain:
         return ht.EMPTY
     small = words.interval_text(one).removeprefix("95 % interval ")
-    if not words.is_finite(one):
+    if not one.is_finite:
         return ht.Cell("no crossing", None, small)
     return ht.Cell(fmt.format_large(one.meeting.place), one.meeting.place, small)

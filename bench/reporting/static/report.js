@@ -10,7 +10,7 @@ const PAIRS = new Map(records(DATA.verdicts).flatMap((pair) => [
 const OWN = new Map(Object.entries(DATA.datasets).map(([name, table]) => [name, records(table)])); // of sections
 const SELECTORS = ["source", "size", "training", "scoring"];
 const BY_VIEW = ["session", "reference", "measure"]; // selectors whose options depend on the view
-const NAMES_WIDTH = 118, AXIS_WIDTH = 58, LINE_HEIGHT = 12, STEEP_SHARE = 0.35;
+const NAMES_WIDTH = 118, BASELINES_WIDTH = 150, LOG_TICKS = 20, MAX_NAMED = 12, AXIS_WIDTH = 58, LINE_HEIGHT = 12, STEEP_SHARE = 0.35;
 const charts = new Map(); // of those drawn: name to Vega view
 let data = {}; // the datasets of the charts, for the rows that are shown
 
@@ -63,6 +63,14 @@ function isDefault(name) {
     : field.options ? field.selectedIndex <= 0 : field.value === field.defaultValue);
 }
 
+/** Sort the tables that the address names: id, column, ascending or descending. */
+function restoreOrder(query) {
+  for (const [id, column, order] of query.getAll("order").map((value) => value.split("~"))) {
+    const table = document.getElementById(id);
+    if (table?.matches(".sortable") && table.tHead.rows[0].cells[column] && /^(a|de)scending$/.test(order)) sortTable(table, column, order);
+  }
+}
+
 function fields(name) {
   return [...FORM.elements].filter((element) => element.name === name);
 }
@@ -73,6 +81,9 @@ function writeAddress() {
     if (!name || isDefault(name)) continue;
     const values = form.getAll(name);
     for (const value of values.length ? values : [""]) query.append(name, value);
+  }
+  for (const head of document.querySelectorAll("th[aria-sort$=ending]")) {
+    query.append("order", [head.closest("table").id, head.cellIndex, head.getAttribute("aria-sort")].join("~"));
   }
   history.replaceState(null, "", `${location.pathname}${query.size ? "?" + query : ""}${location.hash}`);
 }
@@ -332,8 +343,9 @@ function fitted(name, width, state) {
   if (spec.facet) spec.columns = Math.max(1, Math.floor(width / (spec.spec.width + spec.spacing.column + AXIS_WIDTH)));
   if (name === "memory-parts") spec.width = Math.max(150, width - 2 * NAMES_WIDTH);
   if (name === "curves" || name === "tradeoff") {
-    spec.width = Math.max(150, width - AXIS_WIDTH - NAMES_WIDTH);
-    spec.padding = { left: 5, top: 5, bottom: 5, right: NAMES_WIDTH };
+    const names = name === "tradeoff" && width > 450 ? BASELINES_WIDTH : NAMES_WIDTH;
+    spec.width = Math.max(150, width - AXIS_WIDTH - names);
+    spec.padding = { left: 5, top: 5, bottom: 5, right: names };
     const log = name === "curves" ? state.scale === "log" : state.against !== "linear";
     const metric = DATA.metrics[state.measure];
     const title = name === "curves"
@@ -347,6 +359,7 @@ function fitted(name, width, state) {
 
 function adaptLayer({ encoding: { x, y } }, log, title, quality) {
   if (x?.field && x.scale !== null) Object.assign(x, { title, scale: { ...x.scale, ...(log ? { type: "log", zero: undefined } : {}) } });
+  if (log && x?.axis) x.axis = { ...x.axis, tickCount: LOG_TICKS };
   if (quality && y?.field && y.scale !== null) y.title = `${quality} (lower is better)`;
 }
 
@@ -405,18 +418,29 @@ function refresh(name, view) {
 
 /** Write names at the ends of lines, and beside the points of the Pareto front. */
 function placeNames(name, view) {
-  const source = { curves: lastPoints, tradeoff: () => data.front.filter((point) => point.label) }[name];
+  const source = { curves: lastPoints, tradeoff: namedPoints }[name];
   if (!source) return;
   const [x, y] = [view.scale("x"), view.scale("y")], [width, height] = [view.width(), view.height()];
-  const wanted = source().map((point) => ({ label: point.label, colour: point.colour,
-    x: name === "curves" ? width : x(point.x), y: y(point.y) }));
-  view.data(name === "curves" ? "curve names" : "point names", spread(wanted, height)).run();
+  const wanted = source().map((point) => ({ label: point.label, colour: point.colour, key: point.key,
+    x: name === "curves" || !point.key ? width : x(point.x), y: y(point.y) }));
+  const placed = spread(wanted, height), keys = new Set(placed.map((one) => one.key));
+  view.data(name === "curves" ? "curve names" : "point names", placed);
+  if (name === "tradeoff") view.data("points", data.points.map((point) => ({ ...point, named: keys.has(point.key) })));
+  view.run();
+}
+
+/** Return what has a name in that order, as far as there is room: the front, other rows, baselines. */
+function namedPoints() {
+  const front = new Set(data.front.map((point) => point.key)), { points } = data;
+  const rows = points.length > MAX_NAMED ? points.filter((point) => front.has(point.key)) : points;
+  const lines = data["point levels"].map((level) => ({ label: level.name, colour: colourOf("--faint"), y: level.value }));
+  return [...[...rows].sort((a, b) => front.has(b.key) - front.has(a.key)), ...lines];
 }
 
 function lastPoints() {
   const last = new Map();
   for (const point of data.curves) if (!(last.get(point.key)?.x > point.x)) last.set(point.key, point);
-  return [...last.values()];
+  return [...last.values()].sort((a, b) => b.y - a.y);
 }
 
 /** Move labels up or down until none covers another; those without room are left out. */
@@ -424,7 +448,7 @@ function spread(labels, height) {
   const placed = [];
   const isFree = (one, y) => y >= 0 && y <= height + LINE_HEIGHT && placed.every((other) =>
     Math.abs(other.y - y) >= LINE_HEIGHT || Math.abs(other.x - one.x) > 6.5 * Math.max(other.label.length, one.label.length));
-  for (const one of labels.sort((a, b) => a.y - b.y)) {
+  for (const one of labels) {
     const steps = [0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8].map((step) => one.y + step * LINE_HEIGHT / 2);
     const y = steps.find((candidate) => isFree(one, candidate));
     if (y !== undefined) placed.push({ ...one, y });
@@ -435,11 +459,16 @@ function spread(labels, height) {
 // --- tables --------------------------------------------------------------------------------------
 
 function filterTables(state) {
-  const hidden = hiddenNames(state);
+  const hidden = hiddenNames(state), isHidden = (name) => hidden.has(name?.replace(/ again$/, ""));
   for (const row of document.querySelectorAll("table.sortable > tbody > tr")) {
     const key = row.dataset.key, name = row.cells[0].dataset.value;
     const isControl = key ? ROWS.get(key).control : / again$/.test(name);
-    row.hidden = hidden.has(name?.replace(/ again$/, "")) || (isControl && !state.controls);
+    const isBaseline = !key && row.closest("[data-view]") && !state.baselines;
+    row.hidden = isBaseline || name?.split(" · ").some(isHidden) || (isControl && !state.controls);
+  }
+  for (const box of document.querySelectorAll("[data-rows]")) {
+    const names = JSON.parse(box.dataset.rows);
+    box.hidden = "pair" in box.dataset ? names.some(isHidden) : names.every(isHidden);
   }
   for (const box of document.querySelectorAll("[data-view]")) box.hidden = box.dataset.view !== state.view.name;
   for (const box of document.querySelectorAll("[data-comparison]")) {
@@ -491,9 +520,15 @@ function fillMeasure(row, place, metric, session) {
   else if (/\bg-(speed|memory)\b/.test(cell.className)) setCell(cell, "—", "", null);
 }
 
-function sortTable(table, column) {
+function isHigherBetter({ dataset }) {
+  return (DATA.metrics[dataset.metric]?.better ?? dataset.better) === "higher";
+}
+
+/** Sort by a column, the best first, or where that is unknown the lowest; the other way at the next click. */
+function sortTable(table, column, order = "") {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
-  const descending = heads[column].getAttribute("aria-sort") === "ascending";
+  const before = heads[column].getAttribute("aria-sort");
+  const descending = order ? order === "descending" : before === "none" ? isHigherBetter(heads[column]) : before === "ascending";
   for (const head of heads) head.setAttribute("aria-sort", "none");
   heads[column].setAttribute("aria-sort", descending ? "descending" : "ascending");
   const value = (row) => row.cells[column].dataset.value;
@@ -585,9 +620,16 @@ function update(changed = "") {
 function writeNotes() {
   const notes = {
     curves: data.uncurved && `${data.uncurved} of the rows have no such curve.`,
+    side: unmeasured(),
     tradeoff: data.undrawn && `${data.undrawn} of the rows have no value there, or none above 0 on the logarithmic scale.`,
   };
   for (const place of document.querySelectorAll("[data-note]")) place.textContent = notes[place.dataset.note] || "";
+}
+
+function unmeasured() {
+  const measured = new Set(data.panels.filter((one) => one.value !== null).map((one) => one.panel));
+  const missing = [...fields("sort")[0].options].filter((one) => one.value !== "label" && !measured.has(one.value));
+  return missing.length && `Not measured for these rows: ${missing.map((one) => one.textContent).join("; ")}.`;
 }
 
 const REDRAWN = new Set(["loss", "over", "scale", "against", "measure", "theme", ...SELECTORS]);
@@ -640,7 +682,7 @@ function addCopyButtons() {
     }
     table.parentElement.after(line);
     [...table.tHead.rows[0].cells].forEach((head, column) =>
-      head.querySelector("button").addEventListener("click", () => sortTable(table, column)));
+      head.querySelector("button").addEventListener("click", () => { sortTable(table, column); writeAddress(); }));
   }
 }
 
@@ -685,6 +727,7 @@ function start() {
   applyTheme();
   addCopyButtons();
   if (DATA.views.length) startFilter();
+  restoreOrder(new URLSearchParams(location.search));
   drawAll().then(() => { document.documentElement.dataset.ready = "true"; });
   addEventListener("change", onChange);
   addEventListener("toggle", drawOpened, true);
