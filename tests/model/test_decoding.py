@@ -21,6 +21,8 @@ EAGER_ONLY = {  # part of the reason
     # a ring of keys that fills within the context
     "griffin": "Constraints violated",
     "sliding_window": "Constraints violated",
+    "gla": "differs by",  # the check before use refuses it
+    "s4d": "cannot be compiled",
     "huggingface": "CacheState",
     "huggingface_gpt2": "CacheState",
     "huggingface_lfm2": "CacheState",
@@ -266,5 +268,5 @@ def test_every_causal_architecture_decodes_compiled_or_says_why_not(
     compiled.check_equal(step)
     if step.counters:
         tokens = torch.zeros(1, CONTEXT, dtype=torch.long)
-        with pytest.raises(ValueError, match=f"room for {CONTEXT} tokens"):
+        with torch.no_grad(), pytest.raises(ValueError, match=f"room for {CONTEXT} tokens"):
             step(tokens[:, :1], model(tokens, model.init_state(1, step.room))[1])
