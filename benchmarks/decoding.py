@@ -1,7 +1,7 @@
 """Compare decoding, eager and compiled, with Hugging Face's `generate`: one sequence, greedily.
 
     python benchmarks/decoding.py --rounds 20
-    python benchmarks/decoding.py --arch gpt mamba2 --cache /tmp/steps
+    python benchmarks/decoding.py --arch gpt mamba2 --cache steps
 
 `generate` writes with GPT-2 of the shape: 4 layers, 4 heads, 128 wide, context 64, 65 characters;
 the architectures have its number of parameters. One token is given and the 63 after it are
