@@ -132,16 +132,12 @@ def _implausible_badges(rows: pd.DataFrame, baselines: Baselines) -> list[Badge]
 
 def step_badges(session: MeasuredSession, labels: dict[str, str]) -> list[Badge]:
     """Return a badge that names the form of the one-token step by which each row is ranked."""
-    forms = session.forms(labels)
-    named = [
-        f"{form} for {name_some([labels[one] for one in own])}"
-        for form, own in forms.items()
-        if own
-    ]
+    forms = {form: own for form, own in session.forms(labels).items() if own}
+    if not forms:
+        return []
+    named = (f"{form} for {name_some([labels[one] for one in own])}" for form, own in forms.items())
     text = "Ranked by the faster form of the one-token step of each, eager or compiled: "
-    return [Badge("decode-steps", f"{text}{'; '.join(named)}.", tuple(labels.values()))] * bool(
-        named
-    )
+    return [Badge("decode-steps", f"{text}{'; '.join(named)}.", tuple(labels.values()))]
 
 
 def form_badges(session: MeasuredSession, point: Point, labels: dict[str, str]) -> list[Badge]:
