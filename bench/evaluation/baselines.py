@@ -23,6 +23,7 @@ from bench.records.metrics import metric
 from bench.records.schema import SCHEMA
 from bench.records.store import read_json, write_json
 from bench.records.validation import baselines_error
+from bench.system.files import check_writable
 
 MAX_ORDER = 24
 PATIENCE = 2  # orders in a row without improvement end the search
@@ -69,7 +70,7 @@ def ensure_baselines(
     place = baselines_path(root, corpus.digest, context, text.order_digest)
     if not baselines_error(read_json(place)):
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(place.parent)
     about = {
         "schema": SCHEMA,
         "data_digest": corpus.digest,

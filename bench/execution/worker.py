@@ -165,7 +165,7 @@ def run_rank(run: Run, folder: Path) -> int:
 
 def run_and_record(run: Run, folder: Path) -> int:
     """Train and score a run, and record why if that fails; return the exit code."""
-    for place in (folder, folder / "checkpoint"):
+    for place in (folder, *filter(Path.is_dir, folder.rglob("*"))):
         remove_stale_temp(place)
     try:
         train_and_score(run, folder)

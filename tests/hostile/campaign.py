@@ -63,7 +63,10 @@ def require(module: str, words: list[str], place: Path) -> None:
 
 
 def make_suite(place: Path) -> Path:
-    """Make a run, one that is half trained, a fine-tuning, a stage, and what they share."""
+    """Make a run, one that is half trained, a fine-tuning, a stage, and what they share.
+
+    `place` is the working folder.
+    """
     write_inputs(place)
     forked.preload()
     require("run", run_words(), place)

@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,7 +78,11 @@ def plain(value: Any) -> Any:
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+    """Return the rows of a table; a row without a value makes a column of integers one of floats."""
+    return [
+        {str(key): float(one) if isinstance(one, Real) else one for key, one in row.items()}
+        for row in table.to_dict("records")
+    ]
 
 
 def corpus_of(folder: Path) -> Any:
@@ -260,6 +265,7 @@ def main(count: int = 500, seed: int = 0) -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         os.environ |= campaign.environment(place)
+        os.chdir(place)
         campaign.make_suite(place)
         outcomes, silent = flip(count, seed, place)
     print(campaign.table(outcomes), *silent, sep="\n")

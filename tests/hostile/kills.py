@@ -1,6 +1,6 @@
 """Kill commands at random moments of every stage, give them again, and compare what they leave.
 
-  python -m tests.hostile.kills [COUNT] [SEED]      prints the outcomes by stage
+  python -m tests.hostile.kills [COUNT] [SEED] [STAGE …]      prints the outcomes by stage
 
 After each kill no file is half-written; the same command then ends, and what it leaves equals bit
 for bit what an undisturbed one leaves.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -200,21 +200,25 @@ class Campaign:
         return met
 
 
-def kills(count: int, seed: int, root: Path) -> Counter[tuple[str, str]]:
-    """Return how many kills met each stage; raise AssertionError where one left a trace."""
+def kills(count: int, seed: int, root: Path, names: Sequence[str] = ()) -> Counter[tuple[str, str]]:
+    """Return how many kills met each stage, or those of some names.
+
+    Raise AssertionError where one left a trace.
+    """
     outcomes, made = Counter[tuple[str, str]](), Campaign(root, seed)
-    order = [stage for stage in STAGES for _ in range(stage.weight)]
+    stages = [stage for stage in STAGES if not names or stage.name in names]
+    order = [stage for stage in stages for _ in range(stage.weight)]
     for number in range(count):
         stage = order[number % len(order)]
         outcomes[stage.name, made.kill(stage, number)] += 1
     return outcomes
 
 
-def main(count: int = 50, seed: int = 0) -> int:
+def main(count: str = "50", seed: str = "0", *names: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
-        print(campaign.table(kills(count, seed, Path(folder))))
+        print(campaign.table(kills(int(count), int(seed), Path(folder), names)))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(main(*sys.argv[1:]))

@@ -18,6 +18,7 @@ SEED = int(os.environ.get("BENCH_SEED", "0"))
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in campaign.environment(tmp_path).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
