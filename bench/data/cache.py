@@ -14,7 +14,8 @@ from typing import IO, Any
 from filelock import FileLock
 
 from bench.config.errors import UserError
-from bench.system.checksums import checked_json, hash_file, hash_json, parse_checked_json
+from bench.system.checksums import checked_json, hash_json, parse_checked_json
+from bench.system.checksums import hash_file as hash_file
 from bench.system.files import WRITE_ERRORS, atomic_write, expand_user
 
 logger = logging.getLogger(__name__)

@@ -43,7 +43,8 @@ def load_record(folder: Path) -> RunRecord:
         return record._replace(status=status, reason=config_error if exists else "")
     result = read_json(folder / "result.json")
     error = _in_file(folder, "result.json", validation.result_error(result)) or config_error
-    error = error or _changed(folder, "config.yaml", result)
+    if not error and (error := _changed(folder, "config.yaml", result)):
+        record = record._replace(config={})  # it may be another run's
     if not error and result["status"] == "done":
         error = validation.headline_error(result, config) or provenance_error
         error = error or validation.data_digest_error(provenance)

@@ -56,11 +56,16 @@ def learn(
     write_labels(folder, world)
     stage = Stage(base, reward, learning_rates(run), world, PartStore(folder), progress)
     parts = list_parts(run.preference, run.seed, labels)
-    estimates = dict(part_seconds(run, bases["base"], base))
+    run_parts(stage, parts, bases["base"])
+    write_result(folder, stage.store, parts, world_facts(world))
+
+
+def run_parts(stage: Stage, parts: Sequence[StagePart], base: FinishedRun) -> None:
+    """Run the parts that have not ended yet."""
+    estimates = dict(part_seconds(stage.world.run, base, stage.base))
     for part in parts:
         announce_estimate(estimates[part.name])
         run_part(stage, part)
-    write_result(folder, stage.store, parts, world_facts(world))
 
 
 def part_seconds(run: Run, base: FinishedRun, model: LanguageModel) -> Iterator[tuple[str, float]]:

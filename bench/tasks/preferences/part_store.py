@@ -81,7 +81,7 @@ class PartStore:
 
     def finish(self, part: StagePart, status: str, reason: str, metrics: list[Metric]) -> None:
         """Record the end of a part, and remove its training state."""
-        content = {"status": status, "reason": reason, "part": part.describe()}
+        content: dict[str, Any] = {"status": status, "reason": reason, "part": part.describe()}
         content |= {"metrics": [one.as_json() for one in metrics]}
         self.folder(part).mkdir(parents=True, exist_ok=True)
         content |= {"files": hash_files(self.folder(part), [REWARD_FILE])}
