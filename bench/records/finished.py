@@ -41,7 +41,7 @@ def finished_runs(folder: Path) -> list[Path]:
     if not finished and (folder / "config.json").exists():
         raise UserError(
             f"{folder} is a checkpoint that was trained elsewhere, and nothing starts from it: "
-            "name a run that is trained here; bench.run arch=huggingface arch.pretrained=… scores "
+            "name a run that is trained here; arch.pretrained of bench.run scores "
             "a checkpoint",
             "not-supported",
         )
