@@ -19,6 +19,7 @@ from bench.config.schema import (
 )
 from bench.records import store
 from bench.records.metrics import Metric
+from bench.system.checksums import hash_files
 
 HOSTILE = "<script>alert(1)</script>"
 HORIZON = {"nats": 1.25, "rate": 20_000.0, "memory": 60e6, "growth": 0.0}
@@ -96,6 +97,12 @@ def _provenance(run: Run, data_digest: str, order: str, source: str) -> dict[str
         "rerun": f"python -m bench.run arch={run.names['arch']} seed={run.seed} again=failed data.path='{HOSTILE}'",
         "data": DATA_FACTS,
     }
+
+
+def seal(folder: Path) -> None:
+    """Take the files of a finished record, which a test has changed, as those that were written."""
+    if result := store.read_json(folder / "result.json"):
+        store.write_json(folder / "result.json", result | {"files": hash_files(folder)})
 
 
 def write_curve(folder: Path, nats: float, seed: int, steps: int = 1000) -> None:

@@ -2,9 +2,11 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterable
 from typing import ClassVar, NoReturn
 
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 # reason code -> what it means; the command prints it behind the sentence, tests assert it
 REASONS = {
     "unknown-key": "no configuration key has this name",
@@ -42,6 +44,11 @@ REASONS = {
 }
 
 
+def one_line(message: str) -> str:
+    """Return a message without control characters, which names and errors of others may hold."""
+    return CONTROL.sub(" ", message)
+
+
 class UserError(Exception):
     """A mistake that the user can correct.
 
@@ -49,7 +56,7 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, code: str = "invalid-value") -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.code = code
 
 
@@ -57,6 +64,9 @@ class InvalidRun(Exception):
     """A run whose numbers cannot be trusted: it fails, and its record holds message and `code`."""
 
     code: ClassVar[str]  # a key of `REASONS`
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,7 +1,6 @@
 """Keep folders of prepared data: named by their inputs, verified on opening, built only once."""
 
 import hashlib
-import json
 import logging
 import os
 import re
@@ -15,6 +14,8 @@ from typing import IO, Any
 from filelock import FileLock
 
 from bench.config.errors import UserError
+from bench.system.checksums import checked_json, hash_json, parse_checked_json
+from bench.system.checksums import hash_file as hash_file
 from bench.system.files import WRITE_ERRORS, atomic_write, expand_user
 
 logger = logging.getLogger(__name__)
@@ -22,7 +23,6 @@ MANIFEST = "manifest.json"
 MAX_HASHED_BYTES = 256 << 20  # of larger files only the size is compared on opening
 CACHE_HINT = "name another folder with data.cache=… or BENCH_CACHE"
 SHARED_MODE = 0o775  # of new folders, further limited by the umask
-CHECKSUM = "checksum"  # key of a JSON file that holds the digest of its other keys
 
 
 def cache_root(path: str) -> Path:
@@ -119,35 +119,11 @@ def write_manifest(folder: Path, content: dict[str, Any], digests: dict[str, str
             digest = digests.get(file.name) or hash_file(file)
             files[file.name] = {"size": file.stat().st_size, "sha256": digest}
     with atomic_write(folder / MANIFEST) as path:
-        write_checked_json(path, content | {"files": files})
+        write_json(path, content | {"files": files})
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    return read_checked_json(folder / MANIFEST)
-
-
-def write_checked_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a JSON object with a checksum of itself."""
-    write_json(path, content | {CHECKSUM: hash_json(content)})
-
-
-def read_checked_json(path: Path) -> dict[str, Any]:
-    """Return what `write_checked_json` wrote; raise OSError or ValueError for anything else."""
-    content = read_json(path)
-    if not isinstance(content, dict) or content.pop(CHECKSUM, "") != hash_json(content):
-        raise ValueError(f"{path.name} does not have the content that was written")
-    return content
-
-
-def hash_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return read_json(folder / MANIFEST, required=True)
 
 
 def combine_digests(digests: list[str]) -> str:
@@ -168,9 +144,15 @@ def write_bytes(path: Path, *contents: bytes) -> None:
         fsync(file)
 
 
-def write_json(path: Path, value: Any) -> None:
-    write_bytes(path, json.dumps(value, indent=1, sort_keys=True).encode())
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON object with a checksum of itself."""
+    write_bytes(path, checked_json(content).encode())
 
 
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def read_json(path: Path, required: bool = False) -> dict[str, Any]:
+    """Return what `write_json` wrote; raise OSError or ValueError for anything else.
+
+    `required`: also without a checksum, as in files of earlier versions.
+    """
+    content: dict[str, Any] = parse_checked_json(path.read_text(encoding="utf-8"), required)
+    return content

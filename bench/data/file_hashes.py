@@ -36,7 +36,7 @@ def hash_files(files: Sequence[Path], origin: str, cache_path: str) -> list[str]
     if settled != kept:
         # where it cannot be written, the next command reads the files again
         with contextlib.suppress(OSError), atomic_write(index) as path:
-            cache.write_checked_json(path, {"files": settled})
+            cache.write_json(path, {"files": settled})
     return [entries[name][-1] for name in names]
 
 
@@ -44,7 +44,7 @@ def _read_index(path: Path) -> Entries:
     """Return the entries that were kept; none where the index is missing or damaged."""
     entries = Entries()
     with contextlib.suppress(OSError, ValueError, KeyError):
-        entries = cache.read_checked_json(path)["files"]
+        entries = cache.read_json(path, required=True)["files"]
     return entries
 
 

@@ -21,7 +21,9 @@ from bench.evaluation.ngram import Floats
 from bench.evaluation.read_text import TrainingText, whole_text
 from bench.records.metrics import metric
 from bench.records.schema import SCHEMA
-from bench.records.store import write_json
+from bench.records.store import read_json, write_json
+from bench.records.validation import baselines_error
+from bench.system.files import check_writable
 
 MAX_ORDER = 24
 PATIENCE = 2  # orders in a row without improvement end the search
@@ -66,9 +68,9 @@ def ensure_baselines(
     """
     text = text or whole_text(corpus)
     place = baselines_path(root, corpus.digest, context, text.order_digest)
-    if place.exists():
+    if not baselines_error(read_json(place)):
         return
-    place.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(place.parent)
     about = {
         "schema": SCHEMA,
         "data_digest": corpus.digest,

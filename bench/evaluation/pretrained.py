@@ -22,6 +22,7 @@ from bench.model import backbone_class
 from bench.records.metrics import PRETRAINED, Metric
 from bench.records.schema import SCHEMA
 from bench.records.store import read_json, write_json
+from bench.records.validation import baselines_error
 from bench.system.files import check_writable, expand_user
 from bench.training import Batch, Causal, logits_nats, tokens_per_piece, train_settings
 
@@ -45,7 +46,7 @@ def score_pretrained(run: Run, suite: Path) -> str:
     options = replace(run.data, tokenizer=str(folder / "tokenizer.json"))
     corpus = data.prepare(options, run.names["data"])
     place = suite / "references" / f"{corpus.digest}-{context}-{_weights_digest(folder)}.json"
-    if not place.exists():
+    if baselines_error(read_json(place)):
         logger.info("scoring %s on the %s part", folder.name, corpus.scored)
         lines = [_score_line(model, corpus, run, folder.name)]
         write_json(place, _record(corpus, context) | {"lines": lines})

@@ -19,14 +19,14 @@ from bench.config.schema import Run, tuned_learning_rate
 from bench.evaluation.suite import check_protocol_supported
 from bench.execution.preflight import data_digest, json_key, required_disk_bytes, validate
 from bench.execution.train_sweep import trial_sweep
-from bench.model import LanguageModel, build_on_meta, count_parameters
+from bench.model import build_on_meta, count_parameters
 from bench.planning.budget import TrainingRate, measured_rates
 from bench.planning.planned import plan
 from bench.records import store
-from bench.records.finished import finished_run
+from bench.records.finished import finished_run, training_speed
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
 from bench.system import files, host
-from bench.tasks.preferences.costs import part_costs
+from bench.tasks.preferences.costs import keeps_state, part_costs
 from bench.training import setup
 
 FROM_FLOPS = "time estimated from FLOPs"
@@ -94,10 +94,10 @@ def forecast_rows(sweep: Sweep, runs: Sequence[Run]) -> Iterator[dict[str, objec
             if (key := json_key(run.data)) not in corpora:
                 corpora[key] = data.prepare(run.data, run.names["data"])
             rate = rates.get(workload_id(run))
-            if run.preference.enabled:
-                yield from preference_rows(run, corpora[key], rate, peak)
-                continue
             size = size_once(sizes, elsewhere(run) if sweep.remote else run, corpora[key])
+            if run.preference.enabled:
+                yield from preference_rows(run, corpora[key], size, rate, peak)
+                continue
             yield forecast_row(run, corpora[key].digest, size, rate, peak)
         except UserError as error:
             if not sweep.is_sweep:
@@ -164,10 +164,10 @@ def with_bases(runs: Sequence[Run]) -> list[Run]:
 
 
 def preference_rows(
-    run: Run, corpus: data.Corpus, rate: TrainingRate | None, peak: float
+    run: Run, corpus: data.Corpus, size: ModelSize, rate: TrainingRate | None, peak: float
 ) -> Iterator[dict[str, object]]:
     """Yield a row for each part of learning from preferences. Raises UserError."""
-    size, name = model_size(run, corpus), run_name(run)
+    name = run_name(run)
     folder, needed = store.select_folder(run, data_digest=data_digest(run))
     network = build_on_meta(run.arch, size.width or 64, run.size.context, corpus.vocabulary.size)
     if not (needed and network.backbone.causal and not size.unsupported):
@@ -182,25 +182,12 @@ def preference_rows(
         yield {"run": name, "part": part.name, "minutes": minutes, "note": note}
 
 
-def keeps_state(network: LanguageModel) -> bool:
-    """Return whether a model writes through a state, and not by passes over the whole text."""
-    try:
-        network.init_state(1, network.backbone.context)
-    except Unsupported:
-        return False
-    return True
-
-
 def stage_speed(run: Run, rate: TrainingRate | None) -> float:
     """Return the tokens per second at which the base of a run trained, or is measured; else 0."""
     base = None if run.base else finished_run(base_run(run))
     folder = Path(run.base) if run.base else base and base.folder
-    entries = store.read_result(folder)["metrics"] if folder else []
-    values = {entry["name"]: entry["values"] for entry in entries}
-    tokens, seconds = values.get("tokens_seen"), values.get("train_seconds")
-    if tokens and seconds and seconds[0] > 0:
-        return tokens[0] / seconds[0]
-    return rate.tokens_per_second if rate else 0.0
+    speed = training_speed(folder) if folder else 0.0
+    return speed or (rate.tokens_per_second if rate else 0.0)
 
 
 def elsewhere(run: Run) -> Run:

@@ -1,6 +1,5 @@
 """Fine-tune, score and record one run of a task, from the weights that it starts from."""
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,14 @@ from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.execution.bases import own_base
 from bench.execution.finalize import TrainingSummary, cost_metrics, run_facts, size_metrics
-from bench.execution.fit import announce_estimate, fit, recipe_origin
+from bench.execution.fit import fit, recipe_origin
 from bench.model import LanguageModel, build_sized_model, unchanged_process
 from bench.records import store
 from bench.records.finished import recorded_bases
 from bench.records.metrics import TRAINING_FLOPS_FACTOR, Metric, metric
+from bench.system.checksums import parse_checked_json
+from bench.system.files import read_text
+from bench.system.processes import announce_estimate
 from bench.tasks.finetuning import (
     TaskSetup,
     best_rate,
@@ -123,7 +125,7 @@ def task_vocabulary(run: Run) -> Vocabulary:
         return data.prepare(run.data, run.names["data"]).vocabulary
     path = Path(run.base) / "checkpoint" / "vocabulary.json"
     try:
-        return load_vocabulary(json.loads(path.read_text(encoding="utf-8")))
+        return load_vocabulary(parse_checked_json(read_text(path)))
     except (OSError, ValueError, KeyError):
         raise UserError(
             f"{path} cannot be read: copy it from where it came, or train the run again with "

@@ -15,6 +15,7 @@ from bench.execution.finalize import TrainingSummary
 from bench.model import unchanged_process
 from bench.records import source, store
 from bench.system import signals
+from bench.system.processes import announce_estimate
 from bench.training import (
     Checkpointer,
     LoggedStep,
@@ -55,7 +56,6 @@ def fit(
             if event.log is not None:
                 log_event(event, event.log, validate, checkpoints)
             if event.checkpoint_due:
-                store.flush_curve(folder)
                 checkpoints.save(event)
     return TrainingSummary(
         round(checkpoints.seconds(), 3),
@@ -70,14 +70,6 @@ def announce_and_save(checkpoints: Checkpointer, step: int) -> bool:
     if step == checkpoints.start.step + 1 or checkpoints.settings.logging_due(step):
         announce_estimate(seconds_left(checkpoints, step))
     return checkpoints.due(step)
-
-
-def announce_estimate(seconds: float) -> None:
-    """Tell the process that runs this worker how long its next part takes, about.
-
-    It ends a worker that takes ten times as long, and at least ten minutes, before the next word.
-    """
-    logger.info("about %.0f s", seconds, extra={"estimate": seconds})
 
 
 def seconds_left(checkpoints: Checkpointer, step: int) -> float:
@@ -105,7 +97,7 @@ def resume(checkpoints: Checkpointer) -> TrainState:
         group.barrier()
     state = checkpoints.resume()
     if group.is_main:
-        store.truncate_curve(checkpoints.folder.parent, state.step)
+        store.write_text(checkpoints.folder.parent / "curve.jsonl", state.curve)
         group.barrier()
     group.check_consistent({"checkpoint": state})
     return state
@@ -139,7 +131,7 @@ def log_event(
         values = step._asdict().items()
         row = {name: value for name, value in values if value is not None and value == value}
         row["seconds"] = round(checkpoints.seconds(), 3)
-        store.append_curve(checkpoints.folder.parent, row)
+        checkpoints.curve.append(store.append_curve(checkpoints.folder.parent, row))
         log_progress(step, checkpoints.settings.steps, checkpoints)
 
 

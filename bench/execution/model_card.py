@@ -8,6 +8,7 @@ import yaml
 
 from bench.config import Run
 from bench.records import read_json
+from bench.records.store import require_unchanged
 
 SCORES = {  # of the record, in the card
     "bits_per_byte": "bits per byte",
@@ -84,6 +85,7 @@ def _document_error(folder: Path) -> str:
 
     if not (folder / "documents.parquet").exists():
         return ""
+    require_unchanged(folder, "documents.parquet")
     documents = pd.read_parquet(folder / "documents.parquet")
     sizes = documents["bytes"].to_numpy(dtype=float)
     nats = np.vstack([documents["nats"].to_numpy(dtype=float), np.zeros(len(sizes))])

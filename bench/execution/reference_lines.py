@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.cli.sweep import Sweep
+from bench.config.errors import UserError
 from bench.config.schema import Run
+from bench.config.task_schema import NO_TASK
 from bench.execution.preflight import distinct_by
 from bench.records import store
 
@@ -49,6 +51,12 @@ def score_checkpoints(sweep: Sweep) -> Sweep:
     checkpoints = list(_checkpoints(sweep))
     if not checkpoints:
         return sweep
+    if any(run.preference.enabled or run.task.kind != NO_TASK for run in checkpoints):
+        raise UserError(
+            "arch.pretrained: a checkpoint that was trained elsewhere is scored as it is, and "
+            "nothing starts from it: task= and preference= start from runs that are trained here",
+            "not-supported",
+        )
     from bench.evaluation.pretrained import score_pretrained
 
     for run in distinct_by(checkpoints, lambda run: [run.arch, run.data, run.size.context]):

@@ -1,10 +1,11 @@
 """Write a vocabulary as a tokenizer of the Hugging Face ecosystem, with the same ids."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 from bench.data import Vocabulary
-from bench.records import write_json
+from bench.records.store import write_text
 
 SEPARATOR, UNKNOWN = "<|document|>", "<|unknown|>"
 
@@ -23,7 +24,7 @@ def write_tokenizer(vocabulary: Vocabulary, context: int, folder: Path) -> bool:
         "model_max_length": context,
         "clean_up_tokenization_spaces": False,
     }
-    write_json(folder / "tokenizer_config.json", config)
+    write_text(folder / "tokenizer_config.json", json.dumps(config, indent=1))
     return True
 
 

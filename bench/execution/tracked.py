@@ -9,7 +9,7 @@ from bench.config import UserError
 from bench.execution.model_card import model_card
 from bench.records import read_json, run_status
 from bench.records.loading import read_config
-from bench.records.store import read_curve
+from bench.records.store import read_curve, require_unchanged
 from bench.system.files import check_writable
 from bench.training import read_run
 
@@ -38,6 +38,7 @@ def read_tracked(folder: Path, into: Path, package: str, licence: str) -> Tracke
     if run_status(folder) != "done":
         raise UserError(f"{folder} is not a finished run: nothing to export", "no-records")
     check_writable(into)
+    require_unchanged(folder, "curve.jsonl")
     config, result = read_config(folder / "config.yaml"), read_json(folder / "result.json")
     scores = {
         one["name"]: float(one["values"][0])

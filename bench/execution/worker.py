@@ -20,15 +20,15 @@ from bench.data import Corpus
 from bench.evaluation import suite
 from bench.execution.finalize import finalize, scoring_seconds
 from bench.execution.finetune import finetune_and_score
-from bench.execution.fit import announce_estimate, fit, recipe_origin, validation_loss
+from bench.execution.fit import fit, recipe_origin, validation_loss
 from bench.model import build_sized_model, describe_error
 from bench.planning import budget
 from bench.records import store
 from bench.records.finished import recorded_bases
-from bench.system import signals
+from bench.system import exits, signals
 from bench.system.files import remove_stale_temp, write_error_message
 from bench.system.memory import is_out_of_memory
-from bench.system.processes import EXIT_NOT_RECORDED
+from bench.system.processes import EXIT_NOT_RECORDED, announce_estimate
 from bench.tasks.preferences import learning
 from bench.training import (
     SINGLE_PROCESS,
@@ -165,7 +165,7 @@ def run_rank(run: Run, folder: Path) -> int:
 
 def run_and_record(run: Run, folder: Path) -> int:
     """Train and score a run, and record why if that fails; return the exit code."""
-    for place in (folder, folder / "checkpoint"):
+    for place in (folder, *filter(Path.is_dir, folder.rglob("*"))):
         remove_stale_temp(place)
     try:
         train_and_score(run, folder)
@@ -196,4 +196,4 @@ def failure(error: BaseException) -> tuple[int, str, dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    exits.end_process(main(sys.argv[1:]))

@@ -4,8 +4,10 @@ A plug-in that replaces a function of torch, or sets a default, changes what all
 own score, and the next architecture in the same process.
 """
 
+import logging
 import os
 import random
+import signal
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -49,7 +51,29 @@ def _flushes_denormals() -> bool:
     return not bool((torch.tensor(SUBNORMAL, dtype=torch.float32, device="cpu") * 1).item())
 
 
+def _folder() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
+
+
+def _umask() -> int:
+    os.umask(value := os.umask(0o077))
+    return value
+
+
+def _handler(number: int) -> Setting:
+    name = f"the handler of {signal.Signals(number).name}"
+    return Setting(name, partial(signal.getsignal, number), partial(signal.signal, number))
+
+
 SETTINGS = (
+    Setting("os.chdir", _folder, os.chdir),
+    Setting("os.umask", _umask, os.umask),
+    Setting("logging.disable", lambda: logging.root.manager.disable, logging.disable),
+    Setting("numpy.seterr", np.geterr, lambda value: np.seterr(**value)),
+    *map(_handler, (signal.SIGTERM, signal.SIGINT)),
     Setting("torch.set_default_dtype", torch.get_default_dtype, torch.set_default_dtype),
     Setting("torch.set_default_device", torch.get_default_device, torch.set_default_device),
     Setting("torch.set_num_threads", torch.get_num_threads, torch.set_num_threads),

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 from bench.config.errors import UserError
 from bench.config.identity import digest, workload_id
 from bench.config.schema import Run
-from bench.records import store, tables
+from bench.records import store
 from bench.records.metrics import TRAINING_FLOPS_FACTOR
-from bench.records.schema import PLAN, first_mismatch
+from bench.records.record_files import first_mismatch
+from bench.records.schema import PLAN
 from bench.system import files, host
 
 SCHEMA = 1
@@ -172,6 +173,8 @@ def flops_per_token(run: Run) -> tuple[float, int] | None:
 
 def measured_rates(root: Path) -> dict[str, TrainingRate]:
     """Return training rates by workload on this machine: medians of the session that counts."""
+    from bench.records import tables  # slow to import
+
     measures = tables.by_session_precedence(tables.read_records(root).measures)
     rates = measures[
         (measures["metric"] == "train_tokens_per_second")

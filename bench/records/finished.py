@@ -38,6 +38,13 @@ def finished_runs(folder: Path) -> list[Path]:
     is_run = (folder / "config.yaml").exists()
     runs = [folder] if is_run else [one.parent for one in sorted(folder.glob("runs/*/config.yaml"))]
     finished = [run for run in runs if store.run_status(run) == "done"]
+    if not finished and (folder / "config.json").exists():
+        raise UserError(
+            f"{folder} is a checkpoint that was trained elsewhere, and nothing starts from it: "
+            "name a run that is trained here; arch.pretrained of bench.run scores "
+            "a checkpoint",
+            "not-supported",
+        )
     if not finished:
         state = f"is {store.run_status(folder)}" if is_run else "holds no finished run"
         raise UserError(
@@ -53,6 +60,14 @@ def recorded_bases(folder: Path) -> dict[str, FinishedRun]:
     return {
         role: FinishedRun(Path(base["folder"]), base["weights"]) for role, base in bases.items()
     }
+
+
+def training_speed(folder: Path) -> float:
+    """Return the tokens per second at which a finished run trained; 0 where it does not say."""
+    metrics = store.read_result(folder)["metrics"]
+    values = {one["name"]: one["values"] for one in metrics if one["values"]}
+    tokens, seconds = (values.get(name, [0.0])[0] for name in ("tokens_seen", "train_seconds"))
+    return tokens / seconds if seconds > 0 else 0.0
 
 
 def open_finished(folder: Path) -> FinishedRun:

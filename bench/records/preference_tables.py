@@ -10,8 +10,9 @@ import pandas as pd
 
 from bench.config.identity import digest, nested_fields
 from bench.config.schema import run_from_dict
-from bench.records.loading import StoredRun, excluded_row, select_runs
+from bench.records.loading import StoredRun, excluded_row, read_json, select_runs
 from bench.records.run_tables import run_row
+from bench.records.validation import changed_file_error
 
 STAGE_COLUMNS = (
     "run folder arch data seed control variant group status reason labels_from gold reward_arch"
@@ -51,7 +52,7 @@ def read_preferences(root: Path) -> PreferenceTables:
         pd.DataFrame(stages, columns=STAGE_COLUMNS),
         pd.DataFrame(parts, columns=[*KEYS, *PART_COLUMNS, "status", "reason"]),
         pd.DataFrame(numbers, columns=[*NUMBER_COLUMNS, "values"]),
-        _read_texts(selected),
+        _read_texts(selected, excluded),
         excluded,
     )
 
@@ -61,10 +62,10 @@ def _listed_parts(run: StoredRun) -> list[dict[str, Any]]:
     return [part for part in facts.get("parts") or [] if isinstance(part, dict)]
 
 
-def _read_texts(runs: Sequence[StoredRun]) -> pd.DataFrame:
+def _read_texts(runs: Sequence[StoredRun], excluded: list[dict[str, str]]) -> pd.DataFrame:
     """Return the first response of a few prompts, by the start, the policies and best of n."""
     tables = [
-        _part_texts(run.folder / "parts" / str(part.get("name")) / "looks.parquet").assign(
+        _part_texts(run, str(part.get("name")), excluded).assign(
             run=run.folder.name, part=part.get("name"), kind=part.get("kind")
         )
         for run in runs
@@ -75,10 +76,17 @@ def _read_texts(runs: Sequence[StoredRun]) -> pd.DataFrame:
     return table.reindex(columns=TEXT_COLUMNS)
 
 
-def _part_texts(path: Path) -> pd.DataFrame:
+def _part_texts(run: StoredRun, part: str, excluded: list[dict[str, str]]) -> pd.DataFrame:
+    folder, name = run.folder / "parts" / part, "looks.parquet"
     try:
-        looks = pd.read_parquet(path)
-    except (OSError, ValueError):
+        if error := changed_file_error(folder, name, read_json(folder / "numbers.json") or {}):
+            raise ValueError(error)
+        looks = pd.read_parquet(folder / name)
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except (OSError, ValueError) as error:
+        reason = f"{name} of {part} is left out ({error}). The rest of the record counts"
+        excluded.append(excluded_row(run, "damaged", reason))
         return pd.DataFrame()
     if "update" in looks:
         looks = looks[looks["update"].isin([0, looks["update"].max()])]

@@ -10,9 +10,15 @@ from pyarrow import parquet
 
 from bench.config.schema import ControlConfig, is_control
 from bench.records.loading import RunRecord, StoredRun, read_json, run_key
-from bench.records.schema import shorten
+from bench.records.record_files import shorten
 from bench.records.store import read_curve_lines
-from bench.records.validation import headline_error, result_error, saliency_error
+from bench.records.validation import (
+    changed_file_error,
+    headline_error,
+    result_error,
+    saliency_error,
+)
+from bench.system.checksums import CHANGED
 from bench.system.files import read_text
 
 RUN_COLUMNS = (
@@ -22,6 +28,7 @@ RUN_COLUMNS = (
 ).split()
 DOCUMENT_COLUMNS = "document bytes tokens nats".split()
 WINDOW_COLUMNS = "window bytes tokens nats".split()
+NATS_FILES = {"documents.parquet": DOCUMENT_COLUMNS, "windows.parquet": WINDOW_COLUMNS}
 UNFINISHED = "not finished: the same command resumes it"
 
 
@@ -43,23 +50,40 @@ def read_run(run: StoredRun) -> RunTables:
     folder, record = run.folder, run.record
     damage = [record.damage] if record.damage else []
     row = run_row(run)
-    row["text"] = _read_text(folder / "text.txt", damage)
     row["environment"] = _read_environment(folder / "environment.json", damage)
+    changed = _changed_files(run, damage)
+    row["text"] = "" if "text.txt" in changed else _read_text(folder / "text.txt", damage)
     keys = {key: row[key] for key in ("run", "arch", "variant", "seed")}
-    curve, damaged = read_curve_lines(folder / "curve.jsonl")
-    if damaged and record.status == "done":  # resuming an unfinished one repairs its last line
-        lines = "line is" if damaged == 1 else "lines are"
-        damage.append(f"{damaged} {lines} left out of curve.jsonl (no logged step)")
+    documents, windows = (
+        [] if name in changed else _read_nats(folder / name, columns, damage)
+        for name, columns in NATS_FILES.items()
+    )
     return RunTables(
         row,
         list(metric_entries(record.result.get("metrics", ()), {"run": folder.name})),
-        [{**keys, **line} for line in curve],
-        _read_nats(folder / "documents.parquet", DOCUMENT_COLUMNS, damage),
-        _read_nats(folder / "windows.parquet", WINDOW_COLUMNS, damage),
+        [] if "curve.jsonl" in changed else [keys | line for line in _read_curve(run, damage)],
+        documents,
+        windows,
         list(_evaluation_entries(folder, damage)),
         [{**keys, **content} for content in _read_saliency(folder / "saliency.json", damage)],
         damage,
     )
+
+
+def _read_curve(run: StoredRun, damage: list[str]) -> list[dict[str, Any]]:
+    rows, damaged = read_curve_lines(run.folder / "curve.jsonl")
+    if damaged and run.record.status == "done":  # resuming repairs that of an unfinished one
+        lines = "line is" if damaged == 1 else "lines are"
+        damage.append(f"{damaged} {lines} left out of curve.jsonl (no logged step)")
+    return rows
+
+
+def _changed_files(run: StoredRun, damage: list[str]) -> list[str]:
+    """Return the files of a finished run that are not as they were written."""
+    files = run.record.result.get("files") or {}
+    changed = [name for name in files if changed_file_error(run.folder, name, run.record.result)]
+    damage += [f"{name} is left out ({CHANGED})" for name in changed]
+    return changed
 
 
 def run_row(run: StoredRun) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """State what each file of a record holds, for validation and for the docs. Imports no torch."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bench.records.record_files import NUMBER as NUMBER
-from bench.records.record_files import RecordFile
 from bench.records.record_files import record_file as _file
 
 SCHEMA = 1
@@ -98,6 +97,7 @@ RESULT = _file("result.json", "the outcome; written last, by rename", """
     facts.kernels     | text?    | kernels that recurrences ran on
     facts.data_digest | text?    | digest of the data, in a further evaluation
     metrics           | list     | measured quantities, as below
+    files             | mapping? | SHA-256 of the files of the record that are not JSON
 """)  # fmt: skip
 METRIC = _file("result.json: a metric", "a measured quantity", """
     name   | text     | name in the registry
@@ -229,21 +229,3 @@ def record_rows() -> list[RecordRow]:
         rows.append(RecordRow(file.name, "", "", file.meaning))
         rows += [RecordRow(file.name, key.path, key.kind, key.meaning) for key in file.keys]
     return rows
-
-
-def first_mismatch(tree: Any, file: RecordFile) -> str:
-    """Return what is wrong with the content of a file; empty where it has every key as written."""
-    if not isinstance(tree, dict):
-        return "it cannot be read" if tree is None else f"it is {shorten(tree)}, not a mapping"
-    for key in file.keys:
-        value: Any = tree
-        for part in key.parts:
-            value = value.get(part) if isinstance(value, dict) else None if value is None else ...
-        if type(value) not in key.types:
-            absent = "missing" if value is None else "not there" if value is ... else ""
-            return f"{key.path} is {absent or shorten(value)}"
-    return ""
-
-
-def shorten(value: Any) -> str:
-    return text if len(text := repr(value)) <= 40 else f"{text[:37]}…"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bench.config.errors import UserError
 from bench.config.identity import record_group, run_name, variant, workload_id
 from bench.config.schema import Run
 from bench.config.task_schema import NO_TASK
@@ -21,8 +22,9 @@ from bench.records.loading import read_json as read_json
 from bench.records.metrics import Metric
 from bench.records.schema import FINISHED, NUMBER, SCHEMA
 from bench.records.source import training_source
-from bench.records.validation import all_of_types
-from bench.system.files import atomic_write, fsync, read_text, remove_stale_temp
+from bench.records.validation import all_of_types, changed_file_error
+from bench.system.checksums import checked_json, hash_files
+from bench.system.files import atomic_write, read_text, remove_stale_temp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, default=str) + "\n")
+    """Write a JSON file whole or not at all; an object has a checksum of itself."""
+    write_text(path, checked_json(value))
 
 
 def write_parquet(path: Path, table: "pd.DataFrame | None") -> None:
@@ -100,6 +103,16 @@ def has_other_data(folder: Path, data_digest: str) -> bool:
     return bool(data_digest and recorded and recorded != data_digest)
 
 
+def require_unchanged(folder: Path, name: str) -> None:
+    """Raise UserError where a file is not as it was when the result of its folder was written."""
+    results = (read_json(folder / one) for one in ("result.json", "numbers.json"))
+    if error := changed_file_error(folder, name, next(filter(None, results), {})):
+        raise UserError(
+            f"{folder / name}: {error}: copy it from where it came, or train again with again=all",
+            "unreadable-file",
+        )
+
+
 # --- the life of a record ------------------------------------------------------------------------
 
 
@@ -136,12 +149,10 @@ def _previous_attempt(folder: Path, run: Run, attempt: int) -> Path:
 
 
 def _inherit_training_state(failed: Path, folder: Path) -> None:
-    """Move the training state of a failed attempt to the next, with its curve, to resume from."""
+    """Move the training state of a failed attempt to the next, to resume from."""
     states = sorted((failed / "checkpoint").glob("training*.pt"))
     if run_status(failed) != "failed" or not states:
         return
-    if (failed / "curve.jsonl").exists():
-        write_text(folder / "curve.jsonl", (failed / "curve.jsonl").read_text(encoding="utf-8"))
     (folder / "checkpoint").mkdir(exist_ok=True)
     for path in states:
         os.replace(path, folder / "checkpoint" / path.name)
@@ -154,15 +165,12 @@ def add_provenance(folder: Path, digests: Mapping[str, str], data: Mapping[str, 
     write_json(folder / "provenance.json", provenance | {"data": dict(data)})
 
 
-def append_curve(folder: Path, row: Mapping[str, Any]) -> None:
+def append_curve(folder: Path, row: Mapping[str, Any]) -> str:
+    """Append a row to a curve, and return its line."""
+    line = json.dumps(row) + "\n"
     with open(folder / "curve.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
-
-
-def flush_curve(folder: Path) -> None:
-    """Write the curve through to the disk, before a checkpoint relies on it."""
-    with contextlib.suppress(FileNotFoundError):  # nothing was logged yet
-        fsync(folder / "curve.jsonl")
+        file.write(line)
+    return line
 
 
 def read_curve_lines(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -189,12 +197,6 @@ def read_curve(folder: Path) -> list[dict[str, Any]]:
     return read_curve_lines(folder / "curve.jsonl")[0]
 
 
-def truncate_curve(folder: Path, step: int) -> None:
-    """Keep the rows up to the step that a run resumes from."""
-    rows = [row for row in read_curve(folder) if row["step"] <= step]
-    write_text(folder / "curve.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-
-
 def remove_training_state(folder: Path) -> None:
     """Remove what a finished run no longer needs: training state and partly written files."""
     for place in (folder, folder / "checkpoint"):
@@ -214,5 +216,6 @@ def write_result(
     """Finish a record. result.json is written last: a record without it has no result."""
     assert status in FINISHED
     result = {"schema": SCHEMA, "status": status, "reason": reason, "facts": dict(facts or {})}
-    metrics_json = [metric.as_json() for metric in metrics]
-    write_json(folder / "result.json", result | {"metrics": metrics_json})
+    result |= {"metrics": [metric.as_json() for metric in metrics]}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "result.json", result | {"files": hash_files(folder)})

@@ -12,8 +12,16 @@ from bench.config.identity import digest, identity_fields
 from bench.config.schema import Run, run_from_dict
 from bench.config.task_schema import arm_name
 from bench.records.finished import open_finished
-from bench.records.loading import StoredRun, excluded_row, load_record, read_json, select_runs
+from bench.records.loading import (
+    UNREADABLE,
+    StoredRun,
+    excluded_row,
+    load_record,
+    read_json,
+    select_runs,
+)
 from bench.records.run_tables import run_row
+from bench.records.validation import changed_file_error
 
 TASK_COLUMNS = (
     "run folder arch task kind start arm examples seed control group status reason data_digest "
@@ -54,14 +62,14 @@ def read_tasks(root: Path) -> TaskTables:
         rows.append(row)
         if row["status"] == "done":
             numbers += _number_rows(run, row)
-            examples += _examples(run)
+            examples += _examples(run, excluded)
     return TaskTables(
         pd.DataFrame(rows, columns=TASK_COLUMNS),
         pd.DataFrame(numbers, columns=TASK_NUMBER_COLUMNS),
         pd.concat(examples, ignore_index=True)
         if examples
         else pd.DataFrame(columns=EXAMPLE_COLUMNS),
-        list(_read_baselines(root)),
+        list(_read_baselines(root, excluded)),
         excluded,
     )
 
@@ -132,16 +140,26 @@ def _number_rows(run: StoredRun, row: dict[str, Any]) -> Iterator[dict[str, Any]
             yield {**keys, "label": row["arch"], "metric": entry["name"], **about, "value": value}
 
 
-def _examples(run: StoredRun) -> list[pd.DataFrame]:
+def _examples(run: StoredRun, excluded: list[dict[str, str]]) -> list[pd.DataFrame]:
+    name = "examples.parquet"
     try:
-        table = pd.read_parquet(run.folder / "examples.parquet")
-    except (OSError, ValueError):
+        if error := changed_file_error(run.folder, name, run.record.result):
+            raise ValueError(error)
+        table = pd.read_parquet(run.folder / name)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        reason = f"{name} is left out ({error}). The rest of the record counts"
+        excluded.append(excluded_row(run, "damaged", reason))
         return []
     return [table.assign(run=run.folder.name).reindex(columns=EXAMPLE_COLUMNS)]
 
 
-def _read_baselines(root: Path) -> Iterator[dict[str, Any]]:
+def _read_baselines(root: Path, excluded: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     for path in sorted((root / "references" / "tasks").glob("*.json")):
         content = read_json(path)
         if isinstance(content, dict) and isinstance(content.get("lines"), list):
             yield content
+        else:
+            row = {"run": str(path.relative_to(root)), "status": UNREADABLE, "rerun": ""}
+            excluded.append(row | {"reason": "it cannot be read"})

@@ -6,10 +6,13 @@ count, and the report says so. Imports no torch.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.records import schema
-from bench.records.schema import FINISHED, NUMBER, SCHEMA, first_mismatch, shorten
+from bench.records.record_files import first_mismatch, shorten
+from bench.records.schema import FINISHED, NUMBER, SCHEMA
+from bench.system.checksums import file_error
 
 HEADLINES = {  # a finished run has one of them
     "masked": ("pseudo_perplexity",),
@@ -65,6 +68,11 @@ def data_digest_error(provenance: Mapping[str, Any]) -> str:
     """Check that a finished run names its data: without that it cannot be compared."""
     named = (provenance.get("digests") or {}).get("data")
     return "" if named else "provenance.json: digests.data is missing, which names the text"
+
+
+def changed_file_error(folder: Path, name: str, result: Mapping[str, Any]) -> str:
+    """Check that a file of a record is as it was when the record's result was written."""
+    return file_error(folder, name, result.get("files"))
 
 
 def calibration_error(content: Any) -> str:

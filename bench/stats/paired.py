@@ -2,20 +2,23 @@
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from scipy.special import stdtr
 
 from bench.stats.intervals import Numbers, welch_satterthwaite
 from bench.stats.pairwise import ALPHA, shaffer
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PAIR_COLUMNS = "first second difference half p adjusted seeds claimed control".split()
 
 
 def paired_tests(
     scores: Numbers, prompts: Numbers | None = None, controls: Sequence[tuple[int, int]] = ()
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Test all pairs of G groups with a score per seed, (G, S), NaN where there is none.
 
     Seeds are paired where both groups have them, and independent in `controls`, pairs of a group
@@ -30,6 +33,8 @@ def paired_tests(
     family = [pair for pair in combinations(range(len(scores)), 2) if not seconds & {*pair}]
     rows = [_test((a, b), [scores[a] - scores[b]], prompts) for a, b in family]
     rows += [_test((a, b), [scores[a], scores[b]], prompts) for a, b in controls]
+    import pandas as pd  # slow to import
+
     table = pd.DataFrame(rows, columns=PAIR_COLUMNS)
     table["control"] = np.arange(len(rows)) >= len(family)
     table["adjusted"] = _adjusted(table)
@@ -37,7 +42,7 @@ def paired_tests(
     return table
 
 
-def _adjusted(table: pd.DataFrame) -> pd.Series:
+def _adjusted(table: "pd.DataFrame") -> "pd.Series":
     """Return the p values, those of the family corrected for the number of its pairs."""
     adjusted, tested = table["p"].copy(), ~table["control"] & table["p"].notna()
     if tested.any():

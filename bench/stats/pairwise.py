@@ -10,10 +10,9 @@ simulates error rates, coverage and power under unlike variances.
 from collections.abc import Sequence
 from functools import cache, reduce
 from operator import or_
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
@@ -26,6 +25,9 @@ from bench.stats.variance import (
     group_means,
     seed_sums,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALPHA = 1 - CONFIDENCE
 POWER = 0.8  # with which a difference of the size called detectable is found
@@ -48,7 +50,7 @@ def pairwise_tests(
     document_nats: Numbers | None = None,
     document_bytes: Numbers | None = None,
     aa_pairs: Sequence[tuple[int, int]] = (),
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """Test all pairs of G groups; lower scores are better.
 
     `seeds` holds the score of each seed per group; `document_nats` (G, documents) the nats of each
@@ -65,6 +67,8 @@ def pairwise_tests(
     sources = _variance_sources(Groups(seeds, nats, sizes), aa_pairs)
     ends = sources.ends
     means = group_means(seeds)[ends]
+    import pandas as pd  # slow to import
+
     table = pd.DataFrame({"first": ends[0], "second": ends[1], "difference": means[1] - means[0]})
     table["control"] = np.arange(ends.shape[1]) >= ends.shape[1] - len(aa_pairs)
     _add_tests(table, sources)
@@ -95,7 +99,7 @@ def _pairs(
     return np.where(means[0] > means[1], ends[::-1], ends)
 
 
-def _add_tests(table: pd.DataFrame, sources: VarianceSources) -> None:
+def _add_tests(table: "pd.DataFrame", sources: VarianceSources) -> None:
     """Add `half`, `p`, `adjusted`, `level`, `detectable` and `basis`."""
     spread = sources.spread()
     table["half"] = spread.half
@@ -108,7 +112,7 @@ def _add_tests(table: pd.DataFrame, sources: VarianceSources) -> None:
     table["basis"] = np.select(bases, ["", "seeds and documents", "documents"], "seeds")
 
 
-def _add_verdicts(table: pd.DataFrame, sources: VarianceSources) -> None:
+def _add_verdicts(table: "pd.DataFrame", sources: VarianceSources) -> None:
     """Add `kind` and `needed`."""
     claimed, decided = table["adjusted"] <= ALPHA, table["wins"] >= DECIDED_WIN_RATE
     conditions = [table["p"].isna(), ~claimed, ~decided]
@@ -118,7 +122,7 @@ def _add_verdicts(table: pd.DataFrame, sources: VarianceSources) -> None:
     table.loc[unsettled, "needed"] = _needed_seeds(table[unsettled], sources.select(unsettled))
 
 
-def _correct(table: pd.DataFrame, sources: VarianceSources) -> None:
+def _correct(table: "pd.DataFrame", sources: VarianceSources) -> None:
     """Add `adjusted`, and the `level` at which what was not claimed had to be claimed."""
     family = (~table["control"] & table["p"].notna()).to_numpy()
     groups = len(np.unique(sources.ends[:, family]))
@@ -169,7 +173,7 @@ def _win_rate(first: Numbers, second: Numbers) -> float:
     return float((below + 0.5 * (first[:, None] == second[None, :])).mean())
 
 
-def _needed_seeds(table: pd.DataFrame, sources: VarianceSources) -> Numbers:
+def _needed_seeds(table: "pd.DataFrame", sources: VarianceSources) -> Numbers:
     """Return the seeds per group that would settle each difference; inf beyond MAX_SEEDS."""
     target = table["difference"].to_numpy(dtype=float)
     level = table["level"].to_numpy(dtype=float)

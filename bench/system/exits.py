@@ -1,8 +1,11 @@
 """Keep an architecture's code from ending the process that runs it, or from passing for Ctrl-C."""
 
 import contextlib
+import logging
 import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from threading import current_thread, main_thread
 from types import FrameType
@@ -32,6 +35,17 @@ def refuse_exits() -> Iterator[None]:
         yield
     finally:
         os._exit = exit_now
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process, whatever threads an architecture has left: Python would wait for them."""
+    left = [one for one in threading.enumerate() if not one.daemon and one is not current_thread()]
+    if left:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,14 @@ class OutputForwarder(Thread):
                     logger.info("%s", line)
 
 
+def announce_estimate(seconds: float) -> None:
+    """Tell the process that runs this worker how long its next part takes, about.
+
+    It ends a worker that takes ten times as long, and at least ten minutes, before the next word.
+    """
+    logger.info("about %.0f s", seconds, extra={"estimate": seconds})
+
+
 def limit_for(estimate: float) -> float:
     """Return after how many seconds a part of a run with such an estimate is taken to hang."""
     return max(MIN_LIMIT_SECONDS, LIMIT_FACTOR * estimate)

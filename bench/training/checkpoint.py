@@ -5,7 +5,10 @@ import logging
 import math
 import os
 import pickle
+import struct
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import torch
 from torch import nn
 
 from bench.system import signals
+from bench.system.checksums import CHANGED
 from bench.system.files import atomic_write, fsync
 from bench.training.distributed import SINGLE_PROCESS, ProcessGroup, gather_full, load_states
 from bench.training.loop import StepEvent, TrainState
@@ -48,11 +52,13 @@ class Checkpointer:
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     stop: bool = False
+    curve: list[str] = field(default_factory=list)  # lines of curve.jsonl
 
     def resume(self) -> TrainState:
         """Load the newest state that fits and return it; the clock starts now."""
         self.start = load_train_state(self.folder, self.objective, self.optimizer, self.origin)
         self.began = self.saved = time.monotonic()
+        self.curve = self.start.curve.splitlines(keepends=True)
         return self.start
 
     def seconds(self) -> float:
@@ -74,7 +80,7 @@ class Checkpointer:
         """Save the state after a step; raise StopRequested where that was requested."""
         nats, count = self.settings.group.all_reduce_sum(event.unlogged).tolist()
         if math.isfinite(nats):  # else it diverged, which the next logged step reports
-            state = TrainState(event.step, self.seconds(), (nats, count))
+            state = TrainState(event.step, self.seconds(), (nats, count), "".join(self.curve))
             parts = (self.objective, self.optimizer, self.origin, self.settings.group)
             save_train_state(self.folder, state, *parts)
         self.saved = time.monotonic()
@@ -93,6 +99,22 @@ def write_torch(path: Path, value: Any, previous: Path | None = None) -> None:
         if previous is not None and path.exists():
             fsync(temporary)
             os.replace(path, previous)
+
+
+def read_torch(path: Path, device: str = "cpu") -> Any:
+    """Return what `write_torch` wrote; raise one of LOAD_ERRORS for anything else.
+
+    torch does not compare the checksums that it writes, and reads a part as empty that is marked
+    as a folder.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip() or any(part.external_attr for part in file.infolist())
+    except (zipfile.BadZipFile, zlib.error, struct.error) as error:
+        raise ValueError(str(error)) from None
+    if damaged:
+        raise ValueError(CHANGED)
+    return torch.load(path, map_location=device, weights_only=True)
 
 
 def save_train_state(
@@ -143,10 +165,12 @@ def load_train_state(
 def _load_file(
     path: Path, module: nn.Module, optimizer: OptimizerLike, origin: dict[str, str]
 ) -> TrainState:
-    saved = torch.load(path, map_location="cpu", weights_only=True)
+    saved = read_torch(path)
     if changed := [name for name, value in origin.items() if saved["origin"].get(name) != value]:
         raise ValueError(f"its {' and '.join(changed)} changed since")
     nats, count = saved["unlogged"]
-    state = TrainState(int(saved["step"]), float(saved["seconds"]), (float(nats), float(count)))
+    state = TrainState(
+        int(saved["step"]), float(saved["seconds"]), (float(nats), float(count)), saved["curve"]
+    )
     load_states(module, optimizer, saved)
     return state

@@ -37,11 +37,12 @@ class Diverged(Exception):
 
 
 class TrainState(NamedTuple):
-    """How far training is: steps, their seconds, nats and targets since the last logged step."""
+    """How far training is."""
 
-    step: int = 0
-    seconds: float = 0.0
-    unlogged: tuple[float, float] = (0.0, 0.0)
+    step: int = 0  # steps done
+    seconds: float = 0.0  # that they took
+    unlogged: tuple[float, float] = (0.0, 0.0)  # nats and targets since the last logged step
+    curve: str = ""  # lines of curve.jsonl
 
 
 class LoggedStep(NamedTuple):

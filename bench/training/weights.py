@@ -1,13 +1,11 @@
 """Save and load the weights of a trained run, with what is needed to use them."""
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from bench.config.errors import UserError
@@ -16,9 +14,10 @@ from bench.data import Vocabulary
 from bench.data.tokenizer import load_vocabulary
 from bench.model import LanguageModel, build_model, describe_error
 from bench.records.loading import read_config
-from bench.records.store import write_json
+from bench.records.store import require_unchanged, write_json
+from bench.system.checksums import parse_checked_json
 from bench.system.files import read_text
-from bench.training.checkpoint import write_torch
+from bench.training.checkpoint import read_torch, write_torch
 
 logger = logging.getLogger(__name__)
 
@@ -46,13 +45,15 @@ def save_weights(folder: Path, model: nn.Module, vocabulary: Vocabulary, width: 
 def read_run(folder: Path) -> Run:
     """Return the configuration of a recorded run. Raise UserError where the folder holds none."""
     try:
-        return run_from_dict(read_config(folder / "config.yaml"))
+        run = run_from_dict(read_config(folder / "config.yaml"))
     except (AttributeError, TypeError, ValueError):
         raise UserError(
             f"{folder} is not the folder of a run: it has no config.yaml "
             "(runs are in results/<suite>/runs)",
             "no-records",
         ) from None
+    require_unchanged(folder, "config.yaml")
+    return run
 
 
 def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
@@ -64,9 +65,9 @@ def load(folder: str | Path, device: str = "cpu") -> TrainedModel:
     if not weights.exists():
         raise UserError(f"{folder} has no weights: the run did not finish", "no-records")
     with _explain_damage(vocabulary_file):
-        vocabulary = load_vocabulary(json.loads(read_text(vocabulary_file)))
+        vocabulary = load_vocabulary(parse_checked_json(read_text(vocabulary_file)))
     with _explain_damage(weights):
-        saved = torch.load(weights, map_location="cpu", weights_only=True)
+        saved = read_torch(weights)
         width, state = int(saved["width"]), dict(saved["model"])
     model = build_model(run.arch, width, run.size.context, vocabulary.size, seed=run.seed)
     misfit = "does not fit the model that config.yaml, vocabulary.json and the sources describe"

@@ -138,6 +138,7 @@ def test_a_loss_that_still_falls_is_marked_and_one_that_does_not_is_not(tmp_path
         losses = ((900, 2.0), (1000, 2.0 * (1 - fall)))
         lines = [f'{{"step": {n}, "tokens": {n}, "validation_nats": {x}}}\n' for n, x in losses]
         (folder / "curve.jsonl").write_text("".join(lines))
+        fake_records.seal(folder)
     (badge,) = [b for b in answers(tmp_path)["quality"].badges if b.code == "still-falling"]
     assert badge.rows == ("gru",)
 

@@ -54,6 +54,7 @@ def falling(root: Path, arch: str) -> None:
         losses = ((900, 2.94), (1000, 2.87))
         lines = [f'{{"step": {n}, "tokens": {n}, "validation_nats": {x}}}\n' for n, x in losses]
         path.write_text("".join(lines))
+        fake_records.seal(path.parent)
 
 
 def test_unequal_tuning_controls_noise_and_reference_lines(

@@ -41,6 +41,7 @@ def write(
             }
         )
     (folder / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    fake_records.seal(folder)
     result = store.read_json(folder / "result.json")
     assert result is not None
     more = {"flops_per_token": flops} | ({"validation_bytes_per_token": BYTES} if known else {})
@@ -178,4 +179,5 @@ def test_no_look_gives_no_table(tmp_path: Path) -> None:
     write(root, "lstm", 0, 2.0)
     for path in root.glob("runs/*/curve.jsonl"):
         path.write_text('{"step": 1, "tokens": 10, "nats": 2.0}\n')
+        fake_records.seal(path.parent)
     assert "What it takes to reach a target" not in reporting.make_report(root)[0].read_text()

@@ -61,6 +61,7 @@ def make_control(root: Path, arch: str, seeds: list[int]) -> None:
     for path in root.glob("runs/*/config.yaml"):
         config = yaml.safe_load(path.read_text()) | {"control": {"arch": arch, "seeds": seeds}}
         store.write_text(path, yaml.safe_dump(config))
+        fake_records.seal(path.parent)
 
 
 def test_the_three_sentences(tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
 """`preference=…` of the run command, and bench.preferences: what is refused, and a stage for real."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench import preferences
-from tests.conftest import Command, assert_one_error, tiny_overrides
+from tests.conftest import ROOT, Command, assert_one_error, run_command_in, tiny_overrides
+from tests.execution.disturbance import children, kill, until
+from tests.hostile import campaign, kills
 
 SMALL = (
     "preference=quick preference.prompt=8 preference.response=16 preference.labels=96 "
@@ -82,3 +88,27 @@ def test_runs_then_what_they_learn_then_labels_by_hand(run_command: Command, tex
     (policy, *_) = (suite / "preferences").glob("gru*/parts/dpo*")
     written = run_command(str(policy), "--prompt", "the ", "--tokens", "5", module="bench.generate")
     assert written.returncode == 0, written.stderr
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_killed_ends_as_an_undisturbed_one(
+    tmp_path: Path,
+) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    campaign.write_inputs(undisturbed)
+    assert run_command_in(undisturbed)(*campaign.run_words()).returncode == 0
+    shutil.copytree(undisturbed, killed)
+    stage = campaign.STAGE.split()
+    assert run_command_in(undisturbed)(*stage, module="bench.preferences").returncode == 0
+    call, own = [sys.executable, "-m", "bench.preferences", *stage], {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(call, cwd=killed, env={**os.environ, **own}, text=True)
+    looks = "results/single/preferences/*/parts/dpo-*/training.pt"
+    until(lambda: any(killed.glob(looks)), process)
+    kill(process, [process.pid, *children(process.pid)])
+    assert not list(killed.glob("results/single/preferences/*/result.json"))
+    done = run_command_in(killed)(*stage, module="bench.preferences")
+    assert done.returncode == 0, done.stderr
+    first, second = (
+        next(place.glob("results/single/preferences/gru*")) for place in (undisturbed, killed)
+    )
+    assert kills.stage_files(first) == kills.stage_files(second)

@@ -13,13 +13,17 @@ from transformers import GPT2Config, GPT2LMHeadModel, T5Config
 
 from bench import data
 from bench.analysis.baselines import select_baselines
+from bench.cli.sweep import Job, Sweep
 from bench.config.errors import UserError
 from bench.config.schema import DataConfig, Run, SizeConfig
+from bench.config.task_schema import TaskConfig
 from bench.data.tokenizer import load_vocabulary
 from bench.evaluation.likelihood import causal_likelihood, metric_value
 from bench.evaluation.pretrained import score_pretrained
 from bench.evaluation.scorer import Scorer
+from bench.execution.reference_lines import score_checkpoints
 from bench.execution.tokenizer_file import write_tokenizer
+from bench.records.finished import finished_runs
 from bench.training import load, train_settings
 from tests.conftest import Command
 from tests.execution.test_huggingface_format import made_run
@@ -178,6 +182,16 @@ def test_a_longer_context_than_it_reads_and_symbols_are_refused(
     symbols = replace(run_of(checkpoint, short), data=DataConfig(source="synthetic"))
     with pytest.raises(UserError, match="draws symbols"):
         score_pretrained(symbols, tmp_path / "suite")
+
+
+def test_nothing_starts_from_it(checkpoint: Path, short: Path) -> None:
+    run = replace(run_of(checkpoint, short), task=TaskConfig(kind="classification"))
+    with pytest.raises(UserError, match="nothing starts from it") as raised:
+        score_checkpoints(Sweep((Job(run, ()),)))
+    assert raised.value.code == "not-supported"
+    with pytest.raises(UserError, match="nothing starts from it") as raised:
+        finished_runs(checkpoint)
+    assert raised.value.code == "not-supported"
 
 
 @pytest.mark.slow

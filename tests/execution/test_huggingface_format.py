@@ -1,6 +1,5 @@
 """Exports load in transformers with the same logits and the same token ids."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +132,7 @@ def test_a_run_that_is_not_done_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made_run(tmp_path / "suite", "transformer", layers=1)
-    result = json.loads((folder / "result.json").read_text()) | {"status": "failed"}
-    (folder / "result.json").write_text(json.dumps(result))
+    result = store.read_json(folder / "result.json") | {"status": "failed"}
+    store.write_json(folder / "result.json", result)
     assert export.main([str(folder), "to=huggingface"]) == 2
     assert "[no-records]" in capsys.readouterr().err

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+from bench import lm_eval as command
 from bench.config.errors import UserError
 from bench.config.schema import ObjectiveConfig
 from bench.data import Corpus, Part
 from bench.evaluation.likelihood import causal_likelihood, metric_value
 from bench.evaluation.scorer import Scorer
-from bench.execution import lm_eval as command
 from bench.training import build_objective, load, train_settings
 from tests.execution.test_huggingface_format import CONTEXT, made_run
 
@@ -146,3 +146,5 @@ def test_without_lm_eval_one_line_says_what_to_install(
     monkeypatch.setattr(command, "find_spec", missing)
     assert command.main([]) == 2
     assert "architecture-bench[lm_eval]" in capsys.readouterr().err
+    assert command.main(["--help"]) == 0
+    assert "--model architecture_bench" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 
 from bench import export
 from bench.execution import tracked
+from tests import fake_records
 from tests.execution.test_huggingface_format import made_run
 
 CURVE = [{"step": 1, "nats": 5.5, "seconds": 0.1}, {"step": 2, "nats": 5.25, "seconds": 0.2}]
@@ -17,6 +18,7 @@ CURVE = [{"step": 1, "nats": 5.5, "seconds": 0.1}, {"step": 2, "nats": 5.25, "se
 def run(tmp_path: Path) -> Path:
     folder = made_run(tmp_path / "suite", "bigram")
     (folder / "curve.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CURVE))
+    fake_records.seal(folder)
     return folder
 
 

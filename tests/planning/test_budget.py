@@ -15,6 +15,7 @@ from bench.config.identity import identity, weights_key, workload_id
 from bench.config.schema import Run, SizeConfig, TrainConfig
 from bench.config.validation import validate_run
 from bench.planning import budget as plans
+from bench.records import store
 from tests import fake_records
 from tests.conftest import Command, assert_one_error
 
@@ -133,10 +134,9 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     assert not plans.plan_path(first).exists()
     (made,) = plans.plan_runs([first])
     assert dry == made == plans.apply_plan(first)
-    content = json.loads(plans.plan_path(first).read_text())
-    plans.plan_path(first).write_text(
-        json.dumps(content | {"steps": 7})
-    )  # whatever a step would cost today
+    content = store.read_json(plans.plan_path(first))
+    # whatever a step would cost today
+    store.write_json(plans.plan_path(first), content | {"steps": 7})
     others = [
         first,
         dataclasses.replace(first, seed=5),
@@ -148,7 +148,7 @@ def test_a_plan_is_stored_and_read_again(tmp_path: Path) -> None:
     )  # however it was planned
     with pytest.raises(UserError, match="holds no plan"):
         plans.require_plan(first)
-    plans.plan_path(first).write_text(json.dumps(content | {"steps": 7, "vocabulary": 300}))
+    store.write_json(plans.plan_path(first), content | {"steps": 7, "vocabulary": 300})
     assert plans.plan_runs([first]) == [made]  # the tokenizer's file has changed since
     plans.require_plan(made)
 

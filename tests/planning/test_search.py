@@ -304,6 +304,7 @@ def test_the_report_marks_who_is_not_tuned(tmp_path: Path) -> None:
         (folder / "config.yaml").write_text(
             yaml.safe_dump(config | {"tune": {"trials": 3, "edge": edge}})
         )
+        fake_records.seal(folder)
         made = rows([3.0, 2.2, 2.1 if edge else None], [0.001, 0.01, 0.1])
         about = {
             "arch": arch,

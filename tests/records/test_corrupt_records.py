@@ -64,6 +64,16 @@ def words(name: str, old: str, new: str) -> Damage:
     return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
 
 
+def older(damage: Damage) -> Damage:
+    """Damage a record of a version that kept no digests of files."""
+
+    def without_digests(folder: Path) -> None:
+        key("result.json", files=...)(folder)
+        damage(folder)
+
+    return without_digests
+
+
 # its scores are missing or invalid: the record does not count
 LOST: dict[str, tuple[Damage, str]] = {
     "a result that is a list": (content("result.json", [1, 2]), "result.json: it is [1, 2]"),
@@ -132,9 +142,12 @@ LESS: dict[str, tuple[Damage, str]] = {
         content("environment.json", [1]),
         "environment.json is left out",
     ),
-    "a curve that is no text": (raw("curve.jsonl"), "1 line is left out of curve.jsonl"),
+    "a curve that was changed": (words("curve.jsonl", "0", "1"), "curve.jsonl is left out (it"),
+    "a curve that is no text": (older(raw("curve.jsonl")), "1 line is left out of curve.jsonl"),
     "a curve with lines that are no steps": (
-        content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n'),
+        older(
+            content("curve.jsonl", '[1]\n{"step": 1, "tokens": 9, "nats": 2.0}\n{"step": "x"}\n7\n')
+        ),
         "3 lines are left out of curve.jsonl",
     ),
     "saliency of a list": (content("saliency.json", []), "saliency.json is left out (it is []"),
@@ -382,7 +395,6 @@ def test_a_run_resumes_whatever_its_folder_holds(tmp_path: Path) -> None:
     assert store.select_folder(asked) == (folder, True)
     store.create_record(folder, asked, {}, {})
     store.add_provenance(folder, {"data": "d"}, {})
-    store.truncate_curve(folder, 5)
     assert store.read_curve(folder) == [{"step": 2}]
     assert loading.load_record(folder).reason == ""
 

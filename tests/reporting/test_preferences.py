@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from bench import reporting
+from bench.records import store
 from tests import fake_records
 from tests.fake_preferences import KL, gold_at, write_stage
 
@@ -22,9 +23,9 @@ def suite(tmp_path_factory: pytest.TempPathFactory) -> Path:
             fake_records.write_run(root, arch, seed)
         write_stage(root, "lstm", 100 + seed, 0.4, 0.1)
     failed = write_stage(root, "decoder")
-    result = json.loads((failed / "result.json").read_text())
+    result = store.read_json(failed / "result.json")
     result["facts"]["parts"][1] |= {"status": "failed", "reason": "diverged at update 3"}
-    (failed / "result.json").write_text(json.dumps(result))
+    store.write_json(failed / "result.json", result)
     reporting.make_report(root)
     return root / "report"
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -21,6 +23,12 @@ def test_a_forked_child_still_exits() -> None:
         if not (child := os.fork()):
             os._exit(7)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_a_thread_that_never_ends_does_not_hold_a_process() -> None:
+    code = "import threading\nfrom bench.system import exits\n"
+    code += "threading.Thread(target=threading.Event().wait).start(); exits.end_process(3)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 3
 
 
 def test_only_a_signal_is_ctrl_c() -> None:

@@ -4,6 +4,7 @@ Where `transformers` has a model that computes the same, it is written in that f
 else the weights as safetensors, with what is needed to load them here.
 """
 
+import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.config.errors import UserError
 from bench.execution.model_card import model_card
 from bench.execution.tokenizer_file import write_tokenizer
 from bench.model import LanguageModel
-from bench.records import run_status, write_json
+from bench.records import run_status
 from bench.records.store import write_text
 from bench.system.files import atomic_write, check_writable
 from bench.training import TrainedModel, load
@@ -91,7 +92,7 @@ def _write_form(form: TransformersForm, into: Path, trained: TrainedModel) -> No
     separator = trained.vocabulary.separator
     shared = {"vocab_size": trained.vocabulary.size, "tie_word_embeddings": True}
     tokens = {"bos_token_id": separator, "eos_token_id": separator, "dtype": "float32"}
-    write_json(into / "config.json", form.config | shared | tokens)
+    write_text(into / "config.json", json.dumps(form.config | shared | tokens, indent=1))
     _save(_weights(form, trained.model), into)
 
 

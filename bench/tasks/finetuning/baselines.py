@@ -56,7 +56,7 @@ def _score_baselines(run: Run) -> None:
     """Write the baselines of a run's task, unless that was done."""
     task = prepare_examples(run.task, run.names["task"], run.data.cache)
     path = baselines_path(run, task.digest)
-    if run.task.kind == "pairs" or path.exists():
+    if run.task.kind == "pairs" or store.read_json(path):
         return
     train, test = task.training(run.task.examples), task.parts["test"]
     if run.task.kind == "classification":

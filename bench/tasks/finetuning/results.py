@@ -1,6 +1,5 @@
 """Score a fine-tuning, and save and load what it made."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from bench.config.schema import Run
 from bench.data import Vocabulary
 from bench.records import store
 from bench.records.metrics import Metric, metric
+from bench.system.checksums import parse_checked_json
+from bench.system.files import read_text
 from bench.tasks.finetuning.answers import (
     Answerer,
     answer_nats,
@@ -31,7 +32,7 @@ from bench.tasks.finetuning.scores import (
 )
 from bench.tasks.finetuning.setup import TaskSetup, task_settings
 from bench.training import TrainSettings, autocast, load, save_weights, torch_generator
-from bench.training.checkpoint import write_torch
+from bench.training.checkpoint import read_torch, write_torch
 
 VALIDATION_EXAMPLES = 256  # scored now and then during training
 TASK_FILE, HEAD_FILE = "task.json", "head.pt"
@@ -116,12 +117,12 @@ def load_task(folder: str | Path, device: str = "cpu") -> FineTunedModel:
     checkpoint = Path(folder) / "checkpoint"
     trained = load(folder, device)
     try:
-        labels = tuple(json.loads((checkpoint / TASK_FILE).read_text(encoding="utf-8"))["labels"])
+        labels = tuple(parse_checked_json(read_text(checkpoint / TASK_FILE))["labels"])
         objective = build_task_objective(
             trained.run, trained.model, len(labels), trained.vocabulary.separator
         )
         if isinstance(objective, Classifier):
-            head = torch.load(checkpoint / HEAD_FILE, map_location=device, weights_only=True)
+            head = read_torch(checkpoint / HEAD_FILE, device)
             objective.head.load_state_dict(head)
     except (OSError, ValueError, KeyError, RuntimeError):
         raise UserError(

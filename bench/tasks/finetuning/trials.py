@@ -37,7 +37,7 @@ def best_rate(
     Each trial trains from what `prepare` returns for its rate to the last step, and is kept in the
     file: an interrupted run goes on behind its last trial. Raise Diverged where all do.
     """
-    content = read_json(file) if file.exists() else {}
+    content = read_json(file) or {}
     trials: list[dict[str, Any]] = content["trials"] if content.get("origin") == origin else []
     for rate in rates[len(trials) :]:
         trials.append({"learning_rate": rate, **_score(prepare(rate), optimizer)})

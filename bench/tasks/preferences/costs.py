@@ -1,10 +1,12 @@
-"""Count what the parts of a stage cost, before it is run. Imports no torch."""
+"""Count what the parts of a stage cost, before it is run."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
+from architectures.interface import Unsupported
 from bench.config.preference_schema import PreferenceConfig
 from bench.config.schema import Run
+from bench.model import LanguageModel
 from bench.tasks.preferences.parts import StagePart, list_parts
 from bench.tasks.preferences.people import read_labels, training_labels
 
@@ -13,12 +15,12 @@ READ = 1 / 3
 WRITTEN = 1.5  # through the state, in batches: measured on an LSTM, and on a transformer
 
 
-def part_costs(run: Run, keeps_state: bool) -> Iterator[tuple[StagePart, float]]:
+def part_costs(run: Run, with_state: bool) -> Iterator[tuple[StagePart, float]]:
     """Yield the parts of a stage, and what each costs: in tokens that the base trains on."""
     options = run.preference
     labels, held, pair = _pairs(run)
     passes = READ * (options.prompt + options.response / 2)
-    written = options.response * (WRITTEN if keeps_state else passes)
+    written = options.response * (WRITTEN if with_state else passes)
     for part in list_parts(options, run.seed, labels):
         if part.kind == "best_of":
             yield part, options.look_prompts * max(options.policy.best_of, default=0) * written
@@ -29,6 +31,15 @@ def part_costs(run: Run, keeps_state: bool) -> Iterator[tuple[StagePart, float]]
         else:
             taught = (part.labels or labels) * options.reward.epochs
             yield part, pair * (READ * held + taught)
+
+
+def keeps_state(model: LanguageModel) -> bool:
+    """Return whether a model writes through a state, and not by passes over the whole text."""
+    try:
+        model.init_state(1, model.backbone.context)
+    except Unsupported:
+        return False
+    return True
 
 
 def _pairs(run: Run) -> tuple[int, int, float]:

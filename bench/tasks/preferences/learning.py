@@ -3,8 +3,9 @@
 import functools
 import json
 import logging
+import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from architectures.interface import Unsupported
 from bench.config.dependencies import reward_run
 from bench.config.schema import Run, resolve_learning_rate
 from bench.data import prepare
+from bench.model import LanguageModel
 from bench.records import store
-from bench.records.finished import FinishedRun
+from bench.records.finished import FinishedRun, training_speed
 from bench.records.metrics import Metric
 from bench.records.source import training_source
+from bench.system import host
+from bench.system.processes import announce_estimate
+from bench.tasks.preferences.costs import keeps_state, part_costs
 from bench.tasks.preferences.label_facts import describe_labels, label_warnings
 from bench.tasks.preferences.part_store import PartStore, metric_from_json
 from bench.tasks.preferences.parts import StagePart, list_parts
@@ -51,9 +56,25 @@ def learn(
     write_labels(folder, world)
     stage = Stage(base, reward, learning_rates(run), world, PartStore(folder), progress)
     parts = list_parts(run.preference, run.seed, labels)
-    for part in parts:
-        run_part(stage, part)
+    run_parts(stage, parts, bases["base"])
     write_result(folder, stage.store, parts, world_facts(world))
+
+
+def run_parts(stage: Stage, parts: Sequence[StagePart], base: FinishedRun) -> None:
+    """Run the parts that have not ended yet."""
+    estimates = dict(part_seconds(stage.world.run, base, stage.base))
+    for part in parts:
+        announce_estimate(estimates[part.name])
+        run_part(stage, part)
+
+
+def part_seconds(run: Run, base: FinishedRun, model: LanguageModel) -> Iterator[tuple[str, float]]:
+    """Yield how long each part takes, about: infinite where its base trained on another machine."""
+    environment = store.read_json(base.folder / "environment.json") or {}
+    is_here = environment.get("machine") == host.machine_digest()
+    speed = training_speed(base.folder) if is_here else 0.0
+    for part, tokens in part_costs(run, keeps_state(model)):
+        yield part.name, tokens / speed if speed else math.inf
 
 
 def write_labels(folder: Path, world: World) -> None:

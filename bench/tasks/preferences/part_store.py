@@ -9,25 +9,36 @@ parts/<part>/training.pt          state of training; removed with numbers.json w
 """
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 from torch import nn
 
 from bench.model import LanguageModel
 from bench.records.metrics import Metric
-from bench.records.store import read_json, write_json, write_parquet, write_text
+from bench.records.store import (
+    append_curve,
+    read_json,
+    write_json,
+    write_parquet,
+    write_text,
+)
+from bench.records.validation import changed_file_error
+from bench.system.checksums import hash_files
 from bench.tasks.preferences.parts import StagePart
 from bench.tasks.preferences.policies import Trainer, Update
 from bench.tasks.preferences.worlds import World
 from bench.training import save_weights
-from bench.training.checkpoint import write_torch
+from bench.training.checkpoint import LOAD_ERRORS, read_torch, write_torch
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
+REWARD_FILE = "reward.pt"
 
 
 def metric_from_json(entry: dict[str, Any]) -> Metric:
@@ -47,9 +58,19 @@ class PartStore:
         return self.root / part.name
 
     def result(self, part: StagePart) -> dict[str, Any] | None:
-        """Return what a finished part is, its status, reason and metrics; else None."""
-        content = read_json(self.folder(part) / "numbers.json")
-        return content if isinstance(content, dict) else None
+        """Return what a finished part is, its status, reason and metrics; else None.
+
+        A part whose files are not as it left them is not finished.
+        """
+        folder = self.folder(part)
+        content = read_json(folder / "numbers.json")
+        if not isinstance(content, dict):
+            return None
+        for name in content["files"]:
+            if error := changed_file_error(folder, name, content):
+                logger.warning(f"{folder / name}: {error}: the part is run again")
+                return None
+        return content
 
     def numbers(self, part: StagePart) -> dict[str, float] | None:
         """Return the first number of each metric of a part that is done; None where it is not."""
@@ -60,9 +81,11 @@ class PartStore:
 
     def finish(self, part: StagePart, status: str, reason: str, metrics: list[Metric]) -> None:
         """Record the end of a part, and remove its training state."""
-        content = {"status": status, "reason": reason, "part": part.describe()}
-        entries = [one.as_json() for one in metrics]
-        write_json(self.folder(part) / "numbers.json", content | {"metrics": entries})
+        content: dict[str, Any] = {"status": status, "reason": reason, "part": part.describe()}
+        content |= {"metrics": [one.as_json() for one in metrics]}
+        self.folder(part).mkdir(parents=True, exist_ok=True)
+        content |= {"files": hash_files(self.folder(part), [REWARD_FILE])}
+        write_json(self.folder(part) / "numbers.json", content)
         (self.folder(part) / "training.pt").unlink(missing_ok=True)
 
     def save_table(self, part: StagePart, table: "pd.DataFrame") -> None:
@@ -79,8 +102,7 @@ class PartStore:
     def log(self, part: StagePart, update: Update) -> None:
         """Append an update to the curve; what has no value is left out."""
         row = {name: value for name, value in update._asdict().items() if value is not None}
-        with open(self.folder(part) / "curve.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_curve(self.folder(part), row)
 
     def save_look(
         self, part: StagePart, trainer: Trainer, table: "pd.DataFrame", metrics: list[Metric]
@@ -88,39 +110,47 @@ class PartStore:
         """Save a policy with everything that was seen of it so far."""
         import pandas as pd
 
-        folder = self.folder(part)
-        if trainer.done:
-            earlier = pd.read_parquet(folder / "looks.parquet")
-            earlier = earlier[earlier["update"] < trainer.done]  # it was stopped between two files
-            table = pd.concat([earlier, table], ignore_index=True)
-        self.save_table(part, table)
-        entries = [*self._training_state(part)["metrics"], *(one.as_json() for one in metrics)]
-        write_torch(folder / "training.pt", {"trainer": trainer.state(), "metrics": entries})
+        folder, state = self.folder(part), self._training_state(part)
+        earlier = [pd.DataFrame(state["looks"])] if state["looks"] else []
+        looks = pd.concat([*earlier, table], ignore_index=True)
+        self.save_table(part, looks)
+        seen = {
+            "metrics": [*state["metrics"], *(one.as_json() for one in metrics)],
+            "looks": looks.to_dict("list"),
+            "curve": (folder / "curve.jsonl").read_text(encoding="utf-8"),
+        }
+        write_torch(folder / "training.pt", {"trainer": trainer.state(), **seen})
 
     def _training_state(self, part: StagePart) -> dict[str, Any]:
+        """Return what the last look saved; the start where there is none that can be read."""
         path = self.folder(part) / "training.pt"
-        return torch.load(path) if path.exists() else {"metrics": []}
+        try:
+            return dict(read_torch(path))
+        except FileNotFoundError:
+            pass
+        except LOAD_ERRORS as error:
+            logger.warning(f"{path} cannot be used ({error}): the part starts anew")
+            path.unlink(missing_ok=True)
+        return {"metrics": [], "looks": {}, "curve": ""}
 
     def resume(self, part: StagePart, trainer: Trainer) -> list[Metric]:
         """Restore a policy's last look, and return what was seen of it; nothing at its start."""
-        folder, state, lines = self.folder(part), self._training_state(part), list[str]()
+        folder, state = self.folder(part), self._training_state(part)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "curve.jsonl"
         if "trainer" in state:
             trainer.restore(state["trainer"])
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_text(path, "".join(lines[: trainer.done]))
+        write_text(folder / "curve.jsonl", state["curve"])
         return list(map(metric_from_json, state["metrics"]))
 
     # --- trained models --------------------------------------------------------------------------
 
     def save_model(self, part: StagePart, model: nn.Module) -> None:
         """Save a reward model, or a model of marked tokens."""
-        write_torch(self.folder(part) / "reward.pt", model.state_dict())
+        write_torch(self.folder(part) / REWARD_FILE, model.state_dict())
 
     def load_model(self, part: StagePart, model: nn.Module) -> None:
         """Give a model the weights of a part that is done."""
-        model.load_state_dict(torch.load(self.folder(part) / "reward.pt"))
+        model.load_state_dict(read_torch(self.folder(part) / REWARD_FILE))
         model.eval()
 
     def save_policy(self, part: StagePart, policy: LanguageModel, world: World) -> None:

@@ -1,6 +1,7 @@
 """A stage from start to end on a tiny base: its record, its parts, an interruption, encoders."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,10 @@ from bench.model import build_sized_model
 from bench.records import store
 from bench.records.finished import FinishedRun, open_finished
 from bench.records.loading import load_record
+from bench.records.metrics import metric
+from bench.system import host
 from bench.tasks.preferences import learning, reinforcement, stage
+from bench.tasks.preferences.costs import part_costs
 from bench.tasks.preferences.part_store import PartStore
 from bench.tasks.preferences.parts import StagePart
 from bench.tasks.preferences.policies import Update
@@ -76,6 +80,25 @@ def learn(
 def trust_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """A base that was never trained has a reward model at chance."""
     monkeypatch.setattr(stage, "AT_CHANCE_ERRORS", -1e9)
+
+
+def test_each_part_has_an_estimate_from_the_speed_of_its_base(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, base = make_base(tmp_path)
+    caplog.set_level("INFO", "bench")
+    store.write_json(base.folder / "environment.json", {"machine": host.machine_digest()})
+    speed = [metric("tokens_seen", 5000.0), metric("train_seconds", 2.0)]
+    score = metric("bits_per_byte", 1.0)
+    store.add_provenance(base.folder, {"data": "d"}, {})
+    store.write_result(base.folder, "done", metrics=[*speed, score])
+    learn(run, base, tmp_path / "stage")
+    estimates = [one.estimate for one in caplog.records if hasattr(one, "estimate")]
+    assert estimates == [cost / 2500 for _, cost in part_costs(run, with_state=True)]
+    store.write_json(base.folder / "environment.json", {"machine": "another"})
+    assert {
+        seconds for _, seconds in learning.part_seconds(run, base, load(base.folder).model)
+    } == {math.inf}
 
 
 def without_times(result: dict) -> list:

@@ -1,10 +1,10 @@
 r"""Evaluate a finished run with lm-evaluation-harness, on any of its tasks.
 
-  python -m bench.execution.lm_eval --model architecture_bench \
+  python -m bench.lm_eval --model architecture_bench \
       --model_args run=results/single/runs/RUN --tasks TASK
 
-All arguments are those of lm_eval, which knows no models of other packages: this command
-registers one first. Exit codes: those of lm_eval, 2 for a mistake in the command.
+All arguments are those of lm_eval (extra: lm_eval), which knows no models of other packages: this
+command registers one first. Exit codes: those of lm_eval, 2 for a mistake in the command.
 """
 
 import sys
@@ -17,7 +17,12 @@ from bench.config.errors import UserError
 @command(stopped="nothing was recorded")
 def main(arguments: list[str]) -> int:
     """Register the model and run lm_eval. Raise UserError where it is not installed."""
+    asks_help = bool({"--help", "-h"} & set(arguments))
+    if asks_help:
+        print((__doc__ or "").strip())
     if find_spec("lm_eval") is None:
+        if asks_help:
+            return 0
         raise UserError(
             "lm_eval is not installed: pip install 'architecture-bench[lm_eval]'", "missing-package"
         )
