@@ -62,6 +62,12 @@ def write_words(path: Path, words: int, seed: int = 0) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True, scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep locks apart from the user's, and from those of tests in other processes."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.getbasetemp() / "user")
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Use one cache of tokens for the whole test run, apart from the user's."""

@@ -5,7 +5,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from bench.cli.hydra_errors import ConfigOrigin, raise_user_errors
 from bench.cli.overrides import GROUPS, OWN_KEYS, check_keys, parser, quoted
@@ -30,8 +31,9 @@ from bench.config.plugins import InstalledArchitecturesPlugin, check_unique_name
 from bench.config.schema import Run, run_from_dict
 from bench.config.validation import validate_run
 from bench.records.loading import load_record
+from bench.records.parsing import parse_yaml
 from bench.system import host
-from bench.system.files import expand_user
+from bench.system.files import expand_user, read_text
 
 ARCH = re.compile(r"[+~]*arch([.@=]|$)")
 SEED = re.compile(r"seed=\d{1,9}")
@@ -172,6 +174,16 @@ class Composer:
             ) from None
 
 
+def check_yaml_sizes(folders: Sequence[str]) -> None:
+    """Raise UserError for a YAML that Hydra would take hours for: deep, or huge by its aliases."""
+    for path in (path for folder in folders for path in sorted(Path(folder).rglob("*.yaml"))):
+        with suppress(OSError, YAMLError):  # Hydra says what is wrong with those that it reads
+            try:
+                parse_yaml(read_text(path))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path} cannot be composed: {error}", "invalid-config") from None
+
+
 @contextmanager
 def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     """Open Hydra for a command line. Raise UserError."""
@@ -183,6 +195,7 @@ def open_hydra(arguments: Sequence[str]) -> Iterator[Composer]:
     given = [("--config-dir", Path(path)) for path in folder]
     sources = [("the project", conf_folder()), *installed_folders(), *given]
     check_unique_names(sources)
+    check_yaml_sizes(folder)
     paths = [f"hydra.searchpath=[{quoted(f'file://{path}')}]" for path in folder]
     overrides = [*args.overrides, *paths]
     name = args.config_name or "config"

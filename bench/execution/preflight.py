@@ -1,6 +1,7 @@
 """Find what is wrong with a command before any long work."""
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from bench.records import store
 from bench.system import files, gpus, host
 from bench.tasks.preferences.parts import check_options
 
-ANY_VOCABULARY = 256  # what can be exported does not depend on it
+logger = logging.getLogger(__name__)
 
 
 def preflight(sweep: Sweep) -> Sweep:
@@ -44,7 +45,6 @@ def validate(sweep: Sweep) -> Sweep:
         except model.ModelBuildError:
             if not sweep.is_sweep:
                 raise  # in a sweep this run alone fails, and its record says why
-    check_decoding(sweep.runs if not sweep.remote else ())
     learning = [run for run in sweep.runs if run.preference.enabled]
     for run in distinct_by(learning, lambda run: [run.preference, run.size.context]):
         check_options(run)
@@ -52,6 +52,7 @@ def validate(sweep: Sweep) -> Sweep:
     digests = {data_key(run): data_digest(run) for run in distinct(sweep.runs, data_key)}
     if sweep.remote:
         return sweep
+    check_decoding(sweep.runs)
     jobs = (job._replace(data_digest=digests[data_key(job.run)]) for job in sweep.jobs)
     return replace(sweep, jobs=tuple(jobs))
 
@@ -59,25 +60,40 @@ def validate(sweep: Sweep) -> Sweep:
 def check_decoding(runs: Sequence[Run]) -> None:
     """Raise UserError for decode=compiled where this machine or an architecture cannot have it.
 
-    What cannot be built fails alone, and encoders do not decode.
+    The steps are compiled, and kept in the cache for the measurement. What cannot be built fails
+    alone, and encoders do not decode.
     """
+    compiled = [run for run in runs if run.decode == "compiled"]
+    for run in distinct_by(compiled, lambda run: [run.arch, run.size, run.train, run.data]):
+        files.check_writable(cache_root(run.data.cache))
+        name = run.names.get("arch", "?")
+        if reason := _not_compiled(run, name):
+            message = f"decode=compiled is not possible for arch={name}"
+            raise UserError(f"{message}: {reason}; use decode=auto", "not-supported")
+
+
+def _not_compiled(run: Run, name: str) -> str:
+    """Return why a run's one-token step cannot be compiled; empty where it is."""
+    import torch
+
     from architectures.interface import Unsupported
+    from bench import data
     from bench.model import ModelBuildError, decoding
     from bench.training import setup_on_random_tokens
 
-    compiled = [run for run in runs if run.decode == "compiled"]
-    for run in distinct_by(compiled, lambda run: [run.arch, run.size, run.train.precision]):
-        files.check_writable(cache_root(run.data.cache))
-        try:
-            setup = setup_on_random_tokens(run, ANY_VOCABULARY)
-        except ModelBuildError:
-            continue
-        try:
-            if setup.model.backbone.causal:
-                decoding.check_compilable(setup.model, setup.settings.precision)
-        except Unsupported as reason:
-            message = f"decode=compiled is not possible for arch={run.names.get('arch', '?')}"
-            raise UserError(f"{message}: {reason}; use decode=auto", "not-supported") from None
+    torch.set_num_threads(run.threads)
+    try:
+        vocabulary = data.prepare(run.data, run.names["data"]).vocabulary.size
+        setup = setup_on_random_tokens(run, vocabulary)
+        if setup.model.backbone.causal:
+            decoding.check_machine(setup.settings.device, setup.settings.precision)
+            logger.info("%s: compiling its one-token step, unless it is in the cache", name)
+            decoding.compiled_step(setup.model, run.arch, root=run.data.cache)
+    except ModelBuildError:
+        return ""
+    except Unsupported as reason:
+        return str(reason)
+    return ""
 
 
 def data_key(run: Run) -> str:

@@ -78,9 +78,13 @@ class LanguageModel(LightModule):
     def flops(self, length: int, full_mask: bool = False) -> float:
         """Return forward FLOPs per token: the backbone's, and 2·D·V for the head.
 
-        A training step costs three times as much.
+        A training step costs three times as much. Raise ModelBuildError for no finite number from
+        zero on.
         """
         mixing = self.backbone.flops(length, full_mask) + self.backbone.unchecked_flops(length)
+        if not 0 <= mixing < math.inf:
+            name = type(self.backbone).__name__
+            raise ModelBuildError(f"{name}.flops returns {mixing}: it must be finite, from 0 on")
         return mixing + 2 * self.backbone.width * self.vocabulary
 
 
@@ -120,6 +124,9 @@ def build_model(
         try:
             model = LanguageModel(backbone(width, context, **constructor_options(arch)), vocabulary)
             initialise(model)
+            model.flops(context)
+        except ModelBuildError:
+            raise
         except PLUGIN_ERRORS as error:
             raise build_error(backbone, width, error) from None
         _check_initial_values(model, seed)

@@ -18,6 +18,7 @@ from bench.system.exits import ForcedExit
 # whatever a plug-in may raise: sys.exit in it must not end the command, least of all with code 0
 PLUGIN_ERRORS = (Exception, SystemExit)
 TYPE_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string"}
+MAX_MESSAGE = 1000  # characters that are kept of an error of a plug-in
 
 
 class ModelBuildError(UserError):
@@ -136,5 +137,5 @@ def describe_error(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an exception in one line."""
-    return " ".join(str(error).split()) or "no message"
+    """Return the message of an exception in one line, up to a length that a terminal can show."""
+    return " ".join(str(error)[:MAX_MESSAGE].split()) or "no message"

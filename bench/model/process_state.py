@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import _len_torch_function_stack, _pop_mode, _push_mode
+from torch.utils._device import DeviceContext
 
 from bench.config.errors import InvalidRun
 from bench.system.exits import contain_plugin
@@ -58,6 +60,17 @@ def _folder() -> str:
         return ""
 
 
+def _set_default_device(device: torch.device) -> None:
+    """Set it again, also where it was changed within `with torch.device(…)`, which then stays."""
+    torch.set_default_device(None)
+    modes = [_pop_mode() for _ in range(_len_torch_function_stack())]
+    for mode in reversed(modes):
+        if not isinstance(mode, DeviceContext):
+            _push_mode(mode)
+    if device != torch.device("cpu"):
+        torch.set_default_device(device)
+
+
 def _umask() -> int:
     os.umask(value := os.umask(0o077))
     return value
@@ -75,7 +88,7 @@ SETTINGS = (
     Setting("numpy.seterr", np.geterr, lambda value: np.seterr(**value)),
     *map(_handler, (signal.SIGTERM, signal.SIGINT)),
     Setting("torch.set_default_dtype", torch.get_default_dtype, torch.set_default_dtype),
-    Setting("torch.set_default_device", torch.get_default_device, torch.set_default_device),
+    Setting("torch.set_default_device", torch.get_default_device, _set_default_device),
     Setting("torch.set_num_threads", torch.get_num_threads, torch.set_num_threads),
     Setting("torch.set_flush_denormal", _flushes_denormals, torch.set_flush_denormal),
     Setting("torch.set_grad_enabled", torch.is_grad_enabled, torch.set_grad_enabled),

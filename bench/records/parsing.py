@@ -29,30 +29,30 @@ def read_json(path: Path) -> Any:
 def read_config(path: Path) -> Any:
     """Return the content of a YAML file; None where it is missing, broken or too large."""
     try:
-        return _parse_yaml(read_text(path))
+        return _parse_blocks(read_text(path))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return None
 
 
-def _parse_yaml(text: str) -> Any:
+def _parse_blocks(text: str) -> Any:
     """Parse a YAML text by top-level blocks: most recur in many runs, and are parsed once."""
     if NOT_SEPARABLE.search(text):
-        return _load_yaml(text)
+        return parse_yaml(text)
     tree: dict[str, Any] = {}
     for block in TOP_LEVEL_KEY.split(text):
         part = _parse_block(block) if block.strip() else {}
         if not isinstance(part, dict):
-            return _load_yaml(text)
+            return parse_yaml(text)
         tree |= part
     return tree
 
 
 @lru_cache(maxsize=4096)
 def _parse_block(text: str) -> Any:
-    return _load_yaml(text)
+    return parse_yaml(text)
 
 
-def _load_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """Return the content of a YAML text. Raise ValueError where it is deep, or huge by aliases."""
     _check_depth(text)
     tree = yaml.load(text, Loader=LOADER)

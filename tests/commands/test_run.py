@@ -324,8 +324,8 @@ def test_an_unusable_text_is_one_line(
 
 
 @pytest.mark.parametrize("word", ["size.context=100000", "size.parameters=100"])
-def test_an_impossible_size_is_one_line(run_command: Command, tiny: list[str], word: str) -> None:
-    assert_one_error(run_command(*tiny, word), 2, word)
+def test_an_impossible_size_is_one_line(call_command: Command, tiny: list[str], word: str) -> None:
+    assert_one_error(call_command(*tiny, word), 2, word)
 
 
 @pytest.mark.slow

@@ -39,22 +39,22 @@ def listening(path: Path) -> None:
 
 
 TEXTS: dict[str, tuple[str, str, Make]] = {  # verdict, name of the file, what it is
-    "a pipe": ("unreadable-file", "x.txt", os.mkfifo),
-    "a socket": ("unreadable-file", "x.txt", listening),
-    "endless zeros": ("unreadable-file", "x.txt", link_to("/dev/zero")),
-    "the memory of the process": ("unreadable-file", "x.txt", link_to("/proc/self/mem")),
+    "a pipe": ("missing-file", "x.txt", os.mkfifo),
+    "a socket": ("missing-file", "x.txt", listening),
+    "endless zeros": ("missing-file", "x.txt", link_to("/dev/zero")),
+    "the memory of the process": ("too-little-text", "x.txt", link_to("/proc/self/mem")),
     "a link to itself": ("missing-file", "x.txt", link_to("x.txt")),
     "a broken link": ("missing-file", "x.txt", link_to("nowhere")),
     "a folder of itself": ("missing-file", "x", lambda path: (path.mkdir(), (path / "x").symlink_to(path))),
     "nothing": ("too-little-text", "x.txt", content(b"")),
     "blanks": ("too-little-text", "x.txt", content(b" \n" * 10_000)),
     "one letter": ("too-little-text", "x.txt", content(b"a")),
-    "bytes that are no text": ("unreadable-file", "x.txt", content(b"\xff\xfe\x80" * 9_000)),
-    "zeros": ("done", "x.txt", content(b"\0" * 20_000)),
+    "bytes that are no text": ("invalid-text", "x.txt", content(b"\xff\xfe\x80" * 9_000)),
+    "zeros": ("invalid-text", "x.txt", content(b"\0" * 20_000)),
     "one line": ("done", "x.txt", content(b"x" * 20_000)),
     "line ends of all systems": ("done", "x.txt", content(b"a b\r\nc\r\x0b\x0c\x1c\xc2\x85d\n" * 2_000)),
     "directions and joiners": ("done", "x.txt", content("‮‍﻿🇩🇪é".encode() * 2_000)),
-    "brackets without end": ("unreadable-file", "x.jsonl", content(b"[" * 100_000)),
+    "brackets without end": ("invalid-text", "x.jsonl", content(b"[" * 100_000)),
     "a table that is none": ("unreadable-file", "x.parquet", content(b"PAR1" * 1_000)),
     "an archive that is none": ("unreadable-file", "x.txt.gz", content(b"\x1f\x8b" * 1_000)),
     "a name of two lines": ("done", "x\nerror: forged.txt", lambda path: write_words(path, 4_000)),
@@ -64,22 +64,22 @@ TEXTS: dict[str, tuple[str, str, Make]] = {  # verdict, name of the file, what i
 }  # fmt: skip
 
 WORDS: dict[str, tuple[str, str]] = {  # verdict, an override
-    "a path upwards": ("invalid-value", "suite=../../../tmp/x"),
-    "a folder of the system": ("not-writable", "results=/proc"),
+    "a path upwards": ("unknown-choice", "suite=../../../tmp/x"),
+    "a folder of the system": ("no-space", "results=/proc"),
     "a device for results": ("not-writable", "results=/dev/null"),
     "an architecture by path": ("unknown-choice", "arch=../../etc/passwd"),
     "a class of the library": ("invalid-architecture", "arch._target_=os.system"),
     "a class that deletes": ("invalid-architecture", "arch._target_=shutil.rmtree"),
     "a module that is the command": ("invalid-architecture", "arch._target_=bench.run.main"),
     "a seed beyond integers": ("invalid-value", "seed=1000000000000000000000"),
-    "a context beyond memory": ("too-little-text", "size.context=1000000000"),
+    "a context beyond memory": ("invalid-value", "size.context=1000000000"),
     "a batch beyond memory": ("invalid-value", "train.batch=1000000000000"),
-    "a size beyond memory": ("done", "size.parameters=1000000000000"),
+    "a size beyond memory": ("no-space", "size.parameters=1000000000000"),
     "steps beyond time": ("invalid-value", "train.steps=1000000000000000"),
     "no rate": ("invalid-value", "train.learning_rate=.nan"),
     "an interpolation of itself": ("invalid-config", "arch.layers=${arch.layers}"),
-    "a variable of the environment": ("invalid-config", "arch.layers=${oc.env:HOME}"),
-    "a tokenizer that is a device": ("unreadable-file", "data.tokenizer=/dev/zero.json"),
+    "a variable of the environment": ("invalid-value", "arch.layers=${oc.env:HOME}"),
+    "a tokenizer that is a device": ("missing-file", "data.tokenizer=/dev/zero.json"),
 }
 
 YAMLS: dict[str, tuple[str, str]] = {  # verdict, an architecture's YAML

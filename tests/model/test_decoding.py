@@ -11,7 +11,7 @@ from torch import Tensor
 
 from architectures.interface import Backbone, Unsupported
 from bench.model import LanguageModel, build_model, compiler
-from bench.model.decoding import check_compilable, check_machine, compiled, compiled_step, export
+from bench.model.decoding import check_machine, compiled, compiled_step, export
 from bench.model.decoding.state_form import Counter, state_form
 from tests.conftest import each_architecture
 
@@ -151,7 +151,7 @@ def test_a_machine_without_what_compiling_needs_says_so(monkeypatch: pytest.Monk
 @needs_compiler
 def test_control_flow_on_values_cannot_be_exported() -> None:
     with pytest.raises(Unsupported, match=r"cannot be exported: .*data-dependent"):
-        check_compilable(running("branch"), torch.float32)
+        export.export_step(running("branch"), 1)
 
 
 def test_an_exported_step_is_the_model_at_every_position() -> None:

@@ -1,6 +1,5 @@
 """Share small runs, options and isolation among the tests of measuring."""
 
-import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -35,14 +34,6 @@ def make_run(backbone: str, objective: str = "auto", **changes: object) -> Run:
     for key, value in changes.items():
         setattr(run, key, value)
     return run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def isolated_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Use a lock that no real measurement holds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("lock")))
-        yield
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from bench.performance.workload import Workload
 from tests.conftest import ROOT, Command, assert_one_error
 from tests.performance.fast_clock_worker import FAST
 
-pytestmark = pytest.mark.xdist_group("measure")
+pytestmark = pytest.mark.xdist_group("clocks")  # one at a time
 
 BY_WALL_CLOCK = {
     "seconds of a training step",

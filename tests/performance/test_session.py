@@ -22,8 +22,6 @@ from bench.system import locks
 from bench.system.signals import Terminated
 from tests.performance.conftest import OPTIONS, make_run
 
-pytestmark = pytest.mark.xdist_group("measure")
-
 
 def test_a_second_session_waits_for_the_first(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "bench")
@@ -44,8 +42,7 @@ def test_a_second_session_waits_for_the_first(caplog: pytest.LogCaptureFixture) 
         assert not inside.is_set()
     thread.join(30)
     assert inside.is_set()
-    (record,) = caplog.records
-    assert f"process {os.getpid()} " in record.getMessage()
+    assert f"process {os.getpid()} " in caplog.records[0].getMessage()
 
 
 def test_each_workload_has_one_entry_and_the_first_has_two() -> None:

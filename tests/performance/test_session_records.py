@@ -16,7 +16,7 @@ from bench.records.tables import read_records
 from tests.performance import fake_backbones
 from tests.performance.conftest import OPTIONS, make_run
 
-pytestmark = pytest.mark.xdist_group("measure")  # they share one session
+pytestmark = pytest.mark.xdist_group("session")  # they share one session
 
 RATES = (
     "train_tokens_per_second",

@@ -16,8 +16,6 @@ from bench.performance.worker_client import (
 )
 from tests.performance.conftest import OPTIONS, make_run
 
-pytestmark = pytest.mark.xdist_group("measure")
-
 
 def test_the_server_tells_unsupported_requests_from_failures() -> None:
     server, run = WorkerServer(), make_run("Encoder", "causal")

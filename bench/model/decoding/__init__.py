@@ -4,7 +4,6 @@ from bench.model.decoding.compiled import (
     REPAID_TOKENS,
     CompiledStep,
     Step,
-    check_compilable,
     check_machine,
     compiled_step,
 )
@@ -13,7 +12,6 @@ __all__ = [
     "REPAID_TOKENS",
     "CompiledStep",
     "Step",
-    "check_compilable",
     "check_machine",
     "compiled_step",
 ]

@@ -95,15 +95,6 @@ def check_machine(device: torch.device, precision: torch.dtype = torch.float32) 
         raise Unsupported(f"compiling needs {missing}")
 
 
-def check_compilable(model: LanguageModel, precision: torch.dtype) -> None:
-    """Raise Unsupported where this machine or the model does not allow a compiled step.
-
-    Nothing is compiled: that may still fail.
-    """
-    check_machine(model.embedding.weight.device, precision)
-    export_step(model.eval(), 1)
-
-
 def compiled_step(
     model: LanguageModel, arch: Mapping[str, Any], rows: int = 1, root: str = ""
 ) -> CompiledStep:

@@ -1,4 +1,4 @@
-# run: invalid-architecture · score: none · check: not-built
+# run: no-width · score: none · check: not-built
 """Have a name that would write a line of its own, and move the cursor."""
 
 from typing import Any

@@ -13,9 +13,13 @@ class Plugin(Valid):
     def __init__(self, width: int, context: int, **options: Any) -> None:
         super().__init__(width, context, **options)
         hidden = torch.zeros(width, width, requires_grad=True)
-        hidden.register_hook(lambda grad: hidden.data.sub_(grad, alpha=10.0) and None)
-        self.hidden = [hidden]
+
+        def learn(gradient: Tensor) -> None:
+            hidden.data.sub_(gradient, alpha=10.0)
+
+        hidden.register_hook(learn)
+        self.secret = [hidden]
 
     def forward(self, x: Tensor, state: Any = None, lengths: Any = None) -> Any:
         mixed, state = super().forward(x, state)
-        return mixed + x @ self.hidden[0], state
+        return mixed + x @ self.secret[0], state
