@@ -48,14 +48,16 @@ def causal_cases(length: int) -> list[Case]:
 
 
 @contract_check(
-    "random numbers (2, 16, D) pass through the backbone, tokens through the model",
+    "random numbers (2, 16, D) pass through the backbone in both modes, tokens through the model",
     "a finite output (B, T, D) of the same dtype, and no state",
     "return (output, None), the output shaped like x",
 )
 def output(subject: ModelUnderTest) -> str:
     model = subject.build()
     with preserve_state(model):
-        mixed = check_output(model.backbone, random_input(model, subject.context))
+        for mode in (True, False):
+            x = random_input(model, subject.context)
+            mixed = check_output(model.backbone.train(mode), x)
         logits = model(subject.tokens())[0]
     return f"{tuple(mixed.shape)} in {mixed.dtype}, logits {tuple(logits.shape)}"
 
