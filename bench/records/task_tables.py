@@ -104,12 +104,21 @@ def _bases(run: StoredRun) -> dict[str, Any]:
     return (run.record.provenance.get("bases") or {}).get("base") or {}
 
 
+def _base_folder(run: StoredRun) -> Path:
+    """Return where the base is: in the suite, which may have been moved, else where it was."""
+    base, suite = _bases(run), run.folder.parent.parent
+    for group in ("runs", "task_bases"):
+        if (folder := suite / group / Path(base["run"]).name).is_dir():
+            return folder
+    return Path(base["folder"])
+
+
 def _base_result(run: StoredRun) -> dict[str, Any]:
     """Return the name, bits per byte and kind of the run that a fine-tuning starts from."""
     base = _bases(run)
     if not base:
         return {"base": "", "base_bits_per_byte": None, "encoder": None}
-    result = load_record(Path(base["folder"])).result
+    result = load_record(_base_folder(run)).result
     values = {one["name"]: one["values"] for one in result.get("metrics") or []}
     objective = str((result.get("facts") or {}).get("objective", ""))
     bits = values.get("bits_per_byte") or values.get("left_to_right_bits_per_byte") or [None]
@@ -126,7 +135,7 @@ def _replaced_base(run: StoredRun) -> str:
     if not base:
         return ""
     try:
-        current = open_finished(Path(base["folder"])).weights_sha256
+        current = open_finished(_base_folder(run)).weights_sha256
     except UserError:  # the folder was moved or its weights removed: nothing is known against it
         return ""
     return "" if current == base["weights"] else STALE_BASE.format(base["run"])

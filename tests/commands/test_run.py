@@ -223,9 +223,9 @@ def test_a_run_that_diverges_fails_alone(
 
 
 def test_a_forecast_lists_the_runs_and_runs_nothing(
-    run_command: Command, tiny: list[str], tmp_path: Path
+    call_command: Command, tiny: list[str], tmp_path: Path
 ) -> None:
-    done = run_command("arch=rnn,gpt", "dry=true", "-m", *tiny)
+    done = call_command("arch=rnn,gpt", "dry=true", "-m", *tiny)
     assert done.returncode == 0, done.stderr
     assert re.search(r"rnn-text-s0-\w{8} .*\d+ +[\d,]+ +8 +1,024", done.stdout)
     assert "2 runs" in done.stdout

@@ -9,6 +9,7 @@ from bench.reporting.charts.main import (
     DASH,
     INK,
     LABEL_FONT,
+    NUMBER,
     SHAPE,
     chart,
     hovered,
@@ -50,7 +51,8 @@ def _panel_scale(is_log: bool, base: int) -> alt.Scale:
 
 
 def _panel_axis(base: int) -> alt.Axis:
-    return alt.Axis(format="d" if base == 2 else "~s", tickCount=4, labelOverlap=True)
+    shown = {"format": "d"} if base == 2 else {"labelExpr": NUMBER}
+    return alt.Axis(tickCount=4, labelOverlap=True, **shown)
 
 
 def _panel_layers(x: Any, y: Any) -> Any:

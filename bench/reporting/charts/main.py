@@ -7,7 +7,8 @@ import altair as alt
 COLOUR = alt.Color("colour:N", scale=None)
 DASH = alt.StrokeDash("dash:N", scale=None)
 SHAPE = alt.Shape("shape:N", scale=None)
-AXIS = alt.Axis(format="~s", tickCount=6, labelOverlap="greedy", labelSeparation=8)
+NUMBER = "format(datum.value, abs(datum.value) < 1 ? '.3~g' : '~s')"  # 0.7 is no 700m
+AXIS = alt.Axis(labelExpr=NUMBER, tickCount=6, labelOverlap="greedy", labelSeparation=8)
 FAINT, INK = alt.expr("faint"), alt.expr("ink")  # parameters that the theme sets
 LABEL_FONT = 11  # of names beside the plot
 ZOOM = alt.selection_interval(
@@ -114,7 +115,7 @@ def _values(base: alt.Chart, title: str, from_zero: bool) -> alt.Chart:
     """Return bars from zero, or points where a zero would hide the differences."""
     if from_zero:
         made = base.mark_bar(opacity=0.55, height={"band": 0.6})
-        ends, ticks = scale(zero=True), alt.Axis(tickCount=3, format="~s")
+        ends, ticks = scale(zero=True), alt.Axis(tickCount=3, labelExpr=NUMBER)
     else:
         made = base.mark_point(filled=True, size=55, opacity=1)
         ends, ticks = scale(padding=8), alt.Axis(tickCount=3)

@@ -26,6 +26,7 @@ from bench.reporting.views import View
 
 SHOWN_EXAMPLES = 10
 SHOWN_CHARACTERS = 160
+BASE_TITLE = "Score by bits per byte after pre-training"
 LINES = ("Solid", "Dashed", "Dotted", "Dash-dotted")  # as DASHES
 
 
@@ -36,15 +37,17 @@ def fine_tuning_section(analysis: Analysis, views: Sequence[View]) -> Section | 
     sizes, bases = efficiency_data(analysis.tasks), base_data(analysis.tasks)
     drawn = [
         panels_of("label-efficiency", "Score by training examples", _key_of(sizes), sizes, "x"),
-        panels_of("base-quality", "Score and pre-training", "A point per seed.", bases, ""),
+        panels_of("base-quality", BASE_TITLE, "A point per seed.", bases, ""),
     ]
     drawn = [(chart, data) for chart, data in drawn if len(data)]
     charts = tuple(chart for chart, _ in drawn)
     html = render(
         "fine_tuning.html",
         charts=charts,
-        answers=[*map(task_answers, analysis.tasks)],
-        tables=[task_table(f"task-{n}", table) for n, table in enumerate(analysis.tasks)],
+        tables=[
+            (task_table(f"task-{n}", table), task_answers(table))
+            for n, table in enumerate(analysis.tasks)
+        ],
         predictions=[*map(partial(prediction_table, analysis), distinct_tasks(analysis))],
     )
     data = {chart.name: table for chart, table in drawn}
@@ -146,7 +149,7 @@ def efficiency_data(tables: list[TaskTable]) -> pd.DataFrame:
 
 
 def _efficiency_line(table: TaskTable, row: Mapping[Any, Any], arm: str) -> dict[str, Any]:
-    title, half = f"{_chart_title(table)}, by training examples", row[f"{arm}_half"]
+    title, half = _chart_title(table), row[f"{arm}_half"]
     return {
         "group": title, "panel": title,
         "label": f"{row['label']}, {arm_title(arm)}", "base": row["label"], "arm": arm,
@@ -172,7 +175,7 @@ def base_data(tables: list[TaskTable]) -> pd.DataFrame:
 
 def _panel_of(table: TaskTable) -> str:
     examples = f"{table.examples:,} examples" if table.examples else ""
-    return f"{_chart_title(table, examples)}, by bits per byte of pre-training"
+    return _chart_title(table, examples)
 
 
 def distinct_tasks(analysis: Analysis) -> list[TaskTable]:
