@@ -106,6 +106,14 @@ def test_a_clear_difference_is_better_and_the_control_is_not(tmp_path: Path) -> 
     assert (control["kind"], control["control"]) == ("not distinguishable", True)
 
 
+def test_bases_are_found_where_the_suite_was_moved(tmp_path: Path) -> None:
+    write_task(tmp_path / "old", "lstm", 0, 0.8)
+    before = table_of(tmp_path / "old").rows.iloc[0]
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = table_of(tmp_path / "new").rows.iloc[0]
+    assert moved["base_bits_per_byte"] == before["base_bits_per_byte"] > 0
+
+
 def test_a_row_names_the_baselines_that_it_does_not_beat(tmp_path: Path) -> None:
     write_seeds(tmp_path, "lstm", (0.8, 0.8, 0.8))
     write_baselines(tmp_path, majority=0.5, words=0.81)
