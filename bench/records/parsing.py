@@ -18,10 +18,13 @@ NOT_SEPARABLE = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file; None where it is missing, broken or changed."""
+def read_json(path: Path, required: bool = False) -> Any:
+    """Return the content of a JSON file; None where it is missing, broken or changed.
+
+    `required`: also where it has no checksum, as files of earlier versions.
+    """
     try:
-        return parse_checked_json(read_text(path))
+        return parse_checked_json(read_text(path), required)
     except (OSError, ValueError, RecursionError):
         return None
 

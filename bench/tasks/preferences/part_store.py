@@ -63,8 +63,8 @@ class PartStore:
         A part whose files are not as it left them is not finished.
         """
         folder = self.folder(part)
-        content = read_json(folder / "numbers.json")
-        if not isinstance(content, dict):
+        content = read_json(folder / "numbers.json", required=True)
+        if content is None:
             return None
         for name in content["files"]:
             if error := changed_file_error(folder, name, content):
