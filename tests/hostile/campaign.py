@@ -1,5 +1,6 @@
 """A tiny suite with a record of every kind, made by the real commands, for campaigns of faults."""
 
+import contextlib
 import os
 import signal
 import time
@@ -126,7 +127,8 @@ def disturb(
         time.sleep(0.001)
     started = children(process)
     for number in [] if has_ended() else [process, *([] if command_only else started)]:
-        os.kill(number, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a worker that has just ended
+            os.kill(number, signal.SIGKILL)
     if not ended:
         os.waitpid(process, 0)
     until(lambda: not any(map(is_alive, started)))
