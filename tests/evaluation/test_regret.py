@@ -235,6 +235,7 @@ def test_an_encoder_is_scored_on_targets_with_a_loss_only() -> None:
     ] == pytest.approx(wrong)
 
 
+@pytest.mark.slow
 def test_the_command_on_a_synthetic_source(
     run_command: Command,
     tmp_path: Path,
