@@ -11,7 +11,7 @@ from bench.config.schema import tuned_learning_rate
 
 Config = Mapping[str, Any]
 TOKENS = "tokens"
-OWN_SEARCH, NOTED_SEARCH, BY_HAND = "own search", "search of the YAML", "by hand"
+OWN_SEARCH, NOTED_SEARCH, BY_HAND = "own search", "search noted in the YAML", "by hand"
 SEARCH_NOTE = re.compile(r"size=(?P<size>\S+), (?P<steps>[\d,]+) steps of (?P<data>.+)")
 COUNT_NAMES = {
     "all": "parameters",

@@ -12,7 +12,7 @@ from bench.analysis.badges import name_some
 from bench.analysis.build import Analysis
 from bench.analysis.comparisons import COMPARISON_KEY, Comparison
 from bench.analysis.families import contenders
-from bench.analysis.formatting import format_large, join_words
+from bench.analysis.formatting import format_fixed, format_large, join_words
 from bench.analysis.scaling import LawCrossing, ScalingStudy, leaders
 from bench.stats.scaling_laws import DATA, HORIZON
 
@@ -133,11 +133,14 @@ def _at_the_end(part: Comparison, answer: Answer) -> str:
     }
     least = f"{100 * budgets.STILL_FALLING:g} %"
     span = f"in the last {100 * budgets.LAST_SHARE:g} % of the steps"
-    falling = [label for label, fall in falls.items() if fall >= budgets.STILL_FALLING]
+    behind = dict(zip(rows["label"].map(str), rows[answer.metric], strict=True))
+    falling = [
+        f"{label} ({format_fixed(behind[label] - answer.winners[0].value)} behind the best)"
+        for label, fall in falls.items()
+        if fall >= budgets.STILL_FALLING
+    ]
     if falling:
-        return (
-            f"perhaps: behind the best, {name_some(falling)} still fell by {least} or more {span}"
-        )
+        return f"perhaps: {name_some(falling)} still fell by {least} or more {span}"
     if falls and all(fall < budgets.STILL_FALLING for fall in falls.values()):
         return f"one budget does not tell; no row behind the best fell by {least} {span}"
     return f"one budget, {_length(part)}, does not tell"

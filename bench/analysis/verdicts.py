@@ -122,8 +122,8 @@ def power_text(pair: Any) -> str:
         target = format_difference(pair.difference, pair.half / 10)
         return f"{detectable}; about {pair.needed:.0f} seeds would settle {target}"
     return (
-        f"{detectable}; up to {stats.MAX_SEEDS:,} seeds would not settle so small a "
-        "difference, more held-out text may"
+        f"{detectable}; {stats.MAX_SEEDS:,} seeds are too few for so small a difference, more "
+        "held-out text may be needed"
     )
 
 
@@ -154,8 +154,8 @@ def _verdict_notes(
     notes, family = [], int((~pairs["control"]).sum())
     if family:
         notes.append(
-            f"Corrected for {plural(family, 'pair')} (Shaffer 1986): at most 5 % of such tables "
-            "hold any false claim. ± is the 95 % interval of the one pair. Detectable: the "
+            f"Corrected for {plural(family, 'pair')} (Shaffer 1986): over many such tables at most "
+            "5 % would hold a false claim. ± is the 95 % interval of the one pair. Detectable: the "
             "difference that is found 4 times in 5."
         )
     if (pairs["basis"] == "documents").any():

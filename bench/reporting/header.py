@@ -25,8 +25,8 @@ MAX_NAMED = 3  # sources in the title, and winners of a card; more are counted
 BADGE_TITLES = {  # of other codes the code itself is the title
     "baseline-better": "an n-gram is better",
     "rate-elsewhere": "rate searched at other settings",
-    "train-form": "few FLOP/s in training",
-    "decode-form": "few FLOP/s in decoding",
+    "train-form": "low FLOP/s in training",
+    "decode-form": "low FLOP/s in decoding",
     "decode-steps": "decoding, kind of step",
 }
 

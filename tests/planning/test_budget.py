@@ -272,7 +272,7 @@ def test_the_sheet_is_in_the_report(tmp_path: Path) -> None:
     )  # of the encoder: what had a loss, objective, protocol; of one: unused parameters
     for words in (
         "objective: masked: encoder",
-        "with loss: 516 k: encoder",
+        "tokens with loss: 516 k: encoder",
         "more than 3 % unused by pairs",
         "by hand",
     ):

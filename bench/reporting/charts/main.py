@@ -24,7 +24,7 @@ KINDS = {  # what the row is, compared with the column
     "worse": "#8c510a",
     "one seed decides": "#7a5ea8",
     "not distinguishable": "#6f6f6f",
-    "no verdict": "#6f6f6f",
+    "no verdict": "#b8b8b8",
 }
 
 
@@ -183,7 +183,7 @@ def verdict_matrix() -> dict[str, Any]:
         ),
     )  # fmt: skip
     colours = alt.Scale(domain=[*KINDS], range=[*KINDS.values()])
-    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(title="the row is"))
+    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(title="the row is (<: lower, so better)"))
     cells = base.mark_rect(opacity=0.85).encode(color=colour)
     marks = base.mark_text(fontSize=11, color="white").encode(text="mark:N")
     step = alt.Step(CELL)

@@ -101,7 +101,7 @@ def _filling_table(name: str, rows: pd.DataFrame, means: pd.DataFrame) -> ht.Tab
         *ht.mean_columns("infilling", means, FILLING_METRICS),
     ]
     caption = say("fillings")[0]
-    different = "Rows have different seeds, and so were scored on different tokens."
+    different = "Rows have other seeds than others, and so were scored on other hidden tokens."
     notes, heading = [different] * bool(rows["seeds_differ"].any()), "Filling in one hidden token"
     return ht.build_table(name, columns, rows, caption=caption, notes=notes, heading=heading)
 

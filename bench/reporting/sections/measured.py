@@ -73,7 +73,7 @@ def speed_table(group: SpeedGroup) -> ht.Table:
         estimate += "its 95 % t interval"
     caption = (
         f"Below each rate its ratio to the reference, {reference}, in the same rounds: {estimate}. "
-        "The wall clock ranks, as a user waits for it; other processes do not lengthen CPU time."
+        "Ranked by wall time, which a user waits for; CPU time is not lengthened by other processes."
     )
     return _table(group, "speed", "Speed", ht.registered_columns("speed", cell), caption)
 

@@ -412,7 +412,7 @@ function copyData(name) {
 function refresh(name, view) {
   for (const one of usedData(DATA.specs[name])) view.data(one, copyData(one));
   if (name === "curves") view.signal("bottom", data.range[0]).signal("top", data.range[1]);
-  view.run();
+  view.resize().run(); // rows that come or go change the height
   placeNames(name, view);
 }
 
@@ -443,15 +443,16 @@ function lastPoints() {
   return [...last.values()].sort((a, b) => b.y - a.y);
 }
 
-/** Move labels up or down until none covers another; those without room are left out. */
+/** Move labels up or down, in their order, until none covers another; those without room are left out. */
 function spread(labels, height) {
   const placed = [];
-  const isFree = (one, y) => y >= 0 && y <= height + LINE_HEIGHT && placed.every((other) =>
-    Math.abs(other.y - y) >= LINE_HEIGHT || Math.abs(other.x - one.x) > 6.5 * Math.max(other.label.length, one.label.length));
+  const isApart = (one, other) => Math.abs(other.x - one.x) > 6.5 * Math.max(other.label.length, one.label.length);
+  const isFree = (one, y) => y >= 0 && y <= height + LINE_HEIGHT && placed.every((other) => isApart(one, other)
+    || (Math.abs(other.y - y) >= LINE_HEIGHT && (other.y - y) * (other.wanted - one.y) >= 0));
   for (const one of labels) {
     const steps = [0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8].map((step) => one.y + step * LINE_HEIGHT / 2);
     const y = steps.find((candidate) => isFree(one, candidate));
-    if (y !== undefined) placed.push({ ...one, y });
+    if (y !== undefined) placed.push({ ...one, y, wanted: one.y });
   }
   return placed;
 }
