@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import pandas as pd
 import pytest
 
 from bench import reporting
@@ -107,6 +109,32 @@ def test_the_filter_acts_on_texts_and_cards(report: Any) -> None:
         assert not own.first.is_visible()
         assert report.locator(place).filter(visible=True).count()
         report.get_by_label("lstm", exact=True).check()
+
+
+def test_charts_grow_with_their_rows_and_names_keep_the_order_of_their_lines(report: Any) -> None:
+    inside = """() => {
+        const svg = document.querySelector("[data-chart=side-by-side] svg");
+        const ends = [...svg.querySelectorAll("text")].map((one) => one.getBoundingClientRect().bottom);
+        return Math.max(...ends) <= svg.getBoundingClientRect().bottom;
+    }"""
+    height = "document.querySelector('[data-chart=side-by-side] svg').getBoundingClientRect().height"
+    before = report.evaluate(height)
+    lstm = report.get_by_label("lstm", exact=True)
+    for change, expected in ((lstm.uncheck, before - 20), (lstm.check, before)):
+        change()
+        report.wait_for_timeout(500)
+        assert report.evaluate(height) == expected
+        assert report.evaluate(inside)
+    names = report.eval_on_selector_all(
+        "[data-chart=curves] .role-mark text",
+        "all => all.map((one) => [one.getBoundingClientRect().y, one.textContent])",
+    )
+    last = pd.read_csv(Path(unquote(urlsplit(report.url).path)).parent / "curves.csv")
+    ends = last[last["validation_nats"].notna()].sort_values("step").groupby(["arch", "seed"]).tail(1)
+    means = ends.groupby("label")["validation_nats"].mean().sort_values(ascending=False)
+    shown = [name for _, name in sorted(names)]
+    assert len(shown) == 6
+    assert [name for name in means.index if name in shown] == [n for n in shown if n in means.index]
 
 
 def test_names_in_the_chart_of_quality_are_written_once(report: Any) -> None:

@@ -423,7 +423,7 @@ function placeNames(name, view) {
   const [x, y] = [view.scale("x"), view.scale("y")], [width, height] = [view.width(), view.height()];
   const wanted = source().map((point) => ({ label: point.label, colour: point.colour, key: point.key,
     x: name === "curves" || !point.key ? width : x(point.x), y: y(point.y) }));
-  const placed = spread(wanted, height), keys = new Set(placed.map((one) => one.key));
+  const placed = name === "curves" ? stack(wanted, height) : spread(wanted, height), keys = new Set(placed.map((one) => one.key));
   view.data(name === "curves" ? "curve names" : "point names", placed);
   if (name === "tradeoff") view.data("points", data.points.map((point) => ({ ...point, named: keys.has(point.key) })));
   view.run();
@@ -441,6 +441,16 @@ function lastPoints() {
   const last = new Map();
   for (const point of data.curves) if (!(last.get(point.key)?.x > point.x)) last.set(point.key, point);
   return [...last.values()].sort((a, b) => b.y - a.y);
+}
+
+/** Move the labels of a column apart in their order; of more than there is room for, keep the lowest. */
+function stack(labels, height) {
+  const room = height + LINE_HEIGHT, most = Math.floor(room / LINE_HEIGHT) + 1;
+  const placed = [...labels].sort((a, b) => a.y - b.y).slice(-most).map((one) => ({ ...one }));
+  placed.forEach((one, n) => { one.y = Math.max(one.y, n ? placed[n - 1].y + LINE_HEIGHT : 0); });
+  let limit = room;
+  for (const one of placed.reverse()) { one.y = Math.min(one.y, limit); limit = one.y - LINE_HEIGHT; }
+  return placed;
 }
 
 /** Move labels up or down, in their order, until none covers another; those without room are left out. */
