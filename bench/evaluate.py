@@ -6,6 +6,10 @@
 
 Scores are recorded in RUN/evaluations/<protocol>-<digest8>, and computed once. The report is
 written again; it never ranks across protocols. Exit codes: 0 done, 2 a mistake in the command.
+
+  python -m bench.evaluate lm_eval --model architecture_bench --model_args run=RUN --tasks TASK
+
+runs lm-evaluation-harness (extra: lm_eval) with its own arguments, and its own exit codes.
 """
 
 import logging
@@ -39,6 +43,10 @@ def main(arguments: list[str]) -> int:
     if not arguments:
         print((__doc__ or "").strip())
         return 0
+    if arguments[0] == "lm_eval":
+        from bench.execution.lm_eval import run_lm_eval
+
+        return run_lm_eval(arguments[1:])
     folders, overrides = parse_arguments(arguments)
     from bench import reporting
     from bench.evaluation import rescoring

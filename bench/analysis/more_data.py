@@ -123,22 +123,26 @@ def _law_text(best: str, pairs: Sequence[LawCrossing]) -> str:
     return UNCLEAR
 
 
+def _behind(rows: pd.DataFrame, answer: Answer) -> dict[str, str]:
+    """Return by label each row with how far it is behind the best."""
+    best = answer.winners[0].value
+    scores = zip(rows["label"].map(str), rows[answer.metric], strict=True)
+    return {label: f"{label} ({format_fixed(x - best)} behind the best)" for label, x in scores}
+
+
+def _late_fall(row: Any) -> float:
+    return budgets.late_fall(*(getattr(row, name) for name in budgets.LATE_COLUMNS))
+
+
 def _at_the_end(part: Comparison, answer: Answer) -> str:
     """Return what the late fall of the validation losses suggests about one budget."""
     rows: Any = contenders(part.rows)
     rows = rows[~rows.index.isin([rank.row for rank in answer.winners])]
-    falls = {
-        str(row.label): budgets.late_fall(*(getattr(row, name) for name in budgets.LATE_COLUMNS))
-        for row in rows.itertuples()
-    }
+    falls = {str(row.label): _late_fall(row) for row in rows.itertuples()}
     least = f"{100 * budgets.STILL_FALLING:g} %"
     span = f"in the last {100 * budgets.LAST_SHARE:g} % of the steps"
-    behind = dict(zip(rows["label"].map(str), rows[answer.metric], strict=True))
-    falling = [
-        f"{label} ({format_fixed(behind[label] - answer.winners[0].value)} behind the best)"
-        for label, fall in falls.items()
-        if fall >= budgets.STILL_FALLING
-    ]
+    behind = _behind(rows, answer)
+    falling = [behind[label] for label, fall in falls.items() if fall >= budgets.STILL_FALLING]
     if falling:
         return f"perhaps: {name_some(falling)} still fell by {least} or more {span}"
     if falls and all(fall < budgets.STILL_FALLING for fall in falls.values()):

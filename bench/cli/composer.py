@@ -177,9 +177,11 @@ class Composer:
 def check_yaml_sizes(folders: Sequence[str]) -> None:
     """Raise UserError for a YAML that Hydra would take hours for: deep, or huge by its aliases."""
     for path in (path for folder in folders for path in sorted(Path(folder).rglob("*.yaml"))):
-        with suppress(OSError, YAMLError):  # Hydra says what is wrong with those that it reads
+        # Hydra says what else is wrong with those that it reads
+        with suppress(OSError, YAMLError, UnicodeDecodeError):
+            text = read_text(path)
             try:
-                parse_yaml(read_text(path))
+                parse_yaml(text)
             except (ValueError, RecursionError) as error:
                 raise UserError(f"{path} cannot be composed: {error}", "invalid-config") from None
 

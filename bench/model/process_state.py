@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
-from torch.overrides import _len_torch_function_stack, _pop_mode, _push_mode
+from torch.overrides import _pop_mode, _push_mode
 from torch.utils._device import DeviceContext
 
 from bench.config.errors import InvalidRun
@@ -63,7 +63,7 @@ def _folder() -> str:
 def _set_default_device(device: torch.device) -> None:
     """Set it again, also where it was changed within `with torch.device(…)`, which then stays."""
     torch.set_default_device(None)
-    modes = [_pop_mode() for _ in range(_len_torch_function_stack())]
+    modes = [_pop_mode() for _ in range(torch._C._len_torch_function_stack())]
     for mode in reversed(modes):
         if not isinstance(mode, DeviceContext):
             _push_mode(mode)

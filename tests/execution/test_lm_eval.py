@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from bench import lm_eval as command
+from bench import evaluate
 from bench.config.errors import UserError
 from bench.config.schema import ObjectiveConfig
 from bench.data import Corpus, Part
 from bench.evaluation.likelihood import causal_likelihood, metric_value
 from bench.evaluation.scorer import Scorer
+from bench.execution import lm_eval as command
 from bench.training import build_objective, load, train_settings
 from tests.execution.test_huggingface_format import CONTEXT, made_run
 
@@ -121,7 +122,7 @@ def test_the_command_runs_a_local_task(
     monkeypatch.setattr(sys, "argv", [])
     words = f"--model architecture_bench --model_args run={run} --tasks local_text --device cpu"
     words += f" --include_path {tmp_path / 'tasks'} --output_path {tmp_path / 'out'}"
-    assert command.main(words.split()) == 0
+    assert evaluate.main(["lm_eval", *words.split()]) == 0
     (result,) = (tmp_path / "out").rglob("results*.json")
     value = json.loads(result.read_text())["results"]["local_text"]["bits_per_byte,none"]
     sizes = [len(row["text"]) for row in rows]
@@ -144,7 +145,7 @@ def test_without_lm_eval_one_line_says_what_to_install(
 ) -> None:
     missing: Callable[[str], None] = lambda name: None  # noqa: E731
     monkeypatch.setattr(command, "find_spec", missing)
-    assert command.main([]) == 2
+    assert evaluate.main(["lm_eval"]) == 2
     assert "architecture-bench[lm_eval]" in capsys.readouterr().err
-    assert command.main(["--help"]) == 0
+    assert evaluate.main(["--help"]) == 0
     assert "--model architecture_bench" in capsys.readouterr().out

@@ -9,7 +9,6 @@ from bench.config.schema import DataConfig
 from bench.execution import preflight
 from tests.performance.conftest import make_run
 
-
 FAKES = "tests.performance.fake_backbones"
 
 

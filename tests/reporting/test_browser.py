@@ -117,7 +117,9 @@ def test_charts_grow_with_their_rows_and_names_keep_the_order_of_their_lines(rep
         const ends = [...svg.querySelectorAll("text")].map((one) => one.getBoundingClientRect().bottom);
         return Math.max(...ends) <= svg.getBoundingClientRect().bottom;
     }"""
-    height = "document.querySelector('[data-chart=side-by-side] svg').getBoundingClientRect().height"
+    height = (
+        "document.querySelector('[data-chart=side-by-side] svg').getBoundingClientRect().height"
+    )
     before = report.evaluate(height)
     lstm = report.get_by_label("lstm", exact=True)
     for change, expected in ((lstm.uncheck, before - 20), (lstm.check, before)):
@@ -130,7 +132,9 @@ def test_charts_grow_with_their_rows_and_names_keep_the_order_of_their_lines(rep
         "all => all.map((one) => [one.getBoundingClientRect().y, one.textContent])",
     )
     last = pd.read_csv(Path(unquote(urlsplit(report.url).path)).parent / "curves.csv")
-    ends = last[last["validation_nats"].notna()].sort_values("step").groupby(["arch", "seed"]).tail(1)
+    ends = (
+        last[last["validation_nats"].notna()].sort_values("step").groupby(["arch", "seed"]).tail(1)
+    )
     means = ends.groupby("label")["validation_nats"].mean().sort_values(ascending=False)
     shown = [name for _, name in sorted(names)]
     assert len(shown) == 6

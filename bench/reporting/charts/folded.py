@@ -51,7 +51,7 @@ def _panel_scale(is_log: bool, base: int) -> alt.Scale:
 
 
 def _panel_axis(base: int) -> alt.Axis:
-    shown = {"format": "d"} if base == 2 else {"labelExpr": NUMBER}
+    shown: Any = {"format": "d"} if base == 2 else {"labelExpr": NUMBER}
     return alt.Axis(tickCount=4, labelOverlap=True, **shown)
 
 

@@ -183,7 +183,7 @@ def verdict_matrix() -> dict[str, Any]:
         ),
     )  # fmt: skip
     colours = alt.Scale(domain=[*KINDS], range=[*KINDS.values()])
-    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(title="the row is (<: lower, so better)"))
+    colour = alt.Color("kind:N", scale=colours, legend=alt.Legend(title="the row is (<: lower)"))
     cells = base.mark_rect(opacity=0.85).encode(color=colour)
     marks = base.mark_text(fontSize=11, color="white").encode(text="mark:N")
     step = alt.Step(CELL)

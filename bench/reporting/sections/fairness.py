@@ -182,7 +182,7 @@ def search_table(name: str, group: SearchGroup, title: str) -> ht.Table:
         *listed_columns("searches", rate=_rate, space=_space, trials=_trial_counts),
         ht.Column(f"best {_unit(group)}", "of all trials", partial(_expected, 1.0)),
         ht.Column("best of 1 trial", "expected best of one", partial(_expected, 0.0)),
-        ht.Column("best of half the trials", "expected best of half the trials", partial(_expected, 0.5)),
+        ht.Column("best of half", "expected best of half the trials", partial(_expected, 0.5)),
     ]
     caption = (
         f"{facts['steps']:,} steps of {facts['batch']} × {facts['context']} tokens per trial; "

@@ -73,7 +73,7 @@ def speed_table(group: SpeedGroup) -> ht.Table:
         estimate += "its 95 % t interval"
     caption = (
         f"Below each rate its ratio to the reference, {reference}, in the same rounds: {estimate}. "
-        "Ranked by wall time, which a user waits for; CPU time is not lengthened by other processes."
+        "Ranked by wall time, which a user waits for; other processes do not lengthen CPU time."
     )
     return _table(group, "speed", "Speed", ht.registered_columns("speed", cell), caption)
 
