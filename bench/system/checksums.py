@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKSUM = "checksum"  # key of a JSON object that holds the digest of its other keys
+CHECKSUM_LENGTH = 64  # hexadecimal digits
 UNCHECKED_SUFFIXES = (".yaml", ".jsonl", ".parquet", ".txt")
 CHANGED = "it does not have the content that was written"
 
@@ -38,10 +39,20 @@ def parse_checked_json(text: str, required: bool = False) -> Any:
     """
     value = json.loads(text)
     if not required and not (isinstance(value, dict) and CHECKSUM in value):
+        if isinstance(value, dict) and any(_is_checksum(value, key) for key in value):
+            raise ValueError(CHANGED)  # its name was
         return value
     if not isinstance(value, dict) or value.pop(CHECKSUM, "") != hash_json(value):
         raise ValueError(CHANGED)
     return value
+
+
+def _is_checksum(content: Mapping[str, Any], name: str) -> bool:
+    """Return whether a value is the digest of the others."""
+    value = content[name]
+    if not (isinstance(value, str) and len(value) == CHECKSUM_LENGTH):
+        return False
+    return value == hash_json({key: one for key, one in content.items() if key != name})
 
 
 def hash_files(folder: Path, further: Iterable[str] = ()) -> dict[str, str]:
