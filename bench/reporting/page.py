@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ NO_DATA = {
     "curves": {"grids": [], "lines": {}},
 }
 NOTHING = dict.fromkeys("facts commands apart unfinished excluded stale view figures".split(), ())
+LONG_NUMBER = re.compile(r"(\.\d\d)\d+")  # of a drawing: hundredths of a point are enough
 ABOUT_ZOOM = "Ctrl and wheel zoom, dragging pans, a double-click resets."
 ABOUT_INTERVALS = "Bars: 95 % intervals."
 ABOUT_FRONT = "Dashed: the Pareto front. Dotted: baselines. Bars: 95 % intervals."
@@ -124,14 +126,16 @@ def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
 
 
 def _static(name: str) -> str:
-    """Return a file of static/ with its comment on a source map left out."""
-    text = (HERE / "static" / name).read_text(encoding="utf-8")
-    return "\n".join(line for line in text.split("\n") if not line.startswith("//# sourceMap"))
+    """Return a file of static/, without comments that fill a line; ours without indentation."""
+    lines = (HERE / "static" / name).read_text(encoding="utf-8").split("\n")
+    own = lines if ".min." in name else map(str.strip, lines)
+    return "\n".join(line for line in own if line and not line.startswith("//"))
 
 
 def _figure(name: str, path: Path) -> dict[str, str]:
     """Return the title of an SVG file, its address and, of those in the page, its contents."""
-    picture = f"data:image/svg+xml;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    drawing = LONG_NUMBER.sub(r"\1", " ".join(path.read_text(encoding="utf-8").split()))
+    picture = f"data:image/svg+xml;base64,{base64.b64encode(drawing.encode()).decode()}"
     title, address = name.replace("_", " "), f"{path.parent.name}/{path.name}"
     return {"title": title, "address": address, "picture": picture if name in EMBEDDED else ""}
 
