@@ -1,5 +1,6 @@
 """Load the folders of runs and measurements, and select those that count. Imports no torch."""
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,9 +11,10 @@ from bench.config.identity import digest, variant
 from bench.config.schema import run_from_dict
 from bench.records import validation
 from bench.records.parsing import read_config as read_config
-from bench.records.parsing import read_json as read_json
 from bench.records.record_files import RecordFile, first_mismatch
 from bench.records.schema import CONFIG, NUMBER, PROVENANCE, SUBJECT
+from bench.system.checksums import remove_checksum
+from bench.system.files import read_text
 
 UNREADABLE = "unreadable"  # the status where result.json exists and cannot count
 ATTEMPT = re.compile(r"-[0-9a-f]{8}-a(\d+)$")  # the end of a folder's name
@@ -27,6 +29,22 @@ class RunRecord(NamedTuple):
     status: str  # absent, unfinished, done, failed, skipped or unreadable
     reason: str = ""  # why it is unreadable, or why an unfinished one has no configuration
     damage: str = ""  # what is wrong with its provenance, where its result counts without
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, required: bool = False) -> Any:
+    """Return the content of a JSON file; None where it is missing, broken or changed.
+
+    `required`: also where it has no checksum, as files of earlier versions.
+    """
+    try:
+        value = json.loads(read_text(path))
+        remove_checksum(value, required)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value
 
 
 # --- records -------------------------------------------------------------------------------------

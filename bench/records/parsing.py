@@ -1,4 +1,4 @@
-"""Read the JSON and YAML files of records, which may be broken or hostile. Imports no torch."""
+"""Read the YAML files of records, which may be broken or hostile. Imports no torch."""
 
 import re
 from functools import lru_cache
@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from bench.system.checksums import parse_checked_json
 from bench.system.files import read_text
 
 MAX_CONFIG_VALUES = 100_000  # of a YAML once its aliases are followed
@@ -16,17 +15,6 @@ TOP_LEVEL_KEY = re.compile(r"(?m)^(?=[^\s\-#])")
 # several documents, or an anchor that another block may use
 NOT_SEPARABLE = re.compile(r"(?m)^(---|%|\.\.\.)|(^|[\s\[{,])[&*!]\w")
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
-
-
-def read_json(path: Path, required: bool = False) -> Any:
-    """Return the content of a JSON file; None where it is missing, broken or changed.
-
-    `required`: also where it has no checksum, as files of earlier versions.
-    """
-    try:
-        return parse_checked_json(read_text(path), required)
-    except (OSError, ValueError, RecursionError):
-        return None
 
 
 def read_config(path: Path) -> Any:

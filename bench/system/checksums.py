@@ -33,18 +33,22 @@ def checked_json(value: Any) -> str:
 
 
 def parse_checked_json(text: str, required: bool = False) -> Any:
-    """Return the value of a JSON text without its checksum. Raise ValueError where that is wrong.
-
-    `required`: also where there is none, as in files of earlier versions.
-    """
+    """Return the value of a JSON text without its checksum, as `remove_checksum` does."""
     value = json.loads(text)
-    if not required and not (isinstance(value, dict) and CHECKSUM in value):
-        if isinstance(value, dict) and any(_is_checksum(value, key) for key in value):
-            raise ValueError(CHANGED)  # its name was
-        return value
-    if not isinstance(value, dict) or value.pop(CHECKSUM, "") != hash_json(value):
-        raise ValueError(CHANGED)
+    remove_checksum(value, required)
     return value
+
+
+def remove_checksum(value: Any, required: bool = False) -> None:
+    """Remove the checksum of a JSON value. Raise ValueError where the value is not as written.
+
+    `required`: also where it has none, as in files of earlier versions.
+    """
+    if required or (isinstance(value, dict) and CHECKSUM in value):
+        if not isinstance(value, dict) or value.pop(CHECKSUM, "") != hash_json(value):
+            raise ValueError(CHANGED)
+    elif isinstance(value, dict) and any(_is_checksum(value, key) for key in value):
+        raise ValueError(CHANGED)  # its name was
 
 
 def _is_checksum(content: Mapping[str, Any], name: str) -> bool:
