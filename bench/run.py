@@ -16,8 +16,6 @@ from bench.config.task_schema import NO_TASK
 from bench.execution import outcome
 from bench.execution.reference_lines import has_score, score_baselines, score_checkpoints
 from bench.execution.run_command import run_command
-from bench.execution.train_sweep import search, train
-from bench.planning.planned import plan
 from bench.records import store
 from bench.system.files import write_error_message
 
@@ -31,6 +29,8 @@ STOPPED = (
 def run_sweep(sweep: Sweep) -> int:
     """Search where that is requested, train, measure, report."""
     from bench import performance
+    from bench.execution.train_sweep import search, train  # not imported for --help
+    from bench.planning.planned import plan
 
     if not sweep.remote and performance.is_session_running():
         logger.info("a measurement runs on this machine: training widens its intervals")

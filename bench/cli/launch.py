@@ -1,10 +1,14 @@
 """Hand composed runs to the launcher that `hydra/launcher=…` names. Imports no torch."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import hydra
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
@@ -30,8 +34,33 @@ def inspect_configuration(arguments: Sequence[str]) -> None:
     register()
     sys.argv[1:] = arguments
     options = {"config_path": str(conf_folder()), "config_name": "config"}
-    with raise_user_errors():
+    with raise_user_errors(), _groups_listed_once():
         hydra.main(version_base="1.3", **options)(lambda config: None)()
+
+
+@contextmanager
+def _groups_listed_once() -> Iterator[None]:
+    """Let Hydra list all groups from one copy of its repository; it copies it for each group."""
+    own, copies = ConfigLoaderImpl.get_group_options, dict[tuple[str | None, ...], Any]()
+
+    def get_group_options(
+        self: ConfigLoaderImpl,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        key, given = (config_name, *(overrides or ())), overrides or []
+        if key not in copies:
+            _, copies[key] = self._parse_overrides_and_create_caching_repo(config_name, given)
+        options: list[str] = copies[key].get_group_options(group_name, results_filter)
+        return options
+
+    setattr(ConfigLoaderImpl, own.__name__, get_group_options)
+    try:
+        yield
+    finally:
+        setattr(ConfigLoaderImpl, own.__name__, own)
 
 
 def launch(sweep: Sweep, task: Task) -> None:

@@ -13,7 +13,6 @@ from bench.config.task_schema import NO_TASK
 from bench.data.cache import cache_root
 from bench.records import store
 from bench.system import files, gpus, host
-from bench.tasks.preferences.parts import check_options
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +35,7 @@ def validate(sweep: Sweep) -> Sweep:
     record of other data is not that of the run.
     """
     from bench import model
+    from bench.tasks.preferences.parts import check_options  # slow to import, as scipy is
 
     for run in sweep.runs if not sweep.remote else ():
         gpus.check_gpu_count(run)

@@ -421,7 +421,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(
         "-m",
         "bench.run",
         "arch=bigram",
-        "train.steps=1500",
+        "train.steps=500",
         "train.log_every=10",
         *words,
         *several,
