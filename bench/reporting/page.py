@@ -128,8 +128,8 @@ def glossary(metrics: Mapping[str, Mapping[str, str]]) -> Section:
 def _static(name: str) -> str:
     """Return a file of static/, without comments that fill a line; ours without indentation."""
     lines = (HERE / "static" / name).read_text(encoding="utf-8").split("\n")
-    own = lines if ".min." in name else map(str.strip, lines)
-    return "\n".join(line for line in own if line and not line.startswith("//"))
+    kept = (line for line in lines if line and not line.lstrip().startswith("//"))
+    return "\n".join(kept if ".min." in name else map(str.strip, kept))
 
 
 def _figure(name: str, path: Path) -> dict[str, str]:

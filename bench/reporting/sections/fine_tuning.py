@@ -26,32 +26,27 @@ from bench.reporting.views import View
 
 SHOWN_EXAMPLES = 10
 SHOWN_CHARACTERS = 160
-BASE_TITLE = "Score by bits per byte after pre-training"
 LINES = ("Solid", "Dashed", "Dotted", "Dash-dotted")  # as DASHES
 
 
 def fine_tuning_section(analysis: Analysis, views: Sequence[View]) -> Section | None:
     """Return what runs were fine-tuned for; None where nothing was."""
-    if not analysis.tasks:
+    if not (tasks := analysis.tasks):
         return None
-    sizes, bases = efficiency_data(analysis.tasks), base_data(analysis.tasks)
+    sizes, bases = efficiency_data(tasks), base_data(tasks)
     drawn = [
         panels_of("label-efficiency", "Score by training examples", _key_of(sizes), sizes, "x"),
-        panels_of("base-quality", BASE_TITLE, "A point per seed.", bases, ""),
+        panels_of("base-quality", "Score by the loss of the base", "A point per seed.", bases, ""),
     ]
     drawn = [(chart, data) for chart, data in drawn if len(data)]
     charts = tuple(chart for chart, _ in drawn)
     html = render(
         "fine_tuning.html",
         charts=charts,
-        tables=[
-            (task_table(f"task-{n}", table), task_answers(table))
-            for n, table in enumerate(analysis.tasks)
-        ],
+        tables=[(task_table(f"task-{n}", one), task_answers(one)) for n, one in enumerate(tasks)],
         predictions=[*map(partial(prediction_table, analysis), distinct_tasks(analysis))],
     )
-    data = {chart.name: table for chart, table in drawn}
-    return Section("fine-tuning", "Fine-tuning", html, charts, data)
+    return Section("fine-tuning", "Fine-tuning", html, charts, {c.name: t for c, t in drawn})
 
 
 def _key_of(data: pd.DataFrame) -> str:
@@ -162,20 +157,16 @@ def base_data(tables: list[TaskTable]) -> pd.DataFrame:
     """Return a point per pre-trained run of the tables that have several architectures."""
     lines = (
         {
-            "group": _panel_of(table), "panel": _panel_of(table), "label": point["label"],
+            "group": title, "panel": title, "label": point["label"],
             "at": f"seed {point['seed']}, {format_fixed(point['bits'])} bits per byte",
             "x": point["bits"], "point": point["value"], "text": format_number(point["value"]),
         }
         for table in tables
         if table.points["label"].nunique() >= MIN_BASES
+        for title in [_chart_title(table, f"{table.examples:,} examples" * bool(table.examples))]
         for point in table.points.to_dict("records")
     )  # fmt: skip
     return own_table(lines)
-
-
-def _panel_of(table: TaskTable) -> str:
-    examples = f"{table.examples:,} examples" if table.examples else ""
-    return _chart_title(table, examples)
 
 
 def distinct_tasks(analysis: Analysis) -> list[TaskTable]:
