@@ -152,7 +152,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def read_json(path: Path, required: bool = False) -> dict[str, Any]:
     """Return what `write_json` wrote; raise OSError or ValueError for anything else.
 
-    `required`: also without a checksum, as in files of earlier versions.
+    `required`: also for a file without a checksum, as earlier versions wrote.
     """
     content: dict[str, Any] = parse_checked_json(path.read_text(encoding="utf-8"), required)
     return content

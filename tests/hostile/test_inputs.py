@@ -64,7 +64,7 @@ TEXTS: dict[str, tuple[str, str, Make]] = {  # verdict, name of the file, what i
 }  # fmt: skip
 
 WORDS: dict[str, tuple[str, str]] = {  # verdict, an override
-    "a path upwards": ("unknown-choice", "suite=../../../tmp/x"),
+    "a path upwards": ("unknown-choice", "suite=../../../elsewhere"),
     "a folder of the system": ("no-space", "results=/proc"),
     "a device for results": ("not-writable", "results=/dev/null"),
     "an architecture by path": ("unknown-choice", "arch=../../etc/passwd"),
